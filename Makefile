@@ -1,0 +1,27 @@
+# VENV=path uses an environment that is there; PYTHON=path chooses the interpreter that makes a new one.
+VENV ?= .venv
+PYTHON ?= python3
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed-$(shell cksum < setup.cfg | cut -d ' ' -f 1)
+
+.PHONY: benchmark test lint types install
+
+benchmark: install
+	$(RUN) -m benchmarks run
+
+test: lint types
+	$(RUN) -m pytest
+
+lint: install
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: install
+	$(RUN) -m mypy
+
+install: $(STAMP)
+
+$(STAMP):
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --editable '.[test]'
+	touch $@

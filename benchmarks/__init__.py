@@ -1,0 +1,1 @@
+"""The shared benchmark: every attribution method on identical audio. Run it from a checkout: `python -m benchmarks`."""

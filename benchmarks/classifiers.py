@@ -1,0 +1,249 @@
+"""The reference classifiers: a plain CNN and a ConvNeXt, how they are trained, and how well they do."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from benchmarks.cache import cached_tensors
+from benchmarks.tasks.task import Task
+
+CHANNELS = (1, 16, 32, 64, 128)  # few where the spectrogram is still large: there they cost the most
+
+
+class PlainCNN(nn.Module):
+    """Conv–BatchNorm–ReLU four times, max pooling in between, mean over the grid, one linear layer.
+
+    It is built only of modules that Captum's LRP has rules for, and none is used twice, as its DeepLift asks.
+
+    Args:
+        classes: number of logits.
+
+    Example:
+        >>> PlainCNN(8).features(torch.zeros(2, 1, 64, 126)).shape
+        torch.Size([2, 128, 8, 15])
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for place, (before, after) in enumerate(pairwise(CHANNELS)):
+            if place:
+                layers[f"pool{place}"] = nn.MaxPool2d(2)
+            layers[f"conv{place}"] = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)
+            layers[f"norm{place}"] = nn.BatchNorm2d(after)
+            layers[f"relu{place}"] = nn.ReLU()
+        self.features = nn.Sequential(layers)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(0.1)
+        self.classifier = nn.Linear(CHANNELS[-1], classes)
+
+    def forward(self, log_mels: Tensor) -> Tensor:
+        """Log-mels (clip, 1, mel, frame) → logits (clip, class)."""
+        pooled = torch.flatten(self.pool(self.features(log_mels)), 1)  # (clip, channel, 8, time) → (clip, channel)
+        return self.classifier(self.dropout(pooled))
+
+
+def convnext(classes: int) -> nn.Module:
+    """Timm's smallest ConvNeXt for spectrograms, with its LayerNorm between pooling and classifier.
+
+    The strides end at 8, so that 64 bands × 126 frames leave a grid of 8 × 15 at the last stage.
+    """
+    return timm.create_model(
+        "convnext_atto",
+        in_chans=1,
+        num_classes=classes,
+        patch_size=4,
+        output_stride=8,
+        depths=(1, 1, 3, 1),
+        dims=(32, 64, 128, 192),
+        ls_init_value=0.1,
+    )
+
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {"cnn": PlainCNN, "convnext": convnext}
+
+
+def explained_layer(model: nn.Module) -> nn.Module:
+    """The layer whose grid the benchmark explains: the last one before pooling.
+
+    Raises:
+        TypeError: the model is not one of `NETWORKS`.
+    """
+    if isinstance(model, PlainCNN):
+        return model.features
+    if isinstance(model, timm.models.ConvNeXt):
+        return model.stages[-1]
+    raise TypeError(f"expected a model made by one of {', '.join(NETWORKS)}, but got a {type(model).__name__}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained on a task; chosen by cross-validation inside the training part.
+
+    Attributes:
+        epochs: passes over the training part.
+        learning_rate: the largest of the one-cycle schedule.
+        batch: clips per step.
+        roll: largest circular shift in time, as a share of the clip.
+        mask: width of the widest time or frequency mask, as a share of the axis.
+        mixup: parameter of the Beta distribution of mixing weights; 0 mixes nothing.
+        weight_decay: of AdamW.
+    """
+
+    epochs: int
+    learning_rate: float = 3e-3
+    batch: int = 32
+    roll: float = 0.0
+    mask: float = 0.0
+    mixup: float = 0.0
+    weight_decay: float = 1e-2
+
+
+RECIPES: dict[tuple[str, str], Recipe] = {
+    ("scenes", "cnn"): Recipe(epochs=10),
+    ("scenes", "convnext"): Recipe(epochs=12),
+    ("digits", "cnn"): Recipe(epochs=12, roll=0.1, mask=0.1),
+    ("digits", "convnext"): Recipe(epochs=12, roll=0.1, mask=0.1),
+    ("environment", "cnn"): Recipe(epochs=60, roll=0.5, mask=0.2, mixup=0.3, batch=16),
+    ("environment", "convnext"): Recipe(epochs=60, roll=0.5, mask=0.2, mixup=0.3, batch=16),
+}
+
+
+def train_classifier(
+    task: Task, network: str, *, seed: int = 0, device: str | torch.device = "cpu", progress: bool = False, recipe: Recipe | None = None
+) -> nn.Module:
+    """Trains a network on the training part of a task.
+
+    Args:
+        task: only its training part is looked at.
+        network: a name in `NETWORKS`.
+        seed: of weights, order and augmentation; the same seed gives the same network on the CPU.
+        device: where to train.
+        progress: show a bar on stderr.
+        recipe: how to train; None for the one in `RECIPES`.
+
+    Returns:
+        The network in evaluation mode, on `device`.
+
+    Raises:
+        ValueError: there is no network of this name.
+    """
+    recipe = recipe or _recipe(task.name, network)
+    with _seeded(seed, torch.device(device)):
+        model = _build(network, len(task.classes)).to(memory_format=torch.channels_last).to(device).train()
+        optimiser = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+        steps = recipe.epochs * (len(task.train) // recipe.batch)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps, pct_start=0.2)
+        for log_mels, targets in tqdm(
+            _batches(task, recipe), desc=f"training {network} on {task.name}", total=steps, disable=not progress, file=sys.stderr
+        ):
+            loss = F.cross_entropy(model(log_mels.to(device)), targets.to(device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return model.to(memory_format=torch.contiguous_format).eval()
+
+
+def trained_classifier(task: Task, network: str, *, seed: int = 0, device: str | torch.device = "cpu", progress: bool = False) -> nn.Module:
+    """As `train_classifier`, but taken from the cache where this network was trained before on the same clips."""
+    key = {
+        "network": network,
+        "recipe": asdict(_recipe(task.name, network)),
+        "code": inspect.getsource(sys.modules[__name__]),
+        "seed": seed,
+        "classes": task.classes,
+        "clips": task.train.fingerprint(),
+        "device": torch.device(device).type,
+    }
+    make = lambda: {  # noqa: E731
+        name: value.cpu()
+        for name, value in train_classifier(task, network, seed=seed, device=device, progress=progress).state_dict().items()
+    }
+    with _seeded(seed, torch.device("cpu")):
+        model = _build(network, len(task.classes))
+    model.load_state_dict(cached_tensors("classifier", key, make))
+    return model.to(device).eval()
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, dataset: Dataset[tuple[Tensor, int]], *, batch: int = 64) -> float:
+    """The share of clips whose largest logit is their label's, in [0, 1]."""
+    device = next(model.parameters()).device
+    hits = [model(log_mels.to(device)).argmax(dim=1).cpu() == labels for log_mels, labels in DataLoader(dataset, batch)]
+    return torch.cat(hits).double().mean().item()
+
+
+def _build(network: str, classes: int) -> nn.Module:
+    if network not in NETWORKS:
+        raise ValueError(f"expected `network` to be one of {', '.join(NETWORKS)}, but got {network!r}")
+    return NETWORKS[network](classes)
+
+
+def _recipe(task: str, network: str) -> Recipe:
+    return RECIPES.get((task, network), Recipe(epochs=20))
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The global random state set to a seed, and put back afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _batches(task: Task, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+    """Augmented clips (clip, 1, mel, frame) and target distributions (clip, class), for all epochs."""
+    targets = F.one_hot(task.train.labels, len(task.classes)).float()
+    for _ in range(recipe.epochs):
+        order = torch.randperm(len(targets))
+        for chosen in order[: len(order) // recipe.batch * recipe.batch].split(recipe.batch):
+            yield _augment(task.train.log_mels[chosen], targets[chosen], recipe)
+
+
+def _augment(log_mels: Tensor, targets: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    if recipe.roll:
+        log_mels = _rolled(log_mels, recipe.roll)
+    if recipe.mixup:
+        log_mels, targets = _mixed(log_mels, targets, recipe.mixup)
+    if recipe.mask:
+        log_mels = _masked(_masked(log_mels, recipe.mask, dim=2), recipe.mask, dim=3)
+    return log_mels, targets
+
+
+def _rolled(log_mels: Tensor, share: float) -> Tensor:
+    """Each clip shifted around its end by up to a share of its length."""
+    frames = log_mels.shape[3]
+    shifts = ((2 * torch.rand(len(log_mels), 1) - 1) * share * frames).long()
+    places = (torch.arange(frames) - shifts) % frames  # (clip, frame)
+    return log_mels.gather(3, places[:, None, None].expand_as(log_mels))
+
+
+def _mixed(log_mels: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Mixup (arXiv 1710.09412), with one weight per batch."""
+    weight = torch.distributions.Beta(alpha, alpha).sample()
+    other = torch.randperm(len(log_mels))
+    return weight * log_mels + (1 - weight) * log_mels[other], weight * targets + (1 - weight) * targets[other]
+
+
+def _masked(log_mels: Tensor, share: float, dim: int) -> Tensor:
+    """A random stretch of one axis of each clip set to the mean level, as SpecAugment (arXiv 1904.08779) does."""
+    size, clips = log_mels.shape[dim], len(log_mels)
+    width = torch.rand(clips, 1) * share * size
+    start = torch.rand(clips, 1) * (size - width)
+    places = torch.arange(size)
+    hidden = (places >= start) & (places < start + width)  # (clip, place)
+    return log_mels.masked_fill(hidden[:, None, :, None] if dim == 2 else hidden[:, None, None], 0.0)

@@ -1,0 +1,98 @@
+"""What a run explains: a task, a trained classifier, the bank of its layer and a basis per scheme, each taken from the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import captum_apex
+from benchmarks.cache import cache_path
+from benchmarks.classifiers import explained_layer, trained_classifier
+from benchmarks.tasks import Task, load_task
+from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
+from captum_apex.layers import fingerprint
+
+FIT = {"orthogonal": True, "epochs": 20, "learning_rate": 1e-3}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained classifier on a task, ready to be explained.
+
+    Attributes:
+        task: the clips.
+        network: name of the classifier.
+        model: the classifier, in evaluation mode.
+        bank: features of the training clips.
+        bases: fitted on the bank, one per scheme.
+        seed: of everything that is random.
+    """
+
+    task: Task
+    network: str
+    model: nn.Module
+    bank: FeatureBank
+    bases: Mapping[Scheme, PrototypeBasis]
+    seed: int
+    layer: nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layer", explained_layer(self.model))
+
+    def test_clips(self, n_clips: int) -> tuple[list[int], Tensor]:
+        """Test clips spread evenly over the test part: their indices, and their inputs (clip, 1, mel, frame)."""
+        n_clips = min(n_clips, len(self.task.test))
+        indices = torch.linspace(0, len(self.task.test) - 1, n_clips).round().long().tolist()
+        return indices, torch.stack([self.task.test[index][0] for index in indices])
+
+
+def prepare(task_name: str, network: str, *, seed: int = 0, device: str = "cpu", progress: bool = False) -> Subject:
+    """Loads or makes everything that a run needs.
+
+    Args:
+        task_name: a name in `benchmarks.tasks.TASKS`.
+        network: a name in `benchmarks.classifiers.NETWORKS`.
+        seed: of clips, training and fitting.
+        device: where the classifier runs.
+        progress: show progress bars.
+    """
+    task = load_task(task_name, seed)
+    model = trained_classifier(task, network, seed=seed, device=device, progress=progress)
+    bank = _bank(task, model, progress).to(device)
+    bases = {scheme: _basis(bank, scheme, seed, progress) for scheme in SCHEMES}
+    return Subject(task, network, model, bank, bases, seed)
+
+
+def _bank(task: Task, model: nn.Module, progress: bool) -> FeatureBank:
+    folder = cache_path("bank", _key(task, model)).with_suffix("")
+    with contextlib.suppress(ValueError):  # not there, or not whole
+        return FeatureBank.load(folder)
+    bank = FeatureBank.from_dataset(model, explained_layer(model), task.train, batch_size=64, progress=progress)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent))
+    bank.save(beside)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+    return bank
+
+
+def _basis(bank: FeatureBank, scheme: Scheme, seed: int, progress: bool) -> PrototypeBasis:
+    key = {"bank": bank.origin.fingerprint, "clips": bank.means.double().sum().item(), "scheme": str(scheme), "seed": seed, **FIT}
+    path = cache_path("basis", {**key, "version": captum_apex.__version__})
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        return PrototypeBasis.load(path)
+    basis = fit_basis(bank, scheme, seed=seed, progress=progress, **FIT)  # type: ignore[arg-type]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    basis.save(path)
+    return basis
+
+
+def _key(task: Task, model: nn.Module) -> dict:
+    return {"weights": fingerprint(model), "clips": task.train.fingerprint(), "version": captum_apex.__version__}

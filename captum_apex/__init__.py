@@ -1,0 +1,38 @@
+"""APEX: prototype explanations for audio classifiers, as Captum attribution classes."""
+
+from captum_apex import masking, metrics
+from captum_apex.attribution import APEX, LayerAPEX
+from captum_apex.axes import SpectrogramAxes
+from captum_apex.basis import PrototypeBasis, Prototypes
+from captum_apex.evidence import EvidenceScore
+from captum_apex.explanation import Evidence, Explanation, Prototype, explain
+from captum_apex.features import FeatureBank
+from captum_apex.fitting import basis_from_matrix, fit_basis
+from captum_apex.insertion import ChannelMatrix, insert_basis
+from captum_apex.schemes import SCHEMES, Box, Region, Scheme
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "APEX",
+    "SCHEMES",
+    "Box",
+    "ChannelMatrix",
+    "Evidence",
+    "EvidenceScore",
+    "Explanation",
+    "FeatureBank",
+    "LayerAPEX",
+    "Prototype",
+    "PrototypeBasis",
+    "Prototypes",
+    "Region",
+    "Scheme",
+    "SpectrogramAxes",
+    "basis_from_matrix",
+    "explain",
+    "fit_basis",
+    "insert_basis",
+    "masking",
+    "metrics",
+]

@@ -1,0 +1,214 @@
+"""Why the model heard that: per clip, the channels that speak for a class, where, and the training clips that show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from captum._utils.typing import TargetType
+from torch import Tensor
+
+from captum_apex.attribution import APEX, LayerAPEX
+from captum_apex.basis import PrototypeBasis, Prototypes
+from captum_apex.evidence import Decomposition, evidence_mask
+from captum_apex.schemes import Region, Scheme, purity
+
+__all__ = ["Evidence", "Explanation", "Prototype", "explain"]
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """A training clip that shows a channel.
+
+    Args:
+        index: into the dataset that the basis was fitted on.
+        label: as the dataset gives it, an int or a list; None where it has none.
+        activation: mean of the channel over the clip's grid.
+        purity: in [-1, 1].
+        region: where in the clip.
+    """
+
+    index: int
+    label: Any
+    activation: float
+    purity: float
+    region: Region
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One channel that speaks for the class.
+
+    Args:
+        channel: of the basis.
+        side: 1, or −1 where the channel speaks through its negative activation.
+        contribution: `c_k`, what it adds to the score.
+        activation: `a_k`, its mean over the grid.
+        purity: of its peak in this clip, in [-1, 1].
+        region: where in this clip.
+        prototypes: best first.
+    """
+
+    channel: int
+    side: int
+    contribution: float
+    activation: float
+    purity: float
+    region: Region
+    prototypes: tuple[Prototype, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One clip's explanation in one scheme.
+
+    Args:
+        scheme: the perspective.
+        target: the class explained.
+        score: the model's output for it (the logit, where the model gives logits).
+        score_without_layer: the output when the layer gives zeros: biases, as a rule.
+        evidence: largest contribution first.
+        total: the sum of all channels' contributions, the evidence's and the rest's.
+    """
+
+    scheme: Scheme
+    target: Any
+    score: float
+    score_without_layer: float
+    evidence: tuple[Evidence, ...]
+    total: float
+
+    @property
+    def completeness(self) -> float:
+        """`Σ_k c_k − (f_y(Z) − f_y(Z := 0))` over all channels: 0 where the head is affine, up to rounding."""
+        return self.total - (self.score - self.score_without_layer)
+
+
+def explain(
+    apex: APEX | LayerAPEX,
+    inputs: Tensor | tuple[Tensor, ...],
+    target: TargetType = None,
+    additional_forward_args: Any = None,
+    *,
+    n_channels: int = 3,
+    n_prototypes: int = 4,
+    sides: str = "positive",
+    quantile: float | None = None,
+    intersection: bool = False,
+) -> list[Explanation]:
+    """Explains a batch of clips: one pass for the evidence, one with the layer silent for the completeness.
+
+    Args:
+        apex: the attribution object, `APEX` or `LayerAPEX`; its basis must have prototypes.
+        inputs: as the model takes them.
+        target: as Captum takes it; None explains each clip's predicted class where the model has several outputs.
+        additional_forward_args: passed on to the model.
+        n_channels: size of the evidence; there may be fewer.
+        n_prototypes: per channel, at most as many as the basis keeps.
+        sides: `"positive"` or `"both"`.
+        quantile: grow a clip's region to this quantile of the channel's own map, in [0, 1]; None keeps the single peak cell.
+        intersection: for `time-frequency`, the rectangle where column and row meet instead of the cross.
+
+    Returns:
+        One explanation per clip.
+
+    Raises:
+        ValueError: where the basis has no prototypes, or fewer than `n_prototypes` are kept.
+    """
+    at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
+    basis = at_layer.basis
+    _check_prototypes(basis, n_prototypes)
+    at_input = basis.origin.at_input
+    parts = at_layer.decompose(inputs, target, additional_forward_args, at_input, predicted=True)
+    silent = at_layer.score_without_layer(inputs, parts.target, additional_forward_args, at_input)
+    chosen = evidence_mask(parts.contributions, parts.activations, n_channels, sides)
+    targets = _per_clip(parts.target, len(parts.score))
+    read = _Reader(basis, parts, n_prototypes, quantile, intersection)
+    return [
+        Explanation(
+            scheme=basis.scheme,
+            target=targets[clip],
+            score=parts.score[clip].item(),
+            score_without_layer=silent[clip].item(),
+            evidence=tuple(read.evidence(clip, channel) for channel in _by_contribution(parts, chosen, clip)),
+            total=parts.contributions[clip].sum().item(),
+        )
+        for clip in range(len(parts.score))
+    ]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one channel of one clip out of a decomposition."""
+
+    basis: PrototypeBasis
+    parts: Decomposition
+    n_prototypes: int
+    quantile: float | None
+    intersection: bool
+
+    def evidence(self, clip: int, channel: int) -> Evidence:
+        activation = self.parts.activations[clip, channel].item()
+        side = 1 if activation > 0 else -1
+        peaks, pure = self._peak(clip, channel, side)
+        return Evidence(
+            channel=channel,
+            side=side,
+            contribution=self.parts.contributions[clip, channel].item(),
+            activation=activation,
+            purity=pure,
+            region=self._region(clip, channel, side, peaks),
+            prototypes=self._prototypes(channel, side),
+        )
+
+    def _peak(self, clip: int, channel: int, side: int) -> tuple[list[int], float]:
+        peaks, purities = [], []
+        for cells in self.basis.scheme.cells(self.parts.features[clip : clip + 1]):
+            peak = int((side * cells[0, channel]).argmax())
+            vector = cells[:, :, peak]  # (1, channel)
+            peaks.append(peak)
+            purities.append(side * purity(vector, torch.tensor([channel], device=vector.device)).item())
+        return peaks, sum(purities) / len(purities)
+
+    def _region(self, clip: int, channel: int, side: int, peaks: list[int]) -> Region:
+        features = self.parts.features[clip, channel]
+        if self.quantile is not None:
+            return self.basis.scheme.grown_region(side * features, self.quantile)
+        return self.basis.scheme.region(peaks, *features.shape, intersection=self.intersection)
+
+    def _prototypes(self, channel: int, side: int) -> tuple[Prototype, ...]:
+        kept = self.basis.positive if side > 0 else self.basis.negative
+        assert kept is not None
+        return tuple(self._prototype(kept, channel, rank) for rank in range(self.n_prototypes))
+
+    def _prototype(self, kept: Prototypes, channel: int, rank: int) -> Prototype:
+        grid = self.basis.origin.grid
+        assert grid is not None
+        return Prototype(
+            index=int(kept.indices[channel, rank]),
+            label=None if kept.labels is None else kept.labels[channel, rank].tolist(),
+            activation=kept.activations[channel, rank].item(),
+            purity=kept.purities[channel, rank].item(),
+            region=self.basis.scheme.region(kept.peaks[channel, rank].tolist(), *grid, intersection=self.intersection),
+        )
+
+
+def _by_contribution(parts: Decomposition, chosen: Tensor, clip: int) -> list[int]:
+    channels = chosen[clip].nonzero()[:, 0]
+    return channels[parts.contributions[clip, channels].argsort(descending=True, stable=True)].tolist()
+
+
+def _per_clip(target: TargetType, n_clips: int) -> list[Any]:
+    values = target.tolist() if isinstance(target, Tensor) else target
+    if isinstance(values, list):
+        return values if len(values) == n_clips else values * n_clips
+    return [values] * n_clips
+
+
+def _check_prototypes(basis: PrototypeBasis, n_prototypes: int) -> None:
+    if basis.positive is None or basis.negative is None or basis.origin.grid is None:
+        raise ValueError("expected a basis with prototypes, but it is a bare matrix; make one with `fit_basis` or `basis_from_matrix`")
+    kept = basis.positive.indices.shape[1]
+    if not 1 <= n_prototypes <= kept:
+        raise ValueError(f"expected `n_prototypes` from 1 to the {kept} that the basis keeps per channel, but got {n_prototypes}")

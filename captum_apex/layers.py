@@ -1,0 +1,197 @@
+"""The explained layer: held still, watched, and seen as a grid of channels over frequency and time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import MethodType
+from typing import Any
+
+import torch
+from einops import EinopsError, rearrange
+from torch import Tensor, nn
+
+__all__ = ["Layout", "Origin", "fingerprint", "frozen", "layer_name", "model_of", "watched"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a layer's output becomes a grid (clip, channel, frequency, time).
+
+    Args:
+        pattern: an einops pattern that ends in `n c f t`, such as `"n t c -> n c 1 t"` for a transformer over frames.
+        sizes: the axis sizes that the pattern leaves open, such as `{"f": 12}` for `"n (f t) c -> n c f t"`.
+
+    >>> Layout("n (f t) c -> n c f t", {"f": 2}).grid(torch.zeros(1, 6, 5)).shape
+    torch.Size([1, 5, 2, 3])
+    """
+
+    pattern: str = "n c f t -> n c f t"
+    sizes: Mapping[str, int] | None = None
+
+    @classmethod
+    def of(cls, layout: Layout | str | tuple[str, Mapping[str, int]] | None) -> Layout:
+        """The layout that a user wrote: a pattern, a pattern with its sizes, or None for (clip, channel, frequency, time)."""
+        if layout is None or isinstance(layout, cls):
+            return layout or cls()
+        if isinstance(layout, str):
+            return cls(layout)
+        if isinstance(layout, tuple) and len(layout) == 2:
+            return cls(layout[0], dict(layout[1]))
+        raise TypeError(f"expected `layout` to be an einops pattern or (pattern, sizes), but got {layout!r}")
+
+    def grid(self, output: Tensor, layer: str = "the layer") -> Tensor:
+        """A layer's output as (clip, channel, frequency, time).
+
+        Raises:
+            ValueError: naming the layer and the shape of its output, where the pattern does not fit.
+        """
+        try:
+            grid = rearrange(output, self.pattern, **(self.sizes or {}))
+        except EinopsError as error:
+            raise ValueError(
+                f"expected {layer} to give a tensor that fits {self.pattern!r}, but got shape {tuple(output.shape)}; "
+                'pass `layout`, an einops pattern to "n c f t", such as "n t c -> n c 1 t" for tokens over time'
+            ) from error
+        if grid.dim() != 4:
+            raise ValueError(f"expected `layout` to give 4 axes (clip, channel, frequency, time), but {self.pattern!r} gives {grid.dim()}")
+        return grid
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What features were taken from.
+
+    Args:
+        layer: the layer's name in the model.
+        layout: how its output is seen as a grid.
+        grid: (frequency, time), the grid's size.
+        input_shape: one input's shape, without the batch axis.
+        fingerprint: of the model's weights; empty where the model is not known (a plain function).
+        n_clips: clips in the dataset.
+        at_input: whether the layer's input was taken, not its output.
+    """
+
+    layer: str = ""
+    layout: Layout = Layout()
+    grid: tuple[int, int] | None = None
+    input_shape: tuple[int, ...] | None = None
+    fingerprint: str = ""
+    n_clips: int = 0
+    at_input: bool = False
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Origin:
+        """The inverse of `dataclasses.asdict`, also after a way through JSON, which turns tuples into lists."""
+        tuples = {name: None if values[name] is None else tuple(values[name]) for name in ("grid", "input_shape")}
+        return cls(**{**values, **tuples, "layout": Layout(**values["layout"])})
+
+
+def model_of(forward_func: Callable) -> nn.Module | None:
+    """The module behind a forward function: itself, the owner of a bound method, what a partial or parallel one wraps; or None."""
+    if isinstance(forward_func, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return forward_func.module
+    if isinstance(forward_func, nn.Module):
+        return forward_func
+    if isinstance(forward_func, partial):
+        return model_of(forward_func.func)
+    if isinstance(forward_func, MethodType) and isinstance(forward_func.__self__, nn.Module):
+        return forward_func.__self__
+    return None
+
+
+def layer_name(forward_func: Callable, layer: nn.Module) -> str:
+    """The layer's name in its model.
+
+    Raises:
+        TypeError: where the layer is not a module.
+        ValueError: where the layer is not part of the model.
+    """
+    if not isinstance(layer, nn.Module):
+        raise TypeError(f"expected `layer` to be a torch.nn.Module, but got {type(layer).__name__}")
+    model = model_of(forward_func)
+    if model is None:
+        return type(layer).__name__
+    for name, module in model.named_modules():
+        if module is layer:
+            return name or type(layer).__name__
+    raise ValueError(f"expected `layer` to be part of the model {type(model).__name__}, but this {type(layer).__name__} is not")
+
+
+def fingerprint(forward_func: Callable) -> str:
+    """A SHA-256 of the model's floating-point weights and buffers, the same in float32 and float64; empty for a plain function."""
+    model = model_of(forward_func)
+    if model is None:
+        return ""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            digest.update(name.encode())
+            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@contextmanager
+def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
+    """Holds the model in evaluation mode, its parameters without gradients; every flag is restored, also after an exception.
+
+    Where only a plain function is known, this holds for the layer alone.
+    """
+    model = model_of(forward_func) or layer
+    training = [module for module in model.modules() if module.training]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for module in training:
+            module.training = False
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def watched(layer: nn.Module, name: str, change: Callable[[Tensor], Tensor | None], *, at_input: bool = False) -> Iterator[None]:
+    """While inside, `change` sees what the layer gives (or takes, `at_input`); what it returns goes on in its place.
+
+    Raises:
+        ValueError: naming the layer, where it gives something other than one tensor, runs twice, or (on leaving) never ran.
+    """
+    runs = 0
+
+    def see(value: Any) -> Tensor | None:
+        nonlocal runs
+        runs += 1
+        if runs > 1:
+            raise ValueError(
+                f"expected the layer {name!r} to run once in a forward pass, but it ran again; explain a layer that is not reused"
+            )
+        if isinstance(value, tuple) and len(value) == 1:
+            value = value[0]
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"expected the layer {name!r} to give one tensor, but got {type(value).__name__}; explain a layer inside or after it"
+            )
+        return change(value)
+
+    def before(_: nn.Module, arguments: tuple) -> tuple | None:
+        changed = see(arguments[0] if arguments else None)
+        return None if changed is None else (changed, *arguments[1:])
+
+    def after(_: nn.Module, __: tuple, output: Any) -> Any:
+        changed = see(output)
+        return (changed,) if changed is not None and isinstance(output, tuple) else changed
+
+    handle = layer.register_forward_pre_hook(before) if at_input else layer.register_forward_hook(after)
+    try:
+        yield
+    finally:
+        handle.remove()
+    if runs == 0:
+        raise ValueError(f"expected the layer {name!r} to run in the forward pass, but it never did")

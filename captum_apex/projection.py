@@ -1,0 +1,50 @@
+"""From the layer's grid to the input: a map enlarged."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from einops import repeat
+from torch import Tensor
+
+__all__ = ["enlarged"]
+
+
+def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Tensor:
+    """A map on the layer's grid, enlarged linearly to the inputs' shape; its total is spread over the input's bins.
+
+    Args:
+        relevance: (clip, frequency, time).
+        inputs: of which only the shape counts.
+        input_layout: the axes of the inputs, such as `"n c f t"`; without `f` the map's rows are added up.
+
+    Raises:
+        ValueError: where the layout does not fit, or none is given and the inputs' axes could mean several things.
+
+    >>> import torch
+    >>> enlarged(torch.ones(1, 2, 3), torch.zeros(1, 1, 4, 6), None).sum()
+    tensor(6.)
+    """
+    axes = (input_layout or _guessed_layout(relevance, inputs)).split()
+    if len(axes) != inputs.dim() or axes[0] != "n" or set(axes[1:]) - set("cft") or "t" not in axes:
+        raise ValueError(
+            f"expected `input_layout` to name the {inputs.dim()} axes of the inputs by n, c, f and t, such as 'n c f t', "
+            f"but got {input_layout!r}"
+        )
+    if "f" not in axes:
+        relevance = relevance.sum(1, keepdim=True)
+    size = [inputs.shape[axes.index(axis)] if axis in axes else 1 for axis in "ft"]
+    large = F.interpolate(relevance[:, None], size, mode="bilinear", align_corners=False)[:, 0]  # (clip, frequency, time)
+    large = large * (relevance[0].numel() / inputs[0].numel())
+    source, large = ("n f t", large) if "f" in axes else ("n t", large[:, 0])
+    channels = {"c": inputs.shape[axes.index("c")]} if "c" in axes else {}
+    return repeat(large, f"{source} -> {' '.join(axes)}", **channels)
+
+
+def _guessed_layout(relevance: Tensor, inputs: Tensor) -> str:
+    layouts = {2: "n t", 4: "n c f t"} | ({3: "n c t"} if relevance.shape[1] == 1 else {})
+    if inputs.dim() not in layouts:
+        raise ValueError(
+            f"expected inputs (clip, channel, frequency, time) or (clip, time), but got shape {tuple(inputs.shape)}; "
+            "say with `input_layout` which axis is which, such as 'n f t'"
+        )
+    return layouts[inputs.dim()]

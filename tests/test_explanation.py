@@ -1,0 +1,122 @@
+"""Explanations against the slow formulas: which channels, where, which training clips."""
+
+import pytest
+import torch
+
+from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, basis_from_matrix, explain
+from tests import oracles
+from tests.networks import bare_basis, build, clips, invertible
+
+TRAINING = clips(15, seed=5)
+QUERIES = clips(4, seed=6)
+
+
+def subject(scheme, name="pooling"):
+    model, layer = build(name)
+    bank = FeatureBank.from_dataset(model, layer, [(clip, i % 3) for i, clip in enumerate(TRAINING)])
+    return model, layer, basis_from_matrix(bank, scheme, invertible(), n_prototypes=4)
+
+
+def grids(model, layer, inputs):
+    kept = []
+    handle = layer.register_forward_hook(lambda _, __, output: kept.append(output.detach().clone()))
+    model(inputs)
+    handle.remove()
+    return kept[0]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("sides", ["positive", "both"])
+def test_explanations_follow_the_formulas(scheme, sides):
+    model, layer, basis = subject(scheme)
+    U, training, queries = invertible(), grids(model, layer, TRAINING), grids(model, layer, QUERIES)
+    found = explain(LayerAPEX(model, layer, basis), QUERIES, 2, n_channels=3, n_prototypes=2, sides=sides)
+    for clip, explanation in enumerate(found):
+        leaf = queries[clip].clone().requires_grad_()
+        score = model.classifier(leaf.relu().mean((1, 2)))[2]
+        R = oracles.relevance(queries[clip], torch.autograd.grad(score, leaf)[0], U)
+        assert (explanation.scheme, explanation.target) == (scheme, 2)
+        assert explanation.score == pytest.approx(score.item(), abs=1e-12)
+        assert explanation.score_without_layer == pytest.approx(model.classifier.bias[2].item(), abs=1e-12)
+        assert explanation.total == pytest.approx(R.sum().item(), abs=1e-12)
+        assert explanation.completeness == pytest.approx(R.sum().item() - score.item() + model.classifier.bias[2].item(), abs=1e-12)
+        assert [part.channel for part in explanation.evidence] == oracles.evidence(R, queries[clip], U, 3, sides)
+        for part in explanation.evidence:
+            sign = 1 if oracles.activation(queries[clip], U, part.channel) > 0 else -1
+            peaks, purity = oracles.peaks_and_purity(queries[clip], U, part.channel, scheme, sign)
+            assert part.side == sign
+            assert part.contribution == pytest.approx(R[part.channel].sum().item(), abs=1e-12)
+            assert part.purity == pytest.approx(purity, abs=1e-12)
+            assert torch.equal(part.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
+            assert [p.index for p in part.prototypes] == oracles.prototypes(training, U, part.channel, 2, sign)
+            for prototype in part.prototypes:
+                peaks, purity = oracles.peaks_and_purity(training[prototype.index], U, part.channel, scheme, sign)
+                assert prototype.label == prototype.index % 3
+                assert prototype.purity == pytest.approx(purity, abs=1e-12)
+                assert torch.equal(prototype.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
+
+
+def test_both_sides_occur():
+    """So that the test above sees a negative side at all."""
+    model, layer, basis = subject("square")
+    sides = {part.side for e in explain(LayerAPEX(model, layer, basis), QUERIES, 2, sides="both", n_channels=6) for part in e.evidence}
+    assert sides == {1, -1}
+
+
+def test_without_a_target_the_predicted_class_is_explained():
+    model, layer, basis = subject("time")
+    found = explain(APEX(model, layer, basis), QUERIES)
+    assert [e.target for e in found] == model(QUERIES).argmax(1).tolist()
+    for clip, explanation in enumerate(found):
+        assert explanation.score == pytest.approx(model(QUERIES)[clip].max().item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("target", [1, [1, 2, 0, 3], torch.tensor([1, 2, 0, 3]), [(1,), (2,), (0,), (3,)], torch.tensor(1), -1])
+def test_a_batch_gives_what_its_clips_give_alone(target):
+    model, layer, basis = subject("frequency")
+    apex = LayerAPEX(model, layer, basis)
+    together = explain(apex, QUERIES, target)
+    for clip in range(len(QUERIES)):
+        own = (
+            [target[clip]] if isinstance(target, list) else target[clip : clip + 1] if torch.is_tensor(target) and target.dim() else target
+        )
+        alone = explain(apex, QUERIES[clip : clip + 1], own)[0]
+        assert [e.channel for e in alone.evidence] == [e.channel for e in together[clip].evidence]
+        assert alone.score == pytest.approx(together[clip].score, abs=1e-10)
+        assert [e.region for e in alone.evidence] == [e.region for e in together[clip].evidence]
+
+
+def test_an_explanation_takes_two_forward_passes():
+    model, layer, basis = subject("time")
+    seen = []
+    handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    explain(LayerAPEX(model, layer, basis), QUERIES)
+    handle.remove()
+    assert seen == [4, 4]
+
+
+def test_regions_grow_with_the_quantile_and_shrink_to_the_intersection():
+    model, layer, basis = subject("time-frequency")
+    apex = LayerAPEX(model, layer, basis)
+    cross, meeting = (explain(apex, QUERIES, intersection=flag)[0].evidence[0].region.mask(8, 10) for flag in (False, True))
+    assert meeting.sum() == 4
+    assert (cross & meeting).sum() == 4
+    assert cross.sum() > 4
+    smaller, larger = (explain(apex, QUERIES, quantile=q)[0].evidence[0].region.mask(8, 10).sum() for q in (0.99, 0.3))
+    assert smaller < larger
+
+
+def test_labels_may_be_missing_or_many():
+    model, layer = build("pooling")
+    for items, label in ((list(TRAINING), None), ([(clip, torch.tensor([1.0, 0.0])) for clip in TRAINING], [1.0, 0.0])):
+        bank = FeatureBank.from_dataset(model, layer, items)
+        found = explain(LayerAPEX(model, layer, basis_from_matrix(bank, "time", invertible())), QUERIES)
+        assert found[0].evidence[0].prototypes[0].label == label
+
+
+def test_a_basis_without_prototypes_or_with_too_few_is_refused():
+    model, layer, basis = subject("time")
+    with pytest.raises(ValueError, match="expected a basis with prototypes, but it is a bare matrix"):
+        explain(LayerAPEX(model, layer, bare_basis("pooling")), QUERIES)
+    with pytest.raises(ValueError, match="expected `n_prototypes` from 1 to the 4 that the basis keeps per channel, but got 5"):
+        explain(LayerAPEX(model, layer, basis), QUERIES, n_prototypes=5)

@@ -1,0 +1,132 @@
+"""Choosing prototypes and maximising purity, against the slow formulas."""
+
+import pytest
+import torch
+
+from captum_apex import SCHEMES, FeatureBank, Scheme, basis_from_matrix, fit_basis
+from captum_apex.fitting import _prototype_count, pair_purity
+from captum_apex.layers import Origin
+from tests import oracles
+from tests.networks import invertible
+
+GRIDS = torch.randn(17, 6, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).relu() + 0.01
+
+
+def bank(grids=GRIDS):
+    cells = {scheme: scheme.cells(grids)[0].contiguous() for scheme in (Scheme.SQUARE, Scheme.TIME, Scheme.FREQUENCY)}
+    return FeatureBank(cells, grids.mean((2, 3)), torch.arange(len(grids)) % 3, Origin("layer", grid=(3, 4), n_clips=len(grids)))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("side", ["positive", "negative"])
+def test_prototypes_peaks_and_purities_follow_the_formulas(scheme, side):
+    U, sign = invertible(), 1 if side == "positive" else -1
+    kept = getattr(basis_from_matrix(bank(), scheme, U, n_prototypes=4), side)
+    for channel in range(6):
+        wanted = oracles.prototypes(GRIDS, U, channel, 4, sign)
+        assert kept.indices[channel].tolist() == wanted
+        for rank, clip in enumerate(wanted):
+            peaks, purity = oracles.peaks_and_purity(GRIDS[clip], U, channel, scheme, sign)
+            assert kept.peaks[channel, rank].tolist() == peaks
+            assert kept.purities[channel, rank].item() == pytest.approx(purity, abs=1e-12)
+            assert kept.activations[channel, rank].item() == pytest.approx(oracles.activation(GRIDS[clip], U, channel), abs=1e-12)
+            assert kept.labels[channel, rank].item() == clip % 3
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_gradient_of_the_purity_is_right(scheme):
+    pairs = torch.tensor([[k, clip] for k in range(6) for clip in range(0, 17, 4)])
+    sequences = bank().sequences(scheme)
+    U = invertible().requires_grad_()
+    assert torch.autograd.gradcheck(lambda matrix: pair_purity(sequences, matrix, pairs)[0], (U,), eps=1e-7, atol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("orthogonal", [True, False])
+def test_fitting_raises_purity_and_keeps_its_promise_on_the_matrix(scheme, orthogonal):
+    basis = fit_basis(bank(), scheme, orthogonal=orthogonal, learning_rate=2e-2, n_prototypes=(8, 3))
+    raw = basis_from_matrix(bank(), scheme, torch.eye(6, dtype=torch.float64), n_prototypes=3)
+    assert basis.purity_history.shape == (21,)
+    assert basis.purity_history[0].item() == pytest.approx(raw.positive.purities.mean().item(), abs=1e-6)
+    assert basis.purity_history[-1].item() == pytest.approx(basis.positive.purities.mean().item(), abs=1e-6)
+    assert basis.purity_history[-1] > basis.purity_history[0] + 0.02
+    identity = torch.eye(6, dtype=torch.float64)
+    assert ((basis.U @ basis.U.T - identity).abs().max() < 1e-10) == orthogonal
+    torch.testing.assert_close(basis.U @ basis.inverse, identity, rtol=0, atol=1e-10)
+
+
+def test_one_step_is_adams_on_the_oracles_gradient():
+    """With one pair per channel and one step, A moves by the learning rate against the sign of the gradient (Adam's first step)."""
+    one = fit_basis(bank(), "time", orthogonal=False, epochs=1, n_prototypes=(1, 1), learning_rate=1e-3, weight_decay=0.0)
+    A = torch.zeros(6, 6, dtype=torch.float64, requires_grad=True)
+    U = torch.matrix_exp(A)
+    purities = []
+    for channel in range(6):
+        clip = oracles.prototypes(GRIDS, torch.eye(6, dtype=torch.float64), channel, 1)[0]
+        cells = oracles.sequences(GRIDS[clip], "time")[0]
+        best = max(cells, key=lambda cell: cell[channel].item())
+        vector = U @ best
+        purities.append(vector[channel] / vector.norm())
+    gradient = torch.autograd.grad(-torch.stack(purities).mean(), A)[0]
+    wanted = torch.matrix_exp(-1e-3 * gradient / (gradient.abs() + 1e-8))
+    torch.testing.assert_close(one.U, wanted, rtol=0, atol=1e-9)
+
+
+def test_the_number_of_prototypes_falls_linearly():
+    counts = [_prototype_count(epoch, 20, 2, 100, 5) for epoch in range(0, 20, 2)]
+    assert counts == [100, 89, 79, 68, 58, 47, 37, 26, 16, 5]
+    assert _prototype_count(0, 2, 2, 100, 5) == 5
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_fits_repeat_bit_for_bit_and_leave_the_global_generator_alone(scheme):
+    state = torch.get_rng_state()
+    first, second, other = (fit_basis(bank(), scheme, epochs=3, n_prototypes=(8, 3), batch_size=8, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.U, second.U)
+    assert not torch.equal(first.U, other.U)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_fit_from_disk_is_the_fit_from_memory(tmp_path):
+    bank().save(tmp_path / "bank")
+    assert torch.equal(fit_basis(FeatureBank.load(tmp_path / "bank"), "square", epochs=2, n_prototypes=(8, 3)).U, short_fit().U)
+
+
+def short_fit(**settings):
+    return fit_basis(bank(), "square", **({"epochs": 2, "n_prototypes": (8, 3)} | settings))
+
+
+def test_no_epochs_give_the_raw_channels():
+    assert torch.equal(short_fit(epochs=0).U, torch.eye(6, dtype=torch.float64))
+
+
+def test_a_fit_works_under_no_grad():
+    with torch.no_grad():
+        assert torch.equal(short_fit().U, fit_basis(bank(), "square", epochs=2, n_prototypes=(8, 3)).U)
+
+
+def test_fewer_clips_than_prototypes_are_used_and_said():
+    with pytest.warns(UserWarning, match="17 clips are fewer than 100 prototypes per channel; 17 are used"):
+        basis = fit_basis(bank(), "time", epochs=1)
+    assert basis.prototype_indices.shape == (6, 5)
+    with pytest.warns(UserWarning, match="3 clips are fewer than 100"):
+        assert fit_basis(bank(GRIDS[:3]), "time", epochs=1).prototype_indices.shape == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": -1}, "expected `epochs` to be an int of at least 0, but got -1"),
+        ({"batch_size": 0}, "expected `batch_size` to be an int of at least 1, but got 0"),
+        ({"reselect_every": 0}, "expected `reselect_every`"),
+        ({"n_prototypes": (3, 5)}, r"expected `n_prototypes` as \(start, end\) with start ≥ end ≥ 1, but got \(3, 5\)"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        short_fit(**settings)
+
+
+def test_a_matrix_of_another_width_is_refused():
+    with pytest.raises(ValueError, match=r"expected `U` of shape \(6, 6\), but got \(5, 5\)"):
+        basis_from_matrix(bank(), "time", torch.eye(5))
