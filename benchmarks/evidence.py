@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.methods import integrated
 from benchmarks.subject import Subject
-from captum_apex import LayerAPEX, PrototypeBasis, Scheme, explain
+from benchmarks.tasks.scenes import PERSPECTIVES
+from captum_apex import APEX, LayerAPEX, PrototypeBasis, Region, Scheme
 from captum_apex.layers import frozen, watched
+from captum_apex.masking import mean_fill
 
-N_REMOVED = 5
+N_REMOVED = 5  # channels
+N_LOCATED = 40  # clips per perspective whose evidence is compared with the truth
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,10 @@ class Finding:
         purity_fitted: of the fitted basis.
         drop_raw: how much removing the top five raw channels lowers the predicted class's probability, the mean over clips.
         drop_fitted: likewise for the fitted basis.
-        on_truth: share of clips whose strongest channel's region meets the truth, among the classes of this perspective; NaN
-            where no truth is known.
-        on_truth_random: the same share for a random region of the same shape, exactly: the mean over all places.
+        on_truth_enlarged: share of clips, among the classes of this perspective, where the place that the enlarged map of five channels
+            points at meets the truth: a cell, a strip, a band, or where strip and band cross; NaN where no truth is known.
+        on_truth_integrated: the same for the five channels' map through Integrated Gradients, against the clip's mean per band.
+        on_truth_random: the same for a random place of the same shape, exactly: the mean over all places.
     """
 
     scheme: str
@@ -34,7 +42,8 @@ class Finding:
     purity_fitted: float
     drop_raw: float
     drop_fitted: float
-    on_truth: float
+    on_truth_enlarged: float
+    on_truth_integrated: float
     on_truth_random: float
 
     @property
@@ -72,49 +81,64 @@ def probability_drop(subject: Subject, basis: PrototypeBasis, inputs: Tensor, n_
 def _finding(subject: Subject, scheme: Scheme, indices: list[int], inputs: Tensor) -> Finding:
     basis = subject.bases[scheme]
     raw = PrototypeBasis(torch.eye(basis.n_channels), scheme, origin=basis.origin)
-    on_truth, random = _on_truth(subject, scheme, indices, inputs)
+    enlarged, through, chance = _on_truth(subject, scheme, indices, inputs)
     return Finding(
         scheme=str(scheme),
         purity_raw=basis.purity_history[0].item(),
         purity_fitted=basis.purity_history[-1].item(),
         drop_raw=probability_drop(subject, raw, inputs).mean().item(),
         drop_fitted=probability_drop(subject, basis, inputs).mean().item(),
-        on_truth=on_truth,
-        on_truth_random=random,
+        on_truth_enlarged=enlarged,
+        on_truth_integrated=through,
+        on_truth_random=chance,
     )
 
 
-def _on_truth(subject: Subject, scheme: Scheme, indices: list[int], inputs: Tensor) -> tuple[float, float]:
-    task = subject.task
-    own = [
-        i
-        for i, index in enumerate(indices)
-        if task.truth is not None and task.perspectives.get(task.classes[task.test[index][1]]) == scheme
-    ]
+def _on_truth(subject: Subject, scheme: Scheme, indices: list[int], inputs: Tensor) -> tuple[float, float, float]:
+    """How often the place that the evidence points at meets the truth: enlarged, through Integrated Gradients, at random."""
+    task, basis = subject.task, subject.bases[scheme]
+    own = [i for i, index in enumerate(indices) if PERSPECTIVES.get(task.classes[task.test[index][1]]) == scheme][:N_LOCATED]
     if task.truth is None or not own:
-        return float("nan"), float("nan")
-    found = explain(LayerAPEX(subject.model, subject.layer, subject.bases[scheme]), inputs[own], n_channels=1, intersection=True)
-    hits, chances = [], []
-    for position, explanation in zip(own, found, strict=True):
-        if explanation.evidence:  # else no channel speaks for the class
-            truth = task.truth(indices[position])
-            hits.append(bool((explanation.evidence[0].region.mask(*truth.shape) & truth).any()))
-            chances.append(_chance(truth, scheme, subject.bases[scheme]))
-    return sum(hits) / len(hits), sum(chances) / len(chances)
+        return float("nan"), float("nan"), float("nan")
+    clips, truths = inputs[own], [task.truth(indices[i]) for i in own]
+    with torch.no_grad():
+        target = subject.model(clips).argmax(1)
+    projections = (None, partial(integrated, baseline=mean_fill(clips)))
+    maps = [APEX(subject.model, subject.layer, basis, projection=projection).attribute(clips, target) for projection in projections]
+    shares = [_share_met(_strongest_places(found, scheme, basis), truths) for found in maps]
+    chances = [_chance(truth, scheme, basis) for truth in truths]
+    return shares[0], shares[1], sum(chances) / len(chances)
 
 
-def _chance(truth: Tensor, scheme: Scheme, basis: PrototypeBasis) -> float:
-    """Share of all places of the region that meet the truth."""
-    assert basis.origin.grid is not None
-    n_rows, n_columns = basis.origin.grid
-    rows = range(n_rows) if scheme != Scheme.TIME else [None]
-    columns = range(n_columns) if scheme != Scheme.FREQUENCY else [None]
-    places = [_peaks(scheme, row, column, n_columns) for row in rows for column in columns]
-    met = [bool((scheme.region(place, n_rows, n_columns, intersection=True).mask(*truth.shape) & truth).any()) for place in places]
+def _strongest_places(maps: Tensor, scheme: Scheme, basis: PrototypeBasis) -> list[Region]:
+    """Where each map (clip, 1, mel, frame) is largest, in the cells that the scheme sees on the layer's grid."""
+    n_rows, n_columns = _grid(basis)
+    cells = scheme.cells(F.adaptive_avg_pool2d(maps, (n_rows, n_columns)))
+    peaks = torch.stack([sequence[:, 0].argmax(1) for sequence in cells], 1)  # (clip, sequence)
+    return [scheme.region(place, n_rows, n_columns, intersection=True) for place in peaks.tolist()]
+
+
+def _share_met(regions: Sequence[Region], truths: Sequence[Tensor]) -> float:
+    """Share of clips whose region has a bin in common with the truth."""
+    met = [bool((region.mask(*truth.shape) & truth).any()) for region, truth in zip(regions, truths, strict=True)]
     return sum(met) / len(met)
 
 
-def _peaks(scheme: Scheme, row: int | None, column: int | None, n_columns: int) -> list[int]:
-    if scheme is Scheme.SQUARE:
-        return [(row or 0) * n_columns + (column or 0)]
-    return [place for place in (column, row) if place is not None]  # the order of `Scheme.sequences`
+def _chance(truth: Tensor, scheme: Scheme, basis: PrototypeBasis) -> float:
+    """Share of all places of a region of the scheme's shape that meet the truth."""
+    n_rows, n_columns = _grid(basis)
+    rows = range(n_rows) if scheme != Scheme.TIME else [0]
+    columns = range(n_columns) if scheme != Scheme.FREQUENCY else [0]
+    cells = {
+        Scheme.SQUARE: lambda row, column: [row * n_columns + column],
+        Scheme.TIME: lambda _, column: [column],
+        Scheme.FREQUENCY: lambda row, _: [row],
+        Scheme.TIME_FREQUENCY: lambda row, column: [column, row],  # in the order of the scheme's sequences
+    }[scheme]
+    places = [scheme.region(cells(row, column), n_rows, n_columns, intersection=True) for row in rows for column in columns]
+    return _share_met(places, [truth] * len(places))
+
+
+def _grid(basis: PrototypeBasis) -> tuple[int, int]:
+    assert basis.origin.grid is not None  # a fitted basis knows its grid; for the type checker
+    return basis.origin.grid

@@ -90,10 +90,11 @@ def method(name: str, *, uses_fill: bool = False, uses_grid: bool = False) -> Ca
     return register
 
 
-def _integrated(score: Callable, inputs: Tensor, additional_forward_args: tuple, baseline: Tensor) -> Tensor:
-    integrated = IntegratedGradients(score)
-    return integrated.attribute(
-        inputs, baseline, additional_forward_args=additional_forward_args, n_steps=STEPS, internal_batch_size=CLIPS_AT_ONCE
+def integrated(score: Callable, inputs: Tensor, additional_forward_args: tuple, baseline: Tensor) -> Tensor:
+    """Integrated Gradients of a score, as `APEX` takes it for a projection."""
+    at_once = max(CLIPS_AT_ONCE, len(inputs))  # Captum warns of anything smaller than the batch
+    return IntegratedGradients(score).attribute(
+        inputs, baseline, additional_forward_args=additional_forward_args, n_steps=STEPS, internal_batch_size=at_once
     )
 
 
@@ -102,7 +103,7 @@ def _apex(query: Query, scheme: Scheme) -> Tensor:
 
 
 def _apex_integrated(query: Query, scheme: Scheme) -> Tensor:
-    projection = partial(_integrated, baseline=query.fill)
+    projection = partial(integrated, baseline=query.fill)
     return APEX(query.model, query.layer, query.bases[scheme], projection=projection).attribute(query.inputs, query.target)
 
 
@@ -148,9 +149,9 @@ def _kernel_shap(query: Query) -> Tensor:
 
 @method("IntegratedGradients", uses_fill=True)
 def _integrated_gradients(query: Query) -> Explained:
-    integrated = IntegratedGradients(query.model)
-    return integrated.attribute(
-        query.inputs, query.fill, query.target, n_steps=STEPS, internal_batch_size=CLIPS_AT_ONCE, return_convergence_delta=True
+    at_once = max(CLIPS_AT_ONCE, len(query.inputs))
+    return IntegratedGradients(query.model).attribute(
+        query.inputs, query.fill, query.target, n_steps=STEPS, internal_batch_size=at_once, return_convergence_delta=True
     )
 
 

@@ -85,14 +85,13 @@ def table(cells: pd.DataFrame) -> str:
 
 def findings_table(found: Sequence[Finding]) -> str:
     """What the fitted bases buy, one line per scheme."""
-    lines = [f"{'':<14}  {'purity':>14}  {'probability lost without 5 channels':>36}  {'region on truth':>18}"]
-    lines.append(f"{'scheme':<14}  {'raw → fitted':>14}  {'raw → fitted':>27} {'(ratio)':>8}  {'found (random)':>18}")
+    lines = [f"{'':<14}  {'mean purity':>11}  {'probability lost without 5 channels':>35}  {'points at the truth':>30}"]
+    lines.append(f"{'scheme':<14}  {'raw  fitted':>11}  {'raw    fitted     ratio':>35}  {'enlarged  through IG  random':>30}")
     for f in found:
-        truth = "–" if np.isnan(f.on_truth) else f"{f.on_truth:.2f} ({f.on_truth_random:.2f})"
-        drops = f"{f.drop_raw:.3f} → {f.drop_fitted:.3f}"
-        lines.append(
-            f"{f.scheme:<14}  {f.purity_raw:.2f} → {f.purity_fitted:.2f}{'':>3}  {drops:>27} {f'({f.drop_ratio:.2f})':>8}  {truth:>18}"
-        )
+        purity, drops = f"{f.purity_raw:.2f}    {f.purity_fitted:.2f}", f"{f.drop_raw:.3f}     {f.drop_fitted:.3f}      {f.drop_ratio:.2f}"
+        places = (f.on_truth_enlarged, f.on_truth_integrated, f.on_truth_random)
+        truth = "–" if np.isnan(places[0]) else f"{places[0]:.2f}        {places[1]:.2f}    {places[2]:.2f}"
+        lines.append(f"{f.scheme:<14}  {purity:>11}  {drops:>35}  {truth:>30}")
     return "\n".join(lines)
 
 

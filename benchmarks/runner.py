@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.classifiers import explained_layer
-from benchmarks.methods import METHODS, Explained, Query
+from benchmarks.methods import CLIPS_AT_ONCE, METHODS, Explained, Query
 from benchmarks.subject import Subject
 from captum_apex.masking import FILLS, GRIDS, named_fill, named_grid
 from captum_apex.metrics import deletion_insertion
@@ -94,60 +94,76 @@ def run(subject: Subject, settings: Settings, *, progress: bool = False) -> Iter
         settings: methods, grids, fills, clips.
         progress: show a progress bar.
     """
-    indices, inputs = subject.test_clips(settings.clips)
-    inputs = inputs.to(next(subject.model.parameters()).device)
-    with torch.no_grad():
-        target = subject.model(inputs).argmax(1)
-    labels = [subject.task.test[index][1] for index in indices]
-    probability = nn.Sequential(subject.model, nn.Softmax(1)).eval()
+    clips = _Clips.of(subject, settings.clips)
     cells = [(name, grid, fill) for name in settings.methods for grid in settings.grids for fill in settings.fills]
     maps: dict[tuple, _Map] = {}
     for name, grid_name, fill_name in tqdm(cells, desc="scoring", unit="cell", disable=not progress):
-        grid = named_grid(grid_name, tuple(inputs.shape[2:]))
-        fill = named_fill(fill_name, subject.task.silence)(inputs)
+        grid = named_grid(grid_name, tuple(clips.inputs.shape[2:])).to(clips.inputs.device)
+        fill = named_fill(fill_name, subject.task.silence)(clips.inputs)
         method = METHODS[name]
         key = (name, grid_name if method.uses_grid else None, fill_name if method.uses_fill else None)
         if key not in maps:
-            maps = {key: found for key, found in maps.items() if key[0] == name}  # the others are done with
-            maps[key] = _explained(subject, name, inputs, target, fill, grid)
-        found = maps[key]
-        if found.attributions is None:
-            yield Row(name, grid_name, fill_name, found.status, found.seconds)
-            continue
-        curves = deletion_insertion(
-            probability,
-            inputs,
-            found.attributions,
-            fill,
-            grid=grid,
-            target=target,
-            points=settings.points,
-            batch_size=64,
-            seed=subject.seed,
+            maps = {other: found for other, found in maps.items() if other[0] == name}  # those of other methods are done with
+            maps[key] = _explained(subject, name, clips, fill, grid)
+        yield from _scored(
+            subject, clips, maps[key], Row(name, grid_name, fill_name, maps[key].status, maps[key].seconds), grid, fill, settings
         )
-        fractions, down, up = (curve.double().tolist() for curve in (curves.fraction, curves.deletion, curves.insertion))
-        areas = zip(curves.deletion_auc.tolist(), curves.insertion_auc.tolist(), strict=True)
-        for i, (deletion, insertion) in enumerate(areas):
-            row = Row(name, grid_name, fill_name, found.status, found.seconds, indices[i], labels[i], int(target[i]), deletion, insertion)
-            yield _with_curves(row, fractions[i], down[i], up[i])
 
 
-def _with_curves(row: Row, fraction: list[float], deletion: list[float], insertion: list[float]) -> Row:
-    return replace(row, fraction=tuple(fraction), deletion_curve=tuple(deletion), insertion_curve=tuple(insertion))
+@dataclass(frozen=True)
+class _Clips:
+    """The clips of a run, with the class that is explained: the predicted one."""
+
+    indices: list[int]
+    labels: list[int]
+    inputs: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, subject: Subject, n_clips: int) -> _Clips:
+        indices, inputs = subject.test_clips(n_clips)
+        inputs = inputs.to(next(subject.model.parameters()).device)
+        with torch.no_grad():
+            target = subject.model(inputs).argmax(1)
+        return cls(indices, [subject.task.test[index][1] for index in indices], inputs, target)
 
 
-def _explained(subject: Subject, name: str, inputs: Tensor, target: Tensor, fill: Tensor, grid: Tensor) -> _Map:
-    model = copy.deepcopy(subject.model)
-    query = Query(
-        model,
-        explained_layer(model),
-        inputs.clone(),
-        target.clone(),
+def _scored(subject: Subject, clips: _Clips, found: _Map, cell: Row, grid: Tensor, fill: Tensor, settings: Settings) -> Iterator[Row]:
+    """The rows of one cell."""
+    if found.attributions is None:
+        yield cell
+        return
+    probability = nn.Sequential(subject.model, nn.Softmax(1)).eval()
+    curves = deletion_insertion(
+        probability,
+        clips.inputs,
+        found.attributions,
         fill,
-        grid.to(inputs.device),
-        subject.task.silence,
-        subject.bases,
-        subject.seed,
+        grid=grid,
+        target=clips.target,
+        points=settings.points,
+        batch_size=CLIPS_AT_ONCE,
+        seed=subject.seed,
+    )
+    for i, index in enumerate(clips.indices):
+        yield replace(
+            cell,
+            clip=index,
+            label=clips.labels[i],
+            predicted=int(clips.target[i]),
+            deletion=curves.deletion_auc[i].item(),
+            insertion=curves.insertion_auc[i].item(),
+            fraction=tuple(curves.fraction[i].tolist()),
+            deletion_curve=tuple(curves.deletion[i].tolist()),
+            insertion_curve=tuple(curves.insertion[i].tolist()),
+        )
+
+
+def _explained(subject: Subject, name: str, clips: _Clips, fill: Tensor, grid: Tensor) -> _Map:
+    """A method's map on a deep copy of the model; an exception becomes a status."""
+    model, inputs = copy.deepcopy(subject.model), clips.inputs.clone()
+    query = Query(
+        model, explained_layer(model), inputs, clips.target.clone(), fill, grid, subject.task.silence, subject.bases, subject.seed
     )
     start = time.perf_counter()
     try:
@@ -159,7 +175,7 @@ def _explained(subject: Subject, name: str, inputs: Tensor, target: Tensor, fill
     except Exception as error:
         kind = "unsupported" if isinstance(error, (TypeError, NotImplementedError, AssertionError)) else "error"
         return _Map(None, f"{kind} ({_first_line(error)})", _seconds(start, inputs))
-    return _judged(result, inputs, _seconds(start, inputs))
+    return _judged(result, clips.inputs, _seconds(start, inputs))
 
 
 def _judged(result: Explained, inputs: Tensor, seconds: float) -> _Map:

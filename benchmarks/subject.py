@@ -19,7 +19,7 @@ from benchmarks.tasks import Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
 from captum_apex.layers import fingerprint
 
-FIT = {"orthogonal": True, "epochs": 20, "learning_rate": 1e-3}
+FIT = {"orthogonal": True, "epochs": 20, "learning_rate": 1e-2}
 
 
 @dataclass(frozen=True)

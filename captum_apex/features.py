@@ -123,7 +123,9 @@ class FeatureBank:
         writer = _Writer(n_clips, _wanted(schemes), max_memory, folder)
         layout = Layout.of(layout)
         # A generator of its own: a DataLoader otherwise draws a seed from the global one.
-        loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=_Collate(collate_fn), generator=torch.Generator())
+        loader = DataLoader(
+            cast(Dataset, dataset), batch_size, num_workers=num_workers, collate_fn=_Collate(collate_fn), generator=torch.Generator()
+        )
         device = _device(layer, model) if device is None else torch.device(device)
         input_shape: tuple[int, ...] | None = None
         with torch.no_grad(), frozen(model, layer), tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar:

@@ -26,7 +26,7 @@ def fit_basis(
     *,
     orthogonal: bool = True,
     epochs: int = 20,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 1e-2,
     weight_decay: float = 1e-5,
     batch_size: int = 512,
     n_prototypes: tuple[int, int] = (100, 5),
@@ -41,7 +41,7 @@ def fit_basis(
         scheme: the perspective, by name or object.
         orthogonal: `U = exp(A − Aᵀ)`; otherwise `U = exp(A)`, invertible. `A` starts at zero: at the raw channels.
         epochs: passes over all (channel, prototype) pairs; 0 gives the raw channels with their prototypes.
-        learning_rate: of Adam.
+        learning_rate: of Adam. EPIC's 1e-3 has not converged after 20 epochs: the purity is lower in every scheme.
         weight_decay: of Adam, on `A`.
         batch_size: pairs per step.
         n_prototypes: per channel, at the start and at the end; falls linearly.

@@ -59,14 +59,14 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     if layer is model:
         raise ValueError("expected `layer` to be a part of the model, but it is the whole model")
     inputs = _example(model, basis) if inputs is None else inputs
-    inserted = copy.deepcopy(model)
+    inserted, training = copy.deepcopy(model), {place: module.training for place, module in model.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
         expected = model(inputs)
         head_name = _first_weighted_after(inserted, name, inputs)
         head = inserted.get_submodule(head_name)
         U, inverse = (matrix.to(next(head.parameters())) for matrix in (basis.U, basis.inverse))
-        inserted.set_submodule(head_name, _undone(head, inverse, basis))
-        inserted.set_submodule(name, nn.Sequential(inserted.get_submodule(name), ChannelMatrix(U)).train(layer.training))
+        inserted.set_submodule(head_name, _undone(head, inverse, basis, training[head_name]))
+        inserted.set_submodule(name, _sequence(training[name], inserted.get_submodule(name), ChannelMatrix(U)))
         _check_same(expected, _outputs(inserted, inputs, name, head_name), name, head_name)
     return inserted
 
@@ -106,11 +106,19 @@ def _first_weighted_after(model: nn.Module, name: str, inputs: Tensor) -> str:
     return order[0]
 
 
-def _undone(head: nn.Module, inverse: Tensor, basis: PrototypeBasis) -> nn.Module:
+def _undone(head: nn.Module, inverse: Tensor, basis: PrototypeBasis, training: bool) -> nn.Module:
     if isinstance(head, nn.Linear) and head.in_features == basis.n_channels:
         head.weight.copy_((head.weight.double() @ basis.inverse.to(head.weight.device)).to(head.weight))
         return head
-    return nn.Sequential(ChannelMatrix(inverse), head).train(head.training)
+    return _sequence(training, ChannelMatrix(inverse), head)
+
+
+def _sequence(training: bool, *modules: nn.Module) -> nn.Module:
+    """The modules in a row; what is new gets the flag of what it stands for, the module inside keeps its own."""
+    sequence = nn.Sequential(*modules)
+    for module in (sequence, *(module for module in modules if isinstance(module, ChannelMatrix))):
+        module.training = training
+    return sequence
 
 
 def _outputs(inserted: nn.Module, inputs: Tensor, name: str, head_name: str) -> Tensor:

@@ -174,6 +174,7 @@ def test_the_model_is_left_as_it_was(name, train):
     assert not pointers & {parameter.data_ptr() for parameter in copy.parameters()}
     flags = [[leaf.training for leaf in leaves(network) if not isinstance(leaf, ChannelMatrix)] for network in (model, copy)]
     assert flags[0] == flags[1]
+    assert {module.training for module in copy.modules() if isinstance(module, (nn.Sequential, ChannelMatrix))} == {train}
     assert copy.training is train
     assert [p.requires_grad for p in copy.parameters()] == [p.requires_grad for p in model.parameters()]
 
