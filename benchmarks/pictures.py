@@ -46,8 +46,8 @@ def explanation_picture(subject: Subject, index: int | None = None) -> Figure:
         for row, (scheme, basis) in zip(panels, subject.bases.items(), strict=True):
             found = explain(LayerAPEX(subject.model, subject.layer, basis), clip[None], n_channels=1, n_prototypes=3)[0]
             evidence = found.evidence[0]
-            name, share = task.classes[found.target], evidence.contribution / (found.score - found.score_without_layer)
-            _draw(row[0], task, clip, evidence.region, f"{scheme}: channel {evidence.channel} gives {share:.0%} of “{name}”")
+            share = evidence.contribution / (found.score - found.score_without_layer)
+            _draw(row[0], task, clip, evidence.region, f"{scheme}: channel {evidence.channel}, {share:.0%} of the logit")
             row[0].set_ylabel("frequency in Hz")
             for panel, prototype in zip(row[1:], evidence.prototypes, strict=True):
                 _draw(
@@ -61,7 +61,7 @@ def explanation_picture(subject: Subject, index: int | None = None) -> Figure:
             panel.set_xlabel("time in s")
         _scale(panels[0, 0], task)
         figure.suptitle(
-            f"Why is this “{task.classes[label]}”? Left: the clip. Right: the training clips that the same channel answers to most."
+            f"Why “{task.classes[label]}”? Left: the clip, and where its strongest channel fires. Right: the training clips that fire it most."
         )
     return figure
 
