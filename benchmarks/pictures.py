@@ -26,7 +26,7 @@ def write(folder: Path, *, seed: int = 0) -> list[Path]:
         "scenes.png": contact_sheet(load_task("scenes", seed)),
     }
     for name, picture in drawn.items():
-        picture.savefig(folder / name, dpi=110)
+        picture.savefig(folder / name, dpi=85)
     return [folder / name for name in drawn]
 
 

@@ -30,7 +30,7 @@ class ConstantVariance(TorchFunctionMode):
         """Catches every torch call; those that normalise get the surrogate's gradient."""
         kwargs = kwargs or {}
         linear = _LINEAR.get(func)
-        if linear is None or not torch.is_grad_enabled():
+        if linear is None or not torch.is_grad_enabled() or not (args[0] if args else kwargs["input"]).requires_grad:
             return func(*args, **kwargs)
         with torch.no_grad():
             value = func(*args, **kwargs)
