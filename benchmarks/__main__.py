@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (FileNotFoundError, ValueError) as error:
+    except FileNotFoundError as error:  # recordings that are not there
         print(f"python -m benchmarks: {error}", file=sys.stderr)
         return 2
 
@@ -43,7 +43,8 @@ def _run(options: argparse.Namespace) -> int:
     subject = prepare(options.task, options.network, seed=options.seed, device=options.device, progress=True)
     reached = accuracy(subject.model, subject.task.test)
     print(f"{options.network} on {options.task}: accuracy {reached:.1%} on {len(subject.task.test)} unseen clips", flush=True)
-    settings = Settings(options.methods, options.grid, options.fill, options.clips, options.points)
+    methods, grids, fills = (tuple(dict.fromkeys(names)) for names in (options.methods, options.grid, options.fill))
+    settings = Settings(methods, grids, fills, options.clips, options.points)
     rows = list(run(subject, settings, progress=True))
     found = findings(subject)
     about = asdict(settings) | {name: getattr(options, name) for name in ("task", "network", "seed", "device")}
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument(
         "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD", help="names as `list` shows them"
     )
-    scoring.add_argument("--clips", type=_positive, default=40, help="how many test clips, spread evenly over the test part")
+    scoring.add_argument("--clips", type=_positive, default=24, help="how many test clips, spread evenly over the test part")
     scoring.add_argument("--grid", nargs="+", choices=GRIDS, default=list(GRIDS), help="regions that are masked together")
     scoring.add_argument("--fill", nargs="+", choices=FILLS, default=list(FILLS), help="what masked regions are replaced by")
     scoring.add_argument("--points", type=_curve_points, default=9, help="points of each curve, both ends counted")

@@ -40,7 +40,7 @@ def cache_path(kind: str, key: Mapping[str, Any]) -> Path:
 def cached_tensors(kind: str, key: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors kept under this kind and key; made, and kept, where there are none.
 
-    A file that cannot be read, or that was written for another key, is made again, with a warning.
+    A file that cannot be read is made again, with a warning.
 
     Args:
         kind: what they are, as a folder name.

@@ -32,32 +32,33 @@ def contact_sheet(task: Task) -> Figure:
     rows = math.ceil(len(task.classes) / columns)
     figure = Figure(figsize=(12, 2.4 * rows + 0.5), dpi=100, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    chosen = [_first_of(task, label) for label in range(len(task.classes))]
+    chosen = [first_of(task, label) for label in range(len(task.classes))]
     decibels = task.normalisation.decibels(task.test.log_mels[chosen, 0]).numpy()  # (class, mel, frame)
     lowest, highest = np.quantile(decibels, [0.01, 0.999])
     for panel, name, index, picture in zip(panels.flat, task.classes, chosen, decibels, strict=False):
-        drawn = panel.imshow(picture, origin="lower", aspect="auto", cmap=COLOURS, vmin=lowest, vmax=highest, extent=_extent(picture))
+        drawn = panel.imshow(picture, origin="lower", aspect="auto", cmap=COLOURS, vmin=lowest, vmax=highest, extent=extent(picture))
         panel.set_title(name, fontsize=11)
         panel.tick_params(labelsize=8)
         if task.truth is not None:
             _outline(panel, task.truth(index))
     for empty in panels.flat[len(task.classes) :]:
         empty.set_visible(False)
-    _scale(panels[0, 0], task)
+    set_scale(panels[0, 0], task)
     figure.supxlabel("time in seconds", fontsize=10)
     figure.supylabel("frequency in Hz", fontsize=10)
     figure.colorbar(drawn, ax=panels, label="level in dB", pad=0.01, aspect=30)
     return figure
 
 
-def _first_of(task: Task, label: int) -> int:
+def first_of(task: Task, label: int) -> int:
+    """Index of the first test clip of a class."""
     found = (task.test.labels == label).nonzero()
     if not len(found):
         raise ValueError(f"expected a test clip of every class, but there is none of {task.classes[label]!r}")
     return int(found[0])
 
 
-def _extent(picture: NDArray[np.float32]) -> tuple[float, float, float, float]:
+def extent(picture: NDArray[np.float32]) -> tuple[float, float, float, float]:
     """Positions as `SpectrogramAxes` counts them: bin `i` from `i` to `i + 1`."""
     return 0, picture.shape[1], 0, picture.shape[0]
 
@@ -69,7 +70,7 @@ def _outline(panel: Axes, truth: Tensor) -> None:
     panel.contour(columns, rows, fine, levels=[0.5], colors=OUTLINE, linewidths=1.2)
 
 
-def _scale(panel: Axes, task: Task) -> None:
+def set_scale(panel: Axes, task: Task) -> None:
     """Ticks in seconds and Hz; the panels share them."""
     bands, frames = task.test.log_mels.shape[2:]
     seconds = np.linspace(0, math.floor(task.axes.seconds(frames - 0.5)), 3)

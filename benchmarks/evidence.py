@@ -12,8 +12,7 @@ from torch import Tensor
 
 from benchmarks.methods import integrated
 from benchmarks.subject import Subject
-from benchmarks.tasks.scenes import PERSPECTIVES
-from captum_apex import APEX, LayerAPEX, PrototypeBasis, Region, Scheme
+from captum_apex import APEX, LayerAPEX, PrototypeBasis, Region, Scheme, explain
 from captum_apex.layers import frozen, watched
 from captum_apex.masking import mean_fill
 
@@ -31,8 +30,9 @@ class Finding:
         purity_fitted: of the fitted basis.
         drop_raw: how much removing the top five raw channels lowers the predicted class's probability, the mean over clips.
         drop_fitted: likewise for the fitted basis.
-        on_truth_enlarged: share of clips, among the classes of this perspective, where the place that the enlarged map of five channels
-            points at meets the truth: a cell, a strip, a band, or where strip and band cross; NaN where no truth is known.
+        on_truth_channel: share of clips, among the classes of this perspective, where the strongest channel's region meets the truth: a
+            cell, a strip, a band, or where strip and band cross; NaN where no truth is known.
+        on_truth_enlarged: the same for the place where the enlarged map of five channels is largest.
         on_truth_integrated: the same for the five channels' map through Integrated Gradients, against the clip's mean per band.
         on_truth_random: the same for a random place of the same shape, exactly: the mean over all places.
     """
@@ -42,6 +42,7 @@ class Finding:
     purity_fitted: float
     drop_raw: float
     drop_fitted: float
+    on_truth_channel: float
     on_truth_enlarged: float
     on_truth_integrated: float
     on_truth_random: float
@@ -81,33 +82,39 @@ def probability_drop(subject: Subject, basis: PrototypeBasis, inputs: Tensor, n_
 def _finding(subject: Subject, scheme: Scheme, indices: list[int], inputs: Tensor) -> Finding:
     basis = subject.bases[scheme]
     raw = PrototypeBasis(torch.eye(basis.n_channels), scheme, origin=basis.origin)
-    enlarged, through, chance = _on_truth(subject, scheme, indices, inputs)
+    channel, enlarged, through, chance = _on_truth(subject, scheme, indices, inputs)
     return Finding(
         scheme=str(scheme),
         purity_raw=basis.purity_history[0].item(),
         purity_fitted=basis.purity_history[-1].item(),
         drop_raw=probability_drop(subject, raw, inputs).mean().item(),
         drop_fitted=probability_drop(subject, basis, inputs).mean().item(),
+        on_truth_channel=channel,
         on_truth_enlarged=enlarged,
         on_truth_integrated=through,
         on_truth_random=chance,
     )
 
 
-def _on_truth(subject: Subject, scheme: Scheme, indices: list[int], inputs: Tensor) -> tuple[float, float, float]:
-    """How often the place that the evidence points at meets the truth: enlarged, through Integrated Gradients, at random."""
+def _on_truth(subject: Subject, scheme: Scheme, indices: list[int], inputs: Tensor) -> tuple[float, float, float, float]:
+    """How often the evidence meets the truth: the strongest channel, the map enlarged and through Integrated Gradients, chance."""
     task, basis = subject.task, subject.bases[scheme]
-    own = [i for i, index in enumerate(indices) if PERSPECTIVES.get(task.classes[task.test[index][1]]) == scheme][:N_LOCATED]
+    own = [i for i, index in enumerate(indices) if task.perspectives.get(task.classes[task.test[index][1]]) == scheme][:N_LOCATED]
     if task.truth is None or not own:
-        return float("nan"), float("nan"), float("nan")
+        return (float("nan"),) * 4
     clips, truths = inputs[own], [task.truth(indices[i]) for i in own]
     with torch.no_grad():
         target = subject.model(clips).argmax(1)
     projections = (None, partial(integrated, baseline=mean_fill(clips)))
     maps = [APEX(subject.model, subject.layer, basis, projection=projection).attribute(clips, target) for projection in projections]
+    at_layer = LayerAPEX(subject.model, subject.layer, basis)
+    regions = [
+        found.evidence[0].region if found.evidence else Region(())
+        for found in explain(at_layer, clips, n_channels=1, n_prototypes=1, intersection=True)
+    ]
     shares = [_share_met(_strongest_places(found, scheme, basis), truths) for found in maps]
     chances = [_chance(truth, scheme, basis) for truth in truths]
-    return shares[0], shares[1], sum(chances) / len(chances)
+    return _share_met(regions, truths), shares[0], shares[1], sum(chances) / len(chances)
 
 
 def _strongest_places(maps: Tensor, scheme: Scheme, basis: PrototypeBasis) -> list[Region]:

@@ -137,7 +137,7 @@ def _gradient_shap(query: Query) -> Tensor:
 @method("KernelShap", uses_fill=True, uses_grid=True)
 def _kernel_shap(query: Query) -> Tensor:
     mask = query.grid[None, None]
-    n_samples = 4 * int(query.grid.max() + 1)
+    n_samples = 2 * int(query.grid.max() + 1)  # the least squares then have twice as many equations as unknowns
     maps = [
         KernelShap(clip.model).attribute(
             clip.inputs, clip.fill, clip.target, feature_mask=mask, n_samples=n_samples, perturbations_per_eval=CLIPS_AT_ONCE

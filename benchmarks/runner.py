@@ -38,7 +38,7 @@ class Settings:
     methods: Sequence[str] = tuple(METHODS)
     grids: Sequence[str] = tuple(GRIDS)
     fills: Sequence[str] = tuple(FILLS)
-    clips: int = 40
+    clips: int = 24
     points: int = 9
 
 
@@ -122,7 +122,6 @@ class _Clips:
     @classmethod
     def of(cls, subject: Subject, n_clips: int) -> _Clips:
         indices, inputs = subject.test_clips(n_clips)
-        inputs = inputs.to(next(subject.model.parameters()).device)
         with torch.no_grad():
             target = subject.model(inputs).argmax(1)
         return cls(indices, [subject.task.test[index][1] for index in indices], inputs, target)
@@ -212,6 +211,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _seconds(start: float, inputs: Tensor) -> float:
+    if inputs.is_cuda:
+        torch.cuda.synchronize()
     return (time.perf_counter() - start) / len(inputs)
 
 

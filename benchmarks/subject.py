@@ -17,7 +17,7 @@ from benchmarks.cache import cache_path
 from benchmarks.classifiers import explained_layer, trained_classifier
 from benchmarks.tasks import Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
-from captum_apex.layers import fingerprint
+from captum_apex.layers import fingerprint, layer_name
 
 FIT = {"orthogonal": True, "epochs": 20, "learning_rate": 1e-2}
 
@@ -47,10 +47,11 @@ class Subject:
         object.__setattr__(self, "layer", explained_layer(self.model))
 
     def test_clips(self, n_clips: int) -> tuple[list[int], Tensor]:
-        """Test clips spread evenly over the test part: their indices, and their inputs (clip, 1, mel, frame)."""
+        """Test clips spread evenly over the test part: their indices, and their inputs (clip, 1, mel, frame) on the model's device."""
         n_clips = min(n_clips, len(self.task.test))
         indices = torch.linspace(0, len(self.task.test) - 1, n_clips).round().long().tolist()
-        return indices, torch.stack([self.task.test[index][0] for index in indices])
+        inputs = torch.stack([self.task.test[index][0] for index in indices])
+        return indices, inputs.to(next(self.model.parameters()).device)
 
 
 def prepare(task_name: str, network: str, *, seed: int = 0, device: str = "cpu", progress: bool = False) -> Subject:
@@ -66,7 +67,7 @@ def prepare(task_name: str, network: str, *, seed: int = 0, device: str = "cpu",
     task = load_task(task_name, seed)
     model = trained_classifier(task, network, seed=seed, device=device, progress=progress)
     bank = _bank(task, model, progress).to(device)
-    bases = {scheme: _basis(bank, scheme, seed, progress) for scheme in SCHEMES}
+    bases = {scheme: _basis(bank, scheme, seed, _key(task, model), progress) for scheme in SCHEMES}
     return Subject(task, network, model, bank, bases, seed)
 
 
@@ -83,9 +84,8 @@ def _bank(task: Task, model: nn.Module, progress: bool) -> FeatureBank:
     return bank
 
 
-def _basis(bank: FeatureBank, scheme: Scheme, seed: int, progress: bool) -> PrototypeBasis:
-    key = {"bank": bank.origin.fingerprint, "clips": bank.means.double().sum().item(), "scheme": str(scheme), "seed": seed, **FIT}
-    path = cache_path("basis", {**key, "version": captum_apex.__version__})
+def _basis(bank: FeatureBank, scheme: Scheme, seed: int, key: dict, progress: bool) -> PrototypeBasis:
+    path = cache_path("basis", {**key, "scheme": str(scheme), "seed": seed, **FIT})
     with contextlib.suppress(ValueError, FileNotFoundError):
         return PrototypeBasis.load(path)
     basis = fit_basis(bank, scheme, seed=seed, progress=progress, **FIT)  # type: ignore[arg-type]
@@ -95,4 +95,5 @@ def _basis(bank: FeatureBank, scheme: Scheme, seed: int, progress: bool) -> Prot
 
 
 def _key(task: Task, model: nn.Module) -> dict:
-    return {"weights": fingerprint(model), "clips": task.train.fingerprint(), "version": captum_apex.__version__}
+    name = layer_name(model, explained_layer(model))
+    return {"weights": fingerprint(model), "layer": name, "clips": task.train.fingerprint(), "version": captum_apex.__version__}

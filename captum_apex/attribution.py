@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from captum_apex.basis import PrototypeBasis
 from captum_apex.evidence import Decomposition, EvidenceScore, evidence_mask
-from captum_apex.layers import fingerprint, frozen, layer_name, watched
+from captum_apex.layers import at_least_float32, check_finite, fingerprint, frozen, layer_name, watched
 from captum_apex.normalisation import ConstantVariance
 from captum_apex.projection import enlarged
 
@@ -84,7 +84,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             inputs: as the model takes them, one tensor or a tuple.
             target: output index, in every form that Captum takes.
             additional_forward_args: passed on to the model.
-            attribute_to_layer_input: explain what goes into the layer; the basis must have been fitted there.
+            attribute_to_layer_input: explain what goes into the layer; a basis that was fitted there is always used there.
             n_channels: size of the evidence; None for every channel: the map is then complete and equal for every invertible `U`.
             sides: `"positive"`, or `"both"` to count channels from their negative side as well.
             return_convergence_delta: also return the map's total minus `f_y(Z) − f_y(Z := 0)`; costs a second pass.
@@ -100,7 +100,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         parts = self.decompose(inputs, target, additional_forward_args, attribute_to_layer_input)
         chosen = self.evidence(parts, n_channels, sides, channels)
         relevance = (parts.relevance * chosen[:, :, None, None]).sum(1)  # (clip, channel, frequency, time) → (clip, frequency, time)
-        attributions = self.basis.scheme.spread(relevance)[:, None].to(_first(inputs).dtype).contiguous()
+        attributions = self.basis.scheme.spread(relevance)[:, None].to(_map_dtype(_first(inputs), relevance)).contiguous()
         if not return_convergence_delta:
             return attributions
         silent = self.score_without_layer(inputs, parts.target, additional_forward_args, attribute_to_layer_input)
@@ -133,6 +133,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             attribute_to_layer_input: as in `attribute`.
             predicted: where no target is given, take each clip's predicted class.
         """
+        _check_inputs(inputs)
         leaves: list[Tensor] = []
 
         def take(features: Tensor) -> Tensor:
@@ -141,7 +142,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             return leaves[0].clone()  # what follows may work in place
 
         with torch.inference_mode(False), torch.enable_grad(), frozen(self.forward_func, self.layer), ConstantVariance():
-            with watched(self.layer, self.layer_name, take, at_input=attribute_to_layer_input):
+            with watched(self.layer, self.layer_name, take, at_input=self.reads_input(attribute_to_layer_input)):
                 output = _run_forward(self.forward_func, _detached(inputs), None, _arguments(additional_forward_args))
             if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
                 target = output.argmax(1)
@@ -168,10 +169,14 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         self, inputs: Inputs, target: TargetType = None, additional_forward_args: Any = None, attribute_to_layer_input: bool = False
     ) -> Tensor:
         """`f_y(Z := 0)`: the score when the layer gives zeros, (clip,). One forward pass."""
-        silence = watched(self.layer, self.layer_name, torch.zeros_like, at_input=attribute_to_layer_input)
+        silence = watched(self.layer, self.layer_name, torch.zeros_like, at_input=self.reads_input(attribute_to_layer_input))
         with torch.no_grad(), frozen(self.forward_func, self.layer), silence:
             score = _run_forward(self.forward_func, _detached(inputs), target, additional_forward_args)
         return score.reshape(len(score))
+
+    def reads_input(self, attribute_to_layer_input: bool) -> bool:
+        """Whether the layer's input is explained: because it is asked for, or because the basis was fitted there."""
+        return attribute_to_layer_input or self.basis.origin.at_input
 
     def weights(self, parts: Decomposition, chosen: Tensor) -> Tensor:
         """`w = Uᵀ 1_E U⁻ᵀ G`: what a sum with the raw features must weigh so that it is the chosen channels' contribution.
@@ -198,7 +203,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
 
     def _in_basis(self, output_of_layer: Tensor, gradient: Tensor, output: Tensor, target: TargetType, score: Tensor) -> Decomposition:
         layout = self.basis.origin.layout
-        Z, G = (_at_least_float32(layout.grid(tensor, repr(self.layer_name))) for tensor in (output_of_layer, gradient))
+        Z, G = (at_least_float32(layout.grid(tensor, repr(self.layer_name))) for tensor in (output_of_layer, gradient))
         if Z.shape[1] != self.basis.n_channels:
             raise ValueError(
                 f"expected the layer {self.layer_name!r} to have the basis's {self.basis.n_channels} channels, but it gives {Z.shape[1]}"
@@ -246,6 +251,8 @@ class APEX(GradientAttribution):
         input_layout: str | None = None,
     ) -> None:
         GradientAttribution.__init__(self, forward_func)
+        if projection is not None and not callable(projection):
+            raise TypeError(f"expected `projection` to be a Captum class or a function, but got {type(projection).__name__}")
         self.layer_apex = LayerAPEX(forward_func, layer, basis, device_ids)
         self.projection = projection
         self.input_layout = input_layout
@@ -307,8 +314,10 @@ class APEX(GradientAttribution):
             attributions = enlarged(relevance, only, self.input_layout)
         else:
             weights = at_layer.weights(parts, chosen)
-            attributions = self._projected(self._score(attribute_to_layer_input), only, weights, additional_forward_args)
-        attributions = attributions.detach().to(only.dtype).contiguous()
+            attributions = self._projected(
+                self._score(at_layer.reads_input(attribute_to_layer_input)), only, weights, additional_forward_args
+            )
+        attributions = attributions.detach().to(_map_dtype(only, attributions)).contiguous()
         formatted = (attributions,) if isinstance(inputs, tuple) else attributions
         if not return_convergence_delta:
             return formatted
@@ -347,7 +356,7 @@ class APEX(GradientAttribution):
         Returns:
             Tensor (clip, channel, frequency, time), to be passed as (the first of) `additional_forward_args`.
         """
-        parts = self.layer_apex.decompose(_only(inputs), target, additional_forward_args, self.basis.origin.at_input)
+        parts = self.layer_apex.decompose(_only(inputs), target, additional_forward_args)
         return self.layer_apex.weights(parts, self.layer_apex.evidence(parts, n_channels, sides, channels))
 
     def _score(self, at_input: bool) -> EvidenceScore:
@@ -387,5 +396,15 @@ def _arguments(additional_forward_args: Any) -> tuple:
     return tuple(value.clone() if isinstance(value, Tensor) and value.is_inference() else value for value in arguments)
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+def _map_dtype(inputs: Tensor, relevance: Tensor) -> torch.dtype:
+    """A map has the input's precision; that of integer samples keeps its own."""
+    return inputs.dtype if inputs.is_floating_point() else relevance.dtype
+
+
+def _check_inputs(inputs: Inputs) -> None:
+    for tensor in inputs if isinstance(inputs, tuple) else (inputs,):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"expected `inputs` to be a tensor or a tuple of tensors, but got {type(tensor).__name__}")
+        if not len(tensor):
+            raise ValueError(f"expected `inputs` with at least one clip, but got shape {tuple(tensor.shape)}")
+        check_finite(tensor, "the inputs")

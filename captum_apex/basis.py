@@ -71,11 +71,13 @@ class PrototypeBasis:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scheme", Scheme(self.scheme))
+        object.__setattr__(self, "U", self.U.detach().clone())  # what the caller does with its tensor later does not reach the basis
         for name, tensor in _tensors(self).items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise ValueError(f"expected `{name}` to be finite, but it has NaN or infinity")
         if self.U.dim() != 2 or self.U.shape[0] != self.U.shape[1] or not self.U.is_floating_point():
             raise ValueError(f"expected `U` to be a square matrix of floats, but got {self.U.dtype} of shape {tuple(self.U.shape)}")
+        _ = self.inverse
         for side in ("positive", "negative"):
             _check_prototypes(side, getattr(self, side), self)
 
@@ -86,35 +88,16 @@ class PrototypeBasis:
 
     @cached_property
     def inverse(self) -> Tensor:
-        """U⁻¹ in float64, (channel, channel).
-
-        Raises:
-            ValueError: where `U` is singular.
-        """
-        try:
-            return torch.linalg.inv(self.U.double())
-        except torch.linalg.LinAlgError as error:
-            raise ValueError("expected `U` to be invertible, but it is singular") from error
+        """U⁻¹ in float64, (channel, channel)."""
+        inverse, failed = torch.linalg.inv_ex(self.U.double())
+        if failed or not inverse.isfinite().all():
+            raise ValueError("expected `U` to be invertible, but it is singular")
+        return inverse
 
     @property
     def prototype_indices(self) -> Tensor | None:
         """Clips that activate each channel most, best first, int64 (channel, prototype), into the dataset."""
         return None if self.positive is None else self.positive.indices
-
-    @property
-    def prototype_labels(self) -> Tensor | None:
-        """Labels of `prototype_indices`, (channel, prototype) or (channel, prototype, class)."""
-        return None if self.positive is None else self.positive.labels
-
-    @property
-    def prototype_activations(self) -> Tensor | None:
-        """Activations of `prototype_indices`, (channel, prototype)."""
-        return None if self.positive is None else self.positive.activations
-
-    @property
-    def prototype_purities(self) -> Tensor | None:
-        """Purities of `prototype_indices`, (channel, prototype), in [-1, 1]."""
-        return None if self.positive is None else self.positive.purities
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one safetensors file, beside the target first, then renamed: an interrupted save leaves the old file whole."""
@@ -183,6 +166,10 @@ def _check_prototypes(side: str, prototypes: Prototypes | None, basis: Prototype
             f"expected `{side}.indices` to lie in the dataset of {n_clips} clips, but they reach from {indices.min()} to {indices.max()}"
         )
     shape, n_sequences = tuple(indices.shape), len(basis.scheme.sequences)
+    if prototypes.peaks.dtype != torch.int64 or (prototypes.peaks.numel() and prototypes.peaks.min() < 0):
+        raise ValueError(f"expected `{side}.peaks` to be cell indices, int64 from 0 on, but got {prototypes.peaks.dtype}")
+    if prototypes.labels is not None and tuple(prototypes.labels.shape[:2]) != tuple(indices.shape):
+        raise ValueError(f"expected `{side}.labels` of shape {tuple(indices.shape)}, but got {tuple(prototypes.labels.shape)}")
     wanted = {"activations": shape, "purities": shape, "peaks": (*shape, n_sequences)}
     for name, expected in wanted.items():
         got = tuple(getattr(prototypes, name).shape)

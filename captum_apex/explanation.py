@@ -118,10 +118,9 @@ def explain(
     """
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     basis = at_layer.basis
-    _check_prototypes(basis, n_prototypes)
-    at_input = basis.origin.at_input
-    parts = at_layer.decompose(inputs, target, additional_forward_args, at_input, predicted=True)
-    silent = at_layer.score_without_layer(inputs, parts.target, additional_forward_args, at_input)
+    _check_prototypes(basis, n_prototypes, sides)
+    parts = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
+    silent = at_layer.score_without_layer(inputs, parts.target, additional_forward_args)
     chosen = evidence_mask(parts.contributions, parts.activations, n_channels, sides)
     targets = _per_clip(parts.target, len(parts.score))
     read = _Reader(basis, parts, n_prototypes, quantile, intersection)
@@ -174,7 +173,7 @@ class _Reader:
     def _region(self, clip: int, channel: int, side: int, peaks: list[int]) -> Region:
         features = self.parts.features[clip, channel]
         if self.quantile is not None:
-            return self.basis.scheme.grown_region(side * features, self.quantile)
+            return self.basis.scheme.grown_region(side * features, self.quantile, intersection=self.intersection)
         return self.basis.scheme.region(peaks, *features.shape, intersection=self.intersection)
 
     def _prototypes(self, channel: int, side: int) -> tuple[Prototype, ...]:
@@ -206,9 +205,11 @@ def _per_clip(target: TargetType, n_clips: int) -> list[Any]:
     return [values] * n_clips
 
 
-def _check_prototypes(basis: PrototypeBasis, n_prototypes: int) -> None:
-    if basis.positive is None or basis.negative is None or basis.origin.grid is None:
-        raise ValueError("expected a basis with prototypes, but it is a bare matrix; make one with `fit_basis` or `basis_from_matrix`")
+def _check_prototypes(basis: PrototypeBasis, n_prototypes: int, sides: str) -> None:
+    if basis.positive is None or basis.origin.grid is None or (sides == "both" and basis.negative is None):
+        raise ValueError(
+            "expected a basis with prototypes, but there are none for this side; make one with `fit_basis` or `basis_from_matrix`"
+        )
     kept = basis.positive.indices.shape[1]
     if not 1 <= n_prototypes <= kept:
         raise ValueError(f"expected `n_prototypes` from 1 to the {kept} that the basis keeps per channel, but got {n_prototypes}")

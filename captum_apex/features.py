@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from tqdm.auto import tqdm
 
-from captum_apex.layers import Layout, Origin, fingerprint, frozen, layer_name, model_of, watched
+from captum_apex.layers import Layout, Origin, at_least_float32, check_finite, fingerprint, frozen, layer_name, model_of, watched
 from captum_apex.schemes import SCHEMES, Scheme
 
 __all__ = ["FeatureBank"]
@@ -130,12 +130,15 @@ class FeatureBank:
         input_shape: tuple[int, ...] | None = None
         with torch.no_grad(), frozen(model, layer), tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar:
             for inputs, labels in loader:
-                _check_finite(inputs, writer.n_written, "the inputs")
+                check_finite(inputs, "the inputs", writer.n_written)
                 input_shape = tuple(inputs.shape[1:])
                 # Written while the layer runs: what follows may change its output in place.
-                with watched(layer, name, partial(writer.write, labels=labels, name=name, layout=layout), at_input=at_input):
+                write = partial(writer.write, labels=labels, n_inputs=len(inputs), name=name, layout=layout)
+                with watched(layer, name, write, at_input=at_input):
                     model(inputs.to(device))
                 bar.update(len(inputs))
+        if writer.n_written != n_clips:
+            raise ValueError(f"expected `collate_fn` to keep all {n_clips} clips of the dataset, but {writer.n_written} came")
         origin = Origin(name, layout, writer.grid, input_shape, fingerprint(model), n_clips, at_input)
         return writer.bank(origin)
 
@@ -145,7 +148,9 @@ class FeatureBank:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bank.json").unlink(missing_ok=True)
         for name, tensor in self._arrays().items():
-            np.save(folder / f"{name}.npy", tensor.cpu().numpy(), allow_pickle=False)
+            beside = folder / f".{name}.npy"  # then renamed: the array may be mapped from the very file that it replaces
+            np.save(beside, tensor.cpu().numpy(), allow_pickle=False)
+            os.replace(beside, folder / f"{name}.npy")
         about = {"format": _FORMAT, "arrays": list(self._arrays()), "origin": asdict(self.origin)}
         beside = folder / ".bank.json"
         beside.write_text(json.dumps(about))
@@ -167,11 +172,10 @@ class FeatureBank:
             arrays = {
                 name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)) for name in about["arrays"]
             }
-            origin = Origin.from_dict(about["origin"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            cells = {Scheme(name): tensor for name, tensor in arrays.items() if name not in ("means", "labels")}
+            return cls(cells, arrays["means"], arrays.get("labels"), Origin.from_dict(about["origin"]))
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"expected {folder} to hold a feature bank, but it cannot be read: {error}") from error
-        cells = {Scheme(name): tensor for name, tensor in arrays.items() if name not in ("means", "labels")}
-        return cls(cells, arrays["means"], arrays.get("labels"), origin)
 
     def _arrays(self) -> dict[str, Tensor]:
         arrays = {str(sequence): tensor for sequence, tensor in self.cells.items()} | {"means": self.means}
@@ -190,9 +194,11 @@ class _Writer:
         self.grid: tuple[int, int] | None = None
         self.n_written = 0
 
-    def write(self, features: Tensor, labels: Tensor | None, name: str, layout: Layout) -> None:
-        grid = layout.grid(features, repr(name))
-        _check_finite(grid, self.n_written, f"the output of {name!r}")
+    def write(self, features: Tensor, labels: Tensor | None, n_inputs: int, name: str, layout: Layout) -> None:
+        grid = at_least_float32(layout.grid(features, repr(name)))
+        if len(grid) != n_inputs or self.n_written + n_inputs > self.n_clips:
+            raise ValueError(f"expected {name!r} to give one grid per clip, but got {len(grid)} for {n_inputs} clips")
+        check_finite(grid, f"the output of {name!r}", self.n_written)
         size = (grid.shape[2], grid.shape[3])
         if self.grid is None:
             self._allocate(grid)
@@ -274,18 +280,12 @@ def _device(layer: nn.Module, model: Callable) -> torch.device:
 
 
 def _check_shapes(items: list[Any]) -> None:
-    shapes = [tuple(clip.shape) for item in items if isinstance(clip := item[0] if isinstance(item, (tuple, list)) else item, Tensor)]
+    clips = [item[0] if isinstance(item, (tuple, list)) and item else item for item in items]
+    shapes = [tuple(clip.shape) for clip in clips if hasattr(clip, "shape")]
     if len(set(shapes)) > 1:
         raise ValueError(
             f"expected clips of one shape, but got {shapes[0]} and {next(s for s in shapes if s != shapes[0])}; pass a `collate_fn`"
         )
-
-
-def _check_finite(tensor: Tensor, first_clip: int, what: str) -> None:
-    """One reduction says whether all is finite; only after a failure is the clip looked for."""
-    if tensor.is_floating_point() and not tensor.isfinite().all():
-        clip = first_clip + int((~tensor.isfinite().flatten(1).all(1)).nonzero()[0])
-        raise ValueError(f"expected finite values, but {what} of clip {clip} have NaN or infinity")
 
 
 def _label_tensor(labels: Any) -> Tensor:

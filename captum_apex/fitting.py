@@ -56,7 +56,10 @@ def fit_basis(
     """
     scheme = Scheme(scheme)
     sequences = bank.sequences(scheme)
-    first, last = _checked(bank, epochs, batch_size, n_prototypes, reselect_every)
+    for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1), ("reselect_every", reselect_every, 1)):
+        if value < least:
+            raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")
+    first, last = _available(bank, n_prototypes)
     n_channels = bank.n_channels
     weights = torch.zeros(n_channels, n_channels, dtype=bank.means.dtype, device=bank.means.device, requires_grad=True)
     optimizer = torch.optim.Adam([weights], learning_rate, weight_decay=weight_decay)
@@ -96,7 +99,8 @@ def basis_from_matrix(
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
     sequences = bank.sequences(scheme)
-    positive, negative = (_prototypes(bank, sequences, U.to(bank.means), min(n_prototypes, bank.n_clips), sign) for sign in (1, -1))
+    count = _available(bank, (n_prototypes, n_prototypes))[1]
+    positive, negative = (_prototypes(bank, sequences, U.to(bank.means), count, sign) for sign in (1, -1))
     history = torch.empty(0) if purity_history is None else purity_history
     return PrototypeBasis(U.detach().cpu(), scheme, positive, negative, history, bank.origin)
 
@@ -178,10 +182,8 @@ def _prototypes(bank: FeatureBank, sequences: Sequence[Tensor], U: Tensor, n_pro
     return Prototypes(chosen.cpu(), activations.cpu(), purities.view_as(chosen).cpu(), peaks.view(*chosen.shape, -1).cpu(), labels)
 
 
-def _checked(bank: FeatureBank, epochs: int, batch_size: int, n_prototypes: tuple[int, int], reselect_every: int) -> tuple[int, int]:
-    for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1), ("reselect_every", reselect_every, 1)):
-        if value < least:
-            raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")
+def _available(bank: FeatureBank, n_prototypes: tuple[int, int]) -> tuple[int, int]:
+    """The numbers of prototypes asked for, or as many as there are clips."""
     first, last = n_prototypes
     if not first >= last >= 1:
         raise ValueError(f"expected `n_prototypes` as (start, end) with start ≥ end ≥ 1, but got {n_prototypes}")

@@ -56,6 +56,8 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected `model` to be a torch.nn.Module, but got {type(model).__name__}")
     name = LayerAPEX(model, layer, basis).layer_name  # checks the layer and the weights
+    if basis.origin.at_input:
+        raise ValueError(f"expected a basis of the output of {name!r}, but it was fitted on its input")
     if layer is model:
         raise ValueError("expected `layer` to be a part of the model, but it is the whole model")
     inputs = _example(model, basis) if inputs is None else inputs

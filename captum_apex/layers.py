@@ -14,7 +14,7 @@ import torch
 from einops import EinopsError, rearrange
 from torch import Tensor, nn
 
-__all__ = ["Layout", "Origin", "fingerprint", "frozen", "layer_name", "model_of", "watched"]
+__all__ = ["Layout", "Origin", "at_least_float32", "check_finite", "fingerprint", "frozen", "layer_name", "model_of", "watched"]
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,37 @@ def layer_name(forward_func: Callable, layer: nn.Module) -> str:
 
 
 def fingerprint(forward_func: Callable) -> str:
-    """A SHA-256 of the model's floating-point weights and buffers, the same in float32 and float64; empty for a plain function."""
+    """A SHA-256 of the model's floating-point weights and buffers, in order; empty for a plain function.
+
+    It is the same in float32 and float64, and where the model is wrapped (in a `Sequential` with a softmax, say).
+    """
     model = model_of(forward_func)
     if model is None:
         return ""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    for tensor in model.state_dict().values():
         if tensor.is_floating_point():
-            digest.update(name.encode())
+            digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.detach().to("cpu", torch.float32).contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def check_finite(tensor: Tensor, what: str, first_clip: int = 0) -> None:
+    """Raises a ValueError that names the first clip with NaN or infinity.
+
+    Args:
+        tensor: (clip, ...).
+        what: the words for it in the message.
+        first_clip: the number of the tensor's first clip.
+    """
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        clip = first_clip + int((~tensor.isfinite().flatten(1).all(1)).nonzero()[0])
+        raise ValueError(f"expected finite values, but {what} of clip {clip} have NaN or infinity")
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision becomes float32; the rest stays as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 @contextmanager

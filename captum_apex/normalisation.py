@@ -21,7 +21,8 @@ class ConstantVariance(TorchFunctionMode):
     variance taken as a constant it is affine, and the sum is what the input adds to the output. The values computed are
     bit for bit those of the model; only gradients differ, and only of calls whose input requires one. The model itself is
     not touched: the calls to `torch.nn.functional` are caught, whichever module makes them. Batch normalisation in
-    evaluation mode is affine already and left alone.
+    evaluation mode is affine already and left alone. A normalisation that a model writes out by hand, from means and squares, cannot be
+    recognised: there the total stays short of the output, which the convergence delta shows.
 
     Source: the same idea as LRP's rule for LayerNorm (Ali et al. 2022, "XAI for Transformers").
     """
@@ -75,6 +76,8 @@ def _rms_norm(
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     eps: float | None = None,
+    *_: Any,
+    **__: Any,
 ) -> Tensor:
     dims = tuple(range(-len(normalized_shape), 0))
     mean_square = input.detach().square().mean(dims, keepdim=True)
@@ -88,6 +91,7 @@ def _group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
     *_: Any,
+    **__: Any,
 ) -> Tensor:
     grouped = input.reshape(input.shape[0], num_groups, -1)
     scaled = _centred_and_scaled(grouped, (-1,), eps).reshape(input.shape)
@@ -105,6 +109,7 @@ def _instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     *_: Any,
+    **__: Any,
 ) -> Tensor:
     if not use_input_stats:  # affine already
         return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)

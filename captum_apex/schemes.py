@@ -131,12 +131,13 @@ class Scheme(StrEnum):
             boxes = (_meet(boxes),)
         return Region(boxes)
 
-    def grown_region(self, relevance: Tensor, quantile: float) -> Region:
+    def grown_region(self, relevance: Tensor, quantile: float, *, intersection: bool = False) -> Region:
         """The smallest box around the cells whose relevance reaches a quantile of the channel's own map.
 
         Args:
             relevance: one channel's map on the grid, (frequency, time).
             quantile: in [0, 1]; the cells at or above it are kept, so 1 keeps the largest cell alone.
+            intersection: as in `region`.
 
         Raises:
             ValueError: for a quantile outside [0, 1].
@@ -159,7 +160,7 @@ class Scheme(StrEnum):
                     (columns.max().item() + 1) / n_columns,
                 )
             )
-        return Region(tuple(boxes))
+        return Region((_meet(boxes),) if intersection else tuple(boxes))
 
 
 SCHEMES: tuple[Scheme, ...] = tuple(Scheme)

@@ -87,7 +87,7 @@ def test_matrices_that_are_no_basis_are_refused():
     with pytest.raises(ValueError, match=r"expected `U` to be a square matrix of floats, but got torch.float32 of shape \(2, 3\)"):
         PrototypeBasis(torch.zeros(2, 3), "time")
     with pytest.raises(ValueError, match="expected `U` to be invertible"):
-        _ = PrototypeBasis(torch.zeros(3, 3), "time").inverse
+        PrototypeBasis(torch.zeros(3, 3), "time")
     with pytest.raises(ValueError, match="expected a scheme among"):
         PrototypeBasis(torch.eye(3), "pitch")
 

@@ -116,7 +116,7 @@ def test_labels_may_be_missing_or_many():
 
 def test_a_basis_without_prototypes_or_with_too_few_is_refused():
     model, layer, basis = subject("time")
-    with pytest.raises(ValueError, match="expected a basis with prototypes, but it is a bare matrix"):
+    with pytest.raises(ValueError, match="expected a basis with prototypes, but there are none for this side"):
         explain(LayerAPEX(model, layer, bare_basis("pooling")), QUERIES)
     with pytest.raises(ValueError, match="expected `n_prototypes` from 1 to the 4 that the basis keeps per channel, but got 5"):
         explain(LayerAPEX(model, layer, basis), QUERIES, n_prototypes=5)

@@ -49,6 +49,7 @@ CLASSES = tuple(PERSPECTIVES)
 RATE = 16_000  # Hz
 SAMPLES = 2 * RATE
 LOG_MEL = LogMel(RATE, n_fft=1024, window=512, hop=256, lowest=50.0, floor=-60.0)  # two seconds are 126 frames
+STREAM = 1  # the recipes of `benchmarks.classifiers` were settled on scenes of another stream: these were not looked at
 TRUTH_RANGE = 15.0  # dB below the evidence's own maximum that still count as evidence
 
 LOW_BAND, MIDDLE_BAND, HIGH_BAND = (280.0, 400.0), (1100.0, 1500.0), (3600.0, 4800.0)  # centres of steady bands
@@ -99,7 +100,7 @@ class Scene:
         return self.backdrop + self.evidence
 
 
-def make_scenes(seed: int = 0, *, train_clips: int = 2000, test_clips: int = 400) -> Task:
+def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400) -> Task:
     """The task of two-second scenes; clip `i` of a part depends on nothing but the seed, the part and `i`."""
     sizes = {"train": train_clips, "test": test_clips}
     decibels = {split: _decibels(seed, split, sizes[split]) for split in SPLITS}
@@ -122,7 +123,7 @@ def make_scenes(seed: int = 0, *, train_clips: int = 2000, test_clips: int = 400
 
 def scene(seed: int, split: Split, index: int) -> Scene:
     """Clip `index` of a part, by itself."""
-    surroundings, own = (np.random.default_rng([seed, SPLITS.index(split), index, stream]) for stream in (0, 1))
+    surroundings, own = (np.random.default_rng([STREAM, seed, SPLITS.index(split), index, stream]) for stream in (0, 1))
     label = index % len(CLASSES)
     background, gain = _background(surroundings, _talkers(seed, split)), 10 ** (surroundings.uniform(-54, -34) / 20)
     spectrum = np.abs(np.fft.rfft(background)) ** 2
@@ -205,7 +206,7 @@ def _babble(rng: Generator, talkers: Samples, voices: int = 6) -> Samples:
 @lru_cache(maxsize=8)
 def _talkers(seed: int, split: Split, number: int = 60) -> Samples:
     """Made-up talkers: pulse trains of wandering pitch, in syllables, through formants; shape (talker, sample), power 1."""
-    rng = np.random.default_rng([seed, SPLITS.index(split), -1 % 2**32])
+    rng = np.random.default_rng([STREAM, seed, SPLITS.index(split), -1 % 2**32])
     return np.stack([_talker(rng) for _ in range(number)])
 
 
