@@ -60,13 +60,12 @@ def fit_basis(
         if value < least:
             raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")
     first, last = _available(bank, n_prototypes)
-    n_channels = bank.n_channels
-    weights = torch.zeros(n_channels, n_channels, dtype=bank.means.dtype, device=bank.means.device, requires_grad=True)
-    optimizer = torch.optim.Adam([weights], learning_rate, weight_decay=weight_decay)
-    generator = torch.Generator().manual_seed(seed)
-    history = [_mean_purity(bank, scheme, _matrix(weights, orthogonal), last)]
-    pairs = torch.empty(0, 2)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        weights = torch.zeros(bank.n_channels, bank.n_channels, dtype=bank.means.dtype, device=bank.means.device, requires_grad=True)
+        optimizer = torch.optim.Adam([weights], learning_rate, weight_decay=weight_decay)
+        generator = torch.Generator().manual_seed(seed)
+        history = [_mean_purity(bank, scheme, _matrix(weights, orthogonal), last)]
+        pairs = torch.empty(0, 2)
         for epoch in tqdm(range(epochs), desc=f"fitting {scheme}", unit="epoch", disable=not progress):
             if epoch % reselect_every == 0:
                 chosen = most_active(bank.means, _matrix(weights, orthogonal), _prototype_count(epoch, epochs, reselect_every, first, last))
@@ -77,7 +76,7 @@ def fit_basis(
                 loss.backward()
                 optimizer.step()
             history.append(_mean_purity(bank, scheme, _matrix(weights, orthogonal), last))
-    return basis_from_matrix(bank, scheme, _matrix(weights, orthogonal), n_prototypes=last, purity_history=torch.tensor(history))
+        return basis_from_matrix(bank, scheme, _matrix(weights, orthogonal), n_prototypes=last, purity_history=torch.tensor(history))
 
 
 def basis_from_matrix(

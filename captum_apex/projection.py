@@ -13,7 +13,7 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Ten
     """A map on the layer's grid, enlarged linearly to the inputs' shape; its total is spread over the input's bins.
 
     The total is kept exactly where the sizes divide, and else up to what the interpolation gives the outer cells: 0.3% for one such cell
-    of 15 columns on 126 frames. An axis that is finer at the layer than at the input is averaged.
+    of 15 columns on 126 frames. An axis that is finer at the layer than at the input is averaged first.
 
     Args:
         relevance: (clip, frequency, time).
@@ -36,7 +36,8 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Ten
     if "f" not in axes:
         relevance = relevance.sum(1, keepdim=True)
     size = [inputs.shape[axes.index(axis)] if axis in axes else 1 for axis in "ft"]
-    large = F.interpolate(relevance[:, None], size, mode="bilinear", align_corners=False, antialias=True)[:, 0]  # (clip, frequency, time)
+    coarse = (min(relevance.shape[1], size[0]), min(relevance.shape[2], size[1]))  # where bilinear would skip cells
+    large = F.interpolate(F.adaptive_avg_pool2d(relevance[:, None], coarse), size, mode="bilinear", align_corners=False)[:, 0]
     large = large * (relevance[0].numel() / inputs[0].numel())
     source, large = ("n f t", large) if "f" in axes else ("n t", large[:, 0])
     channels = {"c": inputs.shape[axes.index("c")]} if "c" in axes else {}

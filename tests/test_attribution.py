@@ -5,8 +5,9 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import nn
 
-from captum_apex import APEX, SCHEMES, LayerAPEX, PrototypeBasis
+from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, basis_from_matrix, insert_basis
 from captum_apex.layers import Origin
+from captum_apex.projection import enlarged
 from tests import oracles
 from tests.networks import NETWORKS, NormHead, PoolingHead, bare_basis, build, clips, invertible
 
@@ -277,3 +278,73 @@ def test_a_learned_norm_before_the_classifier_does_not_change_the_forward_values
     model = NormHead().double().eval()
     parts = LayerAPEX(model, model.relu, bare_basis("layer norm")).decompose(clips(), 1)
     assert torch.equal(parts.output, model(clips()).detach())
+
+
+@pytest.mark.parametrize("kind", [LayerAPEX, APEX])
+def test_inputs_that_cannot_be_explained_are_refused(kind):
+    model, layer = build("pooling")
+    apex, broken = kind(model, layer, bare_basis("pooling")), clips()
+    broken[1, 0, 2, 3] = torch.nan
+    with pytest.raises(ValueError, match="the inputs of clip 1 have NaN or infinity"):
+        apex.attribute(broken, 1)
+    with pytest.raises(ValueError, match=r"expected `inputs` with at least one clip, but got shape \(0, 1, 8, 10\)"):
+        apex.attribute(clips()[:0], 1)
+    with pytest.raises(TypeError, match="expected `inputs` to be a tensor.*, but got list"):
+        apex.attribute([clips()], 1)
+
+
+def test_integer_samples_get_the_map_of_the_same_floats():
+    class Samples(PoolingHead):
+        def forward(self, x):
+            return super().forward(x.double() / 100)
+
+    model, samples = Samples().double().eval(), (clips() * 100).round()
+    apex = APEX(model, model.features, bare_basis("pooling"))
+    torch.testing.assert_close(apex.attribute(samples.long(), 1), apex.attribute(samples, 1), rtol=1e-12, atol=1e-15)
+
+
+def test_a_basis_fitted_at_the_layers_input_is_used_there():
+    model, layer = build("pooling after relu")
+    bank = FeatureBank.from_dataset(model, layer, list(clips(9)), at_input=True)
+    basis = basis_from_matrix(bank, "square", invertible())
+    plain = PrototypeBasis(invertible(), "square")
+    wanted = LayerAPEX(model, layer, plain).attribute(clips(), 1, attribute_to_layer_input=True)
+    apex = APEX(model, layer, basis)
+    assert torch.equal(apex.layer_apex.attribute(clips(), 1), wanted)
+    score = apex.evidence_score(clips(), apex.evidence_weights(clips(), 1))
+    torch.testing.assert_close(score, wanted.sum((1, 2, 3)), rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="expected a basis of the output of 'relu', but it was fitted on its input"):
+        insert_basis(model, layer, basis)
+
+
+def test_a_projection_must_be_callable():
+    model, layer = build("pooling")
+    with pytest.raises(TypeError, match="expected `projection` to be a Captum class or a function, but got str"):
+        APEX(model, layer, bare_basis("pooling"), projection="ig")
+
+
+@pytest.mark.parametrize(("size", "within"), [((64, 126), 4e-3), ((16, 30), 1e-12), ((4, 5), 1e-12), ((16, 5), 1e-12)])
+def test_enlarging_to_any_size_keeps_the_total_as_near_as_the_docstring_says(size, within):
+    relevance = torch.eye(120, dtype=torch.float64).reshape(120, 8, 15)
+    large = enlarged(relevance, torch.zeros(120, 1, *size), None)
+    assert (large.sum((1, 2, 3)) - 1).abs().max() <= within
+    assert large.sum().item() == pytest.approx(120, rel=1e-9)
+
+
+def test_what_the_caller_does_with_the_matrix_does_not_reach_the_basis():
+    model, layer = build("pooling")
+    U = invertible().requires_grad_()
+    basis = PrototypeBasis(U, "time")
+    before = LayerAPEX(model, layer, basis).attribute(clips(), 1)
+    with torch.no_grad():
+        U.mul_(2)
+    after = LayerAPEX(model, layer, basis).attribute(clips(), 1)
+    assert torch.equal(before, after)
+    assert not after.requires_grad
+
+
+def test_a_wrapped_model_is_the_model_that_the_basis_was_fitted_on():
+    model, layer = build("pooling")
+    basis = basis_from_matrix(FeatureBank.from_dataset(model, layer, list(clips(9))), "time", invertible())
+    wrapped = nn.Sequential(model, nn.Softmax(1)).eval()
+    assert LayerAPEX(wrapped, layer, basis).attribute(clips(), 1).isfinite().all()

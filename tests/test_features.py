@@ -163,3 +163,55 @@ def test_every_scheme_is_kept_by_default():
     bank = FeatureBank.from_dataset(model, layer, dataset())
     for scheme in SCHEMES:
         assert len(bank.sequences(scheme)) == len(scheme.sequences)
+
+
+def test_a_layer_that_gives_another_number_of_clips_is_named():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(1, 3, 1)
+
+        def forward(self, x):
+            return self.layer(x[::2])
+
+    model = Half().double()
+    with pytest.raises(ValueError, match="expected 'layer' to give one grid per clip, but got 2 for 4 clips"):
+        FeatureBank.from_dataset(model, model.layer, dataset(8), batch_size=4)
+
+
+def test_a_collate_function_that_drops_clips_is_refused():
+    model, layer = build("pooling")
+
+    def drop(items):
+        return torch.stack([clip for clip, _ in items[1:]])
+
+    with pytest.raises(ValueError, match="expected `collate_fn` to keep all 8 clips of the dataset, but 6 came"):
+        FeatureBank.from_dataset(model, layer, dataset(8), batch_size=4, collate_fn=drop)
+
+
+def test_arrays_of_different_shape_ask_for_a_collate_function():
+    model, layer = build("pooling")
+    with pytest.raises(ValueError, match="pass a `collate_fn`"):
+        FeatureBank.from_dataset(model, layer, [clip.numpy()[..., : 8 + i] for i, clip in enumerate(clips(3))])
+
+
+def test_a_loaded_bank_can_be_saved_where_it_lies(tmp_path):
+    model, layer = build("pooling")
+    kept = FeatureBank.from_dataset(model, layer, dataset())
+    kept.save(tmp_path)
+    FeatureBank.load(tmp_path).save(tmp_path)
+    assert torch.equal(FeatureBank.load(tmp_path).cells[Scheme.SQUARE], kept.cells[Scheme.SQUARE])
+
+
+def test_a_bank_without_one_of_its_arrays_is_named(tmp_path):
+    model, layer = build("pooling")
+    FeatureBank.from_dataset(model, layer, dataset()).save(tmp_path)
+    (tmp_path / "means.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="to hold a feature bank, but it cannot be read"):
+        FeatureBank.load(tmp_path)
+
+
+def test_half_precision_is_kept_as_float32():
+    model, layer = build("pooling", dtype=torch.bfloat16)
+    bank = FeatureBank.from_dataset(model, layer, dataset(dtype=torch.bfloat16), max_memory=0)
+    assert {tensor.dtype for tensor in (*bank.cells.values(), bank.means)} == {torch.float32}

@@ -100,9 +100,11 @@ def test_no_epochs_give_the_raw_channels():
     assert torch.equal(short_fit(epochs=0).U, torch.eye(6, dtype=torch.float64))
 
 
-def test_a_fit_works_under_no_grad():
-    with torch.no_grad():
-        assert torch.equal(short_fit().U, fit_basis(bank(), "square", epochs=2, n_prototypes=(8, 3)).U)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_fit_works_where_gradients_are_off(mode):
+    with mode():
+        inside = short_fit()
+    assert torch.equal(inside.U, short_fit().U)
 
 
 def test_fewer_clips_than_prototypes_are_used_and_said():
@@ -125,6 +127,13 @@ def test_fewer_clips_than_prototypes_are_used_and_said():
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         short_fit(**settings)
+
+
+def test_a_matrix_keeps_as_many_prototypes_as_there_are_clips_and_says_so():
+    with pytest.warns(UserWarning, match="17 clips are fewer than 30"):
+        assert basis_from_matrix(bank(), "time", invertible(), n_prototypes=30).prototype_indices.shape == (6, 17)
+    with pytest.raises(ValueError, match="expected `n_prototypes`"):
+        basis_from_matrix(bank(), "time", invertible(), n_prototypes=0)
 
 
 def test_a_matrix_of_another_width_is_refused():
