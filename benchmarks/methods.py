@@ -25,7 +25,7 @@ from captum_apex import APEX, SCHEMES, PrototypeBasis, Scheme
 
 Explained = Tensor | tuple[Tensor, Tensor]
 STEPS = 32  # of Integrated Gradients, in every method that uses it
-CLIPS_AT_ONCE = 64  # in one forward pass inside a method
+CLIPS_AT_ONCE = 32  # in one forward pass; larger batches are slower: their activations no longer fit what the allocator keeps
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def _bank(task: Task, model: nn.Module, progress: bool) -> FeatureBank:
     folder = cache_path("bank", _key(task, model)).with_suffix("")
     with contextlib.suppress(ValueError):  # not there, or not whole
         return FeatureBank.load(folder)
-    bank = FeatureBank.from_dataset(model, explained_layer(model), task.train, batch_size=64, progress=progress)
+    bank = FeatureBank.from_dataset(model, explained_layer(model), task.train, progress=progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent))
     bank.save(beside)
