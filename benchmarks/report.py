@@ -117,7 +117,7 @@ def figure(cells: pd.DataFrame, title: str) -> Figure:
             panel.grid(axis="y", color="0.92")
             panel.set_axisbelow(True)
         panels[0].set_yticks(range(len(order)), order)
-        panels[-1].legend(title="fill", loc="lower right", frameon=False)
+        drawn.legend(*panels[0].get_legend_handles_labels(), title="fill", loc="outside right lower", frameon=False)
         drawn.suptitle(title)
     return drawn
 
