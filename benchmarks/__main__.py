@@ -1,41 +1,69 @@
-"""The benchmark's command line: `python -m benchmarks run`, `list`, `speed`, `pictures`."""
+"""The benchmark's command line: `python -m benchmarks run`, `report`, `list`, `speed`, `pictures`."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import shlex
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import joblib
+import pandas as pd
 import torch
 
 from benchmarks import pictures, report, speed
 from benchmarks.classifiers import NETWORKS, accuracy
-from benchmarks.evidence import findings
-from benchmarks.methods import METHODS
-from benchmarks.runner import Settings, run
-from benchmarks.subject import FIT, prepare
+from benchmarks.evidence import evidence_table, purity_table, truth_table
+from benchmarks.invariance import invariance_table
+from benchmarks.masking_test import masking_test
+from benchmarks.methods import METHODS, load_methods
+from benchmarks.results import FolderError, Results, code_fingerprint, digest, versions
+from benchmarks.runner import DEFAULT_FILLS, Settings, default_methods, run
+from benchmarks.subject import FIT, Subject, prepare
 from benchmarks.tasks import TASKS
+from benchmarks.tasks.task import SPLITS
+from captum_apex.layers import fingerprint
 from captum_apex.masking import FILLS, GRIDS
+
+TABLES: dict[str, Callable[[Subject, int], pd.DataFrame]] = {
+    "invariance.csv": lambda subject, _: invariance_table(subject),
+    "purity.csv": lambda subject, _: purity_table(subject),
+    "evidence.csv": lambda subject, _: evidence_table(subject),
+    "truth.csv": lambda subject, _: truth_table(subject),
+    "masking_test.csv": masking_test,
+}
+"""File → what a run writes there beside the methods' rows, from the subject and the number of clips."""
 
 EXAMPLES = """examples:
   python -m benchmarks run                                        the embedded scenes, every method
-  python -m benchmarks run --task environment --network convnext
+  python -m benchmarks run --task environment --network convnext --clips 80
   python -m benchmarks run --task digits --methods "APEX time" LayerGradCam random --grid time --fill silence --clips 20
+  python -m benchmarks run --add my_method.py --methods "my method" LayerGradCam
+  python -m benchmarks report results/scenes-cnn-1a2b3c4d         tables and figures of a run, also of an unfinished one
   python -m benchmarks speed
+
+A run that is interrupted goes on where it stopped when the same command is given again. More methods, grids or fills can be added to a
+finished one in the same way.
 """
+INTERRUPTED = 130  # as shells report it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 where it worked, 2 where the arguments or the recordings are not right."""
-    options = _parser().parse_args(arguments)
+    """Runs one command; 0 where it worked, 2 where the arguments, the recordings or the folder are not right, 130 where interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        _add_methods(arguments)
+        options = _parser().parse_args(arguments)
         return options.command(options)
-    except FileNotFoundError as error:  # recordings that are not there
+    except (FileNotFoundError, FolderError) as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -44,16 +72,62 @@ def _run(options: argparse.Namespace) -> int:
     reached = accuracy(subject.model, subject.task.test)
     print(f"{options.network} on {options.task}: accuracy {reached:.1%} on {len(subject.task.test)} unseen clips", flush=True)
     methods, grids, fills = (tuple(dict.fromkeys(names)) for names in (options.methods, options.grid, options.fill))
-    settings = Settings(methods, grids, fills, options.clips, options.points)
-    rows = list(run(subject, settings, progress=True))
-    found = findings(subject)
-    about = asdict(settings) | {name: getattr(options, name) for name in ("task", "network", "seed", "device")}
-    about |= {"fit": FIT, "accuracy": reached, "test_clips": len(subject.task.test), "seconds": time.perf_counter() - start}
-    folder = options.out or Path("results") / f"{options.task}-{options.network}-{time.strftime('%Y%m%d-%H%M%S')}"
-    text = report.write(folder, rows, found, about)
+    settings = Settings(
+        methods, grids, fills, options.clips, options.part, options.points, options.sensitivity, options.limit, tuple(options.add)
+    )
+    results = _open(options, subject, settings, reached)
+    finished = len(settings.cells) - len(results.missing(settings.cells))
+    if finished:
+        print(f"{finished} of {len(settings.cells)} cells were finished before", flush=True)
+    run(subject, settings, results, jobs=options.jobs, backend=options.backend, progress=True)
+    for name, make in TABLES.items():
+        if not (results.folder / name).exists():
+            results.write(name, make(subject, options.clips))
+    results.collect()
     print("\ninsertion − deletion AUC of the predicted class's probability, higher is better\n")
-    print(f"{text}\n\n{time.perf_counter() - start:.0f} s in all; rows, curves, figure and settings are in\n{folder.resolve()}")
+    print(f"{report.write(results.folder)}\n\n{time.perf_counter() - start:.0f} s; rows, tables, figures and settings are in")
+    print(results.folder.resolve())
     return 0
+
+
+def _open(options: argparse.Namespace, subject: Subject, settings: Settings, reached: float) -> Results:
+    """The folder of the run, named by all that its numbers depend on unless the user names it."""
+    key = {
+        **{name: getattr(options, name) for name in ("task", "network", "seed", "part", "clips", "points", "sensitivity", "limit")},
+        "device": torch.device(options.device).type,
+        "fit": FIT,
+        "weights": fingerprint(subject.model),
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in options.add},
+        "code": code_fingerprint(),
+        "versions": versions(),
+    }
+    about = {"methods": settings.methods, "grids": settings.grids, "fills": settings.fills, "reference": options.reference}
+    about |= {"accuracy": reached, "test_clips": len(subject.task.test), "classes": subject.task.classes}
+    about |= {"command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])}
+    return Results.open(options.out or Path("results") / f"{options.task}-{options.network}-{digest(key)}", key, about)
+
+
+def _report(options: argparse.Namespace) -> int:
+    if not (options.folder / "run.json").is_file():
+        raise FolderError(f"expected the folder of a run, but {options.folder} has no run.json")
+    Results(options.folder).collect()
+    try:
+        print(report.write(options.folder))
+    except ValueError as error:  # no cell is finished
+        raise FolderError(str(error)) from error
+    print(f"\n{(options.folder / 'report.md').resolve()}")
+    return 0
+
+
+def _add_methods(arguments: Sequence[str]) -> None:
+    """Registers the methods of the files that `--add` names, before the other arguments are checked against the registry."""
+    early = argparse.ArgumentParser(add_help=False)
+    early.add_argument("--add", type=Path, action="append", default=[])
+    for path in early.parse_known_args(arguments)[0].add:
+        try:
+            load_methods(path)
+        except ValueError as error:
+            early.error(str(error))
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -88,16 +162,32 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--task", choices=TASKS, default="scenes", help="what is classified; recordings need CAPTUM_APEX_DATA")
     scoring.add_argument("--network", choices=NETWORKS, default="cnn", help="the classifier that is explained")
     scoring.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD", help="names as `list` shows them"
+        "--methods", nargs="+", choices=METHODS, default=list(default_methods()), metavar="METHOD", help="names as `list` shows them"
     )
-    scoring.add_argument("--clips", type=_positive, default=24, help="how many test clips, spread evenly over the test part")
+    scoring.add_argument(
+        "--add", type=Path, action="append", default=[], metavar="FILE.py", help="a file with methods of your own; may be repeated"
+    )
+    scoring.add_argument("--clips", type=_positive, default=24, help="how many clips, spread evenly over the part")
+    scoring.add_argument("--part", choices=SPLITS, default="test", help="whose clips are explained; choose settings on train alone")
     scoring.add_argument("--grid", nargs="+", choices=GRIDS, default=list(GRIDS), help="regions that are masked together")
-    scoring.add_argument("--fill", nargs="+", choices=FILLS, default=list(FILLS), help="what masked regions are replaced by")
-    scoring.add_argument("--points", type=_curve_points, default=9, help="points of each curve, both ends counted")
+    scoring.add_argument("--fill", nargs="+", choices=FILLS, default=list(DEFAULT_FILLS), help="what masked regions are replaced by")
+    scoring.add_argument("--points", type=_curve_points, default=7, help="points of each curve, both ends counted")
+    scoring.add_argument("--sensitivity", type=_count, default=0, help="perturbed copies of each clip that are explained as well")
+    scoring.add_argument("--limit", type=_seconds, help="seconds after which one explanation of all clips is given up")
+    scoring.add_argument(
+        "--reference", choices=METHODS, default="LayerGradCam", metavar="METHOD", help="whom the others are tested against"
+    )
     scoring.add_argument("--seed", type=int, default=0, help="of clips, training, fitting and random methods")
     scoring.add_argument("--device", type=_device, default="cpu", help="where the classifier runs, such as cuda")
-    scoring.add_argument("--out", type=Path, help="results folder; by default results/TASK-NETWORK-TIME")
+    scoring.add_argument(
+        "--jobs", type=_positive, default=joblib.cpu_count(), help="processes side by side; the results do not depend on it"
+    )
+    scoring.add_argument("--backend", help="joblib's backend, such as dask or ray where a cluster is connected; by default processes here")
+    scoring.add_argument("--out", type=Path, help="results folder; by default one in results/ that is named by the settings")
     scoring.set_defaults(command=_run)
+    reporting = commands.add_parser("report", help="tables and figures of a run, in Markdown, LaTeX and PNG")
+    reporting.add_argument("folder", type=Path, metavar="RUN", help="the run's results folder")
+    reporting.set_defaults(command=_report)
     commands.add_parser("list", help="name the tasks, networks, methods, grids and fills").set_defaults(command=_list)
     timing = commands.add_parser("speed", help="measure attribution, the bank, fitting and the masking curves against bare forward passes")
     timing.add_argument("--repeats", type=_positive, default=5, help="runs of each timing; the median is kept")
@@ -113,6 +203,20 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, but got {number}")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, but got {number}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"expected more than 0 seconds, but got {text}")
     return number
 
 

@@ -1,26 +1,33 @@
-"""Task × method × grid × fill → rows: every method's map, judged on identical masked clips."""
+"""Task × method × grid × fill → rows, in jobs that run side by side, can be interrupted, and are not computed twice."""
 
 from __future__ import annotations
 
-import copy
-import time
-import warnings
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
+import joblib
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.classifiers import explained_layer
-from benchmarks.methods import CLIPS_AT_ONCE, METHODS, Explained, Query
+from benchmarks.maps import Map, explained
+from benchmarks.methods import METHODS, load_methods
+from benchmarks.results import Cell, Results
+from benchmarks.rows import Row
+from benchmarks.scoring import scored
+from benchmarks.stage import Reference, Stage
 from benchmarks.subject import Subject
-from captum_apex.masking import FILLS, GRIDS, named_fill, named_grid
-from captum_apex.metrics import deletion_insertion
+from benchmarks.tasks import Split
+from captum_apex.masking import GRIDS
 
-LARGEST_DELTA = 0.1  # of a complete method, relative to the change it should add up to
+DEFAULT_FILLS = ("silence", "mean")
+
+
+def default_methods() -> tuple[str, ...]:
+    """All that are registered but those that are too dear to be judged unasked."""
+    return tuple(name for name, method in METHODS.items() if method.default)
 
 
 @dataclass(frozen=True)
@@ -31,190 +38,121 @@ class Settings:
         methods: names in `benchmarks.methods.METHODS`.
         grids: names in `captum_apex.masking.GRIDS`.
         fills: names in `captum_apex.masking.FILLS`.
-        clips: how many test clips.
+        clips: how many.
+        part: of the task that they are taken from; the training part is there to choose settings with.
         points: of each curve, both ends counted.
+        sensitivity: how many perturbed copies of each clip are explained to see how much the maps change; each costs as much as the map.
+        limit: seconds after which one explanation of all clips is given up; None for none.
+        files: of methods that are not the benchmark's own, see `benchmarks.methods.load_methods`.
     """
 
-    methods: Sequence[str] = tuple(METHODS)
+    methods: Sequence[str]
     grids: Sequence[str] = tuple(GRIDS)
-    fills: Sequence[str] = tuple(FILLS)
+    fills: Sequence[str] = DEFAULT_FILLS
     clips: int = 24
-    points: int = 9
+    part: Split = "test"
+    points: int = 7
+    sensitivity: int = 0
+    limit: float | None = None
+    files: Sequence[Path] = ()
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cell, in the order of the rows."""
+        return [Cell(method, grid, fill) for method in self.methods for grid in self.grids for fill in self.fills]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One clip of one cell; a cell that could not be computed is one row without a clip.
+class Job:
+    """One call of a method, and the cells that its maps are judged in."""
 
-    Attributes:
-        method: name.
-        grid: name.
-        fill: name.
-        status: `ok`, or what happened and why.
-        seconds: to explain one clip, the mean over the batch.
-        clip: test index.
-        label: of the clip.
-        predicted: the class explained, and whose probability is followed.
-        deletion: area under the deletion curve of the probability, lower is better.
-        insertion: area under the insertion curve, higher is better.
-        fraction: share of the clip exchanged at each point.
-        deletion_curve: probability at each point.
-        insertion_curve: likewise.
-    """
+    cells: tuple[Cell, ...]
 
-    method: str
-    grid: str
-    fill: str
-    status: str
-    seconds: float = float("nan")
-    clip: int = -1
-    label: int = -1
-    predicted: int = -1
-    deletion: float = float("nan")
-    insertion: float = float("nan")
-    fraction: tuple[float, ...] = ()
-    deletion_curve: tuple[float, ...] = ()
-    insertion_curve: tuple[float, ...] = ()
+    @staticmethod
+    def plan(cells: Sequence[Cell]) -> list[Job]:
+        """The fewest calls: cells share one where the maps depend on neither their grid nor their fill, or come of one call."""
+        calls: dict[tuple, list[Cell]] = {}
+        for cell in cells:
+            method = METHODS[cell.method]
+            key = (method.names, cell.grid if method.uses_grid else None, cell.fill if method.uses_fill else None)
+            calls.setdefault(key, []).append(cell)
+        return [Job(tuple(own)) for own in calls.values()]
 
 
-@dataclass(frozen=True)
-class _Map:
-    """A method's map, or why there is none."""
+def run(
+    subject: Subject, settings: Settings, results: Results, *, jobs: int = 1, backend: str | None = None, progress: bool = False
+) -> None:
+    """Scores every cell that is not finished; each is kept as soon as it is.
 
-    attributions: Tensor | None
-    status: str
-    seconds: float
-
-
-def run(subject: Subject, settings: Settings, *, progress: bool = False) -> Iterator[Row]:
-    """Scores every method in every cell; a method that fails gives a row that says so, and the run goes on.
+    A method that fails is a row that says so, and the run goes on. Cells do not depend on each other, nor on the number of jobs: on the CPU
+    every job uses one thread.
 
     Args:
         subject: the classifier and its clips.
         settings: methods, grids, fills, clips.
-        progress: show a progress bar.
+        results: where the cells are kept.
+        jobs: how many processes work side by side.
+        backend: of joblib, `"loky"` where None; `"dask"` or `"ray"` where these are installed and connected to a cluster.
+        progress: show a progress bar with the time left.
     """
-    clips = _Clips.of(subject, settings.clips)
-    cells = [(name, grid, fill) for name in settings.methods for grid in settings.grids for fill in settings.fills]
-    maps: dict[tuple, _Map] = {}
-    for name, grid_name, fill_name in tqdm(cells, desc="scoring", unit="cell", disable=not progress):
-        grid = named_grid(grid_name, tuple(clips.inputs.shape[2:])).to(clips.inputs.device)
-        fill = named_fill(fill_name, subject.task.silence)(clips.inputs)
-        method = METHODS[name]
-        key = (name, grid_name if method.uses_grid else None, fill_name if method.uses_fill else None)
-        if key not in maps:
-            maps = {other: found for other, found in maps.items() if other[0] == name}  # those of other methods are done with
-            maps[key] = _explained(subject, name, clips, fill, grid)
-        yield from _scored(
-            subject, clips, maps[key], Row(name, grid_name, fill_name, maps[key].status, maps[key].seconds), grid, fill, settings
-        )
-
-
-@dataclass(frozen=True)
-class _Clips:
-    """The clips of a run, with the class that is explained: the predicted one."""
-
-    indices: list[int]
-    labels: list[int]
-    inputs: Tensor
-    target: Tensor
-
-    @classmethod
-    def of(cls, subject: Subject, n_clips: int) -> _Clips:
-        indices, inputs = subject.test_clips(n_clips)
-        with torch.no_grad():
-            target = subject.model(inputs).argmax(1)
-        return cls(indices, [subject.task.test[index][1] for index in indices], inputs, target)
-
-
-def _scored(subject: Subject, clips: _Clips, found: _Map, cell: Row, grid: Tensor, fill: Tensor, settings: Settings) -> Iterator[Row]:
-    """The rows of one cell."""
-    if found.attributions is None:
-        yield cell
+    cells = results.missing(settings.cells)
+    if not cells:
         return
-    probability = nn.Sequential(subject.model, nn.Softmax(1)).eval()
-    curves = deletion_insertion(
-        probability,
-        clips.inputs,
-        found.attributions,
-        fill,
-        grid=grid,
-        target=clips.target,
-        points=settings.points,
-        batch_size=CLIPS_AT_ONCE,
-        seed=subject.seed,
-    )
-    for i, index in enumerate(clips.indices):
-        yield replace(
-            cell,
-            clip=index,
-            label=clips.labels[i],
-            predicted=int(clips.target[i]),
-            deletion=curves.deletion_auc[i].item(),
-            insertion=curves.insertion_auc[i].item(),
-            fraction=tuple(curves.fraction[i].tolist()),
-            deletion_curve=tuple(curves.deletion[i].tolist()),
-            insertion_curve=tuple(curves.insertion[i].tolist()),
-        )
-
-
-def _explained(subject: Subject, name: str, clips: _Clips, fill: Tensor, grid: Tensor) -> _Map:
-    """A method's map on a deep copy of the model; an exception becomes a status."""
-    model, inputs = copy.deepcopy(subject.model), clips.inputs.clone()
-    query = Query(
-        model, explained_layer(model), inputs, clips.target.clone(), fill, grid, subject.task.silence, subject.bases, subject.seed
-    )
-    start = time.perf_counter()
-    try:
-        with _seeded(subject.seed), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Captum's notes on hooks and requires_grad: the model is a copy
-            result = METHODS[name].explain(query)
-    except torch.OutOfMemoryError as error:
-        return _Map(None, f"out of memory ({_first_line(error)})", _seconds(start, inputs))
-    except Exception as error:
-        kind = "unsupported" if isinstance(error, (TypeError, NotImplementedError, AssertionError)) else "error"
-        return _Map(None, f"{kind} ({_first_line(error)})", _seconds(start, inputs))
-    return _judged(result, clips.inputs, _seconds(start, inputs))
-
-
-def _judged(result: Explained, inputs: Tensor, seconds: float) -> _Map:
-    """The map with its status: a bad shape or a non-finite value cannot be scored, a broken axiom can."""
-    attributions, delta = result if isinstance(result, tuple) else (result, None)
-    attributions = attributions.detach()
-    if attributions.shape != inputs.shape:
-        return _Map(None, f"bad shape ({tuple(attributions.shape)})", seconds)
-    if not attributions.isfinite().all():
-        return _Map(None, "non-finite", seconds)
-    if bool((attributions.flatten(1) == attributions.flatten(1)[:, :1]).all()):
-        return _Map(None, "degenerate (constant maps)", seconds)
-    relative = 0.0 if delta is None else _relative_delta(delta, attributions)
-    return _Map(attributions, f"axiom violated ({relative:.2f})" if relative > LARGEST_DELTA else "ok", seconds)
-
-
-def _relative_delta(delta: Tensor, attributions: Tensor) -> float:
-    """Median of |delta| over |what the map should add up to|; delta = what it adds up to − what it should."""
-    total = attributions.flatten(1).sum(1)
-    return (delta.abs() / (total - delta).abs().clamp_min(1e-6)).median().item()
+    with one_thread(subject):
+        stage = Stage.of(subject, settings.clips, settings.part)
+        with joblib.parallel_config(backend=backend or "loky", n_jobs=jobs):
+            pairs = list(dict.fromkeys((cell.grid, cell.fill) for cell in cells))
+            found = _parallel(_observe, [(stage, *pair) for pair in pairs])
+            stage.references.update(dict(tqdm(found, "asking the model", len(pairs), unit="fill", disable=not progress, file=sys.stderr)))
+            plan = Job.plan(cells)
+            done = _parallel(_work, [(job, stage, settings) for job in plan])
+            with tqdm(total=len(cells), desc="scoring", unit="cell", disable=not progress, file=sys.stderr) as bar:
+                for finished in done:
+                    for cell, rows in finished:
+                        results.add(cell, rows)
+                        bar.update()
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """The global generators of torch and numpy set to a seed, and put back: Captum's sampling methods draw from both."""
-    numpy_state = np.random.get_state()  # noqa: NPY002
+def one_thread(subject: Subject) -> Iterator[None]:
+    """One thread for torch, where the classifier runs on the CPU, so that sums have one order; the former number is put back."""
+    if next(subject.model.parameters()).is_cuda:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
-            yield
+        yield
     finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        torch.set_num_threads(before)
 
 
-def _seconds(start: float, inputs: Tensor) -> float:
-    if inputs.is_cuda:
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) / len(inputs)
+def _parallel(function, arguments: Sequence[tuple]) -> Iterator:  # type: ignore[no-untyped-def]  # whatever the function gives
+    """The results as they come, in any order."""
+    return joblib.Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")(joblib.delayed(function)(*own) for own in arguments)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+def _observe(stage: Stage, grid: str, fill: str) -> tuple[tuple[str, str], Reference]:
+    _single(stage)
+    return (grid, fill), stage.observed(grid, fill)
+
+
+def _work(job: Job, stage: Stage, settings: Settings) -> list[tuple[Cell, list[Row]]]:
+    """In a worker: explains, and scores in each cell."""
+    _single(stage)
+    for path in settings.files:
+        load_methods(path)
+    first = job.cells[0]
+    query = stage.query(stage.grid(first.grid), stage.fill(first.fill))
+    maps = explained(METHODS[first.method], query, limit=settings.limit, sensitivity=settings.sensitivity)
+    return [(cell, _rows(stage, maps[cell.method], cell, settings)) for cell in job.cells]
+
+
+def _rows(stage: Stage, found: Map, cell: Cell, settings: Settings) -> list[Row]:
+    return scored(stage, found, cell.method, cell.grid, cell.fill, settings.points)
+
+
+def _single(stage: Stage) -> None:
+    """One thread in a worker of its own as well."""
+    if not stage.inputs.is_cuda:
+        torch.set_num_threads(1)

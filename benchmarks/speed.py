@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.classifiers import NETWORKS, explained_layer
 from captum_apex import SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, Scheme, fit_basis
-from captum_apex.masking import named_fill, named_grid
-from captum_apex.metrics import deletion_insertion
+from captum_apex.masking import n_regions, named_fill, named_grid
+from captum_apex.metrics import deletion_insertion, mask_fidelity, masked_scores, random_removals, soft_mask
 
 INPUT = (1, 64, 126)  # one scene: bands, frames
 BATCH = 32
@@ -49,7 +49,7 @@ def measure(*, repeats: int = 5) -> list[Timing]:
         torch.manual_seed(0)
         for network in NETWORKS:
             model = NETWORKS[network](CLASSES).eval()
-            timings += [*_attribution(network, model, repeats), _bank(network, model, repeats), _masking(network, model, repeats)]
+            timings += [*_attribution(network, model, repeats), _bank(network, model, repeats), *_masking(network, model, repeats)]
         timings += _fitting()
     return timings
 
@@ -111,20 +111,37 @@ def _bank(network: str, model: nn.Module, repeats: int) -> Timing:
     return Timing(f"feature bank, {network}, {len(dataset)} clips", seconds, "a plain loop over the loader", ratio, 1.1)
 
 
-def _masking(network: str, model: nn.Module, repeats: int) -> Timing:
+def _masking(network: str, model: nn.Module, repeats: int) -> list[Timing]:
+    """Every measure that asks the model for masked clips, against as many bare passes as it needs."""
     inputs, points = torch.randn(8, *INPUT), 9
     grid, fill = named_grid("time", INPUT[1:]), named_fill("mean", 0.0)(inputs)
-    batches = torch.randn(len(inputs) * (2 * points - 2), *INPUT).split(BATCH)  # as many masked clips as the two curves need
+    removed = random_removals(n_regions(grid), 16, seed=0).expand(len(inputs), -1, -1)
+    probability = nn.Sequential(model, nn.Softmax(1)).eval()
 
     def curves() -> None:
         deletion_insertion(model, inputs, inputs, fill, grid=grid, target=0, points=points, batch_size=BATCH)
 
-    def bare() -> None:
-        for batch in batches:
-            _forward(model, batch)
+    def random_masks() -> None:
+        masked_scores(model, inputs, fill, removed, grid, target=0, batch_size=BATCH)
 
-    seconds, ratio = _pair(curves, bare, repeats)
-    return Timing(f"deletion + insertion, {network}, {len(inputs)} clips", seconds, "the bare forward passes", ratio, 1.15)
+    def soft_masks() -> None:
+        mask_fidelity(probability, inputs.repeat(4, 1, 1, 1), soft_mask(inputs, grid).repeat(4, 1, 1, 1), fill.repeat(4, 1, 1, 1), target=0)
+
+    measures = {
+        "deletion + insertion": (curves, len(inputs) * (2 * points - 2)),
+        "infidelity, correlation": (random_masks, removed.shape[0] * removed.shape[1]),
+        "mask fidelity": (soft_masks, 4 * len(inputs) * 3),
+    }
+    timings = []
+    for name, (measure, passes) in measures.items():
+        seconds, ratio = _pair(measure, lambda passes=passes: _bare(model, passes), repeats)  # type: ignore[misc]
+        timings.append(Timing(f"{name}, {network}, {passes} masked clips", seconds, "the bare forward passes", ratio, 1.15))
+    return timings
+
+
+def _bare(model: nn.Module, passes: int) -> None:
+    for batch in torch.zeros(passes, *INPUT).split(BATCH):
+        _forward(model, batch)
 
 
 def _fitting() -> list[Timing]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import captum_apex
 from benchmarks.cache import cache_path
 from benchmarks.classifiers import explained_layer, trained_classifier
-from benchmarks.tasks import Task, load_task
+from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
 from captum_apex.layers import fingerprint, layer_name
 
@@ -48,9 +48,14 @@ class Subject:
 
     def test_clips(self, n_clips: int) -> tuple[list[int], Tensor]:
         """Test clips spread evenly over the test part: their indices, and their inputs (clip, 1, mel, frame) on the model's device."""
-        n_clips = min(n_clips, len(self.task.test))
-        indices = torch.linspace(0, len(self.task.test) - 1, n_clips).round().long().tolist()
-        inputs = torch.stack([self.task.test[index][0] for index in indices])
+        return self.clips("test", n_clips)
+
+    def clips(self, part: Split, n_clips: int) -> tuple[list[int], Tensor]:
+        """Clips spread evenly over a part of the task; see `test_clips`."""
+        dataset = getattr(self.task, part)
+        n_clips = min(n_clips, len(dataset))
+        indices = torch.linspace(0, len(dataset) - 1, n_clips).round().long().tolist()
+        inputs = torch.stack([dataset[index][0] for index in indices])
         return indices, inputs.to(next(self.model.parameters()).device)
 
 
@@ -67,8 +72,23 @@ def prepare(task_name: str, network: str, *, seed: int = 0, device: str = "cpu",
     task = load_task(task_name, seed)
     model = trained_classifier(task, network, seed=seed, device=device, progress=progress)
     bank = _bank(task, model, progress).to(device)
-    bases = {scheme: _basis(bank, scheme, seed, _key(task, model), progress) for scheme in SCHEMES}
+    bases = {scheme: _basis(bank, scheme, seed, _key(task, model), progress, FIT) for scheme in SCHEMES}
     return Subject(task, network, model, bank, bases, seed)
+
+
+def fitted(subject: Subject, scheme: Scheme | str, *, orthogonal: bool = True, progress: bool = False) -> PrototypeBasis:
+    """A basis of either kind, fitted as `FIT` says: the subject's own where an orthogonal one is asked for, else from the cache.
+
+    Args:
+        subject: whose bank and seed.
+        scheme: the perspective.
+        orthogonal: `U = exp(A − Aᵀ)`; otherwise `U = exp(A)`.
+        progress: show a progress bar.
+    """
+    scheme = Scheme(scheme)
+    if orthogonal:
+        return subject.bases[scheme]
+    return _basis(subject.bank, scheme, subject.seed, _key(subject.task, subject.model), progress, FIT | {"orthogonal": False})
 
 
 def _bank(task: Task, model: nn.Module, progress: bool) -> FeatureBank:
@@ -84,11 +104,11 @@ def _bank(task: Task, model: nn.Module, progress: bool) -> FeatureBank:
     return bank
 
 
-def _basis(bank: FeatureBank, scheme: Scheme, seed: int, key: dict, progress: bool) -> PrototypeBasis:
-    path = cache_path("basis", {**key, "scheme": str(scheme), "seed": seed, **FIT})
+def _basis(bank: FeatureBank, scheme: Scheme, seed: int, key: dict, progress: bool, fit: dict) -> PrototypeBasis:
+    path = cache_path("basis", {**key, "scheme": str(scheme), "seed": seed, **fit})
     with contextlib.suppress(ValueError, FileNotFoundError):
         return PrototypeBasis.load(path)
-    basis = fit_basis(bank, scheme, seed=seed, progress=progress, **FIT)  # type: ignore[arg-type]
+    basis = fit_basis(bank, scheme, seed=seed, progress=progress, **fit)
     path.parent.mkdir(parents=True, exist_ok=True)
     basis.save(path)
     return basis

@@ -10,11 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import classifiers
-from benchmarks.classifiers import NETWORKS, RECIPES, PlainCNN, Recipe, accuracy, explained_layer, train_classifier, trained_classifier
+from benchmarks.classifiers import NETWORKS, PlainCNN, accuracy, explained_layer, head, train_classifier, trained_classifier
+from benchmarks.recipes import RECIPES, Recipe
 from benchmarks.tasks import TASKS, Clips, Task
 from benchmarks.tasks.task import LogMel, Normalisation
 
-GRIDS = {"scenes": (64, 126), "digits": (64, 126), "environment": (64, 216)}
+GRIDS = {"scenes": (64, 126), "digits": (64, 126), "environment": (64, 216), "vocoded": (64, 126)}
 QUICK = Recipe(epochs=6, batch=8, learning_rate=3e-3, roll=0.2, mask=0.1, mixup=0.2)
 
 
@@ -240,3 +241,31 @@ def test_accuracy_counts_the_largest_logits():
 
     clips = torch.arange(4.0)[:, None, None, None].expand(4, 1, 2, 2)
     assert accuracy(Mean(), Clips(clips, torch.tensor([0, 1, 1, 3])), batch=3) == 0.75
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_head_is_what_follows_the_layer(network):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = NETWORKS[network](5).eval()
+    clips, taken = torch.randn(2, 1, 64, 40), []
+    handle = explained_layer(model).register_forward_hook(lambda *own: taken.append(own[2]))
+    with torch.no_grad():
+        logits = model(clips)
+        handle.remove()
+        torch.testing.assert_close(head(model)(taken[0]), logits, rtol=0, atol=0)
+
+
+def test_a_recipe_can_start_from_another_task(task, monkeypatch, tmp_path):
+    """All weights but the last layer's begin as they were there."""
+    monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path))
+    monkeypatch.setitem(RECIPES, ("rows", "cnn"), QUICK)
+    monkeypatch.setattr(classifiers, "load_task", lambda name, seed: task)
+    former = trained_classifier(task, "cnn", seed=1).state_dict()
+    still = replace(QUICK, epochs=1, learning_rate=1e-9, weight_decay=0.0, start="rows")
+    begun = train_classifier(task, "cnn", recipe=still, seed=1).state_dict()
+    fresh = train_classifier(task, "cnn", recipe=replace(still, start=""), seed=1).state_dict()
+    for name in ("features.conv0.weight", "features.conv3.weight"):
+        torch.testing.assert_close(begun[name], former[name], rtol=0, atol=1e-6)
+        assert not torch.allclose(fresh[name], former[name], atol=1e-3)
+    torch.testing.assert_close(begun["classifier.weight"], fresh["classifier.weight"], rtol=0, atol=1e-6)

@@ -1,18 +1,25 @@
 """Region grids, fills, region sums and rankings against slow loops."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from captum.attr import FeatureAblation, ShapleyValueSampling
+from scipy.ndimage import gaussian_filter
 
 from captum_apex.masking import (
     FILLS,
     GRIDS,
+    blur_fill,
+    check_attributions,
     check_grid,
     masked,
     mean_fill,
     n_regions,
     named_fill,
     named_grid,
+    noise_fill,
     ranking,
     region_grid,
     region_sums,
@@ -110,10 +117,150 @@ def test_silence_may_differ_between_bands():
 
 
 def test_fills_by_name():
-    assert set(FILLS) == {"silence", "mean"}
+    assert set(FILLS) == {"silence", "mean", "blur", "noise"}
     assert named_fill("mean", 0.0) is mean_fill
-    with pytest.raises(ValueError, match=r"expected the fill's name to be one of \['mean', 'silence'\], but got 'zero'"):
+    assert named_fill("blur", 0.0) is blur_fill
+    assert named_fill("noise", 0.0) is noise_fill
+    with pytest.raises(ValueError, match=r"expected the fill's name to be one of \['blur', 'mean', 'noise', 'silence'\], but got 'zero'"):
         named_fill("zero", 0.0)
+
+
+@pytest.mark.parametrize("name", FILLS)
+@pytest.mark.parametrize("shape", [(3, 2, 8, 11), (3, 2, 8, 12), (3, 1, 40), (3, 41)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_every_fill_leaves_all_else_alone_and_does_not_see_the_batch(name, shape, dtype):
+    inputs = normal(shape).to(dtype)
+    before, state = inputs.clone(), torch.get_rng_state()
+    fill = named_fill(name, -3.5)
+    fills = fill(inputs)
+    assert fills.dtype == dtype
+    assert fills.shape == shape
+    assert fills.is_contiguous()
+    assert torch.equal(fills, fill(inputs))
+    assert torch.equal(torch.get_rng_state(), state)
+    alone = torch.cat([fill(inputs[clip : clip + 1]) for clip in range(3)])
+    torch.testing.assert_close(fills, alone, rtol=0, atol=torch.finfo(dtype).eps * 8)
+    fills.add_(1)  # a fill may be written to, and is no view of the inputs
+    assert torch.equal(inputs, before)
+
+
+def normal(shape, seed=0):
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def mirrored(place, size):
+    """The bin that a place outside lies on when the axis is mirrored at both ends again and again."""
+    place %= 2 * size
+    return place if place < size else 2 * size - 1 - place
+
+
+@pytest.mark.parametrize("sigma", [(0.25, 0.1), (0.6, 0.4)])
+def test_blur_against_a_loop(sigma):
+    clip = normal((6, 20))
+    found = blur_fill(clip[None, None], sigma)[0, 0]
+    blurred = clip
+    for size, share in zip(clip.shape, sigma, strict=True):  # one axis after the other, each time the first
+        reach = math.ceil(9 * share * size)
+        weights = {step: math.exp(-0.5 * (step / (share * size)) ** 2) for step in range(-reach, reach + 1)}
+        total = sum(weights.values())
+        blurred = torch.stack([sum(w * blurred[mirrored(i + k, size)] for k, w in weights.items()) / total for i in range(size)]).T
+    torch.testing.assert_close(found, blurred, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16, 25), (2, 1, 5, 127), (2, 3, 200), (2, 201)])
+def test_blur_against_scipy(shape):
+    inputs = normal(shape)
+    sigma = [0] * len(shape)
+    sigma[-1] = 0.1 * shape[-1]
+    if len(shape) == 4:
+        sigma[-2] = 0.25 * shape[-2]
+    expected = torch.from_numpy(gaussian_filter(inputs.numpy(), sigma, mode="reflect", truncate=9))
+    torch.testing.assert_close(blur_fill(inputs), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(blur_fill(inputs.float()), expected.float(), rtol=0, atol=1e-6)
+
+
+def test_blur_keeps_constants_and_means_and_takes_nothing_from_outside():
+    inputs = normal((3, 2, 16, 30)) + 50
+    blurred = blur_fill(inputs)
+    torch.testing.assert_close(blurred.mean((2, 3)), inputs.mean((2, 3)), rtol=0, atol=1e-12)
+    assert (blurred >= inputs.amin((2, 3), keepdim=True)).all()
+    assert (blurred <= inputs.amax((2, 3), keepdim=True)).all()
+    constant = torch.full((1, 1, 4, 6), -7.25)
+    torch.testing.assert_close(blur_fill(constant), constant, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("axis", "parts"), [(2, 4), (3, 10), (2, 16), (3, 25)])
+def test_by_default_what_alternates_between_regions_is_gone(axis, parts):
+    """A cosine with the period of two regions, mirrored at its ends, keeps its shape and loses all but exp(-π² σ² / 2) of its height."""
+    size = 20 * parts
+    wave = torch.cos(math.pi * parts * (torch.arange(size, dtype=torch.float64) + 0.5) / size)
+    inputs = wave[None, None, :, None].expand(1, 1, size, 10) if axis == 2 else wave.expand(1, 1, 8, size)
+    share = parts * (0.25 if axis == 2 else 0.1)  # the standard deviation in regions
+    blurred = blur_fill(inputs.contiguous())
+    torch.testing.assert_close(blurred, inputs * math.exp(-(math.pi**2) * share**2 / 2), rtol=0, atol=1e-9)
+    assert blurred.abs().max() < 0.01
+
+
+def test_blur_refuses_a_width_of_nothing():
+    with pytest.raises(ValueError, match=r"expected both numbers of `sigma` to be above 0, but got \(0.1, 0\)"):
+        blur_fill(torch.zeros(1, 1, 2, 2), sigma=(0.1, 0))
+
+
+def test_noise_keeps_every_value_of_a_band_and_so_its_power():
+    decibels = normal((4, 3, 16, 50)) * 20 - 40
+    noise = noise_fill(decibels, seed=3)
+    assert torch.equal(noise.sort(-1).values, decibels.sort(-1).values)
+    torch.testing.assert_close((10 ** (noise / 10)).mean(-1), (10 ** (decibels / 10)).mean(-1), rtol=1e-12, atol=0)
+    normalised = (decibels + 40) / torch.linspace(10, 30, 16)[:, None]  # by band: the noise of the values is the value of the noise
+    torch.testing.assert_close(noise_fill(normalised, seed=3), (noise + 40) / torch.linspace(10, 30, 16)[:, None], rtol=1e-12, atol=0)
+    assert not torch.equal(noise, noise_fill(decibels, seed=4))
+
+
+def test_noise_shuffles_each_band_by_itself_and_all_channels_alike():
+    frames = torch.arange(200.0).expand(2, 3, 40, 200).contiguous()
+    noise = noise_fill(frames)
+    assert (noise == noise[:1, :1]).all()
+    orders = noise[0, 0].double()
+    assert len({tuple(order.tolist()) for order in orders}) == 40
+    correlations = np.corrcoef(orders.numpy())[np.triu_indices(40, 1)]  # between bands; 780 of standard deviation 200 ** -0.5
+    assert np.abs(correlations).max() < 4.5 * 200**-0.5
+    assert abs(correlations.mean()) < 4 / math.sqrt(780 * 200)
+    successive = [np.corrcoef(order[:-1], order[1:])[0, 1] for order in orders.numpy()]  # a rising line before
+    assert abs(np.mean(successive)) < 4 / math.sqrt(40 * 200)
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 400, 401])
+def test_noise_keeps_the_spectrum_and_the_energy_of_a_waveform(n_samples):
+    inputs = normal((3, 2, n_samples)) + 0.3
+    noise = noise_fill(inputs)
+    expected = np.abs(np.fft.fft(inputs.numpy()))
+    np.testing.assert_allclose(np.abs(np.fft.fft(noise.numpy())), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(noise.square().sum(-1), inputs.square().sum(-1), rtol=1e-12, atol=0)
+    torch.testing.assert_close(noise.mean(-1), inputs.mean(-1), rtol=0, atol=1e-12)
+    assert n_samples < 3 or not torch.allclose(noise, inputs, atol=0.1)
+
+
+def test_noise_spreads_a_click_over_the_whole_time():
+    click = torch.zeros(1, 1, 4000, dtype=torch.float64)
+    click[..., 700] = 1
+    energy = noise_fill(click, seed=1).square().reshape(8, 500).sum(1)
+    assert (energy - 1 / 8).abs().max() < 5 * math.sqrt(2 / 500) / 8  # five standard deviations of white noise
+    assert noise_fill(click, seed=1).abs().max() < 5.5 * 4000**-0.5
+    equal = click.expand(2, 3, 4000).contiguous()
+    assert torch.equal(noise_fill(equal)[0, 0], noise_fill(equal)[1, 2])
+    assert not torch.allclose(noise_fill(equal, seed=1), noise_fill(equal, seed=2), atol=1e-3)
+
+
+def test_attributions_that_cannot_be_ranked_are_refused():
+    check_attributions(torch.zeros(2, 3))
+    with pytest.raises(TypeError, match="expected `attributions` to be a tensor, but got list"):
+        check_attributions([1.0])
+    with pytest.raises(ValueError, match=r"expected `attributions` of shape \(batch, ...\), but got \(3,\)"):
+        check_attributions(torch.zeros(3))
+    damaged = torch.zeros(4, 3, 3)
+    damaged[2, 1, 1] = -math.inf
+    with pytest.raises(ValueError, match="expected finite `attributions`, but got NaN or infinity in clip 2"):
+        check_attributions(damaged)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

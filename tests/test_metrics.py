@@ -1,14 +1,25 @@
 """Deletion and insertion against a slow transcription of their definition, and against models whose curves are known."""
 
 import dataclasses
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from captum_apex.masking import GRIDS, mean_fill, named_grid, ranking, region_grid, region_sums, silence_fill
-from captum_apex.metrics import Curves, deletion, deletion_insertion, insertion, masked_scores
+from captum_apex.metrics import (
+    Curves,
+    Removal,
+    deletion,
+    deletion_insertion,
+    deletion_sequence,
+    insertion,
+    masked_outputs,
+    masked_scores,
+)
 
 SHAPE = (17, 27)  # divides evenly by none of the grids
 CLIPS = 5
@@ -124,6 +135,38 @@ def test_equal_regions_give_rises_own_area(model, attributions):
         torch.testing.assert_close(auc, expected, rtol=0, atol=1e-12)
 
 
+def rise_area(model, image, saliency, substrate, mode, step):
+    """RISE's evaluation of one image, as its published evaluation.py goes about it: pixels in order of saliency, `step` at a time.
+
+    The class is the model's own; the area is `(sum − first / 2 − last / 2) / number of steps`.
+    """
+    channels, pixels = image.shape[0], image[0].size
+    label = model(torch.from_numpy(image)[None])[0].argmax().item()
+    start, finish = (image, substrate) if mode == "deletion" else (substrate, image)
+    start, finish = start.reshape(channels, pixels).copy(), finish.reshape(channels, pixels)
+    salient_order = np.flip(np.argsort(saliency.reshape(pixels)))
+    n_steps = -(-pixels // step)
+    scores = np.empty(n_steps + 1)
+    for i in range(n_steps + 1):
+        scores[i] = model(torch.from_numpy(start.reshape(image.shape))[None])[0, label].item()
+        coordinates = salient_order[step * i : step * (i + 1)]
+        start[:, coordinates] = finish[:, coordinates]
+    return label, (scores.sum() - scores[0] / 2 - scores[-1] / 2) / n_steps
+
+
+@pytest.mark.parametrize("step", [1, 17])
+def test_single_pixels_give_what_rise_gives(model, step):
+    """A grid of one bin per region is RISE itself, up to the order of ties."""
+    inputs, saliency = random_like((1, 2, *SHAPE)) * 3, random_like((1, 1, *SHAPE), seed=1)
+    grid = torch.arange(17 * 27).reshape(SHAPE)
+    fills = mean_fill(inputs)
+    label, down = rise_area(model, inputs[0].numpy(), saliency.numpy(), fills[0].numpy(), "deletion", step)
+    _, up = rise_area(model, inputs[0].numpy(), saliency.numpy(), fills[0].numpy(), "insertion", step)
+    curves = deletion_insertion(model, inputs, saliency, fills, grid=grid, target=label, points=17 * 27 // step + 1, batch_size=64)
+    assert curves.deletion_auc.item() == pytest.approx(down, abs=1e-6)
+    assert curves.insertion_auc.item() == pytest.approx(up, abs=1e-6)
+
+
 @pytest.mark.parametrize("order", ["most", "least"])
 @pytest.mark.parametrize("points", [None, 4])
 def test_a_constant_model_scores_its_constant(inputs, attributions, grid, order, points):
@@ -230,6 +273,85 @@ def test_least_relevant_first_is_most_relevant_first_run_backwards(model, inputs
     torch.testing.assert_close(least.deletion, most.insertion.flip(1), rtol=0, atol=1e-12)
     torch.testing.assert_close(least.deletion_auc, most.insertion_auc, rtol=0, atol=1e-12)
     torch.testing.assert_close(least.insertion_auc, most.deletion_auc, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("points", [None, 2, 3, 4, 8, 9, 10, 11])
+def test_one_call_gives_the_area_between_both_orders(model, inputs, attributions, name, points):
+    """LeRF leaves what MoRF inserts: exact, but for the middle point of odd points on odd regions, here the 25 columns."""
+    common = {"grid": named_grid(name, SHAPE), "target": 1, "points": points, "batch_size": 64}
+    attributions[:, :, :, 5:] = 0  # ties
+    most, least = (deletion_insertion(model, inputs, attributions, mean_fill(inputs), order=order, **common) for order in ("most", "least"))
+    uneven = name == "time" and points is not None and points % 2 == 1
+    kept = [k for k in range(most.fraction.shape[1]) if not (uneven and k == points // 2)]
+    torch.testing.assert_close(least.fraction[:, kept], (1 - most.fraction.flip(1))[:, kept], rtol=0, atol=1e-12)
+    torch.testing.assert_close(least.deletion[:, kept], most.insertion.flip(1)[:, kept], rtol=0, atol=1e-12)
+    if not uneven:
+        torch.testing.assert_close(least.deletion_auc - most.deletion_auc, most.difference, rtol=0, atol=1e-12)
+    else:
+        assert (least.fraction + most.fraction.flip(1))[:, points // 2].sub(1).abs().min() > 1e-3
+
+
+@pytest.mark.parametrize("regions", [1, 2, 5, 16, 25, 40])
+def test_as_many_regions_go_at_one_end_as_at_the_other(regions):
+    inputs = torch.ones(1, 1, regions)
+    for points in range(2, regions + 2):
+        counts = deletion_sequence(inputs, inputs, torch.arange(regions), points).removed.sum(2)[0].tolist()
+        assert len(counts) == points
+        assert counts[0] == 0
+        assert all(before < after for before, after in itertools.pairwise(counts))
+        for k in range(points):
+            assert abs(counts[k] - k * regions / (points - 1)) <= 0.5  # as equal as whole regions allow
+            if not (2 * k == points - 1 and regions % 2):
+                assert counts[k] + counts[points - 1 - k] == regions
+
+
+def test_the_mean_fall_and_the_difference_of_the_areas(model, inputs, attributions, grid):
+    curves = deletion_insertion(model, inputs, attributions, mean_fill(inputs), grid=grid, target=1, points=6)
+    for clip in range(CLIPS):
+        scores = curves.deletion[clip].tolist()
+        assert curves.aopc[clip].item() == pytest.approx(sum(scores[0] - score for score in scores[1:]) / 5, abs=1e-12)
+        difference = curves.insertion_auc[clip].item() - curves.deletion_auc[clip].item()
+        assert curves.difference[clip].item() == pytest.approx(difference, abs=1e-12)
+
+
+def test_the_mean_fall_of_a_known_curve():
+    fraction = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
+    curves = Curves(fraction, deletion=torch.tensor([[1.0, 0.5, 0.25]]), insertion=torch.tensor([[0.25, 0.75, 1.0]]))
+    assert curves.aopc.tolist() == [0.625]
+    assert curves.difference.tolist() == [0.6875 - 0.5625]
+
+
+def test_several_scores_come_of_the_same_passes(inputs, attributions, grid):
+    logits = network()[:-1]
+    counter, fills = Counter(logits), mean_fill(inputs)
+    removal = deletion_sequence(inputs, attributions, grid, points=5, seed=3)
+    outputs = masked_outputs(counter, inputs, fills, removal.masks, grid, batch_size=7)
+    assert outputs.shape == (CLIPS, 8, 4)
+    assert counter.clips == CLIPS * 8
+    for score in (lambda output: output.softmax(-1), lambda output: output, torch.sigmoid):
+        curves = removal.curves(score(outputs)[:, :, 2])
+        alone = deletion_insertion(
+            lambda clips, score=score: score(logits(clips)), inputs, attributions, fills, grid=grid, target=2, points=5, seed=3
+        )
+        for field in dataclasses.fields(Curves):
+            torch.testing.assert_close(getattr(curves, field.name), getattr(alone, field.name), rtol=0, atol=1e-12)
+
+
+def test_scores_that_do_not_belong_to_the_masks_are_refused(inputs, attributions, grid):
+    removal = deletion_sequence(inputs, attributions, grid, points=5)
+    with pytest.raises(ValueError, match=r"expected `scores` of shape \(5, 8\), as `masks`, but got \(5, 10\)"):
+        removal.curves(torch.zeros(CLIPS, 10))
+
+
+def test_two_points_are_the_ends_alone(model, inputs, attributions, grid):
+    removal = deletion_sequence(inputs, attributions, grid, points=2)
+    assert removal.masks.tolist() == [[[False] * int(grid.max() + 1), [True] * int(grid.max() + 1)]] * CLIPS
+    scores = masked_scores(model, inputs, mean_fill(inputs), removal.masks, grid, 1)
+    curves = removal.curves(scores)
+    torch.testing.assert_close(curves.deletion, scores, rtol=0, atol=0)
+    torch.testing.assert_close(curves.insertion, scores.flip(1), rtol=0, atol=0)
+    assert isinstance(removal, Removal)
 
 
 def test_both_curves_share_their_ends(model, inputs, attributions, grid):
@@ -395,3 +517,60 @@ def test_masks_that_do_not_belong_to_the_grid_are_refused(model, inputs):
     for shape in [(CLIPS, 25), (CLIPS, 3, 24), (2, 3, 25)]:
         with pytest.raises(ValueError, match=r"expected `removed` of shape \(5, mask, 25\), a mask of the grid's regions, but got"):
             masked_scores(model, inputs, inputs, torch.zeros(shape, dtype=torch.bool), grid)
+
+
+def test_masked_outputs_are_everything_that_the_model_says(model, inputs, grid):
+    removed = torch.rand(CLIPS, 6, int(grid.max()) + 1, generator=torch.Generator().manual_seed(0)) < 0.5
+    fills, weights = mean_fill(inputs), random_like((CLIPS, 4), seed=3)
+    scaled = lambda clips, weights: model(clips) * weights  # noqa: E731
+    outputs = masked_outputs(scaled, inputs, fills, removed, grid, weights, batch_size=4)
+    for clip in range(CLIPS):
+        for mask in range(6):
+            masked_clip = torch.where(removed[clip, mask][grid], fills[clip], inputs[clip])
+            expected = scaled(masked_clip[None], weights[clip])[0].detach()
+            torch.testing.assert_close(outputs[clip, mask], expected, rtol=0, atol=1e-12)
+    target = torch.tensor([0, 1, 2, 3, 0])
+    scores = masked_scores(scaled, inputs, fills, removed, grid, target, weights)
+    torch.testing.assert_close(scores, outputs[torch.arange(CLIPS), :, target], rtol=0, atol=1e-12)
+    one_score = masked_outputs(lambda clips: model(clips)[:, 1], inputs, fills, removed, grid)
+    torch.testing.assert_close(one_score, masked_scores(model, inputs, fills, removed, grid, 1), rtol=0, atol=1e-12)
+
+
+def test_masked_outputs_may_have_more_axes(inputs, grid):
+    """A model with an output per frame: its axes come after the masks."""
+    removed = torch.zeros(CLIPS, 2, int(grid.max()) + 1, dtype=torch.bool)
+    removed[:, 1] = True
+    per_frame = lambda clips: clips.mean(2).transpose(1, 2)  # (clip, frame, channel)  # noqa: E731
+    outputs = masked_outputs(per_frame, inputs, torch.zeros_like(inputs), removed, grid)
+    torch.testing.assert_close(outputs[:, 0], per_frame(inputs), rtol=0, atol=1e-12)
+    assert outputs[:, 1].shape == (CLIPS, 27, 2)
+    assert not outputs[:, 1].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_memory_format_of_the_inputs_is_kept(channels, layout):
+    inputs = random_like((3, channels, *SHAPE)).to(memory_format=layout)
+    strides = inputs.stride()
+    grid, seen = named_grid("time", SHAPE), set()
+
+    def observed(clips):
+        seen.add(clips.stride())
+        return clips.sum((1, 2, 3))
+
+    removed = torch.rand(3, 4, 25, generator=torch.Generator().manual_seed(0)) < 0.5
+    fills = torch.zeros(inputs.shape, dtype=torch.float64)
+    scores = masked_scores(observed, inputs, fills, removed, grid, batch_size=5)
+    assert seen == {strides}
+    torch.testing.assert_close(scores, masked_scores(observed, inputs.contiguous(), fills, removed, grid), rtol=0, atol=1e-10)
+
+
+def test_outputs_that_are_not_one_per_clip_are_refused(inputs, grid):
+    removed = torch.zeros(CLIPS, 2, int(grid.max()) + 1, dtype=torch.bool)
+    for function, got in [
+        (lambda clips: clips.sum(), r"\(\)"),
+        (lambda clips: clips[:1], r"\(1, 2, 17, 27\)"),
+        (lambda clips: (clips,), "tuple"),
+    ]:
+        with pytest.raises(ValueError, match=rf"expected `forward_func` to give one output per clip, shape \(10, class\), but got {got}"):
+            masked_outputs(function, inputs, inputs, removed, grid)

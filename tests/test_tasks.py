@@ -282,11 +282,11 @@ def test_the_second_time_scenes_come_from_the_cache(task, monkeypatch):
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(ValueError, match="expected `name` to be one of scenes, digits, environment, but got 'scene'"):
+    with pytest.raises(ValueError, match="expected `name` to be one of scenes, digits, environment, vocoded, but got 'scene'"):
         load_task("scene")
 
 
-@pytest.mark.parametrize("name", ["digits", "environment"])
+@pytest.mark.parametrize("name", ["digits", "environment", "vocoded"])
 def test_missing_recordings_are_explained(name, tmp_path, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(FileNotFoundError, match=f"expected {VARIABLE} to name the folder"):
@@ -374,5 +374,5 @@ def test_a_contact_sheet_needs_a_clip_of_every_class():
 
 
 def test_the_registry_makes_tasks_of_its_names(task):
-    assert set(TASKS) == {"scenes", "digits", "environment"}
+    assert set(TASKS) == {"scenes", "digits", "environment", "vocoded"}
     assert TASKS["scenes"](3, train_clips=64, test_clips=32).train.fingerprint() == task.train.fingerprint()

@@ -8,10 +8,16 @@ from benchmarks.tasks.digits import read_digits
 from benchmarks.tasks.environment import read_environment
 from benchmarks.tasks.scenes import make_scenes
 from benchmarks.tasks.task import Clips, Split, Task
+from benchmarks.tasks.vocoded import read_vocoded
 
 __all__ = ["TASKS", "Clips", "Split", "Task", "load_task"]
 
-TASKS: dict[str, Callable[..., Task]] = {"scenes": make_scenes, "digits": read_digits, "environment": read_environment}
+TASKS: dict[str, Callable[..., Task]] = {
+    "scenes": make_scenes,
+    "digits": read_digits,
+    "environment": read_environment,
+    "vocoded": read_vocoded,
+}
 
 
 def load_task(name: str, seed: int = 0) -> Task:

@@ -27,6 +27,15 @@ class Recording:
     label: int
     split: Split
 
+    def waveform(self, sample_rate: int, samples: int) -> Tensor:
+        """The clip that is made of the file, float32 of shape (sample,), as long as `samples`."""
+        return read(self.path, sample_rate, samples)
+
+    @property
+    def key(self) -> list[str | int | float]:
+        """What the clip depends on, beside the rate and the length, to name a cache entry by."""
+        return [self.path.parent.name, self.path.name, self.path.stat().st_size]
+
 
 def data_folder(name: str, layout: str) -> Path:
     """The folder of one collection of recordings.
@@ -52,13 +61,27 @@ def read(path: Path, sample_rate: int, samples: int) -> Tensor:
     Raises:
         ValueError: a sample is NaN or infinite, or there is more than one channel.
     """
+    return lengthened(excerpt(path, sample_rate, samples), samples)
+
+
+def lengthened(waveform: Tensor, samples: int) -> Tensor:
+    """The waveform (sample,) with zeros behind it, up to `samples`."""
+    return pad(waveform, (0, samples - len(waveform)))
+
+
+def excerpt(path: Path, sample_rate: int, longest: int) -> Tensor:
+    """The recording as float32 (sample,), resampled, cut at its end where it has more samples than `longest`.
+
+    Raises:
+        ValueError: a sample is NaN or infinite, or there is more than one channel.
+    """
     sound, own_rate = soundfile.read(path, dtype="float32")
     if sound.ndim != 1:
         raise ValueError(f"expected a mono recording, but {path} has {sound.shape[1]} channels")
-    waveform = resample(torch.from_numpy(sound), own_rate, sample_rate)[:samples]
+    waveform = resample(torch.from_numpy(sound), own_rate, sample_rate)[:longest]
     if not waveform.isfinite().all():
         raise ValueError(f"expected finite samples, but {path} holds NaN or infinity")
-    return pad(waveform, (0, samples - len(waveform)))
+    return waveform
 
 
 def recorded_task(name: str, classes: Sequence[str], recordings: Sequence[Recording], log_mel: LogMel, samples: int) -> Task:
@@ -90,7 +113,7 @@ def recorded_task(name: str, classes: Sequence[str], recordings: Sequence[Record
         axes=log_mel.axes,
         normalisation=normalise,
         silence=normalise(log_mel.floor),
-        waveform=lambda split, index: read(parts[split][index].path, log_mel.sample_rate, samples),
+        waveform=lambda split, index: parts[split][index].waveform(log_mel.sample_rate, samples),
         train=clips["train"],
         test=clips["test"],
     )
@@ -101,7 +124,7 @@ def _decibels(recordings: Sequence[Recording], log_mel: LogMel, samples: int) ->
     key = {
         "log_mel": log_mel.key,
         "samples": samples,
-        "files": [[recording.path.parent.name, recording.path.name, recording.path.stat().st_size] for recording in recordings],
+        "files": [recording.key for recording in recordings],
     }
-    waveforms = (read(recording.path, log_mel.sample_rate, samples)[None] for recording in recordings)
+    waveforms = (recording.waveform(log_mel.sample_rate, samples)[None] for recording in recordings)
     return cached_tensors("log-mel", key, lambda: {"decibels": log_mel.decibels(waveforms)})["decibels"]

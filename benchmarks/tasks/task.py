@@ -120,7 +120,7 @@ class Task:
     """Labelled clips in a training and a test part, and what is known about them.
 
     Attributes:
-        name: "scenes", "digits" or "environment".
+        name: "scenes", "digits", "environment" or "vocoded".
         classes: the name of each label.
         sample_rate: of the waveforms, in Hz.
         axes: mel bands and frames in Hz and seconds.
@@ -129,8 +129,11 @@ class Task:
         train: the clips to learn from; their mean and standard deviation normalise both parts.
         test: the clips to judge with; no source of a training clip is among them.
         waveform: split and index to the clip as it sounds, float32 of shape (sample,).
-        truth: test index to a bool mask (mel, frame) of where the evidence lies; None where nobody knows.
+        truth: test index to a bool mask (mel, frame) of where the evidence lies; None where nobody knows. A mask without any bin set
+            says that for this clip alone nobody does: such a clip is left out wherever a map is held against the truth.
         perspectives: for each class the scheme that its evidence is made for; empty where nobody knows.
+        twin: test index to the test index of the same sound in another class, what differs between the two being all that the class
+            decides; None where clips have no twins.
     """
 
     name: str
@@ -144,3 +147,4 @@ class Task:
     waveform: Callable[[Split, int], Tensor]
     truth: Callable[[int], Tensor] | None = None
     perspectives: Mapping[str, str] = field(default_factory=dict)
+    twin: Callable[[int], int] | None = None

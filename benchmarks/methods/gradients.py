@@ -1,0 +1,105 @@
+"""Methods that take the gradient back to the input, all of them Captum's."""
+
+from __future__ import annotations
+
+import torch
+from captum.attr import (
+    Deconvolution,
+    DeepLift,
+    DeepLiftShap,
+    GradientShap,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    NoiseTunnel,
+    Saliency,
+)
+from torch import Tensor, nn
+
+from benchmarks.methods.prototypes import STEPS
+from benchmarks.methods.registry import CLIPS_AT_ONCE, Explained, Query, by_clip, in_batches, method
+
+NOISE = 0.1  # standard deviation of the noise in methods that add some, as a share of the clip's range
+NOISY_COPIES = 8  # of the clip, in the noise tunnel
+BASELINES = 4  # of DeepLiftShap: the fill, and noisy copies of it
+
+
+@method("Saliency")
+@in_batches
+def _saliency(query: Query) -> Tensor:
+    return Saliency(query.model).attribute(query.inputs, query.target)
+
+
+@method("InputXGradient")
+@in_batches
+def _input_x_gradient(query: Query) -> Tensor:
+    return InputXGradient(query.model).attribute(query.inputs, query.target)
+
+
+@method("IntegratedGradients", uses_fill=True)
+@in_batches
+def _integrated_gradients(query: Query) -> Explained:
+    at_once = max(CLIPS_AT_ONCE, len(query.inputs))  # Captum warns of anything smaller than the batch
+    return IntegratedGradients(query.model).attribute(
+        query.inputs, query.fill, query.target, n_steps=STEPS, internal_batch_size=at_once, return_convergence_delta=True
+    )
+
+
+@method("DeepLift", uses_fill=True)
+@in_batches
+def _deep_lift(query: Query) -> Explained:
+    return DeepLift(query.model).attribute(query.inputs, query.fill, query.target, return_convergence_delta=True)
+
+
+# Clip by clip where Captum pairs every clip with every baseline, and each clip has its own, or where noise has one scale per call.
+
+
+@method("DeepLiftShap", uses_fill=True)
+@by_clip
+def _deep_lift_shap(clip: Query) -> Explained:
+    noise = torch.randn(BASELINES, *clip.fill.shape[1:]).to(clip.fill) * _noise(clip)
+    noise[0] = 0  # the fill itself
+    attributions, deltas = DeepLiftShap(clip.model).attribute(clip.inputs, clip.fill + noise, clip.target, return_convergence_delta=True)
+    return attributions, deltas.mean(0, keepdim=True)
+
+
+@method("GradientShap", uses_fill=True)
+@by_clip
+def _gradient_shap(clip: Query) -> Tensor:
+    return GradientShap(clip.model).attribute(clip.inputs, clip.fill, n_samples=STEPS, stdevs=_noise(clip), target=clip.target)
+
+
+@method("NoiseTunnel (Saliency)")
+@by_clip
+def _noise_tunnel(clip: Query) -> Tensor:
+    """SmoothGrad (arXiv 1706.03825), of absolute gradients."""
+    tunnel = NoiseTunnel(Saliency(clip.model))
+    return tunnel.attribute(clip.inputs, nt_type="smoothgrad", nt_samples=NOISY_COPIES, stdevs=_noise(clip), target=clip.target)
+
+
+@method("GuidedBackprop")
+@in_batches
+def _guided_backprop(query: Query) -> Tensor:
+    check_relu(query.model)
+    return GuidedBackprop(query.model).attribute(query.inputs, query.target)
+
+
+@method("Deconvolution")
+@in_batches
+def _deconvolution(query: Query) -> Tensor:
+    check_relu(query.model)
+    return Deconvolution(query.model).attribute(query.inputs, query.target)
+
+
+def check_relu(model: nn.Module) -> None:
+    """Refuses models on which the methods that change the gradient of ReLU would silently give the plain gradient.
+
+    Raises:
+        NotImplementedError: the model has no `nn.ReLU`.
+    """
+    if not any(isinstance(module, nn.ReLU) for module in model.modules()):
+        raise NotImplementedError("expected a model with nn.ReLU modules, whose gradient the method changes, but it has none")
+
+
+def _noise(clip: Query) -> float:
+    return NOISE * (clip.inputs.max() - clip.inputs.min()).item()

@@ -1,0 +1,155 @@
+"""The folder of a run: one file per finished cell, so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import platform
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+import benchmarks
+import captum_apex
+from benchmarks.rows import COLUMNS, Row, frame
+
+PACKAGES = ("captum", "captum-apex", "numpy", "scikit-learn", "timm", "torch", "torchaudio")
+
+
+class FolderError(ValueError):
+    """A folder that cannot be that of the run."""
+
+
+class Cell(NamedTuple):
+    """What one score belongs to."""
+
+    method: str
+    grid: str
+    fill: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run's folder.
+
+    Attributes:
+        folder: holds `run.json`, `cells/` and whatever is made of them.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path, key: Mapping[str, Any], about: Mapping[str, Any]) -> Results:
+        """Makes the folder, or takes up the run that is in it.
+
+        Args:
+            folder: made where it is missing.
+            key: what a cell's numbers depend on beside its own names; must be the same when a run is taken up.
+            about: what else a reader wants to know, with the `methods`, `grids` and `fills` of the run; those of a run that is taken up
+                come first.
+
+        Raises:
+            FolderError: the folder holds a run of another key, naming what differs, or files that are not a run's.
+        """
+        path, settings = folder / "run.json", dict(about)
+        if path.exists():
+            former = _read(path)
+            for name, value in key.items():
+                if former["key"].get(name) != _plain(value):
+                    raise FolderError(
+                        f"expected a new folder, or one of a run with the same settings, but {folder} holds one with "
+                        f"{name} {former['key'].get(name)!r} and not {value!r}; choose another --out"
+                    )
+            for name in ("methods", "grids", "fills"):
+                settings[name] = list(dict.fromkeys([*former["settings"][name], *about[name]]))
+        elif folder.is_dir() and any(folder.iterdir()):
+            raise FolderError(f"expected a new folder or one of a run, but {folder} holds other files; choose another --out")
+        (folder / "cells").mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"key": key, "settings": settings}, indent=2) + "\n"
+        write_whole(path, lambda target: target.write_text(text))
+        return cls(folder)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells that the run was ever asked for, in the order of the rows."""
+        settings = _read(self.folder / "run.json")["settings"]
+        return [Cell(*names) for names in itertools.product(settings["methods"], settings["grids"], settings["fills"])]
+
+    def missing(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Those of the cells that are not finished."""
+        return [cell for cell in cells if not self._path(cell).exists()]
+
+    def add(self, cell: Cell, rows: Sequence[Row]) -> None:
+        """Keeps the rows of a finished cell: all of them, or, when interrupted, none."""
+        write_whole(self._path(cell), lambda target: frame(rows).to_csv(target, index=False))
+
+    def collect(self) -> Path:
+        """The rows of all finished cells in their order, as `rows.csv`; their numbers are copied as they stand."""
+        texts = [path.read_text() for path in map(self._path, self.cells) if path.exists()]
+        head = ",".join(COLUMNS) + "\n"
+        path = self.folder / "rows.csv"
+        write_whole(path, lambda target: target.write_text(head + "".join(text.split("\n", 1)[1] for text in texts)))
+        return path
+
+    def write(self, name: str, table: pd.DataFrame) -> None:
+        """A table as CSV in the run's folder."""
+        write_whole(self.folder / name, lambda target: table.to_csv(target, index=False))
+
+    def _path(self, cell: Cell) -> Path:
+        text = "--".join(cell)
+        readable = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:80]
+        return self.folder / "cells" / f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.csv"
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes beside and renames: the file is there whole or not at all."""
+    with NamedTemporaryFile(dir=path.parent, prefix=f"{path.stem}-", suffix=".part", delete=False) as unfinished:
+        beside = Path(unfinished.name)
+    try:
+        write(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def code_fingerprint() -> str:
+    """Changes when a source file of the benchmark or of the library does."""
+    digest = hashlib.sha256()
+    for package in (benchmarks, captum_apex):
+        folder = Path(package.__path__[0])
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def digest(key: Mapping[str, Any]) -> str:
+    """A short name for a key."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        former = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FolderError(f"expected {path} to hold a run's settings, but it is not JSON ({error})") from error
+    if not isinstance(former, dict) or not isinstance(former.get("key"), dict):
+        raise FolderError(f"expected {path} to hold a run's settings, but it has no key")
+    return former
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON."""
+    return json.loads(json.dumps(value))

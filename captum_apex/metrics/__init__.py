@@ -1,0 +1,59 @@
+"""How good an attribution is: each measure answers one question, gives one number per clip, and takes one map per clip.
+
+*Does the score follow what the map points at?* The deletion and the insertion curve (`deletion_insertion`), with their areas, the
+difference of these and AOPC. *Does the marked part alone carry the prediction?* `mask_fidelity`: average drop, increase and gain,
+faithfulness and input fidelity of a soft mask. *Does the map predict what a random removal does?* `infidelity` and
+`faithfulness_correlation`. *Does it point at where the sound is?* `pointing_game` and `relevance_mass`; these need the truth and no
+model. *Is it short enough to be read?* `sparseness` and `complexity`, which say nothing about being right.
+
+Captum's own `captum.metrics.sensitivity_max` (how much the map changes when the input hardly does) works on the same maps.
+
+Nothing is asked of a model but its outputs on masked clips, in full batches; see `captum_apex.masking` for the grids and the fills. As in
+Captum, `target` selects a class from what `forward_func` returns. Where the score shall be a probability, pass a `forward_func` that ends
+in a softmax or a sigmoid.
+"""
+
+from captum_apex.metrics.agreement import faithfulness_correlation, infidelity, random_removals
+from captum_apex.metrics.concentration import complexity, sparseness
+from captum_apex.metrics.curves import Curves, Order, Removal, deletion, deletion_insertion, deletion_sequence, insertion
+from captum_apex.metrics.fidelity import (
+    Fidelity,
+    average_drop,
+    average_gain,
+    average_increase,
+    faithfulness,
+    input_fidelity,
+    mask_fidelity,
+    soft_mask,
+    speechbrain_average_drop,
+)
+from captum_apex.metrics.localisation import pointing_game, relevance_mass
+from captum_apex.metrics.passes import masked_outputs, masked_scores
+
+__all__ = [
+    "Curves",
+    "Fidelity",
+    "Order",
+    "Removal",
+    "average_drop",
+    "average_gain",
+    "average_increase",
+    "complexity",
+    "deletion",
+    "deletion_insertion",
+    "deletion_sequence",
+    "faithfulness",
+    "faithfulness_correlation",
+    "infidelity",
+    "input_fidelity",
+    "insertion",
+    "mask_fidelity",
+    "masked_outputs",
+    "masked_scores",
+    "pointing_game",
+    "random_removals",
+    "relevance_mass",
+    "soft_mask",
+    "sparseness",
+    "speechbrain_average_drop",
+]

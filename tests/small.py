@@ -1,0 +1,23 @@
+"""A small subject for the benchmark's tests: an untrained network on a few scenes, with bases that are hardly fitted.
+
+Its numbers mean nothing, their bookkeeping does.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.classifiers import PlainCNN
+from benchmarks.subject import Subject
+from benchmarks.tasks.scenes import make_scenes
+from captum_apex import SCHEMES, FeatureBank, fit_basis
+
+
+def small_subject() -> Subject:
+    task = make_scenes(3, train_clips=24, test_clips=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = PlainCNN(len(task.classes)).eval()
+    bank = FeatureBank.from_dataset(model, model.features, task.train)
+    bases = {scheme: fit_basis(bank, scheme, epochs=1, n_prototypes=(8, 2)) for scheme in SCHEMES}
+    return Subject(task, "cnn", model, bank, bases, seed=0)

@@ -1,0 +1,146 @@
+"""`python -m benchmarks`, from the arguments to the files."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from benchmarks import __main__ as command_line
+from benchmarks.methods import METHODS
+from benchmarks.rows import COLUMNS
+from benchmarks.tasks import TASKS
+from captum_apex.masking import FILLS
+from tests.small import small_subject
+
+OWN = '''
+from benchmarks.methods import method
+
+
+@method("level")
+def level(query):
+    """How loud each bin is."""
+    return query.inputs - query.silence
+'''
+
+
+@pytest.fixture(scope="module")
+def small():
+    return small_subject()
+
+
+@pytest.fixture
+def prepared(small, monkeypatch):
+    monkeypatch.setattr(command_line, "prepare", lambda *_, **__: small)
+    monkeypatch.setattr(command_line, "TABLES", {"truth.csv": command_line.TABLES["truth.csv"]})
+
+
+def arguments(folder, *more, methods=("APEX time", "LayerGradCam", "random")):
+    common = ["--grid", "time", "--fill", "mean", "--clips", "3", "--points", "3", "--jobs", "1"]
+    return ["run", "--methods", *methods, *common, "--out", str(folder), *more]
+
+
+def test_a_run_from_end_to_end(prepared, tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert command_line.main(arguments(folder)) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == str(folder)
+    assert any(line.startswith("APEX time ") for line in printed)
+    about = json.loads((folder / "run.json").read_text())
+    assert (about["key"]["clips"], about["settings"]["methods"]) == (3, ["APEX time", "LayerGradCam", "random"])
+    rows = pd.read_csv(folder / "rows.csv")
+    assert tuple(rows.columns) == COLUMNS
+    assert len(rows) == 3 * 3
+    assert {"report.md", "report.tex", "cells.csv", "truth.csv"} <= {path.name for path in folder.iterdir()}
+
+
+def test_the_same_command_again_computes_nothing_and_more_methods_are_added(prepared, tmp_path, capsys):
+    folder = tmp_path / "out"
+    command_line.main(arguments(folder))
+    former = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    assert command_line.main(arguments(folder)) == 0
+    assert "3 of 3 cells were finished before" in capsys.readouterr().out
+    assert command_line.main(arguments(folder, methods=("energy",))) == 0
+    now = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    assert {name: now[name] for name in former} == former
+    assert set(pd.read_csv(folder / "rows.csv").method) == {"APEX time", "LayerGradCam", "random", "energy"}
+
+
+def test_an_interruption_is_said_and_keeps_what_is_finished(prepared, tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "run", stop)
+    assert command_line.main(arguments(tmp_path / "out")) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_run_exits_with_2(prepared, tmp_path, capsys):
+    command_line.main(arguments(tmp_path / "out"))
+    assert command_line.main(arguments(tmp_path / "out", "--seed", "7")) == 2
+    assert "seed 0 and not 7" in capsys.readouterr().err
+
+
+def test_report_takes_up_an_unfinished_run(prepared, tmp_path, capsys):
+    folder = tmp_path / "out"
+    command_line.main(arguments(folder))
+    (folder / "report.md").unlink()
+    next((folder / "cells").glob("random*")).unlink()
+    assert command_line.main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder / "report.md")
+    assert set(pd.read_csv(folder / "rows.csv").method) == {"APEX time", "LayerGradCam"}
+
+
+def test_report_says_what_is_no_run(tmp_path, capsys):
+    assert command_line.main(["report", str(tmp_path)]) == 2
+    assert "has no run.json" in capsys.readouterr().err
+
+
+def test_a_method_of_the_users_own_is_judged_beside_the_others(prepared, tmp_path):
+    """As the README of the benchmark shows it: one function in one file. It is what `energy` is."""
+    path = tmp_path / "my_method.py"
+    path.write_text(OWN)
+    try:
+        assert command_line.main(arguments(tmp_path / "out", "--add", str(path), methods=("level", "energy"))) == 0
+    finally:
+        METHODS.pop("level", None)
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    level, energy = (rows[rows.method == name] for name in ("level", "energy"))
+    assert level.deletion.tolist() == energy.deletion.tolist()
+    assert len(level) == 3
+
+
+def test_a_file_of_methods_that_cannot_be_read_exits_with_2(tmp_path, capsys):
+    assert command_line.main(["run", "--add", str(tmp_path / "none.py")]) == 2
+    assert "none.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["run", "--clips", "0"], "expected a number of at least 1, but got 0"),
+        (["run", "--points", "1"], "expected at least 2 points"),
+        (["run", "--limit", "0"], "expected more than 0 seconds"),
+        (["run", "--sensitivity", "-1"], "expected a number of at least 0"),
+        (["run", "--task", "birds"], "invalid choice: 'birds'"),
+        (["run", "--methods", "Magic"], "invalid choice: 'Magic'"),
+        (["run", "--reference", "Magic"], "invalid choice: 'Magic'"),
+        (["run", "--device", "abacus"], "expected a device that is here, but got 'abacus'"),
+    ],
+)
+def test_wrong_arguments_exit_with_2_and_say_why(wrong, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        command_line.main(wrong)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_recordings_exit_with_2_and_say_what_to_do(monkeypatch, capsys):
+    monkeypatch.delenv("CAPTUM_APEX_DATA", raising=False)
+    assert command_line.main(["run", "--task", "digits"]) == 2
+    assert "CAPTUM_APEX_DATA" in capsys.readouterr().err
+
+
+def test_list_names_everything(capsys):
+    assert command_line.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name}\n" in printed for name in (*METHODS, *TASKS, *FILLS, "cnn", "convnext"))

@@ -1,0 +1,87 @@
+"""The folder of a run: whole cells or none, and no mixing of runs."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from benchmarks.results import Cell, FolderError, Results, code_fingerprint, digest, versions, write_whole
+from benchmarks.rows import COLUMNS, Row
+
+KEY = {"task": "scenes", "clips": 2}
+ABOUT = {"methods": ["b", "a, n=1"], "grids": ["time"], "fills": ["mean"], "accuracy": 0.5}
+
+
+def row(cell, clip=0, **values):
+    return Row(*cell, "ok", clip=clip, **values)
+
+
+def test_rows_come_back_exactly_and_in_the_order_of_the_run(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    first, second = results.cells
+    assert (first, second) == (Cell("b", "time", "mean"), Cell("a, n=1", "time", "mean"))
+    results.add(second, [row(second, 0, deletion=0.1 + 0.2), row(second, 1)])
+    assert results.missing([first, second]) == [first]
+    results.add(first, [row(first, 7, deletion=1 / 3)])
+    path = results.collect()
+    found = pd.read_csv(path, dtype=str)
+    assert list(found.columns) == list(COLUMNS)
+    assert found.method.tolist() == ["b", "a, n=1", "a, n=1"]
+    assert [float(text) for text in found.deletion[:2]] == [1 / 3, 0.1 + 0.2]
+
+
+def test_names_that_differ_only_in_signs_do_not_share_a_file(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, {**ABOUT, "methods": ["a b", "a, b"]})
+    for cell in results.cells:
+        results.add(cell, [row(cell)])
+    assert len(list((tmp_path / "run" / "cells").iterdir())) == 2
+
+
+def test_a_run_is_taken_up_with_the_same_key_and_grows(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    results.add(results.cells[0], [row(results.cells[0])])
+    more = Results.open(tmp_path / "run", KEY, {**ABOUT, "methods": ["c", "b"], "fills": ["silence"]})
+    assert list(dict.fromkeys(cell.method for cell in more.cells)) == ["b", "a, n=1", "c"]
+    assert len(more.cells) == 6
+    assert len(more.missing(more.cells)) == 5
+
+
+def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path):
+    Results.open(tmp_path / "run", KEY, ABOUT)
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.raises(FolderError, match="holds one with clips 2 and not 3; choose another --out"):
+        Results.open(tmp_path / "run", {**KEY, "clips": 3}, ABOUT)
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FolderError, match="holds other files"):
+        Results.open(tmp_path, KEY, ABOUT)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "has no key"), ('{"key": 3}', "has no key")])
+def test_damaged_settings_are_named(tmp_path, text, message):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(FolderError, match=message):
+        Results.open(tmp_path, KEY, ABOUT)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "cell.csv"
+    path.write_text("old")
+
+    def half(target):
+        target.write_text("ha")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, half)
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("cell.csv", "old")]
+
+
+def test_a_key_has_one_name_whatever_its_order():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+    assert len(code_fingerprint()) == 16
+    assert json.dumps(versions())

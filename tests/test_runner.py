@@ -1,0 +1,337 @@
+"""Jobs, statuses, prices, and runs that are interrupted."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from captum.attr import Saliency
+from captum.metrics import sensitivity_max
+from torch import nn
+
+from benchmarks.classifiers import convnext, explained_layer
+from benchmarks.maps import RADIUS, explained, time_limit
+from benchmarks.methods import METHODS, Method, Query
+from benchmarks.results import Cell, Results
+from benchmarks.rows import COLUMNS
+from benchmarks.runner import Job, Settings, default_methods, run
+from benchmarks.scoring import SCORES
+from benchmarks.stage import Stage
+from benchmarks.subject import Subject
+from captum_apex import SCHEMES, FeatureBank, basis_from_matrix
+from captum_apex.masking import GRIDS, mean_fill, named_grid, region_sums
+from captum_apex.metrics import deletion, insertion
+from tests.small import small_subject
+
+QUICK = ("energy", "random", "Saliency", "APEX time", "FeatureAblation")
+KEY = {"task": "small"}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return small_subject()
+
+
+def scores(subject, settings, folder, **options):
+    results = Results.open(folder, KEY, {"methods": settings.methods, "grids": settings.grids, "fills": settings.fills})
+    run(subject, settings, results, **options)
+    return pd.read_csv(results.collect())
+
+
+@pytest.fixture(scope="module")
+def quick(small, tmp_path_factory):
+    return scores(small, Settings(QUICK, clips=4, points=4), tmp_path_factory.mktemp("runs") / "quick")
+
+
+def test_every_cell_has_a_row_for_every_clip(quick):
+    assert tuple(quick.columns) == COLUMNS
+    counts = quick.groupby(["method", "grid", "fill"]).size()
+    assert set(counts) == {4}
+    assert len(counts) == len(QUICK) * len(GRIDS) * 2
+    assert set(quick.status) == {"ok"}
+    unknown = {"sensitivity"}
+    assert quick.drop(columns=[*unknown]).notna().all().all()
+
+
+def test_rows_hold_the_areas_of_the_methods_own_map(small, quick):
+    row = quick[(quick.method == "energy") & (quick.grid == "frequency") & (quick.fill == "mean")].iloc[1]
+    clip = small.task.test[row["clip"]][0][None]
+    settings = {"grid": named_grid("frequency", (64, 126)), "target": int(row.predicted), "points": 4, "seed": 0}
+    arguments = (clip, clip - small.task.silence, mean_fill(clip))
+    for suffix, score in SCORES.items():
+        model = nn.Sequential(small.model)
+        model.register_forward_hook(lambda module, inputs, logits, score=score: score(logits))
+        assert row[f"deletion{suffix}"] == pytest.approx(deletion(model, *arguments, **settings).item(), abs=1e-5)
+        assert row[f"insertion{suffix}"] == pytest.approx(insertion(model, *arguments, **settings).item(), abs=1e-5)
+    curve = np.array(row.deletion_curve.split(), float)
+    assert np.trapezoid(curve, np.array(row.fraction.split(), float)) == pytest.approx(row.deletion, abs=1e-6)
+    assert row.aopc == pytest.approx((curve[0] - curve[1:]).mean(), abs=1e-6)
+    assert row.label == small.task.test[row["clip"]][1]
+    assert row.predicted == small.model(clip).argmax().item()
+
+
+def test_pointing_is_where_the_largest_value_lies(small, quick):
+    for _, row in quick[(quick.method == "energy") & (quick.grid == "time") & (quick.fill == "mean")].iterrows():
+        clip, truth = small.task.test[row["clip"]][0][0], small.task.truth(row["clip"])
+        largest = clip == clip.max()
+        assert row.pointing == pytest.approx((largest & truth).sum().item() / largest.sum().item())
+        energy = (clip - small.task.silence).clamp_min(0)
+        assert row.relevance_mass == pytest.approx((energy[truth].sum() / energy.sum()).item(), rel=1e-5)
+
+
+def test_jobs_share_a_map_where_it_depends_on_neither_grid_nor_fill():
+    cells = Settings(("energy", "FeatureAblation", "IntegratedGradients")).cells
+    sizes = {job.cells[0].method: [] for job in Job.plan(cells)}
+    for job in Job.plan(cells):
+        sizes[job.cells[0].method].append(len(job.cells))
+    assert sizes == {"energy": [6], "FeatureAblation": [1] * 6, "IntegratedGradients": [3] * 2}
+
+
+def test_the_rows_do_not_depend_on_the_number_of_processes(small, quick, tmp_path):
+    methods = ("Saliency", "APEX time", "random")
+    several = scores(small, Settings(methods, clips=4, points=4), tmp_path / "two", jobs=2)
+    pd.testing.assert_frame_equal(several.drop(columns="seconds"), of_methods(quick, methods), check_exact=True)
+
+
+def of_methods(rows, methods):
+    return pd.concat([rows[rows.method == name] for name in methods], ignore_index=True).drop(columns="seconds")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from benchmarks.methods import method
+from benchmarks.results import Results
+from benchmarks.runner import Settings, run
+from tests.small import small_subject
+settings = Settings({methods!r}, clips=4, points=4)
+about = dict(methods=settings.methods, grids=settings.grids, fills=settings.fills)
+run(small_subject(), settings, Results.open(Path({folder!r}), {key!r}, about))
+"""
+
+
+def test_a_run_that_was_killed_goes_on_where_it_stopped(small, quick, tmp_path):
+    folder = tmp_path / "run"
+    code = KILLED.format(root=os.getcwd(), methods=QUICK, folder=str(folder), key=KEY)
+    process = subprocess.Popen([sys.executable, "-c", code])
+    cells = folder / "cells"
+    while process.poll() is None and len(list(cells.glob("*.csv"))) < 8:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    finished = {path.name: path.stat().st_mtime_ns for path in cells.glob("*.csv")}
+    assert 8 <= len(finished) < len(quick) // 4, "it was killed in the middle"
+    assert all(len(pd.read_csv(cells / name)) == 4 for name in finished)
+    rows = scores(small, Settings(QUICK, clips=4, points=4), folder)
+    assert {name: (cells / name).stat().st_mtime_ns for name in finished} == finished
+    pd.testing.assert_frame_equal(rows.drop(columns="seconds"), quick.drop(columns="seconds"), check_exact=True)
+
+
+def test_a_finished_run_asks_the_model_for_nothing(small, tmp_path):
+    settings = Settings(("energy",), ("time",), ("mean",), clips=2, points=3)
+    scores(small, settings, tmp_path / "run")
+    handle = small.model.register_forward_pre_hook(lambda *_: pytest.fail("the model was run"))
+    try:
+        scores(small, settings, tmp_path / "run")
+    finally:
+        handle.remove()
+
+
+def test_a_run_leaves_model_and_generators_alone(small, tmp_path):
+    before = {name: tensor.clone() for name, tensor in small.model.state_dict().items()}
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    threads = torch.get_num_threads()
+    names = ("GradientShap", "KernelShap", "LRP", "DeepLift", "random")
+    first = scores(small, Settings(names, ("time",), ("mean",), clips=4, points=3), tmp_path / "a")
+    again = scores(small, Settings(names[::-1], ("time",), ("mean",), clips=4, points=3), tmp_path / "b")
+    pd.testing.assert_frame_equal(of_methods(again, names), first.drop(columns="seconds"), check_exact=True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in small.model.state_dict().items())
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert (states[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert torch.get_num_threads() == threads
+
+
+def broken(kind):
+    def explain(query: Query):
+        if kind == "raises TypeError":
+            raise TypeError("Module LayerNorm has no rule")
+        if kind == "raises":
+            raise RuntimeError("two\nlines")
+        if kind == "memory":
+            raise MemoryError("no room")
+        if kind == "slow":
+            try:
+                time.sleep(20)
+            except Exception:
+                pytest.fail("a method could swallow the interruption")
+        if kind == "spoils":
+            query.model.classifier.weight.data.zero_()
+            query.inputs.zero_()
+        values = torch.rand_like(query.inputs)
+        return {
+            "nan": values * torch.nan,
+            "shape": values[:, :, :3],
+            "constant": torch.ones_like(values),
+            "incomplete": (values, values.sum((1, 2, 3)) * 0.5),
+            "spoils": values,
+        }[kind]
+
+    return explain
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "scored"),
+    [
+        ("raises TypeError", "unsupported (Module LayerNorm has no rule)", False),
+        ("raises", "error (two)", False),
+        ("memory", "out of memory (no room)", False),
+        ("slow", "timeout (more than 0.3 s)", False),
+        ("nan", "non-finite", False),
+        ("shape", "bad shape ((4, 1, 3, 126))", False),
+        ("constant", "degenerate (constant maps)", False),
+        ("incomplete", "axiom violated (1.00)", True),
+        ("spoils", "ok", True),
+    ],
+)
+def test_a_method_that_fails_is_a_row_that_says_so_and_the_run_goes_on(small, quick, monkeypatch, tmp_path, kind, status, scored):
+    monkeypatch.setitem(METHODS, "broken", Method(("broken",), broken(kind)))
+    limit = 0.3 if kind == "slow" else None
+    got = scores(small, Settings(("broken", "energy"), ("time",), ("mean",), clips=4, points=4, limit=limit), tmp_path / "run")
+    own = got[got.method == "broken"]
+    assert set(own.status) == {status}
+    assert (own["clip"] >= 0).tolist() == ([True] * 4 if scored else [False])
+    assert own.deletion.notna().tolist() == ([True] * 4 if scored else [False])
+    wanted = quick[(quick.method == "energy") & (quick.grid == "time") & (quick.fill == "mean")]
+    assert got[got.method == "energy"].deletion.tolist() == wanted.deletion.tolist()
+
+
+def test_a_family_gives_a_map_for_each_of_its_names(small, monkeypatch, tmp_path):
+    calls = []
+
+    def explain(query):
+        calls.append(1)
+        return [query.inputs, (-query.inputs, torch.zeros(len(query.inputs)))]
+
+    family = Method(("up", "down"), explain)
+    monkeypatch.setitem(METHODS, "up", family)
+    monkeypatch.setitem(METHODS, "down", family)
+    rows = scores(small, Settings(("down", "up"), ("time",), ("mean",), clips=4, points=4), tmp_path / "run")
+    assert calls == [1]
+    up, down = (rows[rows.method == name].reset_index(drop=True) for name in ("up", "down"))
+    assert set(rows.status) == {"ok"}
+    # The opposite order: what deletion leaves, insertion puts back.
+    np.testing.assert_allclose(up.insertion, down.deletion, atol=0.02)
+    assert not np.allclose(up.insertion, up.deletion, atol=1e-4)
+
+
+def test_a_family_that_gives_too_few_maps_is_an_error(small):
+    stage = Stage.of(small, 2)
+    query = stage.query(stage.grid("time"), stage.fill("mean"))
+    found = explained(Method(("a", "b"), lambda query: [query.inputs]), query)
+    assert {name: one.status for name, one in found.items()} == dict.fromkeys("ab", "error (expected a map for each of 2 names, but got 1)")
+
+
+def test_prices_are_counted_in_forward_passes(quick):
+    passes = quick.groupby("method").passes.first()
+    assert passes["energy"] == passes["random"] == 0
+    assert passes["Saliency"] == 2  # forward, and back to the input; the weights' gradients are not asked for
+    assert 1.0 < passes["APEX time"] < 1.2  # forward, and matrix products on a small grid
+    tiles = quick[(quick.method == "FeatureAblation") & (quick.grid == "square")]
+    assert set(tiles.passes) == {41.0}
+    assert (quick[quick.method == "Saliency"].memory > 64 * 126 * 4).all()
+
+
+def only(inputs):
+    return inputs[0] if isinstance(inputs, tuple) else inputs
+
+
+def test_sensitivity_is_captums(small):
+    stage = Stage.of(small, 3)
+    query = stage.query(stage.grid("time"), stage.fill("mean"))
+    own = explained(METHODS["Saliency"], query, sensitivity=2)["Saliency"].sensitivity
+    generator = torch.Generator().manual_seed(query.seed)
+    draws = [(2 * torch.rand(query.inputs.shape, generator=generator) - 1) * RADIUS for _ in range(2)]
+    method = Saliency(small.model)
+    each = [
+        sensitivity_max(
+            lambda inputs, **_: (method.attribute(only(inputs).clone().requires_grad_(), query.target),),
+            query.inputs,
+            lambda inputs, radius, draw=draw: only(inputs) + draw,
+            n_perturb_samples=1,
+        )
+        for draw in draws
+    ]
+    torch.testing.assert_close(own, torch.stack(each).amax(0), rtol=1e-4, atol=1e-6)
+
+
+def test_a_limit_is_only_kept_in_a_main_thread():
+    with pytest.raises(BaseException) as interruption, time_limit(0.05):  # noqa: PT011 - it is no Exception, on purpose
+        time.sleep(5)
+    assert not isinstance(interruption.value, Exception)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    finished = []
+
+    def work():
+        with time_limit(0.01):
+            time.sleep(0.1)
+        finished.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert finished == [True]
+
+
+def test_random_masks_tell_a_true_map_from_a_random_one(small, tmp_path):
+    """The score is a sum of the clip's bins here, so the clip itself is the perfect map."""
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = nn.Conv2d(1, 1, 1)
+
+        def forward(self, clips):
+            total = clips.sum((1, 2, 3)) / 5000
+            return torch.stack([total, -total], 1)
+
+    model = Sum().eval()
+    stage = Stage.of(small, 4)
+    stage = Stage(model, model.features, {}, stage.silence, 0, stage.indices, stage.labels, stage.inputs, torch.zeros(4).long(), None)
+    reference = stage.observed("time", "silence")
+    gained = region_sums(stage.inputs - stage.silence, stage.grid("time"))
+    drops = reference.whole[:, :1] - reference.random[..., 0]
+    torch.testing.assert_close(drops.double(), gained @ reference.removed.double().T / 5000, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(reference.empty[:, 0], torch.full((4,), stage.silence * 64 * 126 / 5000), rtol=1e-4, atol=1e-4)
+
+
+def test_lrp_on_a_network_with_layer_norm_is_unsupported(tmp_path):
+    """As Captum 0.9 has it: LRP knows no rule for LayerNorm or GELU, and says so."""
+    task = small_subject().task
+    model = convnext(8).eval()
+    bank = FeatureBank.from_dataset(model, explained_layer(model), list(task.train.log_mels[:5]))
+    bases = {scheme: basis_from_matrix(bank, scheme, torch.eye(bank.n_channels)) for scheme in SCHEMES}
+    tiny = Subject(task, "convnext", model, bank, bases, seed=0)
+    got = scores(tiny, Settings(("LRP", "APEX time"), ("time",), ("mean",), clips=2, points=2), tmp_path / "run")
+    assert got.status[0].startswith("unsupported (Module of type")
+    assert got.status.tolist()[1:] == ["ok", "ok"]
+
+
+def test_the_oracle_is_not_judged_unasked():
+    assert "greedy oracle" in METHODS
+    assert set(METHODS) - set(default_methods()) == {"greedy oracle"}
+
+
+def test_a_cell_that_could_not_be_computed_is_a_row_without_a_clip(small, monkeypatch, tmp_path):
+    monkeypatch.setitem(METHODS, "broken", Method(("broken",), broken("raises")))
+    rows = scores(small, Settings(("broken",), ("time",), ("mean",), clips=2), tmp_path / "run")
+    assert rows[["method", "grid", "fill", "clip"]].to_numpy().tolist() == [["broken", "time", "mean", -1]]
+    assert math.isnan(rows.deletion[0])
+    assert Cell("broken", "time", "mean") == ("broken", "time", "mean")
