@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from benchmarks import pictures, report, speed
+from benchmarks.allocator import keep_freed_memory
 from benchmarks.classifiers import NETWORKS, accuracy
 from benchmarks.evidence import evidence_table, purity_table, truth_table
 from benchmarks.invariance import invariance_table
@@ -54,6 +55,7 @@ INTERRUPTED = 130  # as shells report it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 where it worked, 2 where the arguments, the recordings or the folder are not right, 130 where interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    keep_freed_memory()
     try:
         _add_methods(arguments)
         options = _parser().parse_args(arguments)
@@ -81,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"{finished} of {len(settings.cells)} cells were finished before", flush=True)
     run(subject, settings, results, jobs=options.jobs, backend=options.backend, progress=True)
     for name, make in TABLES.items():
-        if not (results.folder / name).exists():
+        if options.part == "test" and not (results.folder / name).exists():  # who chooses on train shall not see test clips
             results.write(name, make(subject, options.clips))
     results.collect()
     print("\ninsertion − deletion AUC of the predicted class's probability, higher is better\n")

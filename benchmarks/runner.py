@@ -12,6 +12,7 @@ import joblib
 import torch
 from tqdm import tqdm
 
+from benchmarks.allocator import keep_freed_memory
 from benchmarks.maps import Map, explained
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.results import Cell, Results
@@ -153,6 +154,7 @@ def _rows(stage: Stage, found: Map, cell: Cell, settings: Settings) -> list[Row]
 
 
 def _single(stage: Stage) -> None:
-    """One thread in a worker of its own as well."""
+    """One thread in a worker of its own as well, which keeps its memory."""
+    keep_freed_memory()
     if not stage.inputs.is_cuda:
         torch.set_num_threads(1)
