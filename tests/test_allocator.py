@@ -20,4 +20,4 @@ def test_tensors_do_not_fault_their_pages_in_again():
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     faults()
-    assert faults() < 6_836
+    assert faults() < 2 * 6_836  # of five blocks
