@@ -1,26 +1,23 @@
 """`python -m benchmarks`, from the arguments to the files."""
 
 import json
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from benchmarks import __main__ as command_line
 from benchmarks.methods import METHODS
 from benchmarks.rows import COLUMNS
+from benchmarks.stage import Stage
 from benchmarks.tasks import TASKS
 from captum_apex.masking import FILLS
 from tests.small import small_subject
 
-OWN = '''
-from benchmarks.methods import method
-
-
-@method("level")
-def level(query):
-    """How loud each bin is."""
-    return query.inputs - query.silence
-'''
+README = Path(__file__).parent.parent / "benchmarks" / "README.md"
+OWN = "gradient × distance from the fill"
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +92,21 @@ def test_report_says_what_is_no_run(tmp_path, capsys):
     assert "has no run.json" in capsys.readouterr().err
 
 
-def test_a_method_of_the_users_own_is_judged_beside_the_others(prepared, tmp_path):
-    """As the README of the benchmark shows it: one function in one file. It is what `energy` is."""
+def test_the_readmes_own_method_is_judged_beside_the_others(prepared, small, tmp_path):
     path = tmp_path / "my_method.py"
-    path.write_text(OWN)
+    path.write_text(re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)[0])
     try:
-        assert command_line.main(arguments(tmp_path / "out", "--add", str(path), methods=("level", "energy"))) == 0
+        assert command_line.main(arguments(tmp_path / "out", "--add", str(path), methods=(OWN, "random"))) == 0
+        stage = Stage.of(small, 3)
+        query = stage.query(stage.grid("time"), stage.fill("mean"))
+        clips = query.inputs.clone().requires_grad_()
+        small.model(clips).gather(1, query.target[:, None]).sum().backward()
+        torch.testing.assert_close(METHODS[OWN].explain(query), clips.grad * (query.inputs - query.fill))
     finally:
-        METHODS.pop("level", None)
+        METHODS.pop(OWN, None)
     rows = pd.read_csv(tmp_path / "out" / "rows.csv")
-    level, energy = (rows[rows.method == name] for name in ("level", "energy"))
-    assert level.deletion.tolist() == energy.deletion.tolist()
-    assert len(level) == 3
+    assert rows[rows.method == OWN].status.tolist() == ["ok"] * 3
+    assert not rows[rows.method == OWN].deletion.equals(rows[rows.method == "random"].deletion)
 
 
 def test_a_file_of_methods_that_cannot_be_read_exits_with_2(tmp_path, capsys):
