@@ -13,6 +13,7 @@ from pathlib import Path
 import joblib
 import pandas as pd
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks import pictures, report, speed
 from benchmarks.allocator import keep_freed_memory
@@ -22,7 +23,7 @@ from benchmarks.invariance import invariance_table
 from benchmarks.masking_test import masking_test
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.results import FolderError, Results, code_fingerprint, digest, versions
-from benchmarks.runner import DEFAULT_FILLS, Settings, default_methods, run
+from benchmarks.runner import DEFAULT_FILLS, Settings, default_methods, one_thread, run
 from benchmarks.subject import FIT, Subject, prepare
 from benchmarks.tasks import TASKS
 from benchmarks.tasks.task import SPLITS
@@ -57,12 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     keep_freed_memory()
     try:
-        _add_methods(arguments)
+        sources = _add_methods(arguments)
         options = _parser().parse_args(arguments)
+        options.sources, options.typed = sources, shlex.join(["python", "-m", "benchmarks", *arguments])
         return options.command(options)
     except (FileNotFoundError, FolderError) as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
         return 2
+    except TerminatedWorkerError as error:
+        print(f"python -m benchmarks: the system ended a worker, for want of memory as a rule; try fewer --jobs ({error})", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
@@ -74,22 +79,31 @@ def _run(options: argparse.Namespace) -> int:
     reached = accuracy(subject.model, subject.task.test)
     print(f"{options.network} on {options.task}: accuracy {reached:.1%} on {len(subject.task.test)} unseen clips", flush=True)
     methods, grids, fills = (tuple(dict.fromkeys(names)) for names in (options.methods, options.grid, options.fill))
-    settings = Settings(
-        methods, grids, fills, options.clips, options.part, options.points, options.sensitivity, options.limit, tuple(options.add)
-    )
+    judged = (options.clips, options.part, options.points, options.sensitivity, options.limit)
+    settings = Settings(methods, grids, fills, *judged, files=tuple(options.add), retry=options.retry)
     results = _open(options, subject, settings, reached)
     finished = len(settings.cells) - len(results.missing(settings.cells))
     if finished:
         print(f"{finished} of {len(settings.cells)} cells were finished before", flush=True)
     run(subject, settings, results, jobs=options.jobs, backend=options.backend, progress=True)
-    for name, make in TABLES.items():
-        if options.part == "test" and not (results.folder / name).exists():  # who chooses on train shall not see test clips
-            results.write(name, make(subject, options.clips))
+    if options.part == "test":  # who chooses on train shall not see test clips
+        _write_tables(results, subject, options.clips)
     results.collect()
     print("\ninsertion − deletion AUC of the predicted class's probability, higher is better\n")
     print(f"{report.write(results.folder)}\n\n{time.perf_counter() - start:.0f} s; rows, tables, figures and settings are in")
     print(results.folder.resolve())
     return 0
+
+
+def _write_tables(results: Results, subject: Subject, n_clips: int) -> None:
+    """The experiments beside the methods' rows; one that fails is said and left out, the rows are worth their report."""
+    with one_thread(subject):
+        for name, make in TABLES.items():
+            if not (results.folder / name).exists():
+                try:
+                    results.write(name, make(subject, n_clips))
+                except Exception as error:
+                    print(f"{name} could not be made: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _open(options: argparse.Namespace, subject: Subject, settings: Settings, reached: float) -> Results:
@@ -99,13 +113,13 @@ def _open(options: argparse.Namespace, subject: Subject, settings: Settings, rea
         "device": torch.device(options.device).type,
         "fit": FIT,
         "weights": fingerprint(subject.model),
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in options.add},
+        "bases": {str(scheme): hashlib.sha256(basis.U.cpu().numpy().tobytes()).hexdigest() for scheme, basis in subject.bases.items()},
         "code": code_fingerprint(),
         "versions": versions(),
     }
     about = {"methods": settings.methods, "grids": settings.grids, "fills": settings.fills, "reference": options.reference}
     about |= {"accuracy": reached, "test_clips": len(subject.task.test), "classes": subject.task.classes}
-    about |= {"command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])}
+    about |= {"command": options.typed, "sources": options.sources}
     return Results.open(options.out or Path("results") / f"{options.task}-{options.network}-{digest(key)}", key, about)
 
 
@@ -121,15 +135,22 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_methods(arguments: Sequence[str]) -> None:
-    """Registers the methods of the files that `--add` names, before the other arguments are checked against the registry."""
+def _add_methods(arguments: Sequence[str]) -> dict[str, str]:
+    """Registers the methods of the files that `--add` names, before the other arguments are checked against the registry.
+
+    Returns:
+        The names of those methods, each with a digest of its file.
+    """
     early = argparse.ArgumentParser(add_help=False)
     early.add_argument("--add", type=Path, action="append", default=[])
+    sources: dict[str, str] = {}
     for path in early.parse_known_args(arguments)[0].add:
         try:
-            load_methods(path)
+            names = load_methods(path.resolve())
         except ValueError as error:
             early.error(str(error))
+        sources |= dict.fromkeys(names, hashlib.sha256(path.read_bytes()).hexdigest())
+    return sources
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -167,8 +188,9 @@ def _parser() -> argparse.ArgumentParser:
         "--methods", nargs="+", choices=METHODS, default=list(default_methods()), metavar="METHOD", help="names as `list` shows them"
     )
     scoring.add_argument(
-        "--add", type=Path, action="append", default=[], metavar="FILE.py", help="a file with methods of your own; may be repeated"
+        "--add", type=_resolved, action="append", default=[], metavar="FILE.py", help="a file with methods of your own; may be repeated"
     )
+    scoring.add_argument("--retry", action="store_true", help="compute cells again that ended by an error, or for want of time or memory")
     scoring.add_argument("--clips", type=_positive, default=24, help="how many clips, spread evenly over the part")
     scoring.add_argument("--part", choices=SPLITS, default="test", help="whose clips are explained; choose settings on train alone")
     scoring.add_argument("--grid", nargs="+", choices=GRIDS, default=list(GRIDS), help="regions that are masked together")
@@ -177,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--sensitivity", type=_count, default=0, help="perturbed copies of each clip that are explained as well")
     scoring.add_argument("--limit", type=_seconds, help="seconds after which one explanation of all clips is given up")
     scoring.add_argument(
-        "--reference", choices=METHODS, default="LayerGradCam", metavar="METHOD", help="whom the others are tested against"
+        "--reference", choices=METHODS, metavar="METHOD", help="whom the others are tested against; LayerGradCam unless the run has another"
     )
     scoring.add_argument("--seed", type=int, default=0, help="of clips, training, fitting and random methods")
     scoring.add_argument("--device", type=_device, default="cpu", help="where the classifier runs, such as cuda")
@@ -199,6 +221,11 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("--seed", type=int, default=0, help="of clips, training and fitting")
     drawing.set_defaults(command=_pictures)
     return parser
+
+
+def _resolved(text: str) -> Path:
+    """Workers may have another working directory."""
+    return Path(text).resolve()
 
 
 def _positive(text: str) -> int:

@@ -161,11 +161,12 @@ def trained_classifier(task: Task, network: str, *, seed: int = 0, device: str |
         "code": [inspect.getsource(part) for part in (NETWORKS[network], *_TRAINING)],
         "seed": seed,
         "classes": task.classes,
+        "channels": CHANNELS,
         "clips": task.train.fingerprint(),
         "device": torch.device(device).type,
     }
     if start := recipe_of(task.name, network).start:
-        key["start"] = load_task(start, seed).train.fingerprint()
+        key["start"] = [load_task(start, seed).train.fingerprint(), asdict(recipe_of(start, network))]
     make = lambda: {  # noqa: E731
         name: value.cpu()
         for name, value in train_classifier(task, network, seed=seed, device=device, progress=progress).state_dict().items()

@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from benchmarks.methods import Explained, Method, Query
 from benchmarks.price import Meter
 
 LARGEST_DELTA = 0.1  # of a complete method, relative to the change it should add up to
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")  # as torch and the system say it
 RADIUS = 0.02  # of the perturbations for the sensitivity, in the inputs' own standard deviations: Captum's default on normalised inputs
 
 
@@ -30,8 +31,8 @@ class Map:
         attributions: (clip, 1, frequency, time); None where there is none to score.
         status: `ok`, or what happened and why.
         passes: what it cost per clip, in forward passes' worth of arithmetic.
-        memory: the most bytes of tensors that the call held at one time, per clip.
-        seconds: per clip.
+        memory: the most bytes of tensors that the call held at one time, for as many clips as it takes at once.
+        seconds: per clip, with the counting of passes, which slows methods of many small steps.
         sensitivity: the largest relative change of each clip's map under small perturbations, (clip,); None where it was not asked for.
     """
 
@@ -57,20 +58,21 @@ def explained(method: Method, query: Query, *, limit: float | None = None, sensi
     forward = _flops_of_one_pass(query)
     meter, start = Meter(), time.perf_counter()
     try:
-        with time_limit(limit):
-            with meter:
-                results = _results(method, query)
-            seconds = _elapsed(start, query.inputs)
-            largest = _sensitivities(method, query, results, sensitivity)
+        with time_limit(limit), meter:
+            results = _results(method, query)
+        seconds = _elapsed(start, query.inputs)
+        maps = [_judged(result, query.inputs) for result in results]
     except _TimeUp:
         return dict.fromkeys(method.names, Map(None, f"timeout (more than {limit:g} s)", seconds=_elapsed(start, query.inputs)))
     except Exception as error:
-        return dict.fromkeys(method.names, Map(None, _status_of(error), seconds=_elapsed(start, query.inputs)))
-    clips = len(query.inputs)
-    passes, memory = meter.flops / forward / clips, meter.peak / clips
+        return dict.fromkeys(method.names, Map(None, status_of(error), seconds=_elapsed(start, query.inputs)))
+    price = (meter.flops / forward / len(query.inputs), float(meter.peak), seconds)
+    largest: Sequence[Tensor | None] = [None] * len(maps)
+    with suppress(_TimeUp, Exception), time_limit(limit):  # a map that could be made is not lost with its sensitivity
+        largest = _sensitivities(method, query, maps, sensitivity)
     return {
-        name: replace(_judged(result, query.inputs), passes=passes, memory=memory, seconds=seconds, sensitivity=changes)
-        for name, result, changes in zip(method.names, results, largest, strict=True)
+        name: replace(found, passes=price[0], memory=price[1], seconds=price[2], sensitivity=changes)
+        for name, found, changes in zip(method.names, maps, largest, strict=True)
     }
 
 
@@ -89,7 +91,8 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        # Again and again: Python swallows what is raised while it finalises an object.
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -112,6 +115,7 @@ def _results(method: Method, query: Query) -> Sequence[Explained]:
         target=query.target.clone(),
         fill=query.fill.clone(),
         grid=query.grid.clone(),
+        bases=copy.deepcopy(query.bases),
     )
     with _seeded(query.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Captum's notes on hooks and requires_grad, solvers' on convergence: the model is a copy
@@ -124,7 +128,9 @@ def _results(method: Method, query: Query) -> Sequence[Explained]:
 
 def _judged(result: Explained, inputs: Tensor) -> Map:
     """The map with its status: a bad shape or a non-finite value cannot be scored, a broken axiom can."""
-    attributions, delta = result if isinstance(result, tuple) else (result, None)
+    attributions, delta = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    if not isinstance(attributions, Tensor) or not (delta is None or isinstance(delta, Tensor)):
+        raise ValueError(f"expected a tensor, or a tensor and its delta, but got {_kind(result)}")
     attributions = attributions.detach()
     if attributions.shape != inputs.shape:
         return Map(None, f"bad shape ({tuple(attributions.shape)})")
@@ -142,31 +148,34 @@ def _relative_delta(delta: Tensor, attributions: Tensor) -> float:
     return (delta.abs() / (total - delta).abs().clamp_min(1e-6)).median().item()
 
 
-def _sensitivities(method: Method, query: Query, results: Sequence[Explained], draws: int) -> list[Tensor | None]:
-    """For each name: the largest of ‖map of a perturbed clip − map‖ / ‖map‖ over a few draws, (clip,); Yeh et al., arXiv 1901.09392."""
-    if not draws:
-        return [None] * len(results)
-    largest = [torch.zeros(len(query.inputs), device=query.inputs.device) for _ in results]
+def _sensitivities(method: Method, query: Query, maps: Sequence[Map], draws: int) -> list[Tensor | None]:
+    """For each map: the largest of ‖map of a perturbed clip − map‖ / ‖map‖ over a few draws, (clip,); Yeh et al., arXiv 1901.09392."""
+    largest: list[Tensor | None] = [None] * len(maps)
     generator = torch.Generator().manual_seed(query.seed)
-    for _ in range(draws):
+    for _ in range(draws if any(found.attributions is not None for found in maps) else 0):
         noise = (2 * torch.rand(query.inputs.shape, generator=generator) - 1) * RADIUS
         perturbed = _results(method, replace(query, inputs=query.inputs + noise.to(query.inputs)))
-        for i, (other, own) in enumerate(zip(map(_only_map, perturbed), map(_only_map, results), strict=True)):
-            change = (other - own).flatten(1).norm(dim=1) / own.flatten(1).norm(dim=1)
-            largest[i] = torch.maximum(largest[i], change.detach().to(largest[i]))
-    return list(largest)
+        for i, (result, found) in enumerate(zip(perturbed, maps, strict=True)):
+            if (own := found.attributions) is not None:
+                other = _judged(result, query.inputs).attributions
+                change = own.new_full((len(own),), torch.inf) if other is None else (other - own).flatten(1).norm(dim=1)
+                change = change / own.flatten(1).norm(dim=1)
+                former = largest[i]
+                largest[i] = change if former is None else torch.maximum(former, change)
+    return largest
 
 
-def _only_map(result: Explained) -> Tensor:
-    return result[0] if isinstance(result, tuple) else result
-
-
-def _status_of(error: Exception) -> str:
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in text:
-        return f"out of memory ({text})"
+def status_of(error: Exception) -> str:
+    """What a table says of an exception: its kind, and the first line of its message."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in OUT_OF_MEMORY):
+        return f"out of memory ({text[:160]})"
     kind = "unsupported" if isinstance(error, (TypeError, NotImplementedError, AssertionError)) else "error"
-    return f"{kind} ({text})"
+    return f"{kind} ({text[:160]})"
+
+
+def _kind(result: object) -> str:
+    return f"({', '.join(type(part).__name__ for part in result)})" if isinstance(result, tuple) else type(result).__name__
 
 
 def _flops_of_one_pass(query: Query) -> int:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import wilcoxon
 from torch import Tensor, nn
 
 from benchmarks.methods.registry import CLIPS_AT_ONCE
-from benchmarks.statistics import interval
+from benchmarks.statistics import interval, paired_test
 from benchmarks.subject import Subject
 from captum_apex import Explanation, LayerAPEX, PrototypeBasis, Region, explain
 from captum_apex.masking import masked, named_fill
@@ -39,7 +38,8 @@ def masking_test(subject: Subject, n_clips: int, draws: int = 10, fills: Sequenc
     Returns:
         One line per scheme, fill and kind of region ("cell", "grown"). `share` is that of the bins masked; `drop` and `drop_random` are by
         how much the predicted class's probability falls; `difference` is drop − drop_random, paired per clip, with its 95% interval (`low`,
-        `high`) and the p of Wilcoxon's signed-rank test, two-sided. `accuracy`, `accuracy_random`, `accuracy_before` are shares of clips
+        `high`) and the p of Wilcoxon's signed-rank test, two-sided and not
+        adjusted for the number of lines. `accuracy`, `accuracy_random`, `accuracy_before` are shares of clips
         whose label is predicted; `accuracy_difference` is accuracy_random − accuracy, with its 95% interval. `kept` and `kept_random` are
         shares of clips whose prediction stays.
 
@@ -153,7 +153,7 @@ def _compared(clips: _Clips, fill: Tensor, masks: Tensor, others: Sequence[Tenso
         "difference": differences[0].mean(),
         "low": low,
         "high": high,
-        "p": wilcoxon(differences[0]).pvalue if differences[0].any() else 1.0,
+        "p": paired_test(differences[0], np.zeros(len(masks))),
         "accuracy": accuracy,
         "accuracy_random": accuracy_random,
         "accuracy_before": (clips.before.argmax(1) == clips.labels).double().mean().item(),

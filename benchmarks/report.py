@@ -74,7 +74,9 @@ ABOUT_SHARES = (
 ABOUT_MEASURES = "Means over clips and cells; ↑ higher is better, ↓ lower is better. “Partly” as above."
 ABOUT_PRICE = (
     "What an explanation of one clip costs: forward passes of the model (its arithmetic over that of one pass), time, and the most memory "
-    "of tensors. Time depends on the machine and on what else it did."
+    "that tensors held at one time, mostly for 32 clips at once. Methods that share their passes are charged for all of them: each APEX "
+    "through Occlusion, and each that is two-sided, has the price of its family. Time is that of the run, with the counting of passes; it "
+    "depends on the machine and on what else it did."
 )
 ABOUT_STATUSES = "Every cell whose status is not ok, with the reason as it came. Nothing was put in place of what is missing."
 
@@ -255,7 +257,7 @@ def _price(cells: pd.DataFrame) -> Section:
     passes = cells.pivot_table(index="method", columns="grid", values="passes", aggfunc="mean", dropna=False)
     shown = passes.reindex(index=order, columns=_unique(cells["grid"])).map(significant).rename(columns="passes, {}".format)
     means = cells.groupby("method")[["seconds", "memory"]].mean().loc[order]
-    shown["ms per clip"], shown["MB per clip"] = (1000 * means["seconds"]).map(significant), (means["memory"] / 1e6).map(significant)
+    shown["ms per clip"], shown["MB held"] = (1000 * means["seconds"]).map(significant), (means["memory"] / 1e6).map(significant)
     return Section("Price", [ABOUT_PRICE], {"Price by regions": _named(shown, cells)}, picture="price.png")
 
 

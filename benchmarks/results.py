@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
@@ -20,7 +22,8 @@ import benchmarks
 import captum_apex
 from benchmarks.rows import COLUMNS, Row, frame
 
-PACKAGES = ("captum", "captum-apex", "numpy", "scikit-learn", "timm", "torch", "torchaudio")
+PACKAGES = ("captum", "captum-apex", "numpy", "pandas", "scikit-learn", "scipy", "timm", "torch", "torchaudio", "torchmetrics", "zennit")
+FAILED = ("timeout", "out of memory", "error")  # what another try may mend
 
 
 class FolderError(ValueError):
@@ -52,8 +55,9 @@ class Results:
         Args:
             folder: made where it is missing.
             key: what a cell's numbers depend on beside its own names; must be the same when a run is taken up.
-            about: what else a reader wants to know, with the `methods`, `grids` and `fills` of the run; those of a run that is taken up
-                come first.
+            about: what else a reader wants to know, with the `methods`, `grids` and `fills` of the run, its `command`, its `reference`
+                (None for the former one), and the `sources` of methods that are not the benchmark's own: name → digest of the file.
+                What a run that is taken up has had comes first.
 
         Raises:
             FolderError: the folder holds a run of another key, naming what differs, or files that are not a run's.
@@ -69,6 +73,9 @@ class Results:
                     )
             for name in ("methods", "grids", "fills"):
                 settings[name] = list(dict.fromkeys([*former["settings"][name], *about[name]]))
+            settings["command"] = "\n".join(dict.fromkeys([*former["settings"].get("command", "").splitlines(), about["command"]]))
+            settings["reference"] = about["reference"] or former["settings"]["reference"]
+            settings["sources"] = {**former["settings"].get("sources", {}), **about["sources"]}
         elif folder.is_dir() and any(folder.iterdir()):
             raise FolderError(f"expected a new folder or one of a run, but {folder} holds other files; choose another --out")
         (folder / "cells").mkdir(parents=True, exist_ok=True)
@@ -82,9 +89,9 @@ class Results:
         settings = _read(self.folder / "run.json")["settings"]
         return [Cell(*names) for names in itertools.product(settings["methods"], settings["grids"], settings["fills"])]
 
-    def missing(self, cells: Iterable[Cell]) -> list[Cell]:
-        """Those of the cells that are not finished."""
-        return [cell for cell in cells if not self._path(cell).exists()]
+    def missing(self, cells: Iterable[Cell], *, retry: bool = False) -> list[Cell]:
+        """Those of the cells that are not finished; with `retry` also those that failed for want of time or memory, or by an error."""
+        return [cell for cell in cells if (status := self._status(cell)) is None or (retry and status.startswith(FAILED))]
 
     def add(self, cell: Cell, rows: Sequence[Row]) -> None:
         """Keeps the rows of a finished cell: all of them, or, when interrupted, none."""
@@ -92,7 +99,7 @@ class Results:
 
     def collect(self) -> Path:
         """The rows of all finished cells in their order, as `rows.csv`; their numbers are copied as they stand."""
-        texts = [path.read_text() for path in map(self._path, self.cells) if path.exists()]
+        texts = [self._path(cell).read_text() for cell in self.cells if self._status(cell) is not None]
         head = ",".join(COLUMNS) + "\n"
         path = self.folder / "rows.csv"
         write_whole(path, lambda target: target.write_text(head + "".join(text.split("\n", 1)[1] for text in texts)))
@@ -102,8 +109,20 @@ class Results:
         """A table as CSV in the run's folder."""
         write_whole(self.folder / name, lambda target: table.to_csv(target, index=False))
 
+    @cached_property
+    def _sources(self) -> dict[str, str]:
+        return _read(self.folder / "run.json")["settings"].get("sources", {})
+
+    def _status(self, cell: Cell) -> str | None:
+        """None where the cell is not finished; what was left of a file by a loss of power is none."""
+        path = self._path(cell)
+        if not path.exists():
+            return None
+        rows = pd.read_csv(path, nrows=1, dtype=str) if path.stat().st_size else frame([])
+        return None if rows.empty else str(rows.status[0])
+
     def _path(self, cell: Cell) -> Path:
-        text = "--".join(cell)
+        text = "--".join(filter(None, (*cell, self._sources.get(cell.method))))
         readable = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:80]
         return self.folder / "cells" / f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.csv"
 
@@ -114,10 +133,17 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         beside = Path(unfinished.name)
     try:
         write(beside)
+        beside.chmod(0o666 & ~_umask())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def code_fingerprint() -> str:
@@ -132,7 +158,14 @@ def code_fingerprint() -> str:
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that numbers depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def digest(key: Mapping[str, Any]) -> str:
@@ -145,7 +178,7 @@ def _read(path: Path) -> dict[str, Any]:
         former = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FolderError(f"expected {path} to hold a run's settings, but it is not JSON ({error})") from error
-    if not isinstance(former, dict) or not isinstance(former.get("key"), dict):
+    if not isinstance(former, dict) or not all(isinstance(former.get(part), dict) for part in ("key", "settings")):
         raise FolderError(f"expected {path} to hold a run's settings, but it has no key")
     return former
 

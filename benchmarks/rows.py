@@ -36,7 +36,7 @@ class Row:
         relevance_mass: share of the positive relevance on the truth; NaN likewise.
         sensitivity: largest relative change of the map under small perturbations; NaN unless asked for.
         passes: price of the explanation per clip, in forward passes.
-        memory: most bytes of tensors that the explanation held, per clip.
+        memory: most bytes of tensors that the explanation held at one time, for as many clips as it takes at once, mostly 32.
         seconds: of the explanation, per clip: the one thing here that differs from run to run.
         fraction: share of the clip exchanged at each point, as numbers separated by spaces.
         deletion_curve: probability at each point, likewise.

@@ -44,7 +44,8 @@ class Settings:
         points: of each curve, both ends counted.
         sensitivity: how many perturbed copies of each clip are explained to see how much the maps change; each costs as much as the map.
         limit: seconds after which one explanation of all clips is given up; None for none.
-        files: of methods that are not the benchmark's own, see `benchmarks.methods.load_methods`.
+        files: absolute paths of methods that are not the benchmark's own, see `benchmarks.methods.load_methods`.
+        retry: whether cells that ended for want of time or memory, or by an error, are computed again.
     """
 
     methods: Sequence[str]
@@ -56,6 +57,7 @@ class Settings:
     sensitivity: int = 0
     limit: float | None = None
     files: Sequence[Path] = ()
+    retry: bool = False
 
     @property
     def cells(self) -> list[Cell]:
@@ -96,7 +98,7 @@ def run(
         backend: of joblib, `"loky"` where None; `"dask"` or `"ray"` where these are installed and connected to a cluster.
         progress: show a progress bar with the time left.
     """
-    cells = results.missing(settings.cells)
+    cells = results.missing(settings.cells, retry=settings.retry)
     if not cells:
         return
     with one_thread(subject):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from benchmarks.maps import Map
+from benchmarks.maps import Map, status_of
 from benchmarks.methods import CLIPS_AT_ONCE
 from benchmarks.rows import Row, numbers
 from benchmarks.stage import Reference, Stage
@@ -41,14 +41,22 @@ def scored(stage: Stage, found: Map, method: str, grid_name: str, fill_name: str
     cell = Row(method, grid_name, fill_name, found.status, **price)  # type: ignore[arg-type]  # they are numbers
     if found.attributions is None:
         return [cell]
+    try:
+        return _rows(stage, found, found.attributions, cell, points)
+    except Exception as error:  # the clips that are masked may not fit where the map did
+        return [replace(cell, status=status_of(error))]
+
+
+def _rows(stage: Stage, found: Map, attributions: Tensor, cell: Row, points: int) -> list[Row]:
+    grid_name, fill_name = cell.grid, cell.fill
     grid, fill, reference = stage.grid(grid_name), stage.fill(fill_name), stage.observed(grid_name, fill_name)
-    sums = region_sums(found.attributions, grid)
-    curves = _curves(stage, found.attributions, grid, fill, reference, points)
+    sums = region_sums(attributions, grid)
+    curves = _curves(stage, attributions, grid, fill, reference, points)
     columns = {
         **_areas(curves),
-        **_fidelity(stage, found.attributions, grid, fill, reference),
+        **_fidelity(stage, attributions, grid, fill, reference),
         **_agreement(stage, sums, reference),
-        **_places(stage, found.attributions),
+        **_places(stage, attributions),
         "sparseness": sparseness(sums),
         "complexity": complexity(sums),
         "sensitivity": found.sensitivity,
@@ -86,11 +94,18 @@ def _areas(curves: dict[str, Curves]) -> dict[str, Tensor]:
 
 
 def _fidelity(stage: Stage, attributions: Tensor, grid: Tensor, fill: Tensor, reference: Reference) -> dict[str, Tensor]:
-    probability = nn.Sequential(stage.model, nn.Softmax(1)).eval()
-    mask, whole = soft_mask(attributions, grid), reference.whole.softmax(1)
+    probability = nn.Sequential(stage.model, _Probability()).eval()
+    mask, whole = soft_mask(attributions, grid), reference.whole.double().softmax(1)
     found = mask_fidelity(probability, stage.inputs, mask, fill, target=stage.target, outputs=whole, batch_size=CLIPS_AT_ONCE)
     names = ("average_drop", "average_increase", "average_gain", "faithfulness", "input_fidelity")
     return {name: getattr(found, name) for name in names}
+
+
+class _Probability(nn.Module):
+    """Softmax in double precision: a gain is relative to 1 − p, of which float32 keeps little where p is nearly 1."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.double().softmax(1)
 
 
 def _agreement(stage: Stage, sums: Tensor, reference: Reference) -> dict[str, Tensor]:
@@ -104,12 +119,8 @@ def _agreement(stage: Stage, sums: Tensor, reference: Reference) -> dict[str, Te
 def _places(stage: Stage, attributions: Tensor) -> dict[str, Tensor | None]:
     if stage.truth is None:
         return {"pointing": None, "relevance_mass": None}
-    known = stage.truth.flatten(1).any(1)
-    nowhere = torch.tensor(torch.nan, dtype=torch.float64)
-    return {
-        "pointing": pointing_game(attributions, stage.truth).double().where(known, nowhere),
-        "relevance_mass": relevance_mass(attributions, stage.truth).double().where(known, nowhere),
-    }
+    truth = stage.truth.to(attributions.device)
+    return {"pointing": pointing_game(attributions, truth), "relevance_mass": relevance_mass(attributions, truth)}
 
 
 def _of_target(scores: Tensor, target: Tensor) -> Tensor:

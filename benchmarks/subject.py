@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,11 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import captum_apex
 from benchmarks.cache import cache_path
 from benchmarks.classifiers import explained_layer, trained_classifier
 from benchmarks.tasks import Split, Task, load_task
-from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
+from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, basis, features, fit_basis, fitting, schemes
 from captum_apex.layers import fingerprint, layer_name
 
 FIT = {"orthogonal": True, "epochs": 20, "learning_rate": 1e-2}
@@ -108,12 +108,13 @@ def _basis(bank: FeatureBank, scheme: Scheme, seed: int, key: dict, progress: bo
     path = cache_path("basis", {**key, "scheme": str(scheme), "seed": seed, **fit})
     with contextlib.suppress(ValueError, FileNotFoundError):
         return PrototypeBasis.load(path)
-    basis = fit_basis(bank, scheme, seed=seed, progress=progress, **fit)
+    found = fit_basis(bank, scheme, seed=seed, progress=progress, **fit)
     path.parent.mkdir(parents=True, exist_ok=True)
-    basis.save(path)
-    return basis
+    found.save(path)
+    return found
 
 
 def _key(task: Task, model: nn.Module) -> dict:
     name = layer_name(model, explained_layer(model))
-    return {"weights": fingerprint(model), "layer": name, "clips": task.train.fingerprint(), "version": captum_apex.__version__}
+    code = [inspect.getsource(module) for module in (basis, features, fitting, schemes)]
+    return {"weights": fingerprint(model), "layer": name, "clips": task.train.fingerprint(), "code": code}

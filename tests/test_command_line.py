@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -81,10 +82,38 @@ def test_report_takes_up_an_unfinished_run(prepared, tmp_path, capsys):
     folder = tmp_path / "out"
     command_line.main(arguments(folder))
     (folder / "report.md").unlink()
+    (folder / "cells" / "README").write_text("not a cell")
     next((folder / "cells").glob("random*")).unlink()
     assert command_line.main(["report", str(folder)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(folder / "report.md")
     assert set(pd.read_csv(folder / "rows.csv").method) == {"APEX time", "LayerGradCam"}
+
+
+def test_a_table_that_fails_does_not_take_the_report_with_it(prepared, tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("no convergence")
+
+    monkeypatch.setattr(command_line, "TABLES", {"evidence.csv": fails})
+    assert command_line.main(arguments(tmp_path / "out")) == 0
+    assert "evidence.csv could not be made: RuntimeError: no convergence" in capsys.readouterr().err
+    assert (tmp_path / "out" / "report.md").exists()
+
+
+def test_who_chooses_on_the_training_part_sees_no_test_clips(prepared, small, tmp_path):
+    assert command_line.main(arguments(tmp_path / "out", "--part", "train", methods=("energy",))) == 0
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert rows.label.tolist() == [small.task.train[index][1] for index in rows["clip"]]
+    assert not (tmp_path / "out" / "truth.csv").exists()
+    assert rows.pointing.isna().all()
+
+
+def test_a_worker_that_the_system_ends_is_said(prepared, tmp_path, monkeypatch, capsys):
+    def killed(*_, **__):
+        raise command_line.TerminatedWorkerError("SIGKILL")
+
+    monkeypatch.setattr(command_line, "run", killed)
+    assert command_line.main(arguments(tmp_path / "out")) == 1
+    assert "want of memory" in capsys.readouterr().err
 
 
 def test_report_says_what_is_no_run(tmp_path, capsys):
@@ -101,7 +130,8 @@ def test_the_readmes_own_method_is_judged_beside_the_others(prepared, small, tmp
         query = stage.query(stage.grid("time"), stage.fill("mean"))
         clips = query.inputs.clone().requires_grad_()
         small.model(clips).gather(1, query.target[:, None]).sum().backward()
-        torch.testing.assert_close(METHODS[OWN].explain(query), clips.grad * (query.inputs - query.fill))
+        asked = replace(query, inputs=query.inputs.clone().requires_grad_())  # Captum warns where it has to ask for gradients itself
+        torch.testing.assert_close(METHODS[OWN].explain(asked), clips.grad * (query.inputs - query.fill))
     finally:
         METHODS.pop(OWN, None)
     rows = pd.read_csv(tmp_path / "out" / "rows.csv")

@@ -9,7 +9,15 @@ from benchmarks.results import Cell, FolderError, Results, code_fingerprint, dig
 from benchmarks.rows import COLUMNS, Row
 
 KEY = {"task": "scenes", "clips": 2}
-ABOUT = {"methods": ["b", "a, n=1"], "grids": ["time"], "fills": ["mean"], "accuracy": 0.5}
+ABOUT = {
+    "methods": ["b", "a, n=1"],
+    "grids": ["time"],
+    "fills": ["mean"],
+    "accuracy": 0.5,
+    "command": "run b",
+    "reference": "b",
+    "sources": {},
+}
 
 
 def row(cell, clip=0, **values):
@@ -40,10 +48,47 @@ def test_names_that_differ_only_in_signs_do_not_share_a_file(tmp_path):
 def test_a_run_is_taken_up_with_the_same_key_and_grows(tmp_path):
     results = Results.open(tmp_path / "run", KEY, ABOUT)
     results.add(results.cells[0], [row(results.cells[0])])
-    more = Results.open(tmp_path / "run", KEY, {**ABOUT, "methods": ["c", "b"], "fills": ["silence"]})
+    grown = {**ABOUT, "methods": ["c", "b"], "fills": ["silence"], "command": "run c", "reference": None, "sources": {"c": "1"}}
+    more = Results.open(tmp_path / "run", KEY, grown)
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert (settings["command"], settings["reference"], settings["sources"]) == ("run b\nrun c", "b", {"c": "1"})
     assert list(dict.fromkeys(cell.method for cell in more.cells)) == ["b", "a, n=1", "c"]
     assert len(more.cells) == 6
     assert len(more.missing(more.cells)) == 5
+
+
+@pytest.mark.parametrize("status", ["timeout (more than 3 s)", "out of memory (no room)", "error (two)"])
+def test_what_failed_is_finished_unless_it_shall_be_tried_again(tmp_path, status):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    failed, unable = results.cells
+    results.add(failed, [Row(*failed, status)])
+    results.add(unable, [Row(*unable, "unsupported (no rule)")])
+    assert results.missing(results.cells) == []
+    assert results.missing(results.cells, retry=True) == [failed]
+
+
+def test_a_cell_of_a_method_whose_file_changed_is_not_finished(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, {**ABOUT, "sources": {"b": "1"}})
+    for cell in results.cells:
+        results.add(cell, [row(cell)])
+    changed = Results.open(tmp_path / "run", KEY, {**ABOUT, "sources": {"b": "2"}})
+    assert [cell.method for cell in changed.missing(changed.cells)] == ["b"]
+
+
+def test_an_empty_file_is_no_cell(tmp_path):
+    """As a loss of power may leave it."""
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    for cell in results.cells:
+        results.add(cell, [row(cell)])
+    next((tmp_path / "run" / "cells").glob("b*")).write_text("")
+    assert [cell.method for cell in results.missing(results.cells)] == ["b"]
+    assert pd.read_csv(results.collect()).method.tolist() == ["a, n=1"]
+
+
+def test_files_are_readable_as_the_users_others_are(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    (tmp_path / "plain").write_text("")
+    assert (results.folder / "run.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path):

@@ -22,12 +22,12 @@ from benchmarks.methods import METHODS, Method, Query
 from benchmarks.results import Cell, Results
 from benchmarks.rows import COLUMNS
 from benchmarks.runner import Job, Settings, default_methods, run
-from benchmarks.scoring import SCORES
+from benchmarks.scoring import SCORES, _Probability
 from benchmarks.stage import Stage
 from benchmarks.subject import Subject
 from captum_apex import SCHEMES, FeatureBank, basis_from_matrix
 from captum_apex.masking import GRIDS, mean_fill, named_grid, region_sums
-from captum_apex.metrics import deletion, insertion
+from captum_apex.metrics import average_gain, deletion, insertion
 from tests.small import small_subject
 
 QUICK = ("energy", "random", "Saliency", "APEX time", "FeatureAblation")
@@ -39,8 +39,13 @@ def small():
     return small_subject()
 
 
+def about(settings):
+    names = {"methods": settings.methods, "grids": settings.grids, "fills": settings.fills}
+    return names | {"command": "run", "reference": "energy", "sources": {}}
+
+
 def scores(subject, settings, folder, **options):
-    results = Results.open(folder, KEY, {"methods": settings.methods, "grids": settings.grids, "fills": settings.fills})
+    results = Results.open(folder, KEY, about(settings))
     run(subject, settings, results, **options)
     return pd.read_csv(results.collect())
 
@@ -112,9 +117,9 @@ from benchmarks.methods import method
 from benchmarks.results import Results
 from benchmarks.runner import Settings, run
 from tests.small import small_subject
+from tests.test_runner import about
 settings = Settings({methods!r}, clips=4, points=4)
-about = dict(methods=settings.methods, grids=settings.grids, fills=settings.fills)
-run(small_subject(), settings, Results.open(Path({folder!r}), {key!r}, about))
+run(small_subject(), settings, Results.open(Path({folder!r}), {key!r}, about(settings)))
 """
 
 
@@ -172,13 +177,19 @@ def broken(kind):
                 time.sleep(20)
             except Exception:
                 pytest.fail("a method could swallow the interruption")
+        if kind == "allocates":
+            torch.empty(2**50)
         if kind == "spoils":
             query.model.classifier.weight.data.zero_()
+            query.bases[SCHEMES[1]].U.zero_()
             query.inputs.zero_()
         values = torch.rand_like(query.inputs)
         return {
             "nan": values * torch.nan,
             "shape": values[:, :, :3],
+            "numpy": values.numpy(),
+            "1-tuple": (values,),
+            "float delta": (values, 0.5),
             "constant": torch.ones_like(values),
             "incomplete": (values, values.sum((1, 2, 3)) * 0.5),
             "spoils": values,
@@ -194,6 +205,9 @@ def broken(kind):
         ("raises", "error (two)", False),
         ("memory", "out of memory (no room)", False),
         ("slow", "timeout (more than 0.3 s)", False),
+        ("numpy", "error (expected a tensor, or a tensor and its delta, but got ndarray)", False),
+        ("1-tuple", "error (expected a tensor, or a tensor and its delta, but got (Tensor))", False),
+        ("float delta", "error (expected a tensor, or a tensor and its delta, but got (Tensor, float))", False),
         ("nan", "non-finite", False),
         ("shape", "bad shape ((4, 1, 3, 126))", False),
         ("constant", "degenerate (constant maps)", False),
@@ -211,6 +225,43 @@ def test_a_method_that_fails_is_a_row_that_says_so_and_the_run_goes_on(small, qu
     assert own.deletion.notna().tolist() == ([True] * 4 if scored else [False])
     wanted = quick[(quick.method == "energy") & (quick.grid == "time") & (quick.fill == "mean")]
     assert got[got.method == "energy"].deletion.tolist() == wanted.deletion.tolist()
+
+
+def test_a_tensor_that_does_not_fit_is_out_of_memory(small):
+    stage = Stage.of(small, 2)
+    found = explained(Method(("large",), broken("allocates")), stage.query(stage.grid("time"), stage.fill("mean")))
+    assert found["large"].status.startswith("out of memory (")
+
+
+def test_a_cell_that_cannot_be_scored_is_a_row_that_says_so(small, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("benchmarks.scoring.mask_fidelity", fails)
+    rows = scores(small, Settings(("energy",), ("time",), ("mean",), clips=2, points=3), tmp_path / "run")
+    assert rows.status.tolist() == ["out of memory ([enforce fail] DefaultCPUAllocator: can't allocate memory)"]
+
+
+def test_a_map_is_not_lost_with_its_sensitivity(small):
+    calls = []
+
+    def once(query):
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("only once")
+        return query.inputs
+
+    stage = Stage.of(small, 2)
+    found = explained(Method(("once",), once), stage.query(stage.grid("time"), stage.fill("mean")), sensitivity=2)["once"]
+    assert (found.status, found.sensitivity) == ("ok", None)
+    assert found.attributions is not None
+
+
+def test_a_gain_near_certainty_is_not_rounded_away(small):
+    """1 − p is 3e-7 here: float32 holds p to 6e-8."""
+    logits = torch.tensor([[15.0, 0.0, 0.0, 0.0]])
+    before, after = _Probability()(logits), _Probability()(logits + torch.tensor([0.3, 0.0, 0.0, 0.0]))
+    assert average_gain(before[:, 0], after[:, 0]).item() == pytest.approx(100 * (1 - math.exp(-0.3)), rel=1e-3)
 
 
 def test_a_family_gives_a_map_for_each_of_its_names(small, monkeypatch, tmp_path):
