@@ -218,7 +218,7 @@ def test_every_table_of_the_markdown_is_rectangular(tables):
 
 
 def test_the_price_is_given_by_regions(tables):
-    assert tables["Price by regions"][0] == ["method", "passes, time", "passes, frequency", "ms per clip", "MB per clip"]
+    assert tables["Price by regions"][0] == ["method", "passes, time", "passes, frequency", "ms per clip", "MB held"]
     assert line(tables["Price by regions"], "APEX time, through IG")[1:] == ["61", "61", "4", "2"]
 
 
