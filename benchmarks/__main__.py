@@ -23,7 +23,7 @@ from benchmarks.invariance import invariance_table
 from benchmarks.masking_test import masking_test
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.results import FolderError, Results, code_fingerprint, digest, versions
-from benchmarks.runner import DEFAULT_FILLS, Settings, default_methods, one_thread, run
+from benchmarks.runner import DEFAULT_FILLS, Settings, default_methods, run
 from benchmarks.subject import FIT, Subject, prepare
 from benchmarks.tasks import TASKS
 from benchmarks.tasks.task import SPLITS
@@ -97,13 +97,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _write_tables(results: Results, subject: Subject, n_clips: int) -> None:
     """The experiments beside the methods' rows; one that fails is said and left out, the rows are worth their report."""
-    with one_thread(subject):
-        for name, make in TABLES.items():
-            if not (results.folder / name).exists():
-                try:
-                    results.write(name, make(subject, n_clips))
-                except Exception as error:
-                    print(f"{name} could not be made: {type(error).__name__}: {error}", file=sys.stderr)
+    for name, make in TABLES.items():
+        if not (results.folder / name).exists():
+            try:
+                results.write(name, make(subject, n_clips))
+            except Exception as error:
+                print(f"{name} could not be made: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _open(options: argparse.Namespace, subject: Subject, settings: Settings, reached: float) -> Results:
