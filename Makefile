@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed-$(shell cksum < setup.cfg | cut -d ' ' -f 1)
 .PHONY: benchmark test lint types install
 
 benchmark: install
-	$(RUN) -m benchmarks run --clips 12
+	$(RUN) -m benchmarks run --clips 8
 
 test: lint types
 	$(RUN) -m pytest
