@@ -56,7 +56,6 @@ INTERRUPTED = 130  # as shells report it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 where it worked, 2 where the arguments, the recordings or the folder are not right, 130 where interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    keep_freed_memory()
     try:
         sources = _add_methods(arguments)
         options = _parser().parse_args(arguments)
@@ -75,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     start = time.perf_counter()
+    keep_freed_memory()
     subject = prepare(options.task, options.network, seed=options.seed, device=options.device, progress=True)
     reached = accuracy(subject.model, subject.task.test)
     print(f"{options.network} on {options.task}: accuracy {reached:.1%} on {len(subject.task.test)} unseen clips", flush=True)
