@@ -17,7 +17,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks import pictures, report, speed
 from benchmarks.allocator import keep_freed_memory
-from benchmarks.classifiers import NETWORKS, accuracy
+from benchmarks.classifiers import NETWORKS, LayerError, accuracy
 from benchmarks.evidence import evidence_table, purity_table, truth_table
 from benchmarks.invariance import invariance_table
 from benchmarks.masking_test import masking_test
@@ -30,14 +30,15 @@ from benchmarks.tasks.task import SPLITS
 from captum_apex.layers import fingerprint
 from captum_apex.masking import FILLS, GRIDS
 
-TABLES: dict[str, Callable[[Subject, int], pd.DataFrame]] = {
+TABLES: dict[str, Callable[[Subject, Settings], pd.DataFrame]] = {
     "invariance.csv": lambda subject, _: invariance_table(subject),
     "purity.csv": lambda subject, _: purity_table(subject),
     "evidence.csv": lambda subject, _: evidence_table(subject),
     "truth.csv": lambda subject, _: truth_table(subject),
-    "masking_test.csv": masking_test,
+    "masking_test.csv": lambda subject, settings: masking_test(subject, settings.clips, settings.part),
 }
-"""File → what a run writes there beside the methods' rows, from the subject and the number of clips."""
+"""File → what a run writes there beside the methods' rows."""
+OF_ANY_PART = ("masking_test.csv",)  # the others are about the test part, which who chooses on the training part shall not see
 
 EXAMPLES = """examples:
   python -m benchmarks run                                        the embedded scenes, every method
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         options.sources, options.typed = sources, shlex.join(["python", "-m", "benchmarks", *arguments])
         return options.command(options)
-    except (FileNotFoundError, FolderError) as error:
+    except (FileNotFoundError, FolderError, LayerError) as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
         return 2
     except TerminatedWorkerError as error:
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     keep_freed_memory()
-    subject = prepare(options.task, options.network, seed=options.seed, device=options.device, progress=True)
+    about = {"seed": options.seed, "device": options.device, "layer_name": options.layer, "orthogonal": not options.invertible}
+    subject = prepare(options.task, options.network, **about, progress=True)
     reached = accuracy(subject.model, subject.task.test)
     print(f"{options.network} on {options.task}: accuracy {reached:.1%} on {len(subject.task.test)} unseen clips", flush=True)
     methods, grids, fills = (tuple(dict.fromkeys(names)) for names in (options.methods, options.grid, options.fill))
@@ -86,8 +88,7 @@ def _run(options: argparse.Namespace) -> int:
     if finished:
         print(f"{finished} of {len(settings.cells)} cells were finished before", flush=True)
     run(subject, settings, results, jobs=options.jobs, backend=options.backend, progress=True)
-    if options.part == "test":  # who chooses on train shall not see test clips
-        _write_tables(results, subject, options.clips)
+    _write_tables(results, subject, settings)
     results.collect()
     print("\ninsertion − deletion AUC of the predicted class's probability, higher is better\n")
     print(f"{report.write(results.folder)}\n\n{time.perf_counter() - start:.0f} s; rows, tables, figures and settings are in")
@@ -95,12 +96,12 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_tables(results: Results, subject: Subject, n_clips: int) -> None:
+def _write_tables(results: Results, subject: Subject, settings: Settings) -> None:
     """The experiments beside the methods' rows; one that fails is said and left out, the rows are worth their report."""
     for name, make in TABLES.items():
-        if not (results.folder / name).exists():
+        if (settings.part == "test" or name in OF_ANY_PART) and not (results.folder / name).exists():
             try:
-                results.write(name, make(subject, n_clips))
+                results.write(name, make(subject, settings))
             except Exception as error:
                 print(f"{name} could not be made: {type(error).__name__}: {error}", file=sys.stderr)
 
@@ -108,7 +109,8 @@ def _write_tables(results: Results, subject: Subject, n_clips: int) -> None:
 def _open(options: argparse.Namespace, subject: Subject, settings: Settings, reached: float) -> Results:
     """The folder of the run, named by all that its numbers depend on unless the user names it."""
     key = {
-        **{name: getattr(options, name) for name in ("task", "network", "seed", "part", "clips", "points", "sensitivity", "limit")},
+        **{name: getattr(options, name) for name in ("task", "network", "layer", "invertible", "seed", "part", "clips")},
+        **{name: getattr(options, name) for name in ("points", "sensitivity", "limit")},
         "device": torch.device(options.device).type,
         "fit": FIT,
         "weights": fingerprint(subject.model),
@@ -183,6 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     scoring.add_argument("--task", choices=TASKS, default="scenes", help="what is classified; recordings need CAPTUM_APEX_DATA")
     scoring.add_argument("--network", choices=NETWORKS, default="cnn", help="the classifier that is explained")
+    scoring.add_argument("--layer", default="", help="the layer that is explained, by name; the last one before pooling if left out")
+    scoring.add_argument("--invertible", action="store_true", help="explain by bases U = exp(A), not by orthogonal ones")
     scoring.add_argument(
         "--methods", nargs="+", choices=METHODS, default=list(default_methods()), metavar="METHOD", help="names as `list` shows them"
     )

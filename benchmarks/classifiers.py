@@ -24,10 +24,15 @@ from benchmarks.tasks import Task, load_task
 CHANNELS = (1, 16, 32, 64, 128)  # few where the spectrogram is still large: there they cost the most
 
 
-class PlainCNN(nn.Module):
-    """Conv–BatchNorm–ReLU four times, max pooling in between, mean over the grid, one linear layer.
+class LayerError(ValueError):
+    """The network has no such layer before its pooling."""
 
-    It is built only of modules that Captum's LRP has rules for, and none is used twice, as its DeepLift asks.
+
+class PlainCNN(nn.Module):
+    """Convolution, max pooling, BatchNorm and ReLU four times (the last without pooling), mean over the grid, one linear layer.
+
+    Pooling comes first, so that what follows works on a quarter of the positions. The network is built only of modules that Captum's LRP
+    has rules for, and none is used twice, as its DeepLift asks.
 
     Args:
         classes: number of logits.
@@ -41,9 +46,9 @@ class PlainCNN(nn.Module):
         super().__init__()
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for place, (before, after) in enumerate(pairwise(CHANNELS)):
-            if place:
-                layers[f"pool{place}"] = nn.MaxPool2d(2)
             layers[f"conv{place}"] = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)
+            if place < len(CHANNELS) - 2:
+                layers[f"pool{place}"] = nn.MaxPool2d(2)
             layers[f"norm{place}"] = nn.BatchNorm2d(after)
             layers[f"relu{place}"] = nn.ReLU()
         self.features = nn.Sequential(layers)
@@ -82,30 +87,50 @@ def convnext(classes: int) -> nn.Module:
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {"cnn": PlainCNN, "convnext": convnext}
 
 
-def explained_layer(model: nn.Module) -> nn.Module:
-    """The layer whose grid the benchmark explains: the last one before pooling.
+def explained_layer(model: nn.Module, name: str = "") -> nn.Module:
+    """The layer whose grid the benchmark explains: the last one before pooling, or an earlier one by its name, such as `features.relu2`.
+
+    Raises:
+        TypeError: the model is not one of `NETWORKS`.
+        LayerError: it has no such layer before its pooling.
+    """
+    chain = _chain(model)
+    if not name:
+        return model.features if isinstance(model, PlainCNN) else model.stages[-1]  # type: ignore[index,return-value]  # of ModuleLists
+    layers = {own: module for own, module in model.named_modules() if any(module is link for link in chain[: _n_before_pooling(model)])}
+    if name not in layers:
+        raise LayerError(f"expected the name of a layer before pooling, one of {', '.join(layers)}, but got {name!r}")
+    return layers[name]
+
+
+def head(model: nn.Module, layer: nn.Module) -> nn.Module:
+    """What follows a layer: from its output, (clip, channel, frequency, time), to logits. It shares the model's modules.
+
+    Args:
+        model: made by one of `NETWORKS`.
+        layer: as `explained_layer` gives it.
 
     Raises:
         TypeError: the model is not one of `NETWORKS`.
     """
+    chain = _chain(model)
+    last = chain[_n_before_pooling(model) - 1] if layer is getattr(model, "features", None) else layer
+    place = next(i for i, link in enumerate(chain) if link is last)
+    return nn.Sequential(*chain[place + 1 :]).train(model.training)
+
+
+def _chain(model: nn.Module) -> list[nn.Module]:
+    """The modules that make the logits when they are called one after the other."""
     if isinstance(model, PlainCNN):
-        return model.features
+        return [*model.features, model.pool, nn.Flatten(), model.dropout, model.classifier]
     if isinstance(model, timm.models.ConvNeXt):
-        return model.stages[-1]
+        return [model.stem, *model.stages, model.norm_pre, model.head]
     raise TypeError(f"expected a model made by one of {', '.join(NETWORKS)}, but got a {type(model).__name__}")
 
 
-def head(model: nn.Module) -> nn.Module:
-    """What follows the explained layer: from its output, (clip, channel, frequency, time), to logits. It shares the model's modules.
-
-    Raises:
-        TypeError: the model is not one of `NETWORKS`.
-    """
-    if isinstance(model, PlainCNN):
-        return nn.Sequential(model.pool, nn.Flatten(), model.dropout, model.classifier).train(model.training)
-    if isinstance(model, timm.models.ConvNeXt):
-        return nn.Sequential(model.norm_pre, model.head).train(model.training)
-    raise TypeError(f"expected a model made by one of {', '.join(NETWORKS)}, but got a {type(model).__name__}")
+def _n_before_pooling(model: nn.Module) -> int:
+    """How many of the chain keep a grid."""
+    return len(_chain(model)) - (4 if isinstance(model, PlainCNN) else 2)
 
 
 def train_classifier(

@@ -19,15 +19,16 @@ from torch import Tensor, nn
 from benchmarks.classifiers import head
 from benchmarks.methods.prototypes import integrated
 from benchmarks.methods.registry import CLIPS_AT_ONCE
-from benchmarks.statistics import interval
+from benchmarks.statistics import holm, interval, paired_test
 from benchmarks.subject import Subject, fitted
-from captum_apex import APEX, FeatureBank, LayerAPEX, PrototypeBasis, Region, Scheme, explain
+from captum_apex import APEX, FeatureBank, LayerAPEX, PrototypeBasis, Region, Scheme, basis_from_matrix, explain
 from captum_apex.evidence import Decomposition, evidence_mask
 from captum_apex.masking import mean_fill
 
 N_LOCATED = 40  # clips per perspective whose evidence is compared with the truth
 N_POSITIONS = 20_000  # of the training clips' grids, that PCA and ICA look at
 ICA_ITERATIONS = 200
+KINDS = ("removed", "kept")  # the evidence, and all that is left is the other part
 ICA_VARIANCE = 0.99  # share of the variance that ICA sees: in the directions of the rest, which are mostly noise, it does not settle
 
 
@@ -53,19 +54,33 @@ def evidence_table(subject: Subject, ns: Sequence[int] = (1, 3, 5, 10)) -> pd.Da
     """What becomes of the prediction when the top channels are taken out of the layer's features, or nothing else is left.
 
     The evidence is chosen in each basis by contribution, among the channels with `c_k > 0` and `a_k > 0`. One pass with gradients over the
-    test part serves all bases; after that only what follows the layer runs.
+    test part serves all bases; after that only what follows the layer runs. A few clips are in memory at a time.
 
     Args:
         subject: the classifier; the whole test part is used.
         ns: sizes of the evidence.
 
     Returns:
-        One line per basis, size and kind ("removed", "kept"): the mean probability of the predicted class before and after, the mean drop
-        with its 95% interval over clips, the share of clips whose prediction stays, the basis's mean purity (NaN where it was not fitted)
-        and how making the basis went.
+        One line per basis, size and kind ("removed", "kept"). `probability_before`, `probability_after`: of the predicted class, means over
+        clips; `drop`: their difference, with its 95% interval `low`, `high`; `over_raw`: the drop less that of the raw channels, paired by
+        clip, with its 95% interval `over_raw_low`, `over_raw_high` and `p_holm`, of Wilcoxon's signed-rank test, adjusted for the bases
+        that are compared with the raw channels at this size and kind. `accuracy_after`: share of clips whose prediction stays. `energy`:
+        share of the features' sum of squares that the evidence makes; `contribution`: share of the positive contributions that it has, both
+        means over clips. `purity`: the mean over all channels, in the basis's own scheme, of bases without one in `square`. `status`: how
+        making the basis went.
     """
-    raw = taken_apart(subject, subject.test_clips(len(subject.task.test))[1])
-    return pd.DataFrame([line for channels in channel_bases(subject) for line in _lines(subject, channels, raw, ns)])
+    bases = list(channel_bases(subject))
+    clips = subject.test_clips(len(subject.task.test))[1]
+    columns: dict[tuple[str, int, str], list[Tensor]] = {}
+    for batch in clips.split(CLIPS_AT_ONCE):
+        raw = taken_apart(subject, batch)
+        for channels in bases:
+            parts = in_basis(raw, channels.basis)
+            for n in ns:
+                for kind, found in _effects(subject, raw, parts, channels.basis, n).items():
+                    columns.setdefault((channels.name, n, kind), []).append(found)
+    effects = {key: torch.cat(found, 1).double().cpu().numpy() for key, found in columns.items()}
+    return pd.DataFrame([line for n in ns for kind in KINDS for line in _lines(bases, effects, n, kind)])
 
 
 def channel_bases(subject: Subject) -> Iterator[Channels]:
@@ -146,10 +161,10 @@ def upright(U: Tensor, means: Tensor) -> Tensor:
     return U.where((means.to(U).mean(0) @ U.T >= 0)[:, None], -U)
 
 
-def taken_apart(subject: Subject, inputs: Tensor) -> list[Decomposition]:
-    """Features, gradients and outputs in the raw channels, a few clips at a time, for each clip's predicted class."""
-    at_layer = LayerAPEX(subject.model, subject.layer, _basis(subject.bank, torch.eye(subject.bank.n_channels)))
-    return [at_layer.decompose(batch, predicted=True) for batch in inputs.split(CLIPS_AT_ONCE)]
+def taken_apart(subject: Subject, inputs: Tensor) -> Decomposition:
+    """Features, gradients and outputs in the raw channels, for each clip's predicted class."""
+    raw = PrototypeBasis(torch.eye(subject.bank.n_channels), Scheme.SQUARE, origin=subject.bank.origin)
+    return LayerAPEX(subject.model, subject.layer, raw).decompose(inputs, predicted=True)
 
 
 def in_basis(raw: Decomposition, basis: PrototypeBasis) -> Decomposition:
@@ -161,8 +176,8 @@ def in_basis(raw: Decomposition, basis: PrototypeBasis) -> Decomposition:
 
 @torch.no_grad()
 def probability_after(
-    rest: nn.Module, raw: Decomposition, parts: Decomposition, basis: PrototypeBasis, n_channels: int
-) -> dict[str, Tensor]:
+    rest: nn.Module, raw: Decomposition, parts: Decomposition, basis: PrototypeBasis, chosen: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
     """The probabilities when the evidence's part `U⁻¹ (1_E ⊙ Ẑ)` is taken out of the layer's features, and when it is all that is left.
 
     Args:
@@ -170,46 +185,59 @@ def probability_after(
         raw: the pass in raw channels.
         parts: the same in the basis.
         basis: whose channels.
-        n_channels: size of the evidence.
+        chosen: the evidence, bool (clip, channel).
 
     Returns:
-        For "removed" and "kept" a tensor (clip, class).
+        For "removed" and "kept" a tensor (clip, class); and the evidence's share of the features' energy, (clip,).
     """
-    chosen = evidence_mask(parts.contributions, parts.activations, n_channels)
     part = torch.einsum("ck,nkft->ncft", basis.inverse.to(parts.features), parts.features * chosen[:, :, None, None])
-    return {"removed": rest(raw.features - part).softmax(1), "kept": rest(part).softmax(1)}
+    energy = part.flatten(1).square().sum(1) / raw.features.flatten(1).square().sum(1)
+    return dict(zip(KINDS, (rest(raw.features - part).softmax(1), rest(part).softmax(1)), strict=True)), energy
 
 
 def _basis(bank: FeatureBank, U: Tensor) -> PrototypeBasis:
-    return PrototypeBasis(U, Scheme.SQUARE, origin=bank.origin)
+    return basis_from_matrix(bank, Scheme.SQUARE, U)
 
 
-def _lines(subject: Subject, channels: Channels, raw: Sequence[Decomposition], ns: Sequence[int]) -> Iterator[dict]:
-    """The table's lines of one basis."""
-    rest, basis = head(subject.model), channels.basis
-    parts = [in_basis(batch, basis) for batch in raw]
-    before = torch.cat([batch.output.softmax(1) for batch in raw])
-    purity = basis.purity_history[-1].item() if len(basis.purity_history) else float("nan")
-    for n in ns:
-        after = [probability_after(rest, *batch, basis, n) for batch in zip(raw, parts, strict=True)]
-        for kind in after[0]:
-            found = _effect(before, torch.cat([batch[kind] for batch in after]))
-            yield {"basis": channels.name, "n": n, "kind": kind, **found, "purity": purity, "status": channels.status}
-
-
-def _effect(before: Tensor, after: Tensor) -> dict[str, float]:
-    """Means over clips, from the probabilities (clip, class) before and after."""
+def _effects(subject: Subject, raw: Decomposition, parts: Decomposition, basis: PrototypeBasis, n: int) -> dict[str, Tensor]:
+    """For each kind (5, clip): the predicted class's probability before and after, whether it stays, the evidence's shares."""
+    chosen = evidence_mask(parts.contributions, parts.activations, n)
+    positive = parts.contributions.clamp_min(0)
+    contribution = (positive * chosen).sum(1) / positive.sum(1)
+    after, energy = probability_after(head(subject.model, subject.layer), raw, parts, basis, chosen)
+    before = raw.output.softmax(1)
     predicted = before.argmax(1, keepdim=True)
-    own_before, own_after = (probabilities.gather(1, predicted)[:, 0].double().cpu().numpy() for probabilities in (before, after))
-    low, high = interval(own_before - own_after)
     return {
-        "probability_before": own_before.mean(),
-        "probability_after": own_after.mean(),
-        "drop": (own_before - own_after).mean(),
-        "low": low,
-        "high": high,
-        "accuracy_after": (after.argmax(1, keepdim=True) == predicted).double().mean().item(),
+        kind: torch.stack(
+            [before.gather(1, predicted)[:, 0], own.gather(1, predicted)[:, 0], own.argmax(1) == predicted[:, 0], energy, contribution]
+        )
+        for kind, own in after.items()
     }
+
+
+def _lines(bases: Sequence[Channels], effects: dict, n: int, kind: str) -> list[dict]:
+    """The table's lines of one size and kind, one per basis."""
+    raw, lines = _drop(effects["raw", n, kind]), []
+    for channels in bases:
+        found = effects[channels.name, n, kind]
+        before, after, stays, energy, contribution = found.mean(1)
+        (low, high), (over_low, over_high) = interval(_drop(found)), interval(_drop(found) - raw)
+        line = {"basis": channels.name, "n": n, "kind": kind, "probability_before": before, "probability_after": after}
+        line |= {"drop": before - after, "low": low, "high": high}
+        line |= {"over_raw": (_drop(found) - raw).mean(), "over_raw_low": over_low, "over_raw_high": over_high}
+        line |= {"p_holm": float("nan") if channels.name == "raw" else paired_test(_drop(found), raw)}
+        line |= {"accuracy_after": stays, "energy": energy, "contribution": contribution}
+        lines.append(line | {"purity": _mean_purity(channels.basis), "status": channels.status})
+    adjusted = holm([line["p_holm"] for line in lines])
+    return [line | {"p_holm": float(p)} for line, p in zip(lines, adjusted, strict=True)]
+
+
+def _mean_purity(basis: PrototypeBasis) -> float:
+    return float("nan") if basis.positive is None else basis.positive.purities.mean().item()
+
+
+def _drop(found: np.ndarray) -> np.ndarray:
+    return found[0] - found[1]
 
 
 # --- purity ---------------------------------------------------------------------------------------------------------------

@@ -7,19 +7,26 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.methods import Explained, Method, Query
+from benchmarks.methods.registry import joined
 from benchmarks.price import Meter
+from captum_apex.masking import region_sums
+from captum_apex.metrics import pointing_game, relevance_mass
 
 LARGEST_DELTA = 0.1  # of a complete method, relative to the change it should add up to
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")  # as torch and the system say it
+PRICE = ("passes", "memory", "seconds")
 RADIUS = 0.02  # of the perturbations for the sensitivity, in the inputs' own standard deviations: Captum's default on normalised inputs
 
 
@@ -30,9 +37,9 @@ class Map:
     Attributes:
         attributions: (clip, 1, frequency, time); None where there is none to score.
         status: `ok`, or what happened and why.
-        passes: what it cost per clip, in forward passes' worth of arithmetic.
-        memory: the most bytes of tensors that the call held at one time, for as many clips as it takes at once.
-        seconds: per clip, with the counting of passes, which slows methods of many small steps.
+        passes: what explaining one clip costs, in forward passes' worth of arithmetic.
+        memory: the most bytes of tensors that explaining one clip holds at one time.
+        seconds: per clip; of maps that share their passes, an equal share.
         sensitivity: the largest relative change of each clip's map under small perturbations, (clip,); None where it was not asked for.
     """
 
@@ -44,36 +51,94 @@ class Map:
     sensitivity: Tensor | None = None
 
 
-def explained(method: Method, query: Query, *, limit: float | None = None, sensitivity: int = 0) -> dict[str, Map]:
-    """The maps of one method under each of its names; an exception becomes a status.
+@dataclass(frozen=True)
+class Summed:
+    """What of a map is judged: its sums over the regions of a grid, and what else only the whole map can tell.
 
-    The method works on a deep copy of the model and of the inputs: it cannot spoil them for the next one.
+    Attributes:
+        sums: float64 (clip, region); None where there is no map.
+        status: of the map, as its `passes`, `memory` and `seconds`.
+        columns: name of a measure → its values, (clip,): `pointing`, `relevance_mass`, `sensitivity`, as far as they are known.
+    """
+
+    sums: Tensor | None
+    status: str
+    passes: float
+    memory: float
+    seconds: float
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: Map, grid: Tensor, truth: Tensor | None) -> Summed:
+        """The map, summed.
+
+        Args:
+            found: the map.
+            grid: the region of each bin, int64 (frequency, time).
+            truth: where the evidence lies, bool (clip, frequency, time); None where that is unknown.
+        """
+        about, own = (found.status, found.passes, found.memory, found.seconds), found.attributions
+        if own is None:
+            return cls(None, *about)
+        columns = {} if found.sensitivity is None else {"sensitivity": found.sensitivity.cpu()}
+        if truth is not None:
+            places = truth.to(own.device)
+            columns |= {"pointing": pointing_game(own, places).cpu(), "relevance_mass": relevance_mass(own, places).cpu()}
+        return cls(region_sums(own, grid).cpu(), *about, columns)
+
+    def clips(self, own: slice) -> Summed:
+        """The same for some of the clips."""
+        sums = None if self.sums is None else self.sums[own]
+        return replace(self, sums=sums, columns={name: column[own] for name, column in self.columns.items()})
+
+    def save(self, path: Path) -> None:
+        """As safetensors; the numbers keep every bit. Only where there are sums."""
+        about = {"status": self.status, **{name: repr(getattr(self, name)) for name in PRICE}}
+        assert self.sums is not None  # what has none is not scored
+        save_file({"sums": self.sums.contiguous(), **{name: column.contiguous() for name, column in self.columns.items()}}, path, about)
+
+    @classmethod
+    def load(cls, path: Path) -> Summed:
+        """What `save` wrote.
+
+        Raises:
+            SafetensorError: the file is damaged.
+            OSError: it cannot be read.
+        """
+        with safe_open(path, "pt") as file:
+            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        return cls(tensors.pop("sums"), about["status"], **{name: float(about[name]) for name in PRICE}, columns=tensors)
+
+
+def explained(method: Method, query: Query, *, limit: float | None = None, sensitivity: int = 0) -> dict[str, Map]:
+    """The maps of one method under each of the query's names; an exception becomes a status.
+
+    The method works on a deep copy of the model and of the inputs: it cannot spoil them for the next one. The first clip is explained under
+    each name alone, which tells its price; the others a few at a time, under all names together.
 
     Args:
         method: from the registry.
-        query: what is to be explained.
+        query: what is to be explained; without `names`, under all that the method has.
         limit: seconds for all clips together, None for as long as it takes; kept where a signal can interrupt it: in a main thread.
         sensitivity: how many perturbed copies of the inputs are explained as well.
     """
-    forward = _flops_of_one_pass(query)
-    meter, start = Meter(), time.perf_counter()
+    query, start = replace(query, names=query.names or method.names), time.perf_counter()
     try:
-        with time_limit(limit), meter:
-            results = _results(method, query)
-        seconds = _elapsed(start, query.inputs)
+        with time_limit(limit):
+            results, meters, seconds = _asked(method, query)
         maps = [_judged(result, query.inputs) for result in results]
     except _TimeUp:
-        return dict.fromkeys(method.names, Map(None, f"timeout (more than {limit:g} s)", seconds=_elapsed(start, query.inputs)))
+        return dict.fromkeys(query.names, Map(None, f"timeout (more than {limit:g} s)", seconds=_elapsed(start, query.inputs)))
     except Exception as error:
-        return dict.fromkeys(method.names, Map(None, status_of(error), seconds=_elapsed(start, query.inputs)))
-    price = (meter.flops / forward / len(query.inputs), float(meter.peak), seconds)
+        return dict.fromkeys(query.names, Map(None, status_of(error), seconds=_elapsed(start, query.inputs)))
     largest: Sequence[Tensor | None] = [None] * len(maps)
     with suppress(_TimeUp, Exception), time_limit(limit):  # a map that could be made is not lost with its sensitivity
         largest = _sensitivities(method, query, maps, sensitivity)
-    return {
-        name: replace(found, passes=price[0], memory=price[1], seconds=price[2], sensitivity=changes)
-        for name, found, changes in zip(method.names, maps, largest, strict=True)
-    }
+    forward, found = _flops_of_one_pass(query), {}
+    for name, own, meter, changes in zip(query.names, maps, meters, largest, strict=True):
+        passes, memory = meter.flops / forward, float(meter.peak)
+        found[name] = replace(own, passes=passes, memory=memory, seconds=seconds, sensitivity=changes)
+    return found
 
 
 @contextmanager
@@ -103,8 +168,8 @@ class _TimeUp(BaseException):
     pass
 
 
-def _results(method: Method, query: Query) -> Sequence[Explained]:
-    """What the method gives under each of its names."""
+def _asked(method: Method, query: Query) -> tuple[list[Explained], list[Meter], float]:
+    """What the method gives for each of the query's names, the meters that counted the first clip, and the others' seconds per clip."""
     model = copy.deepcopy(query.model)
     layer = dict(zip(query.model.modules(), model.modules(), strict=True))[query.layer]
     own = replace(
@@ -117,13 +182,20 @@ def _results(method: Method, query: Query) -> Sequence[Explained]:
         grid=query.grid.clone(),
         bases=copy.deepcopy(query.bases),
     )
+    meters, parts, start = [Meter() for _ in query.names], [], time.perf_counter()
     with _seeded(query.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Captum's notes on hooks and requires_grad, solvers' on convergence: the model is a copy
-        result = method.explain(own)
-    results = [result] if len(method.names) == 1 else list(result)
-    if len(results) != len(method.names):
-        raise ValueError(f"expected a map for each of {len(method.names)} names, but got {len(results)}")
-    return results  # type: ignore[return-value]  # of one name, the result itself
+        alone: list[Explained] = []
+        for name, meter in zip(query.names, meters, strict=True):
+            with meter:
+                alone += method.maps(replace(own.clips(slice(1)), names=(name,)))
+        parts.append(alone)
+        seconds = _elapsed(start, query.inputs[:1]) / len(query.names)
+        if len(query.inputs) > 1:
+            start = time.perf_counter()
+            parts.append(method.maps(own.clips(slice(1, None))))
+            seconds = _elapsed(start, query.inputs[1:]) / len(query.names)
+    return [joined(results) for results in zip(*parts, strict=True)], meters, seconds
 
 
 def _judged(result: Explained, inputs: Tensor) -> Map:
@@ -154,7 +226,7 @@ def _sensitivities(method: Method, query: Query, maps: Sequence[Map], draws: int
     generator = torch.Generator().manual_seed(query.seed)
     for _ in range(draws if any(found.attributions is not None for found in maps) else 0):
         noise = (2 * torch.rand(query.inputs.shape, generator=generator) - 1) * RADIUS
-        perturbed = _results(method, replace(query, inputs=query.inputs + noise.to(query.inputs)))
+        perturbed = _asked(method, replace(query, inputs=query.inputs + noise.to(query.inputs)))[0]
         for i, (result, found) in enumerate(zip(perturbed, maps, strict=True)):
             if (own := found.attributions) is not None:
                 other = _judged(result, query.inputs).attributions

@@ -11,41 +11,44 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.registry import CLIPS_AT_ONCE
-from benchmarks.statistics import interval, paired_test
+from benchmarks.statistics import holm, interval, paired_test
 from benchmarks.subject import Subject
+from benchmarks.tasks import Split
 from captum_apex import Explanation, LayerAPEX, PrototypeBasis, Region, explain
 from captum_apex.masking import masked, named_fill
 
 N_CHANNELS = 3  # as many as the paper's figures show
-REGIONS: dict[str, float | None] = {"cell": None, "grown": 0.95}
-"""How far a channel's region reaches: its peak cell alone, or the box around the cells from the 95th percentile of its own map on, where
-ProtoPNet (arXiv 1806.10574) and its successors draw theirs. A sequence of few cells has its peak alone there."""
+REGIONS: dict[str, float | None] = {"cell": None, "grown": 0.95, "wide": 0.8}
+"""How far a channel's region reaches: its peak cell alone, or the box around the cells from a quantile of its own map on. ProtoPNet
+(arXiv 1806.10574) and its successors draw theirs from the 95th percentile on. A sequence of few cells has its peak alone there."""
 
 
-def masking_test(subject: Subject, n_clips: int, draws: int = 10, fills: Sequence[str] = ("silence", "mean")) -> pd.DataFrame:
+def masking_test(
+    subject: Subject, n_clips: int, part: Split = "test", *, draws: int = 10, fills: Sequence[str] = ("silence", "mean")
+) -> pd.DataFrame:
     """Masks the regions of the evidence, and as a control the same regions at random places.
 
     A clip's region is the union over the three strongest channels of the evidence for its predicted class. It may be empty: masking
-    nothing costs nothing, and such clips count. See `elsewhere` for the random regions. It takes clips × schemes × fills × 2 kinds of
-    region × (1 + draws) forward passes; half of them for a scheme whose regions do not grow, as on a grid of few rows.
+    nothing costs nothing, and such clips count. See `elsewhere` for the random regions. It takes clips × schemes × fills × kinds of
+    region × (1 + draws) forward passes; fewer for a scheme whose regions do not grow, as on a grid of few rows.
 
     Args:
         subject: the classifier and its bases.
-        n_clips: how many test clips, spread evenly over the test part.
+        n_clips: how many clips, spread evenly over the part.
+        part: of the task that they are taken from.
         draws: random regions per clip.
         fills: names in `captum_apex.masking.FILLS`.
 
     Returns:
-        One line per scheme, fill and kind of region ("cell", "grown"). `share` is that of the bins masked; `drop` and `drop_random` are by
+        One line per scheme, fill and kind of region (see `REGIONS`). `share` is that of the bins masked; `drop` and `drop_random` are by
         how much the predicted class's probability falls; `difference` is drop − drop_random, paired per clip, with its 95% interval (`low`,
-        `high`) and the p of Wilcoxon's signed-rank test, two-sided and not
-        adjusted for the number of lines. `accuracy`, `accuracy_random`, `accuracy_before` are shares of clips
-        whose label is predicted; `accuracy_difference` is accuracy_random − accuracy, with its 95% interval. `kept` and `kept_random` are
-        shares of clips whose prediction stays.
+        `high`) and the two-sided `p` of Wilcoxon's signed-rank test; `p_holm` is adjusted for the number of lines. `accuracy`,
+        `accuracy_random`, `accuracy_before` are shares of clips whose label is predicted; `accuracy_difference` is accuracy_random −
+        accuracy, with its 95% interval. `kept` and `kept_random` are shares of clips whose prediction stays.
 
     Source: APEX (arXiv 2605.10153), the masking experiment.
     """
-    clips, generator = _Clips.of(subject, n_clips), np.random.default_rng(subject.seed)
+    clips, generator = _Clips.of(subject, n_clips, part), np.random.default_rng(subject.seed)
     fillings = {name: named_fill(name, subject.task.silence)(clips.inputs) for name in fills}
     lines = []
     for scheme, basis in subject.bases.items():
@@ -56,7 +59,9 @@ def masking_test(subject: Subject, n_clips: int, draws: int = 10, fills: Sequenc
                 masks, others = found, [elsewhere(found, generator) for _ in range(draws)]
                 compared = {fill: _compared(clips, filling, masks, others) for fill, filling in fillings.items()}
             lines += [{"scheme": str(scheme), "fill": fill, "region": region, **compared[fill]} for fill in fills]
-    return pd.DataFrame(lines)
+    table = pd.DataFrame(lines)
+    table.insert(list(table).index("p") + 1, "p_holm", holm(table["p"]))
+    return table
 
 
 def evidence_masks(subject: Subject, basis: PrototypeBasis, inputs: Tensor, quantile: float | None) -> Tensor:
@@ -126,9 +131,9 @@ class _Clips:
     before: Tensor
 
     @classmethod
-    def of(cls, subject: Subject, n_clips: int) -> _Clips:
-        indices, inputs = subject.test_clips(n_clips)
-        labels = torch.tensor([subject.task.test[index][1] for index in indices], device=inputs.device)
+    def of(cls, subject: Subject, n_clips: int, part: Split) -> _Clips:
+        indices, inputs = subject.clips(part, n_clips)
+        labels = torch.tensor([getattr(subject.task, part)[index][1] for index in indices], device=inputs.device)
         return cls(subject.model, inputs, labels, _probabilities(subject.model, inputs))
 
     def outcome(self, fill: Tensor, masks: Tensor) -> np.ndarray:

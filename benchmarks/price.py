@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 
@@ -41,10 +41,8 @@ class Meter(TorchDispatchMode):
         output = func(*args, **kwargs)
         if (count := flop_registry.get(func._overloadpacket)) is not None:
             self.flops += count(*args, **kwargs, out_val=output)
-        given = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        for leaf in tree_leaves(output):
-            if isinstance(leaf, Tensor) and _address(leaf) not in given:  # neither a view nor changed in place
-                self._hold(leaf)
+        for tensor in _made(func, output):
+            self._hold(tensor)
         return output
 
     def _hold(self, tensor: Tensor) -> None:
@@ -61,5 +59,15 @@ class Meter(TorchDispatchMode):
         self._held -= size
 
 
-def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+def _made(func: Any, output: Any) -> Iterator[Tensor]:
+    """The tensors of an operation's output that are neither views of its arguments nor these themselves, changed in place."""
+    several = isinstance(output, tuple)
+    for result, new in zip(output if several else (output,), _are_new(func), strict=False):
+        if new:
+            yield from (part for part in (result if isinstance(result, list) else (result,)) if isinstance(part, Tensor))
+
+
+@cache
+def _are_new(func: Any) -> tuple[bool, ...]:
+    """Of each thing that an operation returns, whether it has memory of its own: its schema says so."""
+    return tuple(result.alias_info is None for result in func._schema.returns)

@@ -18,9 +18,8 @@ from benchmarks.statistics import CELL, KEYS, LOWER_IS_BETTER, MEASURE, ORACLE
 
 REFERENCE = "LayerGradCam"
 TEXTS = dict.fromkeys((*KEYS, "status", "fraction", "deletion_curve", "insertion_curve"), str)  # columns of rows.csv
-FLAGS = {
-    name: f"--{name}" for name in ("task", "network", "seed", "device", "part", "clips", "points", "sensitivity", "limit", "reference")
-}
+NAMED = ("task", "network", "layer", "seed", "device", "part", "clips", "points", "sensitivity", "limit", "reference")
+FLAGS = {name: f"--{name}" for name in NAMED}
 FLAGS |= {"grids": "--grid", "fills": "--fill", "methods": "--methods"}
 LEVEL = 0.05
 OUTCOMES = {"better": 1, "no difference": 0, "worse": -1}
@@ -73,10 +72,9 @@ ABOUT_SHARES = (
 )
 ABOUT_MEASURES = "Means over clips and cells; ↑ higher is better, ↓ lower is better. “Partly” as above."
 ABOUT_PRICE = (
-    "What an explanation of one clip costs: forward passes of the model (its arithmetic over that of one pass), time, and the most memory "
-    "that tensors held at one time, mostly for 32 clips at once. Methods that share their passes are charged for all of them: each APEX "
-    "through Occlusion, and each that is two-sided, has the price of its family. Time is that of the run, with the counting of passes; it "
-    "depends on the machine and on what else it did."
+    "What an explanation of one clip costs by itself: forward passes of the model (its arithmetic over that of one pass), the most memory "
+    "that tensors held at one time, and time. Passes and memory are counted on one clip. Time is that of the run, where methods that can "
+    "share their passes did; it depends on the machine and on what else it did."
 )
 ABOUT_STATUSES = "Every cell whose status is not ok, with the reason as it came. Nothing was put in place of what is missing."
 
@@ -167,7 +165,7 @@ def table(cells: pd.DataFrame) -> str:
 
 
 def _about(settings: Mapping[str, Any]) -> Section:
-    lines = [(name, _listed(value)) for name, value in settings.items() if name != "command" and value not in (None, {}, [])]
+    lines = [(name, _listed(value)) for name, value in settings.items() if name != "command" and value not in (None, {}, [], "")]
     typed: list[str] = []
     for name, flag in FLAGS.items():
         value = settings.get(name)

@@ -1,4 +1,4 @@
-"""The folder of a run: one file per finished cell, so that an interrupted run goes on where it stopped."""
+"""The folder of a run: one file per finished cell, and one per finished map, so that an interrupted run goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
+from safetensors import SafetensorError
 
 import benchmarks
 import captum_apex
-from benchmarks.rows import COLUMNS, Row, frame
+from benchmarks.maps import Summed
+from benchmarks.rows import COLUMNS, Cell, Row, frame
 
 PACKAGES = ("captum", "captum-apex", "numpy", "pandas", "scikit-learn", "scipy", "timm", "torch", "torchaudio", "torchmetrics", "zennit")
 FAILED = ("timeout", "out of memory", "error")  # what another try may mend
@@ -30,20 +32,12 @@ class FolderError(ValueError):
     """A folder that cannot be that of the run."""
 
 
-class Cell(NamedTuple):
-    """What one score belongs to."""
-
-    method: str
-    grid: str
-    fill: str
-
-
 @dataclass(frozen=True)
 class Results:
     """A run's folder.
 
     Attributes:
-        folder: holds `run.json`, `cells/` and whatever is made of them.
+        folder: holds `run.json`, `sums/` of the maps, `cells/` of their scores and whatever is made of them.
     """
 
     folder: Path
@@ -97,6 +91,19 @@ class Results:
         """Keeps the rows of a finished cell: all of them, or, when interrupted, none."""
         write_whole(self._path(cell), lambda target: frame(rows).to_csv(target, index=False))
 
+    def keep(self, cell: Cell, found: Summed) -> None:
+        """Keeps the sums of a cell's map until it is scored, and after that as what was ranked."""
+        path = self._sums_path(cell)
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, found.save)
+
+    def sums(self, cell: Cell) -> Summed | None:
+        """The sums of a cell's map, None where it was not computed yet or the file is damaged."""
+        try:
+            return Summed.load(self._sums_path(cell))
+        except (FileNotFoundError, SafetensorError):
+            return None
+
     def collect(self) -> Path:
         """The rows of all finished cells in their order, as `rows.csv`; their numbers are copied as they stand."""
         texts = [self._path(cell).read_text() for cell in self.cells if self._status(cell) is not None]
@@ -122,9 +129,15 @@ class Results:
         return None if rows.empty else str(rows.status[0])
 
     def _path(self, cell: Cell) -> Path:
+        return self.folder / "cells" / f"{self._name(cell)}.csv"
+
+    def _sums_path(self, cell: Cell) -> Path:
+        return self.folder / "sums" / f"{self._name(cell)}.safetensors"
+
+    def _name(self, cell: Cell) -> str:
         text = "--".join(filter(None, (*cell, self._sources.get(cell.method))))
         readable = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:80]
-        return self.folder / "cells" / f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.csv"
+        return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

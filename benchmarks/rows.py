@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
 
 import pandas as pd
 
 NAN = float("nan")
+
+
+class Cell(NamedTuple):
+    """What one score belongs to."""
+
+    method: str
+    grid: str
+    fill: str
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,8 @@ class Row:
         pointing: whether the map's largest value lies on the truth; NaN where that is unknown.
         relevance_mass: share of the positive relevance on the truth; NaN likewise.
         sensitivity: largest relative change of the map under small perturbations; NaN unless asked for.
-        passes: price of the explanation per clip, in forward passes.
-        memory: most bytes of tensors that the explanation held at one time, for as many clips as it takes at once, mostly 32.
+        passes: price of explaining one clip, in forward passes.
+        memory: most bytes of tensors that explaining one clip holds at one time.
         seconds: of the explanation, per clip: the one thing here that differs from run to run.
         fraction: share of the clip exchanged at each point, as numbers separated by spaces.
         deletion_curve: probability at each point, likewise.

@@ -1,11 +1,16 @@
-"""Task × method × grid × fill → rows, in jobs that run side by side, can be interrupted, and are not computed twice."""
+"""Task × method × grid × fill → rows, in jobs that run side by side, can be interrupted, and are not computed twice.
+
+First every method explains the clips; of its maps only the regions' sums are kept. Then, grid by grid and fill by fill, all methods are
+scored together, a few clips at a time, so that a mask that several of them ask about costs one pass.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -13,17 +18,18 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.allocator import keep_freed_memory
-from benchmarks.maps import Map, explained
+from benchmarks.maps import Summed, explained
 from benchmarks.methods import METHODS, load_methods
-from benchmarks.results import Cell, Results
-from benchmarks.rows import Row
-from benchmarks.scoring import scored
-from benchmarks.stage import Reference, Stage
+from benchmarks.results import Results
+from benchmarks.rows import Cell, Row
+from benchmarks.scoring import row_of, scored
+from benchmarks.stage import Stage
 from benchmarks.subject import Subject
 from benchmarks.tasks import Split
 from captum_apex.masking import GRIDS
 
 DEFAULT_FILLS = ("silence", "mean")
+CLIPS_TOGETHER = 8  # in one job of the scoring
 
 
 def default_methods() -> tuple[str, ...]:
@@ -93,27 +99,62 @@ def run(
     Args:
         subject: the classifier and its clips.
         settings: methods, grids, fills, clips.
-        results: where the cells are kept.
+        results: where the maps' sums and the cells are kept.
         jobs: how many processes work side by side.
         backend: of joblib, `"loky"` where None; `"dask"` or `"ray"` where these are installed and connected to a cluster.
-        progress: show a progress bar with the time left.
+        progress: show progress bars with the time left.
     """
     cells = results.missing(settings.cells, retry=settings.retry)
     if not cells:
         return
-    with one_thread(subject):
+    bar = partial(tqdm, disable=not progress, file=sys.stderr)
+    with one_thread(subject), joblib.parallel_config(backend=backend or "loky", n_jobs=jobs):
         stage = Stage.of(subject, settings.clips, settings.part)
-        with joblib.parallel_config(backend=backend or "loky", n_jobs=jobs):
-            pairs = list(dict.fromkeys((cell.grid, cell.fill) for cell in cells))
-            found = _parallel(_observe, [(stage, *pair) for pair in pairs])
-            stage.references.update(dict(tqdm(found, "asking the model", len(pairs), unit="fill", disable=not progress, file=sys.stderr)))
-            plan = Job.plan(cells)
-            done = _parallel(_work, [(job, stage, settings) for job in plan])
-            with tqdm(total=len(cells), desc="scoring", unit="cell", disable=not progress, file=sys.stderr) as bar:
-                for finished in done:
-                    for cell, rows in finished:
-                        results.add(cell, rows)
-                        bar.update()
+        _explain(stage, [cell for cell in cells if results.sums(cell) is None], settings, results, bar)
+        _score(stage, [cell for cell in cells if results.sums(cell) is not None], settings, results, bar)
+
+
+def _explain(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable) -> None:
+    """Keeps the sums of every cell's map; where there is no map to score, the cell is finished with a row that says why."""
+    done = _parallel(_work, ((job, stage, settings) for job in Job.plan(cells)))
+    with bar(total=len(cells), desc="explaining", unit="map") as counter:
+        for finished in done:
+            for cell, found in finished:
+                if found.sums is None:
+                    results.add(cell, [row_of(cell, found)])
+                else:
+                    results.keep(cell, found)
+                counter.update()
+
+
+def _score(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable) -> None:
+    """Scores all methods of a grid and fill together, a few clips at a time; a cell is kept when its last clips are."""
+    together: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        together.setdefault((cell.grid, cell.fill), []).append(cell)
+    parts = list(stage.parts(CLIPS_TOGETHER))
+    scored_parts: dict[tuple[str, str], dict[int, dict[str, list[Row]]]] = {key: {} for key in together}
+
+    def jobs() -> Iterator[tuple]:
+        for key, own in together.items():
+            maps = {cell.method: found for cell in own if (found := results.sums(cell)) is not None}
+            for clips, part in parts:
+                yield key, part, {name: found.clips(clips) for name, found in maps.items()}, settings
+
+    with bar(total=len(together) * len(stage.indices), desc="scoring", unit="clip") as counter:
+        for key, first, n_clips, rows in _parallel(_ask, jobs()):
+            scored_parts[key][first] = rows
+            counter.update(n_clips)
+            if len(scored_parts[key]) == len(parts):
+                ordered = [rows for _, rows in sorted(scored_parts.pop(key).items())]
+                for cell in together[key]:
+                    results.add(cell, _joined([rows[cell.method] for rows in ordered]))
+
+
+def _joined(parts: Sequence[list[Row]]) -> list[Row]:
+    """The rows of a cell; where a part could not be scored, the one that says why: half a cell is none."""
+    failed = next((rows for rows in parts if rows[0].clip < 0), None)
+    return failed or [row for rows in parts for row in rows]
 
 
 @contextmanager
@@ -130,29 +171,29 @@ def one_thread(subject: Subject) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _parallel(function, arguments: Sequence[tuple]) -> Iterator:  # type: ignore[no-untyped-def]  # whatever the function gives
+def _parallel(function: Callable, arguments: Iterable[tuple]) -> Iterator:
     """The results as they come, in any order."""
     return joblib.Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")(joblib.delayed(function)(*own) for own in arguments)
 
 
-def _observe(stage: Stage, grid: str, fill: str) -> tuple[tuple[str, str], Reference]:
-    _single(stage)
-    return (grid, fill), stage.observed(grid, fill)
-
-
-def _work(job: Job, stage: Stage, settings: Settings) -> list[tuple[Cell, list[Row]]]:
-    """In a worker: explains, and scores in each cell."""
+def _work(job: Job, stage: Stage, settings: Settings) -> list[tuple[Cell, Summed]]:
+    """In a worker: one call of a method, and the sums of its maps in each cell."""
     _single(stage)
     for path in settings.files:
         load_methods(path)
     first = job.cells[0]
-    query = stage.query(stage.grid(first.grid), stage.fill(first.fill))
+    names = tuple(dict.fromkeys(cell.method for cell in job.cells))
+    query = replace(stage.query(stage.grid(first.grid), stage.fill(first.fill)), names=names)
     maps = explained(METHODS[first.method], query, limit=settings.limit, sensitivity=settings.sensitivity)
-    return [(cell, _rows(stage, maps[cell.method], cell, settings)) for cell in job.cells]
+    return [(cell, Summed.of(maps[cell.method], stage.grid(cell.grid), stage.truth)) for cell in job.cells]
 
 
-def _rows(stage: Stage, found: Map, cell: Cell, settings: Settings) -> list[Row]:
-    return scored(stage, found, cell.method, cell.grid, cell.fill, settings.points)
+def _ask(
+    key: tuple[str, str], stage: Stage, maps: Mapping[str, Summed], settings: Settings
+) -> tuple[tuple[str, str], int, int, dict[str, list[Row]]]:
+    """In a worker: the rows of all methods for a few clips, with the grid and fill, the first clip and how many there are."""
+    _single(stage)
+    return key, stage.indices[0], len(stage.indices), scored(stage, *key, maps, settings.points)
 
 
 def _single(stage: Stage) -> None:

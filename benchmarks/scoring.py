@@ -1,32 +1,36 @@
-"""How faithful a map is in one cell: every measure of a row."""
+"""How faithful the methods' maps are in one grid and fill: every measure of a row.
+
+All measures that mask clips come of one table per clip: what the model says of it under each mask that some method asks about. Methods
+often agree on which regions come first, so a mask that several ask about, in one measure or another, costs one pass.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.maps import Map, status_of
+from benchmarks.maps import Summed, status_of
 from benchmarks.methods import CLIPS_AT_ONCE
-from benchmarks.rows import Row, numbers
-from benchmarks.stage import Reference, Stage
-from captum_apex.masking import region_sums
+from benchmarks.rows import Cell, Row, numbers
+from benchmarks.stage import Stage
+from captum_apex.masking import n_regions
 from captum_apex.metrics import (
     Curves,
+    Fidelity,
+    Removal,
     complexity,
-    deletion_sequence,
     faithfulness_correlation,
     infidelity,
-    mask_fidelity,
-    masked_outputs,
-    pointing_game,
-    relevance_mass,
-    soft_mask,
+    mixed_outputs,
+    random_removals,
+    region_shares,
     sparseness,
 )
 
+RANDOM_MASKS = 16  # per grid and fill, the same for every method and clip
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "": lambda logits: logits.softmax(-1),
     "_logit": lambda logits: logits,
@@ -35,92 +39,136 @@ SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 """Suffix of a column → from logits (..., class) to the score that is followed; all come of the same passes."""
 
 
-def scored(stage: Stage, found: Map, method: str, grid_name: str, fill_name: str, points: int) -> list[Row]:
-    """The rows of one cell: one per clip, or one that says why there is none."""
-    price = {"passes": found.passes, "memory": found.memory, "seconds": found.seconds}
-    cell = Row(method, grid_name, fill_name, found.status, **price)  # type: ignore[arg-type]  # they are numbers
-    if found.attributions is None:
-        return [cell]
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the model about the map of one method.
+
+    Attributes:
+        removal: of the curves.
+        shares: how much of each region is left under each mask, (clip, mask, region): those of deletion between its ends, those of
+            insertion, the map as a soft mask, and what that leaves out.
+    """
+
+    removal: Removal
+    shares: Tensor
+
+    @classmethod
+    def of(cls, sums: Tensor, grid: Tensor, points: int, seed: int) -> Question:
+        """The question about a map with these sums, (clip, region)."""
+        removal = Removal.of(sums, grid, points, seed)
+        inner, soft = removal.removed[:, 1:-1].double(), region_shares(sums, grid)[:, None]
+        return cls(removal, torch.cat([1 - inner, inner, soft, 1 - soft], 1))
+
+
+def scored(stage: Stage, grid_name: str, fill_name: str, maps: Mapping[str, Summed], points: int) -> dict[str, list[Row]]:
+    """The rows of each method's cell of this grid and fill: one per clip, or one that says why there is none.
+
+    Args:
+        stage: the clips.
+        grid_name: the regions.
+        fill_name: what replaces them.
+        maps: method → its map's sums for the stage's clips.
+        points: of each curve, both ends counted.
+    """
     try:
-        return _rows(stage, found, found.attributions, cell, points)
+        return _scored(stage, grid_name, fill_name, maps, points)
     except Exception as error:  # the clips that are masked may not fit where the map did
-        return [replace(cell, status=status_of(error))]
+        return {name: [row_of(Cell(name, grid_name, fill_name), found, status_of(error))] for name, found in maps.items()}
 
 
-def _rows(stage: Stage, found: Map, attributions: Tensor, cell: Row, points: int) -> list[Row]:
-    grid_name, fill_name = cell.grid, cell.fill
-    grid, fill, reference = stage.grid(grid_name), stage.fill(fill_name), stage.observed(grid_name, fill_name)
-    sums = region_sums(attributions, grid)
-    curves = _curves(stage, attributions, grid, fill, reference, points)
-    columns = {
-        **_areas(curves),
-        **_fidelity(stage, attributions, grid, fill, reference),
-        **_agreement(stage, sums, reference),
-        **_places(stage, attributions),
-        "sparseness": sparseness(sums),
-        "complexity": complexity(sums),
-        "sensitivity": found.sensitivity,
-    }
-    values = {name: column.double().tolist() for name, column in columns.items() if column is not None}
+def row_of(cell: Cell, found: Summed, status: str = "") -> Row:
+    """A row with what is known of a map before it is scored."""
+    return Row(*cell, status or found.status, passes=found.passes, memory=found.memory, seconds=found.seconds)
+
+
+def _scored(stage: Stage, grid_name: str, fill_name: str, maps: Mapping[str, Summed], points: int) -> dict[str, list[Row]]:
+    grid, fill = stage.grid(grid_name), stage.fill(fill_name)
+    sums = {name: found.sums.to(stage.inputs.device) for name, found in maps.items() if found.sums is not None}
+    questions = {name: Question.of(own, grid, points, stage.seed) for name, own in sums.items()}
+    removed = random_removals(n_regions(grid), RANDOM_MASKS, seed=stage.seed).to(grid.device)
+    ends = torch.tensor([[1.0], [0.0]], device=grid.device).expand(2, n_regions(grid))
+    common = torch.cat([ends, 1.0 - removed.double()]).expand(len(stage.indices), -1, -1)
+    shares = torch.cat([common, *(question.shares for question in questions.values())], 1)  # (clip, mask, region)
+    logits = asked(stage, fill, grid, shares)
+    whole, empty, random, *own = logits.split([1, 1, RANDOM_MASKS, *(question.shares.shape[1] for question in questions.values())], 1)
+    rows = {}
+    for (name, question), answers in zip(questions.items(), own, strict=True):
+        of_target = (_of_target(torch.cat([whole, random], 1).softmax(-1), stage.target), removed, sums[name])
+        curves, fidelity = _curves(question.removal, whole, empty, answers, stage.target), _fidelity(whole, answers, stage.target)
+        columns = {**_areas(curves), **fidelity, **_agreement(*of_target), **_concentration(sums[name]), **maps[name].columns}
+        rows[name] = _rows(stage, row_of(Cell(name, grid_name, fill_name), maps[name]), curves[""], columns)
+    return rows
+
+
+@torch.no_grad()
+def asked(stage: Stage, fill: Tensor, grid: Tensor, shares: Tensor) -> Tensor:
+    """The logits of every clip under every mask, (clip, mask, class); equal masks of a clip are asked about once.
+
+    Args:
+        stage: the clips and the model.
+        fill: of the clips' shape.
+        grid: the region of each bin, int64 (frequency, time).
+        shares: how much of each region is left, float64 in [0, 1], (clip, mask, region).
+    """
+    return torch.stack([_asked_of_one(stage, i, fill, grid, own) for i, own in enumerate(shares)])
+
+
+def _asked_of_one(stage: Stage, i: int, fill: Tensor, grid: Tensor, shares: Tensor) -> Tensor:
+    unique, place = torch.unique(shares, dim=0, return_inverse=True)
+    # Full batches alone: a sum may come out otherwise in a smaller one, and nothing here shall depend on which other methods there are.
+    padded = torch.cat([unique, unique[-1:].expand(-len(unique) % CLIPS_AT_ONCE, -1)]).to(fill)
+    clips, fills = (each[i : i + 1].expand(CLIPS_AT_ONCE, -1, -1, -1) for each in (stage.inputs, fill))
+    logits = []
+    for block in padded.split(CLIPS_AT_ONCE):
+        per_bin = block.index_select(1, grid.flatten()).reshape(-1, 1, *grid.shape)  # (mask, region) → (mask, 1, frequency, time)
+        logits.append(mixed_outputs(stage.model, clips, fills, per_bin, batch_size=CLIPS_AT_ONCE))
+    return torch.cat(logits)[place]
+
+
+def _curves(removal: Removal, whole: Tensor, empty: Tensor, answers: Tensor, target: Tensor) -> dict[str, Curves]:
+    """The curves of every score."""
+    down, up = answers[:, :-2].chunk(2, 1)
+    logits = torch.cat([whole, down, empty, up], 1)  # as the masks of the removal
+    return {suffix: removal.curves(_of_target(score(logits), target)) for suffix, score in SCORES.items()}
+
+
+def _areas(curves: Mapping[str, Curves]) -> dict[str, Tensor]:
+    areas = {f"deletion{suffix}": own.deletion_auc for suffix, own in curves.items()}
+    areas |= {f"insertion{suffix}": own.insertion_auc for suffix, own in curves.items()}
+    return areas | {"aopc": curves[""].aopc}
+
+
+def _fidelity(whole: Tensor, answers: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Softmax in double precision: a gain is relative to 1 − p, of which float32 keeps little where p is nearly 1."""
+    outputs, masked_in, masked_out = (logits.double().softmax(-1) for logits in (whole[:, 0], answers[:, -2], answers[:, -1]))
+    return vars(Fidelity.of(outputs, masked_in, masked_out, target))
+
+
+def _agreement(scores: Tensor, removed: Tensor, sums: Tensor) -> dict[str, Tensor]:
+    """What the map says of random removals against what happened; no pass of the model."""
+    arguments = (scores[:, 0], scores[:, 1:], removed, sums)
+    return {"infidelity": infidelity(*arguments), "correlation": faithfulness_correlation(*arguments)}
+
+
+def _concentration(sums: Tensor) -> dict[str, Tensor]:
+    return {"sparseness": sparseness(sums), "complexity": complexity(sums)}
+
+
+def _rows(stage: Stage, cell: Row, curves: Curves, columns: Mapping[str, Tensor]) -> list[Row]:
+    values = {name: column.double().tolist() for name, column in columns.items()}
     return [
         replace(
             cell,
             clip=stage.indices[i],
             label=stage.labels[i],
             predicted=int(stage.target[i]),
-            fraction=numbers(curves[""].fraction[i].tolist()),
-            deletion_curve=numbers(curves[""].deletion[i].tolist()),
-            insertion_curve=numbers(curves[""].insertion[i].tolist()),
+            fraction=numbers(curves.fraction[i].tolist()),
+            deletion_curve=numbers(curves.deletion[i].tolist()),
+            insertion_curve=numbers(curves.insertion[i].tolist()),
             **{name: column[i] for name, column in values.items()},
         )
         for i in range(len(stage.indices))
     ]
-
-
-def _curves(stage: Stage, attributions: Tensor, grid: Tensor, fill: Tensor, reference: Reference, points: int) -> dict[str, Curves]:
-    """The curves of every score: the model is asked for the points between the ends, which all methods share."""
-    removal = deletion_sequence(stage.inputs, attributions, grid, points, stage.seed)
-    inner = removal.removed[:, 1:-1]
-    outputs = masked_outputs(stage.model, stage.inputs, fill, torch.cat([inner, ~inner], 1), grid, batch_size=CLIPS_AT_ONCE)
-    down, up = outputs[:, : inner.shape[1]], outputs[:, inner.shape[1] :]
-    logits = torch.cat([reference.whole[:, None], down, reference.empty[:, None], up], 1)  # as the masks of the removal
-    return {suffix: removal.curves(_of_target(score(logits), stage.target)) for suffix, score in SCORES.items()}
-
-
-def _areas(curves: dict[str, Curves]) -> dict[str, Tensor]:
-    areas = {f"deletion{suffix}": own.deletion_auc for suffix, own in curves.items()}
-    areas |= {f"insertion{suffix}": own.insertion_auc for suffix, own in curves.items()}
-    return areas | {"aopc": curves[""].aopc}
-
-
-def _fidelity(stage: Stage, attributions: Tensor, grid: Tensor, fill: Tensor, reference: Reference) -> dict[str, Tensor]:
-    probability = nn.Sequential(stage.model, _Probability()).eval()
-    mask, whole = soft_mask(attributions, grid), reference.whole.double().softmax(1)
-    found = mask_fidelity(probability, stage.inputs, mask, fill, target=stage.target, outputs=whole, batch_size=CLIPS_AT_ONCE)
-    names = ("average_drop", "average_increase", "average_gain", "faithfulness", "input_fidelity")
-    return {name: getattr(found, name) for name in names}
-
-
-class _Probability(nn.Module):
-    """Softmax in double precision: a gain is relative to 1 − p, of which float32 keeps little where p is nearly 1."""
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits.double().softmax(1)
-
-
-def _agreement(stage: Stage, sums: Tensor, reference: Reference) -> dict[str, Tensor]:
-    """What the map says of random removals against what happened; no pass of the model."""
-    logits = torch.cat([reference.whole[:, None], reference.random], 1)
-    scores = _of_target(logits.softmax(-1), stage.target)
-    arguments = (scores[:, 0], scores[:, 1:], reference.removed, sums)
-    return {"infidelity": infidelity(*arguments), "correlation": faithfulness_correlation(*arguments)}
-
-
-def _places(stage: Stage, attributions: Tensor) -> dict[str, Tensor | None]:
-    if stage.truth is None:
-        return {"pointing": None, "relevance_mass": None}
-    truth = stage.truth.to(attributions.device)
-    return {"pointing": pointing_game(attributions, truth), "relevance_mass": relevance_mass(attributions, truth)}
 
 
 def _of_target(scores: Tensor, target: Tensor) -> Tensor:

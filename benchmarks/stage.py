@@ -1,9 +1,9 @@
-"""What all cells of a run share: the clips, what the model says of them whole, emptied and under random masks."""
+"""What all cells of a run share: the model, its bases, and the clips with the classes that are explained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,27 +12,7 @@ from benchmarks.methods import CLIPS_AT_ONCE, Query
 from benchmarks.subject import Subject
 from benchmarks.tasks import Split
 from captum_apex import PrototypeBasis, Scheme
-from captum_apex.masking import n_regions, named_fill, named_grid
-from captum_apex.metrics import masked_outputs, random_removals
-
-RANDOM_MASKS = 16  # per grid and fill, the same for every method and clip
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the model says of the clips in one grid and fill, whatever the method.
-
-    Attributes:
-        whole: logits of the clips as they are, (clip, class).
-        empty: logits of the fill alone, (clip, class).
-        random: logits under random masks, (clip, mask, class).
-        removed: which regions each random mask replaces, bool (mask, region).
-    """
-
-    whole: Tensor
-    empty: Tensor
-    random: Tensor
-    removed: Tensor
+from captum_apex.masking import named_fill, named_grid
 
 
 @dataclass(frozen=True)
@@ -44,13 +24,12 @@ class Stage:
         layer: its explained layer.
         bases: the fitted bases.
         silence: a bin without sound.
-        seed: of methods and ties.
+        seed: of methods, masks and ties.
         indices: test index of each clip.
         labels: of each clip.
         inputs: (clip, 1, frequency, time).
         target: the class that is explained, the predicted one, (clip,).
         truth: where the evidence lies, bool (clip, frequency, time), all False where unknown; None where no clip has one.
-        references: by (grid, fill), filled by `observed`.
     """
 
     model: nn.Module
@@ -63,7 +42,6 @@ class Stage:
     inputs: Tensor
     target: Tensor
     truth: Tensor | None
-    references: dict[tuple[str, str], Reference] = field(default_factory=dict)
 
     @classmethod
     def of(cls, subject: Subject, n_clips: int, part: Split = "test") -> Stage:
@@ -89,17 +67,18 @@ class Stage:
         """What a method is asked in a cell of this grid and fill."""
         return Query(self.model, self.layer, self.inputs, self.target, fill, grid, self.silence, self.bases, self.seed)
 
-    def observed(self, grid_name: str, fill_name: str) -> Reference:
-        """What the model says in this grid and fill; asked once, then remembered."""
-        key = (grid_name, fill_name)
-        if key not in self.references:
-            self.references[key] = self._ask(self.grid(grid_name), self.fill(fill_name))
-        return self.references[key]
-
-    def _ask(self, grid: Tensor, fill: Tensor) -> Reference:
-        regions = n_regions(grid)
-        removed = random_removals(regions, RANDOM_MASKS, seed=self.seed)
-        ends = torch.tensor([[False], [True]]).expand(2, regions)
-        masks = torch.cat([ends, removed]).to(self.inputs.device)
-        outputs = masked_outputs(self.model, self.inputs, fill, masks.expand(len(self.inputs), -1, -1), grid, batch_size=CLIPS_AT_ONCE)
-        return Reference(outputs[:, 0], outputs[:, 1], outputs[:, 2:], removed.to(self.inputs.device))
+    def parts(self, size: int) -> Iterator[tuple[slice, Stage]]:
+        """The same stage for a few clips at a time, each with the places of its clips."""
+        for start in range(0, len(self.indices), size):
+            own = slice(start, start + size)
+            yield (
+                own,
+                replace(
+                    self,
+                    indices=self.indices[own],
+                    labels=self.labels[own],
+                    inputs=self.inputs[own].clone(),  # not with the storage of all clips, when it travels
+                    target=self.target[own].clone(),
+                    truth=None if self.truth is None else self.truth[own].clone(),
+                ),
+            )

@@ -19,7 +19,7 @@ from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, basis, features, fit_basis, fitting, schemes
 from captum_apex.layers import fingerprint, layer_name
 
-FIT = {"orthogonal": True, "epochs": 20, "learning_rate": 1e-2}
+FIT = {"epochs": 20, "learning_rate": 1e-2}
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Subject:
         bank: features of the training clips.
         bases: fitted on the bank, one per scheme.
         seed: of everything that is random.
+        layer_name: of the explained layer; empty for the last one before pooling.
+        orthogonal: the kind of the bases.
     """
 
     task: Task
@@ -41,10 +43,12 @@ class Subject:
     bank: FeatureBank
     bases: Mapping[Scheme, PrototypeBasis]
     seed: int
+    layer_name: str = ""
+    orthogonal: bool = True
     layer: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layer", explained_layer(self.model))
+        object.__setattr__(self, "layer", explained_layer(self.model, self.layer_name))
 
     def test_clips(self, n_clips: int) -> tuple[list[int], Tensor]:
         """Test clips spread evenly over the test part: their indices, and their inputs (clip, 1, mel, frame) on the model's device."""
@@ -59,7 +63,16 @@ class Subject:
         return indices, inputs.to(next(self.model.parameters()).device)
 
 
-def prepare(task_name: str, network: str, *, seed: int = 0, device: str = "cpu", progress: bool = False) -> Subject:
+def prepare(
+    task_name: str,
+    network: str,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    layer_name: str = "",
+    orthogonal: bool = True,
+    progress: bool = False,
+) -> Subject:
     """Loads or makes everything that a run needs.
 
     Args:
@@ -67,17 +80,24 @@ def prepare(task_name: str, network: str, *, seed: int = 0, device: str = "cpu",
         network: a name in `benchmarks.classifiers.NETWORKS`.
         seed: of clips, training and fitting.
         device: where the classifier runs.
+        layer_name: of the layer that is explained, see `benchmarks.classifiers.explained_layer`.
+        orthogonal: the kind of the bases: `U = exp(A − Aᵀ)`; otherwise `U = exp(A)`.
         progress: show progress bars.
+
+    Raises:
+        LayerError: the network has no such layer.
     """
     task = load_task(task_name, seed)
     model = trained_classifier(task, network, seed=seed, device=device, progress=progress)
-    bank = _bank(task, model, progress).to(device)
-    bases = {scheme: _basis(bank, scheme, seed, _key(task, model), progress, FIT) for scheme in SCHEMES}
-    return Subject(task, network, model, bank, bases, seed)
+    layer = explained_layer(model, layer_name)
+    bank = _bank(task, model, layer, progress).to(device)
+    fit, key = FIT | {"orthogonal": orthogonal}, _key(task, model, layer)
+    bases = {scheme: _basis(bank, scheme, seed, key, progress, fit) for scheme in SCHEMES}
+    return Subject(task, network, model, bank, bases, seed, layer_name, orthogonal)
 
 
 def fitted(subject: Subject, scheme: Scheme | str, *, orthogonal: bool = True, progress: bool = False) -> PrototypeBasis:
-    """A basis of either kind, fitted as `FIT` says: the subject's own where an orthogonal one is asked for, else from the cache.
+    """A basis of either kind, fitted as `FIT` says: the subject's own where it is of that kind, else from the cache.
 
     Args:
         subject: whose bank and seed.
@@ -86,21 +106,25 @@ def fitted(subject: Subject, scheme: Scheme | str, *, orthogonal: bool = True, p
         progress: show a progress bar.
     """
     scheme = Scheme(scheme)
-    if orthogonal:
+    if orthogonal == subject.orthogonal:
         return subject.bases[scheme]
-    return _basis(subject.bank, scheme, subject.seed, _key(subject.task, subject.model), progress, FIT | {"orthogonal": False})
+    key = _key(subject.task, subject.model, subject.layer)
+    return _basis(subject.bank, scheme, subject.seed, key, progress, FIT | {"orthogonal": orthogonal})
 
 
-def _bank(task: Task, model: nn.Module, progress: bool) -> FeatureBank:
-    folder = cache_path("bank", _key(task, model)).with_suffix("")
+def _bank(task: Task, model: nn.Module, layer: nn.Module, progress: bool) -> FeatureBank:
+    folder = cache_path("bank", _key(task, model, layer)).with_suffix("")
     with contextlib.suppress(ValueError):  # not there, or not whole
         return FeatureBank.load(folder)
-    bank = FeatureBank.from_dataset(model, explained_layer(model), task.train, progress=progress)
+    bank = FeatureBank.from_dataset(model, layer, task.train, progress=progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent))
     bank.save(beside)
     shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    try:
+        beside.rename(folder)
+    except OSError:  # another run was faster, with the same features
+        shutil.rmtree(beside)
     return bank
 
 
@@ -114,7 +138,6 @@ def _basis(bank: FeatureBank, scheme: Scheme, seed: int, key: dict, progress: bo
     return found
 
 
-def _key(task: Task, model: nn.Module) -> dict:
-    name = layer_name(model, explained_layer(model))
+def _key(task: Task, model: nn.Module, layer: nn.Module) -> dict:
     code = [inspect.getsource(module) for module in (basis, features, fitting, schemes)]
-    return {"weights": fingerprint(model), "layer": name, "clips": task.train.fingerprint(), "code": code}
+    return {"weights": fingerprint(model), "layer": layer_name(model, layer), "clips": task.train.fingerprint(), "code": code}

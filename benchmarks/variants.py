@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.methods import Query, by_clip, in_batches, method
+from benchmarks.methods import Query, method
 from benchmarks.methods.prototypes import integrated
 from captum_apex import APEX, SCHEMES, Scheme
 from captum_apex.evidence import Decomposition
@@ -47,7 +47,7 @@ for _scheme in SCHEMES:
     for _end, _through in (("", False), (", through IG", True)):
         for _size in SIZES:
             _run = partial(_attributed, scheme=_scheme, size=_size, through=_through)
-            method(f"APEX {_scheme}, {_size}{_end}", uses_fill=_through)(in_batches(_run))
-        method(f"APEX {_scheme}, {SHARE:.0%} of the evidence{_end}", uses_fill=_through)(
-            by_clip(partial(_enough, scheme=_scheme, through=_through))
+            method(f"APEX {_scheme}, {_size}{_end}", uses_fill=_through)(_run)
+        method(f"APEX {_scheme}, {SHARE:.0%} of the evidence{_end}", uses_fill=_through, batch=1)(
+            partial(_enough, scheme=_scheme, through=_through)
         )

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import classifiers
-from benchmarks.classifiers import NETWORKS, PlainCNN, accuracy, explained_layer, head, train_classifier, trained_classifier
+from benchmarks.classifiers import NETWORKS, LayerError, PlainCNN, accuracy, explained_layer, head, train_classifier, trained_classifier
 from benchmarks.recipes import RECIPES, Recipe
 from benchmarks.tasks import TASKS, Clips, Task
 from benchmarks.tasks.task import LogMel, Normalisation
@@ -116,6 +116,26 @@ def test_no_relu_of_the_cnn_is_in_place_or_used_twice():
 def test_another_model_has_no_layer_to_explain():
     with pytest.raises(TypeError, match="made by one of cnn, convnext, but got a Linear"):
         explained_layer(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("network", "name"), [("cnn", "features.relu2"), ("cnn", "features.conv1"), ("convnext", "stages.2"), ("convnext", "stem")]
+)
+def test_an_earlier_layer_has_a_longer_head(network, name):
+    model = NETWORKS[network](5).eval()
+    layer, taken = explained_layer(model, name), []
+    assert layer is model.get_submodule(name)
+    handle = layer.register_forward_hook(lambda *own: taken.append(own[2]))
+    with torch.no_grad():
+        logits = model(torch.randn(2, 1, 64, 50, generator=torch.Generator().manual_seed(0)))
+        handle.remove()
+        torch.testing.assert_close(head(model, layer)(taken[0]), logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("network", "name"), [("cnn", "pool"), ("cnn", "features"), ("convnext", "head"), ("convnext", "stages.9")])
+def test_a_layer_that_is_not_before_the_pooling_is_refused(network, name):
+    with pytest.raises(LayerError, match=f"expected the name of a layer before pooling, one of .*, but got '{name}'"):
+        explained_layer(NETWORKS[network](5), name)
 
 
 # --- augmentation ---------------------------------------------------------------------------------------------------------
@@ -253,7 +273,7 @@ def test_the_head_is_what_follows_the_layer(network):
     with torch.no_grad():
         logits = model(clips)
         handle.remove()
-        torch.testing.assert_close(head(model)(taken[0]), logits, rtol=0, atol=0)
+        torch.testing.assert_close(head(model, explained_layer(model))(taken[0]), logits, rtol=0, atol=0)
 
 
 def test_a_recipe_can_start_from_another_task(task, monkeypatch, tmp_path):

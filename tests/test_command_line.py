@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command_line
+from benchmarks import subject
 from benchmarks.methods import METHODS
 from benchmarks.rows import COLUMNS
 from benchmarks.stage import Stage
 from benchmarks.tasks import TASKS
+from captum_apex import SCHEMES
 from captum_apex.masking import FILLS
 from tests.small import small_subject
 
@@ -76,6 +78,29 @@ def test_a_folder_of_another_run_exits_with_2(prepared, tmp_path, capsys):
     command_line.main(arguments(tmp_path / "out"))
     assert command_line.main(arguments(tmp_path / "out", "--seed", "7")) == 2
     assert "seed 0 and not 7" in capsys.readouterr().err
+
+
+def test_a_layer_that_is_not_there_exits_with_2(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(subject, "load_task", lambda *_: small.task)
+    monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: small.model)
+    assert command_line.main(arguments(tmp_path / "out", "--layer", "features.relu9")) == 2
+    assert "one of features.conv0, features.pool0" in capsys.readouterr().err
+
+
+def test_a_run_explains_the_layer_and_the_kind_of_bases_that_it_is_asked_for(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(subject, "load_task", lambda *_: small.task)
+    monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: small.model)
+    monkeypatch.setattr(subject, "FIT", {"epochs": 1, "n_prototypes": (4, 2)})
+    monkeypatch.setattr(command_line, "TABLES", {})
+    seen = []
+    monkeypatch.setattr(command_line, "run", lambda own, *_, **__: seen.append(own))
+    monkeypatch.setattr(command_line.report, "write", lambda _: "")
+    assert command_line.main(arguments(tmp_path / "out", "--layer", "features.relu2", "--invertible")) == 0
+    own, U = seen[0], seen[0].bases[SCHEMES[1]].U
+    assert own.layer is small.model.features.relu2
+    assert (own.bank.n_channels, own.bank.origin.grid) == (64, (8, 15))
+    assert (U @ U.T - torch.eye(64)).abs().max() > 1e-3
 
 
 def test_report_takes_up_an_unfinished_run(prepared, tmp_path, capsys):

@@ -28,12 +28,13 @@ from benchmarks.evidence import (
 from benchmarks.invariance import invariance_table, metrics
 from benchmarks.masking_test import elsewhere, evidence_masks, first_bins
 from benchmarks.tasks import Clips
-from captum_apex import SCHEMES, Box, FeatureBank, PrototypeBasis, Region, fit_basis
+from captum_apex import SCHEMES, Box, FeatureBank, PrototypeBasis, Region, basis_from_matrix, fit_basis
+from captum_apex.evidence import evidence_mask
 from captum_apex.masking import mean_fill
 from tests import oracles
 from tests.small import small_subject
 
-QUICK = {"orthogonal": True, "epochs": 1, "n_prototypes": (8, 2)}
+QUICK = {"epochs": 1, "n_prototypes": (8, 2)}
 BASES = ["raw", "rotation", "PCA", "ICA", *(f"APEX {scheme}{kind}" for scheme in SCHEMES for kind in ("", ", invertible"))]
 
 
@@ -90,7 +91,7 @@ def test_the_head_gives_the_models_logits_from_the_layers_output(network):
     logits = model(torch.randn(3, 1, 64, 50, generator=torch.Generator().manual_seed(0)))
     handle.remove()
     assert logits.std() > 0
-    torch.testing.assert_close(head(model)(taken[0]), logits)
+    torch.testing.assert_close(head(model, explained_layer(model))(taken[0]), logits)
 
 
 @pytest.mark.parametrize("matrix", ["raw", "rotation", "invertible"])
@@ -99,8 +100,10 @@ def test_channels_are_removed_and_kept_as_by_hand(precise, matrix):
     n = precise.bank.n_channels
     U = {"raw": torch.eye(n).double(), "rotation": torch.linalg.qr(random_matrix(n))[0], "invertible": random_matrix(n)}[matrix]
     basis, inverse, inputs = PrototypeBasis(U, "square"), torch.linalg.inv(U), precise.test_clips(3)[1].double()
-    raw = taken_apart(precise, inputs)[0]
-    after = probability_after(head(precise.model), raw, in_basis(raw, basis), basis, n_channels=3)
+    raw = taken_apart(precise, inputs)
+    parts = in_basis(raw, basis)
+    evidence_of_three = evidence_mask(parts.contributions, parts.activations, 3)
+    after, energy = probability_after(head(precise.model, precise.layer), raw, parts, basis, evidence_of_three)
     with torch.no_grad():
         grids, logits = precise.model.features(inputs), precise.model(inputs)
         A, b = precise.model.classifier.weight, precise.model.classifier.bias
@@ -112,6 +115,8 @@ def test_channels_are_removed_and_kept_as_by_hand(precise, matrix):
             left, removed = oracles.in_basis(Z, U), oracles.in_basis(Z, U)
             for k in range(n):
                 (removed if k in chosen else left)[k] = 0
+            taken = oracles.in_basis(left, inverse)
+            assert energy[clip].item() == pytest.approx((taken.square().sum() / Z.square().sum()).item())
             for kind, part in (("removed", removed), ("kept", left)):
                 pooled = oracles.in_basis(part, inverse).sum((1, 2)) / (rows * columns)
                 torch.testing.assert_close(after[kind][clip], (A @ pooled + b).softmax(0), rtol=1e-9, atol=1e-12)
@@ -121,9 +126,13 @@ def test_the_scale_and_the_order_of_channels_do_not_matter(precise):
     """c_k, and the part of the features that a channel makes, do not change when its row of U is multiplied by a positive number."""
     n = precise.bank.n_channels
     U, scales = random_matrix(n), torch.linspace(0.1, 10, n, dtype=torch.float64)[:, None]
-    raw = taken_apart(precise, precise.test_clips(4)[1].double())[0]
-    bases = [PrototypeBasis(matrix, "square") for matrix in (U, (U * scales).flip(0))]
-    first, second = (probability_after(head(precise.model), raw, in_basis(raw, basis), basis, 5) for basis in bases)
+    raw = taken_apart(precise, precise.test_clips(4)[1].double())
+    found = []
+    for basis in (PrototypeBasis(matrix, "square") for matrix in (U, (U * scales).flip(0))):
+        parts = in_basis(raw, basis)
+        chosen = evidence_mask(parts.contributions, parts.activations, 5)
+        found.append(probability_after(head(precise.model, precise.layer), raw, parts, basis, chosen)[0])
+    first, second = found
     assert (first["removed"] - raw.output.softmax(1)).abs().max() > 1e-5
     for kind in first:
         torch.testing.assert_close(first[kind], second[kind], rtol=1e-9, atol=1e-12)
@@ -156,9 +165,38 @@ def test_the_table_holds_every_basis_with_what_the_model_itself_gives(small, tab
     assert line.probability_after == pytest.approx(np.mean(after), abs=1e-6)
     assert line["drop"] == pytest.approx(np.mean(before) - np.mean(after), abs=1e-6)
     assert line.accuracy_after == np.mean(stays)
-    assert np.isnan(line.purity)
+    raw = basis_from_matrix(small.bank, "square", torch.eye(128))  # it has no scheme of its own
+    assert line.purity == pytest.approx(raw.positive.purities.mean().item(), abs=1e-6)
     fitted = only(table, basis="APEX time, invertible", n=1, kind="kept")
     assert fitted.purity == pytest.approx(subject.fitted(small, "time", orthogonal=False).purity_history[-1].item())
+
+
+def test_bases_are_compared_with_the_raw_channels_clip_by_clip(small, table):
+    """The drops of every clip again, from the whole model's own logits; Wilcoxon's test and Holm's correction by hand."""
+    inputs = small.test_clips(16)[1]
+    raw, rest = taken_apart(small, inputs), head(small.model, small.layer)
+    drops, shares = {}, {}
+    for channels in channel_bases(small):
+        parts = in_basis(raw, channels.basis)
+        chosen = evidence_mask(parts.contributions, parts.activations, 3)
+        part = torch.einsum("ck,nkft->ncft", channels.basis.inverse.float(), parts.features * chosen[:, :, None, None])
+        y = raw.output.argmax(1)
+        with torch.no_grad():
+            before, after = (rest(Z).softmax(1)[range(16), y].double().numpy() for Z in (raw.features, raw.features - part))
+        drops[channels.name] = before - after
+        positive = parts.contributions.clamp_min(0)
+        shares[channels.name] = ((positive * chosen).sum(1) / positive.sum(1)).mean().item()
+    p_values = {name: stats.wilcoxon(own - drops["raw"], zero_method="pratt").pvalue for name, own in drops.items() if name != "raw"}
+    adjusted, largest = {}, 0.0
+    for place, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[name]))
+        adjusted[name] = largest
+    for name, own in drops.items():
+        line = only(table, basis=name, n=3, kind="removed")
+        assert line.over_raw == pytest.approx((own - drops["raw"]).mean(), abs=1e-6)
+        assert line.over_raw_low <= line.over_raw <= line.over_raw_high
+        assert line.contribution == pytest.approx(shares[name], abs=1e-5)
+        assert np.isnan(line.p_holm) if name == "raw" else line.p_holm == pytest.approx(adjusted[name], rel=0.05)
 
 
 def test_ica_that_does_not_converge_says_so_in_the_table(small, monkeypatch):
@@ -429,7 +467,7 @@ def test_the_masking_test_compares_with_the_mean_over_random_regions(small, monk
     monkeypatch.setattr(masking_test, "elsewhere", lambda masks, generator: next(draws)(masks))
     frame = masking_test.masking_test(small, 6, draws=2)
     assert list(zip(frame.scheme, frame.region, frame.fill, strict=True)) == list(
-        itertools.product(SCHEMES, ("cell", "grown"), ("silence", "mean"))
+        itertools.product(SCHEMES, ("cell", "grown", "wide"), ("silence", "mean"))
     )
     fills = {"silence": lambda clip: torch.full_like(clip, small.task.silence), "mean": lambda clip: mean_fill(clip[None])[0]}
     for scheme, fill, region in (("square", "silence", "grown"), ("time-frequency", "mean", "cell")):
@@ -446,6 +484,8 @@ def test_the_masking_test_compares_with_the_mean_over_random_regions(small, monk
         assert line.difference == pytest.approx((own - chance)[:, 0].mean(), abs=1e-6)
         assert line.accuracy_difference == pytest.approx((chance - own)[:, 1].mean(), abs=1e-6)
         assert line.p == pytest.approx(stats.wilcoxon((own - chance)[:, 0]).pvalue)
+        smaller = (frame.p < line.p).sum()  # Holm: as many tests as are not done with, at least as much as for any smaller p
+        assert min(1, line.p * (len(frame) - smaller)) <= line.p_holm + 1e-12 <= min(1, line.p * len(frame)) + 2e-12
         assert line.low <= line.difference <= line.high
         assert line.accuracy_low <= line.accuracy_difference <= line.accuracy_high
         assert line.accuracy_before == np.mean([by_hand(small, masks & False, fills[fill])[:, 1]])
@@ -489,11 +529,22 @@ def test_a_region_that_does_not_grow_is_tested_once(small, monkeypatch):
     monkeypatch.setattr(masking_test, "elsewhere", lambda masks, generator: drawn.append(1) or masks.flip(2))
     bases = {scheme: small.bases[scheme] for scheme in (SCHEMES[0], SCHEMES[2])}
     frame = masking_test.masking_test(dataclasses.replace(small, bases=bases), 3, draws=2, fills=["mean"])
-    assert list(zip(frame.scheme, frame.region, strict=True)) == list(itertools.product(bases, ("cell", "grown")))
-    assert len(drawn) == 2 * 2 + 2
+    assert list(zip(frame.scheme, frame.region, strict=True)) == list(itertools.product(bases, ("cell", "grown", "wide")))
+    assert len(drawn) == 2 * 3 + 2 * 2  # of `frequency`, "cell" and "grown" are the same
     measured = frame.drop(columns="region")
-    pd.testing.assert_series_equal(measured.iloc[2], measured.iloc[3], check_names=False)
+    pd.testing.assert_series_equal(measured.iloc[3], measured.iloc[4], check_names=False)
     assert frame.share[1] > frame.share[0]
+
+
+def test_the_masking_test_of_the_training_part_masks_its_clips(small, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        masking_test, "evidence_masks", lambda subject, basis, inputs, _: seen.append(inputs) or torch.ones(3, 1, 64, 126).bool()
+    )
+    masking_test.masking_test(in_time(small), 3, "train", draws=1, fills=["mean"])
+    indices, inputs = small.clips("train", 3)
+    assert torch.equal(seen[0], inputs)
+    assert torch.equal(seen[0][1], small.task.train[indices[1]][0])
 
 
 def test_the_masking_test_repeats(small):

@@ -4,7 +4,9 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 
+from benchmarks.maps import Summed
 from benchmarks.results import Cell, FolderError, Results, code_fingerprint, digest, versions, write_whole
 from benchmarks.rows import COLUMNS, Row
 
@@ -130,3 +132,20 @@ def test_a_key_has_one_name_whatever_its_order():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
     assert len(code_fingerprint()) == 16
     assert json.dumps(versions())
+
+
+def test_sums_come_back_bit_for_bit_and_a_damaged_file_is_none(tmp_path):
+    results, cell = Results.open(tmp_path / "run", KEY, ABOUT), Cell("b", "time", "mean")
+    assert results.sums(cell) is None
+    sums = torch.rand(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 3
+    kept = Summed(sums, "axiom violated (0.20)", 1 / 3, 1e9, 0.1 + 0.2, {"pointing": torch.tensor([1.0, 0.0, float("nan"), 0.5])})
+    results.keep(cell, kept)
+    found = results.sums(cell)
+    assert torch.equal(found.sums, sums)
+    assert (found.status, found.passes, found.memory, found.seconds) == (kept.status, kept.passes, kept.memory, kept.seconds)
+    torch.testing.assert_close(found.columns, kept.columns, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(found.clips(slice(1, 3)).sums, sums[1:3])
+    path = next((tmp_path / "run" / "sums").iterdir())
+    path.write_bytes(path.read_bytes()[:50])
+    assert results.sums(cell) is None
+    assert results.missing([cell]) == [cell]

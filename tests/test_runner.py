@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,17 +18,17 @@ from captum.metrics import sensitivity_max
 from torch import nn
 
 from benchmarks.classifiers import convnext, explained_layer
-from benchmarks.maps import RADIUS, explained, time_limit
-from benchmarks.methods import METHODS, Method, Query
-from benchmarks.results import Cell, Results
-from benchmarks.rows import COLUMNS
+from benchmarks.maps import RADIUS, Summed, explained, time_limit
+from benchmarks.methods import CLIPS_AT_ONCE, METHODS, Method, Query
+from benchmarks.results import Results
+from benchmarks.rows import COLUMNS, Cell
 from benchmarks.runner import Job, Settings, default_methods, run
-from benchmarks.scoring import SCORES, _Probability
+from benchmarks.scoring import SCORES, _fidelity, asked, scored
 from benchmarks.stage import Stage
 from benchmarks.subject import Subject
 from captum_apex import SCHEMES, FeatureBank, basis_from_matrix
 from captum_apex.masking import GRIDS, mean_fill, named_grid, region_sums
-from captum_apex.metrics import average_gain, deletion, insertion
+from captum_apex.metrics import deletion, insertion
 from tests.small import small_subject
 
 QUICK = ("energy", "random", "Saliency", "APEX time", "FeatureAblation")
@@ -237,9 +238,37 @@ def test_a_cell_that_cannot_be_scored_is_a_row_that_says_so(small, tmp_path, mon
     def fails(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr("benchmarks.scoring.mask_fidelity", fails)
-    rows = scores(small, Settings(("energy",), ("time",), ("mean",), clips=2, points=3), tmp_path / "run")
+    settings = Settings(("energy",), ("time",), ("mean",), clips=2, points=3)
+    with monkeypatch.context() as broken:
+        broken.setattr("benchmarks.scoring.mixed_outputs", fails)
+        rows = scores(small, settings, tmp_path / "run")
     assert rows.status.tolist() == ["out of memory ([enforce fail] DefaultCPUAllocator: can't allocate memory)"]
+    assert scores(small, settings, tmp_path / "run").status.tolist() == rows.status.tolist()
+    monkeypatch.setattr("benchmarks.runner.explained", lambda *_, **__: pytest.fail("the map was there"))
+    again = scores(small, replace(settings, retry=True), tmp_path / "run")
+    assert again.status.tolist() == ["ok", "ok"]
+
+
+def test_a_mask_that_several_ask_about_costs_one_pass_and_says_the_same_to_each(small):
+    stage = Stage.of(small, 2)
+    grid, fill = stage.grid("time"), stage.fill("mean")
+    shares = torch.rand(2, 40, 25, generator=torch.Generator().manual_seed(0), dtype=torch.float64).round()
+    passes = []
+    handle = small.model.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
+    twice = torch.cat([shares, shares.flip(1), shares[:, :3]], 1)
+    try:
+        once = asked(stage, fill, grid, shares)
+        assert passes == [CLIPS_AT_ONCE] * 4  # 40 masks of a clip are two batches
+        again = asked(stage, fill, grid, twice)
+    finally:
+        handle.remove()
+    assert passes == [CLIPS_AT_ONCE] * 8
+    assert torch.equal(again, torch.cat([once, once.flip(1), once[:, :3]], 1))
+    assert torch.equal(asked(stage, fill, grid, shares[:, :1]), once[:, :1])  # alone, too
+    with torch.no_grad():
+        for i in range(2):
+            masked = torch.where(shares[i, 7][grid].bool(), stage.inputs[i], fill[i])
+            torch.testing.assert_close(once[i, 7], small.model(masked[None])[0])
 
 
 def test_a_map_is_not_lost_with_its_sensitivity(small):
@@ -247,7 +276,7 @@ def test_a_map_is_not_lost_with_its_sensitivity(small):
 
     def once(query):
         calls.append(1)
-        if len(calls) > 1:
+        if len(calls) > 2:  # the first clip, and the other
             raise RuntimeError("only once")
         return query.inputs
 
@@ -257,25 +286,27 @@ def test_a_map_is_not_lost_with_its_sensitivity(small):
     assert found.attributions is not None
 
 
-def test_a_gain_near_certainty_is_not_rounded_away(small):
+def test_a_gain_near_certainty_is_not_rounded_away():
     """1 − p is 3e-7 here: float32 holds p to 6e-8."""
-    logits = torch.tensor([[15.0, 0.0, 0.0, 0.0]])
-    before, after = _Probability()(logits), _Probability()(logits + torch.tensor([0.3, 0.0, 0.0, 0.0]))
-    assert average_gain(before[:, 0], after[:, 0]).item() == pytest.approx(100 * (1 - math.exp(-0.3)), rel=1e-3)
+    whole = torch.tensor([[[15.0, 0.0, 0.0, 0.0]]])
+    inside = whole + torch.tensor([0.3, 0.0, 0.0, 0.0])
+    found = _fidelity(whole, torch.cat([whole, inside, whole], 1), torch.tensor([0]))
+    assert found["average_gain"].item() == pytest.approx(100 * (1 - math.exp(-0.3)), rel=1e-3)
 
 
 def test_a_family_gives_a_map_for_each_of_its_names(small, monkeypatch, tmp_path):
     calls = []
 
     def explain(query):
-        calls.append(1)
-        return [query.inputs, (-query.inputs, torch.zeros(len(query.inputs)))]
+        calls.append((len(query.inputs), query.names))
+        both = {"up": query.inputs, "down": (-query.inputs, torch.zeros(len(query.inputs)))}
+        return [both[name] for name in query.names]
 
     family = Method(("up", "down"), explain)
     monkeypatch.setitem(METHODS, "up", family)
     monkeypatch.setitem(METHODS, "down", family)
     rows = scores(small, Settings(("down", "up"), ("time",), ("mean",), clips=4, points=4), tmp_path / "run")
-    assert calls == [1]
+    assert calls == [(1, ("down",)), (1, ("up",)), (3, ("down", "up"))]  # each alone for its price, then together
     up, down = (rows[rows.method == name].reset_index(drop=True) for name in ("up", "down"))
     assert set(rows.status) == {"ok"}
     # The opposite order: what deletion leaves, insertion puts back.
@@ -341,26 +372,21 @@ def test_a_limit_is_only_kept_in_a_main_thread():
     assert finished == [True]
 
 
-def test_random_masks_tell_a_true_map_from_a_random_one(small, tmp_path):
-    """The score is a sum of the clip's bins here, so the clip itself is the perfect map."""
+def test_random_masks_tell_a_true_map_from_a_random_one(small):
+    """The score is nearly a sum of the clip's bins here, so what the clip has above the fill is nearly the perfect map."""
 
     class Sum(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.features = nn.Conv2d(1, 1, 1)
-
         def forward(self, clips):
-            total = clips.sum((1, 2, 3)) / 5000
+            total = clips.sum((1, 2, 3)) / 50000
             return torch.stack([total, -total], 1)
 
-    model = Sum().eval()
-    stage = Stage.of(small, 4)
-    stage = Stage(model, model.features, {}, stage.silence, 0, stage.indices, stage.labels, stage.inputs, torch.zeros(4).long(), None)
-    reference = stage.observed("time", "silence")
-    gained = region_sums(stage.inputs - stage.silence, stage.grid("time"))
-    drops = reference.whole[:, :1] - reference.random[..., 0]
-    torch.testing.assert_close(drops.double(), gained @ reference.removed.double().T / 5000, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(reference.empty[:, 0], torch.full((4,), stage.silence * 64 * 126 / 5000), rtol=1e-4, atol=1e-4)
+    stage = replace(Stage.of(small, 4), model=Sum(), target=torch.zeros(4).long())
+    true = region_sums(stage.inputs - stage.silence, stage.grid("time"))
+    about, draw = ("ok", 0.0, 0.0, 0.0), torch.Generator().manual_seed(0)
+    maps = {"true": Summed(true, *about), "other": Summed(torch.randn(true.shape, generator=draw, dtype=torch.float64), *about)}
+    rows = scored(stage, "time", "silence", maps, points=3)
+    assert all(row.correlation > 0.999 and row.infidelity < 1e-4 for row in rows["true"])
+    assert all(row.correlation < 0.9 and row.infidelity > 1e-3 for row in rows["other"])
 
 
 def test_lrp_on_a_network_with_layer_norm_is_unsupported(tmp_path):

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from benchmarks.methods.regions import spread
-from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, in_batches, method
+from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, method
 from captum_apex.masking import n_regions
 from captum_apex.metrics import masked_scores
 
@@ -34,7 +34,6 @@ def _energy(query: Query) -> Tensor:
 
 
 @method("greedy oracle", uses_fill=True, uses_grid=True, default=False)
-@in_batches
 def _greedy_oracle(query: Query) -> Tensor:
     """The order that serves both curves best, one region at a time; a bound to look at, not to compete with.
 

@@ -17,7 +17,7 @@ from captum.attr import (
 from torch import Tensor, nn
 
 from benchmarks.methods.prototypes import STEPS
-from benchmarks.methods.registry import CLIPS_AT_ONCE, Explained, Query, by_clip, in_batches, method
+from benchmarks.methods.registry import CLIPS_AT_ONCE, Explained, Query, method
 
 NOISE = 0.1  # standard deviation of the noise in methods that add some, as a share of the clip's range
 NOISY_COPIES = 8  # of the clip, in the noise tunnel
@@ -25,19 +25,16 @@ BASELINES = 4  # of DeepLiftShap: the fill, and noisy copies of it
 
 
 @method("Saliency")
-@in_batches
 def _saliency(query: Query) -> Tensor:
     return Saliency(query.model).attribute(query.inputs, query.target)
 
 
 @method("InputXGradient")
-@in_batches
 def _input_x_gradient(query: Query) -> Tensor:
     return InputXGradient(query.model).attribute(query.inputs, query.target)
 
 
 @method("IntegratedGradients", uses_fill=True)
-@in_batches
 def _integrated_gradients(query: Query) -> Explained:
     at_once = max(CLIPS_AT_ONCE, len(query.inputs))  # Captum warns of anything smaller than the batch
     return IntegratedGradients(query.model).attribute(
@@ -46,7 +43,6 @@ def _integrated_gradients(query: Query) -> Explained:
 
 
 @method("DeepLift", uses_fill=True)
-@in_batches
 def _deep_lift(query: Query) -> Explained:
     return DeepLift(query.model).attribute(query.inputs, query.fill, query.target, return_convergence_delta=True)
 
@@ -54,8 +50,7 @@ def _deep_lift(query: Query) -> Explained:
 # Clip by clip where Captum pairs every clip with every baseline, and each clip has its own, or where noise has one scale per call.
 
 
-@method("DeepLiftShap", uses_fill=True)
-@by_clip
+@method("DeepLiftShap", uses_fill=True, batch=1)
 def _deep_lift_shap(clip: Query) -> Explained:
     noise = torch.randn(BASELINES, *clip.fill.shape[1:]).to(clip.fill) * _noise(clip)
     noise[0] = 0  # the fill itself
@@ -63,14 +58,12 @@ def _deep_lift_shap(clip: Query) -> Explained:
     return attributions, deltas.mean(0, keepdim=True)
 
 
-@method("GradientShap", uses_fill=True)
-@by_clip
+@method("GradientShap", uses_fill=True, batch=1)
 def _gradient_shap(clip: Query) -> Tensor:
     return GradientShap(clip.model).attribute(clip.inputs, clip.fill, n_samples=STEPS, stdevs=_noise(clip), target=clip.target)
 
 
-@method("NoiseTunnel (Saliency)")
-@by_clip
+@method("NoiseTunnel (Saliency)", batch=1)
 def _noise_tunnel(clip: Query) -> Tensor:
     """SmoothGrad (arXiv 1706.03825), of absolute gradients."""
     tunnel = NoiseTunnel(Saliency(clip.model))
@@ -78,14 +71,12 @@ def _noise_tunnel(clip: Query) -> Tensor:
 
 
 @method("GuidedBackprop")
-@in_batches
 def _guided_backprop(query: Query) -> Tensor:
     check_relu(query.model)
     return GuidedBackprop(query.model).attribute(query.inputs, query.target)
 
 
 @method("Deconvolution")
-@in_batches
 def _deconvolution(query: Query) -> Tensor:
     check_relu(query.model)
     return Deconvolution(query.model).attribute(query.inputs, query.target)

@@ -7,24 +7,21 @@ from captum.attr import GuidedGradCam, LayerActivation, LayerAttribution, LayerG
 from torch import Tensor, nn
 
 from benchmarks.methods.gradients import check_relu
-from benchmarks.methods.registry import Query, in_batches, method
+from benchmarks.methods.registry import Query, method
 
 
 @method("LayerGradCam")
-@in_batches
 def _grad_cam(query: Query) -> Tensor:
     return _enlarged(LayerGradCam(query.model, query.layer).attribute(query.inputs, query.target), query)
 
 
 @method("GuidedGradCam")
-@in_batches
 def _guided_grad_cam(query: Query) -> Tensor:
     check_relu(query.model)
     return GuidedGradCam(query.model, query.layer).attribute(query.inputs, query.target)
 
 
 @method("CAM")
-@in_batches
 def _cam(query: Query) -> Tensor:
     """What each cell adds to the logit where the head is pooling and a linear layer (arXiv 1512.04150); else a TypeError."""
     features = LayerActivation(query.model, query.layer).attribute(query.inputs)  # (clip, channel, frequency, time)

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from benchmarks.methods.regions import shared, spread
-from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, by_clip, in_batches, method
+from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, method
 from captum_apex.masking import n_regions
 from captum_apex.metrics import masked_scores
 
@@ -19,7 +19,6 @@ KERNEL_WIDTH = 0.25  # of the lime package
 
 
 @method("FeatureAblation", uses_fill=True, uses_grid=True)
-@in_batches
 def _feature_ablation(query: Query) -> Tensor:
     attributions = FeatureAblation(query.model).attribute(
         query.inputs, query.fill, query.target, feature_mask=query.grid[None, None], perturbations_per_eval=_at_once(query)
@@ -28,7 +27,6 @@ def _feature_ablation(query: Query) -> Tensor:
 
 
 @method("Occlusion", uses_fill=True, uses_grid=True)
-@in_batches
 def _occlusion(query: Query) -> Tensor:
     """A window of a region's size that slides in steps smaller than itself, so that there are about twice as many windows as regions."""
     parts = len(query.grid[:, 0].unique()), len(query.grid[0].unique())  # of the frequency and of the time axis
@@ -41,7 +39,6 @@ def _occlusion(query: Query) -> Tensor:
 
 
 @method("two-sided occlusion", uses_fill=True, uses_grid=True)
-@in_batches
 def _two_sided_occlusion(query: Query) -> Tensor:
     """What each region takes away alone, and what it brings alone into the fill."""
     regions = n_regions(query.grid)
@@ -52,7 +49,6 @@ def _two_sided_occlusion(query: Query) -> Tensor:
 
 
 @method("ShapleyValueSampling", uses_fill=True, uses_grid=True)
-@in_batches
 def _shapley_value_sampling(query: Query) -> Tensor:
     mask, at_once = query.grid[None, None], _at_once(query)
     attributions = ShapleyValueSampling(query.model).attribute(
@@ -61,8 +57,7 @@ def _shapley_value_sampling(query: Query) -> Tensor:
     return shared(attributions, query.grid)
 
 
-@method("KernelShap", uses_fill=True, uses_grid=True)
-@by_clip
+@method("KernelShap", uses_fill=True, uses_grid=True, batch=1)
 def _kernel_shap(clip: Query) -> Tensor:
     mask, samples = clip.grid[None, None], SAMPLES * n_regions(clip.grid)
     attributions = KernelShap(clip.model).attribute(
@@ -71,8 +66,7 @@ def _kernel_shap(clip: Query) -> Tensor:
     return shared(attributions, clip.grid)
 
 
-@method("Lime", uses_fill=True, uses_grid=True)
-@by_clip
+@method("Lime", uses_fill=True, uses_grid=True, batch=1)
 def _lime(clip: Query) -> Tensor:
     """Captum's: a lasso, samples weighted by how similar the masked clips are to the clip."""
     mask, samples = clip.grid[None, None], SAMPLES * n_regions(clip.grid)
@@ -83,7 +77,6 @@ def _lime(clip: Query) -> Tensor:
 
 
 @method("audioLIME", uses_fill=True, uses_grid=True)
-@in_batches
 def _audio_lime(query: Query) -> Tensor:
     """LIME as the lime package does it, on parts of the sound, as audioLIME (arXiv 2008.00582) does; here the parts are the regions.
 

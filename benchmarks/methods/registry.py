@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, wraps
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from os import PathLike
@@ -19,7 +18,7 @@ from captum_apex import PrototypeBasis, Scheme
 
 Explained = Tensor | tuple[Tensor, Tensor]
 Explain = Callable[["Query"], Explained | Sequence[Explained]]
-CLIPS_AT_ONCE = 32  # in one forward pass; larger batches are slower: their activations no longer fit what the allocator keeps
+CLIPS_AT_ONCE = 32  # in one forward pass
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Query:
         silence: a bin without sound.
         bases: the fitted bases.
         seed: of methods that draw random numbers; torch's and numpy's own generators are set to it as well.
+        names: of the maps that are wanted, for functions that are registered under several.
     """
 
     model: nn.Module
@@ -47,15 +47,15 @@ class Query:
     silence: float
     bases: Mapping[Scheme, PrototypeBasis]
     seed: int
+    names: tuple[str, ...] = ()
 
-    def clips(self) -> list[Query]:
-        """The same query for each clip alone."""
-        return self.batches(1)
+    def clips(self, own: slice) -> Query:
+        """The same query for some of the clips."""
+        return replace(self, inputs=self.inputs[own], target=self.target[own], fill=self.fill[own])
 
     def batches(self, size: int = CLIPS_AT_ONCE) -> list[Query]:
         """The same query for a few clips at a time."""
-        parts = zip(self.inputs.split(size), self.target.split(size), self.fill.split(size), strict=True)
-        return [replace(self, inputs=inputs, target=target, fill=fill) for inputs, target, fill in parts]
+        return [self.clips(slice(start, start + size)) for start in range(0, len(self.inputs), size)]
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,13 @@ class Method:
     """A function from a query to maps, and what the maps depend on, so that each is computed once for all cells that share it.
 
     Attributes:
-        names: of the maps that one call gives, in their order; more than one where they share their passes.
-        explain: gives a map (clip, 1, frequency, time), or (map, convergence delta (clip,)); with several names a list of these.
+        names: of the maps that the function can give; more than one where they share their passes.
+        explain: gives a map (clip, 1, frequency, time), or (map, convergence delta (clip,)); with several names a list of these, one for
+            each of the query's `names`.
         uses_fill: whether it takes the fill as a baseline.
         uses_grid: whether it works on the regions.
         default: whether a run without `--methods` judges it.
+        batch: the most clips that the function is given at once.
     """
 
     names: tuple[str, ...]
@@ -75,13 +77,32 @@ class Method:
     uses_fill: bool = False
     uses_grid: bool = False
     default: bool = True
+    batch: int = CLIPS_AT_ONCE
+
+    def maps(self, query: Query) -> list[Explained]:
+        """What the function gives for each of the query's `names`, a few clips at a time.
+
+        Raises:
+            ValueError: it gives another number of maps.
+        """
+        parts = [self._of_batch(batch) for batch in query.batches(self.batch)]
+        return [joined(own) for own in zip(*parts, strict=True)]
+
+    def _of_batch(self, query: Query) -> list[Explained]:
+        result = self.explain(query)
+        results = [result] if len(self.names) == 1 else list(result)
+        if len(results) != len(query.names):
+            raise ValueError(f"expected a map for each of {len(query.names)} names, but got {len(results)}")
+        return [_detached(own) for own in results]
 
 
 METHODS: dict[str, Method] = {}
 _LOADED: dict[Path, list[str]] = {}  # files that were loaded, and the names that they registered
 
 
-def method(*names: str, uses_fill: bool = False, uses_grid: bool = False, default: bool = True) -> Callable[[Explain], Explain]:
+def method(
+    *names: str, uses_fill: bool = False, uses_grid: bool = False, default: bool = True, batch: int = CLIPS_AT_ONCE
+) -> Callable[[Explain], Explain]:
     """Registers a function under the names that tables show; see `Method` for the arguments.
 
     Raises:
@@ -92,23 +113,10 @@ def method(*names: str, uses_fill: bool = False, uses_grid: bool = False, defaul
         for name in names:
             if name in METHODS:
                 raise ValueError(f"expected a new name for a method, but {name!r} is registered already")
-            METHODS[name] = Method(names, explain, uses_fill, uses_grid, default)
+            METHODS[name] = Method(names, explain, uses_fill, uses_grid, default, batch)
         return explain
 
     return register
-
-
-def in_batches(explain: Explain, size: int = CLIPS_AT_ONCE) -> Explain:
-    """The function called for a few clips at a time, so that its memory does not grow with their number; its maps are put together."""
-
-    @wraps(explain)
-    def joined(query: Query) -> Explained | Sequence[Explained]:
-        return _joined([_detached(explain(batch)) for batch in query.batches(size)])
-
-    return joined
-
-
-by_clip = partial(in_batches, size=1)
 
 
 def load_methods(path: str | PathLike[str]) -> list[str]:
@@ -119,11 +127,10 @@ def load_methods(path: str | PathLike[str]) -> list[str]:
         from captum.attr import Saliency
         from torch import Tensor
 
-        from benchmarks.methods import Query, in_batches, method
+        from benchmarks.methods import Query, method
 
 
         @method("my gradient × distance from the fill", uses_fill=True)
-        @in_batches
         def explain(query: Query) -> Tensor:
             gradient = Saliency(query.model).attribute(query.inputs, query.target, abs=False)
             return gradient * (query.inputs - query.fill)
@@ -171,12 +178,17 @@ def _run(path: Path) -> None:
 
 def _detached(result: Any) -> Any:
     """Without the graph, which would keep a batch's activations until the last batch is done."""
-    return result.detach() if isinstance(result, Tensor) else type(result)(map(_detached, result))
+    if isinstance(result, Tensor):
+        return result.detach()
+    return tuple(map(_detached, result)) if isinstance(result, tuple) else result
 
 
-def _joined(parts: Sequence[Explained | Sequence[Explained]]) -> Explained | Sequence[Explained]:
-    """The clips of several batches in one: of a map, of each part of (map, delta), or of each of a list of these."""
-    if isinstance(parts[0], Tensor):
-        return torch.cat(parts)  # type: ignore[arg-type]  # all are of one kind
-    joined = [_joined(own) for own in zip(*parts, strict=True)]
-    return tuple(joined) if isinstance(parts[0], tuple) else joined  # type: ignore[return-value,arg-type]
+def joined(parts: Sequence[Any]) -> Any:
+    """The clips of several batches in one: of a map, or of each part of (map, delta); what is neither is left for who judges it."""
+    if len(parts) == 1:
+        return parts[0]
+    if all(isinstance(part, Tensor) for part in parts):
+        return torch.cat(list(parts))
+    if all(isinstance(part, tuple) for part in parts):
+        return tuple(joined(own) for own in zip(*parts, strict=True))
+    return parts[0]

@@ -13,24 +13,21 @@ from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.methods.registry import Query, in_batches, method
+from benchmarks.methods.registry import Query, method
 
 
 @method("LRP")
-@in_batches
 def _lrp(query: Query) -> Tensor:
     return LRP(query.model).attribute(query.inputs, query.target)  # its delta is what the biases absorb, by design
 
 
 @method("LRP EpsilonPlus (zennit)")
-@in_batches
 def _epsilon_plus(query: Query) -> Tensor:
     """Convolutions hand relevance to what excites them (z⁺), linear layers to each input's share of the sum (ε)."""
     return _relevance(query, "epsilon_plus")
 
 
 @method("LRP EpsilonGammaBox (zennit)")
-@in_batches
 def _epsilon_gamma_box(query: Query) -> Tensor:
     """Convolutions favour what excites them (γ), linear layers as above; the first layer's box is from silence to the clip's maximum."""
     loudest = query.inputs.amax((1, 2, 3), keepdim=True).expand_as(query.inputs)

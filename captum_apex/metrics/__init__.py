@@ -24,11 +24,12 @@ from captum_apex.metrics.fidelity import (
     faithfulness,
     input_fidelity,
     mask_fidelity,
+    region_shares,
     soft_mask,
     speechbrain_average_drop,
 )
 from captum_apex.metrics.localisation import pointing_game, relevance_mass
-from captum_apex.metrics.passes import masked_outputs, masked_scores
+from captum_apex.metrics.passes import masked_outputs, masked_scores, mixed_outputs
 
 __all__ = [
     "Curves",
@@ -50,8 +51,10 @@ __all__ = [
     "mask_fidelity",
     "masked_outputs",
     "masked_scores",
+    "mixed_outputs",
     "pointing_game",
     "random_removals",
+    "region_shares",
     "relevance_mass",
     "soft_mask",
     "sparseness",

@@ -80,6 +80,23 @@ class Removal:
     removed: Tensor
     fraction: Tensor
 
+    @classmethod
+    def of(cls, sums: Tensor, grid: Tensor, points: int | None = None, seed: int = 0, order: Order = "most") -> Removal:
+        """The removal that follows the regions' sums, (batch, region), as `captum_apex.masking.region_sums` gives them.
+
+        The other arguments, and the errors, are those of `deletion_insertion`; it is on the device of the sums.
+        """
+        if order not in get_args(Order):
+            raise ValueError(f"expected `order` to be one of {get_args(Order)}, but got {order!r}")
+        first_to_last = ranking(sums, seed)  # (clip, rank) → region
+        if order == "least":
+            first_to_last = first_to_last.flip(1)
+        ranks = first_to_last.argsort(dim=1)  # (clip, region) → rank
+        counts = _counts(n_regions(grid), points).to(sums.device)
+        removed = ranks[:, None, :] < counts[:, None]  # (clip, region), (point,) → (clip, point, region)
+        sizes = grid.flatten().bincount().to(sums.device, torch.float64)
+        return cls(removed, removed.to(torch.float64) @ sizes / grid.numel())
+
     @property
     def masks(self) -> Tensor:
         """Every mask that both curves need, once: those of deletion, then those of insertion between its ends, which are deletion's.
@@ -235,16 +252,7 @@ def deletion_sequence(
     """
     check_clips(inputs, grid)
     _check_attributions(attributions, inputs, grid)
-    if order not in get_args(Order):
-        raise ValueError(f"expected `order` to be one of {get_args(Order)}, but got {order!r}")
-    first_to_last = ranking(region_sums(attributions.to(inputs.device), grid), seed)  # (clip, rank) → region
-    if order == "least":
-        first_to_last = first_to_last.flip(1)
-    ranks = first_to_last.argsort(dim=1)  # (clip, region) → rank
-    counts = _counts(n_regions(grid), points).to(inputs.device)
-    removed = ranks[:, None, :] < counts[:, None]  # (clip, region), (point,) → (clip, point, region)
-    sizes = grid.flatten().bincount().to(inputs.device, torch.float64)
-    return Removal(removed, removed.to(torch.float64) @ sizes / grid.numel())
+    return Removal.of(region_sums(attributions.to(inputs.device), grid), grid, points, seed, order)
 
 
 def _counts(regions: int, points: int | None) -> Tensor:

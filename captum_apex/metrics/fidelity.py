@@ -42,6 +42,24 @@ class Fidelity:
     faithfulness: Tensor
     input_fidelity: Tensor
 
+    @classmethod
+    def of(cls, outputs: Tensor, masked_in: Tensor, masked_out: Tensor, target: Any) -> Fidelity:
+        """All five from the probabilities of the whole, the masked-in and the masked-out clips, each (batch, class).
+
+        Raises:
+            ValueError: for outputs that are no probabilities.
+        """
+        for each in (outputs, masked_in, masked_out):
+            _check_probabilities(each, len(outputs))
+        probability, inside, outside = (selected(each, target) for each in (outputs, masked_in, masked_out))
+        return cls(
+            average_drop=average_drop(probability, inside),
+            average_increase=average_increase(probability, inside),
+            average_gain=average_gain(probability, inside),
+            faithfulness=faithfulness(probability, outside),
+            input_fidelity=input_fidelity(outputs, masked_in),
+        )
+
 
 def mask_fidelity(
     forward_func: Callable[..., Tensor],
@@ -90,16 +108,8 @@ def mask_fidelity(
         outputs = mixed_outputs(forward_func, inputs, fills, torch.ones_like(masks), *common)
     masked_in = mixed_outputs(forward_func, inputs, fills, masks, *common)
     masked_out = mixed_outputs(forward_func, inputs, fills, 1 - masks, *common)
-    for each in (outputs, masked_in, masked_out):
-        _check_probabilities(each, len(inputs))
-    probability, inside, outside = (selected(each, target) for each in (outputs, masked_in, masked_out))
-    return Fidelity(
-        average_drop=average_drop(probability, inside),
-        average_increase=average_increase(probability, inside),
-        average_gain=average_gain(probability, inside),
-        faithfulness=faithfulness(probability, outside),
-        input_fidelity=input_fidelity(outputs, masked_in),
-    )
+    _check_probabilities(outputs, len(inputs))
+    return Fidelity.of(outputs, masked_in, masked_out, target)
 
 
 def average_drop(probability: Tensor, masked_in: Tensor) -> Tensor:
@@ -230,12 +240,28 @@ def soft_mask(attributions: Tensor, grid: Tensor) -> Tensor:
         tensor([[[1.0000, 1.0000, 0.5000, 0.0000]]])
     """
     check_attributions(attributions)
-    sums = region_sums(attributions, grid)
-    grid = grid.to(sums.device)
+    shares = region_shares(region_sums(attributions, grid), grid)
+    per_bin = shares.index_select(1, grid.flatten().to(shares.device))  # (clip, region) → (clip, bin)
+    return per_bin.reshape(len(shares), 1, *grid.shape).to(attributions.dtype)
+
+
+def region_shares(sums: Tensor, grid: Tensor) -> Tensor:
+    """How strongly `soft_mask` marks each region, in [0, 1].
+
+    Args:
+        sums: the attribution of each region, (batch, region), as `captum_apex.masking.region_sums` gives it.
+        grid: the region that each bin belongs to, int64, shape (frequency, time).
+
+    Returns:
+        Tensor of the shape of `sums`.
+
+    Example:
+        >>> region_shares(torch.tensor([[4.0, 1.0, -5.0]]), torch.tensor([0, 0, 1, 2]))
+        tensor([[1.0000, 0.5000, 0.0000]])
+    """
     sizes = grid.flatten().bincount(minlength=n_regions(grid)).clamp_min(1)  # a number may be left out of a grid: its sum is 0
-    strength = (sums / sizes).clamp_min(0)
-    share = _ratio(strength, strength.amax(1, keepdim=True))
-    return share[:, grid][:, None].to(attributions.dtype)  # (clip, region) → (clip, 1, frequency, time)
+    strength = (sums / sizes.to(sums.device)).clamp_min(0)
+    return _ratio(strength, strength.amax(1, keepdim=True))
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
