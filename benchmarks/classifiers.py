@@ -22,6 +22,7 @@ from benchmarks.recipes import Recipe, recipe_of
 from benchmarks.tasks import Task, load_task
 
 CHANNELS = (1, 16, 32, 64, 128)  # few where the spectrogram is still large: there they cost the most
+POOLED = (1, 2)  # the convolutions of the plain CNN that max pooling follows
 
 
 class LayerError(ValueError):
@@ -29,10 +30,10 @@ class LayerError(ValueError):
 
 
 class PlainCNN(nn.Module):
-    """Convolution, max pooling, BatchNorm and ReLU four times (the last without pooling), mean over the grid, one linear layer.
+    """Convolution, BatchNorm and ReLU four times, mean over the grid, one linear layer.
 
-    Pooling comes first, so that what follows works on a quarter of the positions. The network is built only of modules that Captum's LRP
-    has rules for, and none is used twice, as its DeepLift asks.
+    The first convolution has a stride of 2, the next two are followed by max pooling: what is dear happens where the grid is small. The
+    network is built only of modules that Captum's LRP has rules for, and none is used twice, as its DeepLift asks.
 
     Args:
         classes: number of logits.
@@ -46,8 +47,9 @@ class PlainCNN(nn.Module):
         super().__init__()
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for place, (before, after) in enumerate(pairwise(CHANNELS)):
-            layers[f"conv{place}"] = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)
-            if place < len(CHANNELS) - 2:
+            size, stride = (3, 1) if place else (5, 2)
+            layers[f"conv{place}"] = nn.Conv2d(before, after, size, stride, padding=size // 2, bias=False)
+            if place in POOLED:
                 layers[f"pool{place}"] = nn.MaxPool2d(2)
             layers[f"norm{place}"] = nn.BatchNorm2d(after)
             layers[f"relu{place}"] = nn.ReLU()

@@ -26,7 +26,7 @@ from captum_apex.evidence import Decomposition, evidence_mask
 from captum_apex.masking import mean_fill
 
 N_LOCATED = 40  # clips per perspective whose evidence is compared with the truth
-N_POSITIONS = 20_000  # of the training clips' grids, that PCA and ICA look at
+N_POSITIONS = 10_000  # of the training clips' grids, that PCA and ICA look at
 ICA_ITERATIONS = 200
 KINDS = ("removed", "kept")  # the evidence, and all that is left is the other part
 ICA_VARIANCE = 0.99  # share of the variance that ICA sees: in the directions of the rest, which are mostly noise, it does not settle

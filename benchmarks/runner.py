@@ -85,7 +85,8 @@ class Job:
             method = METHODS[cell.method]
             key = (method.names, cell.grid if method.uses_grid else None, cell.fill if method.uses_fill else None)
             calls.setdefault(key, []).append(cell)
-        return [Job(tuple(own)) for own in calls.values()]
+        jobs = [Job(tuple(own)) for own in calls.values()]
+        return sorted(jobs, key=lambda job: not METHODS[job.cells[0].method].uses_grid)  # the longest first, so that none is left alone
 
 
 def run(
