@@ -42,7 +42,7 @@ class Row:
         infidelity: mean square of what the map says of random removals less what happened, in probability; the map scaled as fits best.
         correlation: of the same two, in [-1, 1].
         pointing: whether the map's largest value lies on the truth; NaN where that is unknown.
-        relevance_mass: share of the positive relevance on the truth; NaN likewise.
+        relevance_mass: share of the positive relevance on the truth; NaN likewise, and where no relevance is positive.
         sensitivity: largest relative change of the map under small perturbations; NaN unless asked for.
         passes: price of explaining one clip, in forward passes.
         memory: most bytes of tensors that explaining one clip holds at one time.

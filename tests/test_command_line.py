@@ -84,7 +84,7 @@ def test_a_layer_that_is_not_there_exits_with_2(small, tmp_path, monkeypatch, ca
     monkeypatch.setattr(subject, "load_task", lambda *_: small.task)
     monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: small.model)
     assert command_line.main(arguments(tmp_path / "out", "--layer", "features.relu9")) == 2
-    assert "one of features.conv0, features.pool0" in capsys.readouterr().err
+    assert "one of features.conv0, features.norm0" in capsys.readouterr().err
 
 
 def test_a_run_explains_the_layer_and_the_kind_of_bases_that_it_is_asked_for(small, tmp_path, monkeypatch):
