@@ -16,7 +16,7 @@ from captum_apex import APEX, SCHEMES, Scheme
 from captum_apex.evidence import Decomposition
 
 SHARE = 0.8  # of the positive contributions, for the evidence that grows until it has them
-MORE = {", n=10": 10, ", n=20": 20, ", all": None}  # channels of the two-sided occlusion
+MORE = {", n=10": 10, ", n=20": 20}  # channels of the two-sided occlusion
 SIZES = {"both sides": (5, "both"), "n=10": (10, "positive"), "n=20": (20, "positive")}
 
 
@@ -55,7 +55,7 @@ for _scheme in SCHEMES:
 
 
 LARGER: dict[str, tuple[Scheme, int | None]] = {
-    f"APEX {scheme}{size}, two-sided": (scheme, n) for scheme in SCHEMES for size, n in MORE.items() if n or scheme == SCHEMES[0]
+    f"APEX {scheme}{size}, two-sided": (scheme, n) for scheme in SCHEMES for size, n in MORE.items()
 }
 
 

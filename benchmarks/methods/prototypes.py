@@ -27,7 +27,10 @@ SCORED: dict[str, tuple[Scheme, int | None]] = {
 }
 THROUGH_IG = {f"{name}, through IG": scored for name, scored in SCORED.items()}
 THROUGH_OCCLUSION = {f"{name}, through Occlusion": scored for name, scored in SCORED.items()}
-TWO_SIDED: dict[str, tuple[Scheme, int | None]] = {f"APEX {scheme}, two-sided": (scheme, 5) for scheme in SCHEMES}
+TWO_SIDED: dict[str, tuple[Scheme, int | None]] = {
+    **{f"APEX {scheme}, two-sided": (scheme, 5) for scheme in SCHEMES},
+    "APEX all, two-sided": (SCHEMES[0], None),
+}
 
 
 def integrated(score: Callable, inputs: Tensor, additional_forward_args: tuple | None, baseline: Tensor) -> Tensor:
