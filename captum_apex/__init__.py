@@ -4,6 +4,7 @@ from captum_apex import masking, metrics
 from captum_apex.attribution import APEX, LayerAPEX
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.basis import PrototypeBasis, Prototypes
+from captum_apex.clip import Clip, Place
 from captum_apex.evidence import EvidenceScore
 from captum_apex.explanation import Evidence, Explanation, Prototype, explain
 from captum_apex.features import FeatureBank
@@ -18,11 +19,13 @@ __all__ = [
     "SCHEMES",
     "Box",
     "ChannelMatrix",
+    "Clip",
     "Evidence",
     "EvidenceScore",
     "Explanation",
     "FeatureBank",
     "LayerAPEX",
+    "Place",
     "Prototype",
     "PrototypeBasis",
     "Prototypes",
