@@ -17,7 +17,6 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_apex.clip import Clip, Place
+from captum_apex.recordings import sound_library
 from captum_apex.schemes import Box, Region
 
 __all__ = ["MEDIA_TYPES", "encoded", "isolate", "player", "remove", "write"]
@@ -112,9 +112,9 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
 def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:  # noqa: A002 - the field's word
     """A sound file in memory, for a web page.
 
-    MP3 is the default because every browser plays it, Safari of any age too, where Ogg came late. The encoder's delay is written into it, so
-    that the decoded sound begins and ends where the waveform does. It knows only the nine usual sample rates up to 48 kHz; for any other,
-    `"flac"` is played everywhere as well, and is larger.
+    MP3 is the default because every browser plays it, Safari of any age too, where Ogg came late. The encoder's delay is written into it,
+    so that the decoded sound begins and ends where the waveform does. It knows only the nine usual sample rates up to 48 kHz; for any
+    other, `"flac"` is played everywhere as well, and is larger.
 
     Args:
         waveform: mono, (sample,); scaled down as in `write` where its peak is above 1.
@@ -228,17 +228,9 @@ def _samples(waveform: Tensor) -> NDArray[np.floating]:
 
 
 def _encode(target: Path | io.BytesIO, samples: NDArray, sample_rate: float, container: str, codec: str) -> None:
-    with _sound_file()(target, "w", _whole(sample_rate), 1, format=container, subtype=codec) as file:
+    with sound_library().SoundFile(target, "w", _whole(sample_rate), 1, format=container, subtype=codec) as file:
         for first in range(0, len(samples), _FRAMES_AT_ONCE):
             file.write(samples[first : first + _FRAMES_AT_ONCE])
-
-
-def _sound_file() -> Callable:
-    try:
-        from soundfile import SoundFile
-    except ImportError as error:
-        raise ImportError("expected soundfile, which writes sound, but it is missing: pip install 'captum-apex[audio]'") from error
-    return SoundFile
 
 
 def _whole(sample_rate: float) -> int:
