@@ -30,14 +30,18 @@ from captum_apex.schemes import SCHEMES, Scheme
 SUFFIX = ".safetensors"
 INTERRUPTED = 130  # as shells report it
 
-EXAMPLES = """examples:
+EXAMPLES = {
+    "fit": """examples:
   python -m captum_apex fit recordings --model my_model:classifier --layer features --out bases
   python -m captum_apex fit recordings --model my_model:classifier --layer features --scheme time --out time.safetensors
+""",
+    "explain": """examples:
   python -m captum_apex explain new.wav --model my_model:classifier --basis bases --data recordings --out page.html
-  python -m captum_apex explain a.wav b.wav --target siren --model my_model:classifier --basis bases --data recordings --out page.html
-
---model names a function without arguments, in a module that can be imported from here, which returns a captum_apex.Classifier: the
-model, its transform, its class names. `python -m captum_apex COMMAND --help` tells the rest, and the README has a complete example.
+  python -m captum_apex explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren --out page.html
+""",
+}
+FACTORY = """--model names a function without arguments, in a module that can be imported from here, which returns a
+captum_apex.Classifier: the model, its transform, its class names. The README has a complete example.
 """
 
 
@@ -58,6 +62,8 @@ def _fit(options: argparse.Namespace) -> int:
     schemes = tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES)))
     if options.out.suffix == SUFFIX and (not options.scheme or len(schemes) > 1):
         raise ValueError(f"expected --out to be a folder, which gets a file per scheme, or one --scheme, but got {options.out}")
+    if options.out.suffix != SUFFIX and options.out.is_file():
+        raise ValueError(f"expected --out to be a folder, or a file that ends in {SUFFIX}, but {options.out} is another file")
     classifier = _classifier(options.model, options.device)
     layer = _part(classifier.model, options.layer)
     recordings = Recordings.in_folder(options.data, classifier.class_names)
@@ -93,6 +99,8 @@ def _supported(classifier: Classifier, layer: nn.Module, first: Tensor, schemes:
 def _explain(options: argparse.Namespace) -> int:
     from captum_apex.report import Page, write  # `fit` does without what a page needs
 
+    if options.out.is_dir():
+        raise ValueError(f"expected --out to be a file, but {options.out} is a folder")
     classifier = _classifier(options.model, options.device)
     target = None if options.target is None else _class(options.target, classifier.class_names)
     bases = _bases(options.basis, options.layer)
@@ -188,12 +196,11 @@ def _part(model: nn.Module, name: str) -> nn.Module:
     return parts[name]
 
 
-def _class(text: str, class_names: Sequence[str]) -> int:
-    """The index of a class, by its name or its number."""
-    if text in class_names:
-        return list(class_names).index(text)
-    if text.isdecimal() and int(text) < len(class_names):
-        return int(text)
+def _class(text: str, class_names: Sequence[str]) -> int | None:
+    """The index of a class, by its name or its number; None for the only one of a model, whose output may have no axis of classes."""
+    index = list(class_names).index(text) if text in class_names else int(text) if text.isdecimal() else len(class_names)
+    if index < len(class_names):
+        return index if len(class_names) > 1 else None
     near = _near(text, class_names)
     raise ValueError(f"expected --target to be a class or a number from 0 to {len(class_names) - 1}, but got {text!r}; there are: {near}")
 
@@ -267,43 +274,54 @@ def _scores(classifier: Classifier, inputs: Tensor) -> list[float]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m captum_apex", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m captum_apex",
+        description="Explains an audio classifier by prototypes: fits bases on a folder of audio, and explains clips by them.",
+        epilog="\n".join([*EXAMPLES.values(), FACTORY]).replace("\n\nexamples:", "\n"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="command")
     fitting = commands.add_parser(
         "fit",
         help="fit bases on a folder of audio",
         description="Runs the model once over a folder of audio, fits a basis per scheme, and prints the files that it wrote.",
+        epilog=f"{EXAMPLES['fit']}\n{FACTORY}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fitting.add_argument("data", type=Path, metavar="FOLDER", help="a sub-folder per class, named like it; or files without labels")
     fitting.add_argument("--layer", required=True, metavar="NAME", help="the layer to explain: the last one before pooling, as a rule")
     fitting.add_argument(
-        "--scheme", nargs="+", choices=[str(scheme) for scheme in SCHEMES], help="perspectives; all that the layer supports if left out"
+        "--scheme",
+        nargs="+",
+        choices=[str(scheme) for scheme in SCHEMES],
+        metavar="SCHEME",
+        help=f"perspectives among {', '.join(SCHEMES)}; all that the layer supports if left out",
     )
     fitting.add_argument("--out", type=Path, required=True, help=f"a folder, for SCHEME{SUFFIX}; or one file, for one scheme")
-    fitting.add_argument("--epochs", type=_positive, default=20, help="passes of the fit (%(default)s)")
+    fitting.add_argument("--epochs", type=_positive, metavar="N", default=20, help="passes of the fit (%(default)s)")
     fitting.add_argument("--invertible", action="store_true", help="U = exp(A), not an orthogonal one")
-    fitting.add_argument("--batch-size", type=_positive, default=32, help="recordings per forward pass (%(default)s)")
-    fitting.add_argument("--seed", type=int, default=0, help="of the fit (%(default)s)")
+    fitting.add_argument("--batch-size", type=_positive, metavar="N", default=32, help="recordings per forward pass (%(default)s)")
+    fitting.add_argument("--seed", type=int, metavar="N", default=0, help="of the fit (%(default)s)")
     fitting.set_defaults(command=_fit)
     explaining = commands.add_parser(
         "explain",
         help="explain clips in one HTML page",
         description="Explains clips by fitted bases, with the recordings that show each channel, in one HTML page that needs nothing else.",
+        epilog=f"{EXAMPLES['explain']}\n{FACTORY}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     explaining.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="audio files")
     explaining.add_argument("--basis", type=Path, nargs="+", required=True, metavar="BASIS", help="files that `fit` wrote, or their folder")
     explaining.add_argument("--layer", metavar="NAME", help="checked against the bases, which know their layer")
     explaining.add_argument("--data", type=Path, metavar="FOLDER", help="what the bases were fitted on, to show prototypes")
-    explaining.add_argument("--out", type=Path, required=True, metavar="PAGE.html")
+    explaining.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
     explaining.add_argument("--target", metavar="CLASS", help="the class to explain, by name or number; each clip's own if left out")
-    explaining.add_argument("--channels", type=_positive, default=3, help="channels of evidence per scheme (%(default)s)")
-    explaining.add_argument("--prototypes", type=_positive, help="prototypes per channel (4, or as many as the bases have)")
+    explaining.add_argument("--channels", type=_positive, metavar="N", default=3, help="channels of evidence per scheme (%(default)s)")
+    explaining.add_argument("--prototypes", type=_positive, metavar="N", help="prototypes per channel (4, or as many as the bases have)")
     explaining.add_argument("--sides", choices=["positive", "both"], default="positive", help="both: also channels below zero")
     explaining.add_argument("--title", default="Why the model heard that", help="of the page (%(default)s)")
     explaining.set_defaults(command=_explain)
     for command in (fitting, explaining):
-        command.add_argument("--model", required=True, metavar="MODULE:FACTORY", help="a function that returns a captum_apex.Classifier")
+        command.add_argument("--model", required=True, metavar="MODULE:FACTORY", help="what returns a captum_apex.Classifier, see below")
         command.add_argument("--device", type=_device, default="cpu", help="where the model runs, such as cuda (%(default)s)")
     return parser
 

@@ -234,6 +234,23 @@ def test_a_model_of_waveforms_is_explained_on_its_samples(here, pages, capsys):
     assert "it supports: square, time" in capsys.readouterr().err
 
 
+def test_a_detector_with_one_score_is_explained(here, pages):
+    """Its output is (clip,), without an axis of classes."""
+    changed("self.head(self.features(x).mean((2, 3)))", "self.head(self.features(x).mean((2, 3)))[:, 0] - 10")
+    source = Path("my_model.py").read_text().replace("class_names=class_names", 'class_names=["siren"]')
+    Path("my_model.py").write_text(source)
+    for index, path in enumerate(RECORDINGS):
+        Path("flat").mkdir(exist_ok=True)
+        Path(path).rename(f"flat/{index}.wav")
+    assert run("fit", "flat", *MODEL, "--layer", "features", "--scheme", "time", "--epochs", 1, "--out", "time.safetensors") == 0
+    model, inputs = model_and_inputs(["new.wav"])
+    score = model(inputs[0][None])[0, 0].item() - 10
+    for more in ((), ("--target", "siren"), ("--target", "0")):
+        assert explained(*more, data=("--data", "flat")) == 0
+        assert pages[-1].scores == pytest.approx([score])
+        assert pages[-1].explanations[0].score == pytest.approx(score)
+
+
 def refused(capsys, code, *parts):
     error = capsys.readouterr().err
     assert code == 2
@@ -323,6 +340,7 @@ def test_wrong_clips_bases_and_folders_are_refused(here, pages, capsys):
     refused(capsys, explained("--target", "sirene"), "a class or a number from 0 to 2, but got 'sirene'; there are: siren")
     refused(capsys, explained("--target", "3"), "from 0 to 2, but got '3'; there are: siren, dog, rain")
     refused(capsys, explained("--target", "-1"), "from 0 to 2, but got '-1'")
+    refused(capsys, explained("--out", "recordings"), "--out to be a file, but recordings is a folder")
     refused(capsys, explained("--prototypes", "6"), "from 1 to the 5 that the basis keeps per channel, but got 6")
     Path(RECORDINGS[2]).rename("recordings/dog/3.wav")
     refused(capsys, explained(), "the recordings that time.safetensors was fitted on, but names or sizes of files differ")
@@ -383,8 +401,9 @@ def test_help_is_given_with_examples(command, capsys):
         main([*command, "--help"])
     assert exit_.value.code == 0
     printed = capsys.readouterr().out
-    assert ("python -m captum_apex explain new.wav" in printed) == (not command)
-    assert "--model" in printed
+    for other in ("fit", "explain"):
+        assert (f"\n  python -m captum_apex {other} " in printed) == (command in ([], [other]))
+    assert "captum_apex.Classifier: the model, its transform, its class names" in printed
 
 
 def test_as_a_process_errors_are_one_line_and_status_2(here):
