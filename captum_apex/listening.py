@@ -8,7 +8,7 @@ so that the region itself is whole. A window of τ seconds resolves 4 / τ Hz an
 - a box with edges of both kinds fades in the same share of its length and of its width.
 
 Beyond the fade, what is outside of the region is at least 40 dB down. Levels stay as they are: nothing is normalised. A clip that begins or
-ends in the midst of a loud sound has its own click there, whose part in a band stays audible (some 25 dB down).
+ends in the midst of a loud tone has a click of its own there, and the part of it that lies in a band is kept: a tick of some milliseconds.
 """
 
 from __future__ import annotations
