@@ -288,6 +288,12 @@ def test_what_there_is_not_is_not_shown(browser, tmp_path):
     assert texts(browser, ".verdict") == ["Explained class class 3, logit 4.50. The clip is labelled three."]
 
 
+def test_a_channel_without_prototypes_names_none(browser, tmp_path):
+    show(browser, report.write(tmp_path / "page.html", [page(explanations=[explanation(SCHEMES[0], prototypes=())], prototypes={})]))
+    assert len(all_of(browser, ".card")) == 2
+    assert texts(browser, ".card .caption") == ["In this clip"] * 2
+
+
 def test_the_page_cannot_send_anything(running, path):
     show(running, path)
     blocked = running.execute_async_script(

@@ -180,13 +180,17 @@ function card(page, part, rank) {
           soundButton("without it", `Play the clip without the region of ${name}`, part.without, page.clip),
         ),
       ),
-      element(
-        "div",
-        { class: "examples" },
-        element("p", { class: "caption" }, "Training clips that fire it most"),
-        element("ul", { class: "prototypes" }, part.prototypes.map((prototype) => example(prototype, rank, name))),
-      ),
+      part.prototypes.length ? examples(part, rank, name) : null,
     ),
+  );
+}
+
+function examples(part, rank, channel) {
+  return element(
+    "div",
+    { class: "examples" },
+    element("p", { class: "caption" }, "Training clips that fire it most"),
+    element("ul", { class: "prototypes" }, part.prototypes.map((prototype) => example(prototype, rank, channel))),
   );
 }
 
