@@ -1,4 +1,4 @@
-"""The benchmark's command line: `python -m benchmarks run`, `report`, `list`, `speed`, `pictures`."""
+"""The benchmark's command line: `python -m benchmarks run`, `report`, `overview`, `list`, `speed`, `pictures`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from benchmarks import pictures, report, speed
+from benchmarks import overview, pictures, report, speed
 from benchmarks.allocator import keep_freed_memory
 from benchmarks.classifiers import NETWORKS, LayerError, accuracy
 from benchmarks.evidence import evidence_table, purity_table, truth_table
@@ -46,6 +46,7 @@ EXAMPLES = """examples:
   python -m benchmarks run --task digits --methods "APEX time" LayerGradCam random --grid time --fill silence --clips 20
   python -m benchmarks run --add my_method.py --methods "my method" LayerGradCam
   python -m benchmarks report results/scenes-cnn-1a2b3c4d         tables and figures of a run, also of an unfinished one
+  python -m benchmarks overview results/*                         several runs side by side
   python -m benchmarks speed
 
 A run that is interrupted goes on where it stopped when the same command is given again. More methods, grids or fills can be added to a
@@ -125,14 +126,25 @@ def _open(options: argparse.Namespace, subject: Subject, settings: Settings, rea
 
 
 def _report(options: argparse.Namespace) -> int:
-    if not (options.folder / "run.json").is_file():
-        raise FolderError(f"expected the folder of a run, but {options.folder} has no run.json")
+    _check_folder(options.folder)
     Results(options.folder).collect()
     try:
         print(report.write(options.folder))
     except ValueError as error:  # no cell is finished
         raise FolderError(str(error)) from error
     print(f"\n{(options.folder / 'report.md').resolve()}")
+    return 0
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "run.json").is_file():
+        raise FolderError(f"expected the folder of a run, but {folder} has no run.json")
+
+
+def _overview(options: argparse.Namespace) -> int:
+    for folder in options.folders:
+        _check_folder(folder)
+    print(overview.overview(options.folders))
     return 0
 
 
@@ -215,6 +227,9 @@ def _parser() -> argparse.ArgumentParser:
     reporting = commands.add_parser("report", help="tables and figures of a run, in Markdown, LaTeX and PNG")
     reporting.add_argument("folder", type=Path, metavar="RUN", help="the run's results folder")
     reporting.set_defaults(command=_report)
+    viewing = commands.add_parser("overview", help="several runs side by side, in Markdown")
+    viewing.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="the runs' results folders")
+    viewing.set_defaults(command=_overview)
     commands.add_parser("list", help="name the tasks, networks, methods, grids and fills").set_defaults(command=_list)
     timing = commands.add_parser("speed", help="measure attribution, the bank, fitting and the masking curves against bare forward passes")
     timing.add_argument("--repeats", type=_positive, default=5, help="runs of each timing; the median is kept")

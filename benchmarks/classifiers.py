@@ -236,10 +236,13 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 def _batches(task: Task, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     """Augmented clips (clip, 1, mel, frame) and target distributions (clip, class), for all epochs."""
     targets = F.one_hot(task.train.labels, len(task.classes)).float()
+    together = 2 if recipe.twins else 1
     for _ in range(recipe.epochs):
-        order = torch.randperm(len(targets))
-        for chosen in order[: len(order) // recipe.batch * recipe.batch].split(recipe.batch):
-            yield _augment(task.train.log_mels[chosen], targets[chosen], recipe)
+        order = torch.randperm(len(targets) // together)[:, None] * together + torch.arange(together)  # (group, clip)
+        for chosen in order.flatten()[: order.numel() // recipe.batch * recipe.batch].split(recipe.batch):
+            groups = task.train.log_mels[chosen, 0].unflatten(0, (-1, together))  # (clip, mel, frame) → (group, clip, mel, frame)
+            augmented, mixed = _augment(groups, targets[chosen], recipe)
+            yield augmented.flatten(0, 1)[:, None], mixed
 
 
 def _augment(log_mels: Tensor, targets: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:

@@ -141,6 +141,22 @@ def test_a_layer_that_is_not_before_the_pooling_is_refused(network, name):
 # --- augmentation ---------------------------------------------------------------------------------------------------------
 
 
+def test_twins_come_in_one_batch_and_are_augmented_alike(task):
+    clips = task.train.log_mels.clone()
+    clips[1::2] = clips[0::2] + 100  # what is told apart afterwards, and where nothing is masked
+    paired = replace(task, train=Clips(clips, torch.arange(len(clips)) % 2))
+    seen = 0
+    for inputs, targets in classifiers._batches(paired, replace(QUICK, epochs=2, mixup=0.0, mask=0.3, twins=True)):
+        assert inputs.shape == (QUICK.batch, 1, 32, 64)
+        assert targets.argmax(1).tolist() == [0, 1] * (QUICK.batch // 2)
+        masked = inputs[0::2] == 0
+        assert torch.equal(masked, inputs[1::2] == 0)
+        assert masked.any()
+        torch.testing.assert_close(inputs[1::2][~masked], inputs[0::2][~masked] + 100)
+        seen += len(inputs)
+    assert seen == 2 * len(clips)
+
+
 def test_rolling_is_a_circular_shift_of_each_clip():
     torch.manual_seed(0)
     clips = torch.randn(20, 1, 4, 10)
