@@ -1,0 +1,18 @@
+"""Colours that colour-blind readers tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LineStyle = tuple[float, Sequence[float]]  # where the dashes begin, and the lengths of dashes and gaps
+
+LEVELS = "magma"  # rises evenly in lightness: it reads in grey and without colour vision
+GREY_LEVELS = "Greys"  # beneath a coloured map: quiet is white
+SIGNED = "RdBu_r"  # white in the middle
+# Okabe and Ito's; yellow is left out: it is too pale for lines on white.
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+MARKERS = "osD^vP*"
+TOWARDS, AGAINST, TOTAL = LINES[0], LINES[1], "0.45"
+# Pale ones, on the dark levels; each has a line style of its own, so that colour is not the only difference.
+REGIONS = ("#5fe0ff", "#f0e442", "#ffffff", "#4fd6a0")
+REGION_STYLES: tuple[LineStyle, ...] = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
