@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import combinations
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -118,6 +119,15 @@ def test_the_perspectives_stand_side_by_side():
         legend = [text.get_text() for text in panel.get_legend().get_texts()]
         assert [text.split(":")[0] for text in legend] == [f"channel {part.channel}" for part in explanation.evidence]
     assert figure.get_suptitle() == "Why “$5 bell”?\nclip: query.wav"
+
+
+@pytest.mark.parametrize("size", [6, 10, 18])
+def test_a_legend_does_not_hide_the_name_of_the_perspective(size):
+    with mpl.rc_context({"font.size": size}):
+        figure = figures.perspectives(all_schemes(n_channels=3), CLIP)
+        figure.draw_without_rendering()
+        for panel in panels(figure):
+            assert panel.title.get_window_extent().y0 >= panel.get_legend().get_window_extent().y1
 
 
 def test_below_a_perspective_stand_the_prototypes_of_its_strongest_channel():

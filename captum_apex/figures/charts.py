@@ -66,8 +66,9 @@ def waterfall(explanation: Explanation, *, class_names: Sequence[str] | None = N
     widths = [explanation.score_without_layer, *steps.values(), explanation.score]
     colours = [TOTAL, *(TOWARDS if step >= 0 else AGAINST for step in steps.values()), TOTAL]
     bars = panel.barh(range(len(names)), widths, left=lefts, color=colours, height=0.62)
-    numbers = [number(width, sign=0 < rank < len(names) - 1) for rank, width in enumerate(widths)]
-    panel.bar_label(bars, numbers, padding=3, fontsize=TINY)
+    for rank, (bar, width) in enumerate(zip(bars, widths, strict=True)):
+        text, end = number(width, sign=0 < rank < len(names) - 1), (max(bar.get_x(), bar.get_x() + width), rank)
+        panel.annotate(text, end, (3, 0), textcoords="offset points", verticalalignment="center", fontsize=TINY)
     joints = [explanation.score_without_layer, *ends[1:]]
     panel.vlines(joints, np.arange(len(joints)) - 0.31, np.arange(len(joints)) + 1.31, color="0.6", linewidth=0.7, zorder=0)
     panel.axvline(0, color="0.3", linewidth=0.8)

@@ -13,6 +13,6 @@ SIGNED = "RdBu_r"  # white in the middle
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = "osD^vP*"
 TOWARDS, AGAINST, TOTAL = LINES[0], LINES[1], "0.45"
-# Pale ones, on the dark levels; each has a line style of its own, so that colour is not the only difference.
+# Pale ones, on the dark levels. Where several regions are on one panel, each has dashes of its own, in the gaps of the others.
 REGIONS = ("#5fe0ff", "#f0e442", "#ffffff", "#4fd6a0")
-REGION_STYLES: tuple[LineStyle, ...] = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+REGION_STYLES: tuple[LineStyle, ...] = ((0, ()), (0, (5, 7)), (5.5, (4, 8)), (0, (1.5, 4.5)))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from captum_apex.clip import Clip, Place
@@ -17,26 +17,28 @@ from captum_apex.figures.colours import REGION_STYLES, REGIONS, LineStyle
 from captum_apex.schemes import Region
 
 
-def draw_outline(ax: Axes, clip: Clip, region: Region, rank: int = 0) -> PathPatch:
+def draw_outline(ax: Axes, clip: Clip, region: Region, rank: int = 0, *, dashed: bool = False) -> PathPatch:
     """Outlines a region on a panel whose axes are seconds and Hz.
 
     Args:
         ax: the panel.
         clip: says where the boxes lie.
         region: of the model's input.
-        rank: chooses colour and line style, the strongest channel's first.
+        rank: chooses the colour, the strongest channel's first.
+        dashed: with the line style of that rank, for panels with several regions.
     """
-    colour, style = region_line(rank)
-    dark = [withStroke(linewidth=3.2, foreground="black", alpha=0.55)]  # for where the sound is as pale as the line
+    colour, style = region_line(rank, dashed=dashed)
     path = union_path([clip.place(box) for box in region.boxes])
-    patch = PathPatch(path, fill=False, edgecolor=colour, linestyle=style, linewidth=1.5, path_effects=dark, joinstyle="miter")
+    # Below all lines, so that no other region is hidden; for where the sound is as pale as the line.
+    ax.add_collection(PathCollection([path], facecolors="none", edgecolors="black", linewidths=3.2, alpha=0.5, zorder=0.9))
+    patch = PathPatch(path, fill=False, edgecolor=colour, linestyle=style, linewidth=1.5, joinstyle="miter")
     ax.add_patch(patch)
     return patch
 
 
-def region_line(rank: int) -> tuple[str, LineStyle]:
-    """Colour and line style of a region."""
-    return REGIONS[rank % len(REGIONS)], REGION_STYLES[rank % len(REGION_STYLES)]
+def region_line(rank: int, *, dashed: bool = True) -> tuple[str, LineStyle]:
+    """Colour and line style of a region; the first is never dashed."""
+    return REGIONS[rank % len(REGIONS)], REGION_STYLES[rank % len(REGION_STYLES) if dashed else 0]
 
 
 def union_path(places: Sequence[Place]) -> Path:

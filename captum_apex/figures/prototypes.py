@@ -17,7 +17,7 @@ from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
 from captum_apex.figures.outline import draw_outline, region_line
 from captum_apex.figures.spectrogram import Limits, bar, draw_clip, kept, label_axes, level_limits
-from captum_apex.figures.titles import SMALL, TINY, channel_name, class_name, fitted, number, quoted, title
+from captum_apex.figures.titles import SMALL, TINY, channel_name, class_name, fitted, number, points, quoted, title
 
 __all__ = ["before_and_after", "explanation", "perspectives"]
 
@@ -108,7 +108,7 @@ def perspectives(
     for column, part, below in zip(panels.T, explanations, columns, strict=True):
         image = draw_clip(column[0], clip, limits)
         _all_regions(column[0], part, clip, [_contribution(part, own) for own in part.evidence], n_columns=1)
-        title(column[0], [str(part.scheme)], width, pad=8 + 12 * len(part.evidence))
+        title(column[0], [str(part.scheme)], width, pad=4 + points(TINY) * (1.5 * len(part.evidence) + 1))
         _prototype_panels(column[1:], below, shown, limits, width, 0, class_names)
     rows = kept(panels, (bool(panel.images) for panel in panels.flat))
     label_axes(rows)
@@ -185,7 +185,7 @@ def _all_regions(ax: Axes, explanation: Explanation, clip: Clip, labels: Sequenc
     """Outlines every channel's region, with a legend above the panel, on a dark ground as the regions are."""
     handles = []
     for rank, (part, label) in enumerate(zip(explanation.evidence, labels, strict=True)):
-        draw_outline(ax, clip, part.region, rank)
+        draw_outline(ax, clip, part.region, rank, dashed=True)
         colour, style = region_line(rank)
         handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=1.5, label=label))
     if handles:

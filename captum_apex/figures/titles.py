@@ -46,6 +46,11 @@ def channel_name(part: Evidence) -> str:
     return f"channel {part.channel}{'' if part.side > 0 else ' (−)'}"
 
 
+def points(size: str) -> float:
+    """A relative size of a font, in points."""
+    return FontProperties(size=size).get_size_in_points()
+
+
 def quoted(name: str) -> str:
     """A name in quotation marks; nothing for no name."""
     return f"“{name}”" if name else ""
