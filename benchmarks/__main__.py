@@ -113,6 +113,7 @@ def _open(options: argparse.Namespace, subject: Subject, settings: Settings, rea
         **{name: getattr(options, name) for name in ("task", "network", "layer", "invertible", "seed", "part", "clips")},
         **{name: getattr(options, name) for name in ("points", "sensitivity", "limit")},
         "device": torch.device(options.device).type,
+        "sounds": {part: getattr(subject.task, part).fingerprint() for part in SPLITS},
         "fit": FIT,
         "weights": fingerprint(subject.model),
         "bases": {str(scheme): hashlib.sha256(basis.U.cpu().numpy().tobytes()).hexdigest() for scheme, basis in subject.bases.items()},
@@ -144,6 +145,7 @@ def _check_folder(folder: Path) -> None:
 def _overview(options: argparse.Namespace) -> int:
     for folder in options.folders:
         _check_folder(folder)
+        Results(folder).collect()
     print(overview.overview(options.folders))
     return 0
 

@@ -28,6 +28,7 @@ from captum_apex.masking import mean_fill
 N_LOCATED = 40  # clips per perspective whose evidence is compared with the truth
 N_POSITIONS = 10_000  # of the training clips' grids, that PCA and ICA look at
 ICA_ITERATIONS = 200
+TINY = torch.finfo(torch.float32).tiny  # instead of a divisor that is zero
 KINDS = ("removed", "kept")  # the evidence, and all that is left is the other part
 ICA_VARIANCE = 0.99  # share of the variance that ICA sees: in the directions of the rest, which are mostly noise, it does not settle
 
@@ -54,7 +55,8 @@ def evidence_table(subject: Subject, ns: Sequence[int] = (1, 3, 5, 10)) -> pd.Da
     """What becomes of the prediction when the top channels are taken out of the layer's features, or nothing else is left.
 
     The evidence is chosen in each basis by contribution, among the channels with `c_k > 0` and `a_k > 0`. One pass with gradients over the
-    test part serves all bases; after that only what follows the layer runs. A few clips are in memory at a time.
+    test part serves all bases; after that only what follows the layer runs. The features of a few clips are in memory at a
+    time.
 
     Args:
         subject: the classifier; the whole test part is used.
@@ -191,7 +193,7 @@ def probability_after(
         For "removed" and "kept" a tensor (clip, class); and the evidence's share of the features' energy, (clip,).
     """
     part = torch.einsum("ck,nkft->ncft", basis.inverse.to(parts.features), parts.features * chosen[:, :, None, None])
-    energy = part.flatten(1).square().sum(1) / raw.features.flatten(1).square().sum(1)
+    energy = part.flatten(1).square().sum(1) / raw.features.flatten(1).square().sum(1).clamp_min(TINY)
     return dict(zip(KINDS, (rest(raw.features - part).softmax(1), rest(part).softmax(1)), strict=True)), energy
 
 
@@ -203,7 +205,7 @@ def _effects(subject: Subject, raw: Decomposition, parts: Decomposition, basis: 
     """For each kind (5, clip): the predicted class's probability before and after, whether it stays, the evidence's shares."""
     chosen = evidence_mask(parts.contributions, parts.activations, n)
     positive = parts.contributions.clamp_min(0)
-    contribution = (positive * chosen).sum(1) / positive.sum(1)
+    contribution = (positive * chosen).sum(1) / positive.sum(1).clamp_min(TINY)  # 0 where nothing speaks for the class
     after, energy = probability_after(head(subject.model, subject.layer), raw, parts, basis, chosen)
     before = raw.output.softmax(1)
     predicted = before.argmax(1, keepdim=True)
@@ -311,7 +313,10 @@ def _strongest_places(maps: Tensor, scheme: Scheme, basis: PrototypeBasis) -> li
     n_rows, n_columns = _grid(basis)
     cells = scheme.cells(F.adaptive_avg_pool2d(maps, (n_rows, n_columns)))
     peaks = torch.stack([sequence[:, 0].argmax(1) for sequence in cells], 1)  # (clip, sequence)
-    return [scheme.region(place, n_rows, n_columns, intersection=True) for place in peaks.tolist()]
+    return [
+        scheme.region(place, n_rows, n_columns, intersection=True) if own.any() else Region(())  # no evidence points nowhere
+        for place, own in zip(peaks.tolist(), maps, strict=True)
+    ]
 
 
 def _share_met(regions: Sequence[Region], truths: Sequence[Tensor]) -> float:

@@ -84,12 +84,15 @@ class Summed:
         if truth is not None:
             places = truth.to(own.device)
             columns |= {"pointing": pointing_game(own, places).cpu(), "relevance_mass": relevance_mass(own, places).cpu()}
-        return cls(region_sums(own, grid).cpu(), *about, columns)
+        sums = region_sums(own, grid).cpu()
+        if not sums.isfinite().all():  # finite values may add up to infinity
+            return cls(None, "non-finite", *about[1:])
+        return cls(sums, *about, columns)
 
     def clips(self, own: slice) -> Summed:
-        """The same for some of the clips."""
-        sums = None if self.sums is None else self.sums[own]
-        return replace(self, sums=sums, columns={name: column[own] for name, column in self.columns.items()})
+        """The same for some of the clips, without the memory of the others: it travels."""
+        sums = None if self.sums is None else self.sums[own].clone()
+        return replace(self, sums=sums, columns={name: column[own].clone() for name, column in self.columns.items()})
 
     def save(self, path: Path) -> None:
         """As safetensors; the numbers keep every bit. Only where there are sums."""
@@ -114,27 +117,35 @@ def explained(method: Method, query: Query, *, limit: float | None = None, sensi
     """The maps of one method under each of the query's names; an exception becomes a status.
 
     The method works on a deep copy of the model and of the inputs: it cannot spoil them for the next one. The first clip is explained under
-    each name alone, which tells its price; the others a few at a time, under all names together.
+    each name alone, which tells its price; the others a few at a time, under all names together. Names that fail together are asked again
+    one by one: what becomes of one does not depend on the others.
 
     Args:
         method: from the registry.
         query: what is to be explained; without `names`, under all that the method has.
-        limit: seconds for all clips together, None for as long as it takes; kept where a signal can interrupt it: in a main thread.
+        limit: seconds for one call on all clips, None for as long as it takes; kept where a signal can interrupt it: in a main thread.
         sensitivity: how many perturbed copies of the inputs are explained as well.
     """
     query, start = replace(query, names=query.names or method.names), time.perf_counter()
+    failure = ""
     try:
         with time_limit(limit):
             results, meters, seconds = _asked(method, query)
-        maps = [_judged(result, query.inputs) for result in results]
+        forward = _flops_of_one_pass(query)
     except _TimeUp:
-        return dict.fromkeys(query.names, Map(None, f"timeout (more than {limit:g} s)", seconds=_elapsed(start, query.inputs)))
+        failure = f"timeout (more than {limit:g} s)"
     except Exception as error:
-        return dict.fromkeys(query.names, Map(None, status_of(error), seconds=_elapsed(start, query.inputs)))
+        failure = status_of(error)
+    if failure and len(query.names) > 1:
+        alone = (explained(method, replace(query, names=(name,)), limit=limit, sensitivity=sensitivity) for name in query.names)
+        return {name: found for own in alone for name, found in own.items()}
+    if failure:
+        return {query.names[0]: Map(None, failure, seconds=_elapsed(start, query.inputs))}
+    maps = [_judged(result, query.inputs) for result in results]
     largest: Sequence[Tensor | None] = [None] * len(maps)
     with suppress(_TimeUp, Exception), time_limit(limit):  # a map that could be made is not lost with its sensitivity
         largest = _sensitivities(method, query, maps, sensitivity)
-    forward, found = _flops_of_one_pass(query), {}
+    found = {}
     for name, own, meter, changes in zip(query.names, maps, meters, largest, strict=True):
         passes, memory = meter.flops / forward, float(meter.peak)
         found[name] = replace(own, passes=passes, memory=memory, seconds=seconds, sensitivity=changes)
@@ -160,8 +171,10 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        finally:  # the alarm may still ring in between
+            signal.signal(signal.SIGALRM, before)
 
 
 class _TimeUp(BaseException):
@@ -202,7 +215,7 @@ def _judged(result: Explained, inputs: Tensor) -> Map:
     """The map with its status: a bad shape or a non-finite value cannot be scored, a broken axiom can."""
     attributions, delta = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(attributions, Tensor) or not (delta is None or isinstance(delta, Tensor)):
-        raise ValueError(f"expected a tensor, or a tensor and its delta, but got {_kind(result)}")
+        return Map(None, f"error (expected a tensor, or a tensor and its delta, but got {_kind(result)})")
     attributions = attributions.detach()
     if attributions.shape != inputs.shape:
         return Map(None, f"bad shape ({tuple(attributions.shape)})")
@@ -211,7 +224,7 @@ def _judged(result: Explained, inputs: Tensor) -> Map:
     if bool((attributions.flatten(1) == attributions.flatten(1)[:, :1]).all()):
         return Map(None, "degenerate (constant maps)")
     relative = 0.0 if delta is None else _relative_delta(delta.detach(), attributions)
-    return Map(attributions, f"axiom violated ({relative:.2f})" if relative > LARGEST_DELTA else "ok")
+    return Map(attributions, "ok" if relative <= LARGEST_DELTA else f"axiom violated ({relative:.2f})")
 
 
 def _relative_delta(delta: Tensor, attributions: Tensor) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ def overview(folders: Sequence[Path]) -> str:
     Raises:
         FileNotFoundError: a folder holds no run.
     """
-    runs = [Run.read(folder) for folder in folders]
+    runs = _told_apart([Run.read(folder) for folder in folders])
     sections = [
         Section("Runs", [], {"Runs": _runs(runs)}),
         Section("Scores", [f"{report.SCORE}; the mean over fills; tiles / columns / bands."], {"Scores": _scores(runs)}),
@@ -79,9 +79,15 @@ def overview(folders: Sequence[Path]) -> str:
         _beside(runs, "Truth", "truth.csv", _places, "Strongest channel / enlarged / through Integrated Gradients / random place."),
         _beside(runs, "Masking test", "masking_test.csv", _masked, "Fall of the probability; elsewhere; difference with its interval."),
         _beside(runs, "Invariance", "invariance.csv", _invariant, "Largest difference of a logit; accuracy; equal error rate."),
-        Section("What could not run", [], {"What could not run": _failures(runs)}),
+        Section("Statuses that are not ok", [], {"Statuses that are not ok": _odd(runs)}),
     ]
     return markdown("Runs side by side", [section for section in sections if all(map(len, section.tables.values()))], Path())
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Runs whose names would be the same get their folders' as well."""
+    names = [run.name for run in runs]
+    return [replace(run, name=f"{run.name} ({run.folder.name})") if names.count(run.name) > 1 else run for run in runs]
 
 
 def _runs(runs: Sequence[Run]) -> pd.DataFrame:
@@ -121,9 +127,9 @@ def _leads(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _lead(run: Run, grid: str, rows: pd.DataFrame) -> dict[str, str]:
-    """The mean over fills per clip first, so that a clip counts once."""
+    """On the clips and among the methods that have every fill; the mean over fills per clip first, so that a clip counts once."""
     table = statistics.scores(rows).drop(columns=ORACLE, errors="ignore")
-    by_clip = table.groupby("clip").mean().dropna(axis=1)
+    by_clip = statistics.common(table).groupby("clip").mean()
     means = by_clip.mean().sort_values(ascending=False)
     own, others = ([name for name in means.index if (statistics.family(name) == "APEX") == of_apex] for of_apex in (True, False))
     if not own or not others:
@@ -172,7 +178,7 @@ def _invariant(table: pd.DataFrame) -> pd.Series:
     return table[table["status"] == "ok"].set_index("model").apply(line, axis=1)
 
 
-def _failures(runs: Sequence[Run]) -> pd.DataFrame:
+def _odd(runs: Sequence[Run]) -> pd.DataFrame:
     lines = []
     for run in runs:
         odd = run.rows[run.rows["status"] != "ok"]
@@ -183,8 +189,9 @@ def _failures(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _by_grid(lines: pd.DataFrame, value: str, written: Callable[[float], str]) -> pd.Series:
-    """One text per method: the means over fills, in the order of the grids."""
-    means = lines.groupby(["method", "grid"], sort=False)[value].mean().unstack()[list(dict.fromkeys(lines["grid"]))]
+    """One text per method: the means over fills, in the order of the grids; nothing where a fill is missing."""
+    grids, wide = list(dict.fromkeys(lines["grid"])), lines.pivot(index="method", columns=["grid", "fill"], values=value)
+    means = pd.DataFrame({grid: wide[grid].mean(axis=1, skipna=False) for grid in grids})
     return means.apply(lambda line: BEHIND.join(NOTHING if np.isnan(part) else written(part) for part in line), axis=1)
 
 

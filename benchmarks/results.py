@@ -70,11 +70,12 @@ class Results:
             settings["command"] = "\n".join(dict.fromkeys([*former["settings"].get("command", "").splitlines(), about["command"]]))
             settings["reference"] = about["reference"] or former["settings"]["reference"]
             settings["sources"] = {**former["settings"].get("sources", {}), **about["sources"]}
-        elif folder.is_dir() and any(folder.iterdir()):
+        elif folder.is_dir() and any(path.suffix != ".part" for path in folder.iterdir()):  # such are left where a run was killed
             raise FolderError(f"expected a new folder or one of a run, but {folder} holds other files; choose another --out")
-        (folder / "cells").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"key": key, "settings": settings}, indent=2) + "\n"
         write_whole(path, lambda target: target.write_text(text))
+        (folder / "cells").mkdir(exist_ok=True)
         return cls(folder)
 
     @property
@@ -105,9 +106,17 @@ class Results:
             return None
 
     def collect(self) -> Path:
-        """The rows of all finished cells in their order, as `rows.csv`; their numbers are copied as they stand."""
-        texts = [self._path(cell).read_text() for cell in self.cells if self._status(cell) is not None]
-        head = ",".join(COLUMNS) + "\n"
+        """The rows of all finished cells in their order, as `rows.csv`; their numbers are copied as they stand.
+
+        Raises:
+            FolderError: a cell has other columns, those of another version.
+        """
+        head, texts = ",".join(COLUMNS) + "\n", []
+        for cell in self.cells:
+            if self._status(cell) is not None:
+                texts.append(self._path(cell).read_text())
+                if not texts[-1].startswith(head):
+                    raise FolderError(f"expected the columns of this version, but {self._path(cell)} has others; run it again elsewhere")
         path = self.folder / "rows.csv"
         write_whole(path, lambda target: target.write_text(head + "".join(text.split("\n", 1)[1] for text in texts)))
         return path

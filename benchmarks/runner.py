@@ -6,6 +6,7 @@ scored together, a few clips at a time, so that a mask that several of them ask 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import joblib
 import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.allocator import keep_freed_memory
-from benchmarks.maps import Summed, explained
+from benchmarks.maps import Map, Summed, explained, status_of
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.results import Results
 from benchmarks.rows import Cell, Row
@@ -92,7 +95,7 @@ class Job:
 def run(
     subject: Subject, settings: Settings, results: Results, *, jobs: int = 1, backend: str | None = None, progress: bool = False
 ) -> None:
-    """Scores every cell that is not finished; each is kept as soon as it is.
+    """Scores every cell that is not finished; the cells of a grid and fill are kept when their last clips are scored.
 
     A method that fails is a row that says so, and the run goes on. Cells do not depend on each other, nor on the number of jobs: on the CPU
     every job uses one thread.
@@ -133,20 +136,20 @@ def _score(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Res
     together: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         together.setdefault((cell.grid, cell.fill), []).append(cell)
-    parts = list(stage.parts(CLIPS_TOGETHER))
+    n_parts = math.ceil(len(stage.indices) / CLIPS_TOGETHER)
     scored_parts: dict[tuple[str, str], dict[int, dict[str, list[Row]]]] = {key: {} for key in together}
 
     def jobs() -> Iterator[tuple]:
         for key, own in together.items():
             maps = {cell.method: found for cell in own if (found := results.sums(cell)) is not None}
-            for clips, part in parts:
+            for clips, part in stage.parts(CLIPS_TOGETHER):
                 yield key, part, {name: found.clips(clips) for name, found in maps.items()}, settings
 
     with bar(total=len(together) * len(stage.indices), desc="scoring", unit="clip") as counter:
         for key, first, n_clips, rows in _parallel(_ask, jobs()):
             scored_parts[key][first] = rows
             counter.update(n_clips)
-            if len(scored_parts[key]) == len(parts):
+            if len(scored_parts[key]) == n_parts:
                 ordered = [rows for _, rows in sorted(scored_parts.pop(key).items())]
                 for cell in together[key]:
                     results.add(cell, _joined([rows[cell.method] for rows in ordered]))
@@ -167,7 +170,8 @@ def one_thread(subject: Subject) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):  # of BLAS, which scikit-learn's fits use
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -186,7 +190,14 @@ def _work(job: Job, stage: Stage, settings: Settings) -> list[tuple[Cell, Summed
     names = tuple(dict.fromkeys(cell.method for cell in job.cells))
     query = replace(stage.query(stage.grid(first.grid), stage.fill(first.fill)), names=names)
     maps = explained(METHODS[first.method], query, limit=settings.limit, sensitivity=settings.sensitivity)
-    return [(cell, Summed.of(maps[cell.method], stage.grid(cell.grid), stage.truth)) for cell in job.cells]
+    return [(cell, _summed(maps[cell.method], stage.grid(cell.grid), stage)) for cell in job.cells]
+
+
+def _summed(found: Map, grid: Tensor, stage: Stage) -> Summed:
+    try:
+        return Summed.of(found, grid, stage.truth)
+    except Exception as error:  # the copies that it makes may not fit where the map did
+        return Summed(None, status_of(error), found.passes, found.memory, found.seconds)
 
 
 def _ask(
@@ -202,3 +213,4 @@ def _single(stage: Stage) -> None:
     keep_freed_memory()
     if not stage.inputs.is_cuda:
         torch.set_num_threads(1)
+        threadpool_limits(1)

@@ -89,14 +89,20 @@ def _scored(stage: Stage, grid_name: str, fill_name: str, maps: Mapping[str, Sum
     ends = torch.tensor([[1.0], [0.0]], device=grid.device).expand(2, n_regions(grid))
     common = torch.cat([ends, 1.0 - removed.double()]).expand(len(stage.indices), -1, -1)
     shares = torch.cat([common, *(question.shares for question in questions.values())], 1)  # (clip, mask, region)
-    logits = asked(stage, fill, grid, shares)
+    # In double precision: of falls and gains where a probability is nearly 1, float32 keeps little.
+    logits = asked(stage, fill, grid, shares).double()
     whole, empty, random, *own = logits.split([1, 1, RANDOM_MASKS, *(question.shares.shape[1] for question in questions.values())], 1)
     rows = {}
+    probabilities = _of_target(torch.cat([whole, random], 1).softmax(-1), stage.target)
     for (name, question), answers in zip(questions.items(), own, strict=True):
-        of_target = (_of_target(torch.cat([whole, random], 1).softmax(-1), stage.target), removed, sums[name])
-        curves, fidelity = _curves(question.removal, whole, empty, answers, stage.target), _fidelity(whole, answers, stage.target)
-        columns = {**_areas(curves), **fidelity, **_agreement(*of_target), **_concentration(sums[name]), **maps[name].columns}
-        rows[name] = _rows(stage, row_of(Cell(name, grid_name, fill_name), maps[name]), curves[""], columns)
+        cell = Cell(name, grid_name, fill_name)
+        try:
+            curves, fidelity = _curves(question.removal, whole, empty, answers, stage.target), _fidelity(whole, answers, stage.target)
+            agreement = _agreement(probabilities, removed, sums[name])
+            columns = {**_areas(curves), **fidelity, **agreement, **_concentration(sums[name]), **maps[name].columns}
+            rows[name] = _rows(stage, row_of(cell, maps[name]), curves[""], columns)
+        except Exception as error:  # what the model says under this method's masks is no affair of the others
+            rows[name] = [row_of(cell, maps[name], status_of(error))]
     return rows
 
 
@@ -139,8 +145,7 @@ def _areas(curves: Mapping[str, Curves]) -> dict[str, Tensor]:
 
 
 def _fidelity(whole: Tensor, answers: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Softmax in double precision: a gain is relative to 1 − p, of which float32 keeps little where p is nearly 1."""
-    outputs, masked_in, masked_out = (logits.double().softmax(-1) for logits in (whole[:, 0], answers[:, -2], answers[:, -1]))
+    outputs, masked_in, masked_out = (logits.softmax(-1) for logits in (whole[:, 0], answers[:, -2], answers[:, -1]))
     return vars(Fidelity.of(outputs, masked_in, masked_out, target))
 
 

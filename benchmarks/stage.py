@@ -68,7 +68,7 @@ class Stage:
         return Query(self.model, self.layer, self.inputs, self.target, fill, grid, self.silence, self.bases, self.seed)
 
     def parts(self, size: int) -> Iterator[tuple[slice, Stage]]:
-        """The same stage for a few clips at a time, each with the places of its clips."""
+        """The same stage for a few clips at a time, without their truth, each with the places of its clips."""
         for start in range(0, len(self.indices), size):
             own = slice(start, start + size)
             yield (
@@ -79,6 +79,6 @@ class Stage:
                     labels=self.labels[own],
                     inputs=self.inputs[own].clone(),  # not with the storage of all clips, when it travels
                     target=self.target[own].clone(),
-                    truth=None if self.truth is None else self.truth[own].clone(),
+                    truth=None,  # it was looked at when the maps were summed
                 ),
             )

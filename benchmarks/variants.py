@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.methods import Query, method
-from benchmarks.methods.prototypes import integrated
+from benchmarks.methods.prototypes import integrated, two_sided
 from captum_apex import APEX, SCHEMES, Scheme
 from captum_apex.evidence import Decomposition
 
 SHARE = 0.8  # of the positive contributions, for the evidence that grows until it has them
+MORE = {", n=10": 10, ", n=20": 20}  # channels of the two-sided occlusion
 SIZES = {"both sides": (5, "both"), "n=10": (10, "positive"), "n=20": (20, "positive")}
 
 
@@ -51,3 +52,13 @@ for _scheme in SCHEMES:
         method(f"APEX {_scheme}, {SHARE:.0%} of the evidence{_end}", uses_fill=_through, batch=1)(
             partial(_enough, scheme=_scheme, through=_through)
         )
+
+
+LARGER: dict[str, tuple[Scheme, int | None]] = {
+    f"APEX {scheme}{size}, two-sided": (scheme, n) for scheme in SCHEMES for size, n in MORE.items()
+}
+
+
+@method(*LARGER, uses_fill=True, uses_grid=True)
+def _two_sided(query: Query) -> list[Tensor]:
+    return two_sided(query, [LARGER[name] for name in query.names])

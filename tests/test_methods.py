@@ -157,9 +157,8 @@ def test_names_say_what_apex_explains():
     schemes, sizes = ("square", "time", "frequency", "time-frequency"), ("", ", n=1", ", n=3")
     names = {f"APEX {scheme}{size}" for scheme in schemes for size in sizes}
     scored = {f"{name}, through {way}" for name in (*names, "APEX all") for way in ("IG", "Occlusion")}
-    assert {name for name in METHODS if name.startswith("APEX")} == names | scored | {
-        f"APEX {scheme}, {end}" for scheme in schemes for end in ("all", "two-sided")
-    }
+    ends = {f"APEX {scheme}, {end}" for scheme in schemes for end in ("all", "two-sided")}
+    assert {name for name in METHODS if name.startswith("APEX")} == names | scored | ends | {"APEX all, two-sided"}
     assert [name for name, each in METHODS.items() if not each.default] == ["greedy oracle"]
     assert next(iter(METHODS)) == "APEX square"
     query = ask()
@@ -336,9 +335,10 @@ def test_two_sided_occlusion_is_what_a_region_takes_away_and_what_it_brings():
 def test_apex_two_sided_is_the_same_of_the_evidence_score():
     query = ask(dtype=torch.float64)
     everything = set(range(6))
-    for scheme, found in zip(SCHEMES, maps(f"APEX {SCHEMES[0]}, two-sided", query), strict=True):
+    asked = [*((scheme, 5) for scheme in SCHEMES), (SCHEMES[0], None)]
+    for (scheme, n), found in zip(asked, maps(f"APEX {SCHEMES[0]}, two-sided", query), strict=True):
         apex = APEX(query.model, query.layer, query.bases[scheme])
-        weights = apex.evidence_weights(query.inputs, query.target, n_channels=5)
+        weights = apex.evidence_weights(query.inputs, query.target, n_channels=n)
         score = partial(apex.evidence_score, weights=weights)
         sums = region_sums(found, query.grid)
         for region in range(6):
@@ -353,7 +353,7 @@ def test_enough_evidence_is_the_fewest_channels_that_make_up_the_share(monkeypat
     spec = importlib.util.spec_from_file_location("variants_alone", path)
     variants = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(variants)
-    assert len(registry.METHODS) == 4 * 2 * 4
+    assert len(registry.METHODS) == 4 * 2 * 4 + 4 * 2
     contributions = torch.tensor([[5.0, 3.0, 1.0, 1.0, -4.0, 9.0]])
     activations = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, -1.0]])
     relevance, features = (each[:, :, None, None] for each in (contributions, activations))

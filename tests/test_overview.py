@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import __main__ as command_line
 from benchmarks.overview import overview
+from benchmarks.results import Results
+from benchmarks.rows import COLUMNS, Cell
 
 LEADS = {"APEX time": 0.4, "Saliency": 0.3, "greedy oracle": 0.8}
 
@@ -36,10 +38,14 @@ def rows(shift):
 
 def run(folder, task, shift, **settings):
     folder.mkdir()
-    about = {"accuracy": 0.875, "test_clips": 80, "methods": [*LEADS, "LRP"]}
+    about = {"accuracy": 0.875, "test_clips": 80, "methods": [*LEADS, "LRP"], "grids": ["square", "time"], "fills": ["silence", "mean"]}
     key = {"task": task, "network": "cnn", "part": "test", "clips": 4, **settings}
     (folder / "run.json").write_text(json.dumps({"key": key, "settings": about}))
-    rows(shift).to_csv(folder / "rows.csv", index=False)
+    results = Results(folder)
+    (folder / "cells").mkdir()
+    for names, part in rows(shift).groupby(["method", "grid", "fill"]):
+        part.reindex(columns=list(COLUMNS)).to_csv(results._path(Cell(*names)), index=False)
+    results.collect()
     return folder
 
 
@@ -111,6 +117,26 @@ def test_the_tables_beside_the_rows_stand_in_their_runs_columns(text):
     assert table(text, "Purity")[1] == {"time": ["0.20 → 0.30; 0.50"]}
     assert table(text, "Truth")[1] == {"time": ["0.10 / 0.20 / 0.30 / 0.05"]}
     assert table(text, "Invariance")[1] == {"plain": ["0; 90.0%; 3.2%"], "APEX time": ["5.2e-05; 90.0%"]}
+
+
+def test_a_method_without_a_fill_has_no_mean_and_does_not_lead(tmp_path):
+    folder = run(tmp_path / "partly", "scenes", 0.0)
+    several = rows(0.0)
+    partly = several[(several.method == "Saliency") & (several.fill == "mean")].assign(
+        method="partly", insertion=lambda part: part.insertion + 0.5
+    )
+    others = [several[several.method == "Saliency"].assign(method=f"other {i}") for i in range(2)]
+    pd.concat([several, partly, *others]).to_csv(folder / "rows.csv", index=False)
+    text = overview([folder])
+    assert table(text, "Scores")[1]["partly"] == ["– / –"]
+    assert "Saliency, 0.500" in text.split("## Leads")[1].split("\n## ")[0]
+
+
+def test_runs_of_the_same_kind_are_told_apart_by_their_folders(tmp_path):
+    runs = [run(tmp_path / name, "scenes", shift) for name, shift in (("one", 0.0), ("two", -0.2))]
+    head, lines = table(overview(runs), "Scores")
+    assert head[1:] == ["scenes cnn (one)", "scenes cnn (two)"]
+    assert lines["APEX time"] == ["0.60 / 0.50", "0.40 / 0.30"]
 
 
 def test_what_could_not_run_is_said_with_its_reason(text):

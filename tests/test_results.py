@@ -101,6 +101,19 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
+def test_what_a_kill_left_before_the_settings_is_no_other_run(tmp_path):
+    (tmp_path / "run-x1.part").write_text("{")
+    Results.open(tmp_path, KEY, ABOUT)
+    assert (tmp_path / "run.json").is_file()
+
+
+def test_cells_of_another_version_are_refused(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    results._path(results.cells[0]).write_text("method,status\nmine,ok\n")
+    with pytest.raises(FolderError, match="columns of this version"):
+        results.collect()
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FolderError, match="holds other files"):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from captum.attr import Saliency
 from captum.metrics import sensitivity_max
 from torch import nn
 
+from benchmarks import scoring
 from benchmarks.classifiers import convnext, explained_layer
-from benchmarks.maps import RADIUS, Summed, explained, time_limit
+from benchmarks.maps import RADIUS, Map, Summed, explained, time_limit
 from benchmarks.methods import CLIPS_AT_ONCE, METHODS, Method, Query
 from benchmarks.results import Results
 from benchmarks.rows import COLUMNS, Cell
@@ -289,10 +291,54 @@ def test_a_map_is_not_lost_with_its_sensitivity(small):
 
 def test_a_gain_near_certainty_is_not_rounded_away():
     """1 − p is 3e-7 here: float32 holds p to 6e-8."""
-    whole = torch.tensor([[[15.0, 0.0, 0.0, 0.0]]])
+    whole = torch.tensor([[[15.0, 0.0, 0.0, 0.0]]]).double()
     inside = whole + torch.tensor([0.3, 0.0, 0.0, 0.0])
     found = _fidelity(whole, torch.cat([whole, inside, whole], 1), torch.tensor([0]))
     assert found["average_gain"].item() == pytest.approx(100 * (1 - math.exp(-0.3)), rel=1e-3)
+
+
+class Certain(nn.Module):
+    """Two classes; what the clip holds in its first column, of 25, moves the logit of the first one by a hundredth."""
+
+    def forward(self, inputs):
+        first = inputs[:, 0, :, :5].mean((1, 2))
+        return torch.stack([18 + 0.01 * first, torch.zeros_like(first)], 1)
+
+
+def test_what_happens_near_certainty_agrees_with_the_map(small):
+    stage = replace(Stage.of(small, 2), model=Certain(), target=torch.zeros(2, dtype=torch.long))
+    grid = stage.grid("time")
+    sums = torch.zeros(2, 25).index_fill(1, grid[0, 0], 1.0) * (stage.inputs - stage.fill("silence"))[:, 0, :, :5].mean((1, 2))[:, None]
+    found = Summed(sums, "ok", 1.0, 1.0, 1.0)
+    for row in scored(stage, "time", "silence", {"mine": found}, 4)["mine"]:
+        assert row.correlation == pytest.approx(1, abs=0.02)  # exactly linear in the removal, but for the softmax
+
+
+def test_a_map_that_cannot_be_scored_leaves_the_others_their_rows(small, monkeypatch):
+    stage = Stage.of(small, 2)
+    good = Summed(torch.arange(50.0).reshape(2, 25), "ok", 1.0, 1.0, 1.0)
+    wanted = scored(stage, "time", "mean", {"good": good}, 4)["good"]
+
+    def fail(sums):
+        if (sums < 0).any():
+            raise ValueError("of this map alone")
+        return {}
+
+    monkeypatch.setattr(scoring, "_concentration", fail)
+    rows = scored(stage, "time", "mean", {"bad": replace(good, sums=-good.sums), "good": good}, 4)
+    assert [row.status for row in rows["bad"]] == ["error (of this map alone)"]
+    assert [row.deletion for row in rows["good"]] == [row.deletion for row in wanted]
+
+
+def test_sums_that_overflow_are_not_scored(small):
+    stage = Stage.of(small, 2)
+    huge = Map(torch.full_like(stage.inputs, 1e308, dtype=torch.float64), "ok")
+    assert Summed.of(huge, stage.grid("time"), None).status == "non-finite"
+
+
+def test_sums_of_some_clips_travel_without_the_others():
+    found = Summed(torch.zeros(2000, 40), "ok", 1.0, 1.0, 1.0, {"pointing": torch.zeros(2000)})
+    assert len(pickle.dumps(found.clips(slice(8, 16)))) < 10_000
 
 
 def test_a_family_gives_a_map_for_each_of_its_names(small, monkeypatch, tmp_path):
@@ -318,8 +364,31 @@ def test_a_family_gives_a_map_for_each_of_its_names(small, monkeypatch, tmp_path
 def test_a_family_that_gives_too_few_maps_is_an_error(small):
     stage = Stage.of(small, 2)
     query = stage.query(stage.grid("time"), stage.fill("mean"))
-    found = explained(Method(("a", "b"), lambda query: [query.inputs]), query)
-    assert {name: one.status for name, one in found.items()} == dict.fromkeys("ab", "error (expected a map for each of 2 names, but got 1)")
+    found = explained(Method(("a", "b"), lambda query: []), query)
+    assert {name: one.status for name, one in found.items()} == dict.fromkeys("ab", "error (expected a map for each of 1 names, but got 0)")
+
+
+def test_a_member_of_a_family_does_not_spoil_the_others(small):
+    def explain(query):
+        if "slow" in query.names:
+            time.sleep(5)
+        if "wrong" in query.names:
+            raise ValueError("of this name")
+        return [query.inputs.numpy() if name == "array" else query.inputs for name in query.names]
+
+    stage = Stage.of(small, 2)
+    query = stage.query(stage.grid("time"), stage.fill("mean"))
+    for bad, status in (("slow", "timeout (more than 0.5 s)"), ("wrong", "error (of this name)"), ("array", "error (expected a tensor")):
+        found = explained(Method(("good", bad), explain), query, limit=0.5)
+        assert found["good"].status == "ok"
+        assert found[bad].status.startswith(status)
+
+
+def test_a_delta_that_is_not_a_number_breaks_the_axiom(small):
+    stage = Stage.of(small, 2)
+    query = stage.query(stage.grid("time"), stage.fill("mean"))
+    method = Method(("odd",), lambda query: (query.inputs, torch.full((len(query.inputs),), math.nan)))
+    assert explained(method, query)["odd"].status == "axiom violated (nan)"
 
 
 def test_prices_are_counted_in_forward_passes(quick):

@@ -27,7 +27,10 @@ SCORED: dict[str, tuple[Scheme, int | None]] = {
 }
 THROUGH_IG = {f"{name}, through IG": scored for name, scored in SCORED.items()}
 THROUGH_OCCLUSION = {f"{name}, through Occlusion": scored for name, scored in SCORED.items()}
-TWO_SIDED: dict[str, tuple[Scheme, int | None]] = {f"APEX {scheme}, two-sided": (scheme, 5) for scheme in SCHEMES}
+TWO_SIDED: dict[str, tuple[Scheme, int | None]] = {
+    **{f"APEX {scheme}, two-sided": (scheme, 5) for scheme in SCHEMES},
+    "APEX all, two-sided": (SCHEMES[0], None),
+}
 
 
 def integrated(score: Callable, inputs: Tensor, additional_forward_args: tuple | None, baseline: Tensor) -> Tensor:
@@ -74,15 +77,19 @@ def _occluded(query: Query) -> list[Tensor]:
 
 @method(*TWO_SIDED, uses_fill=True, uses_grid=True)
 def _two_sided(query: Query) -> list[Tensor]:
-    """What the evidence score loses with each region, and what the region alone adds to the score of the fill."""
+    return two_sided(query, [TWO_SIDED[name] for name in query.names])
+
+
+def two_sided(query: Query, scored: Sequence[tuple[Scheme, int | None]]) -> list[Tensor]:
+    """What each evidence score loses with each region, and what the region alone adds to the score of the fill."""
     features = partial(_features, LayerActivation(query.model, query.layer), query)
-    weights = _weights(query, [TWO_SIDED[name] for name in query.names])
+    weights = _weights(query, scored)
     whole, empty, sums = features(query.inputs), features(query.fill), []
     for region in range(n_regions(query.grid)):
         own = query.grid == region
         without, alone = features(masked(query.inputs, query.fill, own)), features(masked(query.fill, query.inputs, own))
         sums.append(torch.einsum("nkcft,ncft->nk", weights, whole - without + alone - empty))
-    return [spread(of_scheme, query.grid) for of_scheme in torch.stack(sums).permute(2, 1, 0)]
+    return [spread(of_score, query.grid) for of_score in torch.stack(sums).permute(2, 1, 0)]
 
 
 def _features(activation: LayerActivation, query: Query, inputs: Tensor) -> Tensor:
