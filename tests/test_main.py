@@ -38,7 +38,7 @@ def pages(monkeypatch):
     """What a stand-in for the report was given."""
     given = []
 
-    def write(path, pages, *, title):
+    def write(path, pages, *, title, limit):
         given.extend(pages)
         path.write_text(title)
 
@@ -350,6 +350,31 @@ def test_wrong_clips_bases_and_folders_are_refused(here, pages, capsys):
     refused(capsys, explained(), r"inputs of shape \(1, 64, 101\), as time.safetensors was fitted on, but .* \(1, 64, 51\)")
     assert not pages
     assert not Path("page.html").exists()
+
+
+def test_a_page_does_not_take_the_place_of_a_recording(here, pages, capsys):
+    fit()
+    before = Path("new.wav").read_bytes()
+    refused(capsys, explained("--out", "new.wav"), r"--out to end in \.html, but got new\.wav")
+    assert Path("new.wav").read_bytes() == before
+    assert not pages
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(here, pages, monkeypatch, capsys):
+    fit()
+    monkeypatch.setattr("captum_apex.__main__._classifier", None)  # not even the model is made
+    refused(capsys, explained("--out", "new.wav/page.html"), "--out in a folder that can be written to, but .*/new.wav is none")
+    refused(capsys, fit(out="new.wav/time.safetensors"), "--out in a folder that can be written to, but .*/new.wav is none")
+    refused(capsys, fit(out="new.wav/bases", scheme=()), "--out in a folder that can be written to, but .*/new.wav is none")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    refused(capsys, explained(), f"can be written to, but {here} is none")
+
+
+def test_a_page_has_a_largest_size(here, capsys):
+    fit()
+    refused(capsys, explained("--limit", "0.05"), "at most 0.05 MB, but got 0.. MB")
+    assert not Path("page.html").exists()
+    assert explained("--limit", "1") == 0
 
 
 def test_a_basis_of_other_weights_is_refused(here, pages, capsys):
