@@ -220,6 +220,16 @@ def test_what_does_not_add_up_has_a_bar_of_its_own():
     assert len(set(colours)) == 3  # towards, against, totals
 
 
+def test_the_numbers_of_the_waterfall_stand_within_its_axes():
+    """Also where the longest bars end on the right and the last one leads back from there."""
+    found = Explanation(SCHEMES[0], 1, score=1.5, score_without_layer=0.0, evidence=explained(n_channels=1).evidence, total=1.5)
+    found = replace(found, evidence=(replace(found.evidence[0], contribution=3.3),))
+    panel = figures.waterfall(found).axes[0]
+    panel.figure.draw_without_rendering()
+    for text in panel.texts:
+        assert text.get_window_extent().x1 <= panel.get_window_extent().x1, text.get_text()
+
+
 def test_a_score_without_classes_has_no_name():
     panel = figures.waterfall(replace(explained(), target=None)).axes[0]
     assert labels(panel)[-1] == "score"
