@@ -29,13 +29,15 @@ from captum_apex.clip import Clip, Place
 from captum_apex.recordings import sound_library
 from captum_apex.schemes import Box, Region
 
-__all__ = ["MEDIA_TYPES", "encoded", "isolate", "player", "remove", "write"]
+__all__ = ["MEDIA_TYPES", "MP3_RATES", "encoded", "isolate", "player", "remove", "write"]
 
 MEDIA_TYPES = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "flac": "audio/flac", "wav": "audio/wav"}
 """Formats of `encoded`, and what a web page calls them."""
 
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+"""Sample rates that MP3 knows, in Hz."""
+
 _CODECS = {"mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "VORBIS"), "flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
-_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _FILES = {".wav": "WAV", ".flac": "FLAC"}
 _FRAMES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder takes a long write on its stack, and dies of it
 
@@ -127,8 +129,8 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
     """
     if format not in _CODECS:
         raise ValueError(f"expected `format` to be one of {', '.join(map(repr, _CODECS))}, but got {format!r}")
-    if format == "mp3" and sample_rate not in _MP3_RATES:
-        raise ValueError(f"expected a sample rate that MP3 knows, one of {_MP3_RATES}, but got {sample_rate}; take 'flac'")
+    if format == "mp3" and sample_rate not in MP3_RATES:
+        raise ValueError(f"expected a sample rate that MP3 knows, one of {MP3_RATES}, but got {sample_rate}; take 'flac'")
     buffer = io.BytesIO()
     _encode(buffer, _samples(waveform), sample_rate, *_CODECS[format])
     return buffer.getvalue()

@@ -16,7 +16,8 @@ from captum_apex.explanation import Explanation
 from captum_apex.figures.canvas import root, single_panel
 from captum_apex.figures.colours import AGAINST, LINES, MARKERS, TOTAL, TOWARDS
 from captum_apex.figures.spectrogram import array
-from captum_apex.figures.titles import SMALL, TINY, channel_name, class_name, fitted, number
+from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number
+from captum_apex.names import class_name
 
 __all__ = ["curves", "purity", "waterfall"]
 
