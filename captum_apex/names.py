@@ -27,7 +27,7 @@ def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
         return ", ".join(class_name(index, class_names) for index, present in enumerate(label) if present > 0.5)
     if isinstance(label, tuple) and len(label) == 1:
         return class_name(label[0], class_names)
-    if class_names is None or isinstance(label, tuple):
+    if not class_names or isinstance(label, tuple):
         return f"class {label}"
     if not -len(class_names) <= int(label) < len(class_names):
         raise ValueError(f"expected `class_names` with a name for class {label}, but got {len(class_names)} names")
