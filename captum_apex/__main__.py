@@ -117,7 +117,10 @@ def _explain(options: argparse.Namespace) -> int:
     for path in tqdm(options.clips, desc="explaining", unit="clip"):
         clip, inputs = classifier.clip(path), classifier.inputs(classifier.waveform(path), os.fspath(path))
         scores = _scores(classifier, inputs)
-        found = [_explanation(apex, inputs.to(options.device), target, options, data is not None) for apex in apexes.values()]
+        try:
+            found = [_explanation(apex, inputs.to(options.device), target, options, data is not None) for apex in apexes.values()]
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be explained: {error}") from error
         pages.append(Page(clip, found, clips.of(found), classifier.class_names, scores))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write(options.out, pages, title=options.title, limit=options.limit)

@@ -18,7 +18,7 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -98,6 +98,7 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
 
     Raises:
         ValueError: for another suffix, and what is no waveform.
+        OSError: there is no such folder, or it cannot be written to.
         ImportError: soundfile is missing.
     """
     path = Path(path)
@@ -105,7 +106,9 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
         raise ValueError(f"expected a path that ends in {' or '.join(_FILES)}, but got {os.fspath(path)!r}")
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        _encode(beside, _samples(waveform), sample_rate, _FILES[path.suffix.lower()], "PCM_24")
+        samples = _samples(waveform)
+        with open(beside, "w+b") as file:  # libsndfile would not say why it cannot open a file
+            _encode(file, samples, sample_rate, _FILES[path.suffix.lower()], "PCM_24")
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -229,7 +232,7 @@ def _samples(waveform: Tensor) -> NDArray[np.floating]:
     return samples
 
 
-def _encode(target: Path | io.BytesIO, samples: NDArray, sample_rate: float, container: str, codec: str) -> None:
+def _encode(target: BinaryIO, samples: NDArray, sample_rate: float, container: str, codec: str) -> None:
     with sound_library().SoundFile(target, "w", _whole(sample_rate), 1, format=container, subtype=codec) as file:
         for first in range(0, len(samples), _FRAMES_AT_ONCE):
             file.write(samples[first : first + _FRAMES_AT_ONCE])

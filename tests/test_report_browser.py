@@ -1,5 +1,6 @@
 """The page as a reader meets it, in a headless Chromium."""
 
+import dataclasses
 import re
 import time
 
@@ -215,7 +216,29 @@ def test_the_scores_name_the_explained_class(browser, path):
     (marked,) = all_of(browser, ".scores .marked th")
     assert marked.get_attribute("textContent") == "2. three, explained"
     (verdict,) = texts(browser, ".verdict")
-    assert verdict == "Explained class three, logit 4.50. The model’s first choice is two, logit 5.25. The clip is labelled three."
+    assert verdict == "Explained: three, logit 4.50. The model’s first choice is two, logit 5.25. The clip is labelled three."
+
+
+def test_small_numbers_are_not_rounded_to_nothing(browser, tmp_path):
+    shown = explanation(SCHEMES[0], n_channels=1)
+    small = dataclasses.replace(shown.evidence[0], contribution=0.0032)
+    shown = dataclasses.replace(shown, evidence=(small,), score=-0.046, score_without_layer=0.0, total=-0.046)
+    show(browser, report.write(tmp_path / "page.html", [page(explanations=[shown], scores=[0.1, 12.0, 0.0, -0.046, 1e-9, 1.0, 1.0])]))
+    assert texts(browser, "#panel-0 .waterfall .figure") == ["0.00", "+0.0032", "−0.049", "−0.046"]
+    assert texts(browser, ".scores .figure") == ["12.00", "1.00", "1.00", "0.10", "0.0000", "−0.046"]
+    assert "adds +0.0032 to the logit" in texts(browser, "#panel-0 .about")[0]
+
+
+def test_regions_that_are_the_same_are_all_visible(browser, tmp_path):
+    shown = explanation(SCHEMES[0], n_channels=1).evidence[0]
+    same = dataclasses.replace(explanation(SCHEMES[0]), evidence=tuple(dataclasses.replace(shown, channel=k) for k in range(4)))
+    show(browser, report.write(tmp_path / "page.html", [page(explanations=[same])]))
+    drawn = "return [...document.querySelectorAll('%s .overlay path')].map((e) => [e.getAttribute('class'), e.style.strokeDasharray])"
+    large = browser.execute_script(drawn % ".large")
+    assert [kind for kind, _ in large] == ["halo"] * 4 + ["outline"] * 4  # no dark ground over a line
+    assert large[4][1] == "none"
+    assert len({dashes for _, dashes in large[4:]}) == 4
+    assert browser.execute_script(drawn % ".middle")[1] == ["outline", "none"]
 
 
 def test_clips_are_chosen_from_the_list(browser, path):
@@ -224,7 +247,7 @@ def test_clips_are_chosen_from_the_list(browser, path):
     all_of(browser, "[role=tab]")[2].click()
     links[1].click()
     wait_until(lambda: texts(browser, "h2") == ["three, query_51.wav"])
-    assert texts(browser, ".verdict")[0].startswith("Explained class two")
+    assert texts(browser, ".verdict")[0].startswith("Explained: two")
     assert chosen(browser) == (["Band"], ["frequency"])  # the perspective stays
     assert texts(browser, "[role=tab]") == ["Moment", "Band", "Moment and band"]
     assert [link.get_attribute("aria-current") for link in links] == [None, "page"]
@@ -295,7 +318,7 @@ def test_what_there_is_not_is_not_shown(browser, tmp_path):
     show(browser, report.write(tmp_path / "page.html", [bare]))
     assert "No channel speaks for the class in this perspective." in texts(browser, "#panel-0 p")
     assert all_of(browser, ".scores, .comparison *") == []
-    assert texts(browser, ".verdict") == ["Explained class class 3, logit 4.50. The clip is labelled three."]
+    assert texts(browser, ".verdict") == ["Explained: class 3, logit 4.50. The clip is labelled three."]
 
 
 def test_a_channel_without_prototypes_names_none(browser, tmp_path):
