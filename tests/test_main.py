@@ -341,7 +341,11 @@ def test_wrong_clips_bases_and_folders_are_refused(here, pages, capsys):
     refused(capsys, explained("--target", "3"), "from 0 to 2, but got '3'; there are: siren, dog, rain")
     refused(capsys, explained("--target", "-1"), "from 0 to 2, but got '-1'")
     refused(capsys, explained("--out", "recordings"), "--out to be a file, but recordings is a folder")
-    refused(capsys, explained("--prototypes", "6"), "^python -m captum_apex: new.wav cannot be explained: .* from 1 to the 5 that the basis keeps per channel, but got 6")
+    refused(
+        capsys,
+        explained("--prototypes", "6"),
+        "^python -m captum_apex: new.wav cannot be explained: .* from 1 to the 5 that the basis keeps per channel, but got 6",
+    )
     Path(RECORDINGS[2]).rename("recordings/dog/3.wav")
     refused(capsys, explained(), "the recordings that time.safetensors was fitted on, but names or sizes of files differ")
     Path("recordings/dog/3.wav").rename(RECORDINGS[2])

@@ -1,6 +1,7 @@
 """The page as a reader meets it, in a headless Chromium."""
 
 import dataclasses
+import itertools
 import re
 import time
 
@@ -239,6 +240,23 @@ def test_regions_that_are_the_same_are_all_visible(browser, tmp_path):
     assert large[4][1] == "none"
     assert len({dashes for _, dashes in large[4:]}) == 4
     assert browser.execute_script(drawn % ".middle")[1] == ["outline", "none"]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("cells", [(3, 4, 3), (9, 9, 8, 9), (0, 0, 0, 1)])
+def test_no_number_hides_another(browser, tmp_path, cells, width):
+    """Cells of twenty along time; a number is moved aside where a region before it has the same corner, and meets no other one there."""
+    scheme = SCHEMES[1]
+    shown = explanation(scheme, n_channels=1).evidence[0]
+    evidence = tuple(dataclasses.replace(shown, channel=k, region=scheme.region([cell], 1, 20)) for k, cell in enumerate(cells))
+    subject = page(explanations=[dataclasses.replace(explanation(scheme), evidence=evidence)])
+    show(browser, report.write(tmp_path / "page.html", [subject]), width=width)
+    spans = (
+        "return [...document.querySelectorAll('.large .tag')].map((e) => [e.getBoundingClientRect().left, e.getBoundingClientRect().right])"
+    )
+    found = sorted(browser.execute_script(spans))
+    assert len(found) == len(cells)
+    assert all(right <= left + 0.5 for (_, right), (left, _) in itertools.pairwise(found)), found
 
 
 def test_clips_are_chosen_from_the_list(browser, path):

@@ -7,6 +7,7 @@ const PERSPECTIVES = {
 const OUTLINES = ["#40e0ff", "#ffffff", "#9dff6b", "#ffb3e6", "#ffd60a"];
 // Where several regions are on one picture, each has dashes of its own, in the gaps of the others: [lengths, where they begin], in pixels.
 const DASHES = [["none", 0], ["8 12", 0], ["6 14", -10], ["2 8", 0]];
+const TAG = 0.06; // of the large picture's width, for a number
 let scheme = null; // the chosen perspective, kept from clip to clip
 
 /* Pictures */
@@ -53,18 +54,22 @@ function overlay(regions) {
   ];
   return [
     drawing("svg", { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, lines),
-    regions.map((region, i) => tag(region, regions.slice(0, i))),
+    tags(regions),
   ];
 }
 
-/* A region's number above its upper left corner, moved aside where another one stands already. */
-function tag({ number, corner, colour }, before) {
-  if (!number) return null;
-  const [x, y] = corner;
-  const taken = before.filter((other) => Math.abs(other.corner[0] - x) < 0.04 && Math.abs(other.corner[1] - y) < 0.08).length;
-  const left = `min(calc(${percent(x)} + ${1.5 * taken}em), calc(100% - 1.5em))`;
-  const top = `max(0px, calc(${percent(y)} - 1.5em))`;
-  return element("span", { class: "tag", "aria-hidden": "true", style: { left, top, "--colour": colour } }, String(number));
+/* The regions' numbers above their upper left corners, moved aside where another one stands already. */
+function tags(regions) {
+  const placed = [];
+  return regions.map(({ number, corner, colour }) => {
+    if (!number) return null;
+    let [x, y] = [Math.min(corner[0], 1 - TAG), corner[1]];
+    const step = x > 0.5 ? -TAG : TAG;
+    while (placed.some((other) => Math.abs(other.x - x) < 0.99 * TAG && Math.abs(other.y - y) < 0.08)) x += step;
+    placed.push({ x, y });
+    const style = { left: percent(x), top: `max(0px, calc(${percent(y)} - 1.5em))`, "--colour": colour };
+    return element("span", { class: "tag", "aria-hidden": "true", style }, String(number));
+  });
 }
 
 /* A click on the picture plays the clip from there; the keyboard has the button. */
