@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from captum_apex import SCHEMES, Explanation, PrototypeBasis, basis_from_matrix, figures
 from captum_apex.explanation import prototypes_of
-from captum_apex.figures.outline import union_path
+from captum_apex.figures.outline import region_line, union_path
 from tests.explained import CLASSES, QUERY, Recorded, all_schemes, basis, clip_of, explained, network
 
 CLIP = clip_of(QUERY[0])
@@ -186,6 +186,17 @@ def test_subfigures_given_are_drawn_on():
         assert draw(part) is figure
         assert len(figure.axes) - before == len([panel for own in (part, *part.subfigs) for panel in own.axes if panel.figure]) > 1
     figure.draw_without_rendering()
+
+
+def test_dashes_lie_in_each_other_s_gaps_and_are_short_enough_for_a_small_spot():
+    positions = np.arange(0, 60, 0.05) + 0.01
+    drawn = []
+    for rank in (1, 2):
+        offset, (dash, gap) = region_line(rank)[1]
+        assert 1.5 * (dash + gap) < 10  # points, where the line is 1.5 wide; a spot's line has some forty
+        drawn.append((positions + offset) % (dash + gap) < dash)
+    assert not (drawn[0] & drawn[1]).any()
+    assert region_line(0)[1] == (0, ())
 
 
 # --- waterfall ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ const PERSPECTIVES = {
 };
 const OUTLINES = ["#40e0ff", "#ffffff", "#9dff6b", "#ffb3e6", "#ffd60a"];
 // Where several regions are on one picture, each has dashes of its own, in the gaps of the others: [lengths, where they begin], in pixels.
-const DASHES = [["none", 0], ["8 12", 0], ["6 14", -10], ["2 8", 0]];
+const DASHES = [["none", 0], ["5 7", 0], ["4 8", -6], ["2 4", 0]];
 const TAG = 0.06; // of the large picture's width, for a number
 let scheme = null; // the chosen perspective, kept from clip to clip
 
