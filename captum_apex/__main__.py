@@ -28,6 +28,7 @@ from captum_apex.recordings import Recordings
 from captum_apex.schemes import SCHEMES, Scheme
 
 SUFFIX = ".safetensors"
+PAGE_SUFFIXES = (".html", ".htm")
 INTERRUPTED = 130  # as shells report it
 
 EXAMPLES = {
@@ -64,6 +65,7 @@ def _fit(options: argparse.Namespace) -> int:
         raise ValueError(f"expected --out to be a folder, which gets a file per scheme, or one --scheme, but got {options.out}")
     if options.out.suffix != SUFFIX and options.out.is_file():
         raise ValueError(f"expected --out to be a folder, or a file that ends in {SUFFIX}, but {options.out} is another file")
+    _check_folder(options.out if options.out.suffix == SUFFIX else options.out / SUFFIX)
     classifier = _classifier(options.model, options.device)
     layer = _part(classifier.model, options.layer)
     recordings = Recordings.in_folder(options.data, classifier.class_names)
@@ -101,6 +103,9 @@ def _explain(options: argparse.Namespace) -> int:
 
     if options.out.is_dir():
         raise ValueError(f"expected --out to be a file, but {options.out} is a folder")
+    if options.out.suffix.lower() not in PAGE_SUFFIXES:  # so that no recording or basis is overwritten by a slip
+        raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {options.out}")
+    _check_folder(options.out)
     classifier = _classifier(options.model, options.device)
     target = None if options.target is None else _class(options.target, classifier.class_names)
     bases = _bases(options.basis, options.layer)
@@ -112,10 +117,13 @@ def _explain(options: argparse.Namespace) -> int:
     for path in tqdm(options.clips, desc="explaining", unit="clip"):
         clip, inputs = classifier.clip(path), classifier.inputs(classifier.waveform(path), os.fspath(path))
         scores = _scores(classifier, inputs)
-        found = [_explanation(apex, inputs.to(options.device), target, options, data is not None) for apex in apexes.values()]
+        try:
+            found = [_explanation(apex, inputs.to(options.device), target, options, data is not None) for apex in apexes.values()]
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be explained: {error}") from error
         pages.append(Page(clip, found, clips.of(found), classifier.class_names, scores))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write(options.out, pages, title=options.title)
+    write(options.out, pages, title=options.title, limit=options.limit)
     print(options.out)
     return 0
 
@@ -128,6 +136,13 @@ def _explanation(apex: LayerAPEX, inputs: Tensor, target: int | None, options: a
     if with_prototypes:
         return found
     return replace(found, evidence=tuple(replace(part, prototypes=()) for part in found.evidence))
+
+
+def _check_folder(path: Path) -> None:
+    """Raises where no file can be written at a path: before the long work, not after it."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"expected --out in a folder that can be written to, but {folder} is none")
 
 
 class _Prototypes:
@@ -318,6 +333,7 @@ def _parser() -> argparse.ArgumentParser:
     explaining.add_argument("--channels", type=_positive, metavar="N", default=3, help="channels of evidence per scheme (%(default)s)")
     explaining.add_argument("--prototypes", type=_positive, metavar="N", help="prototypes per channel (4, or as many as the bases have)")
     explaining.add_argument("--sides", choices=["positive", "both"], default="positive", help="both: also channels below zero")
+    explaining.add_argument("--limit", type=float, metavar="MB", default=64, help="the largest page to write (%(default)s)")
     explaining.add_argument("--title", default="Why the model heard that", help="of the page (%(default)s)")
     explaining.set_defaults(command=_explain)
     for command in (fitting, explaining):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.schemes import Box
 
-__all__ = ["Clip", "Place"]
+__all__ = ["Clip", "Clips", "Place", "level_limits"]
 
 _FLOOR = 1e-10  # of the power, −100 dB
+_DEEPEST = 80.0  # dB below the loudest level that still get a colour of their own
 
 
 class Place(NamedTuple):
@@ -27,7 +30,7 @@ class Place(NamedTuple):
     end: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a clip equals itself alone
 class Clip:
     """A spectrogram to look at, the waveform to listen to where there is one, and how a region of the model's input lies on both.
 
@@ -125,6 +128,25 @@ class Clip:
             box: its sides as fractions of the input's axes.
         """
         return Place(self.hertz(box.low), self.hertz(box.high), self.seconds(box.start), self.seconds(box.end))
+
+
+class Clips(Protocol):
+    """Gives the clip at an index of the dataset that the basis was fitted on: a list, a dict, or whatever loads it when asked."""
+
+    def __getitem__(self, index: int, /) -> Clip: ...
+
+
+def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:
+    """The colours' common limits for clips that are compared, in dB: nearly all of their levels, at most 80 dB deep.
+
+    >>> low, high = level_limits([Clip(torch.tensor([[-200.0], [0.0]]), SpectrogramAxes(8000, 2, 1))])
+    >>> round(high, 3), round(high - low, 3)
+    (-0.2, 80.0)
+    """
+    levels = np.concatenate([clip.decibels.detach().cpu().double().numpy().ravel() for clip in dict.fromkeys(clips)])
+    low, high = np.quantile(levels, [0.01, 0.999]).tolist()
+    low = max(low, high - _DEEPEST)
+    return (low, high) if high > low else (low - 1, high + 1)
 
 
 def _shape(values: Tensor) -> tuple[int, ...]:

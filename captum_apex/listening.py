@@ -18,7 +18,7 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -29,13 +29,15 @@ from captum_apex.clip import Clip, Place
 from captum_apex.recordings import sound_library
 from captum_apex.schemes import Box, Region
 
-__all__ = ["MEDIA_TYPES", "encoded", "isolate", "player", "remove", "write"]
+__all__ = ["MEDIA_TYPES", "MP3_RATES", "encoded", "isolate", "player", "remove", "write"]
 
 MEDIA_TYPES = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "flac": "audio/flac", "wav": "audio/wav"}
 """Formats of `encoded`, and what a web page calls them."""
 
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+"""Sample rates that MP3 knows, in Hz."""
+
 _CODECS = {"mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "VORBIS"), "flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
-_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _FILES = {".wav": "WAV", ".flac": "FLAC"}
 _FRAMES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder takes a long write on its stack, and dies of it
 
@@ -96,6 +98,7 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
 
     Raises:
         ValueError: for another suffix, and what is no waveform.
+        OSError: there is no such folder, or it cannot be written to.
         ImportError: soundfile is missing.
     """
     path = Path(path)
@@ -103,7 +106,9 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
         raise ValueError(f"expected a path that ends in {' or '.join(_FILES)}, but got {os.fspath(path)!r}")
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        _encode(beside, _samples(waveform), sample_rate, _FILES[path.suffix.lower()], "PCM_24")
+        samples = _samples(waveform)
+        with open(beside, "w+b") as file:  # libsndfile would not say why it cannot open a file
+            _encode(file, samples, sample_rate, _FILES[path.suffix.lower()], "PCM_24")
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -127,8 +132,8 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
     """
     if format not in _CODECS:
         raise ValueError(f"expected `format` to be one of {', '.join(map(repr, _CODECS))}, but got {format!r}")
-    if format == "mp3" and sample_rate not in _MP3_RATES:
-        raise ValueError(f"expected a sample rate that MP3 knows, one of {_MP3_RATES}, but got {sample_rate}; take 'flac'")
+    if format == "mp3" and sample_rate not in MP3_RATES:
+        raise ValueError(f"expected a sample rate that MP3 knows, one of {MP3_RATES}, but got {sample_rate}; take 'flac'")
     buffer = io.BytesIO()
     _encode(buffer, _samples(waveform), sample_rate, *_CODECS[format])
     return buffer.getvalue()
@@ -227,7 +232,7 @@ def _samples(waveform: Tensor) -> NDArray[np.floating]:
     return samples
 
 
-def _encode(target: Path | io.BytesIO, samples: NDArray, sample_rate: float, container: str, codec: str) -> None:
+def _encode(target: BinaryIO, samples: NDArray, sample_rate: float, container: str, codec: str) -> None:
     with sound_library().SoundFile(target, "w", _whole(sample_rate), 1, format=container, subtype=codec) as file:
         for first in range(0, len(samples), _FRAMES_AT_ONCE):
             file.write(samples[first : first + _FRAMES_AT_ONCE])

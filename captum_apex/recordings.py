@@ -84,7 +84,7 @@ class Recordings:
         """A SHA-256 of the names and sizes of all files; it stays when the folder moves, and no sound is read for it."""
         digest = hashlib.sha256()
         for index, name in enumerate(self.names):
-            digest.update(f"{name}\0{self.path(index).stat().st_size}\0".encode())
+            digest.update(f"{name}\0{self.path(index).stat().st_size}\0".encode(errors="surrogateescape"))  # not every name is Unicode
         return digest.hexdigest()
 
 
@@ -108,7 +108,8 @@ def read(path: str | os.PathLike, sample_rate: int, length: int | None = None) -
     if not Path(path).is_file():
         raise FileNotFoundError(f"expected an audio file at {os.fspath(path)}, but there is none")
     try:
-        with soundfile.SoundFile(path) as file:
+        # libsndfile is given the opened file: it cannot open one whose name is not Unicode.
+        with open(path, "rb") as opened, soundfile.SoundFile(opened) as file:
             rate = file.samplerate
             frames = -1 if length is None else math.ceil((length / sample_rate + _MARGIN) * rate)
             samples = torch.from_numpy(file.read(frames, dtype="float32", always_2d=True))  # (sample, channel)

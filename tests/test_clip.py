@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captum_apex import SpectrogramAxes
-from captum_apex.clip import Clip, Place
+from captum_apex.clip import Clip, Place, level_limits
 from captum_apex.schemes import Box
 
 AXES = SpectrogramAxes(16000, 512, 160, n_mels=40)
@@ -51,3 +51,18 @@ def test_what_is_no_clip_is_refused(arguments, message):
 def test_a_waveform_too_short_to_draw_is_refused():
     with pytest.raises(ValueError, match="more than 256 samples"):
         Clip.from_waveform(torch.zeros(200), 16000)
+
+
+def test_a_clip_equals_itself_alone():
+    """Tensors cannot be compared with one truth value, so two clips could not be either."""
+    one, other = (Clip(torch.zeros(40, 3), AXES) for _ in range(2))
+    assert one in [other, one]
+    assert one != other
+    assert {one: 1, other: 2}[one] == 1
+
+
+def test_clips_that_are_compared_have_common_levels_and_none_counts_twice():
+    quiet, loud = Clip(torch.full((40, 99), -50.0), AXES), Clip(torch.full((40, 1), 0.0), AXES)
+    assert level_limits([quiet, loud]) == (-50, 0)
+    assert level_limits([quiet, *[loud] * 999]) == (-50, 0)
+    assert level_limits([loud]) == (-1, 1)

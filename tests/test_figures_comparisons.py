@@ -6,8 +6,8 @@ import torch
 from matplotlib.figure import Figure
 
 from captum_apex import Box, Clip, Region, SpectrogramAxes, figures
-from captum_apex.figures.comparisons import map_scale, signed_map
 from captum_apex.figures.outline import union_path
+from captum_apex.maps import map_scale, signed_map
 
 AXES = SpectrogramAxes(16000, 512, 160, n_mels=8)
 GENERATOR = torch.Generator().manual_seed(0)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from captum_apex import SCHEMES, Explanation, PrototypeBasis, basis_from_matrix, figures
 from captum_apex.explanation import prototypes_of
-from captum_apex.figures.outline import union_path
+from captum_apex.figures.outline import region_line, union_path
 from tests.explained import CLASSES, QUERY, Recorded, all_schemes, basis, clip_of, explained, network
 
 CLIP = clip_of(QUERY[0])
@@ -188,6 +188,17 @@ def test_subfigures_given_are_drawn_on():
     figure.draw_without_rendering()
 
 
+def test_dashes_lie_in_each_other_s_gaps_and_are_short_enough_for_a_small_spot():
+    positions = np.arange(0, 60, 0.05) + 0.01
+    drawn = []
+    for rank in (1, 2):
+        offset, (dash, gap) = region_line(rank)[1]
+        assert 1.5 * (dash + gap) < 10  # points, where the line is 1.5 wide; a spot's line has some forty
+        drawn.append((positions + offset) % (dash + gap) < dash)
+    assert not (drawn[0] & drawn[1]).any()
+    assert region_line(0)[1] == (0, ())
+
+
 # --- waterfall ------------------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +229,16 @@ def test_what_does_not_add_up_has_a_bar_of_its_own():
     colours = [bar.get_facecolor()[:3] for bar in panel.patches]
     assert colours[0] == colours[3]
     assert len(set(colours)) == 3  # towards, against, totals
+
+
+def test_the_numbers_of_the_waterfall_stand_within_its_axes():
+    """Also where the longest bars end on the right and the last one leads back from there."""
+    found = Explanation(SCHEMES[0], 1, score=1.5, score_without_layer=0.0, evidence=explained(n_channels=1).evidence, total=1.5)
+    found = replace(found, evidence=(replace(found.evidence[0], contribution=3.3),))
+    panel = figures.waterfall(found).axes[0]
+    panel.figure.draw_without_rendering()
+    for text in panel.texts:
+        assert text.get_window_extent().x1 <= panel.get_window_extent().x1, text.get_text()
 
 
 def test_a_score_without_classes_has_no_name():

@@ -38,7 +38,7 @@ def pages(monkeypatch):
     """What a stand-in for the report was given."""
     given = []
 
-    def write(path, pages, *, title):
+    def write(path, pages, *, title, limit):
         given.extend(pages)
         path.write_text(title)
 
@@ -256,7 +256,7 @@ def refused(capsys, code, *parts):
     assert code == 2
     assert "Traceback" not in error
     for part in parts:
-        assert re.search(part, error), error
+        assert re.search(part, error, flags=re.MULTILINE), error
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,11 @@ def test_wrong_clips_bases_and_folders_are_refused(here, pages, capsys):
     refused(capsys, explained("--target", "3"), "from 0 to 2, but got '3'; there are: siren, dog, rain")
     refused(capsys, explained("--target", "-1"), "from 0 to 2, but got '-1'")
     refused(capsys, explained("--out", "recordings"), "--out to be a file, but recordings is a folder")
-    refused(capsys, explained("--prototypes", "6"), "from 1 to the 5 that the basis keeps per channel, but got 6")
+    refused(
+        capsys,
+        explained("--prototypes", "6"),
+        "^python -m captum_apex: new.wav cannot be explained: .* from 1 to the 5 that the basis keeps per channel, but got 6",
+    )
     Path(RECORDINGS[2]).rename("recordings/dog/3.wav")
     refused(capsys, explained(), "the recordings that time.safetensors was fitted on, but names or sizes of files differ")
     Path("recordings/dog/3.wav").rename(RECORDINGS[2])
@@ -350,6 +354,31 @@ def test_wrong_clips_bases_and_folders_are_refused(here, pages, capsys):
     refused(capsys, explained(), r"inputs of shape \(1, 64, 101\), as time.safetensors was fitted on, but .* \(1, 64, 51\)")
     assert not pages
     assert not Path("page.html").exists()
+
+
+def test_a_page_does_not_take_the_place_of_a_recording(here, pages, capsys):
+    fit()
+    before = Path("new.wav").read_bytes()
+    refused(capsys, explained("--out", "new.wav"), r"--out to end in \.html, but got new\.wav")
+    assert Path("new.wav").read_bytes() == before
+    assert not pages
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(here, pages, monkeypatch, capsys):
+    fit()
+    monkeypatch.setattr("captum_apex.__main__._classifier", None)  # not even the model is made
+    refused(capsys, explained("--out", "new.wav/page.html"), "--out in a folder that can be written to, but .*/new.wav is none")
+    refused(capsys, fit(out="new.wav/time.safetensors"), "--out in a folder that can be written to, but .*/new.wav is none")
+    refused(capsys, fit(out="new.wav/bases", scheme=()), "--out in a folder that can be written to, but .*/new.wav is none")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    refused(capsys, explained(), f"can be written to, but {here} is none")
+
+
+def test_a_page_has_a_largest_size(here, capsys):
+    fit()
+    refused(capsys, explained("--limit", "0.05"), "at most 0.05 MB, but got 0.. MB")
+    assert not Path("page.html").exists()
+    assert explained("--limit", "1") == 0
 
 
 def test_a_basis_of_other_weights_is_refused(here, pages, capsys):

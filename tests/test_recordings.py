@@ -1,6 +1,7 @@
 """Audio files and folders of them."""
 
 import math
+import os
 import sys
 
 import numpy as np
@@ -51,6 +52,18 @@ def test_the_fingerprint_follows_names_and_sizes_and_not_the_folder(tmp_path):
     assert two.fingerprint() != before
     (tmp_path / "one" / "dog" / "a.wav").rename(tmp_path / "one" / "dog" / "c.wav")
     assert Recordings.in_folder(tmp_path / "one", CLASSES).fingerprint() != before
+
+
+def test_a_name_that_is_not_unicode_is_read_like_any_other(tmp_path):
+    put(tmp_path / "a.wav")
+    odd = tmp_path / os.fsdecode(b"\xff.wav")
+    try:
+        (tmp_path / "a.wav").rename(odd)
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    found = Recordings.in_folder(tmp_path, CLASSES)
+    assert read(found.path(0), 16000).tolist() == [0.25] * 160
+    assert len(found.fingerprint()) == 64
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The page as a reader meets it, in a headless Chromium."""
 
+import dataclasses
+import itertools
 import re
 import time
 
@@ -82,6 +84,11 @@ def now(browser):
     return browser.execute_script("return document.querySelector('audio').currentTime")
 
 
+def slow_down(browser, rate=0.1):
+    """So that a busy machine is in time to meet a sound while it plays."""
+    browser.execute_script(f"const player = document.querySelector('audio'); player.defaultPlaybackRate = player.playbackRate = {rate}")
+
+
 def pressed(browser):
     return [found.get_attribute("aria-label") for found in all_of(browser, "button[aria-pressed=true]")]
 
@@ -120,6 +127,7 @@ def test_every_image_loads_and_says_what_it_shows(browser, path):
 
 def test_a_player_plays_and_pauses(browser, path):
     show(browser, path)
+    slow_down(browser)
     play = button(browser, "Play the whole clip")
     play.click()
     wait_until(lambda: now(browser) > 0.1)
@@ -131,14 +139,16 @@ def test_a_player_plays_and_pauses(browser, path):
     time.sleep(0.15)
     assert now(browser) == stopped
     assert pressed(browser) == []
+    slow_down(browser, rate=1)
     play.click()
     wait_until(lambda: now(browser) > stopped)  # it goes on where it was
-    wait_until(lambda: pressed(browser) == [])  # to its end
-    assert all(line.get_attribute("hidden") for line in all_of(browser, ".cursor"))
+    wait_until(lambda: all(line.get_attribute("hidden") for line in all_of(browser, ".cursor")))  # to its end
+    assert pressed(browser) == []
 
 
 def test_only_one_sound_plays(browser, path):
     show(browser, path)
+    slow_down(browser)
     for description in ("Play the whole clip", "Play the clip without the region of channel 11", "Play the prototype zero"):
         button(browser, description).click()
         wait_until(lambda: now(browser) > 0.05)
@@ -151,6 +161,7 @@ def test_only_one_sound_plays(browser, path):
 
 def test_the_cursor_stands_where_the_sound_is(browser, path):
     show(browser, path)
+    slow_down(browser)
     all_of(browser, "[role=tab]")[1].click()
     play = button(browser, "Play the region of channel 11")  # 0.195–0.295 s, heard from 0.045 s on
     play.click()
@@ -170,6 +181,7 @@ def test_a_click_on_the_picture_plays_from_there(browser, path):
     from selenium.webdriver import ActionChains
 
     show(browser, path)
+    slow_down(browser)
     ActionChains(browser).move_to_element(all_of(browser, ".large .picture")[0]).click().perform()
     wait_until(lambda: now(browser) > 0.5)
     button(browser, "Play the whole clip").click()
@@ -205,7 +217,46 @@ def test_the_scores_name_the_explained_class(browser, path):
     (marked,) = all_of(browser, ".scores .marked th")
     assert marked.get_attribute("textContent") == "2. three, explained"
     (verdict,) = texts(browser, ".verdict")
-    assert verdict == "Explained class three, logit 4.50. The model’s first choice is two, logit 5.25. The clip is labelled three."
+    assert verdict == "Explained: three, logit 4.50. The model’s first choice is two, logit 5.25. The clip is labelled three."
+
+
+def test_small_numbers_are_not_rounded_to_nothing(browser, tmp_path):
+    shown = explanation(SCHEMES[0], n_channels=1)
+    small = dataclasses.replace(shown.evidence[0], contribution=0.0032)
+    shown = dataclasses.replace(shown, evidence=(small,), score=-0.046, score_without_layer=0.0, total=-0.046)
+    show(browser, report.write(tmp_path / "page.html", [page(explanations=[shown], scores=[0.1, 12.0, 0.0, -0.046, 1e-9, 1.0, 1.0])]))
+    assert texts(browser, "#panel-0 .waterfall .figure") == ["0.00", "+0.0032", "−0.049", "−0.046"]
+    assert texts(browser, ".scores .figure") == ["12.00", "1.00", "1.00", "0.10", "0.0000", "−0.046"]
+    assert "adds +0.0032 to the logit" in texts(browser, "#panel-0 .about")[0]
+
+
+def test_regions_that_are_the_same_are_all_visible(browser, tmp_path):
+    shown = explanation(SCHEMES[0], n_channels=1).evidence[0]
+    same = dataclasses.replace(explanation(SCHEMES[0]), evidence=tuple(dataclasses.replace(shown, channel=k) for k in range(4)))
+    show(browser, report.write(tmp_path / "page.html", [page(explanations=[same])]))
+    drawn = "return [...document.querySelectorAll('%s .overlay path')].map((e) => [e.getAttribute('class'), e.style.strokeDasharray])"
+    large = browser.execute_script(drawn % ".large")
+    assert [kind for kind, _ in large] == ["halo"] * 4 + ["outline"] * 4  # no dark ground over a line
+    assert large[4][1] == "none"
+    assert len({dashes for _, dashes in large[4:]}) == 4
+    assert browser.execute_script(drawn % ".middle")[1] == ["outline", "none"]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("cells", [(3, 4, 3), (9, 9, 8, 9), (0, 0, 0, 1)])
+def test_no_number_hides_another(browser, tmp_path, cells, width):
+    """Cells of twenty along time; a number is moved aside where a region before it has the same corner, and meets no other one there."""
+    scheme = SCHEMES[1]
+    shown = explanation(scheme, n_channels=1).evidence[0]
+    evidence = tuple(dataclasses.replace(shown, channel=k, region=scheme.region([cell], 1, 20)) for k, cell in enumerate(cells))
+    subject = page(explanations=[dataclasses.replace(explanation(scheme), evidence=evidence)])
+    show(browser, report.write(tmp_path / "page.html", [subject]), width=width)
+    spans = (
+        "return [...document.querySelectorAll('.large .tag')].map((e) => [e.getBoundingClientRect().left, e.getBoundingClientRect().right])"
+    )
+    found = sorted(browser.execute_script(spans))
+    assert len(found) == len(cells)
+    assert all(right <= left + 0.5 for (_, right), (left, _) in itertools.pairwise(found)), found
 
 
 def test_clips_are_chosen_from_the_list(browser, path):
@@ -214,7 +265,7 @@ def test_clips_are_chosen_from_the_list(browser, path):
     all_of(browser, "[role=tab]")[2].click()
     links[1].click()
     wait_until(lambda: texts(browser, "h2") == ["three, query_51.wav"])
-    assert texts(browser, ".verdict")[0].startswith("Explained class two")
+    assert texts(browser, ".verdict")[0].startswith("Explained: two")
     assert chosen(browser) == (["Band"], ["frequency"])  # the perspective stays
     assert texts(browser, "[role=tab]") == ["Moment", "Band", "Moment and band"]
     assert [link.get_attribute("aria-current") for link in links] == [None, "page"]
@@ -285,7 +336,7 @@ def test_what_there_is_not_is_not_shown(browser, tmp_path):
     show(browser, report.write(tmp_path / "page.html", [bare]))
     assert "No channel speaks for the class in this perspective." in texts(browser, "#panel-0 p")
     assert all_of(browser, ".scores, .comparison *") == []
-    assert texts(browser, ".verdict") == ["Explained class class 3, logit 4.50. The clip is labelled three."]
+    assert texts(browser, ".verdict") == ["Explained: class 3, logit 4.50. The clip is labelled three."]
 
 
 def test_a_channel_without_prototypes_names_none(browser, tmp_path):

@@ -15,9 +15,8 @@ import soundfile
 import torch
 from PIL import Image
 
-from captum_apex import SCHEMES, Box, Clip, SpectrogramAxes, listening, report
-from captum_apex.report.outline import outline
-from captum_apex.report.ticks import hertz_ticks, second_ticks
+from captum_apex import SCHEMES, Clip, listening, report
+from captum_apex.report.media import Media
 from tests.pages import AXES, CLASSES, chirp, explanation, page
 
 HOSTILE = "</script><script>window.hacked = 1</script><!--\u2028\ud800{{facts}}\"'&"
@@ -108,10 +107,16 @@ def test_the_five_highest_scores_and_the_explained_class_are_shown(tmp_path):
 
 @pytest.mark.parametrize(
     ("label", "name"),
-    [(2, "two"), (-1, "six"), ((1,), "one"), ([0, 1, 0, 1, 0, 0, 0], "one, three"), (None, ""), (9, "class 9"), (2.0, "two")],
+    [(2, "two"), (-1, "six"), ((1,), "one"), ([0, 1, 0, 1, 0, 0, 0], "one, three"), (None, ""), (2.0, "two")],
 )
 def test_labels_have_names(label, name):
     assert page().class_name(label) == name
+
+
+def test_labels_without_names_are_numbers_and_names_are_complete_where_there_are_any(tmp_path):
+    assert page(class_names=None).class_name(9) == "class 9"
+    with pytest.raises(ValueError, match="expected `class_names` with a name for class 9, but got 7 names"):
+        written(tmp_path, page(explanations=[explanation(SCHEMES[0], target=9)]))
 
 
 def test_a_target_counted_from_the_end_is_the_explained_class(tmp_path):
@@ -187,7 +192,7 @@ def test_the_regions_of_a_waveform_lie_on_its_spectrogram(tmp_path):
     path = told["pages"][0]["perspectives"][0]["evidence"][0]["outline"]
     frames = clip.decibels.shape[1]
     sides = [clip.axes.frame_position(seconds) / frames for seconds in (0.1, 0.2)]
-    assert sorted({float(x) for x in re.findall(r"M([\d.]+) ", path)}) == pytest.approx(sides, abs=1e-5)
+    assert sorted({float(x) for x in re.findall(r"[ML]([\d.]+) ", path)}) == pytest.approx(sides, abs=1e-5)
 
 
 def test_the_cursor_runs_on_the_picture_s_own_axis(tmp_path):
@@ -198,36 +203,53 @@ def test_the_cursor_runs_on_the_picture_s_own_axis(tmp_path):
         assert clip["start"] + clip["rate"] * seconds == pytest.approx(AXES.frame_position(seconds) / 101)
 
 
-def test_the_outline_of_a_cross_has_no_inner_lines():
-    strip, band = Box(0, 1, 0.25, 0.5), Box(0.5, 0.75, 0, 1)
-    upright = {"M0 0.25V0.5", "M0.25 0V0.25", "M0.25 0.5V1", "M0.5 0V0.25", "M0.5 0.5V1", "M1 0.25V0.5"}
-    level = {"M0.25 0H0.5", "M0 0.25H0.25", "M0.5 0.25H1", "M0 0.5H0.25", "M0.5 0.5H1", "M0.25 1H0.5"}
-    assert set(re.findall(r"M[^M]+", outline([strip, band]))) == upright | level
+def test_the_outline_of_a_cross_is_one_line(tmp_path):
+    """Column 1 of 10 and row 1 of 4, with x to the right and y downward."""
+    told = written(tmp_path, page(explanations=[explanation(SCHEMES[3])]))
+    path = told["pages"][0]["perspectives"][0]["evidence"][0]["outline"]
+    corners = re.fullmatch(r"M([^MZ]+)Z", path)[1].split("L")
+    wanted = {"0.1 0", "0.2 0", "0.1 1", "0.2 1", "0 0.5", "0 0.75", "1 0.5", "1 0.75", "0.1 0.5", "0.1 0.75", "0.2 0.5", "0.2 0.75"}
+    assert len(corners) == len(wanted)
+    assert set(corners) == wanted
 
 
-def test_boxes_that_lie_in_each_other_have_the_outer_s_outline():
-    outer = Box(0.1, 0.9, 0.2, 0.8)
-    assert outline([outer, Box(0.3, 0.5, 0.3, 0.4)]).count("M") == 4
-    assert outline([outer, outer]) == outline([outer])
+def test_ticks_stand_where_the_axes_say(tmp_path):
+    told = written(tmp_path, page())
+    clip = told["clips"][told["pages"][0]["clip"]]
+    assert [(tick["value"], tick["at"] * 32) for tick in clip["hertz"]] == [
+        (hertz, pytest.approx(AXES.bin_position(hertz))) for hertz in (250.0, 500.0, 1000.0, 2000.0)
+    ]
+    wanted = [(0, 0.5), (0.2, 20.5), (0.4, 40.5), (0.6, 60.5), (0.8, 80.5), (1, 100.5)]
+    assert [(tick["value"], pytest.approx(tick["at"] * 101)) for tick in clip["seconds"]] == wanted
 
 
-def test_ticks_stand_where_the_axes_say():
-    clip = chirp(1)
-    for tick in hertz_ticks(clip):
-        assert tick.at * 32 == pytest.approx(AXES.bin_position(tick.value))
-    assert {500.0, 1000.0, 2000.0} <= {tick.value for tick in hertz_ticks(clip)}
-    assert [tick.value for tick in second_ticks(clip)] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert [tick.at * 101 for tick in second_ticks(clip)] == pytest.approx([0.5, 20.5, 40.5, 60.5, 80.5, 100.5])
+def test_a_strip_of_a_waveform_ends_with_a_mel_picture(tmp_path):
+    """The regions of a waveform reach to half the sample rate, mel bands do not."""
+    clip = dataclasses.replace(chirp(1), of_samples=True)
+    told = written(tmp_path, page(clip=clip, explanations=[explanation(SCHEMES[1])], maps={}))
+    path = told["pages"][0]["perspectives"][0]["evidence"][0]["outline"]
+    assert {float(corner.split()[1]) for corner in re.sub("[MZ]", "", path).split("L")} == {0.0, 1.0}
 
 
-@pytest.mark.parametrize("rate", [8000, 44100, 192000])
-def test_ticks_of_a_linear_axis_are_round_and_even(rate):
-    clip = Clip(torch.zeros(129, 300), SpectrogramAxes(rate, 256, 64))
-    values = [tick.value for tick in hertz_ticks(clip)]
-    assert values[0] == 0
-    assert 4 <= len(values) <= 9
-    assert {values[1] / 10 ** np.floor(np.log10(values[1]))} <= {1, 2, 5}
-    assert np.diff(values) == pytest.approx(values[1])
+def test_maps_of_waveforms_have_the_samples_shape(tmp_path):
+    clip = Clip.from_waveform(chirp(1).waveform, 8000)
+    samples = torch.zeros(1, 1, 8000)
+    samples[..., :4000], samples[..., 4000:] = -1.0, 1.0
+    told = written(tmp_path, page(clip=clip, explanations=[explanation(SCHEMES[1])], maps={"IG": samples}))
+    _, _, data = told["pictures"][told["pages"][0]["maps"][0]["picture"]].partition(",")
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), dtype=int)
+    assert image.shape[:2] == (1, clip.decibels.shape[1])
+    blue_less_red = image[0, :, 2] - image[0, :, 0]
+    middle = len(blue_less_red) // 2
+    assert (blue_less_red[: middle - 1] > 50).all()
+    assert (blue_less_red[middle + 2 :] < -50).all()
+
+
+def test_each_clip_is_drawn_and_heard_once(tmp_path, monkeypatch):
+    drawn, spectrogram = [], Media.spectrogram
+    monkeypatch.setattr(Media, "spectrogram", lambda self, clip: drawn.append(clip) or spectrogram(self, clip))
+    written(tmp_path, page())
+    assert len(drawn) == 1 + 3  # though each prototype is named by four schemes with two channels
 
 
 def test_texts_cannot_leave_their_place(tmp_path):
@@ -300,7 +322,7 @@ def test_the_file_is_readable_as_other_files_are(tmp_path):
         ({"explanations": [explanation(SCHEMES[0]), explanation(SCHEMES[1], target=1)]}, r"same target, but got \[3, 1\]"),
         ({"scores": [1.0, 2.0]}, "one score per class, but got 2 scores for 7 classes"),
         ({"scores": [float("nan")] * 7}, "finite `scores`"),
-        ({"maps": {"IG": torch.zeros(1, 32, 101)}}, r"map 'IG' to be finite, of shape \(frequency, time\), but got \(1, 32, 101\)"),
+        ({"maps": {"IG": torch.zeros(2, 32, 101)}}, r"map 'IG' of shape \(…, frequency, time\) .* but got \(2, 32, 101\)"),
         ({"maps": {"IG": torch.full((32, 101), torch.inf)}}, "map 'IG' to be finite"),
         ({"prototypes": {0: chirp(0)}}, "`prototypes` to hold training clip 1"),
         ({"prototypes": [chirp(0)]}, "`prototypes` to hold training clip 1"),

@@ -16,7 +16,8 @@ from captum_apex.explanation import Explanation
 from captum_apex.figures.canvas import root, single_panel
 from captum_apex.figures.colours import AGAINST, LINES, MARKERS, TOTAL, TOWARDS
 from captum_apex.figures.spectrogram import array
-from captum_apex.figures.titles import SMALL, TINY, channel_name, class_name, fitted, number
+from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number
+from captum_apex.names import class_name
 
 __all__ = ["curves", "purity", "waterfall"]
 
@@ -74,7 +75,8 @@ def waterfall(explanation: Explanation, *, class_names: Sequence[str] | None = N
     panel.axvline(0, color="0.3", linewidth=0.8)
     panel.set_yticks(range(len(names)), names, parse_math=False)
     panel.invert_yaxis()
-    panel.margins(x=0.2)
+    low, high = panel.get_xlim()
+    panel.set_xlim(low, high + 0.2 * (high - low))  # room for the numbers; margins leave none beside a bar that leads back
     _finish(panel, "score", "")
     panel.grid(visible=False)
     return root(panel)

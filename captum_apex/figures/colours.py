@@ -13,6 +13,7 @@ SIGNED = "RdBu_r"  # white in the middle
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = "osD^vP*"
 TOWARDS, AGAINST, TOTAL = LINES[0], LINES[1], "0.45"
-# Pale ones, on the dark levels. Where several regions are on one panel, each has dashes of its own, in the gaps of the others.
+# Pale ones, on the dark levels. Where several regions are on one panel, each has dashes of its own, in the gaps of the others; they are
+# short, so that the line around a small spot is still seen as one.
 REGIONS = ("#5fe0ff", "#f0e442", "#ffffff", "#4fd6a0")
-REGION_STYLES: tuple[LineStyle, ...] = ((0, ()), (0, (5, 7)), (5.5, (4, 8)), (0, (1.5, 4.5)))
+REGION_STYLES: tuple[LineStyle, ...] = ((0, ()), (0, (2.5, 3.5)), (2.75, (2, 4)), (0, (0.75, 2.25)))

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.clip import Clip
+from captum_apex.clip import Clip, level_limits
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import GREY_LEVELS, SIGNED
 from captum_apex.figures.outline import draw_outline
-from captum_apex.figures.spectrogram import array, bar, draw_clip, draw_map, kept, label_axes, level_limits
+from captum_apex.figures.spectrogram import array, bar, draw_clip, draw_map, kept, label_axes
 from captum_apex.figures.titles import number, title
+from captum_apex.maps import map_scale, signed_map
 from captum_apex.schemes import Region
 
-__all__ = ["map_scale", "maps", "masking", "signed_map", "twins"]
+__all__ = ["maps", "masking", "twins"]
 
-_QUANTILE = 0.995  # of the absolute values: a few bins far above the others would leave the rest of a map white
 _WIDTH, _HEIGHT = 2.7, 2.1
 
 
@@ -142,31 +142,6 @@ def twins(
     bar(target, panels[:2], image, "level in dB")
     bar(target, panels[2:], drawn, "difference in dB", beyond=True)
     return root(target)
-
-
-def signed_map(values: ArrayLike | Tensor, name: str, clip: Clip) -> NDArray:
-    """A map as (frequency, time); samples are added up in frames, because there are more of them than a picture has dots.
-
-    Raises:
-        ValueError: for another shape, NaN or infinity.
-    """
-    own = array(values).astype(float)
-    while own.ndim > (1 if clip.of_samples else 2) and own.shape[0] == 1:
-        own = own[0]
-    if not own.size or own.ndim > 2 or own.ndim < (1 if clip.of_samples else 2):
-        wanted = "(…, sample)" if clip.of_samples else "(…, frequency, time)"
-        raise ValueError(f"expected the map {name!r} of shape {wanted} with leading axes of size 1, but got {array(values).shape}")
-    if not np.isfinite(own).all():
-        raise ValueError(f"expected the map {name!r} to be finite, but there is NaN or infinity")
-    if own.ndim == 1:
-        own = np.stack([part.sum() for part in np.array_split(own, min(len(own), clip.decibels.shape[1]))])[None]
-    return own
-
-
-def map_scale(values: NDArray) -> float:
-    """Where a signed map has full colour: the 99.5 % quantile of its absolute values, or the largest where that is zero."""
-    sizes = np.abs(values)
-    return float(np.quantile(sizes, _QUANTILE) or sizes.max())
 
 
 def _size(clip: Clip) -> tuple[int, int]:

@@ -1,8 +1,7 @@
-"""The line around a region, exactly on the edges of its boxes and without inner lines."""
+"""The line around a region, drawn on a panel."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from numpy.typing import NDArray
 
 from captum_apex.clip import Clip, Place
 from captum_apex.figures.colours import REGION_STYLES, REGIONS, LineStyle
+from captum_apex.outline import outline
 from captum_apex.schemes import Region
 
 
@@ -47,53 +46,5 @@ def union_path(places: Sequence[Place]) -> Path:
     >>> union_path([Place(0, 1000, 0, 1), Place(0, 1000, 1, 2)]).vertices.tolist()
     [[0.0, 0.0], [2.0, 0.0], [2.0, 1000.0], [0.0, 1000.0], [0.0, 0.0]]
     """
-    seconds = sorted({side for place in places for side in (place.start, place.end)})
-    hertz = sorted({side for place in places for side in (place.low, place.high)})
-    inside = np.zeros((len(hertz) + 1, len(seconds) + 1), dtype=bool)  # with an empty margin; cell (i, j) begins at edge (i − 1, j − 1)
-    for place in places:
-        rows = slice(hertz.index(place.low) + 1, hertz.index(place.high) + 1)
-        inside[rows, seconds.index(place.start) + 1 : seconds.index(place.end) + 1] = True
-    loops = [[(seconds[column], hertz[row]) for row, column in loop] for loop in _loops(inside)]
+    loops = outline(places)
     return Path.make_compound_path(*(Path([*loop, loop[0]], closed=True) for loop in loops)) if loops else Path(np.empty((0, 2)))
-
-
-def _loops(inside: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
-    """The corners of the lines around what is inside, as (row, column) of the edges."""
-    following = _edges(inside)
-    loops = []
-    while following:
-        start = place = next(iter(following))
-        loop: list[tuple[int, int]] = []
-        while not loop or place != start:
-            loop.append(place)
-            ends = following[place]
-            end = ends.pop()
-            if not ends:
-                del following[place]
-            place = end
-        loops.append([corner for before, corner, after in _neighbours(loop) if not _straight(before, corner, after)])
-    return loops
-
-
-def _edges(inside: NDArray[np.bool_]) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """Start → ends of every edge between inside and outside, with the inside on its left."""
-    following: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    for row, column in np.argwhere(inside).tolist():
-        low, high, left, right = row - 1, row, column - 1, column
-        if not inside[row - 1, column]:
-            following[low, left].append((low, right))
-        if not inside[row, column + 1]:
-            following[low, right].append((high, right))
-        if not inside[row + 1, column]:
-            following[high, right].append((high, left))
-        if not inside[row, column - 1]:
-            following[high, left].append((low, left))
-    return following
-
-
-def _neighbours(loop: list[tuple[int, int]]) -> zip[tuple[tuple[int, int], ...]]:
-    return zip([loop[-1], *loop[:-1]], loop, [*loop[1:], loop[0]], strict=True)
-
-
-def _straight(*corners: tuple[int, int]) -> bool:
-    return any(len({corner[axis] for corner in corners}) == 1 for axis in (0, 1))

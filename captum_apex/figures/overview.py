@@ -18,7 +18,8 @@ from captum_apex.features import FeatureBank
 from captum_apex.figures.canvas import canvas, root
 from captum_apex.figures.colours import SIGNED
 from captum_apex.figures.spectrogram import array, bar, draw_image, set_frequency
-from captum_apex.figures.titles import SMALL, TINY, class_name, fitted
+from captum_apex.figures.titles import SMALL, TINY, fitted
+from captum_apex.names import class_name
 from captum_apex.schemes import Scheme
 
 __all__ = ["channels"]

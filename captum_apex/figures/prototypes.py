@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -11,24 +10,19 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
 from captum_apex.basis import PrototypeBasis
-from captum_apex.clip import Clip
+from captum_apex.clip import Clip, Clips, level_limits
 from captum_apex.explanation import Evidence, Explanation, Prototype, prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
 from captum_apex.figures.outline import draw_outline, region_line
-from captum_apex.figures.spectrogram import Limits, bar, draw_clip, kept, label_axes, level_limits
-from captum_apex.figures.titles import SMALL, TINY, channel_name, class_name, fitted, number, points, quoted, title
+from captum_apex.figures.spectrogram import Limits, bar, draw_clip, kept, label_axes
+from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number, points, quoted, title
+from captum_apex.names import class_name
 
 __all__ = ["before_and_after", "explanation", "perspectives"]
 
 WIDTH, HEIGHT = 2.15, 1.85  # of a panel with its title, in inches
 MARGIN = 1.2
-
-
-class Clips(Protocol):
-    """Gives the clip at an index of the dataset that the basis was fitted on; a list, a dict, or whatever loads it when asked."""
-
-    def __getitem__(self, index: int, /) -> Clip: ...
 
 
 def explanation(

@@ -16,18 +16,17 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from captum_apex.axes import SpectrogramAxes
-from captum_apex.clip import Clip
+from captum_apex.clip import Clip, level_limits
 from captum_apex.figures.canvas import canvas, panel_width, root, single_panel
 from captum_apex.figures.colours import LEVELS
 from captum_apex.figures.outline import draw_outline
 from captum_apex.figures.titles import SMALL, TINY, title
 from captum_apex.schemes import Region
+from captum_apex.ticks import hertz_ticks
 
 __all__ = ["clips", "spectrogram"]
 
 Limits = tuple[float, float]
-
-_DEEPEST = 80.0  # dB below the loudest level that still get a colour of their own
 
 
 def spectrogram(clip: Clip, region: Region | None = None, *, limits: Limits | None = None, ax: Axes | None = None) -> Figure:
@@ -78,14 +77,6 @@ def clips(
     label_axes(kept(panels, (place < len(shown) for place in range(panels.size))))
     bar(target, panels.flat[: len(shown)], image, "level in dB")
     return root(target)
-
-
-def level_limits(shown: Iterable[Clip]) -> Limits:
-    """The colours' common limits for clips that are compared, in dB: nearly all of their levels, at most 80 dB deep."""
-    levels = np.concatenate([array(clip.decibels).ravel() for clip in shown])
-    low, high = np.quantile(levels, [0.01, 0.999]).tolist()
-    low = max(low, high - _DEEPEST)
-    return (low, high) if high > low else (low - 1, high + 1)
 
 
 def draw_clip(ax: Axes, clip: Clip, limits: Limits, colours: str = LEVELS) -> AxesImage:
@@ -167,23 +158,6 @@ def set_frequency(ax: Axes, axes: SpectrogramAxes) -> None:
     ticks = hertz_ticks(axes)
     ax.set_yticks(ticks, [f"{tick / 1000:g}k" if tick >= 1000 else f"{tick:g}" for tick in ticks])
     ax.set_ylim(axes.hertz(0.0), axes.hertz(float(axes.n_bins)))
-
-
-def hertz_ticks(axes: SpectrogramAxes) -> list[float]:
-    """Round frequencies within the axis, far enough from each other to be read.
-
-    >>> hertz_ticks(SpectrogramAxes(16000, 512, 160, n_mels=64)), hertz_ticks(SpectrogramAxes(16000, 512, 160))
-    ([250.0, 500.0, 1000.0, 2000.0, 4000.0], [0.0, 2000.0, 4000.0, 6000.0, 8000.0])
-    """
-    low, high = axes.hertz(0.0), axes.hertz(float(axes.n_bins))
-    if axes.n_mels is None:
-        return [hertz for hertz in map(float, MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)) if low <= hertz <= high]
-    octaves = [hertz for hertz in (125.0 * 2**octave for octave in range(10)) if low <= hertz <= high]
-    kept: list[float] = []
-    for hertz in reversed(octaves):  # the low ones lie close together
-        if not kept or axes.bin_position(kept[0]) - axes.bin_position(hertz) >= axes.n_bins / 12:
-            kept.insert(0, hertz)
-    return kept
 
 
 def label_axes(rows: Iterable[Iterable[Axes | None]]) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from captum_apex.clip import Clip
 from captum_apex.figures.canvas import root, single_panel
 from captum_apex.figures.colours import LINES, SIGNED
-from captum_apex.figures.comparisons import map_scale, signed_map
 from captum_apex.figures.spectrogram import array, bar
 from captum_apex.figures.titles import SMALL, TINY, number
+from captum_apex.maps import map_scale, signed_map
 from captum_apex.schemes import Region
 
 __all__ = ["waveform"]

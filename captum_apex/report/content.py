@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from captum_apex.clip import Clip
+from captum_apex.clip import Clip, level_limits
 from captum_apex.explanation import Evidence, Explanation, Prototype
-from captum_apex.report.media import LEVELS, SIGNED, Level, Media, colours
-from captum_apex.report.outline import outline
+from captum_apex.outline import outline
+from captum_apex.report.media import LEVELS, SIGNED, Media, colours
 from captum_apex.report.page import Page
-from captum_apex.report.ticks import hertz_ticks, second_ticks
 from captum_apex.schemes import Box, Region
+from captum_apex.ticks import hertz_ticks, second_ticks
 
 __all__ = ["content"]
 
@@ -29,12 +29,12 @@ def content(pages: Sequence[Page], title: str) -> dict[str, Any]:
     Returns:
         Texts, numbers, lists and dictionaries; every picture, sound and clip is there once, and is referred to by its name.
     """
-    level = Level.of([clip for page in pages for clip in (page.clip, *page.shown_prototypes.values())])
+    level = level_limits(clip for page in pages for clip in (page.clip, *page.shown_prototypes.values()))
     facts = _Facts(Media(level))
     told = [facts.page(page) for page in pages]
     return {
         "title": title,
-        "level": {"low": level.low, "high": level.high, "colours": colours(LEVELS)},
+        "level": {"low": level[0], "high": level[1], "colours": colours(LEVELS)},
         "signed": colours(SIGNED),
         "pages": told,
         "clips": facts.clips,
@@ -53,6 +53,7 @@ class _Facts:
     def __init__(self, media: Media) -> None:
         self.media = media
         self.clips: dict[str, dict[str, Any]] = {}
+        self._names: dict[Clip, str] = {}
 
     def page(self, page: Page) -> dict[str, Any]:
         return {
@@ -61,7 +62,7 @@ class _Facts:
             "score": page.explanations[0].score,
             "scores": _scores(page),
             "perspectives": [self._perspective(page, explanation) for explanation in page.explanations],
-            "maps": [{"name": name, "picture": self.media.map(values, page.clip)} for name, values in page.maps.items()],
+            "maps": [{"name": name, "picture": self.media.map(values, name, page.clip)} for name, values in page.maps.items()],
         }
 
     def _perspective(self, page: Page, explanation: Explanation) -> dict[str, Any]:
@@ -99,29 +100,38 @@ class _Facts:
         boxes = [_on_picture(clip, box) for box in region.boxes]
         leftmost = min(boxes, key=lambda box: box.start)
         return {
-            "outline": outline(boxes),
+            "outline": _path(boxes),
             "corner": [leftmost.start, 1 - leftmost.high],
             "boxes": [_place(clip, box) for box in region.boxes],
             "region": self.media.region(clip, region),
         }
 
     def _clip(self, clip: Clip) -> str:
-        picture, sound, frames = self.media.spectrogram(clip), self.media.whole(clip), clip.decibels.shape[1]
-        start, second = (clip.axes.frame_position(seconds) / frames for seconds in (0.0, 1.0))
-        told = {
-            "title": clip.title,
-            "label": clip.label,
-            "picture": picture,
-            "sound": sound,
-            "duration": clip.duration,
-            "start": start,
-            "rate": second - start,
-            "seconds": [tick._asdict() for tick in second_ticks(clip)],
-            "hertz": [tick._asdict() for tick in hertz_ticks(clip)],
-        }
-        name = hashlib.sha256(repr(told).encode(errors="replace")).hexdigest()[:16]
-        self.clips[name] = told
-        return name
+        if clip not in self._names:
+            told = _told(clip) | {"picture": self.media.spectrogram(clip), "sound": self.media.whole(clip)}
+            self._names[clip] = hashlib.sha256(repr(told).encode(errors="replace")).hexdigest()[:16]
+            self.clips[self._names[clip]] = told
+        return self._names[clip]
+
+
+def _told(clip: Clip) -> dict[str, Any]:
+    """A clip's texts, and the ticks and the time axis of its picture: where second 0 lies on it, and how much of it a second takes."""
+    axes, (bins, frames) = clip.axes, clip.decibels.shape
+    start, second = (axes.frame_position(seconds) / frames for seconds in (0.0, 1.0))
+    return {
+        "title": clip.title,
+        "label": clip.label,
+        "duration": clip.duration,
+        "start": start,
+        "rate": second - start,
+        "seconds": _marks(second_ticks(axes.seconds(float(frames))), lambda value: axes.frame_position(value) / frames),
+        "hertz": _marks(hertz_ticks(axes), lambda value: axes.bin_position(value) / bins),
+    }
+
+
+def _marks(values: Sequence[float], at: Callable[[float], float]) -> list[dict[str, float]]:
+    """Ticks with their places on the picture, as fractions."""
+    return [{"value": value, "at": at(value)} for value in values if 0 <= at(value) <= 1]
 
 
 def _scores(page: Page) -> list[dict[str, Any]]:
@@ -129,7 +139,7 @@ def _scores(page: Page) -> list[dict[str, Any]]:
     order = sorted(range(len(page.scores)), key=lambda label: -page.scores[label])
     shown = [label for rank, label in enumerate(order) if rank < TOP or label == page.explained]
     return [
-        {"name": page.class_name(label) or f"class {label}", "score": float(page.scores[label]), "rank": order.index(label) + 1}
+        {"name": page.class_name(label), "score": float(page.scores[label]), "rank": order.index(label) + 1}
         | {"explained": label == page.explained}
         for label in shown
     ]
@@ -142,7 +152,20 @@ def _on_picture(clip: Clip, box: Box) -> Box:
     bins, frames = clip.decibels.shape
     low, high = (clip.axes.bin_position(clip.hertz(side)) / bins for side in (box.low, box.high))
     start, end = (clip.axes.frame_position(clip.seconds(side)) / frames for side in (box.start, box.end))
-    return Box(low, high, start, min(end, 1.0))
+    return Box(max(low, 0.0), min(high, 1.0), start, min(end, 1.0))
+
+
+def _path(boxes: Sequence[Box]) -> str:
+    """The line around boxes as an SVG path; x to the right and y downward, both from 0 to 1.
+
+    >>> _path([Box(low=0.0, high=0.5, start=0.25, end=0.5)])
+    'M0.25 1L0.5 1L0.5 0.5L0.25 0.5Z'
+    """
+    return "".join("M" + "L".join(f"{_digits(x)} {_digits(1 - y)}" for x, y in loop) + "Z" for loop in outline(boxes))
+
+
+def _digits(value: float) -> str:
+    return f"{value:.5f}".rstrip("0").rstrip(".")
 
 
 def _place(clip: Clip, box: Box) -> dict[str, Any]:

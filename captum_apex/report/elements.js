@@ -29,8 +29,14 @@ function fixed(value, digits = 2) {
   return value < 0 && Number(text) !== 0 ? "−" + text : text;
 }
 
+/* A logit or a part of one: two digits behind the point, up to four where it is small. */
+function logit(value) {
+  const first = value ? -Math.floor(Math.log10(Math.abs(value))) : 0;
+  return fixed(value, Math.min(Math.max(first + 1, 2), 4));
+}
+
 function signed(value) {
-  const text = fixed(value);
+  const text = logit(value);
   return text.startsWith("−") ? text : "+" + text;
 }
 

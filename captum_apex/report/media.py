@@ -6,67 +6,53 @@ import base64
 import hashlib
 import io
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from captum_apex import listening
 from captum_apex.clip import Clip
+from captum_apex.maps import map_scale, signed_map
 from captum_apex.schemes import Region
 
-__all__ = ["Level", "Media"]
+__all__ = ["Media", "colours"]
 
 LEVELS = "magma"  # rises evenly in lightness: it reads in grey and without colour vision
-SIGNED = "PuOr_r"  # reads without colour vision; zero is nearly white
-DEPTH = 80.0  # dB
+SIGNED = "RdBu_r"  # reads without colour vision; zero is nearly white
 AROUND = 0.15  # seconds of quiet kept before and after the sound of a region
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # in Hz; other rates are kept as FLAC
-
-
-class Level(NamedTuple):
-    """What the ends of the colour scale stand for, in dB."""
-
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, clips: Sequence[Clip]) -> Level:
-        """One scale for all clips, so that a colour is the same level everywhere; at most 80 dB deep."""
-        values = np.concatenate([clip.decibels.detach().cpu().numpy().ravel() for clip in clips])
-        low, high = np.quantile(values, [0.01, 0.999]).tolist()
-        return cls(max(low, high - DEPTH), high) if high > low else cls(low, low + 1)
 
 
 class Media:
     """Pictures as data URIs and sounds in base64, by a name that follows from what is in them.
 
     Args:
-        level: of the colour scale.
+        level: what the ends of the colour scale stand for, in dB.
     """
 
-    def __init__(self, level: Level) -> None:
+    def __init__(self, level: tuple[float, float]) -> None:
         self.level = level
         self.pictures: dict[str, str] = {}
         self.sounds: dict[str, dict[str, str]] = {}
         self._heard: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._waveforms: dict[Clip, str] = {}
 
     def spectrogram(self, clip: Clip) -> str:
         """The name of a clip's picture: a pixel per bin, the highest frequency on top."""
         low, high = self.level
         return self._picture((clip.decibels.detach().cpu().double().numpy() - low) / (high - low), LEVELS)
 
-    def map(self, values: Tensor, clip: Clip) -> str:
+    def map(self, values: ArrayLike | Tensor, name: str, clip: Clip) -> str:
         """The name of an attribution map's picture, zero in the middle of its colours; averaged where it is finer than the clip's."""
-        values = values.detach().cpu().double()
-        rows, columns = (min(own, clips) for own, clips in zip(values.shape, clip.decibels.shape, strict=True))
-        values = adaptive_avg_pool2d(values[None], (rows, columns))[0]
-        return self._picture((0.5 + values / (2 * values.abs().max().clamp_min(1e-300))).numpy(), SIGNED)
+        own = torch.from_numpy(signed_map(values, name, clip))
+        rows, columns = (min(given, shown) for given, shown in zip(own.shape, clip.decibels.shape, strict=True))
+        shown = adaptive_avg_pool2d(own[None], (rows, columns))[0].numpy()
+        return self._picture(0.5 + shown / (2 * (map_scale(shown) or 1.0)), SIGNED)
 
     def whole(self, clip: Clip) -> dict[str, Any] | None:
         """A clip's sound: its name, and the second at which it begins; None where it has none."""
@@ -93,7 +79,9 @@ class Media:
         if clip.waveform is None:
             return None
         samples = clip.waveform.detach().cpu()
-        key = (_digest(samples.numpy().tobytes()), clip.axes, clip.decibels.shape, clip.of_samples, region, kind)
+        if clip not in self._waveforms:
+            self._waveforms[clip] = _digest(samples.numpy().tobytes())
+        key = (self._waveforms[clip], clip.axes, clip.decibels.shape, clip.of_samples, region, kind)
         if key not in self._heard:
             waveform, start = _waveform(clip, samples, region, kind)
             full_scale = samples.abs().max().clamp_min(1)  # one gain for all sounds of a clip
@@ -102,7 +90,7 @@ class Media:
         return self._heard[key]
 
     def _store(self, waveform: Tensor, sample_rate: float) -> str:
-        kind = "mp3" if sample_rate in MP3_RATES else "flac"
+        kind = "mp3" if sample_rate in listening.MP3_RATES else "flac"
         content = listening.encoded(waveform, sample_rate, kind)
         name = _digest(content)
         self.sounds[name] = {"type": listening.MEDIA_TYPES[kind], "data": _base64(content)}

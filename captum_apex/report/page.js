@@ -5,6 +5,9 @@ const PERSPECTIVES = {
   "time-frequency": ["Moment and band", "Which moment and which band speak for the class together: each outline shows both."],
 };
 const OUTLINES = ["#40e0ff", "#ffffff", "#9dff6b", "#ffb3e6", "#ffd60a"];
+// Where several regions are on one picture, each has dashes of its own, in the gaps of the others: [lengths, where they begin], in pixels.
+const DASHES = [["none", 0], ["5 7", 0], ["4 8", -6], ["2 4", 0]];
+const TAG = 0.06; // of the large picture's width, for a number
 let scheme = null; // the chosen perspective, kept from clip to clip
 
 /* Pictures */
@@ -42,24 +45,31 @@ function spaced(ticks, apart) {
 }
 
 function overlay(regions) {
-  const lines = regions.map(({ outline, colour }) => [
-    drawing("path", { class: "halo", d: outline }),
-    drawing("path", { class: "outline", d: outline, style: { stroke: colour } }),
-  ]);
+  const lines = [
+    regions.map(({ outline }) => drawing("path", { class: "halo", d: outline })), // below all lines, so that none is hidden
+    regions.map(({ outline, colour }, i) => {
+      const [dashes, offset] = regions.length > 1 ? DASHES[i % DASHES.length] : DASHES[0];
+      return drawing("path", { class: "outline", d: outline, style: { stroke: colour, "stroke-dasharray": dashes, "stroke-dashoffset": offset } });
+    }),
+  ];
   return [
     drawing("svg", { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, lines),
-    regions.map((region, i) => tag(region, regions.slice(0, i))),
+    tags(regions),
   ];
 }
 
-/* A region's number above its upper left corner, moved aside where another one stands already. */
-function tag({ number, corner, colour }, before) {
-  if (!number) return null;
-  const [x, y] = corner;
-  const taken = before.filter((other) => Math.abs(other.corner[0] - x) < 0.04 && Math.abs(other.corner[1] - y) < 0.08).length;
-  const left = `min(calc(${percent(x)} + ${1.5 * taken}em), calc(100% - 1.5em))`;
-  const top = `max(0px, calc(${percent(y)} - 1.5em))`;
-  return element("span", { class: "tag", "aria-hidden": "true", style: { left, top, "--colour": colour } }, String(number));
+/* The regions' numbers above their upper left corners, moved aside where another one stands already. */
+function tags(regions) {
+  const placed = [];
+  return regions.map(({ number, corner, colour }) => {
+    if (!number) return null;
+    let [x, y] = [Math.min(corner[0], 1 - TAG), corner[1]];
+    const step = x > 0.5 ? -TAG : TAG;
+    while (placed.some((other) => Math.abs(other.x - x) < 0.99 * TAG && Math.abs(other.y - y) < 0.08)) x += step;
+    placed.push({ x, y });
+    const style = { left: percent(x), top: `max(0px, calc(${percent(y)} - 1.5em))`, "--colour": colour };
+    return element("span", { class: "tag", "aria-hidden": "true", style }, String(number));
+  });
 }
 
 /* A click on the picture plays the clip from there; the keyboard has the button. */
@@ -103,9 +113,9 @@ function legend(colours, ends, text) {
 function heading(page) {
   const clip = facts.clips[page.clip];
   const first = page.scores[0];
-  const verdict = ["Explained class ", strong(page.explained || "the only output"), `, logit ${fixed(page.score)}. `];
+  const verdict = ["Explained: ", strong(page.explained || "the only output"), `, logit ${logit(page.score)}. `];
   if (first?.explained) verdict.push("It is the model’s first choice. ");
-  else if (first) verdict.push("The model’s first choice is ", strong(first.name), `, logit ${fixed(first.score)}. `);
+  else if (first) verdict.push("The model’s first choice is ", strong(first.name), `, logit ${logit(first.score)}. `);
   if (clip.label) verdict.push("The clip is labelled ", strong(clip.label), ".");
   return [element("h2", { class: "name" }, clip.title || "Clip"), element("p", { class: "verdict" }, verdict)];
 }
@@ -221,7 +231,7 @@ function waterfall(page, perspective) {
   const extent = Math.max(...rows.map((row) => Math.abs(row.to)), Math.abs(perspective.score)) || 1;
   if (Math.abs(perspective.missing) > 0.005 * extent) add("not accounted for", perspective.missing);
   rows.push({ text: "logit", from: 0, to: perspective.score, kind: "end" });
-  const shown = rows.map((row) => ({ ...row, figure: row.kind === "end" ? fixed(row.to) : signed(row.value) }));
+  const shown = rows.map((row) => ({ ...row, figure: row.kind === "end" ? logit(row.to) : signed(row.value) }));
   return chart(shown, `From the score without the layer to the logit${page.explained ? ` of “${page.explained}”` : ""}`, "waterfall");
 }
 
@@ -233,7 +243,7 @@ function scores(page) {
     from: 0,
     to: row.score,
     kind: row.explained ? "up" : "end",
-    figure: fixed(row.score),
+    figure: logit(row.score),
     marked: row.explained,
   }));
   return chart(rows, "Highest logits, the explained class in bold", "scores");

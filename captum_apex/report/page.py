@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.clip import Clip
+from captum_apex.clip import Clip, Clips
 from captum_apex.explanation import Explanation
+from captum_apex.maps import signed_map
+from captum_apex.names import class_name
 
-__all__ = ["ClipSource", "Page"]
-
-
-class ClipSource(Protocol):
-    """Training clips by their index: a mapping, a list, or anything else with `[index]`."""
-
-    def __getitem__(self, index: int, /) -> Clip: ...
+__all__ = ["Page"]
 
 
 @dataclass(frozen=True)
@@ -29,24 +26,25 @@ class Page:
         clip: the clip that is explained.
         explanations: one per scheme, all of the same target.
         prototypes: the training clips that the explanations name, by their index; only those are looked up, and once.
-        class_names: name of each class.
+        class_names: the name of each class; without them the numbers are shown.
         scores: the model's output for each class, as a rule logits.
-        maps: other attribution maps by the name of their method, each (frequency, time), of the input's shape.
+        maps: other attribution maps by the name of their method, as `figures.maps` takes them: of the whole input, (…, frequency, time) of
+            any size, the leading axes of size 1; (…, sample) for waveforms.
 
     Attributes:
         shown_prototypes: those that were looked up.
 
     Raises:
         ValueError: there is no explanation, two of one scheme, or of different targets; scores and names do not fit; a score or a map is
-            not finite; a map is not (frequency, time); a prototype is missing.
+            not finite; a map has another shape; a prototype is missing.
     """
 
     clip: Clip
     explanations: Sequence[Explanation]
-    prototypes: ClipSource
-    class_names: Sequence[str] = ()
+    prototypes: Clips
+    class_names: Sequence[str] | None = None
     scores: Sequence[float] = ()
-    maps: Mapping[str, Tensor] = field(default_factory=dict)
+    maps: Mapping[str, ArrayLike | Tensor] = field(default_factory=dict)
     shown_prototypes: dict[int, Clip] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,8 +54,7 @@ class Page:
         if not all(math.isfinite(score) for score in self.scores):
             raise ValueError(f"expected finite `scores`, but got {[float(score) for score in self.scores]}")
         for name, values in self.maps.items():
-            if values.ndim != 2 or not values.numel() or not values.isfinite().all():
-                raise ValueError(f"expected the map {name!r} to be finite, of shape (frequency, time), but got {tuple(values.shape)}")
+            signed_map(values, name, self.clip)
         object.__setattr__(self, "shown_prototypes", {index: self._prototype(index) for index in self._prototype_indices()})
 
     @property
@@ -71,25 +68,12 @@ class Page:
         target = self.target[0] if isinstance(self.target, tuple | list) and len(self.target) == 1 else self.target
         if not isinstance(target, int):
             return None
-        n_classes = len(self.scores) or len(self.class_names)
+        n_classes = len(self.scores) or len(self.class_names or ())
         return target % n_classes if n_classes and -n_classes <= target < n_classes else target
 
     def class_name(self, label: Any) -> str:
-        """The name of a class, or of several: a list of as many numbers as there are classes says which ones hold.
-
-        Args:
-            label: as the dataset gives it.
-
-        Returns:
-            Empty where there is no label.
-        """
-        if isinstance(label, tuple | list) and len(label) == 1:
-            label = label[0]
-        if isinstance(label, list) and self.class_names and len(label) == len(self.class_names):
-            return ", ".join(name for name, holds in zip(self.class_names, label, strict=True) if holds > 0)
-        if isinstance(label, int | float) and float(label).is_integer() and -len(self.class_names) <= label < len(self.class_names):
-            return self.class_names[int(label)]
-        return "" if label is None else f"class {label}"
+        """A label or a target in words; empty where there is none."""
+        return class_name(label, self.class_names)
 
     def _prototype_indices(self) -> list[int]:
         parts = (part for explanation in self.explanations for part in explanation.evidence)
