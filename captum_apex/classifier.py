@@ -99,14 +99,20 @@ class Classifier:
         """A file to look at and to listen to.
 
         Raises:
-            ValueError: what `decibels` gives does not fit the axes, or the waveform is too short to draw.
+            ValueError: naming the file: `decibels` fails, what it gives does not fit the axes, or the waveform is too short to draw.
         """
         waveform, name = self.waveform(path), os.fspath(path)
-        if self.axes is None:
+        inputs = None if self.axes is None else self.inputs(waveform, name)
+        try:
+            return self._drawn(waveform, inputs, name, label)
+        except Exception as error:  # `decibels` is the user's code
+            raise ValueError(f"expected a clip that can be drawn, but {name} gives {type(error).__name__}: {error}") from error
+
+    def _drawn(self, waveform: Tensor, inputs: Tensor | None, name: str, label: str) -> Clip:
+        if self.axes is None or inputs is None:
             return Clip.from_waveform(waveform, self.sample_rate, name=name, label=label)
-        inputs = self.inputs(waveform, name)
-        drawn = inputs.squeeze() if self.decibels is None else self.decibels(inputs)
-        return Clip(drawn.cpu(), self.axes, waveform, name, label)
+        decibels = inputs.squeeze() if self.decibels is None else self.decibels(inputs)
+        return Clip(decibels.cpu(), self.axes, waveform, name, label)
 
     def dataset(self, recordings: Recordings) -> Inputs:
         """The recordings as the model takes them, read one by one when they are asked for."""

@@ -83,6 +83,21 @@ def test_a_transform_that_fails_is_said_with_the_clip(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decibels": lambda inputs: inputs[7]}, "IndexError: index 7 is out of bounds"),
+        ({"decibels": lambda inputs: inputs.tolist()}, "AttributeError: 'list' object has no attribute 'cpu'"),
+        ({"decibels": lambda inputs: inputs}, r"ValueError: expected `decibels` of shape \(\d+, time\)"),
+        ({"axes": None, "length": 100}, "ValueError: expected a `waveform` of shape .* of more than 256 samples"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_with_the_clip(tmp_path, changes, message):
+    put(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match=rf"a clip that can be drawn, but .*a\.wav gives {message}"):
+        classifier(**changes).clip(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
         ({"transform": 3}, TypeError, "`transform` to be callable, but got int"),
