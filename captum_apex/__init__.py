@@ -4,11 +4,14 @@ from captum_apex import masking, metrics
 from captum_apex.attribution import APEX, LayerAPEX
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.basis import PrototypeBasis, Prototypes
+from captum_apex.classifier import Classifier
+from captum_apex.clip import Clip, Place
 from captum_apex.evidence import EvidenceScore
 from captum_apex.explanation import Evidence, Explanation, Prototype, explain
 from captum_apex.features import FeatureBank
 from captum_apex.fitting import basis_from_matrix, fit_basis
 from captum_apex.insertion import ChannelMatrix, insert_basis
+from captum_apex.recordings import Recordings
 from captum_apex.schemes import SCHEMES, Box, Region, Scheme
 
 __version__ = "0.1.0"
@@ -18,14 +21,18 @@ __all__ = [
     "SCHEMES",
     "Box",
     "ChannelMatrix",
+    "Classifier",
+    "Clip",
     "Evidence",
     "EvidenceScore",
     "Explanation",
     "FeatureBank",
     "LayerAPEX",
+    "Place",
     "Prototype",
     "PrototypeBasis",
     "Prototypes",
+    "Recordings",
     "Region",
     "Scheme",
     "SpectrogramAxes",

@@ -10,11 +10,11 @@ from captum._utils.typing import TargetType
 from torch import Tensor
 
 from captum_apex.attribution import APEX, LayerAPEX
-from captum_apex.basis import PrototypeBasis, Prototypes
+from captum_apex.basis import PrototypeBasis
 from captum_apex.evidence import Decomposition, evidence_mask
 from captum_apex.schemes import Region, Scheme, purity
 
-__all__ = ["Evidence", "Explanation", "Prototype", "explain"]
+__all__ = ["Evidence", "Explanation", "Prototype", "explain", "prototypes_of"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,37 @@ def explain(
     ]
 
 
+def prototypes_of(
+    basis: PrototypeBasis, channel: int, n_prototypes: int, *, side: int = 1, intersection: bool = False
+) -> tuple[Prototype, ...]:
+    """A channel's prototypes, best first.
+
+    Args:
+        basis: with prototypes.
+        channel: of the basis.
+        n_prototypes: at most as many as the basis keeps.
+        side: 1, or −1 for the clips with the most negative activation.
+        intersection: as in `explain`.
+
+    Raises:
+        ValueError: where the basis has no prototypes, or fewer than `n_prototypes` are kept.
+    """
+    _check_prototypes(basis, n_prototypes, "positive" if side > 0 else "both")
+    kept, grid = basis.positive if side > 0 else basis.negative, basis.origin.grid
+    assert kept is not None
+    assert grid is not None
+    return tuple(
+        Prototype(
+            index=int(kept.indices[channel, rank]),
+            label=None if kept.labels is None else kept.labels[channel, rank].tolist(),
+            activation=kept.activations[channel, rank].item(),
+            purity=kept.purities[channel, rank].item(),
+            region=basis.scheme.region(kept.peaks[channel, rank].tolist(), *grid, intersection=intersection),
+        )
+        for rank in range(n_prototypes)
+    )
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Reads one channel of one clip out of a decomposition."""
@@ -158,7 +189,7 @@ class _Reader:
             activation=activation,
             purity=pure,
             region=self._region(clip, channel, side, peaks),
-            prototypes=self._prototypes(channel, side),
+            prototypes=prototypes_of(self.basis, channel, self.n_prototypes, side=side, intersection=self.intersection),
         )
 
     def _peak(self, clip: int, channel: int, side: int) -> tuple[list[int], float]:
@@ -175,22 +206,6 @@ class _Reader:
         if self.quantile is not None:
             return self.basis.scheme.grown_region(side * features, self.quantile, intersection=self.intersection)
         return self.basis.scheme.region(peaks, *features.shape, intersection=self.intersection)
-
-    def _prototypes(self, channel: int, side: int) -> tuple[Prototype, ...]:
-        kept = self.basis.positive if side > 0 else self.basis.negative
-        assert kept is not None
-        return tuple(self._prototype(kept, channel, rank) for rank in range(self.n_prototypes))
-
-    def _prototype(self, kept: Prototypes, channel: int, rank: int) -> Prototype:
-        grid = self.basis.origin.grid
-        assert grid is not None
-        return Prototype(
-            index=int(kept.indices[channel, rank]),
-            label=None if kept.labels is None else kept.labels[channel, rank].tolist(),
-            activation=kept.activations[channel, rank].item(),
-            purity=kept.purities[channel, rank].item(),
-            region=self.basis.scheme.region(kept.peaks[channel, rank].tolist(), *grid, intersection=self.intersection),
-        )
 
 
 def _by_contribution(parts: Decomposition, chosen: Tensor, clip: int) -> list[int]:

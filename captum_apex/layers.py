@@ -73,6 +73,7 @@ class Origin:
         fingerprint: of the model's weights; empty where the model is not known (a plain function).
         n_clips: clips in the dataset.
         at_input: whether the layer's input was taken, not its output.
+        dataset: a fingerprint of the dataset, from whoever can tell one from another; empty where nobody can.
     """
 
     layer: str = ""
@@ -82,6 +83,7 @@ class Origin:
     fingerprint: str = ""
     n_clips: int = 0
     at_input: bool = False
+    dataset: str = ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Origin:

@@ -1,11 +1,13 @@
 """The README's Python blocks run as they stand, one after the other."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from captum_apex import Clip, SpectrogramAxes
 from tests.networks import PoolingHead
 
 README = Path(__file__).parent.parent / "README.md"
@@ -22,6 +24,15 @@ class Classifier(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
+@dataclass
+class TrainingClips:
+    train_set: list
+    axes: SpectrogramAxes
+
+    def __getitem__(self, index):
+        return Clip(self.train_set[index][0][0], self.axes, torch.zeros(19 * 256), name=f"{index}.wav")
+
+
 def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     from torchaudio.transforms import MelSpectrogram
 
@@ -29,7 +40,7 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert len(blocks) >= 3
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    mel_spectrogram = MelSpectrogram(16_000, 512, n_mels=64)
+    mel_spectrogram = MelSpectrogram(16_000, 512, n_mels=16)
     train_set = [(clip, i % 4) for i, clip in enumerate(torch.randn(120, 1, 16, 20))]
     inputs = torch.randn(2, 1, 16, 20)
     names = {
@@ -38,9 +49,16 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
         "inputs": inputs,
         "silence": torch.zeros_like(inputs),
         "mel_spectrogram": mel_spectrogram,
+        "decibels": inputs[0, 0],
+        "waveform": torch.randn(19 * 256) / 10,
+        "class_names": ["siren", "dog", "rain", "wind"],
+        "training_clips": TrainingClips(train_set, SpectrogramAxes.from_transform(mel_spectrogram)),
     }
     for block in blocks:
         exec(block, names)
     assert (tmp_path / "time.safetensors").is_file()
     assert len(capsys.readouterr().out.splitlines()) >= 3
     assert names["fine"].shape == inputs.shape
+    assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "evidence.wav").read_bytes().startswith(b"RIFF")
+    assert "new.wav" in (tmp_path / "page.html").read_text()

@@ -1,0 +1,361 @@
+"""The command line: fit bases on a folder of audio, and explain clips by them in one page."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from captum_apex.attribution import LayerAPEX
+from captum_apex.basis import PrototypeBasis
+from captum_apex.classifier import Classifier
+from captum_apex.clip import Clip
+from captum_apex.explanation import Explanation, explain
+from captum_apex.features import FeatureBank
+from captum_apex.fitting import fit_basis
+from captum_apex.recordings import Recordings
+from captum_apex.schemes import SCHEMES, Scheme
+
+SUFFIX = ".safetensors"
+PAGE_SUFFIXES = (".html", ".htm")
+INTERRUPTED = 130  # as shells report it
+
+EXAMPLES = {
+    "fit": """examples:
+  python -m captum_apex fit recordings --model my_model:classifier --layer features --out bases
+  python -m captum_apex fit recordings --model my_model:classifier --layer features --scheme time --out time.safetensors
+""",
+    "explain": """examples:
+  python -m captum_apex explain new.wav --model my_model:classifier --basis bases --data recordings --out page.html
+  python -m captum_apex explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren --out page.html
+""",
+}
+FACTORY = """--model names a function without arguments, in a module that can be imported from here, which returns a
+captum_apex.Classifier: the model, its transform, its class names. The README has a complete example.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0 where it worked, 2 where the arguments, the files or the model are not right, 130 where interrupted."""
+    try:
+        options = _parser().parse_args(arguments)
+        return options.command(options)
+    except (OSError, ValueError, ImportError) as error:
+        print(f"python -m captum_apex: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _fit(options: argparse.Namespace) -> int:
+    schemes = tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES)))
+    if options.out.suffix == SUFFIX and (not options.scheme or len(schemes) > 1):
+        raise ValueError(f"expected --out to be a folder, which gets a file per scheme, or one --scheme, but got {options.out}")
+    if options.out.suffix != SUFFIX and options.out.is_file():
+        raise ValueError(f"expected --out to be a folder, or a file that ends in {SUFFIX}, but {options.out} is another file")
+    _check_folder(options.out if options.out.suffix == SUFFIX else options.out / SUFFIX)
+    classifier = _classifier(options.model, options.device)
+    layer = _part(classifier.model, options.layer)
+    recordings = Recordings.in_folder(options.data, classifier.class_names)
+    inputs = classifier.dataset(recordings)
+    schemes = _supported(classifier, layer, inputs.input(0), schemes, chosen=bool(options.scheme))
+    print(f"{len(recordings)} recordings in {options.data}", file=sys.stderr)
+    bank = FeatureBank.from_dataset(
+        classifier.model, layer, inputs, schemes=schemes, layout=classifier.layout, batch_size=options.batch_size, progress=True
+    )
+    bank = replace(bank, origin=replace(bank.origin, dataset=recordings.fingerprint())).to(options.device)
+    paths = {scheme: options.out if options.out.suffix == SUFFIX else options.out / f"{scheme}{SUFFIX}" for scheme in schemes}
+    for scheme, path in paths.items():
+        kept = (min(100, len(recordings)), min(5, len(recordings)))
+        settings = {"orthogonal": not options.invertible, "epochs": options.epochs, "n_prototypes": kept, "seed": options.seed}
+        basis = fit_basis(bank, scheme, **settings, progress=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        basis.save(path)
+        print(path)
+    return 0
+
+
+def _supported(classifier: Classifier, layer: nn.Module, first: Tensor, schemes: Iterable[Scheme], chosen: bool) -> tuple[Scheme, ...]:
+    """The schemes to fit, found out with the first input, before the long pass; all that the layer supports unless they were chosen."""
+    _scores(classifier, first)
+    origin = FeatureBank.from_dataset(classifier.model, layer, [first], layout=classifier.layout).origin
+    assert origin.grid is not None
+    if chosen:
+        for scheme in schemes:
+            scheme.check(*origin.grid, layer=repr(origin.layer))
+    return tuple(scheme for scheme in schemes if scheme.supports(*origin.grid))
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from captum_apex.report import Page, write  # `fit` does without what a page needs
+
+    if options.out.is_dir():
+        raise ValueError(f"expected --out to be a file, but {options.out} is a folder")
+    if options.out.suffix.lower() not in PAGE_SUFFIXES:  # so that no recording or basis is overwritten by a slip
+        raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {options.out}")
+    _check_folder(options.out)
+    classifier = _classifier(options.model, options.device)
+    target = None if options.target is None else _class(options.target, classifier.class_names)
+    bases = _bases(options.basis, options.layer)
+    apexes = {path: _apex(classifier.model, path, basis) for path, basis in bases.items()}
+    data = None if options.data is None else _data(classifier, options.data, bases)
+    if data is None:
+        print("without --data, the folder that the bases were fitted on, the page has no prototypes", file=sys.stderr)
+    pages, clips = [], _Prototypes(classifier, data)
+    for path in tqdm(options.clips, desc="explaining", unit="clip"):
+        clip, inputs = classifier.clip(path), classifier.inputs(classifier.waveform(path), os.fspath(path))
+        scores = _scores(classifier, inputs)
+        try:
+            found = [_explanation(apex, inputs.to(options.device), target, options, data is not None) for apex in apexes.values()]
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be explained: {error}") from error
+        pages.append(Page(clip, found, clips.of(found), classifier.class_names, scores))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write(options.out, pages, title=options.title, limit=options.limit)
+    print(options.out)
+    return 0
+
+
+def _explanation(apex: LayerAPEX, inputs: Tensor, target: int | None, options: argparse.Namespace, with_prototypes: bool) -> Explanation:
+    assert apex.basis.positive is not None
+    kept = apex.basis.positive.indices.shape[1]
+    n_prototypes = min(4, kept) if options.prototypes is None else options.prototypes
+    found = explain(apex, inputs[None], target, n_channels=options.channels, n_prototypes=n_prototypes, sides=options.sides)[0]
+    if with_prototypes:
+        return found
+    return replace(found, evidence=tuple(replace(part, prototypes=()) for part in found.evidence))
+
+
+def _check_folder(path: Path) -> None:
+    """Raises where no file can be written at a path: before the long work, not after it."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"expected --out in a folder that can be written to, but {folder} is none")
+
+
+class _Prototypes:
+    """The recordings that explanations point at, each read once."""
+
+    def __init__(self, classifier: Classifier, recordings: Recordings | None) -> None:
+        self.classifier, self.recordings = classifier, recordings
+        self.clips: dict[int, Clip] = {}
+
+    def of(self, explanations: Iterable[Explanation]) -> dict[int, Clip]:
+        indices = {prototype.index for found in explanations for part in found.evidence for prototype in part.prototypes}
+        return {index: self._clip(index) for index in sorted(indices)}
+
+    def _clip(self, index: int) -> Clip:
+        assert self.recordings is not None
+        if index not in self.clips:
+            labels = self.recordings.labels
+            label = "" if labels is None else self.classifier.class_names[labels[index]]
+            self.clips[index] = self.classifier.clip(self.recordings.path(index), label)
+        return self.clips[index]
+
+
+def _classifier(name: str, device: str) -> Classifier:
+    """What the factory returns, its model on the device and in evaluation mode."""
+    module_name, colon, factory_name = name.partition(":")
+    if not (module_name and colon and factory_name):
+        raise ValueError(f"expected --model as module:factory, such as my_model:classifier, but got {name!r}")
+    module = _module(module_name)
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        near = _near(factory_name, [own for own in vars(module) if not own.startswith("_")])
+        raise ValueError(f"expected a function {factory_name!r} in {module.__file__}, but there is none; there are: {near}")
+    try:
+        classifier = factory()
+    except Exception as error:  # the user's code: what it raises is said with its place
+        raise ValueError(f"expected {name} to return a captum_apex.Classifier, but it raised {_said(error, module)}") from error
+    if not isinstance(classifier, Classifier):
+        raise ValueError(f"expected {name} to return a captum_apex.Classifier, but got {type(classifier).__name__}")
+    classifier.model.to(device).eval()
+    return classifier
+
+
+def _module(name: str) -> ModuleType:
+    here = os.getcwd()
+    if not {"", here} & set(sys.path):
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # the user's code
+        raise ValueError(f"expected a module {name!r} that can be imported from {here}, but got {type(error).__name__}: {error}") from error
+
+
+def _said(error: Exception, module: ModuleType) -> str:
+    """An error with the last line of the user's module that led to it."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__]
+    return f"{type(error).__name__}: {error}" + (f" ({module.__file__}, line {lines[-1]})" if lines else "")
+
+
+def _part(model: nn.Module, name: str) -> nn.Module:
+    """The part of a model that has this name."""
+    parts = {own: part for own, part in model.named_modules() if own}
+    if name not in parts:
+        raise ValueError(
+            f"expected --layer to be a part of {type(model).__name__}, but got {name!r}; there are: {_near(name, list(parts))}"
+        )
+    return parts[name]
+
+
+def _class(text: str, class_names: Sequence[str]) -> int | None:
+    """The index of a class, by its name or its number; None for the only one of a model, whose output may have no axis of classes."""
+    index = list(class_names).index(text) if text in class_names else int(text) if text.isdecimal() else len(class_names)
+    if index < len(class_names):
+        return index if len(class_names) > 1 else None
+    near = _near(text, class_names)
+    raise ValueError(f"expected --target to be a class or a number from 0 to {len(class_names) - 1}, but got {text!r}; there are: {near}")
+
+
+def _near(name: str, names: Sequence[str], most: int = 12) -> str:
+    """The names that look like one that is not there; the first ones where none does."""
+    close = difflib.get_close_matches(name, names, most, 0.5)
+    listed = close or names[:most]
+    return ", ".join(listed) + (", …" if len(listed) < len(names) else "")
+
+
+def _bases(paths: Sequence[Path], layer: str | None) -> dict[Path, PrototypeBasis]:
+    """The bases of all files, and of all files in folders, in the schemes' order."""
+    files = [file for path in paths for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
+    if not files:
+        raise FileNotFoundError(f"expected bases, *{SUFFIX}, in {', '.join(map(str, paths))}, but there are none")
+    bases = {file: PrototypeBasis.load(file) for file in files}
+    seen: dict[Scheme, Path] = {}
+    for file, basis in bases.items():
+        if basis.positive is None:
+            raise ValueError(f"expected a basis with prototypes, but {file} has none")
+        if layer is not None and basis.origin.layer != layer:
+            raise ValueError(f"expected a basis of the layer {layer!r}, but {file} was fitted on {basis.origin.layer!r}")
+        if basis.scheme in seen:
+            raise ValueError(f"expected one basis per scheme, but {seen[basis.scheme]} and {file} are both for {str(basis.scheme)!r}")
+        seen[basis.scheme] = file
+    return {seen[scheme]: bases[seen[scheme]] for scheme in SCHEMES if scheme in seen}
+
+
+def _apex(model: nn.Module, path: Path, basis: PrototypeBasis) -> LayerAPEX:
+    try:
+        return LayerAPEX(model, _part(model, basis.origin.layer), basis)
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit this model: {error}") from error
+
+
+def _data(classifier: Classifier, folder: Path, bases: dict[Path, PrototypeBasis]) -> Recordings:
+    """The recordings of a folder, after making sure that they are the ones that the bases were fitted on."""
+    recordings = Recordings.in_folder(folder, classifier.class_names)
+    fingerprint, shape = recordings.fingerprint(), tuple(classifier.dataset(recordings).shape)
+    for path, basis in bases.items():
+        origin = basis.origin
+        if len(recordings) != origin.n_clips:
+            raise ValueError(f"expected in {folder} the {origin.n_clips} recordings that {path} was fitted on, but got {len(recordings)}")
+        if origin.dataset not in ("", fingerprint):
+            raise ValueError(f"expected in {folder} the recordings that {path} was fitted on, but names or sizes of files differ")
+        if origin.input_shape not in (None, shape):
+            raise ValueError(f"expected inputs of shape {origin.input_shape}, as {path} was fitted on, but the transform gives {shape}")
+        if not origin.dataset:
+            print(f"{path} does not know its recordings by name: only their number could be compared with {folder}", file=sys.stderr)
+    return recordings
+
+
+def _scores(classifier: Classifier, inputs: Tensor) -> list[float]:
+    """The model's scores of one input, after making sure that it takes it and gives one score per class."""
+    device = next((tensor.device for tensor in classifier.model.parameters()), torch.device("cpu"))
+    try:
+        with torch.no_grad():
+            output = classifier.model(inputs[None].to(device))
+    except Exception as error:  # the user's code
+        shape = (1, *inputs.shape)
+        raise ValueError(
+            f"expected the model to take what the transform gives, of shape {shape}, but it raised {type(error).__name__}: {error}"
+        ) from error
+    n_classes = len(classifier.class_names)
+    if not isinstance(output, Tensor) or output.numel() != n_classes:
+        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got {got}")
+    return output.flatten().tolist()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m captum_apex",
+        description="Explains an audio classifier by prototypes: fits bases on a folder of audio, and explains clips by them.",
+        epilog="\n".join([*EXAMPLES.values(), FACTORY]).replace("\n\nexamples:", "\n"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    fitting = commands.add_parser(
+        "fit",
+        help="fit bases on a folder of audio",
+        description="Runs the model once over a folder of audio, fits a basis per scheme, and prints the files that it wrote.",
+        epilog=f"{EXAMPLES['fit']}\n{FACTORY}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fitting.add_argument("data", type=Path, metavar="FOLDER", help="a sub-folder per class, named like it; or files without labels")
+    fitting.add_argument("--layer", required=True, metavar="NAME", help="the layer to explain: the last one before pooling, as a rule")
+    fitting.add_argument(
+        "--scheme",
+        nargs="+",
+        choices=[str(scheme) for scheme in SCHEMES],
+        metavar="SCHEME",
+        help=f"perspectives among {', '.join(SCHEMES)}; all that the layer supports if left out",
+    )
+    fitting.add_argument("--out", type=Path, required=True, help=f"a folder, for SCHEME{SUFFIX}; or one file, for one scheme")
+    fitting.add_argument("--epochs", type=_positive, metavar="N", default=20, help="passes of the fit (%(default)s)")
+    fitting.add_argument("--invertible", action="store_true", help="U = exp(A), not an orthogonal one")
+    fitting.add_argument("--batch-size", type=_positive, metavar="N", default=32, help="recordings per forward pass (%(default)s)")
+    fitting.add_argument("--seed", type=int, metavar="N", default=0, help="of the fit (%(default)s)")
+    fitting.set_defaults(command=_fit)
+    explaining = commands.add_parser(
+        "explain",
+        help="explain clips in one HTML page",
+        description="Explains clips by fitted bases, with the recordings that show each channel, in one HTML page that needs nothing else.",
+        epilog=f"{EXAMPLES['explain']}\n{FACTORY}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    explaining.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="audio files")
+    explaining.add_argument("--basis", type=Path, nargs="+", required=True, metavar="BASIS", help="files that `fit` wrote, or their folder")
+    explaining.add_argument("--layer", metavar="NAME", help="checked against the bases, which know their layer")
+    explaining.add_argument("--data", type=Path, metavar="FOLDER", help="what the bases were fitted on, to show prototypes")
+    explaining.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
+    explaining.add_argument("--target", metavar="CLASS", help="the class to explain, by name or number; each clip's own if left out")
+    explaining.add_argument("--channels", type=_positive, metavar="N", default=3, help="channels of evidence per scheme (%(default)s)")
+    explaining.add_argument("--prototypes", type=_positive, metavar="N", help="prototypes per channel (4, or as many as the bases have)")
+    explaining.add_argument("--sides", choices=["positive", "both"], default="positive", help="both: also channels below zero")
+    explaining.add_argument("--limit", type=float, metavar="MB", default=64, help="the largest page to write (%(default)s)")
+    explaining.add_argument("--title", default="Why the model heard that", help="of the page (%(default)s)")
+    explaining.set_defaults(command=_explain)
+    for command in (fitting, explaining):
+        command.add_argument("--model", required=True, metavar="MODULE:FACTORY", help="what returns a captum_apex.Classifier, see below")
+        command.add_argument("--device", type=_device, default="cpu", help="where the model runs, such as cuda (%(default)s)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, but got {text!r}")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    try:
+        device = torch.device(text)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f"expected a device that is here, but got {text!r}") from error
+    return str(device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""Pictures of explanations: real axes in seconds and Hz, colours in dB, readable without colour vision and in print.
+
+Every function returns the matplotlib figure, never shows it, and needs no display. It draws on a new figure, or where the user says so:
+`figure=` takes a figure or a subfigure, which gets a constrained layout unless it has one; functions of one panel take axes, `ax=`.
+Sizes of text follow matplotlib's own `font.size`.
+
+*One clip*: `spectrogram`, `waveform`, and `clips` side by side. *An explanation*: `explanation`, `perspectives`, `waterfall`.
+*A basis*: `before_and_after`, `purity`, `channels`. *Comparisons*: `maps`, `masking`, `twins`, `curves`.
+"""
+
+from captum_apex.figures.charts import curves, purity, waterfall
+from captum_apex.figures.comparisons import maps, masking, twins
+from captum_apex.figures.overview import channels
+from captum_apex.figures.prototypes import before_and_after, explanation, perspectives
+from captum_apex.figures.spectrogram import clips, spectrogram
+from captum_apex.figures.waveforms import waveform
+
+__all__ = [
+    "before_and_after",
+    "channels",
+    "clips",
+    "curves",
+    "explanation",
+    "maps",
+    "masking",
+    "perspectives",
+    "purity",
+    "spectrogram",
+    "twins",
+    "waterfall",
+    "waveform",
+]

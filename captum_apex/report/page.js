@@ -1,0 +1,358 @@
+const PERSPECTIVES = {
+  square: ["Spot", "Which single spot in time and frequency speaks for the class: a short event in one band."],
+  time: ["Moment", "Which moment speaks for the class, whatever the frequency: each outline spans all bands."],
+  frequency: ["Band", "Which band of frequencies speaks for the class, whenever it sounds: each outline spans the whole clip."],
+  "time-frequency": ["Moment and band", "Which moment and which band speak for the class together: each outline shows both."],
+};
+const OUTLINES = ["#40e0ff", "#ffffff", "#9dff6b", "#ffb3e6", "#ffd60a"];
+// Where several regions are on one picture, each has dashes of its own, in the gaps of the others: [lengths, where they begin], in pixels.
+const DASHES = [["none", 0], ["5 7", 0], ["4 8", -6], ["2 4", 0]];
+const TAG = 0.06; // of the large picture's width, for a number
+let scheme = null; // the chosen perspective, kept from clip to clip
+
+/* Pictures */
+
+function spectrogram(name, { regions = [], picture, size = "small", about = "", whole = null }) {
+  const clip = facts.clips[name];
+  const described = `${about || "Spectrogram"} of ${clip.title || "a clip"}, ${short(clip.duration)} s. ${regions.map((r) => r.text).join(" ")}`;
+  const image = element("img", { src: facts.pictures[picture ?? clip.picture], alt: described.trim() });
+  image.addEventListener("load", () => image.classList.toggle("pixels", image.naturalWidth < image.clientWidth));
+  const frame = element("div", { class: "picture", "data-clip": name }, image, overlay(regions), element("div", { class: "cursor", hidden: true }));
+  if (whole) seekable(frame, whole, clip, name);
+  const [across, up] = size === "large" ? [0.1, 0.1] : [0.25, 0.17];
+  return element(
+    "div",
+    { class: `spectrogram ${size}` },
+    element("div", { class: "hertz", "aria-hidden": "true" }, spaced(clip.hertz, up).map((tick) => mark(hertz(tick.value), "bottom", tick.at))),
+    frame,
+    element("div", { class: "unit", "aria-hidden": "true" }, "Hz"),
+    element("div", { class: "seconds", "aria-hidden": "true" }, seconds(spaced(clip.seconds, across))),
+  );
+}
+
+function seconds(ticks) {
+  return ticks.map((tick, i) => mark(short(tick.value) + (i === ticks.length - 1 ? " s" : ""), "left", tick.at));
+}
+
+function mark(text, side, at) {
+  return element("span", { style: { [side]: percent(at) } }, text);
+}
+
+function spaced(ticks, apart) {
+  const kept = [];
+  for (const tick of ticks) if (!kept.length || tick.at - kept.at(-1).at >= apart - 1e-6) kept.push(tick);
+  return kept;
+}
+
+function overlay(regions) {
+  const lines = [
+    regions.map(({ outline }) => drawing("path", { class: "halo", d: outline })), // below all lines, so that none is hidden
+    regions.map(({ outline, colour }, i) => {
+      const [dashes, offset] = regions.length > 1 ? DASHES[i % DASHES.length] : DASHES[0];
+      return drawing("path", { class: "outline", d: outline, style: { stroke: colour, "stroke-dasharray": dashes, "stroke-dashoffset": offset } });
+    }),
+  ];
+  return [
+    drawing("svg", { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, lines),
+    tags(regions),
+  ];
+}
+
+/* The regions' numbers above their upper left corners, moved aside where another one stands already. */
+function tags(regions) {
+  const placed = [];
+  return regions.map(({ number, corner, colour }) => {
+    if (!number) return null;
+    let [x, y] = [Math.min(corner[0], 1 - TAG), corner[1]];
+    const step = x > 0.5 ? -TAG : TAG;
+    while (placed.some((other) => Math.abs(other.x - x) < 0.99 * TAG && Math.abs(other.y - y) < 0.08)) x += step;
+    placed.push({ x, y });
+    const style = { left: percent(x), top: `max(0px, calc(${percent(y)} - 1.5em))`, "--colour": colour };
+    return element("span", { class: "tag", "aria-hidden": "true", style }, String(number));
+  });
+}
+
+/* A click on the picture plays the clip from there; the keyboard has the button. */
+function seekable(frame, button, clip, name) {
+  frame.classList.add("seekable");
+  frame.title = "Play from here";
+  frame.addEventListener("click", (event) => {
+    const box = frame.getBoundingClientRect();
+    const at = ((event.clientX - box.left) / box.width - clip.start) / clip.rate;
+    start(button, clip.sound, name, Math.min(Math.max(at, 0), clip.duration));
+  });
+}
+
+function place(boxes) {
+  return boxes
+    .map((box) => {
+      const time = box.seconds && `${fixed(box.seconds[0])}–${fixed(box.seconds[1])} s`;
+      const band = box.hertz && `${Math.round(box.hertz[0])}–${Math.round(box.hertz[1])} Hz`;
+      return [time, band].filter(Boolean).join(", ") || "all of the clip";
+    })
+    .join(" and ");
+}
+
+function outlined(part, rank = 0, number = 0) {
+  const text = number ? `Outline ${number}: ${place(part.boxes)}.` : `Outlined: ${place(part.boxes)}.`;
+  return { ...part, colour: OUTLINES[rank % OUTLINES.length], number, text };
+}
+
+function scale() {
+  const { low, high, colours } = facts.level;
+  return legend(colours, [`${fixed(low, 0)} dB`, `${fixed(high, 0)} dB`], "Level in all spectrograms");
+}
+
+function legend(colours, ends, text) {
+  const bar = element("span", { class: "bar", style: { background: `linear-gradient(to right, ${colours.join(", ")})` } });
+  return element("p", { class: "legend" }, element("span", {}, `${text}: `), element("span", { class: "scale" }, ends[0], bar, ends[1]));
+}
+
+/* The clip */
+
+function heading(page) {
+  const clip = facts.clips[page.clip];
+  const first = page.scores[0];
+  const verdict = ["Explained: ", strong(page.explained || "the only output"), `, logit ${logit(page.score)}. `];
+  if (first?.explained) verdict.push("It is the model’s first choice. ");
+  else if (first) verdict.push("The model’s first choice is ", strong(first.name), `, logit ${logit(first.score)}. `);
+  if (clip.label) verdict.push("The clip is labelled ", strong(clip.label), ".");
+  return [element("h2", { class: "name" }, clip.title || "Clip"), element("p", { class: "verdict" }, verdict)];
+}
+
+function strong(text) {
+  return element("strong", { class: "name" }, text);
+}
+
+function query(page, perspective) {
+  const clip = facts.clips[page.clip];
+  const whole = soundButton("Play the clip", "Play the whole clip", clip.sound, page.clip);
+  const regions = perspective.evidence.map((part, i) => outlined(part, i, i + 1));
+  return [
+    spectrogram(page.clip, { regions, size: "large", about: "Spectrogram", whole }),
+    element("div", { class: "below" }, whole, scale()),
+  ];
+}
+
+function tabs(page, choose) {
+  const buttons = page.perspectives.map((perspective, i) => {
+    const properties = { type: "button", role: "tab", id: `tab-${i}`, "aria-controls": `panel-${i}`, onclick: () => choose(i) };
+    return element("button", properties, PERSPECTIVES[perspective.scheme][0]);
+  });
+  const steps = { ArrowRight: (i) => i + 1, ArrowLeft: (i) => i - 1, Home: () => 0, End: () => -1 };
+  const turned = (event) => {
+    const next = steps[event.key]?.(buttons.indexOf(document.activeElement));
+    if (next === undefined) return;
+    event.preventDefault();
+    const i = (next + buttons.length) % buttons.length;
+    choose(i);
+    buttons[i].focus();
+  };
+  return element("div", { role: "tablist", "aria-label": "Perspectives", onkeydown: turned }, buttons);
+}
+
+function panel(page, perspective, i) {
+  const [title, text] = PERSPECTIVES[perspective.scheme];
+  const { evidence } = perspective;
+  return element(
+    "section",
+    { role: "tabpanel", id: `panel-${i}`, "aria-labelledby": `tab-${i}`, tabindex: "0", "data-scheme": perspective.scheme },
+    element("h3", { class: "printed" }, title),
+    element("p", { class: "lead" }, text),
+    evidence.length ? evidence.map((part, rank) => card(page, part, rank)) : element("p", {}, "No channel speaks for the class in this perspective."),
+    waterfall(page, perspective),
+  );
+}
+
+function card(page, part, rank) {
+  const name = `channel ${part.channel}`;
+  const clip = facts.clips[page.clip];
+  const whole = soundButton("clip", "Play the whole clip", clip.sound, page.clip);
+  const about = [`adds ${signed(part.contribution)} to the logit`, `purity ${fixed(part.purity)}`, place(part.boxes)];
+  if (part.side < 0) about.push("speaks through its negative activation");
+  return element(
+    "article",
+    { class: "card", "aria-label": `Channel ${part.channel}` },
+    element("h4", {}, number(rank), ` Channel ${part.channel}`, element("span", { class: "about" }, about.join(" · "))),
+    element(
+      "div",
+      { class: "pair" },
+      element(
+        "div",
+        { class: "query" },
+        element("p", { class: "caption" }, "In this clip"),
+        spectrogram(page.clip, { regions: [outlined(part, rank)], size: "middle", whole }),
+        element(
+          "div",
+          { class: "sounds" },
+          whole,
+          soundButton("region", `Play the region of ${name}`, part.region, page.clip),
+          soundButton("without it", `Play the clip without the region of ${name}`, part.without, page.clip),
+        ),
+      ),
+      part.prototypes.length ? examples(part, rank, name) : null,
+    ),
+  );
+}
+
+function examples(part, rank, channel) {
+  return element(
+    "div",
+    { class: "examples" },
+    element("p", { class: "caption" }, "Training clips that fire it most"),
+    element("ul", { class: "prototypes" }, part.prototypes.map((prototype) => example(prototype, rank, channel))),
+  );
+}
+
+function number(rank) {
+  return element("span", { class: "tag still", "aria-hidden": "true", style: { "--colour": OUTLINES[rank % OUTLINES.length] } }, String(rank + 1));
+}
+
+function example(prototype, rank, channel) {
+  const clip = facts.clips[prototype.clip];
+  const name = prototype.class || clip.title || `clip ${prototype.index}`;
+  const whole = soundButton("clip", `Play the prototype ${name}`, clip.sound, prototype.clip);
+  return element(
+    "li",
+    {},
+    element("p", { class: "caption" }, strong(name), ` · purity ${fixed(prototype.purity)}`),
+    spectrogram(prototype.clip, { regions: [outlined(prototype, rank)], about: `Prototype of ${channel}, ${name}: spectrogram`, whole }),
+    element("div", { class: "sounds" }, whole, soundButton("region", `Play the region of the prototype ${name}`, prototype.region, prototype.clip)),
+  );
+}
+
+/* Numbers */
+
+function waterfall(page, perspective) {
+  const rows = [{ text: "without the layer", from: 0, to: perspective.before, kind: "end" }];
+  const add = (text, value) => rows.push({ text, from: rows.at(-1).to, to: rows.at(-1).to + value, kind: value < 0 ? "down" : "up", value });
+  perspective.evidence.forEach((part, i) => add(`${i + 1} · channel ${part.channel}`, part.contribution));
+  add("other channels", perspective.others);
+  const extent = Math.max(...rows.map((row) => Math.abs(row.to)), Math.abs(perspective.score)) || 1;
+  if (Math.abs(perspective.missing) > 0.005 * extent) add("not accounted for", perspective.missing);
+  rows.push({ text: "logit", from: 0, to: perspective.score, kind: "end" });
+  const shown = rows.map((row) => ({ ...row, figure: row.kind === "end" ? logit(row.to) : signed(row.value) }));
+  return chart(shown, `From the score without the layer to the logit${page.explained ? ` of “${page.explained}”` : ""}`, "waterfall");
+}
+
+function scores(page) {
+  if (!page.scores.length) return null;
+  const rows = page.scores.map((row) => ({
+    text: row.name,
+    before: `${row.rank}. `,
+    from: 0,
+    to: row.score,
+    kind: row.explained ? "up" : "end",
+    figure: logit(row.score),
+    marked: row.explained,
+  }));
+  return chart(rows, "Highest logits, the explained class in bold", "scores");
+}
+
+/* A table whose bars lie between `from` and `to` on one scale. */
+function chart(rows, title, kind) {
+  const ends = rows.flatMap((row) => [row.from, row.to]);
+  const low = Math.min(0, ...ends);
+  const span = Math.max(0, ...ends) - low || 1;
+  const at = (value) => percent((value - low) / span);
+  const line = (row) =>
+    element(
+      "tr",
+      { class: row.marked ? "marked" : null },
+      element("th", { scope: "row" }, row.before ?? "", element("span", { class: "name" }, row.text), row.marked ? element("span", { class: "unseen" }, ", explained") : null),
+      element(
+        "td",
+        { class: "track", "aria-hidden": "true" },
+        element("span", { class: "zero", style: { left: at(0) } }),
+        element("span", { class: `bar ${row.kind}`, style: { left: at(Math.min(row.from, row.to)), width: percent(Math.abs(row.to - row.from) / span) } }),
+      ),
+      element("td", { class: "figure" }, row.figure),
+    );
+  return element("table", { class: `chart ${kind}` }, element("caption", {}, title), element("tbody", {}, rows.map(line)));
+}
+
+/* Other maps */
+
+function comparison(page, perspective) {
+  if (!page.maps.length) return null;
+  const [strongest] = perspective.evidence;
+  const regions = strongest ? [outlined(strongest)] : [];
+  const shown = page.maps.map(({ name, picture }) =>
+    element("li", {}, element("p", { class: "caption name" }, name), spectrogram(page.clip, { regions, picture, about: `Attribution map by ${name}` })),
+  );
+  return [
+    element("h3", {}, "Other methods on the same clip"),
+    element("p", { class: "lead" }, strongest ? `The outline is that of channel ${strongest.channel}, the strongest of the perspective above.` : ""),
+    element("ul", { class: "prototypes maps" }, shown),
+    legend(facts.signed, ["negative", "positive"], "Each map on its own scale, zero in the middle"),
+  ];
+}
+
+function notes() {
+  const lines = [
+    ["Contribution", "What a channel adds to the logit of the explained class. All channels and what is left without the layer add up to the logit."],
+    ["Purity", "How much of the strongest cell belongs to this channel alone: 1 where no other channel is active."],
+    ["Prototypes", "Real training clips, those that activate the channel most. The outline is where they do so."],
+  ];
+  const terms = lines.map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text)));
+  const careful = element(
+    "p",
+    { class: "careful" },
+    element("strong", {}, "Be careful. "),
+    "A region is a cell of the layer’s grid, and a cell sees more of the clip than itself: the sound that fires it can lie beside the outline. " +
+      "What you hear as a region is what lies inside the outline. Neither it nor the clip without it was given to the model.",
+  );
+  return element("section", { class: "notes" }, element("h3", {}, "How to read this"), element("dl", {}, terms), careful);
+}
+
+/* The page */
+
+function showClip(page) {
+  stop();
+  const top = element("div", { class: "stage" });
+  const strip = element("section", { class: "comparison" });
+  const panels = page.perspectives.map((perspective, i) => panel(page, perspective, i));
+  const bar = tabs(page, (i) => choose(i));
+  const choose = (chosen) => {
+    stop();
+    scheme = page.perspectives[chosen].scheme;
+    [...bar.children].forEach((tab, i) => {
+      tab.setAttribute("aria-selected", String(i === chosen));
+      tab.tabIndex = i === chosen ? 0 : -1;
+      panels[i].hidden = i !== chosen;
+    });
+    top.replaceChildren(...query(page, page.perspectives[chosen]));
+    strip.replaceChildren(...(comparison(page, page.perspectives[chosen]) ?? []));
+  };
+  const known = page.perspectives.findIndex((perspective) => perspective.scheme === scheme);
+  choose(Math.max(known, 0));
+  const overview = element("div", { class: "overview" }, top, scores(page));
+  document.getElementById("main").replaceChildren(...heading(page), overview, bar, ...panels, strip, notes());
+}
+
+function list() {
+  const nav = document.getElementById("list");
+  nav.hidden = facts.pages.length < 2;
+  const entries = facts.pages.map((page, i) => {
+    const clip = facts.clips[page.clip];
+    const about = element("span", { class: "about name" }, page.explained ? `explained: ${page.explained}` : "");
+    return element("li", {}, element("a", { href: `#${i + 1}` }, element("span", { class: "name" }, clip.title || `Clip ${i + 1}`), about));
+  });
+  nav.replaceChildren(element("ol", {}, entries));
+}
+
+function turnTo(asked, moved) {
+  const chosen = facts.pages[asked - 1] ? asked - 1 : 0;
+  document.querySelectorAll("#list a").forEach((link, i) => {
+    if (i === chosen) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  });
+  showClip(facts.pages[chosen]);
+  if (!moved) return;
+  document.getElementById("main").focus({ preventScroll: true });
+  scrollTo(0, 0);
+}
+
+list();
+turnTo(Number(location.hash.slice(1)), false);
+addEventListener("hashchange", () => location.hash !== "#main" && turnTo(Number(location.hash.slice(1)), true));

@@ -1,0 +1,102 @@
+"""A headless Chromium for the tests, from Debian's packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
+    "--autoplay-policy=no-user-gesture-required",
+)
+INSTALL_SECONDS = 300
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Any]:
+    """A browser with an empty profile; the test is skipped where there is none and none can be installed."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing: pip install 'captum-apex[test]'")
+    from selenium.webdriver.chrome.service import Service
+
+    program, driver = _programs()
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options, Service(driver))
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+def show(browser: Any, page: Path, *, width: int = 1280, dark: bool = False, media: str = "screen") -> None:
+    """Opens a file from disk on a screen of this width."""
+    features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.get("about:blank")  # so that the same file with another fragment is loaded anew
+    browser.get(page.as_uri())
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    """Returns as soon as the condition holds; fails when it never does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.02)
+
+
+def complaints(browser: Any) -> list[str]:
+    """What the browser's console has said since the last call."""
+    return [entry["message"] for entry in browser.get_log("browser")]
+
+
+def requests(browser: Any) -> list[str]:
+    """The addresses outside of the file that its page has asked for since the last call; the browser's own pages do not count."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    addresses = [request["request"]["url"] for request in sent if not request["documentURL"].startswith("chrome")]
+    return [address for address in addresses if not address.startswith(("file:", "data:", "blob:", "about:"))]
+
+
+def _programs() -> tuple[str, str]:
+    found = _found()
+    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
+        _install()
+        found = _found()
+    if found is None:
+        pytest.skip("no Chromium with its driver here, and none can be installed: apt-get install chromium chromium-driver")
+    return found
+
+
+def _found() -> tuple[str, str] | None:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    driver = shutil.which("chromedriver")
+    return (program, driver) if program and driver else None
+
+
+def _install() -> None:
+    quick = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20", "-qq"]
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    end = time.monotonic() + INSTALL_SECONDS
+    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"]):
+        try:
+            left = max(end - time.monotonic(), 1)
+            subprocess.run(["apt-get", *quick, *command], env=environment, timeout=left, check=True, capture_output=True)
+        except (subprocess.SubprocessError, OSError) as error:
+            print(f"Chromium could not be installed: {error}")
+            return

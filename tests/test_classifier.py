@@ -1,0 +1,120 @@
+"""A model with all that stands between it and a file."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from captum_apex import Classifier, Recordings, SpectrogramAxes
+
+AXES = SpectrogramAxes(8000, 64, 32)
+
+
+def spectrogram(waveform):
+    return torch.stft(waveform, 64, 32, window=torch.hann_window(64), return_complex=True).abs()[None] + 1e-3
+
+
+def classifier(**changes):
+    settings = {"transform": spectrogram, "sample_rate": 8000, "class_names": ["cat", "dog"], "axes": AXES, "length": 640}
+    settings |= {"decibels": lambda inputs: 20 * inputs[0].log10()}
+    return Classifier(nn.Linear(2, 2), **{**settings, **changes})
+
+
+def put(path, samples=640):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(samples).uniform(-0.5, 0.5, samples).astype("float32")
+    soundfile.write(path, noise, 8000, subtype="FLOAT")
+    return torch.from_numpy(noise)
+
+
+def test_the_dataset_gives_what_the_transform_gives_and_the_label(tmp_path):
+    sounds = [put(tmp_path / "dog" / "a.wav", 640), put(tmp_path / "cat" / "b.wav", 700)]
+    inputs = classifier().dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))
+    assert len(inputs) == 2
+    for (made, label), sound, wanted in zip((inputs[1], inputs[0]), sounds, (1, 0), strict=True):
+        assert torch.equal(made, spectrogram(sound[:640]))
+        assert label == wanted
+
+
+def test_without_labels_the_dataset_gives_inputs_alone(tmp_path):
+    sound = put(tmp_path / "a.wav")
+    made = classifier().dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[0]
+    assert torch.equal(made, spectrogram(sound))
+
+
+def test_files_of_different_length_need_a_length(tmp_path):
+    put(tmp_path / "a.wav", 640)
+    put(tmp_path / "b.wav", 960)
+    inputs = classifier(length=None).dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))
+    with pytest.raises(ValueError, match=r"\(1, 33, 31\) for .*b\.wav and \(1, 33, 21\) for .*a\.wav; give the Classifier a `length`"):
+        inputs[1]
+
+
+def test_a_clip_is_drawn_in_decibels_and_heard(tmp_path):
+    sound = put(tmp_path / "a.wav")
+    clip = classifier().clip(tmp_path / "a.wav", "dog")
+    assert torch.equal(clip.waveform, sound)
+    assert torch.equal(clip.decibels, 20 * spectrogram(sound)[0].log10())
+    assert (clip.axes, clip.title, clip.of_samples) == (AXES, "dog, a.wav", False)
+
+
+def test_an_input_in_decibels_is_drawn_as_it_is(tmp_path):
+    sound = put(tmp_path / "a.wav")
+    assert torch.equal(classifier(decibels=None).clip(tmp_path / "a.wav").decibels, spectrogram(sound)[0])
+
+
+def test_a_model_of_waveforms_has_regions_of_samples(tmp_path):
+    put(tmp_path / "a.wav")
+    clip = classifier(axes=None, transform=lambda waveform: waveform[None]).clip(tmp_path / "a.wav")
+    assert clip.of_samples
+    assert clip.seconds(0.5) == 0.04
+
+
+def test_a_transform_that_fails_is_said_with_the_clip(tmp_path):
+    put(tmp_path / "a.wav")
+    short = classifier(transform=lambda waveform: waveform.reshape(3, 7))
+    with pytest.raises(ValueError, match=r"the 640 samples of .*a\.wav, but it raised RuntimeError: shape '\[3, 7\]' is invalid"):
+        short.dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[0]
+    with pytest.raises(ValueError, match="give a tensor of floats, but got torch.int64"):
+        classifier(transform=lambda waveform: waveform.long()).inputs(torch.zeros(640))
+    with pytest.raises(ValueError, match="give a tensor of floats, but got list"):
+        classifier(transform=lambda waveform: [waveform]).inputs(torch.zeros(640))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decibels": lambda inputs: inputs[7]}, "IndexError: index 7 is out of bounds"),
+        ({"decibels": lambda inputs: inputs.tolist()}, "AttributeError: 'list' object has no attribute 'cpu'"),
+        ({"decibels": lambda inputs: inputs}, r"ValueError: expected `decibels` of shape \(\d+, time\)"),
+        ({"axes": None, "length": 100}, "ValueError: expected a `waveform` of shape .* of more than 256 samples"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_with_the_clip(tmp_path, changes, message):
+    put(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match=rf"a clip that can be drawn, but .*a\.wav gives {message}"):
+        classifier(**changes).clip(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"transform": 3}, TypeError, "`transform` to be callable, but got int"),
+        ({"sample_rate": 8000.0}, ValueError, r"`sample_rate` to be an int above 0, but got 8000\.0"),
+        ({"length": 0}, ValueError, "`length` to be an int above 0, but got 0"),
+        ({"class_names": "cat"}, ValueError, "different strings, at least one, but got 'cat'"),
+        ({"class_names": ["cat", "cat"]}, ValueError, r"different strings.*\['cat', 'cat'\]"),
+        ({"class_names": []}, ValueError, r"at least one, but got \[\]"),
+        ({"sample_rate": 16000}, ValueError, "`axes` with the sample rate 16000, but got 8000"),
+        ({"layout": 3}, TypeError, "`layout` to be an einops pattern"),
+    ],
+)
+def test_what_is_no_classifier_is_refused(changes, error, message):
+    with pytest.raises(error, match=message):
+        classifier(**changes)
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(TypeError, match="`model` to be a torch.nn.Module, but got function"):
+        Classifier(lambda x: x, spectrogram, 8000, ["cat", "dog"])

@@ -1,0 +1,144 @@
+"""The tutorials: that each runs from its first cell to its last, and that what is committed was run in full and can be read anywhere."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "tutorials"
+NAMES = (
+    "1_getting_started",
+    "2_four_perspectives",
+    "3_apex_beside_other_methods",
+    "4_is_this_speech_real",
+    "5_your_own_model",
+)
+NEED_RECORDINGS = ("1_getting_started", "4_is_this_speech_real")
+ABSOLUTE_PATH = re.compile(r"(?:^|[\s'\"(])(?:/[\w.-]+){2,}|[A-Z]:\\\\", re.MULTILINE)
+
+
+def read(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(name):
+    return [cell for cell in read(name).cells if cell.cell_type == "code"]
+
+
+def outputs(name):
+    return [output for cell in code_cells(name) for output in cell.outputs]
+
+
+def printed(name):
+    return "".join(output.text for output in outputs(name) if output.output_type == "stream" and output.name == "stdout")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """A few of the digits: two speakers, two takes of the test part and six of the training part."""
+    if not (data := os.environ.get("CAPTUM_APEX_DATA")):
+        pytest.skip("CAPTUM_APEX_DATA does not name a folder of recordings")
+    folder = tmp_path_factory.mktemp("recordings")
+    (folder / "fsdd").mkdir()
+    for speaker in ("george", "theo"):
+        for take in (0, 1, *range(5, 11)):
+            for path in Path(data, "fsdd").glob(f"?_{speaker}_{take}.wav"):
+                shutil.copy(path, folder / "fsdd")
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs(name, request, tmp_path, monkeypatch):
+    if name in NEED_RECORDINGS:
+        monkeypatch.setenv("CAPTUM_APEX_DATA", str(request.getfixturevalue("recordings")))
+    else:
+        monkeypatch.delenv("CAPTUM_APEX_DATA", raising=False)
+    settings = {"CAPTUM_APEX_QUICK": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    folders = {variable: str(tmp_path / variable) for variable in ("CAPTUM_APEX_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")}
+    for variable, value in (settings | folders).items():
+        monkeypatch.setenv(variable, value)
+    notebook = read(name)
+    for cell in notebook.cells:
+        cell.pop("outputs", None)
+        if cell.cell_type == "code":
+            cell.outputs = []
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    said = [output.text for cell in notebook.cells for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+    assert said == []
+
+
+def test_all_tutorials_are_tested():
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_was_run_once_from_top_to_bottom(name):
+    assert [cell.execution_count for cell in code_cells(name)] == list(range(1, len(code_cells(name)) + 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_outputs_are_clean(name):
+    kinds = {output.get("name", output.output_type) for output in outputs(name)}
+    assert kinds <= {"stdout", "execute_result", "display_data"}
+    assert any("image/jpeg" in output.get("data", {}) for output in outputs(name))
+    text = "\n".join(output.get("text", "") or json.dumps(output.data.get("text/plain", "")) for output in outputs(name))
+    assert ABSOLUTE_PATH.search(text) is None
+    assert len((FOLDER / f"{name}.ipynb").read_bytes()) < 600_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_sound_is_stored(name):
+    """The recordings are not part of the project, and a notebook with sounds would be large."""
+    text = (FOLDER / f"{name}.ipynb").read_text()
+    assert "<audio" not in text
+    assert "data:audio" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_outputs_are_those_of_the_full_settings(name):
+    """The models of the quick settings are hardly better than chance."""
+    found = [float(percent) for line in printed(name).splitlines() if "accuracy" in line for percent in re.findall(r"([\d.]+)%", line)]
+    assert found
+    assert min(found) > 90
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_ends_with_what_to_be_careful_about(name):
+    cells = read(name).cells
+    assert cells[0].source.startswith("# ")
+    assert cells[-1].source.startswith("## What to be careful about\n")
+
+
+@pytest.mark.parametrize("name", NEED_RECORDINGS)
+def test_it_says_which_recordings_it_needs(name):
+    first = read(name).cells[0].source
+    assert "github.com/Jakobovski/free-spoken-digit-dataset" in first
+    assert "CAPTUM_APEX_DATA" in first
+
+
+@pytest.mark.parametrize("task", [["check"], ["format", "--check"]], ids=" ".join)
+def test_the_cells_are_formatted(task):
+    done = subprocess.run([sys.executable, "-m", "ruff", *task, str(FOLDER)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("File /home/anna/x.py", True),
+        ('"/tmp/report.html"', True),
+        ("precision / recall", False),
+        ("channels/classes", False),
+        ("/path", False),
+    ],
+)
+def test_an_absolute_path_is_found(text, expected):
+    assert bool(ABSOLUTE_PATH.search(text)) == expected
