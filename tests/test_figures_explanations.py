@@ -170,6 +170,29 @@ def test_before_and_after_need_prototypes():
         figures.before_and_after(basis(), basis(), 0, Recorded(), n_prototypes=5)
 
 
+def test_a_class_is_shown_by_its_channels_and_their_prototypes():
+    bank, own = network()[2], basis()
+    activations = bank.means @ own.U.to(bank.means).T
+    above = (activations[torch.arange(15) % 3 == 1].mean(0) - activations.mean(0)) / activations.std(0, correction=0)
+    first, second = above.argsort(descending=True)[:2].tolist()
+    recorded = Recorded()
+    figure = figures.class_prototypes(own, bank, 1, recorded, n_channels=2, n_prototypes=3, class_names=CLASSES)
+    rows = np.reshape(panels(figure), (2, 3))
+    for row, channel in zip(rows, (first, second), strict=True):
+        assert row[0].get_ylabel().startswith(f"channel {channel}: {above[channel]:.1f} deviations above all clips\n")
+        for panel, prototype in zip(row, prototypes_of(own, channel, 3), strict=True):
+            assert is_outlined(panel, Recorded()[prototype.index], [prototype.region])
+            assert panel.get_title().startswith(CLASSES[prototype.index % 3])
+    assert "“rain”" in figure.get_suptitle()
+    assert sorted(set(recorded.asked)) == sorted(recorded.asked)
+    assert len({panel.images[0].get_clim() for panel in rows.flat}) == 1
+
+
+def test_a_class_without_clips_has_no_channels():
+    with pytest.raises(ValueError, match="a class that the bank has clips of, but got 7"):
+        figures.class_prototypes(basis(), network()[2], 7, Recorded())
+
+
 def test_subfigures_given_are_drawn_on():
     figure = Figure(figsize=(20, 8))
     parts = figure.subfigures(1, 3)

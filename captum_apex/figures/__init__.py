@@ -5,12 +5,12 @@ Every function returns the matplotlib figure, never shows it, and needs no displ
 Sizes of text follow matplotlib's own `font.size`.
 
 *One clip*: `spectrogram`, `waveform`, and `clips` side by side. *An explanation*: `explanation`, `perspectives`, `waterfall`.
-*A basis*: `before_and_after`, `purity`, `channels`. *Comparisons*: `maps`, `masking`, `twins`, `curves`.
+*A basis*: `before_and_after`, `purity`, `channels`, `class_prototypes`. *Comparisons*: `maps`, `masking`, `twins`, `curves`.
 """
 
 from captum_apex.figures.charts import curves, purity, waterfall
 from captum_apex.figures.comparisons import maps, masking, twins
-from captum_apex.figures.overview import channels
+from captum_apex.figures.overview import channels, class_prototypes
 from captum_apex.figures.prototypes import before_and_after, explanation, perspectives
 from captum_apex.figures.spectrogram import clips, spectrogram
 from captum_apex.figures.waveforms import waveform
@@ -18,6 +18,7 @@ from captum_apex.figures.waveforms import waveform
 __all__ = [
     "before_and_after",
     "channels",
+    "class_prototypes",
     "clips",
     "curves",
     "explanation",

@@ -14,15 +14,18 @@ from torch import Tensor
 
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.basis import PrototypeBasis
+from captum_apex.clip import Clips, level_limits
+from captum_apex.explanation import prototypes_of
 from captum_apex.features import FeatureBank
-from captum_apex.figures.canvas import canvas, root
+from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import SIGNED
-from captum_apex.figures.spectrogram import array, bar, draw_image, set_frequency
-from captum_apex.figures.titles import SMALL, TINY, fitted
+from captum_apex.figures.prototypes import HEIGHT, MARGIN, WIDTH, heading, load, prototype_panels
+from captum_apex.figures.spectrogram import array, bar, draw_image, label_axes, set_frequency
+from captum_apex.figures.titles import SMALL, TINY, fitted, quoted
 from captum_apex.names import class_name
 from captum_apex.schemes import Scheme
 
-__all__ = ["channels"]
+__all__ = ["channels", "class_prototypes"]
 
 
 def channels(
@@ -75,6 +78,54 @@ def channels(
         panel.tick_params(labelsize=TINY, length=2.5, pad=2)
     panels[-1].set_xlabel(f"channel of the {basis.scheme} basis, in the order of the classes that it carries", fontsize=SMALL)
     return root(target)
+
+
+def class_prototypes(
+    basis: PrototypeBasis,
+    bank: FeatureBank,
+    target: int,
+    prototypes: Clips,
+    *,
+    n_channels: int = 3,
+    n_prototypes: int = 4,
+    class_names: Sequence[str] | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure:
+    """What a class is made of in a basis: one row for each of the channels that carry it most, as in `channels`, with its prototypes.
+
+    Args:
+        basis: with prototypes.
+        bank: the features that it was fitted on, with labels, one class per clip.
+        target: the class.
+        prototypes: index → clip; only those shown are asked for.
+        n_channels: rows.
+        n_prototypes: in each row.
+        class_names: the name of each class.
+        figure: where to draw; by default a new figure.
+
+    Raises:
+        ValueError: as `channels`; where no clip is of this class, or a channel keeps fewer prototypes.
+    """
+    labels = _labels(basis, bank)
+    if target not in labels:
+        raise ValueError(f"expected a class that the bank has clips of, but got {target}")
+    strength = class_deviations(bank.means @ basis.U.to(bank.means).T, labels)[target]
+    chosen = strength.topk(min(n_channels, basis.n_channels)).indices.tolist()
+    found = [prototypes_of(basis, channel, n_prototypes) for channel in chosen]
+    shown = load(prototypes, (prototype for row in found for prototype in row))
+    limits = level_limits(shown.values())
+    drawn = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + HEIGHT * len(chosen))
+    panels = drawn.subplots(len(chosen), n_prototypes, squeeze=False)
+    width = panel_width(drawn, n_prototypes, MARGIN)
+    for rank, (row, own) in enumerate(zip(panels, found, strict=True)):
+        images = prototype_panels(row, own, shown, limits, width, rank, class_names)
+    label_axes(panels)
+    for panel, channel in zip(panels[:, 0], chosen, strict=True):
+        above = f"{strength[channel]:.1f} deviations above all clips"
+        panel.set_ylabel(f"channel {channel}: {above}\nfrequency in Hz", fontsize=TINY)
+    bar(drawn, panels.flat, images[0], "level in dB")
+    heading(drawn, f"The channels that carry {quoted(class_name(target, class_names))}. Perspective: {basis.scheme}", "")
+    return root(drawn)
 
 
 def class_deviations(activations: Tensor, labels: Tensor) -> Tensor:

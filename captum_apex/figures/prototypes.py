@@ -46,7 +46,7 @@ def explanation(
         The whole figure. All spectrograms have the same colours for the same level.
     """
     parts = explanation.evidence
-    shown = _load(prototypes, (prototype for part in parts for prototype in part.prototypes))
+    shown = load(prototypes, (prototype for part in parts for prototype in part.prototypes))
     limits = level_limits([clip, *shown.values()])
     n_columns = 1 + max((len(part.prototypes) for part in parts), default=2)
     target = canvas(figure, MARGIN + WIDTH * n_columns, 2.9 + HEIGHT * len(parts))
@@ -64,7 +64,7 @@ def explanation(
             draw_clip(row[0], clip, limits)
             draw_outline(row[0], clip, part.region, rank)
             title(row[0], [_contribution(explanation, part), f"purity {part.purity:.2f}"], width)
-            _prototype_panels(row[1:], part.prototypes, shown, limits, width, rank, class_names)
+            prototype_panels(row[1:], part.prototypes, shown, limits, width, rank, class_names)
         label_axes(panels)
     bar(rest[0] if rest else head, panels.flat if rest else head.axes[:1], image, "level in dB")
     return root(target)
@@ -93,7 +93,7 @@ def perspectives(
     if not explanations:
         raise ValueError("expected at least one explanation, but got none")
     columns = [part.evidence[0].prototypes if part.evidence and prototypes is not None else () for part in explanations]
-    shown = _load(prototypes, (prototype for column in columns for prototype in column)) if prototypes is not None else {}
+    shown = load(prototypes, (prototype for column in columns for prototype in column)) if prototypes is not None else {}
     limits = level_limits([clip, *shown.values()])
     n_rows = 1 + max(map(len, columns))
     target = canvas(figure, MARGIN + 2.6 * len(explanations), 0.9 + 0.2 * _most_channels(explanations) + HEIGHT * n_rows)
@@ -103,11 +103,11 @@ def perspectives(
         image = draw_clip(column[0], clip, limits)
         _all_regions(column[0], part, clip, [_contribution(part, own) for own in part.evidence], n_columns=1)
         title(column[0], [str(part.scheme)], width, pad=4 + points(TINY) * (1.5 * len(part.evidence) + 1))
-        _prototype_panels(column[1:], below, shown, limits, width, 0, class_names)
+        prototype_panels(column[1:], below, shown, limits, width, 0, class_names)
     rows = kept(panels, (bool(panel.images) for panel in panels.flat))
     label_axes(rows)
     bar(target, (panel for row in rows for panel in row if panel is not None), image, "level in dB")
-    _heading(target, _question(explanations[0], class_names), clip.title)
+    heading(target, _question(explanations[0], class_names), clip.title)
     return root(target)
 
 
@@ -138,19 +138,19 @@ def before_and_after(
     Source: APEX (arXiv 2605.10153), Figure 3.
     """
     found = {"before": prototypes_of(before, channel, n_prototypes), "after": prototypes_of(after, channel, n_prototypes)}
-    shown = _load(prototypes, (prototype for row in found.values() for prototype in row))
+    shown = load(prototypes, (prototype for row in found.values() for prototype in row))
     limits = level_limits(shown.values())
     target = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + HEIGHT * 2)
     panels = target.subplots(2, n_prototypes, squeeze=False)
     width = panel_width(target, n_prototypes, MARGIN)
     for panel_row, row in zip(panels, found.values(), strict=True):
-        images = _prototype_panels(panel_row, row, shown, limits, width, 0, class_names)
+        images = prototype_panels(panel_row, row, shown, limits, width, 0, class_names)
     label_axes(panels)
     for panel, (name, row) in zip(panels[:, 0], found.items(), strict=True):
         mean = sum(prototype.purity for prototype in row) / len(row)
         panel.set_ylabel(f"{name} fitting: mean purity {mean:.2f}\nfrequency in Hz", fontsize=TINY)
     bar(target, panels.flat, images[0], "level in dB")
-    _heading(target, f"Prototypes of channel {channel}. Perspective: {after.scheme}", "")
+    heading(target, f"Prototypes of channel {channel}. Perspective: {after.scheme}", "")
     return root(target)
 
 
@@ -161,11 +161,11 @@ def _head(target: SubFigure, explanation: Explanation, clip: Clip, limits: Limit
     _all_regions(left, explanation, clip, [channel_name(part) for part in explanation.evidence], n_columns=3)
     label_axes([[left]])
     waterfall(explanation, class_names=class_names, ax=right)
-    _heading(target, f"{_question(explanation, class_names)} Perspective: {explanation.scheme}", clip.title)
+    heading(target, f"{_question(explanation, class_names)} Perspective: {explanation.scheme}", clip.title)
     return image
 
 
-def _heading(target: Figure | SubFigure, question: str, name: str) -> None:
+def heading(target: Figure | SubFigure, question: str, name: str) -> None:
     width = panel_width(target, 1, 0.2)
     text = [fitted(question, width, "medium"), *([fitted(f"clip: {name}", width, SMALL, 1)] if name else [])]
     target.suptitle("\n".join(text), fontsize="medium", parse_math=False)
@@ -205,7 +205,7 @@ def _contribution(explanation: Explanation, part: Evidence) -> str:
     return f"{channel_name(part)}: {number(part.contribution, sign=True)}{share}"
 
 
-def _prototype_panels(
+def prototype_panels(
     panels: Sequence[Axes],
     found: Sequence[Prototype],
     shown: dict[int, Clip],
@@ -224,7 +224,7 @@ def _prototype_panels(
     return images
 
 
-def _load(prototypes: Clips, wanted: Iterable[Prototype]) -> dict[int, Clip]:
+def load(prototypes: Clips, wanted: Iterable[Prototype]) -> dict[int, Clip]:
     return {index: prototypes[index] for index in dict.fromkeys(prototype.index for prototype in wanted)}
 
 
