@@ -179,7 +179,7 @@ def test_a_class_is_shown_by_its_channels_and_their_prototypes():
     figure = figures.class_prototypes(own, bank, 1, recorded, n_channels=2, n_prototypes=3, class_names=CLASSES)
     rows = np.reshape(panels(figure), (2, 3))
     for row, channel in zip(rows, (first, second), strict=True):
-        assert row[0].get_ylabel().startswith(f"channel {channel}: {above[channel]:.1f} deviations above all clips\n")
+        assert row[0].get_ylabel().startswith(f"channel {channel}\n{above[channel]:.1f} deviations above\n")
         for panel, prototype in zip(row, prototypes_of(own, channel, 3), strict=True):
             assert is_outlined(panel, Recorded()[prototype.index], [prototype.region])
             assert panel.get_title().startswith(CLASSES[prototype.index % 3])

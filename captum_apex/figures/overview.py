@@ -91,7 +91,9 @@ def class_prototypes(
     class_names: Sequence[str] | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """What a class is made of in a basis: one row for each of the channels that carry it most, as in `channels`, with its prototypes.
+    """What a class is made of in a basis: one row for each of the channels that carry it most, with its prototypes.
+
+    Beside a row stands how far the channel's activation by clips of the class lies above that by all clips, in standard deviations.
 
     Args:
         basis: with prototypes.
@@ -121,8 +123,7 @@ def class_prototypes(
         images = prototype_panels(row, own, shown, limits, width, rank, class_names)
     label_axes(panels)
     for panel, channel in zip(panels[:, 0], chosen, strict=True):
-        above = f"{strength[channel]:.1f} deviations above all clips"
-        panel.set_ylabel(f"channel {channel}: {above}\nfrequency in Hz", fontsize=TINY)
+        panel.set_ylabel(f"channel {channel}\n{strength[channel]:.1f} deviations above\nfrequency in Hz", fontsize=TINY)
     bar(drawn, panels.flat, images[0], "level in dB")
     heading(drawn, f"The channels that carry {quoted(class_name(target, class_names))}. Perspective: {basis.scheme}", "")
     return root(drawn)
