@@ -7,7 +7,7 @@ from captum_apex.basis import PrototypeBasis, Prototypes
 from captum_apex.classifier import Classifier
 from captum_apex.clip import Clip, Place
 from captum_apex.evidence import EvidenceScore
-from captum_apex.explanation import Evidence, Explanation, Prototype, explain
+from captum_apex.explanation import Evidence, Explanation, Prototype, explain, explain_classes
 from captum_apex.features import FeatureBank
 from captum_apex.fitting import basis_from_matrix, fit_basis
 from captum_apex.insertion import ChannelMatrix, insert_basis
@@ -38,6 +38,7 @@ __all__ = [
     "SpectrogramAxes",
     "basis_from_matrix",
     "explain",
+    "explain_classes",
     "fit_basis",
     "insert_basis",
     "masking",

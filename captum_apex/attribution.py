@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -133,6 +133,32 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             attribute_to_layer_input: as in `attribute`.
             predicted: where no target is given, take each clip's predicted class.
         """
+        leaf, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
+        if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
+            target = output.argmax(1)
+        return self._taken_apart(leaf, output, target)
+
+    def decompose_each(
+        self,
+        inputs: Inputs,
+        targets: Callable[[Tensor], Iterable[TargetType]],
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+    ) -> Iterator[Decomposition]:
+        """Several targets of the same clips: the model runs once, and only the part after the layer is gone back through for each.
+
+        Args:
+            inputs: as in `attribute`.
+            targets: from the model's whole output to the targets, each in a form that `attribute` takes.
+            additional_forward_args: as in `attribute`.
+            attribute_to_layer_input: as in `attribute`.
+        """
+        leaf, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
+        for target in targets(output.detach()):
+            yield self._taken_apart(leaf, output, target, again=True)
+
+    def _forward(self, inputs: Inputs, additional_forward_args: Any, attribute_to_layer_input: bool) -> tuple[Tensor, Tensor]:
+        """What the layer gave, as a leaf, and the model's output, with the graph between the two."""
         _check_inputs(inputs)
         leaves: list[Tensor] = []
 
@@ -141,15 +167,18 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             leaves.append(features.detach().clone().requires_grad_())
             return leaves[0].clone()  # what follows may work in place
 
-        with torch.inference_mode(False), torch.enable_grad(), frozen(self.forward_func, self.layer), ConstantVariance():
-            with watched(self.layer, self.layer_name, take, at_input=self.reads_input(attribute_to_layer_input)):
-                output = _run_forward(self.forward_func, _detached(inputs), None, _arguments(additional_forward_args))
-            if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
-                target = output.argmax(1)
+        watch = watched(self.layer, self.layer_name, take, at_input=self.reads_input(attribute_to_layer_input))
+        with torch.inference_mode(False), torch.enable_grad(), frozen(self.forward_func, self.layer), ConstantVariance(), watch:
+            output = _run_forward(self.forward_func, _detached(inputs), None, _arguments(additional_forward_args))
+        return leaves[0], output
+
+    def _taken_apart(self, leaf: Tensor, output: Tensor, target: TargetType, again: bool = False) -> Decomposition:
+        """The gradient of one target's score at the layer, in the channels of the basis; `again` keeps the graph for another one."""
+        with torch.inference_mode(False), torch.enable_grad():
             score = _select_targets(output, target)
             assert score[0].numel() == 1, "Target not provided when necessary, cannot take gradient with respect to multiple outputs."
-            gradient = self._gradient(score, leaves[0])
-        return self._in_basis(leaves[0].detach(), gradient, output.detach(), target, score.detach().reshape(len(score)))
+            gradient = self._gradient(score, leaf, again)
+        return self._in_basis(leaf.detach(), gradient, output.detach(), target, score.detach().reshape(len(score)))
 
     def evidence(
         self, parts: Decomposition, n_channels: int | None = 5, sides: str = "positive", channels: Channels | None = None
@@ -169,10 +198,14 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         self, inputs: Inputs, target: TargetType = None, additional_forward_args: Any = None, attribute_to_layer_input: bool = False
     ) -> Tensor:
         """`f_y(Z := 0)`: the score when the layer gives zeros, (clip,). One forward pass."""
+        score = _select_targets(self.output_without_layer(inputs, additional_forward_args, attribute_to_layer_input), target)
+        return score.reshape(len(score))
+
+    def output_without_layer(self, inputs: Inputs, additional_forward_args: Any = None, attribute_to_layer_input: bool = False) -> Tensor:
+        """`f(Z := 0)`: the model's whole output when the layer gives zeros, (clip, class) as a rule. One forward pass."""
         silence = watched(self.layer, self.layer_name, torch.zeros_like, at_input=self.reads_input(attribute_to_layer_input))
         with torch.no_grad(), frozen(self.forward_func, self.layer), silence:
-            score = _run_forward(self.forward_func, _detached(inputs), target, additional_forward_args)
-        return score.reshape(len(score))
+            return _run_forward(self.forward_func, _detached(inputs), None, _arguments(additional_forward_args))
 
     def reads_input(self, attribute_to_layer_input: bool) -> bool:
         """Whether the layer's input is explained: because it is asked for, or because the basis was fitted there."""
@@ -195,8 +228,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         return self.basis.U.to(like), self.basis.inverse.to(like)
 
-    def _gradient(self, score: Tensor, leaf: Tensor) -> Tensor:
-        gradient = torch.autograd.grad(score.sum(), leaf, allow_unused=True)[0] if score.requires_grad else None
+    def _gradient(self, score: Tensor, leaf: Tensor, again: bool) -> Tensor:
+        gradient = torch.autograd.grad(score.sum(), leaf, allow_unused=True, retain_graph=again)[0] if score.requires_grad else None
         if gradient is None:
             raise ValueError(f"expected the output to depend on the layer {self.layer_name!r}, but no gradient reaches it")
         return gradient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from captum_apex.basis import PrototypeBasis
 from captum_apex.evidence import Decomposition, evidence_mask
 from captum_apex.schemes import Region, Scheme, purity
 
-__all__ = ["Evidence", "Explanation", "Prototype", "explain", "prototypes_of"]
+__all__ = ["Evidence", "Explanation", "Prototype", "explain", "explain_classes", "prototypes_of"]
 
 
 @dataclass(frozen=True)
@@ -117,24 +118,71 @@ def explain(
         ValueError: where the basis has no prototypes, or fewer than `n_prototypes` are kept.
     """
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
-    basis = at_layer.basis
-    _check_prototypes(basis, n_prototypes, sides)
+    _check_prototypes(at_layer.basis, n_prototypes, sides)
     parts = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
     silent = at_layer.score_without_layer(inputs, parts.target, additional_forward_args)
     chosen = evidence_mask(parts.contributions, parts.activations, n_channels, sides)
-    targets = _per_clip(parts.target, len(parts.score))
-    read = _Reader(basis, parts, n_prototypes, quantile, intersection)
-    return [
-        Explanation(
-            scheme=basis.scheme,
-            target=targets[clip],
-            score=parts.score[clip].item(),
-            score_without_layer=silent[clip].item(),
-            evidence=tuple(read.evidence(clip, channel) for channel in _by_contribution(parts, chosen, clip)),
-            total=parts.contributions[clip].sum().item(),
-        )
-        for clip in range(len(parts.score))
-    ]
+    read = _Reader(at_layer.basis, parts, silent, chosen, n_prototypes, quantile, intersection)
+    return [read.explanation(clip) for clip in range(len(parts.score))]
+
+
+def explain_classes(
+    apex: APEX | LayerAPEX,
+    inputs: Tensor | tuple[Tensor, ...],
+    classes: Tensor | Callable[[Tensor], Tensor],
+    additional_forward_args: Any = None,
+    *,
+    n_channels: int = 3,
+    n_prototypes: int = 4,
+    sides: str = "positive",
+    quantile: float | None = None,
+    intersection: bool = False,
+) -> list[list[Explanation]]:
+    """Explains several classes of each clip, as multi-label models have them; the model runs no more often than for one.
+
+    Args:
+        apex: as in `explain`.
+        inputs: as in `explain`.
+        classes: which classes of each clip to explain, bool (clip, class); or a function from the model's output to that, such as
+            `lambda logits: logits.sigmoid() > 0.5`.
+        additional_forward_args: as in `explain`.
+        n_channels: as in `explain`.
+        n_prototypes: as in `explain`.
+        sides: as in `explain`.
+        quantile: as in `explain`.
+        intersection: as in `explain`.
+
+    Returns:
+        For each clip, one explanation per class, in the order of the classes; an empty list where a clip has none.
+
+    Raises:
+        ValueError: as `explain`, and where `classes` is not bool (clip, class) like the model's output.
+    """
+    at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
+    _check_prototypes(at_layer.basis, n_prototypes, sides)
+    wanted: list[Tensor] = []
+
+    def targets(output: Tensor) -> list[int]:
+        wanted.append(_wanted_classes(classes, output))
+        return wanted[0].any(0).nonzero()[:, 0].tolist()
+
+    found: list[list[Explanation]] = []
+    silent = at_layer.output_without_layer(inputs, additional_forward_args)
+    for parts in at_layer.decompose_each(inputs, targets, additional_forward_args):
+        chosen = evidence_mask(parts.contributions, parts.activations, n_channels, sides)
+        read = _Reader(at_layer.basis, parts, silent[:, parts.target], chosen, n_prototypes, quantile, intersection)
+        found = found or [[] for _ in parts.score]
+        for clip in wanted[0][:, parts.target].nonzero()[:, 0].tolist():
+            found[clip].append(read.explanation(clip))
+    return found or [[] for _ in wanted[0]]
+
+
+def _wanted_classes(classes: Tensor | Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
+    wanted = classes if isinstance(classes, Tensor) else classes(output)
+    if not isinstance(wanted, Tensor) or wanted.dtype != torch.bool or wanted.shape != output.shape or output.dim() != 2:
+        got = f"{wanted.dtype} {tuple(wanted.shape)}" if isinstance(wanted, Tensor) else type(wanted).__name__
+        raise ValueError(f"expected `classes` as bool (clip, class) of shape {tuple(output.shape)}, but got {got}")
+    return wanted
 
 
 def prototypes_of(
@@ -170,13 +218,25 @@ def prototypes_of(
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads one channel of one clip out of a decomposition."""
+    """Reads one clip, and one channel of it, out of a decomposition."""
 
     basis: PrototypeBasis
     parts: Decomposition
+    silent: Tensor
+    chosen: Tensor
     n_prototypes: int
     quantile: float | None
     intersection: bool
+
+    def explanation(self, clip: int) -> Explanation:
+        return Explanation(
+            scheme=self.basis.scheme,
+            target=_per_clip(self.parts.target, len(self.parts.score))[clip],
+            score=self.parts.score[clip].item(),
+            score_without_layer=self.silent[clip].item(),
+            evidence=tuple(self.evidence(clip, channel) for channel in _by_contribution(self.parts, self.chosen, clip)),
+            total=self.parts.contributions[clip].sum().item(),
+        )
 
     def evidence(self, clip: int, channel: int) -> Evidence:
         activation = self.parts.activations[clip, channel].item()

@@ -24,13 +24,15 @@ class Layout:
     Args:
         pattern: an einops pattern that ends in `n c f t`, such as `"n t c -> n c 1 t"` for a transformer over frames.
         sizes: the axis sizes that the pattern leaves open, such as `{"f": 12}` for `"n (f t) c -> n c f t"`.
+        class_tokens: the first so many entries of axis 1 belong to no place of the clip, and are left out of the grid.
 
-    >>> Layout("n (f t) c -> n c f t", {"f": 2}).grid(torch.zeros(1, 6, 5)).shape
+    >>> Layout("n (f t) c -> n c f t", {"f": 2}, class_tokens=1).grid(torch.zeros(1, 7, 5)).shape
     torch.Size([1, 5, 2, 3])
     """
 
     pattern: str = "n c f t -> n c f t"
     sizes: Mapping[str, int] | None = None
+    class_tokens: int = 0
 
     @classmethod
     def of(cls, layout: Layout | str | tuple[str, Mapping[str, int]] | None) -> Layout:
@@ -50,7 +52,7 @@ class Layout:
             ValueError: naming the layer and the shape of its output, where the pattern does not fit.
         """
         try:
-            grid = rearrange(output, self.pattern, **(self.sizes or {}))
+            grid = rearrange(output[:, self.class_tokens :] if self.class_tokens else output, self.pattern, **(self.sizes or {}))
         except EinopsError as error:
             raise ValueError(
                 f"expected {layer} to give a tensor that fits {self.pattern!r}, but got shape {tuple(output.shape)}; "

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, basis_from_matrix, explain
+from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, basis_from_matrix, explain, explain_classes
 from tests import oracles
 from tests.networks import bare_basis, build, clips, invertible
 
@@ -138,3 +138,43 @@ def test_a_basis_with_positive_prototypes_only_explains_the_positive_side():
     assert explain(LayerAPEX(model, layer, half), QUERIES) == explain(LayerAPEX(model, layer, basis), QUERIES)
     with pytest.raises(ValueError, match="there are none for this side"):
         explain(LayerAPEX(model, layer, half), QUERIES, sides="both")
+
+
+def test_several_classes_of_a_clip_are_each_explained_as_alone():
+    model, layer, basis = subject("time-frequency")
+    apex = LayerAPEX(model, layer, basis)
+    wanted = torch.tensor([[True, False, True, False], [False] * 4, [True] * 4, [False, False, False, True]])
+    found = explain_classes(apex, QUERIES, wanted, sides="both")
+    assert [[e.target for e in own] for own in found] == [[0, 2], [], [0, 1, 2, 3], [3]]
+    for clip, own in enumerate(found):
+        for explanation in own:
+            alone = explain(apex, QUERIES[clip : clip + 1], explanation.target, sides="both")[0]
+            assert explanation.score == pytest.approx(alone.score, abs=1e-12)
+            assert explanation.score_without_layer == pytest.approx(alone.score_without_layer, abs=1e-12)
+            assert explanation.total == pytest.approx(alone.total, abs=1e-12)
+            assert [e.channel for e in explanation.evidence] == [e.channel for e in alone.evidence]
+            assert [e.region for e in explanation.evidence] == [e.region for e in alone.evidence]
+
+
+def test_several_classes_cost_no_more_passes_than_one():
+    model, layer, basis = subject("time")
+    seen = []
+    handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    found = explain_classes(LayerAPEX(model, layer, basis), QUERIES, lambda logits: logits.sigmoid() > 0.4)
+    handle.remove()
+    assert seen == [4, 4]
+    expected = [(own > 0.4).nonzero()[:, 0].tolist() for own in model(QUERIES).sigmoid()]
+    assert [[e.target for e in own] for own in found] == expected
+    assert len({len(own) for own in expected}) > 1
+
+
+def test_a_batch_without_any_class_has_no_explanations():
+    model, layer, basis = subject("time")
+    assert explain_classes(LayerAPEX(model, layer, basis), QUERIES, lambda logits: logits > 1e9) == [[], [], [], []]
+
+
+@pytest.mark.parametrize("classes", [torch.ones(4, 3, dtype=torch.bool), torch.ones(4, 4), lambda _: [0, 1]])
+def test_classes_that_are_no_mask_are_refused(classes):
+    model, layer, basis = subject("time")
+    with pytest.raises(ValueError, match=r"expected `classes` as bool \(clip, class\) of shape \(4, 4\), but got"):
+        explain_classes(LayerAPEX(model, layer, basis), QUERIES, classes)

@@ -18,6 +18,14 @@ def test_a_layout_puts_tokens_on_their_grid():
             assert torch.equal(grid[:, :, row, column], tokens[:, row * 3 + column])
 
 
+def test_class_tokens_are_left_out_of_the_grid():
+    tokens = torch.arange(2 * 8 * 3.0).reshape(2, 8, 3)
+    grid = Layout("n (f t) c -> n c f t", {"f": 2}, class_tokens=2).grid(tokens)
+    for row in range(2):
+        for column in range(3):
+            assert torch.equal(grid[:, :, row, column], tokens[:, 2 + row * 3 + column])
+
+
 def test_an_output_without_a_layout_is_an_error_that_names_the_layer():
     with pytest.raises(ValueError, match=r"expected 'encoder' to give a tensor that fits .* but got shape \(2, 6, 3\); pass `layout`"):
         Layout.of(None).grid(torch.zeros(2, 6, 3), "'encoder'")
@@ -84,6 +92,6 @@ def test_an_origin_survives_json():
     import json
     from dataclasses import asdict
 
-    origin = Origin("stages.3", Layout("n (f t) c -> n c f t", {"f": 12}), (12, 101), (1, 128, 1024), "abc", 7, True)
+    origin = Origin("stages.3", Layout("n (f t) c -> n c f t", {"f": 12}, 2), (12, 101), (1, 128, 1024), "abc", 7, True)
     assert Origin.from_dict(json.loads(json.dumps(asdict(origin)))) == origin
     assert Origin.from_dict(json.loads(json.dumps(asdict(Origin())))) == Origin()
