@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from captum_apex.basis import PrototypeBasis
 from captum_apex.evidence import Decomposition, EvidenceScore, evidence_mask
-from captum_apex.layers import at_least_float32, check_finite, fingerprint, frozen, layer_name, watched
+from captum_apex.layers import at_least_float32, check_finite, fingerprint, frozen, layer_name, on_one_device, watched
 from captum_apex.normalisation import ConstantVariance
 from captum_apex.projection import enlarged
 
@@ -36,7 +36,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         forward_func: the classifier.
         layer: the module that the basis was fitted on.
         basis: from `fit_basis`.
-        device_ids: as in Captum; kept for its contract, a layer that runs on several devices is refused.
+        device_ids: as in Captum; kept for its contract. A data-parallel model is explained on its first device alone.
 
     Raises:
         ValueError: for a layer that is not part of the model, a basis of another width (when called), or one that was
@@ -53,6 +53,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     """
 
     def __init__(self, forward_func: Callable, layer: nn.Module, basis: PrototypeBasis, device_ids: list[int] | None = None) -> None:
+        forward_func = on_one_device(forward_func)
         LayerAttribution.__init__(self, forward_func, layer, device_ids)
         GradientAttribution.__init__(self, forward_func)
         if not isinstance(basis, PrototypeBasis):
@@ -222,8 +223,9 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             Tensor (clip, channel, frequency, time) in the raw channels.
         """
         U, inverse = self._matrices(parts.gradient)
-        in_basis = torch.einsum("ck,ncft->nkft", inverse, parts.gradient)
-        return torch.einsum("kc,nkft->ncft", U, in_basis * chosen[:, :, None, None])
+        with torch.autocast(parts.gradient.device.type, enabled=False):
+            in_basis = torch.einsum("ck,ncft->nkft", inverse, parts.gradient)
+            return torch.einsum("kc,nkft->ncft", U, in_basis * chosen[:, :, None, None])
 
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         return self.basis.U.to(like), self.basis.inverse.to(like)
@@ -243,8 +245,9 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             )
         self.basis.scheme.check(Z.shape[2], Z.shape[3], repr(self.layer_name))
         U, inverse = self._matrices(Z)
-        features = torch.einsum("kc,ncft->nkft", U, Z)
-        relevance = torch.einsum("ck,ncft->nkft", inverse, G).mul_(features)  # Ĝ = U⁻ᵀ G
+        with torch.autocast(Z.device.type, enabled=False):  # mixed precision is the model's affair
+            features = torch.einsum("kc,ncft->nkft", U, Z)
+            relevance = torch.einsum("ck,ncft->nkft", inverse, G).mul_(features)  # Ĝ = U⁻ᵀ G
         return Decomposition(features, relevance, G, output, target, score)
 
 
@@ -283,7 +286,7 @@ class APEX(GradientAttribution):
         projection: Projection | None = None,
         input_layout: str | None = None,
     ) -> None:
-        GradientAttribution.__init__(self, forward_func)
+        GradientAttribution.__init__(self, on_one_device(forward_func))
         if projection is not None and not callable(projection):
             raise TypeError(f"expected `projection` to be a Captum class or a function, but got {type(projection).__name__}")
         self.layer_apex = LayerAPEX(forward_func, layer, basis, device_ids)

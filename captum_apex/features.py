@@ -18,7 +18,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from tqdm.auto import tqdm
 
-from captum_apex.layers import Layout, Origin, at_least_float32, check_finite, fingerprint, frozen, layer_name, model_of, watched
+from captum_apex.layers import (
+    Layout,
+    Origin,
+    at_least_float32,
+    check_finite,
+    fingerprint,
+    frozen,
+    layer_name,
+    model_of,
+    on_one_device,
+    watched,
+)
 from captum_apex.schemes import SCHEMES, Scheme
 
 __all__ = ["FeatureBank"]
@@ -118,6 +129,7 @@ class FeatureBank:
             ValueError: for an empty dataset, a layer that is not part of the model, runs twice, never, or gives several tensors,
                 clips of different shape, and NaN or infinity in inputs or features, naming the clip.
         """
+        model = on_one_device(model)
         name = layer_name(model, layer)
         n_clips = _length(dataset)
         writer = _Writer(n_clips, _wanted(schemes), max_memory, folder)
