@@ -105,9 +105,9 @@ def basis_from_matrix(
     scheme = Scheme(scheme)
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
-    sequences = bank.sequences(scheme)
+    bank.sequences(scheme)  # says so where the bank lacks them
     count = _available(bank, (n_prototypes, n_prototypes))[1]
-    positive, negative = (_prototypes(bank, sequences, U.to(bank.means), count, sign) for sign in (1, -1))
+    positive, negative = (_prototypes(bank, scheme, U.to(bank.means), count, sign) for sign in (1, -1))
     history = torch.empty(0) if purity_history is None else purity_history
     return PrototypeBasis(U.detach().cpu(), scheme, positive, negative, history, bank.origin)
 
@@ -202,12 +202,24 @@ def _mean_purity(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int
     return _measured(bank.sequences(scheme), U, _pairs(most_active(bank.means, U, n_prototypes)))[0].mean().item()
 
 
-def _prototypes(bank: FeatureBank, sequences: Sequence[Tensor], U: Tensor, n_prototypes: int, sign: int) -> Prototypes:
+def _prototypes(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int, sign: int) -> Prototypes:
     chosen = most_active(bank.means, sign * U, n_prototypes)
-    purities, peaks = _measured(sequences, U, _pairs(chosen), sign)
+    purities, peaks = _measured(bank.sequences(scheme), U, _pairs(chosen), sign)
     activations = torch.einsum("kc,kpc->kp", U, bank.means[chosen])
     labels = None if bank.labels is None else bank.labels[chosen.to(bank.labels.device)].cpu()
-    return Prototypes(chosen.cpu(), activations.cpu(), purities.view_as(chosen).cpu(), peaks.view(*chosen.shape, -1).cpu(), labels)
+    peaks, columns = peaks.view(*chosen.shape, -1).cpu(), None
+    if bank.columns is not None:
+        columns = bank.columns.cpu()[chosen.cpu()]
+        peaks = _in_own_grid(peaks, scheme, bank.origin.grid, columns)
+    return Prototypes(chosen.cpu(), activations.cpu(), purities.view_as(chosen).cpu(), peaks, labels, columns)
+
+
+def _in_own_grid(peaks: Tensor, scheme: Scheme, grid: tuple[int, int] | None, columns: Tensor) -> Tensor:
+    """Peaks counted in the clips' own grids, not in the bank's, which is as wide as the longest clip's; only cells of `square` differ."""
+    if scheme is not Scheme.SQUARE:
+        return peaks
+    assert grid is not None
+    return peaks // grid[1] * columns[..., None] + peaks % grid[1]
 
 
 def _available(bank: FeatureBank, n_prototypes: tuple[int, int]) -> tuple[int, int]:
