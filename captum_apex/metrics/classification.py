@@ -150,7 +150,8 @@ def _comparable(scores: Tensor, labels: Tensor) -> Tensor:
         return scores
     log_probabilities, top = scores.log_softmax(1), scores.argmax(1, keepdim=True)
     others = scores.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True)
-    return (log_probabilities - torch.log1p(-log_probabilities.exp())).scatter(1, top, scores.gather(1, top) - others)
+    odds = (log_probabilities - torch.log1p(-log_probabilities.exp())).scatter(1, top, scores.gather(1, top) - others)
+    return odds.float()  # so that what is equal stays so, whichever way it was computed
 
 
 def _class_mean(measure: Callable, scores: Tensor, truth: Tensor, defined: Tensor) -> float:
