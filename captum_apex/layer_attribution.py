@@ -79,6 +79,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         self.layer_name = layer_name(forward_func, layer)
         self.basis = basis
         self.columns = columns
+        self._kept: tuple[Tensor, Tensor] | None = None
         fitted_on, weights = basis.origin.fingerprint, fingerprint(forward_func)
         if fitted_on and weights and fitted_on != weights:
             raise ValueError(
@@ -259,7 +260,11 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             return torch.einsum("kc,nkft->ncft", U, in_basis * chosen[:, :, None, None])
 
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        return self.basis.U.to(like), self.basis.inverse.to(like)
+        """`U` and its inverse, kept where and as they were last asked for: between calls nothing is copied to a GPU again."""
+        kept = self._kept
+        if kept is None or kept[0].dtype != like.dtype or kept[0].device != like.device:
+            self._kept = kept = (self.basis.U.to(like), self.basis.inverse.to(like))
+        return kept
 
     def _gradient(self, score: Tensor, leaf: Tensor, again: bool) -> Tensor:
         gradient = torch.autograd.grad(score.sum(), leaf, allow_unused=True, retain_graph=again)[0] if score.requires_grad else None
