@@ -1,6 +1,6 @@
 """APEX: prototype explanations for audio classifiers, as Captum attribution classes."""
 
-from captum_apex import masking, metrics
+from captum_apex import datasets, masking, metrics
 from captum_apex.attribution import APEX, LayerAPEX
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.basis import PrototypeBasis, Prototypes
@@ -38,6 +38,7 @@ __all__ = [
     "Scheme",
     "SpectrogramAxes",
     "basis_from_matrix",
+    "datasets",
     "explain",
     "explain_classes",
     "fit_basis",

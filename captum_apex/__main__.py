@@ -67,14 +67,21 @@ def _fit(options: argparse.Namespace) -> int:
     if options.out.suffix != SUFFIX and options.out.is_file():
         raise ValueError(f"expected --out to be a folder, or a file that ends in {SUFFIX}, but {options.out} is another file")
     _check_folder(options.out if options.out.suffix == SUFFIX else options.out / SUFFIX)
-    classifier = _classifier(options.model, options.device)
+    classifier = _classifier(options.model, options.device, options.convert)
     layer = _layer(classifier, options.layer)
     recordings = Recordings.in_folder(options.data, classifier.class_names)
     inputs = classifier.dataset(recordings)
     schemes = _supported(classifier, layer, inputs.input(0), schemes, chosen=bool(options.scheme))
     print(f"{len(recordings)} recordings in {options.data}", file=sys.stderr)
     bank = FeatureBank.from_dataset(
-        classifier.model, layer, inputs, schemes=schemes, layout=classifier.layout, batch_size=options.batch_size, progress=True
+        classifier.model,
+        layer,
+        inputs,
+        schemes=schemes,
+        layout=classifier.layout,
+        batch_size=options.batch_size,
+        columns=classifier.columns,
+        progress=True,
     )
     bank = replace(bank, origin=replace(bank.origin, dataset=recordings.fingerprint())).to(options.device)
     paths = {scheme: options.out if options.out.suffix == SUFFIX else options.out / f"{scheme}{SUFFIX}" for scheme in schemes}
@@ -107,7 +114,7 @@ def _explain(options: argparse.Namespace) -> int:
     if options.out.suffix.lower() not in PAGE_SUFFIXES:  # so that no recording or basis is overwritten by a slip
         raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {options.out}")
     _check_folder(options.out)
-    classifier = _classifier(options.model, options.device)
+    classifier = _classifier(options.model, options.device, options.convert)
     target = None if options.target is None else _class(options.target, classifier.class_names)
     bases = _bases(options.basis, options.layer)
     apexes = {path: _apex(classifier.model, path, basis) for path, basis in bases.items()}
@@ -150,7 +157,7 @@ class _Prototypes:
     """The recordings that explanations point at, each read once."""
 
     def __init__(self, classifier: Classifier, recordings: Recordings | None) -> None:
-        self.classifier, self.recordings = classifier, recordings
+        self.inputs = None if recordings is None else classifier.dataset(recordings)
         self.clips: dict[int, Clip] = {}
 
     def of(self, explanations: Iterable[Explanation]) -> dict[int, Clip]:
@@ -158,16 +165,14 @@ class _Prototypes:
         return {index: self._clip(index) for index in sorted(indices)}
 
     def _clip(self, index: int) -> Clip:
-        assert self.recordings is not None
+        assert self.inputs is not None
         if index not in self.clips:
-            labels = self.recordings.labels
-            label = "" if labels is None else self.classifier.class_names[labels[index]]
-            self.clips[index] = self.classifier.clip(self.recordings.path(index), label)
+            self.clips[index] = self.inputs.clip(index)
         return self.clips[index]
 
 
-def _classifier(name: str, device: str) -> Classifier:
-    """What the factory returns, its model on the device and in evaluation mode."""
+def _classifier(name: str, device: str, convert: bool) -> Classifier:
+    """What the factory returns, its model on the device and in evaluation mode; without `convert` it refuses what it would convert."""
     module_name, colon, factory_name = name.partition(":")
     if not (module_name and colon and factory_name):
         raise ValueError(f"expected --model as module:factory, such as my_model:classifier, but got {name!r}")
@@ -183,7 +188,7 @@ def _classifier(name: str, device: str) -> Classifier:
     if not isinstance(classifier, Classifier):
         raise ValueError(f"expected {name} to return a captum_apex.Classifier, but got {type(classifier).__name__}")
     classifier.model.to(device).eval()
-    return classifier
+    return classifier if convert else replace(classifier, convert=False)
 
 
 def _module(name: str) -> ModuleType:
@@ -351,6 +356,9 @@ def _parser() -> argparse.ArgumentParser:
     explaining.set_defaults(command=_explain)
     for command in (fitting, explaining):
         command.add_argument("--model", required=True, metavar="MODULE:FACTORY", help="what returns a captum_apex.Classifier, see below")
+        command.add_argument(
+            "--no-convert", dest="convert", action="store_false", help="refuse files of another rate or with several channels"
+        )
         command.add_argument("--device", type=_device, default="cpu", help="where the model runs, such as cuda (%(default)s)")
     return parser
 

@@ -14,9 +14,20 @@ from torch import Tensor, nn
 
 from captum_apex.basis import PrototypeBasis
 from captum_apex.evidence import Decomposition, EvidenceScore, evidence_mask
-from captum_apex.layers import at_least_float32, check_finite, fingerprint, frozen, layer_name, watched
+from captum_apex.layers import (
+    Columns,
+    at_least_float32,
+    check_finite,
+    checked_columns,
+    fingerprint,
+    frozen,
+    layer_name,
+    on_one_device,
+    watched,
+)
 from captum_apex.normalisation import ConstantVariance
-from captum_apex.projection import enlarged
+from captum_apex.projection import enlarged, enlarged_alone
+from captum_apex.schemes import own_columns
 
 __all__ = ["APEX", "LayerAPEX"]
 
@@ -36,7 +47,10 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         forward_func: the classifier.
         layer: the module that the basis was fitted on.
         basis: from `fit_basis`.
-        device_ids: as in Captum; kept for its contract, a layer that runs on several devices is refused.
+        device_ids: as in Captum; kept for its contract. A data-parallel model is explained on its first device alone.
+        columns: for batches of padded clips, from the clips' lengths to how many columns of the layer's grid are their own, as
+            `FeatureBank.from_dataset` takes it. The lengths, int64 (clip,), are then the first of the `additional_forward_args`, which the
+            model gets: it must not hear the padding.
 
     Raises:
         ValueError: for a layer that is not part of the model, a basis of another width (when called), or one that was
@@ -52,13 +66,22 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     torch.Size([5, 1, 6, 8])
     """
 
-    def __init__(self, forward_func: Callable, layer: nn.Module, basis: PrototypeBasis, device_ids: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        forward_func: Callable,
+        layer: nn.Module,
+        basis: PrototypeBasis,
+        device_ids: list[int] | None = None,
+        columns: Columns | None = None,
+    ) -> None:
+        forward_func = on_one_device(forward_func)
         LayerAttribution.__init__(self, forward_func, layer, device_ids)
         GradientAttribution.__init__(self, forward_func)
         if not isinstance(basis, PrototypeBasis):
             raise TypeError(f"expected `basis` to be a PrototypeBasis, but got {type(basis).__name__}")
         self.layer_name = layer_name(forward_func, layer)
         self.basis = basis
+        self.columns = columns
         fitted_on, weights = basis.origin.fingerprint, fingerprint(forward_func)
         if fitted_on and weights and fitted_on != weights:
             raise ValueError(
@@ -100,7 +123,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         parts = self.decompose(inputs, target, additional_forward_args, attribute_to_layer_input)
         chosen = self.evidence(parts, n_channels, sides, channels)
         relevance = (parts.relevance * chosen[:, :, None, None]).sum(1)  # (clip, channel, frequency, time) → (clip, frequency, time)
-        attributions = self.basis.scheme.spread(relevance)[:, None].to(_map_dtype(_first(inputs), relevance)).contiguous()
+        attributions = self.basis.scheme.spread(relevance, parts.columns)[:, None].to(_map_dtype(_first(inputs), relevance)).contiguous()
         if not return_convergence_delta:
             return attributions
         silent = self.score_without_layer(inputs, parts.target, additional_forward_args, attribute_to_layer_input)
@@ -136,7 +159,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         leaf, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
             target = output.argmax(1)
-        return self._taken_apart(leaf, output, target)
+        return self._taken_apart(leaf, output, target, self._own_columns(additional_forward_args))
 
     def decompose_each(
         self,
@@ -155,7 +178,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         """
         leaf, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         for target in targets(output.detach()):
-            yield self._taken_apart(leaf, output, target, again=True)
+            yield self._taken_apart(leaf, output, target, self._own_columns(additional_forward_args), again=True)
 
     def _forward(self, inputs: Inputs, additional_forward_args: Any, attribute_to_layer_input: bool) -> tuple[Tensor, Tensor]:
         """What the layer gave, as a leaf, and the model's output, with the graph between the two."""
@@ -172,13 +195,25 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             output = _run_forward(self.forward_func, _detached(inputs), None, _arguments(additional_forward_args))
         return leaves[0], output
 
-    def _taken_apart(self, leaf: Tensor, output: Tensor, target: TargetType, again: bool = False) -> Decomposition:
+    def _own_columns(self, additional_forward_args: Any) -> Tensor | None:
+        """How many columns are each clip's own, where clips are padded."""
+        if self.columns is None:
+            return None
+        arguments = _arguments(additional_forward_args)
+        if not arguments or not isinstance(arguments[0], Tensor):
+            raise ValueError(
+                "expected the clips' lengths as the first of `additional_forward_args`, because clips are padded, but got none"
+            )
+        return self.columns(arguments[0])
+
+    def _taken_apart(self, leaf: Tensor, output: Tensor, target: TargetType, columns: Tensor | None, again: bool = False) -> Decomposition:
         """The gradient of one target's score at the layer, in the channels of the basis; `again` keeps the graph for another one."""
         with torch.inference_mode(False), torch.enable_grad():
             score = _select_targets(output, target)
             assert score[0].numel() == 1, "Target not provided when necessary, cannot take gradient with respect to multiple outputs."
             gradient = self._gradient(score, leaf, again)
-        return self._in_basis(leaf.detach(), gradient, output.detach(), target, score.detach().reshape(len(score)))
+        Z, G = self._grids(leaf.detach(), gradient, columns)
+        return self._in_basis(Z, G, output.detach(), target, score.detach().reshape(len(score)), columns)
 
     def evidence(
         self, parts: Decomposition, n_channels: int | None = 5, sides: str = "positive", channels: Channels | None = None
@@ -222,8 +257,9 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             Tensor (clip, channel, frequency, time) in the raw channels.
         """
         U, inverse = self._matrices(parts.gradient)
-        in_basis = torch.einsum("ck,ncft->nkft", inverse, parts.gradient)
-        return torch.einsum("kc,nkft->ncft", U, in_basis * chosen[:, :, None, None])
+        with torch.autocast(parts.gradient.device.type, enabled=False):
+            in_basis = torch.einsum("ck,ncft->nkft", inverse, parts.gradient)
+            return torch.einsum("kc,nkft->ncft", U, in_basis * chosen[:, :, None, None])
 
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         return self.basis.U.to(like), self.basis.inverse.to(like)
@@ -234,7 +270,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             raise ValueError(f"expected the output to depend on the layer {self.layer_name!r}, but no gradient reaches it")
         return gradient
 
-    def _in_basis(self, output_of_layer: Tensor, gradient: Tensor, output: Tensor, target: TargetType, score: Tensor) -> Decomposition:
+    def _grids(self, output_of_layer: Tensor, gradient: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`Z` and `G`, (clip, channel, frequency, time), zero where a clip is padded."""
         layout = self.basis.origin.layout
         Z, G = (at_least_float32(layout.grid(tensor, repr(self.layer_name))) for tensor in (output_of_layer, gradient))
         if Z.shape[1] != self.basis.n_channels:
@@ -242,10 +279,17 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
                 f"expected the layer {self.layer_name!r} to have the basis's {self.basis.n_channels} channels, but it gives {Z.shape[1]}"
             )
         self.basis.scheme.check(Z.shape[2], Z.shape[3], repr(self.layer_name))
+        if columns is None:
+            return Z, G
+        own = own_columns(Z, checked_columns(columns, Z))
+        return Z.where(own, 0.0), G.where(own, 0.0)
+
+    def _in_basis(self, Z: Tensor, G: Tensor, output: Tensor, target: TargetType, score: Tensor, columns: Tensor | None) -> Decomposition:
         U, inverse = self._matrices(Z)
-        features = torch.einsum("kc,ncft->nkft", U, Z)
-        relevance = torch.einsum("ck,ncft->nkft", inverse, G).mul_(features)  # Ĝ = U⁻ᵀ G
-        return Decomposition(features, relevance, G, output, target, score)
+        with torch.autocast(Z.device.type, enabled=False):  # mixed precision is the model's affair
+            features = torch.einsum("kc,ncft->nkft", U, Z)
+            relevance = torch.einsum("ck,ncft->nkft", inverse, G).mul_(features)  # Ĝ = U⁻ᵀ G
+        return Decomposition(features, relevance, G, output, target, score, None if columns is None else columns.to(Z.device))
 
 
 class APEX(GradientAttribution):
@@ -261,6 +305,7 @@ class APEX(GradientAttribution):
             does so with settings of its own, such as a baseline.
         input_layout: the axes of the inputs, `n` clip, `c` channel, `f` frequency, `t` time. Needed where three axes could mean
             several things; by default `"n c f t"`, `"n t"`, and `"n c t"` where the layer has one frequency row.
+        columns: as in `LayerAPEX`.
 
     Raises:
         ValueError: as `LayerAPEX`.
@@ -282,11 +327,12 @@ class APEX(GradientAttribution):
         device_ids: list[int] | None = None,
         projection: Projection | None = None,
         input_layout: str | None = None,
+        columns: Columns | None = None,
     ) -> None:
-        GradientAttribution.__init__(self, forward_func)
+        GradientAttribution.__init__(self, on_one_device(forward_func))
         if projection is not None and not callable(projection):
             raise TypeError(f"expected `projection` to be a Captum class or a function, but got {type(projection).__name__}")
-        self.layer_apex = LayerAPEX(forward_func, layer, basis, device_ids)
+        self.layer_apex = LayerAPEX(forward_func, layer, basis, device_ids, columns)
         self.projection = projection
         self.input_layout = input_layout
 
@@ -343,8 +389,8 @@ class APEX(GradientAttribution):
         parts = at_layer.decompose(only, target, additional_forward_args, attribute_to_layer_input)
         chosen = at_layer.evidence(parts, n_channels, sides, channels)
         if self.projection is None:
-            relevance = at_layer.basis.scheme.spread((parts.relevance * chosen[:, :, None, None]).sum(1))
-            attributions = enlarged(relevance, only, self.input_layout)
+            relevance = at_layer.basis.scheme.spread((parts.relevance * chosen[:, :, None, None]).sum(1), parts.columns)
+            attributions = self._enlarged(relevance, only, parts.columns, additional_forward_args)
         else:
             weights = at_layer.weights(parts, chosen)
             attributions = self._projected(
@@ -394,6 +440,12 @@ class APEX(GradientAttribution):
 
     def _score(self, at_input: bool) -> EvidenceScore:
         return EvidenceScore(self.forward_func, self.layer, self.basis.origin.layout, at_input)
+
+    def _enlarged(self, relevance: Tensor, inputs: Tensor, columns: Tensor | None, additional_forward_args: Any) -> Tensor:
+        if columns is None:
+            return enlarged(relevance, inputs, self.input_layout)
+        lengths = _arguments(additional_forward_args)[0]
+        return enlarged_alone(relevance, inputs, self.input_layout, columns.tolist(), lengths.tolist())
 
     def _projected(self, score: EvidenceScore, inputs: Tensor, weights: Tensor, additional_forward_args: Any) -> Tensor:
         project = self.projection

@@ -28,6 +28,8 @@ class Decomposition:
         output: the model's whole output, (clip, class) as a rule.
         target: the class asked for, as Captum takes it; the predicted class of each clip where none was given.
         score: `f_y`, (clip,).
+        columns: how many columns of the grid are each clip's own, int64 (clip,), where shorter clips are padded; features, relevance and
+            gradient are zero in the others. None where all are.
     """
 
     features: Tensor
@@ -36,6 +38,7 @@ class Decomposition:
     output: Tensor
     target: TargetType
     score: Tensor
+    columns: Tensor | None = None
 
     @property
     def contributions(self) -> Tensor:
@@ -45,7 +48,9 @@ class Decomposition:
     @property
     def activations(self) -> Tensor:
         """`a_k`, the mean of each channel over the grid, (clip, channel)."""
-        return self.features.mean((2, 3))
+        if self.columns is None:
+            return self.features.mean((2, 3))
+        return self.features.sum((2, 3)) / (self.features.shape[2] * self.columns[:, None])
 
 
 def evidence_mask(contributions: Tensor, activations: Tensor, n_channels: int | None = 5, sides: str = "positive") -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.classifier import Classifier
-from captum_apex.layers import Layout
+from captum_apex.layers import Columns, Layout
 
 __all__ = ["FeatureExtraction", "LogitsModel", "from_transformers"]
 
@@ -118,7 +118,7 @@ class LogitsModel(nn.Module):
         n_rows: for a model that takes (clip, time, row), how many rows there are; the inputs are (clip, row, time) here all the same.
     """
 
-    def __init__(self, model: nn.Module, columns: Callable[[Tensor], Tensor] | None = None, n_rows: int | None = None) -> None:
+    def __init__(self, model: nn.Module, columns: Columns | None = None, n_rows: int | None = None) -> None:
         super().__init__()
         self.model: Any = model
         self.columns, self.n_rows = columns, n_rows

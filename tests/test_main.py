@@ -400,6 +400,14 @@ def test_an_interruption_exits_with_130_and_leaves_the_old_page(here, pages, mon
     assert Path("page.html").read_text() == "the old page"
 
 
+def test_recordings_of_another_rate_are_converted_with_a_message_or_refused(here, capsys):
+    sound(RECORDINGS[0], hertz=440, rate=8000)
+    with pytest.warns(UserWarning, match="recordings at 8000 Hz are resampled to 16000 Hz"):
+        assert fit() == 0
+    capsys.readouterr()
+    refused(capsys, fit("--no-convert"), r"dog/0\.wav at 16000 Hz with one channel, but got 8000 Hz with 1")
+
+
 @pytest.mark.parametrize("missing", ["soundfile", "torchaudio.functional"])
 def test_a_missing_package_is_named(here, monkeypatch, capsys, missing):
     sound(RECORDINGS[0], hertz=440, rate=8000)

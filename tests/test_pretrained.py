@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import transformers
 from torch import nn
 
-from captum_apex import LayerAPEX, PrototypeBasis, SpectrogramAxes, from_transformers
+from captum_apex import APEX, FeatureBank, LayerAPEX, PrototypeBasis, SpectrogramAxes, fit_basis, from_transformers
 from captum_apex.__main__ import main
 from captum_apex.layers import Layout, Origin, watched
 
@@ -120,6 +120,23 @@ def test_a_batch_of_mixed_lengths_gives_what_each_clip_gives_alone(name, norm):
         only = together.attribute(sound[None], target, n_channels=None)[0]
         torch.testing.assert_close(relevance[clip, ..., : n_columns[clip]], only, rtol=0, atol=1e-12)
         assert not relevance[clip, ..., n_columns[clip] :].any()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_basis_of_padded_clips_explains_them_as_each_alone(norm):
+    found = from_transformers(frames("Wav2Vec2", norm).double())
+    sounds = [sound[:n] for sound in clips("Wav2Vec2")[:3] for n in (330, 210, 120, 60)]
+    together = FeatureBank.from_dataset(found.model, found.layer, sounds, layout=found.layout, columns=found.columns)
+    alone = FeatureBank.from_dataset(found.model, found.layer, sounds, layout=found.layout, batch_size=1)
+    for scheme in ("square", "time"):
+        torch.testing.assert_close(together.cells[scheme], alone.cells[scheme], rtol=0, atol=1e-12, equal_nan=True)
+    basis = fit_basis(together, "time", epochs=1, n_prototypes=(6, 3))
+    inputs, lengths = padded(sounds)
+    maps = APEX(found.model, found.layer, basis, input_layout=found.input_layout, columns=found.columns).attribute(inputs, 1, lengths)
+    for clip, sound in enumerate(sounds):
+        only = APEX(found.model, found.layer, basis, input_layout=found.input_layout).attribute(sound[None], 1)[0]
+        torch.testing.assert_close(maps[clip, : len(sound)], only, rtol=0, atol=1e-12)
+        assert not maps[clip, len(sound) :].any()
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -441,12 +458,13 @@ def test_the_command_line_needs_no_layer(name, tmp_path, monkeypatch, capsys):
     for label in ("cat", "dog"):
         (tmp_path / "recordings" / label).mkdir(parents=True)
         for take in range(3):
-            soundfile.write(tmp_path / "recordings" / label / f"{take}.wav", generator.uniform(-0.5, 0.5, 4000), 16000)
+            sound = generator.uniform(-0.5, 0.5, 4000 - 500 * take)  # of several lengths
+            soundfile.write(tmp_path / "recordings" / label / f"{take}.wav", sound, 16000)
     model = ["--model", f"{name}_factory:classifier"]
     assert main(["fit", "recordings", *model, "--out", "bases", "--epochs", "1"]) == 0
     fitted = {path.stem for path in (tmp_path / "bases").iterdir()}
     assert fitted == ({"square", "time", "frequency", "time-frequency"} if name == "ast" else {"square", "time"})
-    clip = "recordings/cat/0.wav"
+    clip = "recordings/cat/1.wav"
     assert main(["explain", clip, *model, "--basis", "bases", "--data", "recordings", "--out", "page.html"]) == 0
     assert (tmp_path / "page.html").stat().st_size > 10000
     capsys.readouterr()
