@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_apex.attribution import LayerAPEX
 from captum_apex.basis import PrototypeBasis
 from captum_apex.classifier import Classifier
 from captum_apex.clip import Clip
 from captum_apex.explanation import Explanation, explain
 from captum_apex.features import FeatureBank
 from captum_apex.fitting import fit_basis
+from captum_apex.layer_attribution import LayerAPEX
 from captum_apex.recordings import Recordings
 from captum_apex.schemes import SCHEMES, Scheme
 

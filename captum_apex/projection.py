@@ -67,7 +67,7 @@ def enlarged_alone(relevance: Tensor, inputs: Tensor, input_layout: str | None, 
 
 
 def _guessed_layout(relevance: Tensor, inputs: Tensor) -> str:
-    layouts = {2: "n t", 4: "n c f t"} | ({3: "n c t"} if relevance.shape[1] == 1 else {})
+    layouts = {2: "n t", 4: "n c f t"} | ({3: "n c t"} if relevance.shape[1] == 1 or inputs.shape[1] == 1 else {})
     if inputs.dim() not in layouts:
         raise ValueError(
             f"expected inputs (clip, channel, frequency, time) or (clip, time), but got shape {tuple(inputs.shape)}; "
