@@ -11,6 +11,7 @@ from captum_apex.explanation import Evidence, Explanation, Prototype, explain, e
 from captum_apex.features import FeatureBank
 from captum_apex.fitting import basis_from_matrix, fit_basis
 from captum_apex.insertion import ChannelMatrix, insert_basis
+from captum_apex.pretrained import from_transformers
 from captum_apex.recordings import Recordings
 from captum_apex.schemes import SCHEMES, Box, Region, Scheme
 
@@ -41,6 +42,7 @@ __all__ = [
     "explain",
     "explain_classes",
     "fit_basis",
+    "from_transformers",
     "insert_basis",
     "masking",
     "metrics",

@@ -42,7 +42,8 @@ EXAMPLES = {
 """,
 }
 FACTORY = """--model names a function without arguments, in a module that can be imported from here, which returns a
-captum_apex.Classifier: the model, its transform, its class names. The README has a complete example.
+captum_apex.Classifier: the model, its transform, its class names. The README has a complete example. For a Hugging Face
+model it is captum_apex.from_transformers("folder or name"), which needs no --layer.
 """
 
 
@@ -67,13 +68,20 @@ def _fit(options: argparse.Namespace) -> int:
         raise ValueError(f"expected --out to be a folder, or a file that ends in {SUFFIX}, but {options.out} is another file")
     _check_folder(options.out if options.out.suffix == SUFFIX else options.out / SUFFIX)
     classifier = _classifier(options.model, options.device, options.convert)
-    layer = _part(classifier.model, options.layer)
+    layer = _layer(classifier, options.layer)
     recordings = Recordings.in_folder(options.data, classifier.class_names)
     inputs = classifier.dataset(recordings)
     schemes = _supported(classifier, layer, inputs.input(0), schemes, chosen=bool(options.scheme))
     print(f"{len(recordings)} recordings in {options.data}", file=sys.stderr)
     bank = FeatureBank.from_dataset(
-        classifier.model, layer, inputs, schemes=schemes, layout=classifier.layout, batch_size=options.batch_size, progress=True
+        classifier.model,
+        layer,
+        inputs,
+        schemes=schemes,
+        layout=classifier.layout,
+        batch_size=options.batch_size,
+        columns=classifier.columns,
+        progress=True,
     )
     bank = replace(bank, origin=replace(bank.origin, dataset=recordings.fingerprint())).to(options.device)
     paths = {scheme: options.out if options.out.suffix == SUFFIX else options.out / f"{scheme}{SUFFIX}" for scheme in schemes}
@@ -199,6 +207,16 @@ def _said(error: Exception, module: ModuleType) -> str:
     return f"{type(error).__name__}: {error}" + (f" ({module.__file__}, line {lines[-1]})" if lines else "")
 
 
+def _layer(classifier: Classifier, name: str | None) -> nn.Module:
+    """The part of the model that has this name; the classifier's own layer where none is given."""
+    if name is not None:
+        return _part(classifier.model, name)
+    if classifier.layer is None:
+        near = _near("", [own for own, _ in classifier.model.named_modules() if own])
+        raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {near}")
+    return classifier.layer
+
+
 def _part(model: nn.Module, name: str) -> nn.Module:
     """The part of a model that has this name."""
     parts = {own: part for own, part in model.named_modules() if own}
@@ -301,7 +319,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fitting.add_argument("data", type=Path, metavar="FOLDER", help="a sub-folder per class, named like it; or files without labels")
-    fitting.add_argument("--layer", required=True, metavar="NAME", help="the layer to explain: the last one before pooling, as a rule")
+    fitting.add_argument(
+        "--layer", metavar="NAME", help="the layer to explain: the last one before pooling, as a rule; the factory may name it"
+    )
     fitting.add_argument(
         "--scheme",
         nargs="+",

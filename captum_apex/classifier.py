@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.clip import Clip
-from captum_apex.layers import Layout
+from captum_apex.layers import Columns, Layout, layer_name
 from captum_apex.names import class_name
 from captum_apex.recordings import AudioDataset, read
 
@@ -33,13 +33,18 @@ class Classifier:
         decibels: from one input to what is drawn of it, (frequency, time) in dB; None where the input is in dB already. Not asked for
             without axes.
         length: of every clip in samples: longer files are cut, shorter ones padded with zeros; None keeps files as they are, which then
-            must have one length to fit a basis on.
+            must have one length to fit a basis on, unless there are `columns`.
         layout: of the explained layer, where its output is not (clip, channel, frequency, time); see `FeatureBank.from_dataset`.
         convert: resample files of other rates and average several channels, with a warning; False refuses such files.
+        layer: the module to explain, the last one before pooling, as a rule; the command line then needs no `--layer`.
+        input_layout: the axes of the inputs, for `APEX`; None where they need not be said.
+        columns: for a model that takes clips padded to one length, with their lengths as second argument: from lengths along the input's
+            last axis to columns at the layer, int64 (clip,) both. None for a model that takes clips of one length alone.
 
     Raises:
-        TypeError: the model is no module, or the transform cannot be called.
-        ValueError: the sample rate or the length is not above 0, or class names are missing or occur twice.
+        TypeError: the model is no module, the layer is none, or the transform cannot be called.
+        ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, or the layer is not part of the
+            model.
 
     >>> classifier = Classifier(nn.Linear(8, 2), lambda waveform: waveform[:8], sample_rate=16000, class_names=["cat", "dog"])
     >>> classifier.inputs(torch.ones(100)).shape
@@ -55,6 +60,9 @@ class Classifier:
     length: int | None = None
     layout: Layout | str | tuple | None = None
     convert: bool = True
+    layer: nn.Module | None = None
+    input_layout: str | None = None
+    columns: Columns | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -71,6 +79,8 @@ class Classifier:
         if self.axes is not None and self.axes.sample_rate != self.sample_rate:
             raise ValueError(f"expected `axes` with the sample rate {self.sample_rate}, but got {self.axes.sample_rate}")
         Layout.of(self.layout)
+        if self.layer is not None:
+            layer_name(self.model, self.layer)
 
     def waveform(self, path: str | os.PathLike) -> Tensor:
         """A file as the transform takes it, (sample,); see `recordings.read` for what it raises."""
@@ -154,7 +164,8 @@ class Inputs(Dataset):
 
     def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int | Tensor]:
         made = self.input(index)
-        if made.shape != self.shape:
+        kept = slice(None, -1 if self.classifier.columns else None)  # clips of different length are padded along the last axis
+        if made.shape[kept] != self.shape[kept]:
             raise ValueError(
                 f"expected inputs of one shape, but the transform gives {tuple(made.shape)} for {self.recordings.name(index)} and "
                 f"{tuple(self.shape)} for {self.recordings.name(0)}; give the Classifier a `length`, in samples"
@@ -163,7 +174,7 @@ class Inputs(Dataset):
 
     @cached_property
     def shape(self) -> torch.Size:
-        """Of the first input, which all others must have."""
+        """Of the first input, which all others must have; but for the last axis, where the model takes padded clips."""
         return self.input(0).shape
 
     def input(self, index: int) -> Tensor:

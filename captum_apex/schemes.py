@@ -113,9 +113,10 @@ class Scheme(StrEnum):
         """Raises a ValueError that names the schemes a grid of this size supports, where it does not support this one."""
         if not self.supports(n_rows, n_columns):
             fitting = [str(scheme) for scheme in Scheme if scheme.supports(n_rows, n_columns)]
+            reason = " (a layer over frames has no frequency axis)" if n_rows == 1 and n_columns > 1 else ""
             raise ValueError(
                 f"expected several rows for frequency and several columns for time in the scheme {str(self)!r}, but {layer} gives "
-                f"{n_rows} frequency row(s) and {n_columns} time column(s); it supports: {', '.join(fitting)}"
+                f"{n_rows} frequency row(s) and {n_columns} time column(s){reason}; it supports: {', '.join(fitting)}"
             )
 
     def region(self, peaks: Sequence[int], n_rows: int, n_columns: int, *, intersection: bool = False) -> Region:

@@ -100,6 +100,16 @@ def test_files_of_different_length_need_a_length(tmp_path):
         inputs[1]
 
 
+def test_files_of_different_length_are_left_to_be_padded_where_the_model_takes_them(tmp_path):
+    put(tmp_path / "a.wav", 640)
+    put(tmp_path / "b.wav", 960)
+    inputs = classifier(length=None, columns=lambda lengths: lengths).dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))
+    assert [inputs[index].shape for index in range(2)] == [(1, 33, 21), (1, 33, 31)]
+    other = classifier(length=None, columns=lambda lengths: lengths, transform=lambda waveform: waveform.reshape(-1, 4))
+    with pytest.raises(ValueError, match=r"expected inputs of one shape, but the transform gives \(240, 4\)"):
+        other.dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[1]
+
+
 def test_a_clip_is_drawn_in_decibels_and_heard(tmp_path):
     sound = put(tmp_path / "a.wav")
     clip = classifier().clip(tmp_path / "a.wav", "dog")
@@ -157,6 +167,8 @@ def test_what_cannot_be_drawn_is_said_with_the_clip(tmp_path, changes, message):
         ({"class_names": []}, ValueError, r"at least one, but got \[\]"),
         ({"sample_rate": 16000}, ValueError, "`axes` with the sample rate 16000, but got 8000"),
         ({"layout": 3}, TypeError, "`layout` to be an einops pattern"),
+        ({"layer": "0"}, TypeError, "`layer` to be a torch.nn.Module, but got str"),
+        ({"layer": nn.ReLU()}, ValueError, "`layer` to be part of the model Linear, but this ReLU is not"),
     ],
 )
 def test_what_is_no_classifier_is_refused(changes, error, message):

@@ -419,7 +419,7 @@ def test_a_missing_package_is_named(here, monkeypatch, capsys, missing):
     ("wrong", "message"),
     [
         ([], "required: command"),
-        (["fit", "recordings", "--out", "x"], "required: --layer, --model"),
+        (["fit", "recordings", "--out", "x"], "required: --model"),
         (["fit", "recordings", *MODEL, "--layer", "a", "--out", "x", "--scheme", "space"], "invalid choice: 'space'"),
         (["fit", "recordings", *MODEL, "--layer", "a", "--out", "x", "--device", "abacus"], "a device that is here, but got 'abacus'"),
         (["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--channels", "0"], "a number of at least 1, but got '0'"),
@@ -443,6 +443,19 @@ def test_help_is_given_with_examples(command, capsys):
     assert "captum_apex.Classifier: the model, its transform, its class names" in printed
 
 
+def test_without_a_layer_of_the_factory_it_must_be_named(here, capsys):
+    refused(capsys, run("fit", "recordings", *MODEL, "--out", "bases"), "expected --layer, or a Classifier with a `layer`.*: features, ")
+
+
+def test_the_factorys_layer_is_taken_unless_another_is_named(here):
+    source = FACTORY.replace("class_names=class_names,", "class_names=class_names,\n        layer=model.features,")
+    Path("my_model.py").write_text(source)
+    assert run("fit", "recordings", *MODEL, "--scheme", "time", "--epochs", 1, "--out", "time.safetensors") == 0
+    assert PrototypeBasis.load("time.safetensors").origin.layer == "features"
+    assert run("fit", "recordings", *MODEL, "--layer", "features.1", "--scheme", "time", "--epochs", 1, "--out", "time.safetensors") == 0
+    assert PrototypeBasis.load("time.safetensors").origin.layer == "features.1"
+
+
 def test_as_a_process_errors_are_one_line_and_status_2(here):
     command = [sys.executable, "-m", "captum_apex", "fit", "recordings", *MODEL, "--layer", "features", "--out", "bases"]
     Path("checkpoint.pt").unlink()
@@ -453,7 +466,7 @@ def test_as_a_process_errors_are_one_line_and_status_2(here):
 
 def test_importing_the_library_does_not_import_what_only_some_parts_need():
     source = "import sys, captum.attr; had = set(sys.modules); import captum_apex; "  # captum itself takes IPython where it is there
-    source += "print({'soundfile', 'torchaudio', 'IPython', 'captum_apex.listening'} & set(sys.modules) - had)"
+    source += "print({'soundfile', 'torchaudio', 'transformers', 'IPython', 'captum_apex.listening'} & set(sys.modules) - had)"
     assert subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
