@@ -176,7 +176,7 @@ def _list(_: argparse.Namespace) -> int:
 
 
 def _speed(options: argparse.Namespace) -> int:
-    print(speed.table(speed.measure(repeats=options.repeats)))
+    print(speed.table(speed.measure(repeats=options.repeats, device=options.device)))
     return 0
 
 
@@ -235,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name the tasks, networks, methods, grids and fills").set_defaults(command=_list)
     timing = commands.add_parser("speed", help="measure attribution, the bank, fitting and the masking curves against bare forward passes")
     timing.add_argument("--repeats", type=_positive, default=5, help="runs of each timing; the median is kept")
+    timing.add_argument("--device", type=_device, default="cpu", help="where models run and bases are fitted, such as cuda")
     timing.set_defaults(command=_speed)
     drawing = commands.add_parser("pictures", help="draw the README's pictures")
     drawing.add_argument("--out", type=Path, default=Path("tutorials/pictures"), help="folder for the PNG files")
