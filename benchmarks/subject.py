@@ -102,8 +102,8 @@ def prepare(
 def with_spectrogram_inside(subject: Subject) -> Subject:
     """The same classifier on the clips' spectra: its layer hears the same log-mels, so the features and the bases are the same."""
     task, model = waveform_task(subject.task), waveform_model(subject.task, subject.model)
-    about = {"layer": layer_name(model, subject.layer), "fingerprint": fingerprint(model), "input_shape": tuple(task.test[0][0].shape)}
-    origin = replace(subject.bank.origin, **about)
+    name, shape = layer_name(model, subject.layer), tuple(task.test[0][0].shape)
+    origin = replace(subject.bank.origin, layer=name, fingerprint=fingerprint(model), input_shape=shape)
     bases = {scheme: replace(basis, origin=origin) for scheme, basis in subject.bases.items()}
     return replace(
         subject, task=task, network=f"{subject.network}{ENDING}", model=model, bank=replace(subject.bank, origin=origin), bases=bases

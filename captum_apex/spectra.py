@@ -19,14 +19,14 @@ class InverseSTFT(nn.Module):
 
     Args:
         n_samples: length of the waveforms.
-        n_fft: length of the Fourier transform, in samples. Frequencies are `n_fft // 2 + 1` bins from 0 to half the sample rate.
+        n_fft: length of the Fourier transform, in samples, even. Frequencies are `n_fft // 2 + 1` bins from 0 to half the sample rate.
         hop_length: samples between neighbouring frames; frame 0 is centred on the first sample.
         win_length: length of the Hann window, in samples; None for `n_fft`.
 
     The axes are those of `SpectrogramAxes(sample_rate, n_fft, hop_length)`.
 
     Raises:
-        ValueError: where a length is below 1, the window longer than the transform, or the hop longer than half the window.
+        ValueError: where a length is below 1, the transform's odd or less than the window, or the hop longer than half the window.
 
     Example:
         >>> inverse, waveforms = InverseSTFT(1000, n_fft=256, hop_length=64), torch.randn(3, 1000)
@@ -46,6 +46,8 @@ class InverseSTFT(nn.Module):
         for name in ("n_samples", "n_fft", "hop_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected `{name}` to be at least 1, but got {getattr(self, name)}")
+        if n_fft % 2:
+            raise ValueError(f"expected `n_fft` to be even, but got {n_fft}")
         if not 2 * hop_length <= self.win_length <= n_fft:
             raise ValueError(
                 f"expected `win_length` between twice the hop and `n_fft`, {2 * hop_length} and {n_fft}, but got {self.win_length}; "
