@@ -164,6 +164,12 @@ def test_a_curve_s_ends_are_the_clip_and_its_fill(inside, stage, rows):
     assert (curve[0], curve[-1]) == (pytest.approx(clip, abs=1e-5), pytest.approx(fill, abs=1e-5))
 
 
+def test_energy_is_the_magnitude(stage):
+    query = stage.query(stage.grid("square"), stage.inputs)
+    found = METHODS["energy"].maps(replace(query, names=("energy",)))[0]
+    torch.testing.assert_close(found[:, 0], torch.complex(*stage.inputs.unbind(1)).abs())
+
+
 def test_occlusion_hides_both_parts_of_a_bin(inside):
     """One region that is the whole clip: what is lost with it is all that the fill does not say."""
     own = Stage.of(inside, 1)
