@@ -1,6 +1,6 @@
 """APEX: prototype explanations for audio classifiers, as Captum attribution classes."""
 
-from captum_apex import masking, metrics
+from captum_apex import masking, metrics, spectra
 from captum_apex.attribution import APEX, LayerAPEX
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.basis import PrototypeBasis, Prototypes
@@ -43,4 +43,5 @@ __all__ = [
     "insert_basis",
     "masking",
     "metrics",
+    "spectra",
 ]

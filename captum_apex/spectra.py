@@ -23,7 +23,9 @@ class InverseSTFT(nn.Module):
         hop_length: samples between neighbouring frames; frame 0 is centred on the first sample.
         win_length: length of the Hann window, in samples; None for `n_fft`.
 
-    The axes are those of `SpectrogramAxes(sample_rate, n_fft, hop_length)`.
+    The axes are those of `SpectrogramAxes(sample_rate, n_fft, hop_length)`. Where the model makes a mel spectrogram of the waveform, its
+    layers have other rows than the spectra: a map that is enlarged from there belongs on the mel bands, and from these on the bins by
+    `SpectrogramAxes.shares_of`.
 
     Raises:
         ValueError: where a length is below 1, the transform's odd or less than the window, or the hop longer than half the window.
