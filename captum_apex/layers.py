@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import MethodType
@@ -14,7 +15,22 @@ import torch
 from einops import EinopsError, rearrange
 from torch import Tensor, nn
 
-__all__ = ["Layout", "Origin", "at_least_float32", "check_finite", "fingerprint", "frozen", "layer_name", "model_of", "watched"]
+__all__ = [
+    "Layout",
+    "Origin",
+    "at_least_float32",
+    "check_finite",
+    "fingerprint",
+    "frozen",
+    "layer_name",
+    "model_of",
+    "on_one_device",
+    "watched",
+]
+
+
+Columns = Callable[[Tensor], Tensor]
+"""From the lengths of clips in steps of the input's time axis, int64 (clip,), to their numbers of columns at the layer, int64 (clip,)."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +86,8 @@ class Origin:
     Args:
         layer: the layer's name in the model.
         layout: how its output is seen as a grid.
-        grid: (frequency, time), the grid's size.
-        input_shape: one input's shape, without the batch axis.
+        grid: (frequency, time), the grid's size; the longest clip's where there are several lengths.
+        input_shape: one input's shape, without the batch axis; None where clips have several lengths.
         fingerprint: of the model's weights; empty where the model is not known (a plain function).
         n_clips: clips in the dataset.
         at_input: whether the layer's input was taken, not its output.
@@ -94,12 +110,21 @@ class Origin:
         return cls(**{**values, **tuples, "layout": Layout(**values["layout"])})
 
 
-def model_of(forward_func: Callable) -> nn.Module | None:
-    """The module behind a forward function: itself, the owner of a bound method, what a partial or parallel one wraps; or None."""
+def on_one_device(forward_func: Callable) -> Callable:
+    """The model that a data-parallel one copies to several devices; else the function itself.
+
+    The copies run at once, each with a part of the batch: a layer that is watched would run several times.
+    """
     if isinstance(forward_func, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         return forward_func.module
+    return forward_func
+
+
+def model_of(forward_func: Callable) -> nn.Module | None:
+    """The module behind a forward function: itself, a bound method's owner, what a partial, parallel or compiled one wraps; or None."""
+    forward_func = on_one_device(forward_func)
     if isinstance(forward_func, nn.Module):
-        return forward_func
+        return getattr(forward_func, "_orig_mod", forward_func)  # where torch.compile keeps the model
     if isinstance(forward_func, partial):
         return model_of(forward_func.func)
     if isinstance(forward_func, MethodType) and isinstance(forward_func.__self__, nn.Module):
@@ -154,6 +179,28 @@ def check_finite(tensor: Tensor, what: str, first_clip: int = 0) -> None:
         raise ValueError(f"expected finite values, but {what} of clip {clip} have NaN or infinity")
 
 
+def checked_columns(columns: Tensor, grid: Tensor) -> Tensor:
+    """The numbers of columns of padded clips, after making sure that the grid has them.
+
+    Args:
+        columns: int64 (clip,).
+        grid: (clip, channel, frequency, time).
+
+    Raises:
+        ValueError: for another shape or type, or a number that is not from 1 to the grid's columns, naming the clip.
+    """
+    if not isinstance(columns, Tensor) or columns.dtype != torch.int64 or columns.shape != (len(grid),):
+        got = f"{columns.dtype} {tuple(columns.shape)}" if isinstance(columns, Tensor) else type(columns).__name__
+        raise ValueError(f"expected `columns` to give int64 of shape {(len(grid),)}, one number per clip, but got {got}")
+    wrong = (columns < 1) | (columns > grid.shape[-1])
+    if wrong.any():
+        clip = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"expected from 1 to {grid.shape[-1]} columns of the layer for every clip, but got {int(columns[clip])} for clip {clip}"
+        )
+    return columns
+
+
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Half precision becomes float32; the rest stays as it is."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
@@ -163,7 +210,8 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
     """Holds the model in evaluation mode, its parameters without gradients; every flag is restored, also after an exception.
 
-    Where only a plain function is known, this holds for the layer alone.
+    Where only a plain function is known, this holds for the layer alone. What torch.compile made runs uncompiled: code that was compiled
+    earlier would not see that a layer is watched.
     """
     model = model_of(forward_func) or layer
     training = [module for module in model.modules() if module.training]
@@ -173,12 +221,19 @@ def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
             module.training = False
         for parameter in trainable:
             parameter.requires_grad_(False)
-        yield
+        with _uncompiled():
+            yield
     finally:
         for module in training:
             module.training = True
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+def _uncompiled() -> AbstractContextManager:
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and the import would take a second
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 @contextmanager
