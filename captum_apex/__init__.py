@@ -1,6 +1,6 @@
 """APEX: prototype explanations for audio classifiers, as Captum attribution classes."""
 
-from captum_apex import datasets, masking, metrics
+from captum_apex import datasets, masking, metrics, spectra
 from captum_apex.attribution import APEX, LayerAPEX
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.basis import PrototypeBasis, Prototypes
@@ -46,4 +46,5 @@ __all__ = [
     "insert_basis",
     "masking",
     "metrics",
+    "spectra",
 ]
