@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from captum_apex.files import replaced
 from captum_apex.layers import Origin
 from captum_apex.schemes import Scheme
 
@@ -103,17 +103,10 @@ class PrototypeBasis:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one safetensors file, beside the target first, then renamed: an interrupted save leaves the old file whole."""
-        path = Path(path)
         about = {"scheme": str(self.scheme), "origin": asdict(self.origin)}
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in _tensors(self).items()}
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        try:
+        with replaced(path) as beside:
             save_file(tensors, beside, {"format": _FORMAT, "about": json.dumps(about)})
-            os.chmod(beside, 0o666 & ~_umask())
-            os.replace(beside, path)
-        finally:
-            Path(beside).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PrototypeBasis:
@@ -179,10 +172,3 @@ def _check_prototypes(side: str, prototypes: Prototypes | None, basis: Prototype
         got = tuple(getattr(prototypes, name).shape)
         if got != expected:
             raise ValueError(f"expected `{side}.{name}` of shape {expected}, but got {got}")
-
-
-def _umask() -> int:
-    """The process's file mode mask; reading it means setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_apex.clip import Clip, Place
+from captum_apex.files import replaced
 from captum_apex.recordings import sound_library
 from captum_apex.schemes import Box, Region
 
@@ -104,14 +105,9 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
     path = Path(path)
     if path.suffix.lower() not in _FILES:
         raise ValueError(f"expected a path that ends in {' or '.join(_FILES)}, but got {os.fspath(path)!r}")
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        samples = _samples(waveform)
-        with open(beside, "w+b") as file:  # libsndfile would not say why it cannot open a file
-            _encode(file, samples, sample_rate, _FILES[path.suffix.lower()], "PCM_24")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    samples = _samples(waveform)
+    with replaced(path) as beside, open(beside, "w+b") as file:  # libsndfile would not say why it cannot open a file
+        _encode(file, samples, sample_rate, _FILES[path.suffix.lower()], "PCM_24")
 
 
 def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:  # noqa: A002 - the field's word

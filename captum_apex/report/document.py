@@ -8,12 +8,12 @@ import html
 import json
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from captum_apex.files import replaced
 from captum_apex.report.content import content
 from captum_apex.report.page import Page
 
@@ -53,7 +53,9 @@ def write(path: str | os.PathLike, pages: Sequence[Page], *, title: str = "Why t
             f"expected a file of at most {limit:g} MB, but got {len(text) / _MEGABYTE:.1f} MB for {len(pages)} clip(s): "
             "give fewer clips, schemes, channels or prototypes, or a larger `limit`"
         )
-    return _replace(Path(path), text)
+    with replaced(path) as beside:
+        beside.write_bytes(text)
+    return Path(path)
 
 
 def _document(facts: dict[str, Any]) -> str:
@@ -99,22 +101,3 @@ def _size(n_bytes: int) -> str:
 
 def _part(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(beside, 0o666 & ~_umask())
-        os.replace(beside, path)
-    finally:
-        Path(beside).unlink(missing_ok=True)
-    return path
-
-
-def _umask() -> int:
-    """The process's file mode mask; reading it means setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
