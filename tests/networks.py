@@ -48,6 +48,31 @@ class NonLinearHead(PoolingHead):
         return self.classifier(torch.tanh(features).mean((2, 3)) ** 2) * gain
 
 
+class AttentionPooling(PoolingHead):
+    """A mean over the grid whose weights depend on the grid, as audio taggers have it."""
+
+    def __init__(self, width: int = 6, classes: int = 4) -> None:
+        super().__init__(width, classes)
+        self.attention = nn.Conv2d(width, 1, 1)
+
+    def forward(self, clips: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        features = self.relu(self.features(self.stem(clips)))
+        weights = self.attention(features).flatten(2).softmax(-1)  # (clip, 1, position)
+        return self.classifier((features.flatten(2) * weights).sum(-1)) * gain
+
+
+class StatisticsPooling(PoolingHead):
+    """Mean and standard deviation over time of every row's mean, as speaker and deepfake models have it."""
+
+    def __init__(self, width: int = 6, classes: int = 4) -> None:
+        super().__init__(width, classes)
+        self.classifier = nn.Linear(2 * width, classes)
+
+    def forward(self, clips: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        columns = self.relu(self.features(self.stem(clips))).mean(2)  # (clip, channel, time)
+        return self.classifier(torch.cat([columns.mean(2), columns.std(2)], 1)) * gain
+
+
 class Tokens(nn.Module):
     """A transformer over frames: the layer gives (clip, frame, channel)."""
 
@@ -76,6 +101,8 @@ NETWORKS = {
     "rms norm": Network(lambda: NormHead(nn.RMSNorm), "relu"),
     "group norm": Network(lambda: NormHead(lambda width: nn.GroupNorm(2, width)), "relu"),
     "nonlinear": Network(NonLinearHead, "features", affine_head=False),
+    "attention pooling": Network(AttentionPooling, "relu", affine_head=False),
+    "statistics pooling": Network(StatisticsPooling, "relu", affine_head=False),
     "tokens": Network(Tokens, "encoder", "n t c -> n c 1 t"),
 }
 
