@@ -27,6 +27,7 @@ from benchmarks.runner import DEFAULT_FILLS, Settings, default_methods, run
 from benchmarks.subject import FIT, Subject, prepare
 from benchmarks.tasks import TASKS
 from benchmarks.tasks.task import SPLITS
+from benchmarks.waveforms import WAVEFORM_NETWORKS
 from captum_apex.layers import fingerprint
 from captum_apex.masking import FILLS, GRIDS
 
@@ -39,6 +40,8 @@ TABLES: dict[str, Callable[[Subject, Settings], pd.DataFrame]] = {
 }
 """File → what a run writes there beside the methods' rows."""
 OF_ANY_PART = ("masking_test.csv",)  # the others are about the test part, which who chooses on the training part shall not see
+
+ALL_NETWORKS = (*NETWORKS, *WAVEFORM_NETWORKS)
 
 EXAMPLES = """examples:
   python -m benchmarks run                                        the embedded scenes, every method
@@ -169,14 +172,14 @@ def _add_methods(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def _list(_: argparse.Namespace) -> int:
-    for title, names in (("tasks", TASKS), ("networks", NETWORKS), ("methods", METHODS), ("grids", GRIDS), ("fills", FILLS)):
+    for title, names in (("tasks", TASKS), ("networks", ALL_NETWORKS), ("methods", METHODS), ("grids", GRIDS), ("fills", FILLS)):
         print(f"{title}:")
         print("\n".join(f"  {name}" for name in names))
     return 0
 
 
 def _speed(options: argparse.Namespace) -> int:
-    print(speed.table(speed.measure(repeats=options.repeats)))
+    print(speed.table(speed.measure(repeats=options.repeats, device=options.device)))
     return 0
 
 
@@ -198,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     scoring.add_argument("--task", choices=TASKS, default="scenes", help="what is classified; recordings need CAPTUM_APEX_DATA")
-    scoring.add_argument("--network", choices=NETWORKS, default="cnn", help="the classifier that is explained")
+    scoring.add_argument("--network", choices=ALL_NETWORKS, default="cnn", help="the classifier that is explained")
     scoring.add_argument("--layer", default="", help="the layer that is explained, by name; the last one before pooling if left out")
     scoring.add_argument("--invertible", action="store_true", help="explain by bases U = exp(A), not by orthogonal ones")
     scoring.add_argument(
@@ -235,6 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name the tasks, networks, methods, grids and fills").set_defaults(command=_list)
     timing = commands.add_parser("speed", help="measure attribution, the bank, fitting and the masking curves against bare forward passes")
     timing.add_argument("--repeats", type=_positive, default=5, help="runs of each timing; the median is kept")
+    timing.add_argument("--device", type=_device, default="cpu", help="where models run and bases are fitted, such as cuda")
     timing.set_defaults(command=_speed)
     drawing = commands.add_parser("pictures", help="draw the README's pictures")
     drawing.add_argument("--out", type=Path, default=Path("tutorials/pictures"), help="folder for the PNG files")

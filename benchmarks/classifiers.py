@@ -96,6 +96,7 @@ def explained_layer(model: nn.Module, name: str = "") -> nn.Module:
         TypeError: the model is not one of `NETWORKS`.
         LayerError: it has no such layer before its pooling.
     """
+    model = _network(model)
     chain = _chain(model)
     if not name:
         return model.features if isinstance(model, PlainCNN) else model.stages[-1]  # type: ignore[index,return-value]  # of ModuleLists
@@ -115,10 +116,16 @@ def head(model: nn.Module, layer: nn.Module) -> nn.Module:
     Raises:
         TypeError: the model is not one of `NETWORKS`.
     """
+    model = _network(model)
     chain = _chain(model)
     last = chain[_n_before_pooling(model) - 1] if layer is getattr(model, "features", None) else layer
     place = next(i for i, link in enumerate(chain) if link is last)
     return nn.Sequential(*chain[place + 1 :]).train(model.training)
+
+
+def _network(model: nn.Module) -> nn.Module:
+    """The network itself, where its spectrogram stands before it."""
+    return model[-1] if isinstance(model, nn.Sequential) else model
 
 
 def _chain(model: nn.Module) -> list[nn.Module]:

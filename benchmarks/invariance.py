@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.classification import binary_eer, multiclass_accuracy, multiclass_auroc, multiclass_average_precision
 
 from benchmarks.methods.registry import CLIPS_AT_ONCE
 from benchmarks.subject import Subject, fitted
 from captum_apex import PrototypeBasis, insert_basis
+from captum_apex.metrics import classification_scores
 
 
 def invariance_table(subject: Subject) -> pd.DataFrame:
@@ -66,12 +66,12 @@ def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     >>> metrics(torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 0, 0, 1]))
     {'accuracy': 0.75, 'auroc': 1.0, 'mean_average_precision': 1.0, 'eer': 0.0}
     """
-    probabilities, n_classes = logits.double().softmax(1), logits.shape[1]
+    scores = classification_scores(logits, labels)
     return {
-        "accuracy": multiclass_accuracy(probabilities, labels, n_classes, average="micro").item(),
-        "auroc": multiclass_auroc(probabilities, labels, n_classes).item(),
-        "mean_average_precision": multiclass_average_precision(probabilities, labels, n_classes).item(),
-        "eer": binary_eer(probabilities[:, 1], labels).item() if n_classes == 2 else float("nan"),
+        "accuracy": scores["top_1"],
+        "auroc": scores["auroc"],
+        "mean_average_precision": scores["mean_average_precision"],
+        "eer": scores.get("equal_error_rate", float("nan")),
     }
 
 

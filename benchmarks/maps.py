@@ -217,8 +217,9 @@ def _judged(result: Explained, inputs: Tensor) -> Map:
     if not isinstance(attributions, Tensor) or not (delta is None or isinstance(delta, Tensor)):
         return Map(None, f"error (expected a tensor, or a tensor and its delta, but got {_kind(result)})")
     attributions = attributions.detach()
-    if attributions.shape != inputs.shape:
+    if attributions.shape not in (inputs.shape, inputs[:, :1].shape):
         return Map(None, f"bad shape ({tuple(attributions.shape)})")
+    attributions = attributions.sum(1, keepdim=True)  # real and imaginary part of a bin go together
     if not attributions.isfinite().all():
         return Map(None, "non-finite")
     if bool((attributions.flatten(1) == attributions.flatten(1)[:, :1]).all()):

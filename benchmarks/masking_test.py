@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.registry import CLIPS_AT_ONCE
+from benchmarks.stage import Stage
 from benchmarks.statistics import holm, interval, paired_test
 from benchmarks.subject import Subject
 from benchmarks.tasks import Split
+from benchmarks.waveforms import on_bins
 from captum_apex import Explanation, LayerAPEX, PrototypeBasis, Region, explain
-from captum_apex.masking import masked, named_fill
+from captum_apex.masking import masked
 
 N_CHANNELS = 3  # as many as the paper's figures show
 REGIONS: dict[str, float | None] = {"cell": None, "grown": 0.95, "wide": 0.8}
@@ -48,8 +50,8 @@ def masking_test(
 
     Source: APEX (arXiv 2605.10153), the masking experiment.
     """
-    clips, generator = _Clips.of(subject, n_clips, part), np.random.default_rng(subject.seed)
-    fillings = {name: named_fill(name, subject.task.silence)(clips.inputs) for name in fills}
+    stage, generator = Stage.of(subject, n_clips, part), np.random.default_rng(subject.seed)
+    clips, fillings = _Clips.of(stage), {name: stage.fill(name) for name in fills}
     lines = []
     for scheme, basis in subject.bases.items():
         masks, compared = torch.empty(0), {}
@@ -70,19 +72,21 @@ def evidence_masks(subject: Subject, basis: PrototypeBasis, inputs: Tensor, quan
     Args:
         subject: the classifier.
         basis: from `fit_basis`.
-        inputs: (clip, 1, frequency, time).
+        inputs: (clip, channel, frequency, time).
         quantile: as `explain` takes it.
 
     Returns:
         bool tensor (clip, sequence, frequency, time), on the CPU.
     """
-    at_layer, shape = LayerAPEX(subject.model, subject.layer, basis), (inputs.shape[2], inputs.shape[3])
+    at_layer, shares = LayerAPEX(subject.model, subject.layer, basis), subject.task.band_shares
+    shape = (inputs.shape[2] if shares is None else shares.shape[1], inputs.shape[3])
     found = [
         explanation
         for batch in inputs.split(CLIPS_AT_ONCE)
         for explanation in explain(at_layer, batch, n_channels=N_CHANNELS, n_prototypes=1, quantile=quantile)
     ]
-    return torch.stack([_sequence_masks(explanation, shape) for explanation in found])
+    masks = torch.stack([_sequence_masks(explanation, shape) for explanation in found])
+    return masks if shares is None else on_bins(masks, shares)
 
 
 def elsewhere(masks: Tensor, generator: np.random.Generator) -> Tensor:
@@ -120,7 +124,7 @@ class _Clips:
 
     Attributes:
         model: the classifier.
-        inputs: (clip, 1, frequency, time).
+        inputs: (clip, channel, frequency, time).
         labels: (clip,).
         before: probabilities of the unmasked clips, (clip, class).
     """
@@ -131,10 +135,9 @@ class _Clips:
     before: Tensor
 
     @classmethod
-    def of(cls, subject: Subject, n_clips: int, part: Split) -> _Clips:
-        indices, inputs = subject.clips(part, n_clips)
-        labels = torch.tensor([getattr(subject.task, part)[index][1] for index in indices], device=inputs.device)
-        return cls(subject.model, inputs, labels, _probabilities(subject.model, inputs))
+    def of(cls, stage: Stage) -> _Clips:
+        labels = torch.tensor(stage.labels, device=stage.inputs.device)
+        return cls(stage.model, stage.inputs, labels, _probabilities(stage.model, stage.inputs))
 
     def outcome(self, fill: Tensor, masks: Tensor) -> np.ndarray:
         """Per clip the drop in probability, whether the label is predicted, and whether the prediction stays, float64 (3, clip)."""

@@ -1,12 +1,17 @@
-"""What explanations cost, as ratios to plain forward passes measured in the same run."""
+"""What explanations cost: as ratios to plain forward passes measured in the same run, in seconds, and in memory."""
 
 from __future__ import annotations
 
+import math
+import multiprocessing
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import timm
 import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
@@ -14,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.classifiers import NETWORKS, explained_layer
 from captum_apex import SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, Scheme, fit_basis
+from captum_apex.layers import Origin
 from captum_apex.masking import n_regions, named_fill, named_grid
 from captum_apex.metrics import deletion_insertion, mask_fidelity, masked_scores, random_removals, soft_mask
 
@@ -21,6 +27,10 @@ INPUT = (1, 64, 126)  # one scene: bands, frames
 BATCH = 32
 FIT_CLIPS = 2000
 CLASSES = 8
+LARGE_INPUT = (1, 128, 1024)  # bands, frames: five seconds as BirdSet has them
+LARGE_BATCH = 4
+LARGE_NETWORK = "convnext_base"  # timm's name
+WIDE = (1000, 1024, 4, 32)  # clips, channels and grid of ConvNeXt-Base on inputs of that size
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Timing:
         reference: what it is compared with, empty for an absolute time.
         ratio: the median of the ratios, each taken back to back; NaN for an absolute time.
         limit: what it is meant to stay under: a ratio, or seconds.
+        megabytes: the most memory that the process held, where it was a process of its own; NaN elsewhere.
     """
 
     what: str
@@ -40,29 +51,42 @@ class Timing:
     reference: str
     ratio: float
     limit: float
+    megabytes: float = math.nan
 
 
-def measure(*, repeats: int = 5) -> list[Timing]:
-    """All timings, with random weights and clips: the cost does not depend on them."""
+def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
+    """All timings, with random weights and clips: the cost does not depend on them.
+
+    Args:
+        repeats: of what is compared with a reference.
+        device: where models run and bases are fitted.
+    """
     timings = []
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for network in NETWORKS:
-            model = NETWORKS[network](CLASSES).eval()
+            model = NETWORKS[network](CLASSES).eval().to(device)
             timings += [*_attribution(network, model, repeats), _bank(network, model, repeats), *_masking(network, model, repeats)]
-        timings += _fitting()
+        timings += [*_fitting(device), *_large(repeats, device), *_in_a_process_of_its_own(_wide_fitting, device)]
     return timings
 
 
 def table(timings: Sequence[Timing]) -> str:
     """The timings as text."""
     width = max(len(timing.what) for timing in timings)
-    lines = [f"{'':<{width}}  {'seconds':>8}  {'ratio':>6}  {'limit':>6}  against"]
+    lines = [f"{'':<{width}}  {'seconds':>8}  {'ratio':>6}  {'limit':>6}  {'MB':>6}  against"]
     for timing in timings:
         ratio = "" if not timing.reference else f"{timing.ratio:.2f}"
+        held = "" if math.isnan(timing.megabytes) else f"{timing.megabytes:.0f}"
         against = timing.reference or "seconds on this machine"
-        lines.append(f"{timing.what:<{width}}  {timing.seconds:8.3f}  {ratio:>6}  {timing.limit:6.2f}  {against}")
+        lines.append(f"{timing.what:<{width}}  {timing.seconds:8.3f}  {ratio:>6}  {timing.limit:6.2f}  {held:>6}  {against}")
     return "\n".join(lines)
+
+
+def most_megabytes() -> float:
+    """The most memory that this process has held so far; what `getrusage` says is inherited from the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024  # type: ignore[union-attr]  # Linux writes it
 
 
 def _pair(run: Callable[[], object], reference: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -77,9 +101,22 @@ def _pair(run: Callable[[], object], reference: Callable[[], object], repeats: i
 
 
 def _timed(run: Callable[[], object]) -> float:
+    _finish()
     start = time.perf_counter()
     run()
+    _finish()
     return time.perf_counter() - start
+
+
+def _finish() -> None:
+    """Waits for what a GPU still has to do."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _random(model: nn.Module, *shape: int) -> Tensor:
+    """Random inputs where the model is."""
+    return torch.randn(shape, device=next(model.parameters()).device)
 
 
 def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -88,9 +125,8 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _attribution(network: str, model: nn.Module, repeats: int) -> list[Timing]:
-    layer, inputs = explained_layer(model), torch.randn(BATCH, *INPUT)
-    width = FeatureBank.from_dataset(model, layer, list(inputs[:1]), schemes=["time"]).n_channels
-    apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(width), Scheme.TIME))
+    layer, inputs = explained_layer(model), _random(model, BATCH, *INPUT)
+    apex = _apex(model, layer, inputs)
     against_forward = _pair(lambda: apex.attribute(inputs, 0), lambda: _forward(model, inputs), repeats)
     against_grad_cam = _pair(lambda: apex.attribute(inputs, 0), lambda: LayerGradCam(model, layer).attribute(inputs, 0), repeats)
     return [
@@ -99,13 +135,55 @@ def _attribution(network: str, model: nn.Module, repeats: int) -> list[Timing]:
     ]
 
 
+def _apex(model: nn.Module, layer: nn.Module, inputs: Tensor) -> LayerAPEX:
+    width = FeatureBank.from_dataset(model, layer, list(inputs[:1]), schemes=["time"]).n_channels
+    return LayerAPEX(model, layer, PrototypeBasis(torch.eye(width), Scheme.TIME))
+
+
+def _large(repeats: int, device: str) -> list[Timing]:
+    """The backbone of the paper, at the size that bird sounds are classified with."""
+    model = timm.create_model(LARGE_NETWORK, in_chans=1, num_classes=CLASSES).eval().to(device)
+    inputs = _random(model, LARGE_BATCH, *LARGE_INPUT)
+    apex = _apex(model, model.get_submodule("stages"), inputs)
+    seconds, ratio = _pair(lambda: apex.attribute(inputs, 0), lambda: _forward(model, inputs), repeats)
+    what = f"attribution, {LARGE_NETWORK}, {LARGE_INPUT[1]} × {LARGE_INPUT[2]}, batch {LARGE_BATCH}"
+    return [Timing(what, seconds, "a forward pass", ratio, 1.5)]
+
+
+def _in_a_process_of_its_own(measured: Callable[..., list[Timing]], *arguments: object) -> list[Timing]:
+    """So that the most memory that the process held is this measurement's."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measured, arguments)
+
+
+def _wide_fitting(device: str) -> list[Timing]:
+    """A basis of a wide layer from the bank on: the bank's values are random, with a few hundred patterns mixed into all channels."""
+    n_clips, n_channels, n_rows, n_columns = WIDE
+    torch.manual_seed(0)
+    mixed = torch.randn(n_channels // 4, n_channels) / 16
+    grids = (torch.einsum("kft,kc->cft", torch.randn(n_channels // 4, n_rows, n_columns).relu(), mixed) for _ in range(n_clips))
+    cells = {Scheme.TIME: torch.empty(n_clips, n_channels, n_columns), Scheme.FREQUENCY: torch.empty(n_clips, n_channels, n_rows)}
+    means = torch.empty(n_clips, n_channels)
+    for clip, grid in enumerate(grids):
+        for scheme, own in cells.items():
+            own[clip] = scheme.cells(grid[None])[0][0]
+        means[clip] = grid.mean((1, 2))
+    bank = FeatureBank(cells, means, None, Origin("stages", grid=(n_rows, n_columns), n_clips=n_clips)).to(device)
+    timings = []
+    for scheme in cells:
+        seconds = _timed(lambda scheme=scheme: fit_basis(bank, scheme))  # type: ignore[misc]
+        what = f"fitting {scheme}, C = {n_channels}, {n_clips} clips"
+        timings.append(Timing(what, seconds, "", math.nan, 300.0, most_megabytes()))
+    return timings
+
+
 def _bank(network: str, model: nn.Module, repeats: int) -> Timing:
-    dataset = TensorDataset(torch.randn(8 * BATCH, *INPUT), torch.zeros(8 * BATCH))
+    dataset, device = TensorDataset(torch.randn(8 * BATCH, *INPUT), torch.zeros(8 * BATCH)), next(model.parameters()).device
 
     def plain() -> None:
         with torch.no_grad():
             for inputs, _ in DataLoader(dataset, BATCH):
-                model(inputs)
+                model(inputs.to(device))
 
     seconds, ratio = _pair(lambda: FeatureBank.from_dataset(model, explained_layer(model), dataset, batch_size=BATCH), plain, repeats)
     return Timing(f"feature bank, {network}, {len(dataset)} clips", seconds, "a plain loop over the loader", ratio, 1.1)
@@ -113,11 +191,11 @@ def _bank(network: str, model: nn.Module, repeats: int) -> Timing:
 
 def _masking(network: str, model: nn.Module, repeats: int) -> list[Timing]:
     """Every measure that asks the model for masked clips, against as many bare passes as it needs."""
-    inputs, points = torch.randn(8, *INPUT), 9
+    inputs, points = _random(model, 8, *INPUT), 9
     grid, fill = named_grid("time", INPUT[1:]), named_fill("mean", 0.0)(inputs)
     removed = random_removals(n_regions(grid), 16, seed=0).expand(len(inputs), -1, -1)
     probability = nn.Sequential(model, nn.Softmax(1)).eval()
-    more = torch.randn(BATCH, *INPUT)
+    more = _random(model, BATCH, *INPUT)
     fill_of_more = named_fill("mean", 0.0)(more)
 
     def curves() -> None:
@@ -136,7 +214,7 @@ def _masking(network: str, model: nn.Module, repeats: int) -> list[Timing]:
     }
     timings = []
     for name, (measure, passes) in measures.items():
-        clips = torch.randn(passes, *INPUT)  # pooling is faster on clips that are zero
+        clips = _random(model, passes, *INPUT)  # pooling is faster on clips that are zero
         seconds, ratio = _pair(measure, lambda clips=clips: _bare(model, clips), repeats)  # type: ignore[misc]
         timings.append(Timing(f"{name}, {network}, {passes} masked clips", seconds, "the bare forward passes", ratio, 1.15))
     return timings
@@ -147,16 +225,16 @@ def _bare(model: nn.Module, clips: Tensor) -> None:
         _forward(model, batch)
 
 
-def _fitting() -> list[Timing]:
-    model = NETWORKS["cnn"](CLASSES).eval()
-    bank = FeatureBank.from_dataset(model, explained_layer(model), TensorDataset(torch.randn(FIT_CLIPS, *INPUT), torch.zeros(FIT_CLIPS)))
+def _fitting(device: str) -> list[Timing]:
+    model, clips = NETWORKS["cnn"](CLASSES).eval().to(device), torch.randn(FIT_CLIPS, *INPUT)
+    bank = FeatureBank.from_dataset(model, explained_layer(model), TensorDataset(clips, torch.zeros(FIT_CLIPS))).to(device)
     limits = {"square": 15.0}
     return [
         Timing(
             f"fitting {scheme}, C = {bank.n_channels}, {bank.n_clips} clips",
             _timed(lambda scheme=scheme: fit_basis(bank, scheme)),  # type: ignore[misc]
             "",
-            float("nan"),
+            math.nan,
             limits.get(scheme, 4.0),
         )
         for scheme in SCHEMES

@@ -12,7 +12,7 @@ from benchmarks.methods import CLIPS_AT_ONCE, Query
 from benchmarks.subject import Subject
 from benchmarks.tasks import Split
 from captum_apex import PrototypeBasis, Scheme
-from captum_apex.masking import named_fill, named_grid
+from captum_apex.masking import named_fill, named_grid, own_phase
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Stage:
         seed: of methods, masks and ties.
         indices: test index of each clip.
         labels: of each clip.
-        inputs: (clip, 1, frequency, time).
+        inputs: log-mels (clip, 1, frequency, time), or spectra (clip, 2, frequency, time).
         target: the class that is explained, the predicted one, (clip,).
         truth: where the evidence lies, bool (clip, frequency, time), all False where unknown; None where no clip has one.
+        band_shares: of spectra, see `benchmarks.tasks.Task`; None for log-mels.
     """
 
     model: nn.Module
@@ -42,6 +43,7 @@ class Stage:
     inputs: Tensor
     target: Tensor
     truth: Tensor | None
+    band_shares: Tensor | None
 
     @classmethod
     def of(cls, subject: Subject, n_clips: int, part: Split = "test") -> Stage:
@@ -53,19 +55,23 @@ class Stage:
             target = torch.cat([subject.model(batch).argmax(1) for batch in inputs.split(CLIPS_AT_ONCE)])
         truth = None if task.truth is None or part == "train" else torch.stack([task.truth(index) for index in indices])
         labels = [dataset[index][1] for index in indices]
-        return cls(subject.model, subject.layer, subject.bases, task.silence, subject.seed, indices, labels, inputs, target, truth)
+        shares = None if task.band_shares is None else task.band_shares.to(inputs)
+        return cls(subject.model, subject.layer, subject.bases, task.silence, subject.seed, indices, labels, inputs, target, truth, shares)
 
     def grid(self, name: str) -> Tensor:
         """The region of each bin, int64 (frequency, time)."""
         return named_grid(name, tuple(self.inputs.shape[2:])).to(self.inputs.device)
 
     def fill(self, name: str) -> Tensor:
-        """What replaces the inputs, of their shape."""
-        return named_fill(name, self.silence)(self.inputs)
+        """What replaces the inputs, of their shape; in spectra their magnitudes, with the clips' own phases."""
+        fill = named_fill(name, self.silence)
+        return (fill if self.band_shares is None else own_phase(fill))(self.inputs)
 
     def query(self, grid: Tensor, fill: Tensor) -> Query:
         """What a method is asked in a cell of this grid and fill."""
-        return Query(self.model, self.layer, self.inputs, self.target, fill, grid, self.silence, self.bases, self.seed)
+        return Query(
+            self.model, self.layer, self.inputs, self.target, fill, grid, self.silence, self.bases, self.seed, band_shares=self.band_shares
+        )
 
     def parts(self, size: int) -> Iterator[tuple[slice, Stage]]:
         """The same stage for a few clips at a time, without their truth, each with the places of its clips."""

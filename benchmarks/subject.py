@@ -7,7 +7,7 @@ import inspect
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmarks.cache import cache_path
 from benchmarks.classifiers import explained_layer, trained_classifier
 from benchmarks.tasks import Split, Task, load_task
+from benchmarks.waveforms import ENDING, waveform_model, waveform_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, basis, features, fit_basis, fitting, schemes
 from captum_apex.layers import fingerprint, layer_name
 
@@ -51,7 +52,7 @@ class Subject:
         object.__setattr__(self, "layer", explained_layer(self.model, self.layer_name))
 
     def test_clips(self, n_clips: int) -> tuple[list[int], Tensor]:
-        """Test clips spread evenly over the test part: their indices, and their inputs (clip, 1, mel, frame) on the model's device."""
+        """Test clips spread evenly over the test part: indices, and inputs (clip, channel, frequency, time) on the model's device."""
         return self.clips("test", n_clips)
 
     def clips(self, part: Split, n_clips: int) -> tuple[list[int], Tensor]:
@@ -77,7 +78,7 @@ def prepare(
 
     Args:
         task_name: a name in `benchmarks.tasks.TASKS`.
-        network: a name in `benchmarks.classifiers.NETWORKS`.
+        network: a name in `benchmarks.classifiers.NETWORKS`, or in `benchmarks.waveforms.WAVEFORM_NETWORKS`.
         seed: of clips, training and fitting.
         device: where the classifier runs.
         layer_name: of the layer that is explained, see `benchmarks.classifiers.explained_layer`.
@@ -88,12 +89,25 @@ def prepare(
         LayerError: the network has no such layer.
     """
     task = load_task(task_name, seed)
-    model = trained_classifier(task, network, seed=seed, device=device, progress=progress)
+    plain = network.removesuffix(ENDING)
+    model = trained_classifier(task, plain, seed=seed, device=device, progress=progress)
     layer = explained_layer(model, layer_name)
     bank = _bank(task, model, layer, progress).to(device)
     fit, key = FIT | {"orthogonal": orthogonal}, _key(task, model, layer)
     bases = {scheme: _basis(bank, scheme, seed, key, progress, fit) for scheme in SCHEMES}
-    return Subject(task, network, model, bank, bases, seed, layer_name, orthogonal)
+    subject = Subject(task, plain, model, bank, bases, seed, layer_name, orthogonal)
+    return subject if network == plain else with_spectrogram_inside(subject)
+
+
+def with_spectrogram_inside(subject: Subject) -> Subject:
+    """The same classifier on the clips' spectra: its layer hears the same log-mels, so the features and the bases are the same."""
+    task, model = waveform_task(subject.task), waveform_model(subject.task, subject.model)
+    name, shape = layer_name(model, subject.layer), tuple(task.test[0][0].shape)
+    origin = replace(subject.bank.origin, layer=name, fingerprint=fingerprint(model), input_shape=shape)
+    bases = {scheme: replace(basis, origin=origin) for scheme, basis in subject.bases.items()}
+    return replace(
+        subject, task=task, network=f"{subject.network}{ENDING}", model=model, bank=replace(subject.bank, origin=origin), bases=bases
+    )
 
 
 def fitted(subject: Subject, scheme: Scheme | str, *, orthogonal: bool = True, progress: bool = False) -> PrototypeBasis:

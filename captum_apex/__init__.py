@@ -1,6 +1,6 @@
 """APEX: prototype explanations for audio classifiers, as Captum attribution classes."""
 
-from captum_apex import masking, metrics
+from captum_apex import datasets, masking, metrics, spectra
 from captum_apex.attribution import APEX, LayerAPEX
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.basis import PrototypeBasis, Prototypes
@@ -11,6 +11,7 @@ from captum_apex.explanation import Evidence, Explanation, Prototype, explain, e
 from captum_apex.features import FeatureBank
 from captum_apex.fitting import basis_from_matrix, fit_basis
 from captum_apex.insertion import ChannelMatrix, insert_basis
+from captum_apex.pretrained import from_transformers
 from captum_apex.recordings import Recordings
 from captum_apex.schemes import SCHEMES, Box, Region, Scheme
 
@@ -37,10 +38,13 @@ __all__ = [
     "Scheme",
     "SpectrogramAxes",
     "basis_from_matrix",
+    "datasets",
     "explain",
     "explain_classes",
     "fit_basis",
+    "from_transformers",
     "insert_basis",
     "masking",
     "metrics",
+    "spectra",
 ]

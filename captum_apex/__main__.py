@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_apex.attribution import LayerAPEX
 from captum_apex.basis import PrototypeBasis
 from captum_apex.classifier import Classifier
 from captum_apex.clip import Clip
 from captum_apex.explanation import Explanation, explain
 from captum_apex.features import FeatureBank
 from captum_apex.fitting import fit_basis
+from captum_apex.layer_attribution import LayerAPEX
 from captum_apex.recordings import Recordings
 from captum_apex.schemes import SCHEMES, Scheme
 
@@ -42,7 +42,8 @@ EXAMPLES = {
 """,
 }
 FACTORY = """--model names a function without arguments, in a module that can be imported from here, which returns a
-captum_apex.Classifier: the model, its transform, its class names. The README has a complete example.
+captum_apex.Classifier: the model, its transform, its class names. The README has a complete example. For a Hugging Face
+model it is captum_apex.from_transformers("folder or name"), which needs no --layer.
 """
 
 
@@ -66,14 +67,21 @@ def _fit(options: argparse.Namespace) -> int:
     if options.out.suffix != SUFFIX and options.out.is_file():
         raise ValueError(f"expected --out to be a folder, or a file that ends in {SUFFIX}, but {options.out} is another file")
     _check_folder(options.out if options.out.suffix == SUFFIX else options.out / SUFFIX)
-    classifier = _classifier(options.model, options.device)
-    layer = _part(classifier.model, options.layer)
+    classifier = _classifier(options.model, options.device, options.convert)
+    layer = _layer(classifier, options.layer)
     recordings = Recordings.in_folder(options.data, classifier.class_names)
     inputs = classifier.dataset(recordings)
     schemes = _supported(classifier, layer, inputs.input(0), schemes, chosen=bool(options.scheme))
     print(f"{len(recordings)} recordings in {options.data}", file=sys.stderr)
     bank = FeatureBank.from_dataset(
-        classifier.model, layer, inputs, schemes=schemes, layout=classifier.layout, batch_size=options.batch_size, progress=True
+        classifier.model,
+        layer,
+        inputs,
+        schemes=schemes,
+        layout=classifier.layout,
+        batch_size=options.batch_size,
+        columns=classifier.columns,
+        progress=True,
     )
     bank = replace(bank, origin=replace(bank.origin, dataset=recordings.fingerprint())).to(options.device)
     paths = {scheme: options.out if options.out.suffix == SUFFIX else options.out / f"{scheme}{SUFFIX}" for scheme in schemes}
@@ -106,7 +114,7 @@ def _explain(options: argparse.Namespace) -> int:
     if options.out.suffix.lower() not in PAGE_SUFFIXES:  # so that no recording or basis is overwritten by a slip
         raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {options.out}")
     _check_folder(options.out)
-    classifier = _classifier(options.model, options.device)
+    classifier = _classifier(options.model, options.device, options.convert)
     target = None if options.target is None else _class(options.target, classifier.class_names)
     bases = _bases(options.basis, options.layer)
     apexes = {path: _apex(classifier.model, path, basis) for path, basis in bases.items()}
@@ -149,7 +157,7 @@ class _Prototypes:
     """The recordings that explanations point at, each read once."""
 
     def __init__(self, classifier: Classifier, recordings: Recordings | None) -> None:
-        self.classifier, self.recordings = classifier, recordings
+        self.inputs = None if recordings is None else classifier.dataset(recordings)
         self.clips: dict[int, Clip] = {}
 
     def of(self, explanations: Iterable[Explanation]) -> dict[int, Clip]:
@@ -157,16 +165,14 @@ class _Prototypes:
         return {index: self._clip(index) for index in sorted(indices)}
 
     def _clip(self, index: int) -> Clip:
-        assert self.recordings is not None
+        assert self.inputs is not None
         if index not in self.clips:
-            labels = self.recordings.labels
-            label = "" if labels is None else self.classifier.class_names[labels[index]]
-            self.clips[index] = self.classifier.clip(self.recordings.path(index), label)
+            self.clips[index] = self.inputs.clip(index)
         return self.clips[index]
 
 
-def _classifier(name: str, device: str) -> Classifier:
-    """What the factory returns, its model on the device and in evaluation mode."""
+def _classifier(name: str, device: str, convert: bool) -> Classifier:
+    """What the factory returns, its model on the device and in evaluation mode; without `convert` it refuses what it would convert."""
     module_name, colon, factory_name = name.partition(":")
     if not (module_name and colon and factory_name):
         raise ValueError(f"expected --model as module:factory, such as my_model:classifier, but got {name!r}")
@@ -182,7 +188,7 @@ def _classifier(name: str, device: str) -> Classifier:
     if not isinstance(classifier, Classifier):
         raise ValueError(f"expected {name} to return a captum_apex.Classifier, but got {type(classifier).__name__}")
     classifier.model.to(device).eval()
-    return classifier
+    return classifier if convert else replace(classifier, convert=False)
 
 
 def _module(name: str) -> ModuleType:
@@ -199,6 +205,16 @@ def _said(error: Exception, module: ModuleType) -> str:
     """An error with the last line of the user's module that led to it."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__]
     return f"{type(error).__name__}: {error}" + (f" ({module.__file__}, line {lines[-1]})" if lines else "")
+
+
+def _layer(classifier: Classifier, name: str | None) -> nn.Module:
+    """The part of the model that has this name; the classifier's own layer where none is given."""
+    if name is not None:
+        return _part(classifier.model, name)
+    if classifier.layer is None:
+        near = _near("", [own for own, _ in classifier.model.named_modules() if own])
+        raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {near}")
+    return classifier.layer
 
 
 def _part(model: nn.Module, name: str) -> nn.Module:
@@ -303,7 +319,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fitting.add_argument("data", type=Path, metavar="FOLDER", help="a sub-folder per class, named like it; or files without labels")
-    fitting.add_argument("--layer", required=True, metavar="NAME", help="the layer to explain: the last one before pooling, as a rule")
+    fitting.add_argument(
+        "--layer", metavar="NAME", help="the layer to explain: the last one before pooling, as a rule; the factory may name it"
+    )
     fitting.add_argument(
         "--scheme",
         nargs="+",
@@ -338,6 +356,9 @@ def _parser() -> argparse.ArgumentParser:
     explaining.set_defaults(command=_explain)
     for command in (fitting, explaining):
         command.add_argument("--model", required=True, metavar="MODULE:FACTORY", help="what returns a captum_apex.Classifier, see below")
+        command.add_argument(
+            "--no-convert", dest="convert", action="store_false", help="refuse files of another rate or with several channels"
+        )
         command.add_argument("--device", type=_device, default="cpu", help="where the model runs, such as cuda (%(default)s)")
     return parser
 

@@ -139,6 +139,27 @@ class SpectrogramAxes:
         """
         return self.seconds(torch.arange(n_frames + 1))
 
+    def shares_of(self, other: SpectrogramAxes) -> Tensor:
+        """How the bins of another frequency axis lie on the bins of this one: what a map over those bins has to be multiplied by.
+
+        `axes.shares_of(other) @ maps` takes maps (..., other's bin, time) to maps (..., bin, time), at the same Hz. Each bin's value is
+        shared among the bins that it covers in proportion to the Hz in common, so the total is kept, but for what lies beyond both ends.
+
+        Returns:
+            float64 tensor (bin, other's bin), in [0, 1].
+
+        Example:
+            >>> SpectrogramAxes(16000, 8, 4).shares_of(SpectrogramAxes(16000, 4, 4))  # 5 bins, 3 bins
+            tensor([[0.5000, 0.0000, 0.0000],
+                    [0.5000, 0.2500, 0.0000],
+                    [0.0000, 0.5000, 0.0000],
+                    [0.0000, 0.2500, 0.5000],
+                    [0.0000, 0.0000, 0.5000]], dtype=torch.float64)
+        """
+        own, others = self.bin_edges[:, None], other.bin_edges
+        common = (torch.minimum(own[1:], others[1:]) - torch.maximum(own[:-1], others[:-1])).clamp_min(0)
+        return common / others.diff()
+
     def hertz(self, position: Number) -> Number:
         """The frequency at a position in bins, clipped to [0, nyquist] Hz.
 

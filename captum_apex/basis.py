@@ -31,8 +31,9 @@ class Prototypes:
         indices: the clips, as indices into the dataset, int64 (channel, prototype).
         activations: mean of the channel over the clip's grid, (channel, prototype).
         purities: in [-1, 1], (channel, prototype).
-        peaks: the peak cell in each of the scheme's sequences, int64 (channel, prototype, sequence).
+        peaks: the peak cell in each of the scheme's sequences, int64 (channel, prototype, sequence), counted in the clip's own grid.
         labels: the clips' labels, (channel, prototype) or (channel, prototype, class); None where the dataset has none.
+        columns: how many columns the clips' grids have, int64 (channel, prototype); None where all have those of the basis's origin.
     """
 
     indices: Tensor
@@ -40,6 +41,7 @@ class Prototypes:
     purities: Tensor
     peaks: Tensor
     labels: Tensor | None = None
+    columns: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +173,8 @@ def _check_prototypes(side: str, prototypes: Prototypes | None, basis: Prototype
     if prototypes.labels is not None and tuple(prototypes.labels.shape[:2]) != tuple(indices.shape):
         raise ValueError(f"expected `{side}.labels` of shape {tuple(indices.shape)}, but got {tuple(prototypes.labels.shape)}")
     wanted = {"activations": shape, "purities": shape, "peaks": (*shape, n_sequences)}
+    if prototypes.columns is not None:
+        wanted["columns"] = shape
     for name, expected in wanted.items():
         got = tuple(getattr(prototypes, name).shape)
         if got != expected:

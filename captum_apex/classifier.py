@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 
 from captum_apex.axes import SpectrogramAxes
 from captum_apex.clip import Clip
-from captum_apex.layers import Layout
-from captum_apex.recordings import Recordings, read
+from captum_apex.layers import Columns, Layout, layer_name
+from captum_apex.names import class_name
+from captum_apex.recordings import AudioDataset, read
 
 __all__ = ["Classifier", "Inputs"]
 
@@ -32,12 +33,18 @@ class Classifier:
         decibels: from one input to what is drawn of it, (frequency, time) in dB; None where the input is in dB already. Not asked for
             without axes.
         length: of every clip in samples: longer files are cut, shorter ones padded with zeros; None keeps files as they are, which then
-            must have one length to fit a basis on.
+            must have one length to fit a basis on, unless there are `columns`.
         layout: of the explained layer, where its output is not (clip, channel, frequency, time); see `FeatureBank.from_dataset`.
+        convert: resample files of other rates and average several channels, with a warning; False refuses such files.
+        layer: the module to explain, the last one before pooling, as a rule; the command line then needs no `--layer`.
+        input_layout: the axes of the inputs, for `APEX`; None where they need not be said.
+        columns: for a model that takes clips padded to one length, with their lengths as second argument: from lengths along the input's
+            last axis to columns at the layer, int64 (clip,) both. None for a model that takes clips of one length alone.
 
     Raises:
-        TypeError: the model is no module, or the transform cannot be called.
-        ValueError: the sample rate or the length is not above 0, or class names are missing or occur twice.
+        TypeError: the model is no module, the layer is none, or the transform cannot be called.
+        ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, or the layer is not part of the
+            model.
 
     >>> classifier = Classifier(nn.Linear(8, 2), lambda waveform: waveform[:8], sample_rate=16000, class_names=["cat", "dog"])
     >>> classifier.inputs(torch.ones(100)).shape
@@ -52,6 +59,10 @@ class Classifier:
     decibels: Callable[[Tensor], Tensor] | None = None
     length: int | None = None
     layout: Layout | str | tuple | None = None
+    convert: bool = True
+    layer: nn.Module | None = None
+    input_layout: str | None = None
+    columns: Columns | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -68,10 +79,12 @@ class Classifier:
         if self.axes is not None and self.axes.sample_rate != self.sample_rate:
             raise ValueError(f"expected `axes` with the sample rate {self.sample_rate}, but got {self.axes.sample_rate}")
         Layout.of(self.layout)
+        if self.layer is not None:
+            layer_name(self.model, self.layer)
 
     def waveform(self, path: str | os.PathLike) -> Tensor:
         """A file as the transform takes it, (sample,); see `recordings.read` for what it raises."""
-        return read(path, self.sample_rate, self.length)
+        return read(path, self.sample_rate, self.length, convert=self.convert)
 
     @torch.no_grad()
     def inputs(self, waveform: Tensor, name: str = "the clip") -> Tensor:
@@ -94,14 +107,17 @@ class Classifier:
             raise ValueError(f"expected the transform to give a tensor of floats, but got {getattr(made, 'dtype', type(made).__name__)}")
         return made
 
-    @torch.no_grad()
     def clip(self, path: str | os.PathLike, label: str = "") -> Clip:
-        """A file to look at and to listen to.
+        """A file to look at and to listen to; see `drawn` for what it raises."""
+        return self.drawn(self.waveform(path), os.fspath(path), label)
+
+    @torch.no_grad()
+    def drawn(self, waveform: Tensor, name: str = "", label: str = "") -> Clip:
+        """A waveform (sample,) to look at and to listen to.
 
         Raises:
-            ValueError: naming the file: `decibels` fails, what it gives does not fit the axes, or the waveform is too short to draw.
+            ValueError: with the name: `decibels` fails, what it gives does not fit the axes, or the waveform is too short to draw.
         """
-        waveform, name = self.waveform(path), os.fspath(path)
         inputs = None if self.axes is None else self.inputs(waveform, name)
         try:
             return self._drawn(waveform, inputs, name, label)
@@ -114,40 +130,64 @@ class Classifier:
         decibels = inputs.squeeze() if self.decibels is None else self.decibels(inputs)
         return Clip(decibels.cpu(), self.axes, waveform, name, label)
 
-    def dataset(self, recordings: Recordings) -> Inputs:
-        """The recordings as the model takes them, read one by one when they are asked for."""
+    def dataset(self, recordings: AudioDataset) -> Inputs:
+        """The recordings as the model takes them, read one by one when they are asked for.
+
+        Args:
+            recordings: a `Recordings`, or what a function of `captum_apex.datasets` gives.
+
+        Raises:
+            ValueError: they are labelled by other classes than the classifier's, or in another order.
+        """
+        theirs = tuple(recordings.class_names)
+        if recordings.labels is not None and theirs and theirs != tuple(self.class_names):
+            raise ValueError(
+                f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), in this order, "
+                f"but got {', '.join(theirs)}; where they mean the same, give the classifier these `class_names`"
+            )
         return Inputs(self, recordings)
 
 
 class Inputs(Dataset):
-    """Recordings as a classifier takes them: item `i` is `(input, label)` of file `i`, or the input alone where there are no labels.
+    """Recordings as a classifier takes them: item `i` is `(input, label)` of clip `i`, or the input alone where there are no labels.
 
     Args:
         classifier: reads and transforms.
-        recordings: the files.
+        recordings: the sounds.
     """
 
-    def __init__(self, classifier: Classifier, recordings: Recordings) -> None:
+    def __init__(self, classifier: Classifier, recordings: AudioDataset) -> None:
         self.classifier, self.recordings = classifier, recordings
 
     def __len__(self) -> int:
         return len(self.recordings)
 
-    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int | Tensor]:
         made = self.input(index)
-        if made.shape != self.shape:
+        kept = slice(None, -1 if self.classifier.columns else None)  # clips of different length are padded along the last axis
+        if made.shape[kept] != self.shape[kept]:
             raise ValueError(
-                f"expected inputs of one shape, but the transform gives {tuple(made.shape)} for {self.recordings.path(index)} and "
-                f"{tuple(self.shape)} for {self.recordings.path(0)}; give the Classifier a `length`, in samples"
+                f"expected inputs of one shape, but the transform gives {tuple(made.shape)} for {self.recordings.name(index)} and "
+                f"{tuple(self.shape)} for {self.recordings.name(0)}; give the Classifier a `length`, in samples"
             )
         return made if self.recordings.labels is None else (made, self.recordings.labels[index])
 
     @cached_property
     def shape(self) -> torch.Size:
-        """Of the first input, which all others must have."""
+        """Of the first input, which all others must have; but for the last axis, where the model takes padded clips."""
         return self.input(0).shape
 
     def input(self, index: int) -> Tensor:
-        """The input of a file, without its label, whatever its shape."""
-        path = self.recordings.path(index)
-        return self.classifier.inputs(self.classifier.waveform(path), os.fspath(path))
+        """The input of a clip, without its label, whatever its shape."""
+        return self.classifier.inputs(self.waveform(index), self.recordings.name(index))
+
+    def waveform(self, index: int) -> Tensor:
+        """A clip as the transform takes it, (sample,)."""
+        classifier = self.classifier
+        return self.recordings.waveform(index, classifier.sample_rate, classifier.length, convert=classifier.convert)
+
+    def clip(self, index: int) -> Clip:
+        """A clip to look at and to listen to, with its classes in words; see `Classifier.drawn` for what it raises."""
+        labels = self.recordings.labels
+        label = labels[index].tolist() if isinstance(labels, Tensor) else None if labels is None else labels[index]
+        return self.classifier.drawn(self.waveform(index), self.recordings.name(index), class_name(label, self.classifier.class_names))

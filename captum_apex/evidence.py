@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from captum_apex.layers import Layout, frozen, layer_name, model_of, watched
 
-__all__ = ["Decomposition", "EvidenceScore", "evidence_mask"]
+__all__ = ["Decomposition", "EvidenceScore", "InnerScore", "evidence_mask"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Decomposition:
         output: the model's whole output, (clip, class) as a rule.
         target: the class asked for, as Captum takes it; the predicted class of each clip where none was given.
         score: `f_y`, (clip,).
+        columns: how many columns of the grid are each clip's own, int64 (clip,), where shorter clips are padded; features, relevance and
+            gradient are zero in the others. None where all are.
     """
 
     features: Tensor
@@ -36,6 +38,7 @@ class Decomposition:
     output: Tensor
     target: TargetType
     score: Tensor
+    columns: Tensor | None = None
 
     @property
     def contributions(self) -> Tensor:
@@ -45,7 +48,9 @@ class Decomposition:
     @property
     def activations(self) -> Tensor:
         """`a_k`, the mean of each channel over the grid, (clip, channel)."""
-        return self.features.mean((2, 3))
+        if self.columns is None:
+            return self.features.mean((2, 3))
+        return self.features.sum((2, 3)) / (self.features.shape[2] * self.columns[:, None])
 
 
 def evidence_mask(contributions: Tensor, activations: Tensor, n_channels: int | None = 5, sides: str = "positive") -> Tensor:
@@ -124,6 +129,27 @@ class EvidenceScore(nn.Module):
             self.forward_func(inputs, *additional_forward_args)
         grid = self.layout.grid(taken[0], repr(self.layer_name))
         return self.weighted_sum(grid, weights.to(grid.dtype))
+
+
+class InnerScore(nn.Module):
+    """An evidence score as a function of what a module inside of the model gives, such as a spectrogram made of the waveform.
+
+    Args:
+        score: of the model's inputs.
+        input_layer: the module, which runs before the layer.
+        name: of the module.
+    """
+
+    def __init__(self, score: EvidenceScore, input_layer: nn.Module, name: str) -> None:
+        super().__init__()
+        self.score = score
+        self._input_layer = (input_layer,)
+        self.input_layer_name = name
+
+    def forward(self, inner: Tensor, inputs: Tensor, weights: Tensor, *additional_forward_args: Any) -> Tensor:
+        """The score of each clip, (clip,), with `inner` in place of what the module gives for the inputs."""
+        with watched(self._input_layer[0], self.input_layer_name, lambda _: inner):
+            return self.score(inputs, weights, *additional_forward_args)
 
 
 class _WeightedSum(nn.Module):

@@ -204,13 +204,14 @@ def prototypes_of(
     kept, grid = basis.positive if side > 0 else basis.negative, basis.origin.grid
     assert kept is not None
     assert grid is not None
+    columns = torch.full_like(kept.indices, grid[1]) if kept.columns is None else kept.columns
     return tuple(
         Prototype(
             index=int(kept.indices[channel, rank]),
             label=None if kept.labels is None else kept.labels[channel, rank].tolist(),
             activation=kept.activations[channel, rank].item(),
             purity=kept.purities[channel, rank].item(),
-            region=basis.scheme.region(kept.peaks[channel, rank].tolist(), *grid, intersection=intersection),
+            region=basis.scheme.region(kept.peaks[channel, rank].tolist(), grid[0], int(columns[channel, rank]), intersection=intersection),
         )
         for rank in range(n_prototypes)
     )
@@ -254,15 +255,20 @@ class _Reader:
 
     def _peak(self, clip: int, channel: int, side: int) -> tuple[list[int], float]:
         peaks, purities = [], []
-        for cells in self.basis.scheme.cells(self.parts.features[clip : clip + 1]):
+        for cells in self.basis.scheme.cells(self._grid(clip)[None]):
             peak = int((side * cells[0, channel]).argmax())
             vector = cells[:, :, peak]  # (1, channel)
             peaks.append(peak)
             purities.append(side * purity(vector, torch.tensor([channel], device=vector.device)).item())
         return peaks, sum(purities) / len(purities)
 
+    def _grid(self, clip: int) -> Tensor:
+        """A clip's features in the basis, (channel, frequency, time), without padding."""
+        columns = None if self.parts.columns is None else int(self.parts.columns[clip])
+        return self.parts.features[clip, :, :, :columns]
+
     def _region(self, clip: int, channel: int, side: int, peaks: list[int]) -> Region:
-        features = self.parts.features[clip, channel]
+        features = self._grid(clip)[channel]
         if self.quantile is not None:
             return self.basis.scheme.grown_region(side * features, self.quantile, intersection=self.intersection)
         return self.basis.scheme.region(peaks, *features.shape, intersection=self.intersection)

@@ -8,21 +8,24 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from tqdm.auto import tqdm
 
 from captum_apex.layers import (
+    Columns,
     Layout,
     Origin,
     at_least_float32,
     check_finite,
+    checked_columns,
     fingerprint,
     frozen,
     layer_name,
@@ -30,7 +33,7 @@ from captum_apex.layers import (
     on_one_device,
     watched,
 )
-from captum_apex.schemes import SCHEMES, Scheme
+from captum_apex.schemes import SCHEMES, Scheme, own_columns
 
 __all__ = ["FeatureBank"]
 
@@ -45,8 +48,9 @@ class FeatureBank:
     `square` is wanted.
 
     Args:
-        cells: for each sequence (`square`, `time`, `frequency`), (clip, channel, cell).
-        means: mean over the grid, (clip, channel).
+        cells: for each sequence (`square`, `time`, `frequency`), (clip, channel, cell); where clips have several lengths, as many cells as
+            the longest has, and NaN for those that a shorter one has not.
+        means: mean over the clip's grid, (clip, channel).
         labels: (clip,) or (clip, class); None where the dataset has none.
         origin: the layer, the grid and the weights that the features come from.
     """
@@ -83,6 +87,16 @@ class FeatureBank:
             )
         return tuple(self.cells[sequence] for sequence in scheme.sequences)
 
+    @cached_property
+    def columns(self) -> Tensor | None:
+        """How many columns each clip's grid has, int64 (clip,); None where all have as many, or no cells kept tell it."""
+        rows = {Scheme.TIME: 1, Scheme.SQUARE: self.origin.grid[0] if self.origin.grid else 1}
+        for sequence in rows.keys() & self.cells.keys():
+            of_first_channel = self.cells[sequence][:, 0].unflatten(1, (rows[sequence], -1))[:, 0]  # (clip, time)
+            columns = of_first_channel.isfinite().sum(1)
+            return None if (columns == of_first_channel.shape[1]).all() else columns
+        return None
+
     def to(self, device: torch.device | str) -> FeatureBank:
         """The bank on a device; fitting runs where the bank is."""
         cells = {sequence: tensor.to(device) for sequence, tensor in self.cells.items()}
@@ -101,6 +115,7 @@ class FeatureBank:
         at_input: bool = False,
         batch_size: int = 32,
         collate_fn: Callable | None = None,
+        columns: Columns | None = None,
         num_workers: int = 0,
         device: torch.device | str | None = None,
         max_memory: int = 2**32,
@@ -112,12 +127,16 @@ class FeatureBank:
         Args:
             model: the classifier (or a function around it); held in evaluation mode and left as it was.
             layer: the module to explain, a part of the model.
-            dataset: items are `inputs` or `(inputs, label)`; `inputs` of one shape, or made so by `collate_fn`.
+            dataset: items are `inputs` or `(inputs, label)`; `inputs` of one shape within a batch, or made so by `collate_fn`. With
+                `batch_size=1`, clips of any length will do, for every model.
             schemes: what the bank is for.
             layout: for outputs that are not (clip, channel, frequency, time), an einops pattern, or (pattern, axis sizes).
             at_input: take what goes into the layer instead of what comes out.
             batch_size: clips per forward pass.
-            collate_fn: makes a batch of items, `inputs` or `(inputs, labels)`.
+            collate_fn: makes a batch of items, `inputs` or `(inputs, labels)`; with `columns`, `(inputs, labels, lengths)`.
+            columns: for a model that takes batches of padded clips, as `model(inputs, lengths)`, and does not hear the padding: from the
+                clips' lengths, int64 (clip,), to how many columns of the layer's grid are their own. Clips are padded with zeros at the
+                end of their last axis, unless `collate_fn` does it. Padding is never a peak, and counts in no mean.
             num_workers: loader processes.
             device: where inputs are sent; by default the device of the model's parameters.
             max_memory: bytes that the arrays may take in memory; past it they are memory-mapped files.
@@ -129,28 +148,28 @@ class FeatureBank:
             ValueError: for an empty dataset, a layer that is not part of the model, runs twice, never, or gives several tensors,
                 clips of different shape, and NaN or infinity in inputs or features, naming the clip.
         """
-        model = on_one_device(model)
+        model, device = on_one_device(model), _device(layer, model) if device is None else torch.device(device)
         name = layer_name(model, layer)
         n_clips = _length(dataset)
         writer = _Writer(n_clips, _wanted(schemes), max_memory, folder)
         layout = Layout.of(layout)
         # A generator of its own: a DataLoader otherwise draws a seed from the global one.
-        loader = DataLoader(
-            cast(Dataset, dataset), batch_size, num_workers=num_workers, collate_fn=_Collate(collate_fn), generator=torch.Generator()
-        )
-        device = _device(layer, model) if device is None else torch.device(device)
-        input_shape: tuple[int, ...] | None = None
+        collate = _Collate(collate_fn, padded=columns is not None)
+        loader = DataLoader(cast(Dataset, dataset), batch_size, num_workers=num_workers, collate_fn=collate, generator=torch.Generator())
+        shapes = set()
         with torch.no_grad(), frozen(model, layer), tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar:
-            for inputs, labels in loader:
+            for inputs, labels, lengths in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
-                input_shape = tuple(inputs.shape[1:])
+                shapes.add(tuple(inputs.shape[1:]))
+                own = None if columns is None else columns(lengths)
                 # Written while the layer runs: what follows may change its output in place.
-                write = partial(writer.write, labels=labels, n_inputs=len(inputs), name=name, layout=layout)
+                write = partial(writer.write, labels=labels, n_inputs=len(inputs), name=name, layout=layout, columns=own)
                 with watched(layer, name, write, at_input=at_input):
-                    model(inputs.to(device))
+                    model(inputs.to(device), *(() if lengths is None else (lengths.to(device),)))
                 bar.update(len(inputs))
         if writer.n_written != n_clips:
             raise ValueError(f"expected `collate_fn` to keep all {n_clips} clips of the dataset, but {writer.n_written} came")
+        input_shape = shapes.pop() if len(shapes) == 1 and columns is None else None
         origin = Origin(name, layout, writer.grid, input_shape, fingerprint(model), n_clips, at_input)
         return writer.bank(origin)
 
@@ -200,46 +219,61 @@ class _Writer:
     def __init__(self, n_clips: int, sequences: Sequence[Scheme], max_memory: int, folder: str | os.PathLike | None) -> None:
         self.n_clips, self.sequences, self.max_memory = n_clips, sequences, max_memory
         self.folder = None if folder is None else os.fspath(folder)
-        self.cells: dict[Scheme, Tensor] = {}
+        self.arrays: dict[Scheme, Tensor] = {}  # (clip, channel, row or 1, column or 1)
         self.means = torch.empty(0)
         self.labels: list[Tensor] = []
         self.grid: tuple[int, int] | None = None
         self.n_written = 0
 
-    def write(self, features: Tensor, labels: Tensor | None, n_inputs: int, name: str, layout: Layout) -> None:
+    def write(
+        self, features: Tensor, labels: Tensor | None, n_inputs: int, name: str, layout: Layout, columns: Tensor | None = None
+    ) -> None:
         grid = at_least_float32(layout.grid(features, repr(name)))
         if len(grid) != n_inputs or self.n_written + n_inputs > self.n_clips:
             raise ValueError(f"expected {name!r} to give one grid per clip, but got {len(grid)} for {n_inputs} clips")
-        check_finite(grid, f"the output of {name!r}", self.n_written)
-        size = (grid.shape[2], grid.shape[3])
-        if self.grid is None:
-            self._allocate(grid)
-            self.grid = size
-        if self.grid != size:
-            raise ValueError(
-                f"expected {name!r} to give a grid of {self.grid} for every clip, but got {size} from clip {self.n_written} on; "
-                "pad or cut the clips to one length in `collate_fn`"
-            )
+        own = None if columns is None else own_columns(grid, checked_columns(columns, grid))
+        check_finite(grid if own is None else grid.where(own, 0.0), f"the output of {name!r}", self.n_written)
+        self._make_room(grid, name)
         rows = slice(self.n_written, self.n_written + len(grid))
-        for sequence in self.sequences:
-            self.cells[sequence][rows] = sequence.cells(grid)[0].to("cpu")
-        self.means[rows] = grid.mean((2, 3)).to("cpu")
+        for sequence, array in self.arrays.items():
+            cells = sequence.cells(grid, columns)[0].unflatten(2, _sides(sequence, grid)).to("cpu")
+            array[rows, :, :, : cells.shape[3]] = cells
+            array[rows, :, :, cells.shape[3] :] = torch.nan
+        self.means[rows] = (grid.mean((2, 3)) if own is None else grid.where(own, torch.nan).nanmean((2, 3))).to("cpu")
         if labels is not None:
             self.labels.append(labels)
         self.n_written += len(grid)
 
     def bank(self, origin: Origin) -> FeatureBank:
         labels = torch.cat(self.labels) if self.labels else None
-        return FeatureBank(self.cells, self.means, labels, origin)
+        return FeatureBank({sequence: array.flatten(2) for sequence, array in self.arrays.items()}, self.means, labels, origin)
+
+    def _make_room(self, grid: Tensor, name: str) -> None:
+        """Arrays for grids of this size; a clip that is longer than all before it makes them wider."""
+        n_rows, n_columns = grid.shape[2:]
+        if self.grid is None:
+            self.means = torch.empty(self.n_clips, grid.shape[1], dtype=grid.dtype)
+        elif self.grid[0] != n_rows:
+            raise ValueError(
+                f"expected {name!r} to give a grid of {self.grid[0]} frequency rows for every clip, but got {n_rows} from clip "
+                f"{self.n_written} on"
+            )
+        if self.grid is None or self.grid[1] < n_columns:
+            self.grid = (n_rows, n_columns)
+            self._allocate(grid)
 
     def _allocate(self, grid: Tensor) -> None:
-        n_channels, n_rows, n_columns = grid.shape[1:]
-        n_cells = {Scheme.SQUARE: n_rows * n_columns, Scheme.TIME: n_columns, Scheme.FREQUENCY: n_rows}
-        shapes = {sequence: (self.n_clips, n_channels, n_cells[sequence]) for sequence in self.sequences}
+        shapes = {sequence: (self.n_clips, grid.shape[1], *_sides(sequence, grid)) for sequence in self.sequences}
         in_memory = sum(math.prod(shape) for shape in shapes.values()) * grid.element_size() <= self.max_memory
         for sequence, shape in shapes.items():
-            self.cells[sequence] = torch.empty(shape, dtype=grid.dtype) if in_memory else self._map(shape, grid.dtype)
-        self.means = torch.empty(self.n_clips, n_channels, dtype=grid.dtype)
+            narrower = self.arrays.get(sequence)
+            if narrower is not None and tuple(narrower.shape) == shape:
+                continue
+            wider = torch.empty(shape, dtype=grid.dtype) if in_memory else self._map(shape, grid.dtype)
+            if narrower is not None:
+                wider[: self.n_written, :, :, : narrower.shape[3]] = narrower[: self.n_written]
+                wider[: self.n_written, :, :, narrower.shape[3] :] = torch.nan
+            self.arrays[sequence] = wider
 
     def _map(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """An array in a file without a name, which the system removes with the last tensor that uses it."""
@@ -248,24 +282,42 @@ class _Writer:
 
 
 class _Collate:
-    """Makes `(inputs, labels)` of a list of items, labels None where there are none; a class so that workers can have it."""
+    """Makes `(inputs, labels, lengths)` of a list of items, None where there are none; a class so that workers can have it."""
 
-    def __init__(self, collate_fn: Callable | None) -> None:
-        self.collate_fn = collate_fn
+    def __init__(self, collate_fn: Callable | None, padded: bool) -> None:
+        self.collate_fn, self.padded = collate_fn, padded
 
-    def __call__(self, items: list[Any]) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, items: list[Any]) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        lengths = None
         if self.collate_fn is None:
+            items, lengths = _padded(items) if self.padded else (items, None)
             _check_shapes(items)
         batch = (self.collate_fn or default_collate)(items)
-        if isinstance(batch, Tensor):
-            return batch, None
-        inputs, labels = batch if isinstance(batch, (tuple, list)) and len(batch) == 2 else (None, None)
-        if not isinstance(inputs, Tensor):
+        parts = [batch] if isinstance(batch, Tensor) else list(batch) if isinstance(batch, (tuple, list)) else []
+        if self.padded and self.collate_fn is not None and len(parts) == 3:
+            lengths = parts.pop()
+        inputs, labels = [*parts, None][:2] if len(parts) in (1, 2) else (None, None)
+        if not isinstance(inputs, Tensor) or isinstance(lengths, Tensor) != self.padded:
             raise TypeError(
-                "expected the dataset's items to be `inputs` or `(inputs, label)` with `inputs` a tensor, "
-                f"but got {_described(items[0])}; pass a `collate_fn` that returns (inputs, labels)"
+                "expected the dataset's items to be `inputs` or `(inputs, label)` with `inputs` a tensor, but got "
+                f"{_described(items[0])}; pass a `collate_fn` that returns (inputs, labels{', lengths' if self.padded else ''})"
             )
-        return inputs, _label_tensor(labels)
+        return inputs, None if labels is None else _label_tensor(labels), lengths
+
+
+def _padded(items: list[Any]) -> tuple[list[Any], Tensor]:
+    """The items with zeros at the end of each clip, up to the longest one's length; and the lengths they had, int64 (clip,)."""
+    clips = [item[0] if isinstance(item, (tuple, list)) and item else item for item in items]
+    if not all(isinstance(clip, Tensor) and clip.dim() for clip in clips):
+        return items, torch.empty(0)  # to be refused as what it is
+    lengths = torch.tensor([clip.shape[-1] for clip in clips])
+    longer = [pad(clip, (0, int(lengths.max()) - clip.shape[-1])) for clip in clips]
+    return [(clip, *item[1:]) if isinstance(item, (tuple, list)) else clip for clip, item in zip(longer, items, strict=True)], lengths
+
+
+def _sides(sequence: Scheme, grid: Tensor) -> tuple[int, int]:
+    """Rows and columns of a sequence's cells."""
+    return (1 if sequence is Scheme.TIME else grid.shape[2], 1 if sequence is Scheme.FREQUENCY else grid.shape[3])
 
 
 def _wanted(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:
@@ -296,7 +348,8 @@ def _check_shapes(items: list[Any]) -> None:
     shapes = [tuple(clip.shape) for clip in clips if hasattr(clip, "shape")]
     if len(set(shapes)) > 1:
         raise ValueError(
-            f"expected clips of one shape, but got {shapes[0]} and {next(s for s in shapes if s != shapes[0])}; pass a `collate_fn`"
+            f"expected clips of one shape, but got {shapes[0]} and {next(s for s in shapes if s != shapes[0])}; pass a `collate_fn`, "
+            "or `batch_size=1`, which runs every clip alone, or `columns` for a model that takes padded clips"
         )
 
 

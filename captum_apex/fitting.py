@@ -15,6 +15,7 @@ from captum_apex.schemes import Scheme, peak_cells, purity
 
 __all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
 
+_WIDE = 256  # channels; in wider layers the gradient of the matrix exponential costs more than all else
 _CHANNELS_AT_ONCE = 64  # bounds the (clip, channel) table of activations while prototypes are chosen
 _PAIRS_AT_ONCE = 4096  # bounds the peak vectors (pair, channel) while purities are measured
 _GATHERED_BYTES = {"cpu": 2**21}  # bounds the gathered cells (pair, channel, cell) while peaks are looked for
@@ -28,7 +29,7 @@ def fit_basis(
     epochs: int = 20,
     learning_rate: float = 1e-2,
     weight_decay: float = 1e-5,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     n_prototypes: tuple[int, int] = (100, 5),
     reselect_every: int = 2,
     seed: int = 0,
@@ -39,11 +40,15 @@ def fit_basis(
     Args:
         bank: the features; fitting runs on the bank's device.
         scheme: the perspective, by name or object.
-        orthogonal: `U = exp(A − Aᵀ)`; otherwise `U = exp(A)`, invertible. `A` starts at zero: at the raw channels.
+        orthogonal: `U = exp(A − Aᵀ)`; otherwise `U = exp(A)`, invertible. `A` starts at zero: at the raw channels. In layers of more
+            than 256 channels every step of an orthogonal fit begins at the last one's matrix, `U = exp(A − Aᵀ) V` with `A = 0`: the
+            exponential's gradient costs nothing there. (Elsewhere it takes an exponential of twice the size: an invertible fit of a wide
+            layer is slow. Fitted like that, it was not stable.)
         epochs: passes over all (channel, prototype) pairs; 0 gives the raw channels with their prototypes.
         learning_rate: of Adam. EPIC's 1e-3 has not converged after 20 epochs: the purity is lower in every scheme.
         weight_decay: of Adam, on `A`.
-        batch_size: pairs per step.
+        batch_size: pairs per step; by default 512, as in EPIC, and two per channel in layers of more than 256, so that a wider layer
+            has no more steps, each of which costs a matrix exponential.
         n_prototypes: per channel, at the start and at the end; falls linearly.
         reselect_every: epochs between two choices of prototypes.
         seed: of the order of the pairs; the global generator is not used.
@@ -52,31 +57,34 @@ def fit_basis(
     Raises:
         ValueError: where the bank's grid does not support the scheme, or a setting is out of range.
 
-    Source: EPIC (arXiv 2505.12897), training of the disentanglement module.
+    Source: EPIC (arXiv 2505.12897), training of the disentanglement module; for wide layers, Lezcano-Casado, "Trivializations for
+        gradient-based optimization on manifolds" (2019).
     """
     scheme = Scheme(scheme)
     sequences = bank.sequences(scheme)
+    batch_size = max(512, 2 * bank.n_channels) if batch_size is None else batch_size
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1), ("reselect_every", reselect_every, 1)):
         if value < least:
             raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")
     first, last = _available(bank, n_prototypes)
     with torch.inference_mode(False), torch.enable_grad():
-        weights = torch.zeros(bank.n_channels, bank.n_channels, dtype=bank.means.dtype, device=bank.means.device, requires_grad=True)
-        optimizer = torch.optim.Adam([weights], learning_rate, weight_decay=weight_decay)
+        matrix = _Matrix(bank.means, orthogonal)
+        optimizer = torch.optim.Adam([matrix.A], learning_rate, weight_decay=weight_decay)
         generator = torch.Generator().manual_seed(seed)
-        history = [_mean_purity(bank, scheme, _matrix(weights, orthogonal), last)]
+        history = [_mean_purity(bank, scheme, matrix.U(), last)]
         pairs = torch.empty(0, 2)
         for epoch in tqdm(range(epochs), desc=f"fitting {scheme}", unit="epoch", disable=not progress):
             if epoch % reselect_every == 0:
-                chosen = most_active(bank.means, _matrix(weights, orthogonal), _prototype_count(epoch, epochs, reselect_every, first, last))
+                chosen = most_active(bank.means, matrix.U(), _prototype_count(epoch, epochs, reselect_every, first, last))
                 pairs = _pairs(chosen)
             for batch in pairs[torch.randperm(len(pairs), generator=generator).to(pairs.device)].split(batch_size):
                 optimizer.zero_grad()
-                loss = -pair_purity(sequences, _matrix(weights, orthogonal, track=True), batch)[0].mean()
+                loss = -pair_purity(sequences, matrix.U(track=True), batch)[0].mean()
                 loss.backward()
                 optimizer.step()
-            history.append(_mean_purity(bank, scheme, _matrix(weights, orthogonal), last))
-        return basis_from_matrix(bank, scheme, _matrix(weights, orthogonal), n_prototypes=last, purity_history=torch.tensor(history))
+                matrix.rebase()
+            history.append(_mean_purity(bank, scheme, matrix.U(), last))
+        return basis_from_matrix(bank, scheme, matrix.U(), n_prototypes=last, purity_history=torch.tensor(history))
 
 
 def basis_from_matrix(
@@ -97,9 +105,9 @@ def basis_from_matrix(
     scheme = Scheme(scheme)
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
-    sequences = bank.sequences(scheme)
+    bank.sequences(scheme)  # says so where the bank lacks them
     count = _available(bank, (n_prototypes, n_prototypes))[1]
-    positive, negative = (_prototypes(bank, sequences, U.to(bank.means), count, sign) for sign in (1, -1))
+    positive, negative = (_prototypes(bank, scheme, U.to(bank.means), count, sign) for sign in (1, -1))
     history = torch.empty(0) if purity_history is None else purity_history
     return PrototypeBasis(U.detach().cpu(), scheme, positive, negative, history, bank.origin)
 
@@ -146,9 +154,30 @@ def _peaks(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
     return torch.cat([peak_cells(sequence.index_select(0, some), rows) for some, rows in parts])
 
 
-def _matrix(weights: Tensor, orthogonal: bool, track: bool = False) -> Tensor:
-    with torch.set_grad_enabled(track):
-        return torch.matrix_exp(weights - weights.T if orthogonal else weights)
+class _Matrix:
+    """`U` while it is fitted: `exp(A − Aᵀ) V` or `exp(A)`; `V` is where a wide layer's last step led to, else the identity."""
+
+    def __init__(self, like: Tensor, orthogonal: bool) -> None:
+        width = like.shape[1]
+        self.A = like.new_zeros(width, width).requires_grad_()
+        self.V = torch.eye(width).to(like) if orthogonal and width > _WIDE else None
+        self.orthogonal = orthogonal
+
+    def U(self, track: bool = False) -> Tensor:  # noqa: N802 - the formula's own symbol
+        with torch.set_grad_enabled(track):
+            generator = self.A - self.A.T if self.orthogonal else self.A
+            if self.V is None:
+                return torch.matrix_exp(generator)
+            return self.V + generator @ self.V if track else self.V  # at A = 0 this is exp(A − Aᵀ) V, and has its derivative
+
+    @torch.no_grad()
+    def rebase(self) -> None:
+        """After a step in a wide layer: what it changed goes into `V`, and `A` is zero again."""
+        if self.V is None:
+            return
+        moved = torch.matrix_exp(self.A - self.A.T) @ self.V
+        self.V = 1.5 * moved - 0.5 * moved @ (moved.T @ moved)  # rounding would add up over the steps; Newton's iteration takes it away
+        self.A.zero_()
 
 
 def _pairs(chosen: Tensor) -> Tensor:
@@ -173,12 +202,24 @@ def _mean_purity(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int
     return _measured(bank.sequences(scheme), U, _pairs(most_active(bank.means, U, n_prototypes)))[0].mean().item()
 
 
-def _prototypes(bank: FeatureBank, sequences: Sequence[Tensor], U: Tensor, n_prototypes: int, sign: int) -> Prototypes:
+def _prototypes(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int, sign: int) -> Prototypes:
     chosen = most_active(bank.means, sign * U, n_prototypes)
-    purities, peaks = _measured(sequences, U, _pairs(chosen), sign)
+    purities, peaks = _measured(bank.sequences(scheme), U, _pairs(chosen), sign)
     activations = torch.einsum("kc,kpc->kp", U, bank.means[chosen])
     labels = None if bank.labels is None else bank.labels[chosen.to(bank.labels.device)].cpu()
-    return Prototypes(chosen.cpu(), activations.cpu(), purities.view_as(chosen).cpu(), peaks.view(*chosen.shape, -1).cpu(), labels)
+    peaks, columns = peaks.view(*chosen.shape, -1).cpu(), None
+    if bank.columns is not None:
+        columns = bank.columns.cpu()[chosen.cpu()]
+        peaks = _in_own_grid(peaks, scheme, bank.origin.grid, columns)
+    return Prototypes(chosen.cpu(), activations.cpu(), purities.view_as(chosen).cpu(), peaks, labels, columns)
+
+
+def _in_own_grid(peaks: Tensor, scheme: Scheme, grid: tuple[int, int] | None, columns: Tensor) -> Tensor:
+    """Peaks counted in the clips' own grids, not in the bank's, which is as wide as the longest clip's; only cells of `square` differ."""
+    if scheme is not Scheme.SQUARE:
+        return peaks
+    assert grid is not None
+    return peaks // grid[1] * columns[..., None] + peaks % grid[1]
 
 
 def _available(bank: FeatureBank, n_prototypes: tuple[int, int]) -> tuple[int, int]:

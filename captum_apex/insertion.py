@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from captum_apex.attribution import LayerAPEX
 from captum_apex.basis import PrototypeBasis
+from captum_apex.layer_attribution import LayerAPEX
 from captum_apex.layers import frozen
 
 __all__ = ["ChannelMatrix", "insert_basis"]

@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+Columns = Callable[[Tensor], Tensor]
+"""From the lengths of clips in steps of the input's time axis, int64 (clip,), to their numbers of columns at the layer, int64 (clip,)."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a layer's output becomes a grid (clip, channel, frequency, time).
@@ -82,8 +86,8 @@ class Origin:
     Args:
         layer: the layer's name in the model.
         layout: how its output is seen as a grid.
-        grid: (frequency, time), the grid's size.
-        input_shape: one input's shape, without the batch axis.
+        grid: (frequency, time), the grid's size; the longest clip's where there are several lengths.
+        input_shape: one input's shape, without the batch axis; None where clips have several lengths.
         fingerprint: of the model's weights; empty where the model is not known (a plain function).
         n_clips: clips in the dataset.
         at_input: whether the layer's input was taken, not its output.
@@ -173,6 +177,28 @@ def check_finite(tensor: Tensor, what: str, first_clip: int = 0) -> None:
     if tensor.is_floating_point() and not tensor.isfinite().all():
         clip = first_clip + int((~tensor.isfinite().flatten(1).all(1)).nonzero()[0])
         raise ValueError(f"expected finite values, but {what} of clip {clip} have NaN or infinity")
+
+
+def checked_columns(columns: Tensor, grid: Tensor) -> Tensor:
+    """The numbers of columns of padded clips, after making sure that the grid has them.
+
+    Args:
+        columns: int64 (clip,).
+        grid: (clip, channel, frequency, time).
+
+    Raises:
+        ValueError: for another shape or type, or a number that is not from 1 to the grid's columns, naming the clip.
+    """
+    if not isinstance(columns, Tensor) or columns.dtype != torch.int64 or columns.shape != (len(grid),):
+        got = f"{columns.dtype} {tuple(columns.shape)}" if isinstance(columns, Tensor) else type(columns).__name__
+        raise ValueError(f"expected `columns` to give int64 of shape {(len(grid),)}, one number per clip, but got {got}")
+    wrong = (columns < 1) | (columns > grid.shape[-1])
+    if wrong.any():
+        clip = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"expected from 1 to {grid.shape[-1]} columns of the layer for every clip, but got {int(columns[clip])} for clip {clip}"
+        )
+    return columns
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -177,6 +177,31 @@ def named_fill(name: str, silence: float | Tensor) -> Fill:
     return FILLS[name](silence)
 
 
+def own_phase(fill: Fill, seed: int = 0) -> Fill:
+    """A fill for spectra: what another fill makes of their magnitudes, with each clip's own phases.
+
+    Means, blurs and shuffles of real and imaginary parts would let them cancel; of magnitudes they do not. A bin that holds nothing at all
+    has no phase, and gets one drawn at random: else a clip that was padded with zeros would stay silent there, whatever the fill.
+
+    Args:
+        fill: a fill for (batch, 1, frequency, time), such as `named_fill("mean", silence=0.0)`.
+        seed: of the phases; they are the same for every clip. The global random state is neither read nor changed.
+
+    Returns:
+        A fill for real and imaginary parts, (batch, 2, frequency, time), see `captum_apex.spectra`.
+
+    Raises:
+        ValueError: (when it is called) for inputs of another shape.
+
+    Example:
+        >>> own_phase(mean_fill)(torch.tensor([[[[3.0, -1.0]], [[4.0, 0.0]]]]))  # magnitudes 5 and 1
+        tensor([[[[ 1.8000, -3.0000]],
+        <BLANKLINE>
+                 [[ 2.4000,  0.0000]]]])
+    """
+    return partial(_with_own_phase, fill=fill, seed=seed)
+
+
 def region_sums(attributions: Tensor, grid: Tensor) -> Tensor:
     """The attribution of each region: the sum over its bins, in all channels.
 
@@ -286,6 +311,15 @@ def _parts(size: int, parts: int, name: str) -> Tensor:
     if not 1 <= parts <= size:
         raise ValueError(f"expected `{name}` between 1 and the axis' {size} bins, but got {parts}")
     return torch.arange(size) * parts // size
+
+
+def _with_own_phase(spectra: Tensor, fill: Fill, seed: int) -> Tensor:
+    if spectra.dim() != 4 or spectra.shape[1] != 2:
+        raise ValueError(f"expected spectra of shape (batch, 2, frequency, time), but got {tuple(spectra.shape)}")
+    magnitudes = torch.hypot(spectra[:, :1], spectra[:, 1:])
+    angles = torch.rand(spectra.shape[2:], dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * (2 * math.pi)
+    drawn = torch.stack([angles.cos(), angles.sin()]).to(spectra)  # (2, frequency, time)
+    return torch.where(magnitudes > 0, spectra / magnitudes, drawn) * fill(magnitudes)
 
 
 def _blurred(values: Tensor, axis: int, share: float) -> Tensor:

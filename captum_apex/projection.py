@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
-__all__ = ["enlarged"]
+__all__ = ["enlarged", "enlarged_alone"]
 
 
 def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Tensor:
@@ -23,7 +26,6 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Ten
     Raises:
         ValueError: where the layout does not fit, or none is given and the inputs' axes could mean several things.
 
-    >>> import torch
     >>> enlarged(torch.ones(1, 2, 3), torch.zeros(1, 1, 4, 6), None).sum()
     tensor(6.)
     """
@@ -44,8 +46,28 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Ten
     return repeat(large, f"{source} -> {' '.join(axes)}", **channels)
 
 
+def enlarged_alone(relevance: Tensor, inputs: Tensor, input_layout: str | None, columns: Sequence[int], lengths: Sequence[int]) -> Tensor:
+    """As `enlarged`, for clips that are padded: each clip's map on its own part of the input, as if it were alone; zero in the padding.
+
+    Args:
+        relevance: (clip, frequency, time).
+        inputs: as in `enlarged`.
+        input_layout: as in `enlarged`.
+        columns: of the grid, each clip's own.
+        lengths: of the clips, in steps of the input's time axis.
+    """
+    layout = input_layout or _guessed_layout(relevance, inputs)
+    time = layout.split().index("t")
+    whole = torch.zeros(inputs.shape, dtype=relevance.dtype, device=relevance.device)
+    for clip, (n_columns, length) in enumerate(zip(columns, lengths, strict=True)):
+        part = slice(clip, clip + 1)
+        own = inputs[part].narrow(time, 0, length)
+        whole[part].narrow(time, 0, length).copy_(enlarged(relevance[part, :, :n_columns], own, layout))
+    return whole
+
+
 def _guessed_layout(relevance: Tensor, inputs: Tensor) -> str:
-    layouts = {2: "n t", 4: "n c f t"} | ({3: "n c t"} if relevance.shape[1] == 1 else {})
+    layouts = {2: "n t", 4: "n c f t"} | ({3: "n c t"} if relevance.shape[1] == 1 or inputs.shape[1] == 1 else {})
     if inputs.dim() not in layouts:
         raise ValueError(
             f"expected inputs (clip, channel, frequency, time) or (clip, time), but got shape {tuple(inputs.shape)}; "

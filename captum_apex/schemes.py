@@ -9,7 +9,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-__all__ = ["SCHEMES", "Box", "Region", "Scheme", "peak_cells", "purity"]
+__all__ = ["SCHEMES", "Box", "Region", "Scheme", "own_columns", "peak_cells", "purity"]
 
 
 @dataclass(frozen=True)
@@ -69,33 +69,41 @@ class Scheme(StrEnum):
         """The sequences of cells that the scheme looks at: itself, or time and frequency for `time-frequency`."""
         return (Scheme.TIME, Scheme.FREQUENCY) if self is Scheme.TIME_FREQUENCY else (self,)
 
-    def cells(self, grid: Tensor) -> tuple[Tensor, ...]:
+    def cells(self, grid: Tensor, columns: Tensor | None = None) -> tuple[Tensor, ...]:
         """The cells of each sequence.
 
         Args:
             grid: (clip, channel, frequency, time).
+            columns: how many columns of each clip are its own, int64 (clip,), where shorter clips are padded; None for all.
 
         Returns:
             One tensor (clip, channel, cell) per sequence: frequency·time cells for `square` (row by row), one per
-            column for `time`, one per row for `frequency`, the last two for `time-frequency`.
+            column for `time`, one per row for `frequency`, the last two for `time-frequency`. Cells of padding are NaN, and no mean
+            knows of them.
 
         >>> [cells.shape[-1] for cells in Scheme("time-frequency").cells(torch.zeros(1, 3, 4, 15))]
         [15, 4]
         """
-        return tuple(_pool(grid, sequence).flatten(2) for sequence in self.sequences)
+        if columns is not None:
+            grid = grid.where(own_columns(grid, columns), torch.nan)
+        return tuple(_pool(grid, sequence, columns is not None).flatten(2) for sequence in self.sequences)
 
-    def spread(self, relevance: Tensor) -> Tensor:
+    def spread(self, relevance: Tensor, columns: Tensor | None = None) -> Tensor:
         """Lays a relevance map out as the scheme sees it; the total of every map is kept.
 
         Args:
             relevance: (clip, frequency, time).
+            columns: as in `cells`; the map is zero in the others.
 
         Returns:
             Tensor of the same shape: as it is for `square`, column means in every row for `time`, row means in every
             column for `frequency`, the mean of these two for `time-frequency`.
         """
-        layers = [_pool(relevance, sequence).expand_as(relevance) for sequence in self.sequences]
-        return torch.stack(layers).mean(0) if len(layers) > 1 else layers[0]
+        own = None if columns is None else own_columns(relevance, columns)
+        relevance = relevance if own is None else relevance.where(own, torch.nan)
+        layers = [_pool(relevance, sequence, own is not None).expand_as(relevance) for sequence in self.sequences]
+        laid_out = torch.stack(layers).mean(0) if len(layers) > 1 else layers[0]
+        return laid_out if own is None else laid_out.where(own, 0.0)
 
     def supports(self, n_rows: int, n_columns: int) -> bool:
         """Whether a grid of this size has anything to tell apart: several columns for time, several rows for frequency."""
@@ -105,9 +113,10 @@ class Scheme(StrEnum):
         """Raises a ValueError that names the schemes a grid of this size supports, where it does not support this one."""
         if not self.supports(n_rows, n_columns):
             fitting = [str(scheme) for scheme in Scheme if scheme.supports(n_rows, n_columns)]
+            reason = " (a layer over frames has no frequency axis)" if n_rows == 1 and n_columns > 1 else ""
             raise ValueError(
                 f"expected several rows for frequency and several columns for time in the scheme {str(self)!r}, but {layer} gives "
-                f"{n_rows} frequency row(s) and {n_columns} time column(s); it supports: {', '.join(fitting)}"
+                f"{n_rows} frequency row(s) and {n_columns} time column(s){reason}; it supports: {', '.join(fitting)}"
             )
 
     def region(self, peaks: Sequence[int], n_rows: int, n_columns: int, *, intersection: bool = False) -> Region:
@@ -174,9 +183,24 @@ def peak_cells(cells: Tensor, directions: Tensor) -> Tensor:
         directions: the row of U that reads each pair's channel (negated for its negative side), (pair, channel).
 
     Returns:
-        int64 tensor (pair,); the first of equal cells.
+        int64 tensor (pair,); the first of equal cells, never one of padding, which is NaN.
     """
-    return torch.bmm(directions[:, None], cells)[:, 0].argmax(1)  # (pair, 1, cell) → (pair,)
+    levels = torch.bmm(directions[:, None], cells)[:, 0]  # (pair, 1, cell) → (pair, cell)
+    return levels.nan_to_num_(-torch.inf, torch.inf, -torch.inf).argmax(1)
+
+
+def own_columns(grid: Tensor, columns: Tensor) -> Tensor:
+    """Which columns are a clip's own, not padding; bool, of a shape that broadcasts to the grid's.
+
+    Args:
+        grid: (clip, …, time).
+        columns: how many are its own, int64 (clip,).
+
+    >>> own_columns(torch.zeros(2, 1, 3), torch.tensor([1, 3])).tolist()
+    [[[True, False, False]], [[True, True, True]]]
+    """
+    own = torch.arange(grid.shape[-1], device=grid.device) < columns.to(grid.device)[:, None]  # (clip, time)
+    return own.reshape(len(grid), *[1] * (grid.dim() - 2), grid.shape[-1])
 
 
 def purity(vectors: Tensor, channels: Tensor) -> Tensor:
@@ -198,12 +222,12 @@ def purity(vectors: Tensor, channels: Tensor) -> Tensor:
     return own / vectors.norm(dim=1).clamp_min(torch.finfo(vectors.dtype).tiny)
 
 
-def _pool(grid: Tensor, sequence: Scheme) -> Tensor:
-    """The mean over the axis that a sequence does not see, kept with size 1; the last two axes are frequency and time."""
+def _pool(grid: Tensor, sequence: Scheme, padded: bool = False) -> Tensor:
+    """The mean over the axis that a sequence does not see, kept with size 1; the last two axes are frequency and time, padding is NaN."""
     if sequence is Scheme.TIME:
         return grid.mean(-2, keepdim=True)
     if sequence is Scheme.FREQUENCY:
-        return grid.mean(-1, keepdim=True)
+        return grid.nanmean(-1, keepdim=True) if padded else grid.mean(-1, keepdim=True)
     return grid
 
 

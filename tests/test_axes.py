@@ -187,3 +187,22 @@ def test_errors_of_the_conversions():
             axes.bin_position(hertz)
     with pytest.raises(ValueError, match=r"expected `seconds` to be at least 0, but got -0.1"):
         axes.frame_position(-0.1)
+
+
+@pytest.mark.parametrize("name", ["mel-htk", "mel-slaney", "mel-not-centred"])
+def test_bands_are_shared_among_the_bins_that_cover_their_hertz(name):
+    linear, mel = SpectrogramAxes(RATE, 512, 160), SpectrogramAxes.from_transform(TRANSFORMS[name])
+    shares = linear.shares_of(mel)
+    for band in range(mel.n_bins):
+        low, high = mel.hertz(float(band)), mel.hertz(float(band + 1))
+        for bin_ in range(linear.n_bins):
+            start, end = linear.hertz(float(bin_)), linear.hertz(float(bin_ + 1))
+            assert shares[bin_, band].item() == pytest.approx(max(0.0, min(end, high) - max(start, low)) / (high - low), abs=1e-9)
+    torch.testing.assert_close(shares.sum(0), torch.ones(mel.n_bins, dtype=torch.float64))
+
+
+def test_a_band_beyond_the_other_axis_keeps_only_what_lies_on_it():
+    wide, narrow = SpectrogramAxes(RATE, 512, 160), SpectrogramAxes(RATE / 2, 512, 160)
+    shares = narrow.shares_of(wide)
+    assert shares.sum(0)[:128].tolist() == pytest.approx([1.0] * 128)
+    assert not shares[:, 130:].any()

@@ -6,7 +6,7 @@ import soundfile
 import torch
 from torch import nn
 
-from captum_apex import Classifier, Recordings, SpectrogramAxes
+from captum_apex import Classifier, FeatureBank, Recordings, SpectrogramAxes
 
 AXES = SpectrogramAxes(8000, 64, 32)
 
@@ -43,12 +43,71 @@ def test_without_labels_the_dataset_gives_inputs_alone(tmp_path):
     assert torch.equal(made, spectrogram(sound))
 
 
+class Several:
+    """Two sounds in memory, of which the second is of two classes: the interface that a dataset of one's own needs."""
+
+    labels, class_names = torch.tensor([[0.0, 1.0], [1.0, 1.0]]), ("cat", "dog")
+
+    def __len__(self):
+        return 2
+
+    def name(self, index):
+        return f"sound {index}"
+
+    def waveform(self, index, sample_rate, length=None, *, convert=True):
+        assert (sample_rate, length, convert) == (8000, 640, False)
+        return torch.linspace(-0.5, 0.5, 640) * (index + 1)
+
+
+def test_a_dataset_of_ones_own_can_have_several_labels_to_a_clip():
+    inputs = classifier(convert=False).dataset(Several())
+    made, labels = inputs[1]
+    assert torch.equal(made, spectrogram(torch.linspace(-1, 1, 640)))
+    assert labels.tolist() == [1, 1]
+    assert inputs.clip(0).title == "dog, sound 0"
+    assert inputs.clip(1).title == "cat, dog, sound 1"
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1))
+    assert FeatureBank.from_dataset(model, model[0], inputs).labels.tolist() == [[0, 1], [1, 1]]
+
+
+def test_a_clip_of_the_dataset_is_drawn_with_its_class(tmp_path):
+    sound = put(tmp_path / "dog" / "a.wav")
+    clip = classifier().dataset(Recordings.in_folder(tmp_path, ["cat", "dog"])).clip(0)
+    assert torch.equal(clip.waveform, sound)
+    assert clip.title == "dog, a.wav"
+    assert classifier().dataset(Recordings.in_folder(tmp_path / "dog")).clip(0).title == "a.wav"
+
+
+def test_recordings_of_other_classes_are_refused(tmp_path):
+    put(tmp_path / "dog" / "a.wav")
+    with pytest.raises(ValueError, match=r"by the classifier's classes \(cat, dog\), in this order, but got dog, cat; where they mean"):
+        classifier().dataset(Recordings.in_folder(tmp_path, ["dog", "cat"]))
+
+
+def test_a_classifier_can_refuse_what_it_would_have_to_convert(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(640), 16000)
+    with pytest.raises(ValueError, match=r"a\.wav at 8000 Hz with one channel, but got 16000 Hz with 1"):
+        classifier(convert=False).waveform(tmp_path / "a.wav")
+    with pytest.warns(UserWarning, match="at 16000 Hz are resampled to 8000 Hz"):
+        assert len(classifier().waveform(tmp_path / "a.wav")) == 640
+
+
 def test_files_of_different_length_need_a_length(tmp_path):
     put(tmp_path / "a.wav", 640)
     put(tmp_path / "b.wav", 960)
     inputs = classifier(length=None).dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))
     with pytest.raises(ValueError, match=r"\(1, 33, 31\) for .*b\.wav and \(1, 33, 21\) for .*a\.wav; give the Classifier a `length`"):
         inputs[1]
+
+
+def test_files_of_different_length_are_left_to_be_padded_where_the_model_takes_them(tmp_path):
+    put(tmp_path / "a.wav", 640)
+    put(tmp_path / "b.wav", 960)
+    inputs = classifier(length=None, columns=lambda lengths: lengths).dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))
+    assert [inputs[index].shape for index in range(2)] == [(1, 33, 21), (1, 33, 31)]
+    other = classifier(length=None, columns=lambda lengths: lengths, transform=lambda waveform: waveform.reshape(-1, 4))
+    with pytest.raises(ValueError, match=r"expected inputs of one shape, but the transform gives \(240, 4\)"):
+        other.dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[1]
 
 
 def test_a_clip_is_drawn_in_decibels_and_heard(tmp_path):
@@ -108,6 +167,8 @@ def test_what_cannot_be_drawn_is_said_with_the_clip(tmp_path, changes, message):
         ({"class_names": []}, ValueError, r"at least one, but got \[\]"),
         ({"sample_rate": 16000}, ValueError, "`axes` with the sample rate 16000, but got 8000"),
         ({"layout": 3}, TypeError, "`layout` to be an einops pattern"),
+        ({"layer": "0"}, TypeError, "`layer` to be a torch.nn.Module, but got str"),
+        ({"layer": nn.ReLU()}, ValueError, "`layer` to be part of the model Linear, but this ReLU is not"),
     ],
 )
 def test_what_is_no_classifier_is_refused(changes, error, message):

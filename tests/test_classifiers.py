@@ -36,7 +36,7 @@ def task():
         name="rows",
         classes=("low", "middle", "high"),
         sample_rate=8000,
-        axes=LogMel(8000, n_fft=512, window=256, hop=64, lowest=50.0, floor=-60.0, bands=32).axes,
+        log_mel=LogMel(8000, n_fft=512, window=256, hop=64, lowest=50.0, floor=-60.0, bands=32),
         normalisation=Normalisation(0.0, 1.0),
         silence=-3.0,
         train=Clips(clips[:48], labels[:48]),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from captum_apex import SCHEMES, FeatureBank, Scheme, basis_from_matrix, fit_basis
+from captum_apex import SCHEMES, FeatureBank, Scheme, basis_from_matrix, fit_basis, fitting
 from captum_apex.fitting import _prototype_count, pair_purity
 from captum_apex.layers import Origin
 from tests import oracles
@@ -70,6 +70,54 @@ def test_one_step_is_adams_on_the_oracles_gradient():
     gradient = torch.autograd.grad(-torch.stack(purities).mean(), A)[0]
     wanted = torch.matrix_exp(-1e-3 * gradient / (gradient.abs() + 1e-8))
     torch.testing.assert_close(one.U, wanted, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_wide_layers_step_begins_where_the_last_one_led_to(scheme, monkeypatch):
+    """Against Adam on a fresh `A` at every step, `U = exp(A − Aᵀ) V`, by autograd through the exponential itself."""
+    monkeypatch.setattr(fitting, "_WIDE", 5)
+    settings = {"epochs": 2, "n_prototypes": (4, 4), "reselect_every": 2, "weight_decay": 0.0}
+    found = fit_basis(bank(), scheme, **settings)
+    A = torch.zeros(6, 6, dtype=torch.float64, requires_grad=True)
+    adam, V = torch.optim.Adam([A], 1e-2), torch.eye(6, dtype=torch.float64)
+    pairs = torch.tensor([[k, clip] for k in range(6) for clip in oracles.prototypes(GRIDS, V, k, 4)])
+    for _ in range(2):
+        adam.zero_grad()
+        (-pair_purity(bank().sequences(scheme), torch.matrix_exp(A - A.T) @ V, pairs)[0].mean()).backward()
+        adam.step()
+        with torch.no_grad():
+            V = torch.matrix_exp(A - A.T) @ V
+            A.zero_()
+    torch.testing.assert_close(found.U, V, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_wide_layer_is_fitted_as_well_and_stays_orthogonal(scheme, monkeypatch):
+    plain = fit_basis(bank(), scheme, learning_rate=2e-2, n_prototypes=(8, 3))
+    monkeypatch.setattr(fitting, "_WIDE", 5)
+    rebased = fit_basis(bank(), scheme, learning_rate=2e-2, n_prototypes=(8, 3))
+    assert (rebased.U @ rebased.U.T - torch.eye(6, dtype=torch.float64)).abs().max() < 1e-12
+    assert rebased.purity_history[-1] > plain.purity_history[-1] - 0.01 > plain.purity_history[0]
+    assert torch.equal(fit_basis(bank(), scheme, orthogonal=False, epochs=1, n_prototypes=(8, 3)).U, invertible_fit(scheme, monkeypatch))
+
+
+def invertible_fit(scheme, monkeypatch):
+    monkeypatch.setattr(fitting, "_WIDE", 256)
+    return fit_basis(bank(), scheme, orthogonal=False, epochs=1, n_prototypes=(8, 3)).U
+
+
+def test_a_step_has_512_pairs_or_two_of_each_channel():
+    def steps(width, **settings):
+        grids = torch.rand(4, width, 1, 2, generator=torch.Generator().manual_seed(0))
+        cells = {Scheme.TIME: Scheme.TIME.cells(grids)[0].contiguous()}
+        wide = FeatureBank(cells, grids.mean((2, 3)), None, Origin("layer", grid=(1, 2), n_clips=4))
+        taken = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fitting, "pair_purity", lambda *a: taken.append(len(a[2])) or pair_purity(*a))
+            fit_basis(wide, "time", epochs=1, n_prototypes=(4, 4), **settings)
+        return max(taken[1:-3])
+
+    assert (steps(200), steps(300), steps(300, batch_size=100)) == (512, 600, 100)
 
 
 def test_the_number_of_prototypes_falls_linearly():

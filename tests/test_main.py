@@ -400,6 +400,14 @@ def test_an_interruption_exits_with_130_and_leaves_the_old_page(here, pages, mon
     assert Path("page.html").read_text() == "the old page"
 
 
+def test_recordings_of_another_rate_are_converted_with_a_message_or_refused(here, capsys):
+    sound(RECORDINGS[0], hertz=440, rate=8000)
+    with pytest.warns(UserWarning, match="recordings at 8000 Hz are resampled to 16000 Hz"):
+        assert fit() == 0
+    capsys.readouterr()
+    refused(capsys, fit("--no-convert"), r"dog/0\.wav at 16000 Hz with one channel, but got 8000 Hz with 1")
+
+
 @pytest.mark.parametrize("missing", ["soundfile", "torchaudio.functional"])
 def test_a_missing_package_is_named(here, monkeypatch, capsys, missing):
     sound(RECORDINGS[0], hertz=440, rate=8000)
@@ -411,7 +419,7 @@ def test_a_missing_package_is_named(here, monkeypatch, capsys, missing):
     ("wrong", "message"),
     [
         ([], "required: command"),
-        (["fit", "recordings", "--out", "x"], "required: --layer, --model"),
+        (["fit", "recordings", "--out", "x"], "required: --model"),
         (["fit", "recordings", *MODEL, "--layer", "a", "--out", "x", "--scheme", "space"], "invalid choice: 'space'"),
         (["fit", "recordings", *MODEL, "--layer", "a", "--out", "x", "--device", "abacus"], "a device that is here, but got 'abacus'"),
         (["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--channels", "0"], "a number of at least 1, but got '0'"),
@@ -435,6 +443,19 @@ def test_help_is_given_with_examples(command, capsys):
     assert "captum_apex.Classifier: the model, its transform, its class names" in printed
 
 
+def test_without_a_layer_of_the_factory_it_must_be_named(here, capsys):
+    refused(capsys, run("fit", "recordings", *MODEL, "--out", "bases"), "expected --layer, or a Classifier with a `layer`.*: features, ")
+
+
+def test_the_factorys_layer_is_taken_unless_another_is_named(here):
+    source = FACTORY.replace("class_names=class_names,", "class_names=class_names,\n        layer=model.features,")
+    Path("my_model.py").write_text(source)
+    assert run("fit", "recordings", *MODEL, "--scheme", "time", "--epochs", 1, "--out", "time.safetensors") == 0
+    assert PrototypeBasis.load("time.safetensors").origin.layer == "features"
+    assert run("fit", "recordings", *MODEL, "--layer", "features.1", "--scheme", "time", "--epochs", 1, "--out", "time.safetensors") == 0
+    assert PrototypeBasis.load("time.safetensors").origin.layer == "features.1"
+
+
 def test_as_a_process_errors_are_one_line_and_status_2(here):
     command = [sys.executable, "-m", "captum_apex", "fit", "recordings", *MODEL, "--layer", "features", "--out", "bases"]
     Path("checkpoint.pt").unlink()
@@ -445,7 +466,7 @@ def test_as_a_process_errors_are_one_line_and_status_2(here):
 
 def test_importing_the_library_does_not_import_what_only_some_parts_need():
     source = "import sys, captum.attr; had = set(sys.modules); import captum_apex; "  # captum itself takes IPython where it is there
-    source += "print({'soundfile', 'torchaudio', 'IPython', 'captum_apex.listening'} & set(sys.modules) - had)"
+    source += "print({'soundfile', 'torchaudio', 'transformers', 'IPython', 'captum_apex.listening'} & set(sys.modules) - had)"
     assert subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

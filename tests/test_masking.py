@@ -20,6 +20,7 @@ from captum_apex.masking import (
     named_fill,
     named_grid,
     noise_fill,
+    own_phase,
     ranking,
     region_grid,
     region_sums,
@@ -326,3 +327,32 @@ def test_masked_takes_the_fill_where_the_mask_is_true():
     assert masked(inputs, fills, mask).tolist() == [[[[-1, 1, 2]], [[-1, 4, 5]]], [[[6, -1, -1]], [[9, -1, -1]]]]
     with pytest.raises(TypeError, match=r"expected `mask` to be bool, but got torch.float32"):
         masked(inputs, fills, mask.float())
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_a_fill_of_spectra_is_that_of_their_magnitudes_at_their_own_phases(name):
+    spectra = torch.randn(3, 2, 16, 25, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    complex_ = spectra[:, 0].numpy() + 1j * spectra[:, 1].numpy()
+    magnitudes = named_fill(name, silence=0.0)(torch.from_numpy(np.abs(complex_))[:, None])[:, 0].numpy()
+    expected = magnitudes * np.exp(1j * np.angle(complex_))
+    filled = own_phase(named_fill(name, silence=0.0))(spectra)
+    np.testing.assert_allclose(filled[:, 0].numpy() + 1j * filled[:, 1].numpy(), expected, atol=1e-12)
+
+
+def test_bins_without_a_phase_get_one_that_depends_on_nothing_but_the_seed():
+    spectra = torch.zeros(2, 2, 40, 50)
+    spectra[:, :, :, :10] = torch.randn(2, 2, 40, 10, generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state()
+    filled = own_phase(mean_fill)(spectra)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(torch.hypot(*filled.unbind(1)), mean_fill(torch.hypot(*spectra.unbind(1))))  # as loud as elsewhere
+    turns = torch.complex(*filled[:, :, :, 10:].unbind(1)).sgn()
+    assert turns.mean((1, 2)).abs().max() < 0.1  # 4 standard deviations: the phases are everywhere
+    torch.testing.assert_close(turns[0], turns[1])
+    torch.testing.assert_close(own_phase(mean_fill)(spectra[1:]), filled[1:])
+    assert not torch.allclose(own_phase(mean_fill, seed=1)(spectra), filled)
+
+
+def test_only_spectra_have_phases():
+    with pytest.raises(ValueError, match=r"expected spectra of shape \(batch, 2, frequency, time\), but got \(1, 1, 4, 5\)"):
+        own_phase(mean_fill)(torch.zeros(1, 1, 4, 5))

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 from torch import nn
 
@@ -33,6 +35,15 @@ class TrainingClips:
         return Clip(self.train_set[index][0][0], self.axes, torch.zeros(19 * 256), name=f"{index}.wav")
 
 
+def save_tiny_transformer(folder):
+    """In place of the one on the hub; a folder goes before a name."""
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 8}
+    ASTForAudioClassification(ASTConfig(**sizes, max_length=40)).save_pretrained(folder)
+    ASTFeatureExtractor(max_length=40).save_pretrained(folder)
+
+
 def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     from torchaudio.transforms import MelSpectrogram
 
@@ -43,22 +54,31 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     mel_spectrogram = MelSpectrogram(16_000, 512, n_mels=16)
     train_set = [(clip, i % 4) for i, clip in enumerate(torch.randn(120, 1, 16, 20))]
     inputs = torch.randn(2, 1, 16, 20)
+    (tmp_path / "digits").mkdir()
+    for index in range(8):
+        soundfile.write(tmp_path / "digits" / f"{index % 4}_theo_{index}.wav", np.full(8000, index / 16), 8000)
     names = {
+        "transform": lambda waveform: waveform[:320].reshape(1, 16, 20),
+        "test_inputs": torch.randn(8, 1, 16, 20),
+        "test_labels": torch.arange(8) % 4,
         "model": Classifier().eval(),
         "train_set": train_set,
         "inputs": inputs,
         "silence": torch.zeros_like(inputs),
         "mel_spectrogram": mel_spectrogram,
         "decibels": inputs[0, 0],
+        "waveforms": torch.randn(120, 6400) / 10,
         "waveform": torch.randn(19 * 256) / 10,
         "class_names": ["siren", "dog", "rain", "wind"],
         "training_clips": TrainingClips(train_set, SpectrogramAxes.from_transform(mel_spectrogram)),
     }
+    save_tiny_transformer("MIT/ast-finetuned-audioset-10-10-0.4593")
     for block in blocks:
         exec(block, names)
     assert (tmp_path / "time.safetensors").is_file()
     assert len(capsys.readouterr().out.splitlines()) >= 3
     assert names["fine"].shape == inputs.shape
+    assert names["bank"].labels.tolist() == [1, 2, 3]  # the recordings 5, 6 and 7
     assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "evidence.wav").read_bytes().startswith(b"RIFF")
     assert "new.wav" in (tmp_path / "page.html").read_text()

@@ -1,8 +1,10 @@
 """Audio files and folders of them."""
 
+import io
 import math
 import os
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import soundfile
 import torch
 
 from captum_apex import Recordings
-from captum_apex.recordings import read
+from captum_apex.recordings import as_waveform, decode, read
 
 CLASSES = ["siren", "dog", "rain"]
 
@@ -32,6 +34,21 @@ def test_a_sub_folder_is_a_class_and_the_order_is_that_of_the_names(tmp_path):
     assert found.labels == (1, 2, 2, 0, 0)
     assert len(found) == 5
     assert found.path(1) == tmp_path / "rain" / "a.flac"
+    assert found.name(1).endswith("a.flac")
+    assert found.class_names == tuple(CLASSES)
+    assert found.twins(0) == ()
+
+
+def test_without_class_names_the_sub_folders_have_them(tmp_path):
+    for name in ("rain/b.wav", "dog/z.wav", "dog/a.wav"):
+        put(tmp_path / name)
+    found = Recordings.in_folder(tmp_path)
+    assert (found.class_names, found.labels) == (("dog", "rain"), (0, 0, 1))
+
+
+def test_twins_are_the_others_of_a_group():
+    recordings = Recordings("here", ("a", "b", "c", "d"), groups=("1", "2", "1", "1"))
+    assert [recordings.twins(index) for index in range(4)] == [(2, 3), (), (0, 3), (0, 2)]
 
 
 def test_files_alone_have_no_labels(tmp_path):
@@ -94,19 +111,90 @@ def test_a_file_is_cut_and_padded(tmp_path):
 
 def test_channels_are_averaged(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.array([[0.5, 0.25]] * 10, dtype="float32"), 8000, subtype="FLOAT")
-    assert read(tmp_path / "a.wav", 8000).tolist() == [0.375] * 10
+    with pytest.warns(UserWarning, match="^recordings with 2 channels are mixed down to one, their mean$"):
+        assert read(tmp_path / "a.wav", 8000).tolist() == [0.375] * 10
+
+
+def tone(rate, seconds=1.0):
+    return 0.5 * torch.sin(2 * math.pi * 440 * torch.arange(round(rate * seconds), dtype=torch.float64) / rate)
 
 
 @pytest.mark.parametrize("length", [None, 4000])
 def test_another_rate_is_resampled(tmp_path, length):
     """A tone stays a tone of the same frequency and level, also where the clip is cut."""
-    seconds = np.arange(22050) / 22050
-    soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 440 * seconds), 22050, subtype="FLOAT")
-    waveform = read(tmp_path / "a.wav", 8000, length)
+    soundfile.write(tmp_path / "a.wav", tone(22050).numpy(), 22050, subtype="FLOAT")
+    with pytest.warns(UserWarning, match="^recordings at 22050 Hz are resampled to 8000 Hz$"):
+        waveform = read(tmp_path / "a.wav", 8000, length)
     assert len(waveform) == (length or 8000)
-    expected = 0.5 * torch.sin(2 * math.pi * 440 * torch.arange(len(waveform), dtype=torch.float64) / 8000)
     last = len(waveform) if length else -50  # what is cut out of a longer sound has no edge
-    assert (waveform - expected)[50:last].abs().max() < 5e-3
+    assert (waveform - tone(8000)[: len(waveform)])[50:last].abs().max() < 5e-3
+
+
+def test_a_difference_is_said_once_and_not_per_recording(tmp_path):
+    paths = [tmp_path / f"{name}.wav" for name in "abc"]
+    for path in paths:
+        soundfile.write(path, np.zeros((100, 2)), 16000)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for path in paths:
+            read(path, 8000)
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize(("rate", "channels", "got"), [(16000, 1, "16000 Hz with 1"), (8000, 2, "8000 Hz with 2")])
+def test_what_differs_is_refused_where_the_user_says_so(tmp_path, rate, channels, got):
+    soundfile.write(tmp_path / "a.wav", np.full((10, channels), 0.25, dtype="float32"), rate, subtype="FLOAT")
+    with pytest.raises(ValueError, match=rf"a\.wav at 8000 Hz with one channel, but got {got}; convert it"):
+        read(tmp_path / "a.wav", 8000, convert=False)
+    soundfile.write(tmp_path / "a.wav", np.full(10, 0.25, dtype="float32"), 8000, subtype="FLOAT")
+    assert read(tmp_path / "a.wav", 8000, convert=False).tolist() == [0.25] * 10
+
+
+def test_a_sound_in_memory_becomes_a_waveform_like_a_file(tmp_path):
+    samples = torch.stack([tone(22050), -tone(22050) / 2])
+    soundfile.write(tmp_path / "a.wav", samples.T.numpy(), 22050, subtype="FLOAT")
+    with pytest.warns(UserWarning, match="with 2 channels"), pytest.warns(UserWarning, match="at 22050 Hz"):
+        made = as_waveform(samples, 22050, 8000)
+    with pytest.warns(UserWarning, match="with 2 channels"), pytest.warns(UserWarning, match="at 22050 Hz"):
+        assert torch.equal(made, read(tmp_path / "a.wav", 8000))
+    assert made.dtype == torch.float32
+    assert as_waveform(torch.tensor([0.5]), 8000, 8000, 2).tolist() == [0.5, 0]
+    with pytest.raises(ValueError, match="the recording at 8000 Hz with one channel, but got 8000 Hz with 2"):
+        as_waveform(torch.zeros(2, 10), 8000, 8000, convert=False)
+
+
+@pytest.mark.parametrize(
+    ("samples", "error", "message"),
+    [
+        (np.zeros(3), TypeError, "a tensor of floats, but got float64"),
+        ([0.5], TypeError, "a tensor of floats, but got list"),
+        (torch.zeros(3, dtype=torch.int16), TypeError, "a tensor of floats, but got torch.int16"),
+        (torch.zeros(1, 2, 3), ValueError, r"\(channel, sample\) or \(sample,\), but got \(1, 2, 3\)"),
+        (torch.zeros(2, 0), ValueError, "to hold sound, but it is empty"),
+        (torch.tensor([torch.inf]), ValueError, "to hold sound, but got NaN or infinity"),
+    ],
+)
+def test_what_is_no_sound_in_memory_is_refused(samples, error, message):
+    with pytest.raises(error, match=message):
+        as_waveform(samples, 8000, 8000)
+
+
+@pytest.mark.parametrize(
+    ("centre", "first"), [(None, 0), (5.0, 30), (0.5, 0), (9.5, 60)], ids=["beginning", "middle", "too early", "too late"]
+)
+def test_a_clip_lies_around_its_centre_and_inside_the_file(centre, first):
+    """100 samples at 10 Hz, of which 40 are taken: each is its own number."""
+    file = io.BytesIO()
+    soundfile.write(file, np.arange(100) / 128, 10, format="wav", subtype="FLOAT")
+    file.seek(0)
+    assert (decode(file, 10, 40, centre=centre) * 128).tolist() == list(range(first, first + 40))
+
+
+def test_a_short_file_is_padded_whatever_the_centre():
+    file = io.BytesIO()
+    soundfile.write(file, np.full(10, 0.5), 10, format="wav", subtype="FLOAT")
+    file.seek(0)
+    assert decode(file, 10, 40, centre=0.9).tolist() == [0.5] * 10 + [0.0] * 30
 
 
 def test_only_what_is_needed_of_a_long_file_is_read(tmp_path, monkeypatch):

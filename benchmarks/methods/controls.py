@@ -29,8 +29,8 @@ def _blurred_random(query: Query) -> Tensor:
 
 @method("energy")
 def _energy(query: Query) -> Tensor:
-    """How far each bin is above silence, in the model's own units (decibels over a constant)."""
-    return query.inputs - query.silence
+    """How far each bin is above silence, in the model's own units (decibels over a constant); of spectra the magnitude."""
+    return query.inputs - query.silence if query.band_shares is None else query.inputs.norm(dim=1, keepdim=True)
 
 
 @method("greedy oracle", uses_fill=True, uses_grid=True, default=False)

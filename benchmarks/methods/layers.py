@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import torch
-from captum.attr import GuidedGradCam, LayerActivation, LayerAttribution, LayerGradCam
+from captum.attr import GuidedGradCam, LayerActivation, LayerGradCam
 from torch import Tensor, nn
 
 from benchmarks.methods.gradients import check_relu
+from benchmarks.methods.regions import enlarged
 from benchmarks.methods.registry import Query, method
 
 
 @method("LayerGradCam")
 def _grad_cam(query: Query) -> Tensor:
-    return _enlarged(LayerGradCam(query.model, query.layer).attribute(query.inputs, query.target), query)
+    return enlarged(LayerGradCam(query.model, query.layer).attribute(query.inputs, query.target), query)
 
 
 @method("GuidedGradCam")
 def _guided_grad_cam(query: Query) -> Tensor:
     check_relu(query.model)
+    if query.band_shares is not None:
+        raise NotImplementedError("expected inputs with the layer's rows, but got spectra; Captum cannot be told where the rows lie")
     return GuidedGradCam(query.model, query.layer).attribute(query.inputs, query.target)
 
 
@@ -27,7 +30,7 @@ def _cam(query: Query) -> Tensor:
     features = LayerActivation(query.model, query.layer).attribute(query.inputs)  # (clip, channel, frequency, time)
     weights = _linear_head(query, features).weight[query.target]  # (class, channel) → (clip, channel)
     cells = features[0, 0].numel()
-    return _enlarged((weights[:, :, None, None] * features).sum(1, keepdim=True) / cells, query)
+    return enlarged((weights[:, :, None, None] * features).sum(1, keepdim=True) / cells, query)
 
 
 def _linear_head(query: Query, features: Tensor) -> nn.Linear:
@@ -43,7 +46,3 @@ def _linear_head(query: Query, features: Tensor) -> nn.Linear:
         if linear is None or not fits or not torch.allclose(linear(pooled), logits, rtol=1e-3, atol=1e-4):
             raise TypeError("expected a head that is pooling and one linear layer, but the logits are not linear in the layer's means")
     return linear
-
-
-def _enlarged(at_layer: Tensor, query: Query) -> Tensor:
-    return LayerAttribution.interpolate(at_layer, tuple(query.inputs.shape[2:]), "bilinear")

@@ -31,10 +31,11 @@ def _occlusion(query: Query) -> Tensor:
     """A window of a region's size that slides in steps smaller than itself, so that there are about twice as many windows as regions."""
     parts = len(query.grid[:, 0].unique()), len(query.grid[0].unique())  # of the frequency and of the time axis
     overlap = 2 ** (1 / max(1, sum(part > 1 for part in parts)))  # a half in each step, shared between the axes that are cut
+    channels = query.inputs.shape[1]  # a window holds them all
     window = [-(-size // part) for size, part in zip(query.grid.shape, parts, strict=True)]
     strides = [round(side / overlap) or 1 if part > 1 else side for side, part in zip(window, parts, strict=True)]
     return Occlusion(query.model).attribute(
-        query.inputs, (1, *window), (1, *strides), query.fill, query.target, perturbations_per_eval=_at_once(query)
+        query.inputs, (channels, *window), (channels, *strides), query.fill, query.target, perturbations_per_eval=_at_once(query)
     )
 
 

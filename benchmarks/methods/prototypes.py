@@ -10,7 +10,7 @@ from captum.attr import IntegratedGradients, LayerActivation
 from captum.attr._utils.approximation_methods import approximation_parameters
 from torch import Tensor
 
-from benchmarks.methods.regions import spread
+from benchmarks.methods.regions import enlarged, spread
 from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, method
 from captum_apex import APEX, SCHEMES, LayerAPEX, Scheme
 from captum_apex.layers import frozen, watched
@@ -42,6 +42,9 @@ def integrated(score: Callable, inputs: Tensor, additional_forward_args: tuple |
 
 
 def _enlarged(query: Query, scheme: Scheme, n_channels: int | None) -> Tensor:
+    if query.band_shares is not None:  # the rows of the inputs are not the layer's, enlarged
+        at_layer = LayerAPEX(query.model, query.layer, query.bases[scheme])
+        return enlarged(at_layer.attribute(query.inputs, query.target, n_channels=n_channels), query)
     return APEX(query.model, query.layer, query.bases[scheme]).attribute(query.inputs, query.target, n_channels=n_channels)
 
 

@@ -28,7 +28,7 @@ class Query:
     Attributes:
         model: the classifier, in evaluation mode.
         layer: its explained layer.
-        inputs: (clip, 1, frequency, time).
+        inputs: log-mels (clip, 1, frequency, time), or spectra, (clip, 2, frequency, time), real and imaginary parts.
         target: the class of each clip whose logit is explained, int64 (clip,).
         fill: what the inputs are judged against: the baseline of every method that takes one, of the inputs' shape.
         grid: the region of each bin, int64 (frequency, time).
@@ -36,6 +36,8 @@ class Query:
         bases: the fitted bases.
         seed: of methods that draw random numbers; torch's and numpy's own generators are set to it as well.
         names: of the maps that are wanted, for functions that are registered under several.
+        band_shares: where the inputs are spectra, how much of each of the model's own mel bands lies on each of their bins, (bin, band);
+            else None. See `benchmarks.methods.regions.enlarged`.
     """
 
     model: nn.Module
@@ -48,6 +50,7 @@ class Query:
     bases: Mapping[Scheme, PrototypeBasis]
     seed: int
     names: tuple[str, ...] = ()
+    band_shares: Tensor | None = None
 
     def clips(self, own: slice) -> Query:
         """The same query for some of the clips."""
@@ -64,8 +67,8 @@ class Method:
 
     Attributes:
         names: of the maps that the function can give; more than one where they share their passes.
-        explain: gives a map (clip, 1, frequency, time), or (map, convergence delta (clip,)); with several names a list of these, one for
-            each of the query's `names`.
+        explain: gives a map (clip, 1, frequency, time), or of the inputs' shape, or (map, convergence delta (clip,)); with several names a
+            list of these, one for each of the query's `names`.
         uses_fill: whether it takes the fill as a baseline.
         uses_grid: whether it works on the regions.
         default: whether a run without `--methods` judges it.

@@ -45,8 +45,10 @@ def _relevance(query: Query, composite: str, **settings: Tensor) -> Tensor:
     (EpsilonGammaBox) of the logit, on a trained ConvNeXt to 0.8 and 1.0, where without the lent modules it is −8.
 
     Raises:
-        NotImplementedError: zennit is not installed.
+        NotImplementedError: zennit is not installed, or the model has its spectrogram inside.
     """
+    if query.band_shares is not None:
+        raise NotImplementedError("expected a network of layers, but its spectrogram is inside, for which there is no rule")
     try:
         from zennit import attribution, canonizers, composites, layer, rules
     except ImportError as error:

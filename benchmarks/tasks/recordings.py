@@ -110,7 +110,7 @@ def recorded_task(name: str, classes: Sequence[str], recordings: Sequence[Record
         name=name,
         classes=tuple(classes),
         sample_rate=log_mel.sample_rate,
-        axes=log_mel.axes,
+        log_mel=log_mel,
         normalisation=normalise,
         silence=normalise(log_mel.floor),
         waveform=lambda split, index: parts[split][index].waveform(log_mel.sample_rate, samples),

@@ -110,7 +110,7 @@ def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400
         name="scenes",
         classes=CLASSES,
         sample_rate=RATE,
-        axes=LOG_MEL.axes,
+        log_mel=LOG_MEL,
         normalisation=normalise,
         silence=normalise(LOG_MEL.floor),
         waveform=lambda split, index: torch.from_numpy(scene(seed, split, index).waveform),

@@ -89,9 +89,13 @@ class LogMel:
 
     def decibels(self, batches: Iterable[Tensor]) -> Tensor:
         """Batches of waveforms (clip, sample) → dB, shape (clip, 1, mel, frame), at least `floor`."""
-        transform, least = self.transform, 10 ** (self.floor / 10)
+        transform = self.transform
         with torch.no_grad():
-            return torch.cat([10 * transform(batch).clamp_min(least).log10() for batch in batches])[:, None]
+            return torch.cat([self.floored(transform(batch)) for batch in batches])[:, None]
+
+    def floored(self, power: Tensor) -> Tensor:
+        """Power in dB, at least `floor`."""
+        return 10 * power.clamp_min(10 ** (self.floor / 10)).log10()
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Task:
         name: "scenes", "digits", "environment" or "vocoded".
         classes: the name of each label.
         sample_rate: of the waveforms, in Hz.
-        axes: mel bands and frames in Hz and seconds.
+        log_mel: how the waveforms become the clips.
         normalisation: between dB and the values of the clips.
         silence: what a bin at the dB floor is after normalisation.
         train: the clips to learn from; their mean and standard deviation normalise both parts.
@@ -134,12 +138,13 @@ class Task:
         perspectives: for each class the scheme that its evidence is made for; empty where nobody knows.
         twin: test index to the test index of the same sound in another class, what differs between the two being all that the class
             decides; None where clips have no twins.
+        band_shares: how much of each mel band lies on each bin of the clips' frequency axis, (bin, band); None where these are the same.
     """
 
     name: str
     classes: tuple[str, ...]
     sample_rate: int
-    axes: SpectrogramAxes
+    log_mel: LogMel
     normalisation: Normalisation
     silence: float
     train: Clips
@@ -148,3 +153,9 @@ class Task:
     truth: Callable[[int], Tensor] | None = None
     perspectives: Mapping[str, str] = field(default_factory=dict)
     twin: Callable[[int], int] | None = None
+    band_shares: Tensor | None = None
+
+    @property
+    def axes(self) -> SpectrogramAxes:
+        """Mel bands and frames in Hz and seconds."""
+        return self.log_mel.axes

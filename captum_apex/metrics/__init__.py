@@ -6,6 +6,8 @@ faithfulness and input fidelity of a soft mask. *Does the map predict what a ran
 `faithfulness_correlation`. *Does it point at where the sound is?* `pointing_game` and `relevance_mass`; these need the truth and no
 model. *Is it short enough to be read?* `sparseness` and `complexity`, which say nothing about being right.
 
+And how good the classifier itself is, so that explanations of it are worth having: `classification_scores`, from outputs and labels.
+
 Captum's own `captum.metrics.sensitivity_max` (how much the map changes when the input hardly does) works on the same maps.
 
 Nothing is asked of a model but its outputs on masked clips, in full batches; see `captum_apex.masking` for the grids and the fills. As in
@@ -14,6 +16,7 @@ in a softmax or a sigmoid.
 """
 
 from captum_apex.metrics.agreement import faithfulness_correlation, infidelity, random_removals
+from captum_apex.metrics.classification import auroc, classification_scores, equal_error_rate, mean_average_precision, top_1
 from captum_apex.metrics.concentration import complexity, sparseness
 from captum_apex.metrics.curves import Curves, Order, Removal, deletion, deletion_insertion, deletion_sequence, insertion
 from captum_apex.metrics.fidelity import (
@@ -36,13 +39,16 @@ __all__ = [
     "Fidelity",
     "Order",
     "Removal",
+    "auroc",
     "average_drop",
     "average_gain",
     "average_increase",
+    "classification_scores",
     "complexity",
     "deletion",
     "deletion_insertion",
     "deletion_sequence",
+    "equal_error_rate",
     "faithfulness",
     "faithfulness_correlation",
     "infidelity",
@@ -51,6 +57,7 @@ __all__ = [
     "mask_fidelity",
     "masked_outputs",
     "masked_scores",
+    "mean_average_precision",
     "mixed_outputs",
     "pointing_game",
     "random_removals",
@@ -59,4 +66,5 @@ __all__ = [
     "soft_mask",
     "sparseness",
     "speechbrain_average_drop",
+    "top_1",
 ]

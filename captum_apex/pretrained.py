@@ -1,0 +1,370 @@
+"""Classifiers of Hugging Face's transformers, with all that the library asks for."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captum_apex.axes import SpectrogramAxes
+from captum_apex.classifier import Classifier
+from captum_apex.layers import Columns, Layout
+
+__all__ = ["FeatureExtraction", "LogitsModel", "from_transformers"]
+
+_AST = "ASTForAudioClassification"
+_WHISPER = "WhisperForAudioClassification"
+_BERT = "Wav2Vec2BertForSequenceClassification"
+_WAVEFORMS = tuple(
+    f"{name}ForSequenceClassification"
+    for name in ("Data2VecAudio", "Hubert", "SEW", "SEWD", "UniSpeech", "UniSpeechSat", "Wav2Vec2", "Wav2Vec2Conformer", "WavLM")
+)
+_IMAGES = tuple(f"{name}ForImageClassification" for name in ("ConvNext", "ConvNextV2", "EfficientNet", "ResNet"))
+_KNOWN = (_AST, _WHISPER, _BERT, *_WAVEFORMS, *_IMAGES)
+
+_DECIBELS = 10 / math.log(10)  # in a natural logarithm of power
+
+
+def from_transformers(
+    model_or_name: nn.Module | str | os.PathLike,
+    *,
+    feature_extractor: Any = None,
+    transform: Callable[[Tensor], Tensor] | None = None,
+    axes: SpectrogramAxes | None = None,
+) -> Classifier:
+    """What the classes need for a classifier of Hugging Face's transformers: forward function, layer, layout, axes, class names.
+
+    | model | input, time last | layer | grid |
+    | --- | --- | --- | --- |
+    | wav2vec 2.0 and its Conformer, HuBERT, WavLM, UniSpeech(-SAT), data2vec, SEW(-D) | waveform | `projector` | 1 row |
+    | wav2vec 2.0 BERT | frames of 2 × 80 mel bands | `projector` | 1 row |
+    | Whisper | log-mel, of 30 s | `projector` | 1 row |
+    | AST | log-mel, of 10.24 s | the last but one | patches |
+    | ConvNeXt, ConvNeXt V2, EfficientNet, ResNet | your spectrogram | the last stage | (frequency, time) |
+
+    *Over frames* (1 row) only the schemes `square` and `time` make sense. A mean and a linear layer follow the projector, so the
+    contributions of all channels add up to the logit, less the bias. Clips of different length may be padded, see `LogitsModel`; but what
+    the feature extractors of Whisper and AST pad is part of the model's input, and can be a peak.
+
+    *AST* reads its two class tokens alone, so the last layer from which patch tokens act is the last but one. What follows is not linear:
+    attention weights depend on the tokens, and the class tokens bring a share of their own. So contributions do not add up to the logit;
+    `return_convergence_delta=True` says what is missing: about half of the logit in an untrained model of the usual size.
+
+    *Image classifiers* have no feature extractor for sound: say by `transform` and `axes` which spectrogram they were trained on. Where it
+    is not in dB, give the way back, to draw it: `dataclasses.replace(found, decibels=...)`. In the same way, `length` cuts and pads files.
+
+    Args:
+        model_or_name: a model of yours, which stays as it is; or a folder that `save_pretrained` wrote, or a name on the Hugging Face hub:
+            from there safetensors alone are read, in float32. Nothing is unpickled, and no code of the hub is run.
+        feature_extractor: of transformers; by default the one that lies beside the model's weights, or for a model that was made from a
+            configuration the default one of its kind.
+        transform: for image classifiers, from a waveform (sample,) to one input (channel, frequency, time).
+        axes: for image classifiers, of that spectrogram.
+
+    Returns:
+        A `Classifier`. Its `transform` holds the feature extractor as `.feature_extractor`, its `model` the given one as `.model`.
+
+    Raises:
+        TypeError: the feature extractor is none.
+        ValueError: the model is none of these, or has no layer to explain; `transform` or `axes` is missing, or is given to a model that
+            has a feature extractor.
+        OSError: the name is not in reach, has no safetensors, or no feature extractor.
+        ImportError: transformers is missing.
+
+    >>> from transformers import ASTConfig, ASTForAudioClassification
+    >>> config = ASTConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=2, intermediate_size=8, max_length=100, num_labels=3)
+    >>> found = from_transformers(ASTForAudioClassification(config))
+    >>> found.layout
+    Layout(pattern='n (f t) c -> n c f t', sizes={'f': 12}, class_tokens=2)
+    >>> found.model(found.inputs(torch.randn(16000))[None]).shape
+    torch.Size([1, 3])
+    """
+    model = _loaded(os.fspath(model_or_name)) if isinstance(model_or_name, (str, os.PathLike)) else model_or_name
+    kind = _known([base.__name__ for base in type(model).__mro__], repr(type(model).__name__))
+    if kind in _IMAGES:
+        return _image_classifier(model, kind, feature_extractor, transform, axes)
+    if transform is not None or axes is not None:
+        raise ValueError(f"expected `transform` and `axes` for image classifiers alone, but {kind} hears by its `feature_extractor`")
+    extractor = _feature_extractor(model, kind) if feature_extractor is None else feature_extractor
+    if not (callable(extractor) and hasattr(extractor, "sampling_rate") and hasattr(extractor, "model_input_names")):
+        raise TypeError(f"expected `feature_extractor` to be one of transformers, for sound, but got {type(extractor).__name__}")
+    if kind == _AST:
+        return _patch_classifier(model, extractor)
+    if kind == _WHISPER:
+        return _whisper_classifier(model, extractor)
+    return _frame_classifier(model, kind, extractor)
+
+
+class LogitsModel(nn.Module):
+    """A model of transformers as a forward function: time last in, logits out, also for clips that were padded to one length.
+
+    With `lengths`, a batch gives what each clip gives alone: an attention mask keeps the padding out, a normalisation over time
+    (`feat_extract_norm="group"`, as in wav2vec 2.0 base, which transformers itself can only run without a mask) is computed on each clip's
+    own frames, and convolutions find zeros after a clip's end. Hooks do this, and are taken off again; the model stays as it is.
+
+    Args:
+        model: of transformers.
+        columns: from the clips' lengths in the input to their columns at the layer, int64 (clip,) both; None where all clips must have one
+            length.
+        n_rows: for a model that takes (clip, time, row), how many rows there are; the inputs are (clip, row, time) here all the same.
+    """
+
+    def __init__(self, model: nn.Module, columns: Columns | None = None, n_rows: int | None = None) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.columns, self.n_rows = columns, n_rows
+        self.training = model.training
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The logits, (clip, class).
+
+        Args:
+            inputs: (clip, time), (clip, row, time) or (clip, channel, frequency, time), as `Classifier.inputs` gives them; cast to the
+                model's dtype.
+            lengths: of the clips along the last axis, int64 (clip,), where they were padded at their ends; whatever the padding holds.
+
+        Raises:
+            ValueError: the inputs' axes are others, the lengths do not fit them, or this model cannot take padded clips.
+        """
+        inputs = self._in_order(inputs)
+        if lengths is None:
+            return self.model(inputs, return_dict=True).logits
+        lengths = self._checked(lengths, inputs).to(inputs.device)
+        n_samples = inputs.shape[1]  # time comes second in every model that takes a mask
+        mask = (torch.arange(n_samples, device=inputs.device) < lengths[:, None]).long()
+        with self._each_clip_alone(lengths):
+            return self.model(inputs, attention_mask=mask, return_dict=True).logits
+
+    def _in_order(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.to(next(self.model.parameters()).dtype)
+        if self.n_rows is None:
+            return inputs
+        if inputs.dim() != 3 or inputs.shape[1] != self.n_rows:
+            raise ValueError(
+                f"expected inputs (clip, {self.n_rows}, time), time last, as the classifier's `transform` gives them, but got shape "
+                f"{tuple(inputs.shape)}; what the feature extractor itself gives has time first"
+            )
+        return inputs.transpose(1, 2)
+
+    def _checked(self, lengths: Tensor, inputs: Tensor) -> Tensor:
+        if self.columns is None:
+            raise ValueError(f"expected clips of one length, without `lengths`: {type(self.model).__name__} cannot take padded ones")
+        longest = inputs.shape[1]
+        if lengths.shape != inputs.shape[:1] or lengths.max() > longest or self.columns(lengths).min() < 1:
+            raise ValueError(
+                f"expected `lengths` of shape ({len(inputs)},), at most {longest} and enough for one column of the layer, but got "
+                f"{lengths.tolist()}"
+            )
+        return lengths
+
+    @contextmanager
+    def _each_clip_alone(self, lengths: Tensor) -> Iterator[None]:
+        """Inside, what lies after a clip's end takes part neither in a normalisation over time nor in a convolution over tokens."""
+        assert self.columns is not None
+        handles = []
+        for module in self.model.modules():
+            if isinstance(module, nn.GroupNorm):  # there is one, after the first convolution
+                first = partial(_frames, lengths, self.model.config.conv_kernel[:1], self.model.config.conv_stride[:1])
+                handles.append(module.register_forward_hook(partial(_normalised_alone, first().tolist())))
+            elif isinstance(module, nn.Conv1d) and module.padding != (0,):
+                handles.append(module.register_forward_pre_hook(partial(_silent_after, self.columns(lengths))))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+@dataclass(frozen=True)
+class FeatureExtraction:
+    """A waveform as a model takes it, by a feature extractor of transformers.
+
+    Args:
+        feature_extractor: of transformers.
+        time_first: whether it gives (time, row), which is turned round.
+    """
+
+    feature_extractor: Any
+    time_first: bool = False
+
+    def __call__(self, waveform: Tensor) -> Tensor:
+        """One input without the batch axis, (sample,) → (sample,) or (row, time)."""
+        extractor = self.feature_extractor
+        made = extractor(waveform.cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt")
+        values = made[extractor.model_input_names[0]][0]
+        if not self.time_first:
+            return values
+        if "attention_mask" in made:  # frames that were added to fill the last token
+            values = values[: int(made["attention_mask"][0].sum())]
+        return values.T.contiguous()
+
+
+def _frames(lengths: Tensor, kernels: Sequence[int], strides: Sequence[int]) -> Tensor:
+    """How many frames a stack of convolutions without padding gives, int64 (clip,)."""
+    for kernel, stride in zip(kernels, strides, strict=True):
+        lengths = (lengths - kernel) // stride + 1
+    return lengths
+
+
+def _normalised_alone(n_frames: Sequence[int], norm: nn.GroupNorm, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    """A group normalisation with the statistics of each clip's own frames; zeros after its end."""
+    alone = torch.zeros_like(output)
+    for clip, n in enumerate(n_frames):
+        alone[clip, :, :n] = F.group_norm(inputs[0][clip : clip + 1, :, :n], norm.num_groups, norm.weight, norm.bias, norm.eps)[0]
+    return alone
+
+
+def _silent_after(n_columns: Tensor, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:  # noqa: ARG001 - a hook's signature
+    """Zeros after each clip's end, (clip, channel, time): what a convolution pads with where the clip is alone."""
+    return (inputs[0].masked_fill(torch.arange(inputs[0].shape[-1], device=n_columns.device) >= n_columns[:, None, None], 0),)
+
+
+def _frame_classifier(model: Any, kind: str, extractor: Any) -> Classifier:
+    """A model with one token per frame, and a projector, a mean and a linear layer after them."""
+    n_rows = model.config.feature_projection_input_dim if kind == _BERT else None
+    convolutions = ((), ()) if kind == _BERT else (model.config.conv_kernel, model.config.conv_stride)
+    # SEW pools neighbouring columns, the last of a clip with the padding.
+    columns = None if kind.startswith("SEW") else partial(_frames, kernels=convolutions[0], strides=convolutions[1])
+    return Classifier(
+        LogitsModel(model, columns, n_rows),
+        FeatureExtraction(extractor, time_first=kind == _BERT),
+        extractor.sampling_rate,
+        _class_names(model),
+        layer=model.projector,
+        layout=Layout("n t c -> n c 1 t"),
+        input_layout="n c t" if kind == _BERT else "n t",
+        columns=columns,
+    )
+
+
+def _whisper_classifier(model: Any, extractor: Any) -> Classifier:
+    rate, n_fft, hop = extractor.sampling_rate, extractor.n_fft, extractor.hop_length
+    return Classifier(
+        LogitsModel(model),
+        FeatureExtraction(extractor),
+        rate,
+        _class_names(model),
+        axes=SpectrogramAxes(rate, n_fft, hop, n_mels=extractor.feature_size, mel_scale="slaney", f_max=8000.0),
+        decibels=partial(_linear, scale=40.0, offset=-40.0),  # the input is (log10 of power + 4) / 4
+        layer=model.projector,
+        layout=Layout("n t c -> n c 1 t"),
+        input_layout="n f t",
+    )
+
+
+def _patch_classifier(model: Any, extractor: Any) -> Classifier:
+    config, rate = model.config, extractor.sampling_rate
+    layers = [module for module in model.modules() if type(module).__name__ == "ASTLayer"]
+    if len(layers) < 2:
+        raise ValueError(f"expected a model of at least two layers, the last of which the patch tokens act through, but got {len(layers)}")
+    scale, offset = (2 * extractor.std, extractor.mean) if extractor.do_normalize else (1.0, 0.0)
+    n_rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+    # Kaldi's frames begin at the first sample and last 25 ms. What is padded for the Fourier transform does not move their centres.
+    window, hop = int(rate * 0.025), int(rate * 0.01)
+    return Classifier(
+        LogitsModel(model, n_rows=config.num_mel_bins),
+        FeatureExtraction(extractor, time_first=True),
+        rate,
+        _class_names(model),
+        axes=SpectrogramAxes(rate, window, hop, n_mels=extractor.num_mel_bins, mel_scale="htk", f_min=20.0, center=False),
+        decibels=partial(_linear, scale=scale * _DECIBELS, offset=offset * _DECIBELS),
+        layer=layers[-2],
+        layout=Layout("n (f t) c -> n c f t", {"f": n_rows}, class_tokens=2),
+        input_layout="n f t",
+    )
+
+
+def _image_classifier(
+    model: Any, kind: str, feature_extractor: Any, transform: Callable[[Tensor], Tensor] | None, axes: SpectrogramAxes | None
+) -> Classifier:
+    if feature_extractor is not None:
+        raise ValueError(f"expected `transform` and `axes` for {kind}, which takes images, but got a `feature_extractor`")
+    if transform is None or axes is None:
+        raise ValueError(
+            f"expected `transform` and `axes` of the spectrogram that {kind} was trained on, because transformers has no feature extractor "
+            f"of sound for it, but got {transform} and {axes}; such as from_transformers(model, transform=lambda waveform: "
+            "decibels(mel(waveform))[None], axes=SpectrogramAxes.from_transform(mel)) with a torchaudio MelSpectrogram and AmplitudeToDB"
+        )
+    encoder = model.base_model.encoder
+    layer = encoder.top_activation if kind.startswith("EfficientNet") else encoder.stages[-1]
+    return Classifier(
+        LogitsModel(model), transform, round(axes.sample_rate), _class_names(model), axes=axes, layer=layer, input_layout="n c f t"
+    )
+
+
+def _linear(inputs: Tensor, scale: float, offset: float) -> Tensor:
+    return inputs * scale + offset
+
+
+def _class_names(model: Any) -> list[str]:
+    return [model.config.id2label[index] for index in range(model.config.num_labels)]
+
+
+def _known(names: Iterable[str], what: str) -> str:
+    """The first of the names that is a class this module knows."""
+    kind = next((name for name in names if name in _KNOWN), None)
+    if kind is None:
+        raise ValueError(
+            f"expected a classifier among {', '.join(_KNOWN)}, but got {what}; any other can be explained by hand: put it into a module "
+            "whose `forward` returns the logits, and give that, the layer before pooling and its `layout`, such as 'n t c -> n c 1 t' for "
+            "tokens over time, to FeatureBank.from_dataset or to a Classifier"
+        )
+    return kind
+
+
+def _loaded(name: str) -> nn.Module:
+    """The model of a folder or of a name on the hub."""
+    transformers = _transformers()
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        kind = _known(config.architectures or (), f"{name!r} with {config.architectures}")
+        return getattr(transformers, kind).from_pretrained(name, use_safetensors=True, dtype=torch.float32)
+    except OSError as error:
+        raise OSError(
+            f"expected {name!r} to be a folder that save_pretrained wrote, or a model on the Hugging Face hub, with safetensors in it, but "
+            f"got: {_first_line(error)}; without a network, fetch it where there is one (hf download {name} --local-dir FOLDER), and give "
+            "the folder"
+        ) from error
+
+
+def _feature_extractor(model: Any, kind: str) -> Any:
+    """The feature extractor beside the model's weights; for a model from a configuration, the default one of its kind."""
+    transformers, config = _transformers(), model.config
+    if model.name_or_path:
+        try:
+            return transformers.AutoFeatureExtractor.from_pretrained(model.name_or_path)
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"expected a feature extractor beside the weights of {model.name_or_path!r}, but got: {_first_line(error)}; pass "
+                "`feature_extractor`"
+            ) from error
+    if kind == _AST:
+        return transformers.ASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+    if kind == _WHISPER:
+        seconds = config.max_source_positions // 50  # a token lasts 20 ms
+        return transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)
+    if kind == _BERT:
+        bands = config.feature_projection_input_dim // 2
+        return transformers.SeamlessM4TFeatureExtractor(feature_size=bands, num_mel_bins=bands)
+    return transformers.Wav2Vec2FeatureExtractor()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _transformers() -> ModuleType:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(f"expected transformers, but it cannot be imported: pip install 'captum-apex[transformers]' ({error})") from error
+    return transformers
