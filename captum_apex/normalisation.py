@@ -15,7 +15,7 @@ __all__ = ["ConstantVariance"]
 
 
 class ConstantVariance(TorchFunctionMode):
-    """Inside this context, layer, group, instance and RMS normalisation have the gradient of a fixed scaling.
+    """Inside this context, layer, group, instance, RMS and L2 normalisation have the gradient of a fixed scaling.
 
     A normalisation does not change when its input is scaled, so gradient × activation through it sums to zero. With its
     variance taken as a constant it is affine, and the sum is what the input adds to the output. The values computed are
@@ -116,6 +116,17 @@ def _instance_norm(
     return _group_norm(input, input.shape[1], weight, bias, eps)
 
 
+def _normalize(
+    input: Tensor,  # noqa: A002
+    p: float = 2.0,
+    dim: int = 1,
+    eps: float = 1e-12,
+    *_: Any,
+    **__: Any,
+) -> Tensor:
+    return input / input.detach().norm(p, dim, keepdim=True).clamp_min(eps)
+
+
 _LINEAR: dict[Callable, Callable[..., Tensor]] = {
     F.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,
@@ -125,4 +136,5 @@ _LINEAR: dict[Callable, Callable[..., Tensor]] = {
     torch.group_norm: _group_norm,
     F.instance_norm: _instance_norm,
     torch.instance_norm: _instance_norm,
+    F.normalize: _normalize,
 }

@@ -10,6 +10,14 @@ from captum_apex.normalisation import ConstantVariance
 torchvision_norm = pytest.importorskip("torchvision.models.convnext").LayerNorm2d
 timm_norm = pytest.importorskip("timm.layers").LayerNorm2d
 
+
+class L2Norm(nn.Module):
+    """The first step of a cosine similarity."""
+
+    def forward(self, x):
+        return F.normalize(x, dim=-1)
+
+
 NORMS = {
     "layer norm": (lambda: nn.LayerNorm(6), (5, 6)),
     "layer norm over two axes": (lambda: nn.LayerNorm((4, 6)), (5, 4, 6)),
@@ -19,6 +27,7 @@ NORMS = {
     "group norm": (lambda: nn.GroupNorm(2, 6), (5, 6, 3, 4)),
     "group norm of vectors": (lambda: nn.GroupNorm(2, 6), (5, 6)),
     "instance norm": (lambda: nn.InstanceNorm2d(6, affine=True), (5, 6, 3, 4)),
+    "L2 norm": (L2Norm, (5, 6)),
     "timm's": (lambda: timm_norm(6), (5, 6, 3, 4)),
     "torchvision's": (lambda: torchvision_norm(6), (5, 6, 3, 4)),
 }
