@@ -26,6 +26,22 @@ class Classifier(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
+class Tagger(Classifier):
+    """A classifier of padded clips, which does not hear the padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 6, 2, stride=2), nn.ReLU())
+
+    def forward(self, x, lengths=None):
+        if lengths is None:
+            return super().forward(x)
+        columns = lengths // 2
+        features = self.features(x).mean(2)
+        own = torch.arange(features.shape[-1]) < columns[:, None]
+        return self.classifier((features * own[:, None]).sum(-1) / columns[:, None])
+
+
 @dataclass
 class TrainingClips:
     train_set: list
@@ -45,7 +61,7 @@ def save_tiny_transformer(folder):
 
 
 def test_the_readme_runs(tmp_path, monkeypatch, capsys):
-    from torchaudio.transforms import MelSpectrogram
+    from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert len(blocks) >= 3
@@ -66,6 +82,14 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
         "inputs": inputs,
         "silence": torch.zeros_like(inputs),
         "mel_spectrogram": mel_spectrogram,
+        "nn": nn,
+        "AmplitudeToDB": AmplitudeToDB,
+        "MelSpectrogram": MelSpectrogram,
+        "tagger": Tagger().eval(),
+        "clips_of_any_length": [torch.randn(1, 16, 8 + i % 12) for i in range(120)],
+        "padded": torch.randn(2, 1, 16, 20),
+        "lengths": torch.tensor([20, 12]),
+        "sounds": torch.randn(120, 1, 6400) / 10,
         "decibels": inputs[0, 0],
         "waveforms": torch.randn(120, 6400) / 10,
         "waveform": torch.randn(19 * 256) / 10,
@@ -78,6 +102,9 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "time.safetensors").is_file()
     assert len(capsys.readouterr().out.splitlines()) >= 3
     assert names["fine"].shape == inputs.shape
+    assert names["attributions"].shape == (2, 1, 16, 20)
+    assert not names["attributions"][1, ..., 12:].any()
+    assert (names["of_samples"].shape, names["of_bins"].shape) == ((2, 1, 6400), (2, 1, 16, 26))
     assert names["bank"].labels.tolist() == [1, 2, 3]  # the recordings 5, 6 and 7
     assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "evidence.wav").read_bytes().startswith(b"RIFF")
