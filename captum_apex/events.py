@@ -50,30 +50,32 @@ def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
     Source: the selection table format of Raven Pro, Cornell Lab of Ornithology.
     """
     columns = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
-    lines = ["\t".join((*columns, "Class", "Score", "Prototype Channel", "Contribution"))]
+    lines = ["\t".join((*columns, "Class", "Score", "Prototype Channel", "Side", "Contribution"))]
     for number, event in enumerate(events, 1):
         place = (f"{event.start:.6f}", f"{event.end:.6f}", f"{event.low:.3f}", f"{event.high:.3f}")
-        more = (_one_line(event.name), f"{event.score:.4f}", str(event.channel), f"{event.contribution:.4f}")
+        more = (_one_line(event.name), f"{event.score:.4f}", str(event.channel), str(event.side), f"{event.contribution:.4f}")
         lines.append("\t".join((str(number), "Spectrogram 1", "1", *place, *more)))
     with replaced(path) as beside:
-        beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def write_audacity(path: str | os.PathLike, events: Iterable[Event]) -> None:
-    """Writes a label track that Audacity imports, with the band of each label.
+def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: bool = True) -> None:
+    """Writes a label track that Audacity imports.
 
     Args:
         path: of the file, such as `recording.txt`.
         events: of one recording.
+        bands: with a second line per label for its frequencies, which programs other than Audacity may not know.
 
     Source: the label file format of Audacity's manual, "Importing and Exporting Labels".
     """
     lines = []
     for event in events:
         lines.append(f"{event.start:.6f}\t{event.end:.6f}\t{_one_line(event.name)} {event.score:.2f} (channel {event.channel})")
-        lines.append(f"\\\t{event.low:.6f}\t{event.high:.6f}")
+        if bands:
+            lines.append(f"\\\t{event.low:.6f}\t{event.high:.6f}")
     with replaced(path) as beside:
-        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
 def _one_line(name: str) -> str:

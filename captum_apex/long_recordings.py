@@ -111,6 +111,8 @@ def explain_recording(
     """
     if not 0 <= threshold <= 1 or not 0 < level <= 1:
         raise ValueError(f"expected `threshold` in [0, 1] and `level` in (0, 1], but got {threshold} and {level}")
+    if batch_size < 1:
+        raise ValueError(f"expected `batch_size` to be at least 1, but got {batch_size}")
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
     names, duration = tuple(classifier.class_names), windows.n_samples / windows.sample_rate
