@@ -70,8 +70,8 @@ def explain_recording(
     *Events* are the runs of columns with `r(t) ≥ level · max r > 0`, where `r(t) = Σ_f M(f, t)`, and the maximum is taken over a window's
     length on either side of `t`, within the stretch. So what several windows hear is one event, also where it is longer than a window, and
     a quiet sound is not lost because a loud one comes minutes later. The band of an event spans the rows with `q(f) ≥ level · max q`, where
-    `q` sums `M` over the event. The scheme `time` does not look at bands: the band is the whole one. Nor does `frequency` at times: each
-    map is spread evenly over its window.
+    `q` sums `M` over the event. The scheme `time` does not look at bands: the band is the whole one, as it is for a classifier without
+    axes. Nor does `frequency` look at times: each map is spread evenly over its window.
 
     *Evidence over time* of a class is the sum of its evidence channels' maps over frequency, averaged over the windows that cover `t` and
     hear the class.
@@ -116,7 +116,7 @@ def explain_recording(
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
     names, duration = tuple(classifier.class_names), windows.n_samples / windows.sample_rate
-    sounds, found = iter(windows), None
+    scheme, sounds, found = at_layer.basis.scheme, iter(windows), None
     with tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar:
         while batch := list(islice(sounds, batch_size)):
             starts = [start / windows.sample_rate for start, _ in batch]
@@ -125,9 +125,11 @@ def explain_recording(
             )
             for label, parts, heard in _heard(at_layer, inputs, len(names), threshold, probabilities):
                 if found is None:
-                    grid = _Grid.of(classifier, windows.length / windows.sample_rate, inputs, parts.relevance)
+                    grid = _Grid.of(
+                        classifier, windows.length / windows.sample_rate, inputs, parts.relevance, bands=scheme is not Scheme.TIME
+                    )
                     n_columns = grid.first(windows.starts[-1] / windows.sample_rate) + grid.n_columns
-                    found = _Found(grid, at_layer.basis.scheme, level, names, duration, n_columns)
+                    found = _Found(grid, scheme, level, names, duration, n_columns)
                 chosen = at_layer.evidence(parts, n_channels, sides)
                 for clip in (heard >= threshold).nonzero()[:, 0].tolist():
                     found.add(starts[clip], label, heard[clip].item(), parts, clip, chosen)
@@ -175,7 +177,7 @@ class _Grid:
         offset: from the start of a window to its first column, in s.
         step: the length of a column, in s.
         n_columns: how many of them a window covers.
-        hertz: where each row begins and the last one ends, (frequency + 1,).
+        hertz: where each row begins and the last one ends, (frequency + 1,); two values for the whole band.
     """
 
     offset: float
@@ -184,15 +186,15 @@ class _Grid:
     hertz: Tensor
 
     @classmethod
-    def of(cls, classifier: Classifier, length: float, inputs: Tensor, maps: Tensor) -> _Grid:
-        """The grid of maps (…, frequency, time), which the layer has for inputs (…, time) of windows of a length in s."""
-        n_rows, n_columns = maps.shape[-2:]
-        axes, rows = classifier.axes, torch.arange(n_rows + 1).double() / n_rows
+    def of(cls, classifier: Classifier, length: float, inputs: Tensor, maps: Tensor, *, bands: bool) -> _Grid:
+        """The grid of maps (…, frequency, time), which the layer has for inputs of windows of a length in s; one row without bands."""
+        (n_rows, n_columns), axes = maps.shape[-2:], classifier.axes
         if axes is None:
-            return cls(0.0, length / n_columns, n_columns, rows * classifier.sample_rate / 2)
-        start, end = axes.seconds(0.0), axes.seconds(float(inputs.shape[-1]))
-        step = (end - start) / n_columns
-        return cls(start, step, math.ceil(length / step), axes.hertz(rows * axes.n_bins))
+            return cls(0.0, length / n_columns, n_columns, torch.tensor([0.0, classifier.sample_rate / 2]).double())
+        n_frames = inputs.shape[-1 if classifier.input_layout is None else classifier.input_layout.split().index("t")]
+        start, end = axes.seconds(0.0), axes.seconds(float(n_frames))
+        step, rows = (end - start) / n_columns, torch.linspace(0, axes.n_bins, (n_rows if bands else 1) + 1).double()
+        return cls(start, step, math.ceil(length / step), axes.hertz(rows))
 
     def first(self, start: float) -> int:
         """The recording's column that is the first one of a window at `start`, in s."""
@@ -240,6 +242,8 @@ class _Found:
         maps, first = parts.relevance[clip, channels].cpu(), self.grid.first(start)
         contributions = maps.sum((1, 2)).tolist()
         sides = [1 if activation > 0 else -1 for activation in parts.activations[clip, channels].tolist()]
+        if len(self.grid.hertz) == 2:
+            maps = maps.sum(1, keepdim=True)
         if self.scheme is Scheme.FREQUENCY:
             maps = maps.mean(2, keepdim=True).expand_as(maps)
         maps = self.grid.laid(maps)
@@ -262,9 +266,7 @@ class _Found:
         origin, merged = stretch[0].first, _merged(stretch)
         for first, end in _runs(merged.sum(0), self.level, grid.n_columns):
             start, stop = (grid.offset + (origin + column) * grid.step for column in (first, end))
-            band = merged[:, first:end].sum(1)
-            rows = (0, len(band)) if self.scheme is Scheme.TIME else _hull(band, self.level)
-            low, high = grid.hertz[list(rows)].tolist()
+            low, high = grid.hertz[_hull(merged[:, first:end].sum(1), self.level)].tolist()
             shown = [one for one in stretch if one.first < origin + end and origin + first < one.first + grid.n_columns]
             score, contribution = max(one.score for one in shown), max(one.contribution for one in shown)
             about = (voice.label, self.names[voice.label], score, voice.channel, voice.side, contribution)
@@ -301,7 +303,7 @@ def _runs(profile: Tensor, level: float, reach: int) -> list[tuple[int, int]]:
     return list(zip((edges == 1).nonzero()[:, 0].tolist(), (edges == -1).nonzero()[:, 0].tolist(), strict=True))
 
 
-def _hull(profile: Tensor, level: float) -> tuple[int, int]:
-    """From the first to the last row that reaches the level, a share of the largest."""
-    reached = (profile >= level * profile.max()).nonzero()
-    return int(reached[0]), int(reached[-1]) + 1
+def _hull(profile: Tensor, level: float) -> list[int]:
+    """The first row that reaches the level, a share of the largest, and the one after the last."""
+    reached = (profile >= level * profile.max()).nonzero()[:, 0].tolist()
+    return [reached[0], reached[-1] + 1]

@@ -319,6 +319,34 @@ def test_a_transform_that_pads_does_not_stretch_the_time():
     assert places(found) == [(5.0, 6.0, "dog")]
 
 
+@pytest.mark.parametrize("input_layout", [None, "n c t f"])
+def test_time_is_the_axis_that_the_classifier_says(input_layout):
+    class Turned(Levels):
+        def forward(self, x):
+            return super().forward(x if input_layout is None else x.transpose(2, 3))
+
+    model, axes = Turned(), SpectrogramAxes(RATE, 10, 10, center=False)
+    classifier = Classifier(
+        model,
+        lambda waveform: blocks(waveform).expand(2, 6, -1) if input_layout is None else blocks(waveform).expand(2, 6, -1).transpose(1, 2),
+        RATE,
+        ["dog", "rain"],
+        axes=axes,
+        input_layout=input_layout,
+    )
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
+    found = explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 1.0, classifier=classifier)
+    assert places(found) == [(5.0, 6.0, "dog")]
+
+
+def test_a_grid_without_axes_has_no_bands():
+    """Rows of a spectrogram inside the model: nobody said which Hz they are."""
+    apex, classifier = of_levels(transform=lambda waveform: blocks(waveform).expand(2, 3, -1) * torch.tensor([0.0, 1.0, 0.0])[:, None])
+    apex.basis = PrototypeBasis(torch.eye(2), "square")
+    (event,) = explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 1.0, classifier=classifier).events
+    assert (event.low, event.high) == (0.0, RATE / 2)
+
+
 def test_a_model_that_takes_lengths_gets_those_of_whole_windows():
     lengths = []
 
