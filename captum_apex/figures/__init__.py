@@ -5,13 +5,15 @@ Every function returns the matplotlib figure, never shows it, and needs no displ
 Sizes of text follow matplotlib's own `font.size`.
 
 *One clip*: `spectrogram`, `waveform`, and `clips` side by side. *An explanation*: `explanation`, `perspectives`, `waterfall`.
-*A basis*: `before_and_after`, `purity`, `channels`, `class_prototypes`. *Comparisons*: `maps`, `masking`, `twins`, `curves`.
+*A long recording*: `recording`. *A basis*: `before_and_after`, `purity`, `channels`, `class_prototypes`.
+*Comparisons*: `maps`, `masking`, `twins`, `curves`.
 """
 
 from captum_apex.figures.charts import curves, purity, waterfall
 from captum_apex.figures.comparisons import maps, masking, twins
 from captum_apex.figures.overview import channels, class_prototypes
 from captum_apex.figures.prototypes import before_and_after, explanation, perspectives
+from captum_apex.figures.recordings import recording
 from captum_apex.figures.spectrogram import clips, spectrogram
 from captum_apex.figures.waveforms import waveform
 
@@ -26,6 +28,7 @@ __all__ = [
     "masking",
     "perspectives",
     "purity",
+    "recording",
     "spectrogram",
     "twins",
     "waterfall",
