@@ -1,17 +1,14 @@
-"""The command line: fit bases on a folder of audio, and explain clips by them in one page."""
+"""The command line: fit bases on a folder of audio, explain clips by them in one page, list the events of long recordings."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import importlib
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +17,20 @@ from tqdm import tqdm
 from captum_apex.basis import PrototypeBasis
 from captum_apex.classifier import Classifier
 from captum_apex.clip import Clip
+from captum_apex.events import write_audacity, write_raven
 from captum_apex.explanation import Explanation, explain
+from captum_apex.factory import made_classifier, near
 from captum_apex.features import FeatureBank
 from captum_apex.fitting import fit_basis
 from captum_apex.layer_attribution import LayerAPEX
+from captum_apex.layers import Columns
+from captum_apex.long_recordings import explain_recording
 from captum_apex.recordings import Recordings
 from captum_apex.schemes import SCHEMES, Scheme
 
 SUFFIX = ".safetensors"
 PAGE_SUFFIXES = (".html", ".htm")
+LABEL_SUFFIX = ".txt"
 INTERRUPTED = 130  # as shells report it
 
 EXAMPLES = {
@@ -39,6 +41,10 @@ EXAMPLES = {
     "explain": """examples:
   python -m captum_apex explain new.wav --model my_model:classifier --basis bases --data recordings --out page.html
   python -m captum_apex explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren --out page.html
+""",
+    "events": """examples:
+  python -m captum_apex events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt
+  python -m captum_apex events night.wav --model my_model:classifier --basis time.safetensors --window 3 --hop 1 --audacity night.txt
 """,
 }
 FACTORY = """--model names a function without arguments, in a module that can be imported from here, which returns a
@@ -67,7 +73,7 @@ def _fit(options: argparse.Namespace) -> int:
     if options.out.suffix != SUFFIX and options.out.is_file():
         raise ValueError(f"expected --out to be a folder, or a file that ends in {SUFFIX}, but {options.out} is another file")
     _check_folder(options.out if options.out.suffix == SUFFIX else options.out / SUFFIX)
-    classifier = _classifier(options.model, options.device, options.convert)
+    classifier = made_classifier(options.model, options.device, options.convert)
     layer = _layer(classifier, options.layer)
     recordings = Recordings.in_folder(options.data, classifier.class_names)
     inputs = classifier.dataset(recordings)
@@ -114,7 +120,7 @@ def _explain(options: argparse.Namespace) -> int:
     if options.out.suffix.lower() not in PAGE_SUFFIXES:  # so that no recording or basis is overwritten by a slip
         raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {options.out}")
     _check_folder(options.out)
-    classifier = _classifier(options.model, options.device, options.convert)
+    classifier = made_classifier(options.model, options.device, options.convert)
     target = None if options.target is None else _class(options.target, classifier.class_names)
     bases = _bases(options.basis, options.layer)
     apexes = {path: _apex(classifier.model, path, basis) for path, basis in bases.items()}
@@ -136,6 +142,49 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _events(options: argparse.Namespace) -> int:
+    writers = {path: write for path, write in ((options.raven, write_raven), (options.audacity, write_audacity)) if path is not None}
+    if not writers:
+        raise ValueError("expected --raven, --audacity or both, the files to write, but got neither")
+    for path in writers:
+        if path.suffix.lower() != LABEL_SUFFIX:  # so that no recording or basis is overwritten by a slip
+            raise ValueError(f"expected files to write that end in {LABEL_SUFFIX}, but got {path}")
+        _check_folder(path)
+    classifier = made_classifier(options.model, options.device, options.convert)
+    bases = _bases([options.basis], None)
+    if len(bases) > 1:
+        raise ValueError(f"expected one basis, but got {', '.join(map(str, bases))}")
+    apex = _apex(classifier.model, *next(iter(bases.items())), classifier.columns)
+    found = explain_recording(
+        apex,
+        options.recording,
+        *_window(options, classifier),
+        classifier=classifier,
+        threshold=options.threshold,
+        probabilities=partial(torch.softmax, dim=-1) if options.exclusive else torch.sigmoid,
+        n_channels=options.channels,
+        sides=options.sides,
+        level=options.level,
+        progress=True,
+    )
+    print(f"{len(found.events)} events in {found.duration:.1f} s", file=sys.stderr)
+    for path, write in writers.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, found.events)
+        print(path)
+    return 0
+
+
+def _window(options: argparse.Namespace, classifier: Classifier) -> tuple[float, float]:
+    """Window and hop in s: by default the length of the classifier's clips, and half of the window."""
+    window = options.window
+    if window is None:
+        if classifier.length is None:
+            raise ValueError("expected --window, in s, or a Classifier with a `length`, but there is neither")
+        window = classifier.length / classifier.sample_rate
+    return window, window / 2 if options.hop is None else options.hop
+
+
 def _explanation(apex: LayerAPEX, inputs: Tensor, target: int | None, options: argparse.Namespace, with_prototypes: bool) -> Explanation:
     assert apex.basis.positive is not None
     kept = apex.basis.positive.indices.shape[1]
@@ -150,7 +199,7 @@ def _check_folder(path: Path) -> None:
     """Raises where no file can be written at a path: before the long work, not after it."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"expected --out in a folder that can be written to, but {folder} is none")
+        raise ValueError(f"expected {path} in a folder that can be written to, but {folder} is none")
 
 
 class _Prototypes:
@@ -171,49 +220,13 @@ class _Prototypes:
         return self.clips[index]
 
 
-def _classifier(name: str, device: str, convert: bool) -> Classifier:
-    """What the factory returns, its model on the device and in evaluation mode; without `convert` it refuses what it would convert."""
-    module_name, colon, factory_name = name.partition(":")
-    if not (module_name and colon and factory_name):
-        raise ValueError(f"expected --model as module:factory, such as my_model:classifier, but got {name!r}")
-    module = _module(module_name)
-    factory = getattr(module, factory_name, None)
-    if not callable(factory):
-        near = _near(factory_name, [own for own in vars(module) if not own.startswith("_")])
-        raise ValueError(f"expected a function {factory_name!r} in {module.__file__}, but there is none; there are: {near}")
-    try:
-        classifier = factory()
-    except Exception as error:  # the user's code: what it raises is said with its place
-        raise ValueError(f"expected {name} to return a captum_apex.Classifier, but it raised {_said(error, module)}") from error
-    if not isinstance(classifier, Classifier):
-        raise ValueError(f"expected {name} to return a captum_apex.Classifier, but got {type(classifier).__name__}")
-    classifier.model.to(device).eval()
-    return classifier if convert else replace(classifier, convert=False)
-
-
-def _module(name: str) -> ModuleType:
-    here = os.getcwd()
-    if not {"", here} & set(sys.path):
-        sys.path.insert(0, here)
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # the user's code
-        raise ValueError(f"expected a module {name!r} that can be imported from {here}, but got {type(error).__name__}: {error}") from error
-
-
-def _said(error: Exception, module: ModuleType) -> str:
-    """An error with the last line of the user's module that led to it."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__]
-    return f"{type(error).__name__}: {error}" + (f" ({module.__file__}, line {lines[-1]})" if lines else "")
-
-
 def _layer(classifier: Classifier, name: str | None) -> nn.Module:
     """The part of the model that has this name; the classifier's own layer where none is given."""
     if name is not None:
         return _part(classifier.model, name)
     if classifier.layer is None:
-        near = _near("", [own for own, _ in classifier.model.named_modules() if own])
-        raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {near}")
+        there = near("", [own for own, _ in classifier.model.named_modules() if own])
+        raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {there}")
     return classifier.layer
 
 
@@ -221,9 +234,7 @@ def _part(model: nn.Module, name: str) -> nn.Module:
     """The part of a model that has this name."""
     parts = {own: part for own, part in model.named_modules() if own}
     if name not in parts:
-        raise ValueError(
-            f"expected --layer to be a part of {type(model).__name__}, but got {name!r}; there are: {_near(name, list(parts))}"
-        )
+        raise ValueError(f"expected --layer to be a part of {type(model).__name__}, but got {name!r}; there are: {near(name, list(parts))}")
     return parts[name]
 
 
@@ -232,15 +243,8 @@ def _class(text: str, class_names: Sequence[str]) -> int | None:
     index = list(class_names).index(text) if text in class_names else int(text) if text.isdecimal() else len(class_names)
     if index < len(class_names):
         return index if len(class_names) > 1 else None
-    near = _near(text, class_names)
-    raise ValueError(f"expected --target to be a class or a number from 0 to {len(class_names) - 1}, but got {text!r}; there are: {near}")
-
-
-def _near(name: str, names: Sequence[str], most: int = 12) -> str:
-    """The names that look like one that is not there; the first ones where none does."""
-    close = difflib.get_close_matches(name, names, most, 0.5)
-    listed = close or names[:most]
-    return ", ".join(listed) + (", …" if len(listed) < len(names) else "")
+    there = near(text, class_names)
+    raise ValueError(f"expected --target to be a class or a number from 0 to {len(class_names) - 1}, but got {text!r}; there are: {there}")
 
 
 def _bases(paths: Sequence[Path], layer: str | None) -> dict[Path, PrototypeBasis]:
@@ -261,9 +265,9 @@ def _bases(paths: Sequence[Path], layer: str | None) -> dict[Path, PrototypeBasi
     return {seen[scheme]: bases[seen[scheme]] for scheme in SCHEMES if scheme in seen}
 
 
-def _apex(model: nn.Module, path: Path, basis: PrototypeBasis) -> LayerAPEX:
+def _apex(model: nn.Module, path: Path, basis: PrototypeBasis, columns: Columns | None = None) -> LayerAPEX:
     try:
-        return LayerAPEX(model, _part(model, basis.origin.layer), basis)
+        return LayerAPEX(model, _part(model, basis.origin.layer), basis, columns=columns)
     except ValueError as error:
         raise ValueError(f"{path} does not fit this model: {error}") from error
 
@@ -306,7 +310,7 @@ def _scores(classifier: Classifier, inputs: Tensor) -> list[float]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m captum_apex",
-        description="Explains an audio classifier by prototypes: fits bases on a folder of audio, and explains clips by them.",
+        description="Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events.",
         epilog="\n".join([*EXAMPLES.values(), FACTORY]).replace("\n\nexamples:", "\n"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -354,7 +358,28 @@ def _parser() -> argparse.ArgumentParser:
     explaining.add_argument("--limit", type=float, metavar="MB", default=64, help="the largest page to write (%(default)s)")
     explaining.add_argument("--title", default="Why the model heard that", help="of the page (%(default)s)")
     explaining.set_defaults(command=_explain)
-    for command in (fitting, explaining):
+    listing = commands.add_parser(
+        "events",
+        help="list what is heard in a long recording, for Raven and Audacity",
+        description="Slides over a recording of any length, and writes what is heard, when and in which band, by which prototype channel.",
+        epilog=f"{EXAMPLES['events']}\n{FACTORY}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    listing.add_argument("recording", type=Path, metavar="RECORDING", help="an audio file")
+    listing.add_argument("--basis", type=Path, required=True, metavar="BASIS", help="a file that `fit` wrote")
+    listing.add_argument("--raven", type=Path, metavar="FILE.txt", help="the selection table to write")
+    listing.add_argument("--audacity", type=Path, metavar="FILE.txt", help="the label track to write")
+    listing.add_argument(
+        "--window", type=float, metavar="S", help="what the model hears at once; the length of the factory's clips if left out"
+    )
+    listing.add_argument("--hop", type=float, metavar="S", help="from one window to the next; half a window if left out")
+    listing.add_argument("--threshold", type=float, metavar="P", default=0.5, help="the probability of a class that is heard (%(default)s)")
+    listing.add_argument("--exclusive", action="store_true", help="one class at a time: probabilities by the softmax, not by the sigmoid")
+    listing.add_argument("--channels", type=_positive, metavar="N", default=3, help="channels of evidence per class (%(default)s)")
+    listing.add_argument("--sides", choices=["positive", "both"], default="positive", help="both: also channels below zero")
+    listing.add_argument("--level", type=float, metavar="SHARE", default=0.5, help="of the peak, where an event ends (%(default)s)")
+    listing.set_defaults(command=_events)
+    for command in (fitting, explaining, listing):
         command.add_argument("--model", required=True, metavar="MODULE:FACTORY", help="what returns a captum_apex.Classifier, see below")
         command.add_argument(
             "--no-convert", dest="convert", action="store_false", help="refuse files of another rate or with several channels"

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
-from captum_apex import SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, explain, fit_basis
+from captum_apex import SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, explain, explain_recording, fit_basis, write_audacity, write_raven
 from captum_apex.__main__ import main
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -251,6 +251,57 @@ def test_a_detector_with_one_score_is_explained(here, pages):
         assert pages[-1].explanations[0].score == pytest.approx(score)
 
 
+def events(*more, recording="night.wav"):
+    return run("events", recording, *MODEL, "--basis", "time.safetensors", *more)
+
+
+@pytest.mark.parametrize(
+    ("options", "window", "settings"),
+    [
+        ([], (1.0, 0.5), {}),
+        (
+            ["--window", 0.5, "--hop", 0.25, "--exclusive", "--threshold", 0.34, "--sides", "both", "--channels", 2, "--level", 0.8],
+            (0.5, 0.25),
+            {"threshold": 0.34, "probabilities": lambda logits: logits.softmax(-1), "sides": "both", "n_channels": 2, "level": 0.8},
+        ),
+    ],
+)
+def test_events_are_those_of_the_library_in_both_files(here, capsys, options, window, settings):
+    fit()
+    sound("night.wav", hertz=870, seconds=4.3)
+    capsys.readouterr()
+    assert events("--raven", "new/raven.txt", "--audacity", "audacity.txt", *options) == 0
+    assert capsys.readouterr().out.splitlines() == ["new/raven.txt", "audacity.txt"]
+    names = {}
+    exec(FACTORY, names)
+    classifier = names["classifier"]()
+    apex = LayerAPEX(classifier.model, classifier.model.features, PrototypeBasis.load("time.safetensors"))
+    found = explain_recording(apex, "night.wav", *window, classifier=classifier, **settings)
+    assert found.events
+    write_raven("wanted_raven.txt", found.events)
+    write_audacity("wanted_audacity.txt", found.events)
+    assert Path("new/raven.txt").read_text() == Path("wanted_raven.txt").read_text()
+    assert Path("audacity.txt").read_text() == Path("wanted_audacity.txt").read_text()
+
+
+def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
+    fit()
+    sound("night.wav", hertz=870)
+    out = ("--raven", "raven.txt")
+    refused(capsys, events(), "expected --raven, --audacity or both, the files to write, but got neither")
+    refused(capsys, events("--audacity", "night.wav"), r"expected files to write that end in \.txt, but got night\.wav")
+    refused(capsys, events("--raven", "night.wav/raven.txt"), "in a folder that can be written to, but .*/night.wav is none")
+    refused(capsys, events(*out, recording="none.wav"), "an audio file at none.wav, but there is none")
+    refused(capsys, events(*out, "--hop", 2), "expected 0 < `hop` <= `window`, in s, but got a hop of 2.0 and a window of 1.0")
+    fit(out="bases", scheme=())
+    capsys.readouterr()
+    refused(capsys, run("events", "night.wav", *MODEL, "--basis", "bases", *out), "expected one basis, but got bases/square.*, bases/time")
+    changed("length=16_000", "length=None")
+    sys.modules.pop("my_model")
+    refused(capsys, events(*out), "expected --window, in s, or a Classifier with a `length`, but there is neither")
+    assert not Path("raven.txt").exists()
+
+
 def refused(capsys, code, *parts):
     error = capsys.readouterr().err
     assert code == 2
@@ -366,10 +417,10 @@ def test_a_page_does_not_take_the_place_of_a_recording(here, pages, capsys):
 
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(here, pages, monkeypatch, capsys):
     fit()
-    monkeypatch.setattr("captum_apex.__main__._classifier", None)  # not even the model is made
-    refused(capsys, explained("--out", "new.wav/page.html"), "--out in a folder that can be written to, but .*/new.wav is none")
-    refused(capsys, fit(out="new.wav/time.safetensors"), "--out in a folder that can be written to, but .*/new.wav is none")
-    refused(capsys, fit(out="new.wav/bases", scheme=()), "--out in a folder that can be written to, but .*/new.wav is none")
+    monkeypatch.setattr("captum_apex.__main__.made_classifier", None)  # not even the model is made
+    refused(capsys, explained("--out", "new.wav/page.html"), "in a folder that can be written to, but .*/new.wav is none")
+    refused(capsys, fit(out="new.wav/time.safetensors"), "in a folder that can be written to, but .*/new.wav is none")
+    refused(capsys, fit(out="new.wav/bases", scheme=()), "in a folder that can be written to, but .*/new.wav is none")
     monkeypatch.setattr("os.access", lambda *_: False)
     refused(capsys, explained(), f"can be written to, but {here} is none")
 
@@ -432,13 +483,13 @@ def test_wrong_arguments_exit_with_2_and_say_why(wrong, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["fit"], ["explain"]])
+@pytest.mark.parametrize("command", [[], ["fit"], ["explain"], ["events"]])
 def test_help_is_given_with_examples(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([*command, "--help"])
     assert exit_.value.code == 0
     printed = capsys.readouterr().out
-    for other in ("fit", "explain"):
+    for other in ("fit", "explain", "events"):
         assert (f"\n  python -m captum_apex {other} " in printed) == (command in ([], [other]))
     assert "captum_apex.Classifier: the model, its transform, its class names" in printed
 
@@ -472,12 +523,15 @@ def test_importing_the_library_does_not_import_what_only_some_parts_need():
 
 def test_the_readmes_commands_run(here, pages):
     """On the README's own module; its folder and clip are the ones made here."""
-    assert len(COMMANDS) == 2
+    assert len(COMMANDS) == 3
+    sound("night.wav", hertz=870, seconds=4.0)
     for command in COMMANDS:
         assert main(shlex.split(command)[3:]) == 0
     assert sorted(path.stem for path in Path("bases").iterdir()) == sorted(map(str, SCHEMES))
     assert len(pages[0].explanations) == 4
     assert Path("page.html").is_file()
+    assert Path("night.Table.1.selections.txt").read_text().startswith("Selection\tView\tChannel\tBegin Time (s)")
+    assert Path("night.txt").is_file()
 
 
 def test_the_page_is_written(here):

@@ -91,11 +91,13 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
         "lengths": torch.tensor([20, 12]),
         "sounds": torch.randn(120, 1, 6400) / 10,
         "decibels": inputs[0, 0],
+        "excerpt": torch.randn(320) / 10,
         "waveforms": torch.randn(120, 6400) / 10,
         "waveform": torch.randn(19 * 256) / 10,
         "class_names": ["siren", "dog", "rain", "wind"],
         "training_clips": TrainingClips(train_set, SpectrogramAxes.from_transform(mel_spectrogram)),
     }
+    soundfile.write(tmp_path / "night.wav", np.random.default_rng(0).normal(size=26 * 16_000) / 10, 16_000)
     save_tiny_transformer("MIT/ast-finetuned-audioset-10-10-0.4593")
     for block in blocks:
         exec(block, names)
@@ -106,6 +108,11 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert not names["attributions"][1, ..., 12:].any()
     assert (names["of_samples"].shape, names["of_bins"].shape) == ((2, 1, 6400), (2, 1, 16, 26))
     assert names["bank"].labels.tolist() == [1, 2, 3]  # the recordings 5, 6 and 7
+    assert (
+        (tmp_path / "night.txt").read_text().count("\n")
+        == 2 * len((tmp_path / "night.Table.1.selections.txt").read_text().splitlines()[1:])
+        > 0
+    )
     assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "evidence.wav").read_bytes().startswith(b"RIFF")
     assert "new.wav" in (tmp_path / "page.html").read_text()

@@ -79,7 +79,15 @@ def _finish(spectrogram: Axes, evidence: Axes, start: float, duration: float) ->
     evidence.set_ylabel("evidence,\nlogit per s", fontsize=TINY)
     evidence.set_xlabel("time in s", fontsize=TINY)
     if evidence.lines:
-        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": len(evidence.lines)}
-        legend = evidence.legend(**place, fontsize=TINY, facecolor=_NIGHT, edgecolor=_NIGHT, labelcolor="white")
+        legend = evidence.legend(
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            borderaxespad=0.2,
+            ncols=len(evidence.lines),
+            fontsize=TINY,
+            facecolor=_NIGHT,
+            edgecolor=_NIGHT,
+            labelcolor="white",
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
