@@ -10,15 +10,28 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import timm
 import torch
 from captum.attr import LayerGradCam
+from soundfile import SoundFile
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchaudio.transforms import MelSpectrogram
 
 from benchmarks.classifiers import NETWORKS, explained_layer
-from captum_apex import SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, Scheme, fit_basis
+from captum_apex import (
+    SCHEMES,
+    Classifier,
+    FeatureBank,
+    LayerAPEX,
+    PrototypeBasis,
+    Scheme,
+    SpectrogramAxes,
+    explain_recording,
+    fit_basis,
+)
 from captum_apex.layers import Origin
 from captum_apex.masking import n_regions, named_fill, named_grid
 from captum_apex.metrics import deletion_insertion, mask_fidelity, masked_scores, random_removals, soft_mask
@@ -30,6 +43,8 @@ CLASSES = 8
 LARGE_INPUT = (1, 128, 1024)  # bands, frames: five seconds as BirdSet has them
 LARGE_BATCH = 4
 LARGE_NETWORK = "convnext_base"  # timm's name
+HOUR = 3600  # seconds of a recording
+HOUR_RATE = 32_000  # Hz
 WIDE = (1000, 1024, 4, 32)  # clips, channels and grid of ConvNeXt-Base on inputs of that size
 
 
@@ -67,7 +82,12 @@ def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
         for network in NETWORKS:
             model = NETWORKS[network](CLASSES).eval().to(device)
             timings += [*_attribution(network, model, repeats), _bank(network, model, repeats), *_masking(network, model, repeats)]
-        timings += [*_fitting(device), *_large(repeats, device), *_in_a_process_of_its_own(_wide_fitting, device)]
+        timings += [
+            *_fitting(device),
+            *_large(repeats, device),
+            *_in_a_process_of_its_own(_wide_fitting, device),
+            *_in_a_process_of_its_own(_recording, device, HOUR),
+        ]
     return timings
 
 
@@ -175,6 +195,29 @@ def _wide_fitting(device: str) -> list[Timing]:
         what = f"fitting {scheme}, C = {n_channels}, {n_clips} clips"
         timings.append(Timing(what, seconds, "", math.nan, 300.0, most_megabytes()))
     return timings
+
+
+def _recording(device: str, seconds: int) -> list[Timing]:
+    """A long recording from its file, every class heard in every window: the most that can have to be kept."""
+    torch.manual_seed(0)
+    mel, model = MelSpectrogram(HOUR_RATE, 1024, hop_length=512, n_mels=INPUT[1]), NETWORKS["cnn"](CLASSES).eval().to(device)
+    classifier = Classifier(
+        model,
+        lambda waveform: mel(waveform).clamp_min(1e-6).log10()[None],
+        HOUR_RATE,
+        [f"class {label}" for label in range(CLASSES)],
+        axes=SpectrogramAxes.from_transform(mel),
+    )
+    layer = explained_layer(model)
+    apex = _apex(model, layer, classifier.inputs(torch.randn(5 * HOUR_RATE))[None].to(device))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "recording.wav"
+        with SoundFile(path, "w", HOUR_RATE, 1, "PCM_16") as file:
+            for _ in range(seconds):
+                file.write(0.1 * torch.randn(HOUR_RATE).numpy())
+        taken = _timed(lambda: explain_recording(apex, path, 5.0, 2.5, classifier=classifier, threshold=0.0))
+    what = f"events, cnn, {seconds / 60:g} minutes at {HOUR_RATE // 1000} kHz"
+    return [Timing(what, taken, "", math.nan, float(seconds), most_megabytes())]
 
 
 def _bank(network: str, model: nn.Module, repeats: int) -> Timing:
