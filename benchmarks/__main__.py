@@ -1,4 +1,4 @@
-"""The benchmark's command line: `python -m benchmarks run`, `report`, `overview`, `list`, `speed`, `pictures`."""
+"""The benchmark's command line: `python -m benchmarks run`, `report`, `overview`, `list`, `speed`, `events`, `pictures`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from benchmarks.masking_test import masking_test
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.results import FolderError, Results, code_fingerprint, digest, versions
 from benchmarks.runner import DEFAULT_FILLS, Settings, default_methods, run
+from benchmarks.soundscape import soundscape_picture, soundscape_table
 from benchmarks.subject import FIT, Subject, prepare
 from benchmarks.tasks import TASKS
 from benchmarks.tasks.task import SPLITS
@@ -183,6 +184,15 @@ def _speed(options: argparse.Namespace) -> int:
     return 0
 
 
+def _events(options: argparse.Namespace) -> int:
+    subject = prepare(options.task, options.network, seed=options.seed, progress=True)
+    print(soundscape_table(subject, options.clips, options.seed).to_string(index=False, float_format="{:.2f}".format))
+    if options.picture is not None:
+        soundscape_picture(subject, options.seed).savefig(options.picture, dpi=85)
+        print(options.picture)
+    return 0
+
+
 def _pictures(options: argparse.Namespace) -> int:
     for path in pictures.write(options.out, seed=options.seed):
         print(path)
@@ -240,6 +250,13 @@ def _parser() -> argparse.ArgumentParser:
     timing.add_argument("--repeats", type=_positive, default=5, help="runs of each timing; the median is kept")
     timing.add_argument("--device", type=_device, default="cpu", help="where models run and bases are fitted, such as cuda")
     timing.set_defaults(command=_speed)
+    listing = commands.add_parser("events", help="how well events of a long recording are found, made of a task's test clips")
+    listing.add_argument("--task", choices=TASKS, default="scenes", help="whose clips; recordings need CAPTUM_APEX_DATA")
+    listing.add_argument("--network", choices=NETWORKS, default="cnn", help="the classifier that hears them")
+    listing.add_argument("--clips", type=_positive, default=40, help="how many clips, in random order")
+    listing.add_argument("--seed", type=int, default=0, help="of clips, training, fitting and the order")
+    listing.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the first five clips")
+    listing.set_defaults(command=_events)
     drawing = commands.add_parser("pictures", help="draw the README's pictures")
     drawing.add_argument("--out", type=Path, default=Path("tutorials/pictures"), help="folder for the PNG files")
     drawing.add_argument("--seed", type=int, default=0, help="of clips, training and fitting")

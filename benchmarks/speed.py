@@ -8,7 +8,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -208,8 +208,8 @@ def _recording(device: str, seconds: int) -> list[Timing]:
         [f"class {label}" for label in range(CLASSES)],
         axes=SpectrogramAxes.from_transform(mel),
     )
-    layer = explained_layer(model)
-    apex = _apex(model, layer, classifier.inputs(torch.randn(5 * HOUR_RATE))[None].to(device))
+    layer, example = explained_layer(model), classifier.inputs(torch.randn(5 * HOUR_RATE))[None]
+    apex = LayerAPEX(model, layer, replace(_apex(model, layer, example.to(device)).basis, scheme=Scheme.SQUARE))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "recording.wav"
         with SoundFile(path, "w", HOUR_RATE, 1, "PCM_16") as file:

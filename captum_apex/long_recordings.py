@@ -76,8 +76,8 @@ def explain_recording(
     *Evidence over time* of a class is the sum of its evidence channels' maps over frequency, averaged over the windows that cover `t` and
     hear the class.
 
-    Memory grows with what is heard, not with the recording: it takes the events, a number per column and class, and the maps of those
-    stretches that are not over yet. A file is read window by window.
+    Memory grows with what is heard, not with the recording: it takes the events, two numbers per column and class, and a map of each
+    stretch that is not over yet. A file is read window by window.
 
     Args:
         apex: `APEX` or `LayerAPEX`; prototypes are not needed.
@@ -214,12 +214,43 @@ class _Voice(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """What a window shows of one voice: its map (frequency, time) from a column of the recording on."""
+    """What a window shows of one voice, beside its map: its first column in the recording, and how much."""
 
     first: int
-    relevance: Tensor
     contribution: float
     score: float
+
+
+@dataclass
+class _Stretch:
+    """The maps of windows that overlap or touch, as sums and numbers of windows: kept one by one they would leave the memory in pieces.
+
+    Args:
+        first: its first column in the recording.
+        sums: (frequency, time), longer than the stretch, which may grow.
+        counts: (time,).
+        shown: by each window.
+    """
+
+    first: int
+    sums: Tensor
+    counts: Tensor
+    shown: list[_Shown] = field(default_factory=list)
+
+    def add(self, shown: _Shown, relevance: Tensor) -> None:
+        """One more window, with its map (frequency, time)."""
+        own = slice(shown.first - self.first, shown.first - self.first + relevance.shape[1])
+        if own.stop > len(self.counts):
+            room = own.stop  # twice as long, so that a long stretch is copied a few times only
+            self.sums, self.counts = pad(self.sums, (0, room)), pad(self.counts, (0, room))
+        self.sums[:, own] += relevance
+        self.counts[own] += 1
+        self.shown.append(shown)
+
+    def merged(self, n_columns: int) -> Tensor:
+        """The mean of the maps at every column, (frequency, time), for windows of so many columns."""
+        end = self.shown[-1].first + n_columns - self.first
+        return self.sums[:, :end] / self.counts[:end]
 
 
 @dataclass
@@ -233,7 +264,7 @@ class _Found:
     duration: float
     n_columns: int
     evidence: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    stretches: dict[_Voice, list[_Shown]] = field(default_factory=dict)
+    stretches: dict[_Voice, _Stretch] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
     def add(self, start: float, label: int, score: float, parts: Decomposition, clip: int, chosen: Tensor) -> None:
@@ -249,10 +280,11 @@ class _Found:
         maps = self.grid.laid(maps)
         self._add_evidence(label, first, maps.sum((0, 1)))
         for channel, side, own, contribution in zip(channels.tolist(), sides, maps, contributions, strict=True):
-            voice, shown = _Voice(label, channel, side), _Shown(first, own.clone(), contribution, score)
-            if voice in self.stretches and first > self.stretches[voice][-1].first + self.grid.n_columns:
+            voice = _Voice(label, channel, side)
+            if voice in self.stretches and first > self.stretches[voice].shown[-1].first + self.grid.n_columns:
                 self._close(voice)
-            self.stretches.setdefault(voice, []).append(shown)
+            stretch = self.stretches.setdefault(voice, _Stretch(first, torch.zeros_like(own), torch.zeros(own.shape[1])))
+            stretch.add(_Shown(first, contribution, score), own)
 
     def _add_evidence(self, label: int, first: int, profile: Tensor) -> None:
         sums, counts = self.evidence.setdefault(label, (torch.zeros(self.n_columns), torch.zeros(self.n_columns, dtype=torch.int32)))
@@ -263,11 +295,11 @@ class _Found:
     def _close(self, voice: _Voice) -> None:
         """Turns a stretch that is over into its events."""
         stretch, grid = self.stretches.pop(voice), self.grid
-        origin, merged = stretch[0].first, _merged(stretch)
+        origin, merged = stretch.first, stretch.merged(grid.n_columns)
         for first, end in _runs(merged.sum(0), self.level, grid.n_columns):
             start, stop = (grid.offset + (origin + column) * grid.step for column in (first, end))
             low, high = grid.hertz[_hull(merged[:, first:end].sum(1), self.level)].tolist()
-            shown = [one for one in stretch if one.first < origin + end and origin + first < one.first + grid.n_columns]
+            shown = [one for one in stretch.shown if one.first < origin + end and origin + first < one.first + grid.n_columns]
             score, contribution = max(one.score for one in shown), max(one.contribution for one in shown)
             about = (voice.label, self.names[voice.label], score, voice.channel, voice.side, contribution)
             if start < self.duration:  # not in the zeros after a short recording
@@ -282,18 +314,6 @@ class _Found:
         own = begins < self.duration
         evidence = {label: (sums / counts.clamp_min(1))[own] for label, (sums, counts) in sorted(self.evidence.items())}
         return RecordingExplanation(tuple(order), evidence, begins[own] + self.grid.step / 2, self.duration)
-
-
-def _merged(stretch: Sequence[_Shown]) -> Tensor:
-    """The mean of a stretch's maps at every column, (frequency, time); the first column is that of its first window."""
-    n_rows, n_columns = stretch[0].relevance.shape
-    first, end = stretch[0].first, stretch[-1].first + n_columns
-    sums, counts = torch.zeros(n_rows, end - first, dtype=torch.float64), torch.zeros(end - first)
-    for shown in stretch:
-        own = slice(shown.first - first, shown.first - first + n_columns)
-        sums[:, own] += shown.relevance
-        counts[own] += 1
-    return sums / counts
 
 
 def _runs(profile: Tensor, level: float, reach: int) -> list[tuple[int, int]]:
