@@ -115,26 +115,22 @@ def explain_recording(
         raise ValueError(f"expected `batch_size` to be at least 1, but got {batch_size}")
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
-    names, duration = tuple(classifier.class_names), windows.n_samples / windows.sample_rate
-    scheme, sounds, found = at_layer.basis.scheme, iter(windows), None
+    sounds, found = iter(windows), None
     with tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar:
         while batch := list(islice(sounds, batch_size)):
             starts = [start / windows.sample_rate for start, _ in batch]
             inputs = torch.stack(
                 [classifier.inputs(sound, f"the window at {at:g} s") for at, (_, sound) in zip(starts, batch, strict=True)]
             )
-            for label, parts, heard in _heard(at_layer, inputs, len(names), threshold, probabilities):
-                if found is None:
-                    grid = _Grid.of(
-                        classifier, windows.length / windows.sample_rate, inputs, parts.relevance, bands=scheme is not Scheme.TIME
-                    )
-                    n_columns = grid.first(windows.starts[-1] / windows.sample_rate) + grid.n_columns
-                    found = _Found(grid, scheme, level, names, duration, n_columns)
+            for label, parts, heard in _heard(at_layer, inputs, len(classifier.class_names), threshold, probabilities):
+                found = found or _Found.of(classifier, windows, inputs, parts, at_layer.basis.scheme, level)
                 chosen = at_layer.evidence(parts, n_channels, sides)
                 for clip in (heard >= threshold).nonzero()[:, 0].tolist():
                     found.add(starts[clip], label, heard[clip].item(), parts, clip, chosen)
             bar.update(len(batch))
-    return RecordingExplanation((), {}, torch.empty(0, dtype=torch.float64), duration) if found is None else found.result()
+    if found is None:
+        return RecordingExplanation((), {}, torch.empty(0, dtype=torch.float64), windows.n_samples / windows.sample_rate)
+    return found.result()
 
 
 def _heard(
@@ -266,6 +262,14 @@ class _Found:
     evidence: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     stretches: dict[_Voice, _Stretch] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, classifier: Classifier, windows: Windows, inputs: Tensor, parts: Decomposition, scheme: Scheme, level: float) -> _Found:
+        """Nothing yet, for windows of which the first inputs were taken apart."""
+        rate, bands = windows.sample_rate, scheme is not Scheme.TIME
+        grid = _Grid.of(classifier, windows.length / rate, inputs, parts.relevance, bands=bands)
+        n_columns = grid.first(windows.starts[-1] / rate) + grid.n_columns
+        return cls(grid, scheme, level, tuple(classifier.class_names), windows.n_samples / rate, n_columns)
 
     def add(self, start: float, label: int, score: float, parts: Decomposition, clip: int, chosen: Tensor) -> None:
         """What the window at `start`, in s, shows of a class that is heard in it."""
