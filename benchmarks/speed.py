@@ -8,6 +8,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,8 +153,8 @@ def _large(repeats: int, device: str) -> list[Timing]:
 
 def _in_a_process_of_its_own(measured: Callable[..., list[Timing]], *arguments: object) -> list[Timing]:
     """So that the most memory that the process held is this measurement's."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measured, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measured, *arguments).result()
 
 
 def _wide_fitting(device: str) -> list[Timing]:
