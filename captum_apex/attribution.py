@@ -12,7 +12,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from captum_apex.arguments import Inputs, arguments_of, map_dtype, only_one
+from captum_apex.arguments import Inputs, arguments_of, detached, map_dtype, only_one
 from captum_apex.basis import PrototypeBasis
 from captum_apex.evidence import EvidenceScore, InnerScore
 from captum_apex.layer_attribution import Channels, LayerAPEX
@@ -39,7 +39,7 @@ class APEX(GradientAttribution):
             several things; by default `"n c f t"`, `"n t"`, and `"n c t"` where the layer has one frequency row.
         columns: as in `LayerAPEX`.
         input_layer: a module of the model, such as a spectrogram that it makes of waveforms: maps are then of what this gives, not of the
-            inputs, and so is `input_layout`.
+            inputs, and so is `input_layout`. For padded clips it needs a `projection`.
 
     Raises:
         ValueError: as `LayerAPEX`.
@@ -125,7 +125,11 @@ class APEX(GradientAttribution):
         only = only_one(inputs)
         at_layer = self.layer_apex
         mapped: list[Tensor] = [only] if self.input_layer is None else []
-        with nullcontext() if self.input_layer is None else watched(self.input_layer, self.input_layer_name, mapped.append):
+
+        def keep(inner: Tensor) -> None:
+            mapped.append(inner.detach().clone())  # what follows may work in place
+
+        with nullcontext() if self.input_layer is None else watched(self.input_layer, self.input_layer_name, keep):
             parts = at_layer.decompose(only, target, additional_forward_args, attribute_to_layer_input)
         chosen = at_layer.evidence(parts, n_channels, sides, channels)
         if self.projection is None:
@@ -192,7 +196,7 @@ class APEX(GradientAttribution):
             mapped, arguments = mapped.detach().clone(), arguments_of(arguments)
             function: nn.Module = score
             if self.input_layer is not None:
-                function, arguments = InnerScore(score, self.input_layer, self.input_layer_name), (inputs, *arguments)
+                function, arguments = InnerScore(score, self.input_layer, self.input_layer_name), (*detached(inputs), *arguments)
             if isinstance(project, type):
                 # Captum warns where it has to ask for gradients itself
                 return project(function).attribute(mapped.requires_grad_(), additional_forward_args=arguments)
