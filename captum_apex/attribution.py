@@ -72,6 +72,11 @@ class APEX(GradientAttribution):
         self.input_layout = input_layout
         self.input_layer = input_layer
         self.input_layer_name = "" if input_layer is None else layer_name(forward_func, input_layer)
+        if columns is not None and input_layer is not None and projection is None:
+            raise ValueError(
+                "expected a `projection` where clips are padded, because their lengths do not say how much of what "
+                f"{self.input_layer_name!r} gives is theirs, but got None; pass a Captum class, such as IntegratedGradients"
+            )
 
     @property
     def basis(self) -> PrototypeBasis:

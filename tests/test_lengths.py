@@ -199,6 +199,10 @@ def test_what_does_not_fit_is_refused():
         LayerAPEX(model, model.layer, basis, columns=lambda lengths: lengths).attribute(padded, 1, lengths)
     with pytest.raises(ValueError, match=r"expected `columns` to give int64 of shape \(8,\), one number per clip, but got torch.float64"):
         LayerAPEX(model, model.layer, basis, columns=lambda lengths: lengths / 2.0).attribute(padded.double(), 1, lengths.double())
+    with pytest.raises(ValueError, match="expected lengths from 1 to the inputs' 10 steps of time, but got 11 for clip 0"):
+        APEX(model, model.layer, basis, columns=columns_of).attribute(padded, 1, torch.tensor([11, *LENGTHS[1:]]))
+    with pytest.raises(ValueError, match="expected a `projection` where clips are padded, .* what 'layer' gives is theirs, but got None"):
+        APEX(model, model.layer, basis, columns=columns_of, input_layer=model.layer)
     with pytest.raises(
         ValueError, match="or `batch_size=1`, which runs every clip alone, or `columns` for a model that takes padded clips"
     ):
