@@ -46,7 +46,7 @@ def fit_basis(
             layer is slow. Fitted like that, it was not stable.)
         epochs: passes over all (channel, prototype) pairs; 0 gives the raw channels with their prototypes.
         learning_rate: of Adam. EPIC's 1e-3 has not converged after 20 epochs: the purity is lower in every scheme.
-        weight_decay: of Adam, on `A`.
+        weight_decay: of Adam, on `A`; without effect where every step begins at `A = 0`.
         batch_size: pairs per step; by default 512, as in EPIC, and in layers of more than 256 channels four per channel (as 512 are of
             128), so that a wider layer has no more steps, each of which costs a matrix exponential.
         n_prototypes: per channel, at the start and at the end; falls linearly.
