@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captum_apex import SCHEMES, FeatureBank, Scheme, basis_from_matrix, fit_basis, fitting
-from captum_apex.fitting import _prototype_count, pair_purity
+from captum_apex.fitting import _Matrix, _prototype_count, pair_purity
 from captum_apex.layers import Origin
 from tests import oracles
 from tests.networks import invertible
@@ -99,6 +99,17 @@ def test_a_wide_layer_is_fitted_as_well_and_stays_orthogonal(scheme, monkeypatch
     assert (rebased.U @ rebased.U.T - torch.eye(6, dtype=torch.float64)).abs().max() < 1e-12
     assert rebased.purity_history[-1] > plain.purity_history[-1] - 0.01 > plain.purity_history[0]
     assert torch.equal(fit_basis(bank(), scheme, orthogonal=False, epochs=1, n_prototypes=(8, 3)).U, invertible_fit(scheme, monkeypatch))
+
+
+def test_a_wide_layers_matrix_stays_orthogonal_over_many_steps_in_float32(monkeypatch):
+    """Without a correction the rounding of 300 steps adds up to ten times as much."""
+    monkeypatch.setattr(fitting, "_WIDE", 5)
+    matrix, generator = _Matrix(torch.zeros(1, 32), orthogonal=True), torch.Generator().manual_seed(0)
+    for _ in range(300):
+        with torch.no_grad():
+            matrix.A.copy_(1e-2 * torch.randn(32, 32, generator=generator).sign())
+        matrix.rebase()
+    assert (matrix.U() @ matrix.U().T - torch.eye(32)).abs().max() < 1e-6
 
 
 def invertible_fit(scheme, monkeypatch):
