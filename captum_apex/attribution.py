@@ -143,7 +143,7 @@ class APEX(GradientAttribution):
         else:
             weights, at_input = at_layer.weights(parts, chosen), at_layer.reads_input(attribute_to_layer_input)
             attributions = self._projected(mapped[0], only, (weights, *arguments_of(additional_forward_args)), at_input)
-        attributions = attributions.detach().to(map_dtype(mapped[0], attributions)).contiguous()
+        attributions = attributions.detach().to(map_dtype(only, attributions)).contiguous()
         formatted = (attributions,) if isinstance(inputs, tuple) else attributions
         if not return_convergence_delta:
             return formatted

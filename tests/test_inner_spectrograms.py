@@ -51,6 +51,15 @@ def test_the_inner_map_is_that_of_the_network_on_its_spectrogram(scheme, project
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
 
 
+def test_a_map_has_the_sounds_precision_where_autocast_lowers_the_spectrograms():
+    model, waveforms = listener().float(), sounds().float()
+    apex = APEX(model, model[2].features, PrototypeBasis(invertible(dtype=torch.float32), "square"), input_layer=model[1])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = apex.attribute(waveforms, 1)
+        assert model[:2](waveforms).dtype == torch.bfloat16
+    assert found.dtype == torch.float32
+
+
 def from_occlusion(score, inputs, arguments):
     return Occlusion(score).attribute(inputs, (1, 4, 4), strides=(1, 4, 4), additional_forward_args=arguments)
 
