@@ -44,7 +44,7 @@ class Timing:
         reference: what it is compared with, empty for an absolute time.
         ratio: the median of the ratios, each taken back to back; NaN for an absolute time.
         limit: what it is meant to stay under: a ratio, or seconds.
-        megabytes: the most memory that the process held, where it was a process of its own; NaN elsewhere.
+        megabytes: the most memory that the process held, a GPU's not counted, where it was a process of its own; NaN elsewhere.
     """
 
     what: str
