@@ -1,6 +1,7 @@
 """Classifiers of transformers: tiny ones, made from configurations."""
 
 import copy
+import json
 import math
 
 import numpy as np
@@ -170,6 +171,13 @@ def test_lengths_that_do_not_fit_are_refused(lengths, message):
     found = from_transformers(frames("Wav2Vec2"))
     with pytest.raises(ValueError, match=message):
         found.model(torch.zeros(2, 401), torch.tensor(lengths))
+
+
+@pytest.mark.parametrize(("lengths", "got"), [([401, 400], "list"), (torch.tensor([401.0, 400.0]), "torch.float32")])
+def test_lengths_that_are_no_integers_are_refused(lengths, got):
+    found = from_transformers(frames("Wav2Vec2"))
+    with pytest.raises(TypeError, match=rf"`lengths` to be a tensor of integers \(clip,\), but got {got}"):
+        found.model(torch.zeros(2, 401), lengths)
 
 
 @pytest.mark.parametrize("model", [frames("SEW"), frames("SEWD"), ast(), whisper()], ids=lambda model: type(model).__name__)
@@ -361,8 +369,15 @@ def test_models_with_a_feature_extractor_take_no_transform(given):
 
 
 def test_what_is_no_feature_extractor_is_refused():
-    with pytest.raises(TypeError, match="`feature_extractor` to be one of transformers, for sound, but got function"):
+    message = "`feature_extractor` to be one of transformers, for Wav2Vec2ForSequenceClassification, but got function"
+    with pytest.raises(TypeError, match=message):
         from_transformers(frames("Wav2Vec2"), feature_extractor=lambda waveform: waveform)
+
+
+@pytest.mark.parametrize("model", [ast(), whisper()], ids=lambda model: type(model).__name__)
+def test_a_feature_extractor_of_waveforms_is_refused_where_a_spectrogram_is_wanted(model):
+    with pytest.raises(TypeError, match=f"for {type(model).__name__}, but got Wav2Vec2FeatureExtractor"):
+        from_transformers(model, feature_extractor=transformers.Wav2Vec2FeatureExtractor())
 
 
 @pytest.mark.parametrize("model", [nn.Linear(2, 2), made("Wav2Vec2", "ForCTC", **FRAMES)], ids=lambda model: type(model).__name__)
@@ -429,6 +444,29 @@ def test_pickled_weights_are_not_read(tmp_path):
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(OSError, match="with safetensors in it, but got"):
         from_transformers(tmp_path)
+
+
+def test_damaged_weights_are_named(tmp_path):
+    saved(tmp_path, frames("Wav2Vec2"), transformers.Wav2Vec2FeatureExtractor())
+    with open(tmp_path / "model.safetensors", "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(OSError, match=f"expected '{tmp_path}' to be a folder .*, but got: .*header"):
+        from_transformers(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_code_beside_the_weights_is_not_run_whatever_one_answers(tmp_path, monkeypatch, name):
+    """transformers asks at the terminal where it is not told."""
+    saved(tmp_path, frames("Wav2Vec2"), transformers.Wav2Vec2FeatureExtractor())
+    (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w').close()\nclass Theirs:\n    pass\n")
+    kind = {"config.json": ("AutoConfig", "model_type"), "preprocessor_config.json": ("AutoFeatureExtractor", "feature_extractor_type")}[name]
+    changes = {"auto_map": {kind[0]: "theirs.Theirs"}, kind[1]: "theirs"}
+    (tmp_path / name).write_text(json.dumps(json.loads((tmp_path / name).read_text()) | changes))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    with pytest.raises((OSError, ValueError), match="custom code"):
+        from_transformers(tmp_path)
+    assert not (tmp_path / "was_run").exists()
 
 
 def test_a_folder_of_another_class_is_refused(tmp_path):
