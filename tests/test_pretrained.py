@@ -459,9 +459,9 @@ def test_code_beside_the_weights_is_not_run_whatever_one_answers(tmp_path, monke
     """transformers asks at the terminal where it is not told."""
     saved(tmp_path, frames("Wav2Vec2"), transformers.Wav2Vec2FeatureExtractor())
     (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w').close()\nclass Theirs:\n    pass\n")
-    kind = {"config.json": ("AutoConfig", "model_type"), "preprocessor_config.json": ("AutoFeatureExtractor", "feature_extractor_type")}[name]
-    changes = {"auto_map": {kind[0]: "theirs.Theirs"}, kind[1]: "theirs"}
-    (tmp_path / name).write_text(json.dumps(json.loads((tmp_path / name).read_text()) | changes))
+    settings = json.loads((tmp_path / name).read_text()) | dict.fromkeys(("model_type", "feature_extractor_type"), "theirs")
+    settings["auto_map"] = dict.fromkeys(("AutoConfig", "AutoFeatureExtractor"), "theirs.Theirs")
+    (tmp_path / name).write_text(json.dumps(settings))
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     with pytest.raises((OSError, ValueError), match="custom code"):
