@@ -278,6 +278,13 @@ def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, page
     assert [page.explanations[0].target for page in pages] == scores.argsort(descending=True)[:heard].tolist()
 
 
+def test_dropout_is_off_in_the_scores_too(here, pages):
+    changed("self.features(x).mean((2, 3))", "nn.functional.dropout(self.features(x).mean((2, 3)), 0.5, self.training)")
+    fit()
+    assert explained() == 0
+    assert pages[0].explanations[0].score == pytest.approx(max(pages[0].scores))
+
+
 def refused(capsys, code, *parts):
     error = capsys.readouterr().err
     assert code == 2

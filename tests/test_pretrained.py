@@ -207,7 +207,7 @@ def test_the_model_stays_as_it_is_and_masks_of_training_are_off(name):
     stopped.remove()
     assert [(dict(module._forward_hooks), dict(module._forward_pre_hooks)) for module in model.modules()] == own
     assert not any("captum_apex" in repr(hook) for hooks in own for each in hooks for hook in each.values())
-    assert found.model.training
+    assert (found.model.training, evaluated.model.training) == (True, False)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -304,9 +304,11 @@ def test_a_tone_is_where_the_axes_say(model, hertz, seconds):
 
 
 def test_the_patches_decibels_are_those_of_the_filter_bank():
-    from torchaudio.compliance.kaldi import fbank
+    from torchaudio.compliance.kaldi import fbank, get_mel_banks
 
     found = from_transformers(ast())
+    centres = get_mel_banks(24, 512, 16000.0, 20.0, 0.0, 100.0, -500.0, 1.0)[1]  # no warping; of a Fourier transform of 512 samples
+    torch.testing.assert_close(found.axes.bin_centres.float(), centres.flatten(), rtol=0, atol=0.1)
     sound = torch.randn(16000) * 0.1
     power = fbank(sound[None], sample_frequency=16000, window_type="hanning", num_mel_bins=24, use_log_fbank=False)[:40]
     torch.testing.assert_close(found.decibels(found.inputs(sound)), 10 * power.T.log10(), rtol=0, atol=1e-3)
