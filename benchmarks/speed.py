@@ -8,6 +8,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,7 +59,7 @@ class Timing:
         reference: what it is compared with, empty for an absolute time.
         ratio: the median of the ratios, each taken back to back; NaN for an absolute time.
         limit: what it is meant to stay under: a ratio, or seconds.
-        megabytes: the most memory that the process held, where it was a process of its own; NaN elsewhere.
+        megabytes: the most memory that the process held, a GPU's not counted, where it was a process of its own; NaN elsewhere.
     """
 
     what: str
@@ -172,8 +173,8 @@ def _large(repeats: int, device: str) -> list[Timing]:
 
 def _in_a_process_of_its_own(measured: Callable[..., list[Timing]], *arguments: object) -> list[Timing]:
     """So that the most memory that the process held is this measurement's."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measured, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measured, *arguments).result()
 
 
 def _wide_fitting(device: str) -> list[Timing]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_apex.basis import PrototypeBasis
-from captum_apex.classifier import Classifier
+from captum_apex.classifier import Classifier, Inputs
 from captum_apex.clip import Clip
 from captum_apex.events import write_audacity, write_raven
 from captum_apex.explanation import Explanation, explain
@@ -40,7 +42,7 @@ EXAMPLES = {
 """,
     "explain": """examples:
   python -m captum_apex explain new.wav --model my_model:classifier --basis bases --data recordings --out page.html
-  python -m captum_apex explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren --out page.html
+  python -m captum_apex explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren dog --out page.html
 """,
     "events": """examples:
   python -m captum_apex events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt
@@ -57,13 +59,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 where it worked, 2 where the arguments, the files or the model are not right, 130 where interrupted."""
     try:
         options = _parser().parse_args(arguments)
-        return options.command(options)
+        with _plain_warnings():
+            return options.command(options)
     except (OSError, ValueError, ImportError) as error:
         print(f"python -m captum_apex: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Inside, the library's own warnings are one line, like its errors, without a place in its code; those of others are as ever."""
+    usual, own = warnings.formatwarning, os.path.dirname(__file__)
+
+    def plain(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+        if os.path.dirname(filename) == own:
+            return f"python -m captum_apex: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _fit(options: argparse.Namespace) -> int:
@@ -77,7 +97,7 @@ def _fit(options: argparse.Namespace) -> int:
     layer = _layer(classifier, options.layer)
     recordings = Recordings.in_folder(options.data, classifier.class_names)
     inputs = classifier.dataset(recordings)
-    schemes = _supported(classifier, layer, inputs.input(0), schemes, chosen=bool(options.scheme))
+    schemes = _supported(layer, inputs, schemes, chosen=bool(options.scheme))
     print(f"{len(recordings)} recordings in {options.data}", file=sys.stderr)
     bank = FeatureBank.from_dataset(
         classifier.model,
@@ -101,9 +121,10 @@ def _fit(options: argparse.Namespace) -> int:
     return 0
 
 
-def _supported(classifier: Classifier, layer: nn.Module, first: Tensor, schemes: Iterable[Scheme], chosen: bool) -> tuple[Scheme, ...]:
+def _supported(layer: nn.Module, inputs: Inputs, schemes: Iterable[Scheme], chosen: bool) -> tuple[Scheme, ...]:
     """The schemes to fit, found out with the first input, before the long pass; all that the layer supports unless they were chosen."""
-    _scores(classifier, first)
+    classifier, first = inputs.classifier, inputs.input(0)
+    _scores(classifier, first, inputs.recordings.name(0))
     origin = FeatureBank.from_dataset(classifier.model, layer, [first], layout=classifier.layout).origin
     assert origin.grid is not None
     if chosen:
@@ -121,7 +142,7 @@ def _explain(options: argparse.Namespace) -> int:
         raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {options.out}")
     _check_folder(options.out)
     classifier = made_classifier(options.model, options.device, options.convert)
-    target = None if options.target is None else _class(options.target, classifier.class_names)
+    chosen = list(dict.fromkeys(_class(name, classifier.class_names) for name in options.target or ()))
     bases = _bases(options.basis, options.layer)
     apexes = {path: _apex(classifier.model, path, basis) for path, basis in bases.items()}
     data = None if options.data is None else _data(classifier, options.data, bases)
@@ -129,17 +150,27 @@ def _explain(options: argparse.Namespace) -> int:
         print("without --data, the folder that the bases were fitted on, the page has no prototypes", file=sys.stderr)
     pages, clips = [], _Prototypes(classifier, data)
     for path in tqdm(options.clips, desc="explaining", unit="clip"):
-        clip, inputs = classifier.clip(path), classifier.inputs(classifier.waveform(path), os.fspath(path))
-        scores = _scores(classifier, inputs)
-        try:
-            found = [_explanation(apex, inputs.to(options.device), target, options, data is not None) for apex in apexes.values()]
-        except ValueError as error:
-            raise ValueError(f"{path} cannot be explained: {error}") from error
-        pages.append(Page(clip, found, clips.of(found), classifier.class_names, scores))
+        waveform = classifier.waveform(path)
+        clip, inputs = classifier.drawn(waveform, os.fspath(path)), classifier.inputs(waveform, os.fspath(path))
+        scores = _scores(classifier, inputs, os.fspath(path))
+        for target in chosen or _heard(scores, options.threshold):
+            try:
+                found = [_explanation(apex, inputs.to(options.device), target, options, data is not None) for apex in apexes.values()]
+            except ValueError as error:
+                raise ValueError(f"{path} cannot be explained: {error}") from error
+            pages.append(Page(clip, found, clips.of(found), classifier.class_names, scores))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write(options.out, pages, title=options.title, limit=options.limit)
     print(options.out)
     return 0
+
+
+def _heard(scores: Sequence[float], threshold: float | None) -> list[int | None]:
+    """The classes whose probability reaches the threshold, highest first; None, the model's first choice, where there are none."""
+    if threshold is None or len(scores) == 1:
+        return [None]
+    ordered, labels = torch.tensor(scores).sort(descending=True)
+    return labels[ordered.sigmoid() >= threshold].tolist() or [None]
 
 
 def _events(options: argparse.Namespace) -> int:
@@ -289,7 +320,7 @@ def _data(classifier: Classifier, folder: Path, bases: dict[Path, PrototypeBasis
     return recordings
 
 
-def _scores(classifier: Classifier, inputs: Tensor) -> list[float]:
+def _scores(classifier: Classifier, inputs: Tensor, name: str) -> list[float]:
     """The model's scores of one input, after making sure that it takes it and gives one score per class."""
     device = next((tensor.device for tensor in classifier.model.parameters()), torch.device("cpu"))
     try:
@@ -298,7 +329,8 @@ def _scores(classifier: Classifier, inputs: Tensor) -> list[float]:
     except Exception as error:  # the user's code
         shape = (1, *inputs.shape)
         raise ValueError(
-            f"expected the model to take what the transform gives, of shape {shape}, but it raised {type(error).__name__}: {error}"
+            f"expected the model to take what the transform gives for {name}, of shape {shape}, but it raised "
+            f"{type(error).__name__}: {error}"
         ) from error
     n_classes = len(classifier.class_names)
     if not isinstance(output, Tensor) or output.numel() != n_classes:
@@ -351,7 +383,9 @@ def _parser() -> argparse.ArgumentParser:
     explaining.add_argument("--layer", metavar="NAME", help="checked against the bases, which know their layer")
     explaining.add_argument("--data", type=Path, metavar="FOLDER", help="what the bases were fitted on, to show prototypes")
     explaining.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
-    explaining.add_argument("--target", metavar="CLASS", help="the class to explain, by name or number; each clip's own if left out")
+    which = explaining.add_mutually_exclusive_group()
+    which.add_argument("--target", nargs="+", metavar="CLASS", help="classes to explain, by name or number; each clip's own if left out")
+    which.add_argument("--threshold", type=_probability, metavar="P", help="explain all classes whose sigmoid reaches P (several labels)")
     explaining.add_argument("--channels", type=_positive, metavar="N", default=3, help="channels of evidence per scheme (%(default)s)")
     explaining.add_argument("--prototypes", type=_positive, metavar="N", help="prototypes per channel (4, or as many as the bases have)")
     explaining.add_argument("--sides", choices=["positive", "both"], default="positive", help="both: also channels below zero")
@@ -392,6 +426,15 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, but got {text!r}")
     return int(text)
+
+
+def _probability(text: str) -> float:
+    try:
+        if 0 <= float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, but got {text!r}")
 
 
 def _device(text: str) -> str:

@@ -12,7 +12,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from captum_apex.arguments import Inputs, arguments_of, map_dtype, only_one
+from captum_apex.arguments import Inputs, arguments_of, detached, map_dtype, only_one
 from captum_apex.basis import PrototypeBasis
 from captum_apex.evidence import EvidenceScore, InnerScore
 from captum_apex.layer_attribution import Channels, LayerAPEX
@@ -39,7 +39,7 @@ class APEX(GradientAttribution):
             several things; by default `"n c f t"`, `"n t"`, and `"n c t"` where the layer has one frequency row.
         columns: as in `LayerAPEX`.
         input_layer: a module of the model, such as a spectrogram that it makes of waveforms: maps are then of what this gives, not of the
-            inputs, and so is `input_layout`.
+            inputs, and so is `input_layout`. For padded clips it needs a `projection`.
 
     Raises:
         ValueError: as `LayerAPEX`.
@@ -72,6 +72,11 @@ class APEX(GradientAttribution):
         self.input_layout = input_layout
         self.input_layer = input_layer
         self.input_layer_name = "" if input_layer is None else layer_name(forward_func, input_layer)
+        if columns is not None and input_layer is not None and projection is None:
+            raise ValueError(
+                "expected a `projection` where clips are padded, because their lengths do not say how much of what "
+                f"{self.input_layer_name!r} gives is theirs, but got None; pass a Captum class, such as IntegratedGradients"
+            )
 
     @property
     def basis(self) -> PrototypeBasis:
@@ -125,7 +130,11 @@ class APEX(GradientAttribution):
         only = only_one(inputs)
         at_layer = self.layer_apex
         mapped: list[Tensor] = [only] if self.input_layer is None else []
-        with nullcontext() if self.input_layer is None else watched(self.input_layer, self.input_layer_name, mapped.append):
+
+        def keep(inner: Tensor) -> None:
+            mapped.append(inner.detach().clone())  # what follows may work in place
+
+        with nullcontext() if self.input_layer is None else watched(self.input_layer, self.input_layer_name, keep):
             parts = at_layer.decompose(only, target, additional_forward_args, attribute_to_layer_input)
         chosen = at_layer.evidence(parts, n_channels, sides, channels)
         if self.projection is None:
@@ -134,7 +143,7 @@ class APEX(GradientAttribution):
         else:
             weights, at_input = at_layer.weights(parts, chosen), at_layer.reads_input(attribute_to_layer_input)
             attributions = self._projected(mapped[0], only, (weights, *arguments_of(additional_forward_args)), at_input)
-        attributions = attributions.detach().to(map_dtype(mapped[0], attributions)).contiguous()
+        attributions = attributions.detach().to(map_dtype(only, attributions)).contiguous()
         formatted = (attributions,) if isinstance(inputs, tuple) else attributions
         if not return_convergence_delta:
             return formatted
@@ -192,7 +201,7 @@ class APEX(GradientAttribution):
             mapped, arguments = mapped.detach().clone(), arguments_of(arguments)
             function: nn.Module = score
             if self.input_layer is not None:
-                function, arguments = InnerScore(score, self.input_layer, self.input_layer_name), (inputs, *arguments)
+                function, arguments = InnerScore(score, self.input_layer, self.input_layer_name), (*detached(inputs), *arguments)
             if isinstance(project, type):
                 # Captum warns where it has to ask for gradients itself
                 return project(function).attribute(mapped.requires_grad_(), additional_forward_args=arguments)

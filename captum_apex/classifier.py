@@ -164,11 +164,17 @@ class Inputs(Dataset):
 
     def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int | Tensor]:
         made = self.input(index)
-        kept = slice(None, -1 if self.classifier.columns else None)  # clips of different length are padded along the last axis
+        columns = self.classifier.columns
+        kept = slice(None, -1 if columns else None)  # clips of different length are padded along the last axis
         if made.shape[kept] != self.shape[kept]:
             raise ValueError(
                 f"expected inputs of one shape, but the transform gives {tuple(made.shape)} for {self.recordings.name(index)} and "
                 f"{tuple(self.shape)} for {self.recordings.name(0)}; give the Classifier a `length`, in samples"
+            )
+        if columns and columns(torch.tensor(made.shape[-1:])) < 1:
+            raise ValueError(
+                f"expected clips that are long enough for one column of the layer, but {self.recordings.name(index)} has {made.shape[-1]} "
+                "steps of time"
             )
         return made if self.recordings.labels is None else (made, self.recordings.labels[index])
 

@@ -148,7 +148,7 @@ class InnerScore(nn.Module):
 
     def forward(self, inner: Tensor, inputs: Tensor, weights: Tensor, *additional_forward_args: Any) -> Tensor:
         """The score of each clip, (clip,), with `inner` in place of what the module gives for the inputs."""
-        with watched(self._input_layer[0], self.input_layer_name, lambda _: inner):
+        with watched(self._input_layer[0], self.input_layer_name, lambda _: inner.clone()):  # what follows may work in place
             return self.score(inputs, weights, *additional_forward_args)
 
 

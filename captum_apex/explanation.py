@@ -178,7 +178,7 @@ def explain_classes(
 
 
 def _wanted_classes(classes: Tensor | Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
-    wanted = classes if isinstance(classes, Tensor) else classes(output)
+    wanted = classes(output) if callable(classes) else classes
     if not isinstance(wanted, Tensor) or wanted.dtype != torch.bool or wanted.shape != output.shape or output.dim() != 2:
         got = f"{wanted.dtype} {tuple(wanted.shape)}" if isinstance(wanted, Tensor) else type(wanted).__name__
         raise ValueError(f"expected `classes` as bool (clip, class) of shape {tuple(output.shape)}, but got {got}")

@@ -46,9 +46,9 @@ def fit_basis(
             layer is slow. Fitted like that, it was not stable.)
         epochs: passes over all (channel, prototype) pairs; 0 gives the raw channels with their prototypes.
         learning_rate: of Adam. EPIC's 1e-3 has not converged after 20 epochs: the purity is lower in every scheme.
-        weight_decay: of Adam, on `A`.
-        batch_size: pairs per step; by default 512, as in EPIC, and two per channel in layers of more than 256, so that a wider layer
-            has no more steps, each of which costs a matrix exponential.
+        weight_decay: of Adam, on `A`; without effect where every step begins at `A = 0`.
+        batch_size: pairs per step; by default 512, as in EPIC, and in layers of more than 256 channels four per channel (as 512 are of
+            128), so that a wider layer has no more steps, each of which costs a matrix exponential.
         n_prototypes: per channel, at the start and at the end; falls linearly.
         reselect_every: epochs between two choices of prototypes.
         seed: of the order of the pairs; the global generator is not used.
@@ -62,7 +62,8 @@ def fit_basis(
     """
     scheme = Scheme(scheme)
     sequences = bank.sequences(scheme)
-    batch_size = max(512, 2 * bank.n_channels) if batch_size is None else batch_size
+    if batch_size is None:
+        batch_size = 4 * bank.n_channels if bank.n_channels > _WIDE else 512
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1), ("reselect_every", reselect_every, 1)):
         if value < least:
             raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from captum_apex.basis import PrototypeBasis
 from captum_apex.layer_attribution import LayerAPEX
-from captum_apex.layers import frozen
+from captum_apex.layers import frozen, model_of
 
 __all__ = ["ChannelMatrix", "insert_basis"]
 
@@ -60,6 +60,7 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
         raise ValueError(f"expected a basis of the output of {name!r}, but it was fitted on its input")
     if layer is model:
         raise ValueError("expected `layer` to be a part of the model, but it is the whole model")
+    model = model_of(model) or model  # without what compiles it or copies it to several devices
     inputs = _example(model, basis) if inputs is None else inputs
     inserted, training = copy.deepcopy(model), {place: module.training for place, module in model.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):

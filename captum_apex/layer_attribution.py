@@ -79,7 +79,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         self.layer_name = layer_name(forward_func, layer)
         self.basis = basis
         self.columns = columns
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self._kept: tuple[PrototypeBasis, Tensor, Tensor] | None = None
         fitted_on, weights = basis.origin.fingerprint, fingerprint(forward_func)
         if fitted_on and weights and fitted_on != weights:
             raise ValueError(
@@ -206,7 +206,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
 
     def _taken_apart(self, leaf: Tensor, output: Tensor, target: TargetType, columns: Tensor | None, again: bool = False) -> Decomposition:
         """The gradient of one target's score at the layer, in the channels of the basis; `again` keeps the graph for another one."""
-        with torch.inference_mode(False), torch.enable_grad():
+        # Frozen, because checkpointed parts run again on the way back.
+        with torch.inference_mode(False), torch.enable_grad(), frozen(self.forward_func, self.layer):
             score = _select_targets(output, target)
             assert score[0].numel() == 1, "Target not provided when necessary, cannot take gradient with respect to multiple outputs."
             gradient = self._gradient(score, leaf, again)
@@ -262,9 +263,9 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """`U` and its inverse, kept where and as they were last asked for: between calls nothing is copied to a GPU again."""
         kept = self._kept
-        if kept is None or kept[0].dtype != like.dtype or kept[0].device != like.device:
-            self._kept = kept = (self.basis.U.to(like), self.basis.inverse.to(like))
-        return kept
+        if kept is None or kept[0] is not self.basis or kept[1].dtype != like.dtype or kept[1].device != like.device:
+            self._kept = kept = (self.basis, self.basis.U.to(like), self.basis.inverse.to(like))
+        return kept[1:]
 
     def _gradient(self, score: Tensor, leaf: Tensor, again: bool) -> Tensor:
         gradient = torch.autograd.grad(score.sum(), leaf, allow_unused=True, retain_graph=again)[0] if score.requires_grad else None

@@ -65,10 +65,15 @@ class Layout:
         """A layer's output as (clip, channel, frequency, time).
 
         Raises:
-            ValueError: naming the layer and the shape of its output, where the pattern does not fit.
+            ValueError: naming the layer and the shape of its output, where the pattern does not fit or nothing is left beside class tokens.
         """
+        if self.class_tokens and not 0 < self.class_tokens < output.shape[1]:
+            raise ValueError(
+                f"expected `class_tokens` from 0 to {output.shape[1] - 1}, because {layer} gives {output.shape[1]} entries on axis 1, "
+                f"but got {self.class_tokens}"
+            )
         try:
-            grid = rearrange(output[:, self.class_tokens :] if self.class_tokens else output, self.pattern, **(self.sizes or {}))
+            grid = rearrange(output[:, self.class_tokens :], self.pattern, **(self.sizes or {}))
         except EinopsError as error:
             raise ValueError(
                 f"expected {layer} to give a tensor that fits {self.pattern!r}, but got shape {tuple(output.shape)}; "
@@ -115,8 +120,9 @@ def on_one_device(forward_func: Callable) -> Callable:
 
     The copies run at once, each with a part of the batch: a layer that is watched would run several times.
     """
-    if isinstance(forward_func, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return forward_func.module
+    inside = _uncompiled_module(forward_func) if isinstance(forward_func, nn.Module) else forward_func
+    if isinstance(inside, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return inside.module
     return forward_func
 
 
@@ -124,7 +130,7 @@ def model_of(forward_func: Callable) -> nn.Module | None:
     """The module behind a forward function: itself, a bound method's owner, what a partial, parallel or compiled one wraps; or None."""
     forward_func = on_one_device(forward_func)
     if isinstance(forward_func, nn.Module):
-        return getattr(forward_func, "_orig_mod", forward_func)  # where torch.compile keeps the model
+        return _uncompiled_module(forward_func)
     if isinstance(forward_func, partial):
         return model_of(forward_func.func)
     if isinstance(forward_func, MethodType) and isinstance(forward_func.__self__, nn.Module):
@@ -228,6 +234,10 @@ def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
             module.training = True
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+def _uncompiled_module(model: nn.Module) -> nn.Module:
+    return getattr(model, "_orig_mod", model)  # where torch.compile keeps the model
 
 
 def _uncompiled() -> AbstractContextManager:

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.overrides import TorchFunctionMode
 
+from captum_apex.layers import at_least_float32
+
 __all__ = ["ConstantVariance"]
 
 
@@ -54,6 +56,7 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 def _centred_and_scaled(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    x = at_least_float32(x)  # as torch does inside
     variance = x.detach().var(dims, correction=0, keepdim=True)
     return (x - x.mean(dims, keepdim=True)) * (variance + eps).rsqrt()
 
@@ -79,9 +82,9 @@ def _rms_norm(
     *_: Any,
     **__: Any,
 ) -> Tensor:
-    dims = tuple(range(-len(normalized_shape), 0))
-    mean_square = input.detach().square().mean(dims, keepdim=True)
-    return _affine(input * (mean_square + (torch.finfo(input.dtype).eps if eps is None else eps)).rsqrt(), weight, None)
+    dims, x = tuple(range(-len(normalized_shape), 0)), at_least_float32(input)  # as torch does inside
+    mean_square = x.detach().square().mean(dims, keepdim=True)
+    return _affine(x * (mean_square + (torch.finfo(x.dtype).eps if eps is None else eps)).rsqrt(), weight, None)
 
 
 def _group_norm(
@@ -116,6 +119,19 @@ def _instance_norm(
     return _group_norm(input, input.shape[1], weight, bias, eps)
 
 
+def _torch_instance_norm(
+    input: Tensor,  # noqa: A002
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    *settings: Any,
+    **named: Any,
+) -> Tensor:
+    """The same with the order of arguments that `torch.instance_norm` has."""
+    return _instance_norm(input, running_mean, running_var, weight, bias, *settings, **named)
+
+
 def _normalize(
     input: Tensor,  # noqa: A002
     p: float = 2.0,
@@ -135,6 +151,6 @@ _LINEAR: dict[Callable, Callable[..., Tensor]] = {
     F.group_norm: _group_norm,
     torch.group_norm: _group_norm,
     F.instance_norm: _instance_norm,
-    torch.instance_norm: _instance_norm,
+    torch.instance_norm: _torch_instance_norm,
     F.normalize: _normalize,
 }

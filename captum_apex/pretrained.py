@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from captum_apex.axes import SpectrogramAxes
@@ -30,6 +31,8 @@ _WAVEFORMS = tuple(
 )
 _IMAGES = tuple(f"{name}ForImageClassification" for name in ("ConvNext", "ConvNextV2", "EfficientNet", "ResNet"))
 _KNOWN = (_AST, _WHISPER, _BERT, *_WAVEFORMS, *_IMAGES)
+
+_ASKED_OF_EXTRACTORS = {_AST: ("num_mel_bins", "do_normalize", "mean", "std"), _WHISPER: ("feature_size", "n_fft", "hop_length")}
 
 _DECIBELS = 10 / math.log(10)  # in a natural logarithm of power
 
@@ -74,10 +77,10 @@ def from_transformers(
         A `Classifier`. Its `transform` holds the feature extractor as `.feature_extractor`, its `model` the given one as `.model`.
 
     Raises:
-        TypeError: the feature extractor is none.
+        TypeError: the feature extractor is none, or one for other models.
         ValueError: the model is none of these, or has no layer to explain; `transform` or `axes` is missing, or is given to a model that
             has a feature extractor.
-        OSError: the name is not in reach, has no safetensors, or no feature extractor.
+        OSError: the name is not in reach, has no safetensors or damaged ones, or no feature extractor.
         ImportError: transformers is missing.
 
     >>> from transformers import ASTConfig, ASTForAudioClassification
@@ -95,8 +98,9 @@ def from_transformers(
     if transform is not None or axes is not None:
         raise ValueError(f"expected `transform` and `axes` for image classifiers alone, but {kind} hears by its `feature_extractor`")
     extractor = _feature_extractor(model, kind) if feature_extractor is None else feature_extractor
-    if not (callable(extractor) and hasattr(extractor, "sampling_rate") and hasattr(extractor, "model_input_names")):
-        raise TypeError(f"expected `feature_extractor` to be one of transformers, for sound, but got {type(extractor).__name__}")
+    asked = ("sampling_rate", "model_input_names", *_ASKED_OF_EXTRACTORS.get(kind, ()))
+    if not callable(extractor) or not all(hasattr(extractor, name) for name in asked):
+        raise TypeError(f"expected `feature_extractor` to be one of transformers, for {kind}, but got {type(extractor).__name__}")
     if kind == _AST:
         return _patch_classifier(model, extractor)
     if kind == _WHISPER:
@@ -133,6 +137,7 @@ class LogitsModel(nn.Module):
             lengths: of the clips along the last axis, int64 (clip,), where they were padded at their ends; whatever the padding holds.
 
         Raises:
+            TypeError: the lengths are no tensor of integers.
             ValueError: the inputs' axes are others, the lengths do not fit them, or this model cannot take padded clips.
         """
         inputs = self._in_order(inputs)
@@ -158,6 +163,9 @@ class LogitsModel(nn.Module):
     def _checked(self, lengths: Tensor, inputs: Tensor) -> Tensor:
         if self.columns is None:
             raise ValueError(f"expected clips of one length, without `lengths`: {type(self.model).__name__} cannot take padded ones")
+        if not isinstance(lengths, Tensor) or lengths.is_floating_point():
+            got = getattr(lengths, "dtype", type(lengths).__name__)
+            raise TypeError(f"expected `lengths` to be a tensor of integers (clip,), but got {got}")
         longest = inputs.shape[1]
         if lengths.shape != inputs.shape[:1] or lengths.max() > longest or self.columns(lengths).min() < 1:
             raise ValueError(
@@ -325,10 +333,10 @@ def _loaded(name: str) -> nn.Module:
     """The model of a folder or of a name on the hub."""
     transformers = _transformers()
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         kind = _known(config.architectures or (), f"{name!r} with {config.architectures}")
         return getattr(transformers, kind).from_pretrained(name, use_safetensors=True, dtype=torch.float32)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OSError(
             f"expected {name!r} to be a folder that save_pretrained wrote, or a model on the Hugging Face hub, with safetensors in it, but "
             f"got: {_first_line(error)}; without a network, fetch it where there is one (hf download {name} --local-dir FOLDER), and give "
@@ -341,7 +349,7 @@ def _feature_extractor(model: Any, kind: str) -> Any:
     transformers, config = _transformers(), model.config
     if model.name_or_path:
         try:
-            return transformers.AutoFeatureExtractor.from_pretrained(model.name_or_path)
+            return transformers.AutoFeatureExtractor.from_pretrained(model.name_or_path, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise OSError(
                 f"expected a feature extractor beside the weights of {model.name_or_path!r}, but got: {_first_line(error)}; pass "

@@ -55,11 +55,16 @@ def enlarged_alone(relevance: Tensor, inputs: Tensor, input_layout: str | None, 
         input_layout: as in `enlarged`.
         columns: of the grid, each clip's own.
         lengths: of the clips, in steps of the input's time axis.
+
+    Raises:
+        ValueError: as `enlarged`, and where a clip is longer than the inputs, naming it.
     """
     layout = input_layout or _guessed_layout(relevance, inputs)
     time = layout.split().index("t")
     whole = torch.zeros(inputs.shape, dtype=relevance.dtype, device=relevance.device)
     for clip, (n_columns, length) in enumerate(zip(columns, lengths, strict=True)):
+        if not 0 < length <= inputs.shape[time]:
+            raise ValueError(f"expected lengths from 1 to the inputs' {inputs.shape[time]} steps of time, but got {length} for clip {clip}")
         part = slice(clip, clip + 1)
         own = inputs[part].narrow(time, 0, length)
         whole[part].narrow(time, 0, length).copy_(enlarged(relevance[part, :, :n_columns], own, layout))

@@ -217,7 +217,7 @@ def as_waveform(
         raise TypeError(
             f"expected the samples of {name} as a tensor of floats, but got {getattr(samples, 'dtype', type(samples).__name__)}"
         )
-    if samples.dim() not in (1, 2):
+    if samples.dim() not in (1, 2) or len(samples) > samples.shape[-1] > 0:  # so many channels are samples that come first
         raise ValueError(f"expected the samples of {name} of shape (channel, sample) or (sample,), but got {tuple(samples.shape)}")
     channels = torch.atleast_2d(samples.to(torch.float32))  # (sample,) → (channel, sample)
     if not channels.numel() or not channels.isfinite().all():

@@ -343,6 +343,14 @@ def test_what_the_caller_does_with_the_matrix_does_not_reach_the_basis():
     assert not after.requires_grad
 
 
+def test_another_basis_put_in_its_place_is_the_one_that_counts():
+    model, layer = build("pooling")
+    apex = LayerAPEX(model, layer, bare_basis("pooling", U=torch.eye(6, dtype=torch.float64)))
+    apex.attribute(clips(), 1)
+    apex.basis = bare_basis("pooling")
+    assert torch.equal(apex.attribute(clips(), 1), LayerAPEX(model, layer, bare_basis("pooling")).attribute(clips(), 1))
+
+
 def test_a_wrapped_model_is_the_model_that_the_basis_was_fitted_on():
     model, layer = build("pooling")
     basis = basis_from_matrix(FeatureBank.from_dataset(model, layer, list(clips(9))), "time", invertible())

@@ -120,6 +120,13 @@ def test_large_scores_of_many_classes_make_no_ties():
     assert auroc(outputs, torch.tensor([0, 0, 1, 2])) == pytest.approx(1)
 
 
+def test_what_is_equally_likely_is_a_tie_whatever_the_offset():
+    """The softmax is the same for all clips, up to rounding."""
+    outputs = torch.tensor([[0.1, 0.2, 0.4]], dtype=torch.float64) + torch.linspace(0, 100, 31, dtype=torch.float64)[:, None]
+    assert len(outputs.softmax(1).unique()) > 3
+    assert auroc(outputs, torch.arange(31) % 3) == 0.5
+
+
 def test_classes_without_clips_are_left_out_and_said():
     outputs, labels = multi_label()
     labels[:, 1], labels[:, 4] = 0, 1

@@ -110,6 +110,15 @@ def test_files_of_different_length_are_left_to_be_padded_where_the_model_takes_t
         other.dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[1]
 
 
+def test_a_clip_that_is_too_short_for_a_column_is_named(tmp_path):
+    put(tmp_path / "a.wav", 640)
+    put(tmp_path / "b.wav", 96)
+    inputs = classifier(length=None, columns=lambda lengths: (lengths - 5) // 2 + 1).dataset(Recordings.in_folder(tmp_path))
+    assert inputs[0].shape == (1, 33, 21)
+    with pytest.raises(ValueError, match=r"long enough for one column of the layer, but .*b\.wav has 4 steps of time"):
+        inputs[1]
+
+
 def test_a_clip_is_drawn_in_decibels_and_heard(tmp_path):
     sound = put(tmp_path / "a.wav")
     clip = classifier().clip(tmp_path / "a.wav", "dog")

@@ -174,7 +174,7 @@ def test_a_batch_without_any_class_has_no_explanations():
     assert explain_classes(LayerAPEX(model, layer, basis), QUERIES, lambda logits: logits > 1e9) == [[], [], [], []]
 
 
-@pytest.mark.parametrize("classes", [torch.ones(4, 3, dtype=torch.bool), torch.ones(4, 4), lambda _: [0, 1]])
+@pytest.mark.parametrize("classes", [torch.ones(4, 3, dtype=torch.bool), torch.ones(4, 4), lambda _: [0, 1], [0, 1]])
 def test_classes_that_are_no_mask_are_refused(classes):
     model, layer, basis = subject("time")
     with pytest.raises(ValueError, match=r"expected `classes` as bool \(clip, class\) of shape \(4, 4\), but got"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captum_apex import SCHEMES, FeatureBank, Scheme, basis_from_matrix, fit_basis, fitting
-from captum_apex.fitting import _prototype_count, pair_purity
+from captum_apex.fitting import _Matrix, _prototype_count, pair_purity
 from captum_apex.layers import Origin
 from tests import oracles
 from tests.networks import invertible
@@ -76,7 +76,7 @@ def test_one_step_is_adams_on_the_oracles_gradient():
 def test_a_wide_layers_step_begins_where_the_last_one_led_to(scheme, monkeypatch):
     """Against Adam on a fresh `A` at every step, `U = exp(A − Aᵀ) V`, by autograd through the exponential itself."""
     monkeypatch.setattr(fitting, "_WIDE", 5)
-    settings = {"epochs": 2, "n_prototypes": (4, 4), "reselect_every": 2, "weight_decay": 0.0}
+    settings = {"epochs": 2, "n_prototypes": (4, 4), "reselect_every": 2, "weight_decay": 0.0, "batch_size": 512}
     found = fit_basis(bank(), scheme, **settings)
     A = torch.zeros(6, 6, dtype=torch.float64, requires_grad=True)
     adam, V = torch.optim.Adam([A], 1e-2), torch.eye(6, dtype=torch.float64)
@@ -95,10 +95,21 @@ def test_a_wide_layers_step_begins_where_the_last_one_led_to(scheme, monkeypatch
 def test_a_wide_layer_is_fitted_as_well_and_stays_orthogonal(scheme, monkeypatch):
     plain = fit_basis(bank(), scheme, learning_rate=2e-2, n_prototypes=(8, 3))
     monkeypatch.setattr(fitting, "_WIDE", 5)
-    rebased = fit_basis(bank(), scheme, learning_rate=2e-2, n_prototypes=(8, 3))
+    rebased = fit_basis(bank(), scheme, learning_rate=2e-2, batch_size=512, n_prototypes=(8, 3))
     assert (rebased.U @ rebased.U.T - torch.eye(6, dtype=torch.float64)).abs().max() < 1e-12
     assert rebased.purity_history[-1] > plain.purity_history[-1] - 0.01 > plain.purity_history[0]
     assert torch.equal(fit_basis(bank(), scheme, orthogonal=False, epochs=1, n_prototypes=(8, 3)).U, invertible_fit(scheme, monkeypatch))
+
+
+def test_a_wide_layers_matrix_stays_orthogonal_over_many_steps_in_float32(monkeypatch):
+    """Without a correction the rounding of 300 steps adds up to ten times as much."""
+    monkeypatch.setattr(fitting, "_WIDE", 5)
+    matrix, generator = _Matrix(torch.zeros(1, 32), orthogonal=True), torch.Generator().manual_seed(0)
+    for _ in range(300):
+        with torch.no_grad():
+            matrix.A.copy_(1e-2 * torch.randn(32, 32, generator=generator).sign())
+        matrix.rebase()
+    assert (matrix.U() @ matrix.U().T - torch.eye(32)).abs().max() < 1e-6
 
 
 def invertible_fit(scheme, monkeypatch):
@@ -106,7 +117,7 @@ def invertible_fit(scheme, monkeypatch):
     return fit_basis(bank(), scheme, orthogonal=False, epochs=1, n_prototypes=(8, 3)).U
 
 
-def test_a_step_has_512_pairs_or_two_of_each_channel():
+def test_a_step_has_512_pairs_or_four_of_each_channel():
     def steps(width, **settings):
         grids = torch.rand(4, width, 1, 2, generator=torch.Generator().manual_seed(0))
         cells = {Scheme.TIME: Scheme.TIME.cells(grids)[0].contiguous()}
@@ -117,7 +128,7 @@ def test_a_step_has_512_pairs_or_two_of_each_channel():
             fit_basis(wide, "time", epochs=1, n_prototypes=(4, 4), **settings)
         return max(taken[1:-3])
 
-    assert (steps(200), steps(300), steps(300, batch_size=100)) == (512, 600, 100)
+    assert (steps(200), steps(300), steps(300, batch_size=100)) == (512, 1200, 100)
 
 
 def test_the_number_of_prototypes_falls_linearly():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from captum.attr import IntegratedGradients, NoiseTunnel
+from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Occlusion
 from torch import nn
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
@@ -49,6 +49,32 @@ def test_the_inner_map_is_that_of_the_network_on_its_spectrogram(scheme, project
     assert found.shape == (3, 1, 16, 32)
     wanted = APEX(net, net.features, basis, projection=projection).attribute(spectrograms, [1, 0, 3], n_channels=2)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_a_map_has_the_sounds_precision_where_autocast_lowers_the_spectrograms():
+    model, waveforms = listener().float(), sounds().float()
+    apex = APEX(model, model[2].features, PrototypeBasis(invertible(dtype=torch.float32), "square"), input_layer=model[1])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = apex.attribute(waveforms, 1)
+        assert model[:2](waveforms).dtype == torch.bfloat16
+    assert found.dtype == torch.float32
+
+
+def from_occlusion(score, inputs, arguments):
+    return Occlusion(score).attribute(inputs, (1, 4, 4), strides=(1, 4, 4), additional_forward_args=arguments)
+
+
+@pytest.mark.parametrize("projection", [InputXGradient, from_occlusion])
+def test_a_model_that_works_in_place_changes_neither_its_map_nor_the_sounds(projection):
+    waveforms, maps = sounds(), []
+    for halve in (lambda _, arguments: (arguments[0] / 2,), lambda _, arguments: (arguments[0].div_(2),)):
+        model = listener()
+        for module in (model[0], model[2]):
+            module.register_forward_pre_hook(halve)
+        apex = APEX(model, model[2].features, PrototypeBasis(invertible(), "square"), projection=projection, input_layer=model[1])
+        maps.append(apex.attribute(waveforms, 1))
+    torch.testing.assert_close(maps[1], maps[0], rtol=0, atol=1e-12)
+    assert torch.equal(waveforms, sounds())
 
 
 def test_a_projection_with_a_baseline_gets_the_spectrogram():

@@ -152,6 +152,14 @@ def test_a_channel_matrix_is_the_matrix_at_every_position():
     torch.testing.assert_close(ChannelMatrix(U)(Z[:, :, 0, 0]), Z[:, :, 0, 0] @ U.T, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("wrapper", [nn.DataParallel, lambda model: torch.compile(model, backend="aot_eager")])
+def test_of_a_wrapped_model_the_copy_is_plain(wrapper):
+    model, layer = build("pooling after relu")
+    copy = insert_basis(wrapper(model), layer, bare_basis("pooling after relu"), clips())
+    assert type(copy) is type(model)
+    assert_same_outputs(copy, model, clips(), RELATIVE[torch.float64])
+
+
 # -- the model ------------------------------------------------------------------------------------------------------------------------
 
 

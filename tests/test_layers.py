@@ -26,6 +26,12 @@ def test_class_tokens_are_left_out_of_the_grid():
             assert torch.equal(grid[:, :, row, column], tokens[:, 2 + row * 3 + column])
 
 
+@pytest.mark.parametrize("class_tokens", [-1, 8, 9])
+def test_class_tokens_that_leave_no_place_are_refused(class_tokens):
+    with pytest.raises(ValueError, match=f"expected `class_tokens` from 0 to 7, because 'encoder' gives 8 .* but got {class_tokens}"):
+        Layout("n t c -> n c 1 t", class_tokens=class_tokens).grid(torch.zeros(2, 8, 3), "'encoder'")
+
+
 def test_an_output_without_a_layout_is_an_error_that_names_the_layer():
     with pytest.raises(ValueError, match=r"expected 'encoder' to give a tensor that fits .* but got shape \(2, 6, 3\); pass `layout`"):
         Layout.of(None).grid(torch.zeros(2, 6, 3), "'encoder'")

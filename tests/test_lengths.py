@@ -103,6 +103,61 @@ def test_a_banks_cells_are_those_of_the_formulas(max_memory, tmp_path):
                 torch.testing.assert_close(cells[:, cells[0].isfinite()], wanted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("max_memory", [2**32, 0])
+def test_a_bank_grows_with_its_clips(max_memory):
+    """Short clips first, so that what was written of them has to be made wider."""
+    model, clips, _, _ = subject()
+    clips.sort(key=lambda clip: clip.shape[-1])
+    settings = {"columns": columns_of, "max_memory": max_memory}
+    grown, at_once = (FeatureBank.from_dataset(model, model.layer, clips, batch_size=size, **settings) for size in (2, 8))
+    for sequence, cells in at_once.cells.items():
+        torch.testing.assert_close(grown.cells[sequence], cells, rtol=0, atol=1e-12, equal_nan=True)
+    assert grown.columns.tolist() == sorted(length // 2 for length in LENGTHS)
+
+
+class Logarithm(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return features.abs().log()
+
+
+class Silenced(Masked):
+    """Its layer gives minus infinity where it hears silence, which is in the padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Conv2d(1, 6, (2, 2), stride=2, bias=False), Logarithm())
+
+    def forward(self, clips: Tensor, lengths: Tensor) -> Tensor:
+        features, columns = self.layer(clips), columns_of(lengths)
+        own = torch.arange(features.shape[-1]) < columns[:, None]
+        return self.head(features.where(own[:, None, None], 0.0).sum((2, 3)) / (features.shape[2] * columns[:, None]))
+
+
+def test_infinity_in_the_padding_is_nobodys():
+    _, clips, padded, lengths = subject()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Silenced().double().eval()
+    assert model.layer(padded).isinf().any()
+    kept = FeatureBank.from_dataset(model, model.layer, clips, columns=columns_of)
+    for i, clip in enumerate(clips):
+        torch.testing.assert_close(kept.means[i], grid_of(model, clip).mean((1, 2)), rtol=0, atol=1e-12)
+    basis = basis_from_matrix(kept, "time-frequency", invertible(), n_prototypes=4)
+    maps = LayerAPEX(model, model.layer, basis, columns=columns_of).attribute(padded, 1, lengths, n_channels=None)
+    logits, bias = model(padded, lengths)[:, 1], model.head.bias[1]
+    torch.testing.assert_close(maps.sum((1, 2, 3)), (logits - bias).detach(), rtol=0, atol=1e-12)
+
+
+def test_a_score_of_padded_clips_weighs_their_own_columns_alone():
+    """Also where the model hears the padding."""
+    model, _, padded, lengths = subject()
+    model.register_forward_pre_hook(lambda _, arguments: arguments[:1])
+    apex = APEX(model, model.layer, basis_from_matrix(bank(columns=columns_of), "time", invertible()), columns=columns_of)
+    weights = apex.evidence_weights(padded, 1, lengths, n_channels=None)
+    own = torch.arange(5) < columns_of(lengths)[:, None]
+    assert torch.equal(weights.abs().sum((1, 2)) > 0, own)
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("side", ["positive", "negative"])
 def test_prototypes_of_padded_clips_follow_the_formulas(scheme, side):
@@ -197,8 +252,14 @@ def test_what_does_not_fit_is_refused():
         LayerAPEX(model, model.layer, basis, columns=columns_of).attribute(padded, 1)
     with pytest.raises(ValueError, match="expected from 1 to 5 columns of the layer for every clip, but got 10 for clip 0"):
         LayerAPEX(model, model.layer, basis, columns=lambda lengths: lengths).attribute(padded, 1, lengths)
+    with pytest.raises(ValueError, match="expected from 1 to 5 columns of the layer for every clip, but got 0 for clip 2"):
+        LayerAPEX(model, model.layer, basis, columns=lambda lengths: columns_of(lengths) - 2).attribute(padded, 1, lengths)
     with pytest.raises(ValueError, match=r"expected `columns` to give int64 of shape \(8,\), one number per clip, but got torch.float64"):
         LayerAPEX(model, model.layer, basis, columns=lambda lengths: lengths / 2.0).attribute(padded.double(), 1, lengths.double())
+    with pytest.raises(ValueError, match="expected lengths from 1 to the inputs' 10 steps of time, but got 11 for clip 0"):
+        APEX(model, model.layer, basis, columns=columns_of).attribute(padded, 1, torch.tensor([11, *LENGTHS[1:]]))
+    with pytest.raises(ValueError, match="expected a `projection` where clips are padded, .* what 'layer' gives is theirs, but got None"):
+        APEX(model, model.layer, basis, columns=columns_of, input_layer=model.layer)
     with pytest.raises(
         ValueError, match="or `batch_size=1`, which runs every clip alone, or `columns` for a model that takes padded clips"
     ):

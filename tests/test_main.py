@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -302,6 +303,39 @@ def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
     assert not Path("raven.txt").exists()
 
 
+def test_several_classes_are_a_page_each(here, pages):
+    fit()
+    sound("other.wav", hertz=3000)
+    assert explained("--target", "dog", "0", "siren", clips=("new.wav", "other.wav")) == 0
+    assert [(page.clip.title, page.explanations[0].target) for page in pages] == [
+        *(("new.wav", 1), ("new.wav", 0), ("other.wav", 1), ("other.wav", 0))
+    ]
+    for page in pages:
+        assert page.explanations[0].score == pytest.approx(page.scores[page.explanations[0].target])
+    assert pages[0].clip is pages[1].clip
+
+
+@pytest.mark.parametrize(("shift", "heard"), [(0.0, 2), (100.0, 3), (-100.0, 1)])
+def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, pages, shift, heard):
+    """The classifier's biases are such that the second score is 0, plus the shift; where no class is heard, it is the first choice."""
+    fit()
+    model, inputs = model_and_inputs(["new.wav"])
+    scores = model(inputs[0][None])[0]
+    weights = torch.load("checkpoint.pt", weights_only=True)
+    weights["head.bias"] += shift - scores.sort(descending=True)[0][1].item()
+    torch.save(weights, "checkpoint.pt")
+    fit()
+    assert explained("--threshold", 0.4999) == 0
+    assert [page.explanations[0].target for page in pages] == scores.argsort(descending=True)[:heard].tolist()
+
+
+def test_dropout_is_off_in_the_scores_too(here, pages):
+    changed("self.features(x).mean((2, 3))", "nn.functional.dropout(self.features(x).mean((2, 3)), 0.5, self.training)")
+    fit()
+    assert explained() == 0
+    assert pages[0].explanations[0].score == pytest.approx(max(pages[0].scores))
+
+
 def refused(capsys, code, *parts):
     error = capsys.readouterr().err
     assert code == 2
@@ -336,7 +370,7 @@ def changed(old, new):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[None] / 40", " / 40", r"take what the transform gives, of shape \(1, 64, 101\), but it raised IndexError"),
+        ("[None] / 40", " / 40", r"take what the transform gives for .*dog/0.wav, of shape \(1, 64, 101\), but it raised IndexError"),
         ("decibels(mel(waveform))[None] / 40", "1 / 0", "take the 16000 samples of .*0.wav, but it raised ZeroDivisionError"),
         ('"dog", "rain"]', '"dog"]', r"it raised RuntimeError: Error\(s\) in loading state_dict"),
         (".mean((2, 3)))", ".mean((2, 3)))[:, :2]", r"one score for each of the 3 classes, but got shape \(1, 2\)"),
@@ -459,6 +493,25 @@ def test_recordings_of_another_rate_are_converted_with_a_message_or_refused(here
     refused(capsys, fit("--no-convert"), r"dog/0\.wav at 16000 Hz with one channel, but got 8000 Hz with 1")
 
 
+def test_what_is_converted_is_said_in_one_line_without_a_place_in_the_code(here, monkeypatch, capsys):
+    def show(message, category, filename, lineno, file=None, line=None):
+        """As Python itself; pytest does otherwise."""
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+    sound(RECORDINGS[0], hertz=440, rate=8000)
+    changed("def classifier():", "def classifier():\n    import warnings; warnings.warn('beware')")
+    usual = warnings.formatwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        monkeypatch.setattr(warnings, "showwarning", show)
+        assert fit() == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("python -m captum_apex: recordings at 8000 Hz are resampled to 16000 Hz") == 1
+    assert not any(re.search(r"recordings\.py|return as_waveform", line) for line in lines)
+    assert any(re.search(r"my_model\.py:\d+: UserWarning: beware", line) for line in lines)  # the user's own keep their place
+    assert warnings.formatwarning is usual
+
+
 @pytest.mark.parametrize("missing", ["soundfile", "torchaudio.functional"])
 def test_a_missing_package_is_named(here, monkeypatch, capsys, missing):
     sound(RECORDINGS[0], hertz=440, rate=8000)
@@ -474,6 +527,8 @@ def test_a_missing_package_is_named(here, monkeypatch, capsys, missing):
         (["fit", "recordings", *MODEL, "--layer", "a", "--out", "x", "--scheme", "space"], "invalid choice: 'space'"),
         (["fit", "recordings", *MODEL, "--layer", "a", "--out", "x", "--device", "abacus"], "a device that is here, but got 'abacus'"),
         (["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--channels", "0"], "a number of at least 1, but got '0'"),
+        (["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--threshold", "50"], "a number from 0 to 1, but got '50'"),
+        (["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--threshold", "half"], "a number from 0 to 1, but got 'half'"),
     ],
 )
 def test_wrong_arguments_exit_with_2_and_say_why(wrong, message, capsys):

@@ -85,6 +85,26 @@ def test_functional_calls_are_caught_too():
         assert (gradient * x).sum().abs() > 1
 
 
+def test_torchs_instance_norm_has_another_order_of_arguments():
+    x = torch.randn(3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weight, bias = torch.tensor([[1.0, -2.0, 3.0, 0.5], [0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
+    with ConstantVariance():
+        found = torch.instance_norm(x, weight, bias, None, None, True, 0.1, 1e-5, False)
+        wanted = F.instance_norm(x, weight=weight, bias=bias)
+        gradients = [torch.autograd.grad(value.square().sum(), x)[0] for value in (found, wanted)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_the_scale_of_the_model(dtype):
+    """torch takes float32's epsilon for an RMSNorm of half precision without one; small features show it."""
+    x = (0.05 * torch.randn(4, 6, generator=torch.Generator().manual_seed(0))).to(dtype).requires_grad_()
+    with ConstantVariance():
+        value = F.rms_norm(x, (6,))
+        gradient = torch.autograd.grad(value.sum(), x)[0]
+    torch.testing.assert_close(gradient * x, value, rtol=0.02, atol=1e-3)
+
+
 def test_batch_normalisation_in_evaluation_mode_keeps_its_gradient():
     norm = nn.BatchNorm2d(3).double().eval()
     norm.running_var.fill_(4.0)

@@ -1,6 +1,7 @@
 """Classifiers of transformers: tiny ones, made from configurations."""
 
 import copy
+import json
 import math
 
 import numpy as np
@@ -172,6 +173,13 @@ def test_lengths_that_do_not_fit_are_refused(lengths, message):
         found.model(torch.zeros(2, 401), torch.tensor(lengths))
 
 
+@pytest.mark.parametrize(("lengths", "got"), [([401, 400], "list"), (torch.tensor([401.0, 400.0]), "torch.float32")])
+def test_lengths_that_are_no_integers_are_refused(lengths, got):
+    found = from_transformers(frames("Wav2Vec2"))
+    with pytest.raises(TypeError, match=rf"`lengths` to be a tensor of integers \(clip,\), but got {got}"):
+        found.model(torch.zeros(2, 401), lengths)
+
+
 @pytest.mark.parametrize("model", [frames("SEW"), frames("SEWD"), ast(), whisper()], ids=lambda model: type(model).__name__)
 def test_models_that_cannot_take_padded_clips_say_so(model):
     found = from_transformers(model)
@@ -199,7 +207,7 @@ def test_the_model_stays_as_it_is_and_masks_of_training_are_off(name):
     stopped.remove()
     assert [(dict(module._forward_hooks), dict(module._forward_pre_hooks)) for module in model.modules()] == own
     assert not any("captum_apex" in repr(hook) for hooks in own for each in hooks for hook in each.values())
-    assert found.model.training
+    assert (found.model.training, evaluated.model.training) == (True, False)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -296,9 +304,11 @@ def test_a_tone_is_where_the_axes_say(model, hertz, seconds):
 
 
 def test_the_patches_decibels_are_those_of_the_filter_bank():
-    from torchaudio.compliance.kaldi import fbank
+    from torchaudio.compliance.kaldi import fbank, get_mel_banks
 
     found = from_transformers(ast())
+    centres = get_mel_banks(24, 512, 16000.0, 20.0, 0.0, 100.0, -500.0, 1.0)[1]  # no warping; of a Fourier transform of 512 samples
+    torch.testing.assert_close(found.axes.bin_centres.float(), centres.flatten(), rtol=0, atol=0.1)
     sound = torch.randn(16000) * 0.1
     power = fbank(sound[None], sample_frequency=16000, window_type="hanning", num_mel_bins=24, use_log_fbank=False)[:40]
     torch.testing.assert_close(found.decibels(found.inputs(sound)), 10 * power.T.log10(), rtol=0, atol=1e-3)
@@ -361,8 +371,15 @@ def test_models_with_a_feature_extractor_take_no_transform(given):
 
 
 def test_what_is_no_feature_extractor_is_refused():
-    with pytest.raises(TypeError, match="`feature_extractor` to be one of transformers, for sound, but got function"):
+    message = "`feature_extractor` to be one of transformers, for Wav2Vec2ForSequenceClassification, but got function"
+    with pytest.raises(TypeError, match=message):
         from_transformers(frames("Wav2Vec2"), feature_extractor=lambda waveform: waveform)
+
+
+@pytest.mark.parametrize("model", [ast(), whisper()], ids=lambda model: type(model).__name__)
+def test_a_feature_extractor_of_waveforms_is_refused_where_a_spectrogram_is_wanted(model):
+    with pytest.raises(TypeError, match=f"for {type(model).__name__}, but got Wav2Vec2FeatureExtractor"):
+        from_transformers(model, feature_extractor=transformers.Wav2Vec2FeatureExtractor())
 
 
 @pytest.mark.parametrize("model", [nn.Linear(2, 2), made("Wav2Vec2", "ForCTC", **FRAMES)], ids=lambda model: type(model).__name__)
@@ -429,6 +446,29 @@ def test_pickled_weights_are_not_read(tmp_path):
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(OSError, match="with safetensors in it, but got"):
         from_transformers(tmp_path)
+
+
+def test_damaged_weights_are_named(tmp_path):
+    saved(tmp_path, frames("Wav2Vec2"), transformers.Wav2Vec2FeatureExtractor())
+    with open(tmp_path / "model.safetensors", "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(OSError, match=f"expected '{tmp_path}' to be a folder .*, but got: .*header"):
+        from_transformers(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_code_beside_the_weights_is_not_run_whatever_one_answers(tmp_path, monkeypatch, name):
+    """transformers asks at the terminal where it is not told."""
+    saved(tmp_path, frames("Wav2Vec2"), transformers.Wav2Vec2FeatureExtractor())
+    (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w').close()\nclass Theirs:\n    pass\n")
+    settings = json.loads((tmp_path / name).read_text()) | dict.fromkeys(("model_type", "feature_extractor_type"), "theirs")
+    settings["auto_map"] = dict.fromkeys(("AutoConfig", "AutoFeatureExtractor"), "theirs.Theirs")
+    (tmp_path / name).write_text(json.dumps(settings))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    with pytest.raises((OSError, ValueError), match="custom code"):
+        from_transformers(tmp_path)
+    assert not (tmp_path / "was_run").exists()
 
 
 def test_a_folder_of_another_class_is_refused(tmp_path):

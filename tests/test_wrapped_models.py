@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from captum_apex import APEX, FeatureBank, LayerAPEX, basis_from_matrix, explain
+from captum_apex import APEX, FeatureBank, LayerAPEX, PrototypeBasis, basis_from_matrix, explain
 from captum_apex.evidence import evidence_mask
 from tests.networks import NETWORKS, bare_basis, build, clips, invertible
 
@@ -20,6 +21,7 @@ WRAPPERS = {
     "compiled": lambda model: torch.compile(model, backend="aot_eager"),
     "compiled in place": compiled_in_place,
     "data-parallel": nn.DataParallel,
+    "compiled data-parallel": lambda model: torch.compile(nn.DataParallel(model), backend="aot_eager"),
 }
 
 
@@ -43,6 +45,31 @@ def test_a_wrapped_model_is_explained_as_the_model(wrapper, name):
     with torch.no_grad():
         assert torch.equal(wrapped(CLIPS), before)
     assert torch.compiler.is_compiling() is False
+
+
+class Checkpointed(nn.Module):
+    """What follows the layer runs a second time on the way back."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 6, 3)
+        self.tail = nn.Sequential(nn.BatchNorm2d(6), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+
+    def forward(self, inputs):
+        return checkpoint(self.tail, self.layer(inputs), use_reentrant=False)
+
+
+def test_a_checkpointed_model_in_training_is_held_still_on_the_way_back_too():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Checkpointed().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(6), "square"))
+    Z = model.layer(CLIPS).detach()
+    wanted = Z / Z[0, 0].numel() * (model.tail[-1].weight[1] * model.tail[0].running_var.add(1e-5).rsqrt())[:, None, None]
+    torch.testing.assert_close(apex.attribute(CLIPS, 1, n_channels=None), wanted.sum(1, keepdim=True).detach())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(module.training for module in model.modules())
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # torch's own, of its RMSNorm

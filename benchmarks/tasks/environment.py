@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks.tasks.recordings import Recording, data_folder, recorded_task
+from benchmarks.tasks.recordings import data_folder, labelled, recorded_task
 from benchmarks.tasks.task import LogMel, Split, Task
+from captum_apex.datasets import esc10
 
 RATE = 22_050  # Hz
 SAMPLES = 5 * RATE
 LOG_MEL = LogMel(RATE, n_fft=1024, window=1024, hop=512, lowest=50.0, floor=-60.0)  # five seconds are 216 frames
-FOLDS: dict[str, Split] = {"1": "train", "2": "train", "3": "train", "4": "test"}  # clips of one source share a fold
+FOLDS: dict[Split, tuple[int, ...]] = {"train": (1, 2, 3), "test": (4,)}  # clips of one source share a fold
 
 
 def read_environment() -> Task:
@@ -18,11 +19,5 @@ def read_environment() -> Task:
         FileNotFoundError: the recordings are not there.
     """
     folder = data_folder("esc10", "{number}_{class}/{fold}-{source}-{take}.ogg")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir())  # such as 001_dog_bark
-    recordings = []
-    for label, name in enumerate(names):
-        for path in sorted((folder / name).glob("*.ogg")):
-            if split := FOLDS.get(path.name.split("-")[0]):
-                recordings.append(Recording(path, label, split))
-    classes = [name.split("_", 1)[1].replace("_", " ") for name in names]
-    return recorded_task("environment", classes, recordings, LOG_MEL, SAMPLES)
+    parts = {split: esc10(folder, folds) for split, folds in FOLDS.items()}
+    return recorded_task("environment", parts["train"].class_names, labelled(parts), LOG_MEL, SAMPLES)

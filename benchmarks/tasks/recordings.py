@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torchaudio.functional import resample
 
 from benchmarks.cache import cached_tensors
 from benchmarks.tasks.task import SPLITS, Clips, LogMel, Normalisation, Split, Task
+from captum_apex.recordings import Recordings
 
 VARIABLE = "CAPTUM_APEX_DATA"
 
@@ -35,6 +36,13 @@ class Recording:
     def key(self) -> list[str | int | float]:
         """What the clip depends on, beside the rate and the length, to name a cache entry by."""
         return [self.path.parent.name, self.path.name, self.path.stat().st_size]
+
+
+def labelled(parts: Mapping[Split, Recordings]) -> list[Recording]:
+    """The files of both parts of a collection, in its order."""
+    return [
+        Recording(sounds.path(index), label, split) for split, sounds in parts.items() for index, label in enumerate(sounds.labels or ())
+    ]
 
 
 def data_folder(name: str, layout: str) -> Path:

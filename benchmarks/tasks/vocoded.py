@@ -27,12 +27,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchaudio.transforms import GriffinLim, Spectrogram
 
-from benchmarks.tasks.digits import LOG_MEL, SAMPLES, TEST_TAKES
+from benchmarks.tasks.digits import LOG_MEL, SAMPLES
 from benchmarks.tasks.recordings import Recording, data_folder, excerpt, lengthened, recorded_task
 from benchmarks.tasks.task import Split, Task
 
 CLASSES = ("real", "vocoded")
 ITERATIONS = (4, 16, 64)  # of Griffin–Lim, taken in turn
+TEST_TAKES = range(5)  # of each digit and speaker, the customary test part
 TRAIN_TAKES = range(5, 25)  # with their twins they are as many clips as the other tasks have
 N_FFT, HOP = 512, 256  # of the vocoder, in samples: 64 ms and 32 ms
 FADE = 40  # samples, 5 ms, at either end
