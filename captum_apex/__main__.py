@@ -27,40 +27,21 @@ from captum_apex.fitting import fit_basis
 from captum_apex.layer_attribution import LayerAPEX
 from captum_apex.layers import Columns
 from captum_apex.long_recordings import explain_recording
+from captum_apex.options import SUFFIX, parser
 from captum_apex.recordings import Recordings
 from captum_apex.schemes import SCHEMES, Scheme
 
-SUFFIX = ".safetensors"
 PAGE_SUFFIXES = (".html", ".htm")
 LABEL_SUFFIX = ".txt"
 INTERRUPTED = 130  # as shells report it
-
-EXAMPLES = {
-    "fit": """examples:
-  python -m captum_apex fit recordings --model my_model:classifier --layer features --out bases
-  python -m captum_apex fit recordings --model my_model:classifier --layer features --scheme time --out time.safetensors
-""",
-    "explain": """examples:
-  python -m captum_apex explain new.wav --model my_model:classifier --basis bases --data recordings --out page.html
-  python -m captum_apex explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren dog --out page.html
-""",
-    "events": """examples:
-  python -m captum_apex events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt
-  python -m captum_apex events night.wav --model my_model:classifier --basis time.safetensors --window 3 --hop 1 --audacity night.txt
-""",
-}
-FACTORY = """--model names a function without arguments, in a module that can be imported from here, which returns a
-captum_apex.Classifier: the model, its transform, its class names. The README has a complete example. For a Hugging Face
-model it is captum_apex.from_transformers("folder or name"), which needs no --layer.
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 where it worked, 2 where the arguments, the files or the model are not right, 130 where interrupted."""
     try:
-        options = _parser().parse_args(arguments)
+        options = parser().parse_args(arguments)
         with _plain_warnings():
-            return options.command(options)
+            return {"fit": _fit, "explain": _explain, "events": _events}[options.command](options)
     except (OSError, ValueError, ImportError) as error:
         print(f"python -m captum_apex: {error}", file=sys.stderr)
         return 2
@@ -337,113 +318,6 @@ def _scores(classifier: Classifier, inputs: Tensor, name: str) -> list[float]:
         got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got {got}")
     return output.flatten().tolist()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m captum_apex",
-        description="Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events.",
-        epilog="\n".join([*EXAMPLES.values(), FACTORY]).replace("\n\nexamples:", "\n"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(required=True, metavar="command")
-    fitting = commands.add_parser(
-        "fit",
-        help="fit bases on a folder of audio",
-        description="Runs the model once over a folder of audio, fits a basis per scheme, and prints the files that it wrote.",
-        epilog=f"{EXAMPLES['fit']}\n{FACTORY}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    fitting.add_argument("data", type=Path, metavar="FOLDER", help="a sub-folder per class, named like it; or files without labels")
-    fitting.add_argument(
-        "--layer", metavar="NAME", help="the layer to explain: the last one before pooling, as a rule; the factory may name it"
-    )
-    fitting.add_argument(
-        "--scheme",
-        nargs="+",
-        choices=[str(scheme) for scheme in SCHEMES],
-        metavar="SCHEME",
-        help=f"perspectives among {', '.join(SCHEMES)}; all that the layer supports if left out",
-    )
-    fitting.add_argument("--out", type=Path, required=True, help=f"a folder, for SCHEME{SUFFIX}; or one file, for one scheme")
-    fitting.add_argument("--epochs", type=_positive, metavar="N", default=20, help="passes of the fit (%(default)s)")
-    fitting.add_argument("--invertible", action="store_true", help="U = exp(A), not an orthogonal one")
-    fitting.add_argument("--batch-size", type=_positive, metavar="N", default=32, help="recordings per forward pass (%(default)s)")
-    fitting.add_argument("--seed", type=int, metavar="N", default=0, help="of the fit (%(default)s)")
-    fitting.set_defaults(command=_fit)
-    explaining = commands.add_parser(
-        "explain",
-        help="explain clips in one HTML page",
-        description="Explains clips by fitted bases, with the recordings that show each channel, in one HTML page that needs nothing else.",
-        epilog=f"{EXAMPLES['explain']}\n{FACTORY}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    explaining.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="audio files")
-    explaining.add_argument("--basis", type=Path, nargs="+", required=True, metavar="BASIS", help="files that `fit` wrote, or their folder")
-    explaining.add_argument("--layer", metavar="NAME", help="checked against the bases, which know their layer")
-    explaining.add_argument("--data", type=Path, metavar="FOLDER", help="what the bases were fitted on, to show prototypes")
-    explaining.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
-    which = explaining.add_mutually_exclusive_group()
-    which.add_argument("--target", nargs="+", metavar="CLASS", help="classes to explain, by name or number; each clip's own if left out")
-    which.add_argument("--threshold", type=_probability, metavar="P", help="explain all classes whose sigmoid reaches P (several labels)")
-    explaining.add_argument("--channels", type=_positive, metavar="N", default=3, help="channels of evidence per scheme (%(default)s)")
-    explaining.add_argument("--prototypes", type=_positive, metavar="N", help="prototypes per channel (4, or as many as the bases have)")
-    explaining.add_argument("--sides", choices=["positive", "both"], default="positive", help="both: also channels below zero")
-    explaining.add_argument("--limit", type=float, metavar="MB", default=64, help="the largest page to write (%(default)s)")
-    explaining.add_argument("--title", default="Why the model heard that", help="of the page (%(default)s)")
-    explaining.set_defaults(command=_explain)
-    listing = commands.add_parser(
-        "events",
-        help="list what is heard in a long recording, for Raven and Audacity",
-        description="Slides over a recording of any length, and writes what is heard, when and in which band, by which prototype channel.",
-        epilog=f"{EXAMPLES['events']}\n{FACTORY}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    listing.add_argument("recording", type=Path, metavar="RECORDING", help="an audio file")
-    listing.add_argument("--basis", type=Path, required=True, metavar="BASIS", help="a file that `fit` wrote")
-    listing.add_argument("--raven", type=Path, metavar="FILE.txt", help="the selection table to write")
-    listing.add_argument("--audacity", type=Path, metavar="FILE.txt", help="the label track to write")
-    listing.add_argument(
-        "--window", type=float, metavar="S", help="what the model hears at once; the length of the factory's clips if left out"
-    )
-    listing.add_argument("--hop", type=float, metavar="S", help="from one window to the next; half a window if left out")
-    listing.add_argument("--threshold", type=float, metavar="P", default=0.5, help="the probability of a class that is heard (%(default)s)")
-    listing.add_argument("--exclusive", action="store_true", help="one class at a time: probabilities by the softmax, not by the sigmoid")
-    listing.add_argument("--channels", type=_positive, metavar="N", default=3, help="channels of evidence per class (%(default)s)")
-    listing.add_argument("--sides", choices=["positive", "both"], default="positive", help="both: also channels below zero")
-    listing.add_argument("--level", type=float, metavar="SHARE", default=0.5, help="of the peak, where an event ends (%(default)s)")
-    listing.set_defaults(command=_events)
-    for command in (fitting, explaining, listing):
-        command.add_argument("--model", required=True, metavar="MODULE:FACTORY", help="what returns a captum_apex.Classifier, see below")
-        command.add_argument(
-            "--no-convert", dest="convert", action="store_false", help="refuse files of another rate or with several channels"
-        )
-        command.add_argument("--device", type=_device, default="cpu", help="where the model runs, such as cuda (%(default)s)")
-    return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, but got {text!r}")
-    return int(text)
-
-
-def _probability(text: str) -> float:
-    try:
-        if 0 <= float(text) <= 1:
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, but got {text!r}")
-
-
-def _device(text: str) -> str:
-    try:
-        device = torch.device(text)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f"expected a device that is here, but got {text!r}") from error
-    return str(device)
 
 
 if __name__ == "__main__":

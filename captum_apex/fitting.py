@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -27,7 +28,7 @@ def fit_basis(
     *,
     orthogonal: bool = True,
     epochs: int = 20,
-    learning_rate: float = 1e-2,
+    learning_rate: float | None = None,
     weight_decay: float = 1e-5,
     batch_size: int | None = None,
     n_prototypes: tuple[int, int] = (100, 5),
@@ -45,7 +46,8 @@ def fit_basis(
             exponential's gradient costs nothing there. (Elsewhere it takes an exponential of twice the size: an invertible fit of a wide
             layer is slow. Fitted like that, it was not stable.)
         epochs: passes over all (channel, prototype) pairs; 0 gives the raw channels with their prototypes.
-        learning_rate: of Adam. EPIC's 1e-3 has not converged after 20 epochs: the purity is lower in every scheme.
+        learning_rate: of Adam; by default 1e-2, and in layers of more than 256 channels `1e-2 √(128 / channels)`: a larger one turns so
+            many channels too far in a step. EPIC's 1e-3 has not converged after 20 epochs: the purity is lower in every scheme.
         weight_decay: of Adam, on `A`; without effect where every step begins at `A = 0`.
         batch_size: pairs per step; by default 512, as in EPIC, and in layers of more than 256 channels four per channel (as 512 are of
             128), so that a wider layer has no more steps, each of which costs a matrix exponential.
@@ -62,8 +64,11 @@ def fit_basis(
     """
     scheme = Scheme(scheme)
     sequences = bank.sequences(scheme)
+    wide = bank.n_channels > _WIDE
     if batch_size is None:
-        batch_size = 4 * bank.n_channels if bank.n_channels > _WIDE else 512
+        batch_size = 4 * bank.n_channels if wide else 512
+    if learning_rate is None:
+        learning_rate = 1e-2 * math.sqrt(128 / bank.n_channels) if wide else 1e-2
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1), ("reselect_every", reselect_every, 1)):
         if value < least:
             raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")

@@ -1,5 +1,7 @@
 """Choosing prototypes and maximising purity, against the slow formulas."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -76,7 +78,7 @@ def test_one_step_is_adams_on_the_oracles_gradient():
 def test_a_wide_layers_step_begins_where_the_last_one_led_to(scheme, monkeypatch):
     """Against Adam on a fresh `A` at every step, `U = exp(A − Aᵀ) V`, by autograd through the exponential itself."""
     monkeypatch.setattr(fitting, "_WIDE", 5)
-    settings = {"epochs": 2, "n_prototypes": (4, 4), "reselect_every": 2, "weight_decay": 0.0, "batch_size": 512}
+    settings = {"epochs": 2, "n_prototypes": (4, 4), "reselect_every": 2, "weight_decay": 0.0, "batch_size": 512, "learning_rate": 1e-2}
     found = fit_basis(bank(), scheme, **settings)
     A = torch.zeros(6, 6, dtype=torch.float64, requires_grad=True)
     adam, V = torch.optim.Adam([A], 1e-2), torch.eye(6, dtype=torch.float64)
@@ -98,7 +100,10 @@ def test_a_wide_layer_is_fitted_as_well_and_stays_orthogonal(scheme, monkeypatch
     rebased = fit_basis(bank(), scheme, learning_rate=2e-2, batch_size=512, n_prototypes=(8, 3))
     assert (rebased.U @ rebased.U.T - torch.eye(6, dtype=torch.float64)).abs().max() < 1e-12
     assert rebased.purity_history[-1] > plain.purity_history[-1] - 0.01 > plain.purity_history[0]
-    assert torch.equal(fit_basis(bank(), scheme, orthogonal=False, epochs=1, n_prototypes=(8, 3)).U, invertible_fit(scheme, monkeypatch))
+    invertible_fit = partial(fit_basis, bank(), scheme, orthogonal=False, epochs=1, learning_rate=1e-2, n_prototypes=(8, 3))
+    as_wide = invertible_fit(batch_size=512).U
+    monkeypatch.setattr(fitting, "_WIDE", 256)
+    assert torch.equal(as_wide, invertible_fit().U)
 
 
 def test_a_wide_layers_matrix_stays_orthogonal_over_many_steps_in_float32(monkeypatch):
@@ -112,23 +117,30 @@ def test_a_wide_layers_matrix_stays_orthogonal_over_many_steps_in_float32(monkey
     assert (matrix.U() @ matrix.U().T - torch.eye(32)).abs().max() < 1e-6
 
 
-def invertible_fit(scheme, monkeypatch):
-    monkeypatch.setattr(fitting, "_WIDE", 256)
-    return fit_basis(bank(), scheme, orthogonal=False, epochs=1, n_prototypes=(8, 3)).U
+def wide_bank(width):
+    grids = torch.rand(4, width, 1, 2, generator=torch.Generator().manual_seed(0))
+    cells = {Scheme.TIME: Scheme.TIME.cells(grids)[0].contiguous()}
+    return FeatureBank(cells, grids.mean((2, 3)), None, Origin("layer", grid=(1, 2), n_clips=4))
 
 
 def test_a_step_has_512_pairs_or_four_of_each_channel():
     def steps(width, **settings):
-        grids = torch.rand(4, width, 1, 2, generator=torch.Generator().manual_seed(0))
-        cells = {Scheme.TIME: Scheme.TIME.cells(grids)[0].contiguous()}
-        wide = FeatureBank(cells, grids.mean((2, 3)), None, Origin("layer", grid=(1, 2), n_clips=4))
         taken = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fitting, "pair_purity", lambda *a: taken.append(len(a[2])) or pair_purity(*a))
-            fit_basis(wide, "time", epochs=1, n_prototypes=(4, 4), **settings)
+            fit_basis(wide_bank(width), "time", epochs=1, n_prototypes=(4, 4), **settings)
         return max(taken[1:-3])
 
     assert (steps(200), steps(300), steps(300, batch_size=100)) == (512, 1200, 100)
+
+
+def test_the_learning_rate_falls_with_the_width_of_wide_layers():
+    def fitted(width, **settings):
+        return fit_basis(wide_bank(width), "time", epochs=1, n_prototypes=(4, 4), **settings).U
+
+    assert torch.equal(fitted(256), fitted(256, learning_rate=1e-2))
+    assert torch.equal(fitted(512), fitted(512, learning_rate=5e-3))
+    assert not torch.equal(fitted(512), fitted(512, learning_rate=1e-2))
 
 
 def test_the_number_of_prototypes_falls_linearly():
