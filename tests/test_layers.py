@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from captum_apex.layers import Layout, Origin, fingerprint, frozen, layer_name, model_of, watched
+from captum_apex.layers import Layout, Origin, check_finite, fingerprint, frozen, layer_name, model_of, watched
 from tests.networks import PoolingHead, build, clips
 
 
@@ -82,6 +82,14 @@ def test_layers_that_cannot_be_watched_are_named(wrong, message):
         for _ in range({"twice": 2, "never": 0, "tuple": 1}[wrong]):
             layer(torch.zeros(1, 8, 10))
     assert not layer._forward_hooks
+
+
+def test_a_sum_that_overflows_is_no_damage():
+    large = torch.full((3, 8), 3e38)
+    check_finite(large, "the inputs")
+    for damage in (torch.nan, torch.inf, -torch.inf):
+        with pytest.raises(ValueError, match="the inputs of clip 12 have NaN or infinity"):
+            check_finite(large.index_put((torch.tensor(2), torch.tensor(5)), torch.tensor(damage)), "the inputs", 10)
 
 
 def test_the_fingerprint_knows_every_weight_and_not_the_precision():
