@@ -31,6 +31,7 @@ from benchmarks.tasks.task import SPLITS
 from benchmarks.waveforms import WAVEFORM_NETWORKS
 from captum_apex.layers import fingerprint
 from captum_apex.masking import FILLS, GRIDS
+from captum_apex.options import device
 
 TABLES: dict[str, Callable[[Subject, Settings], pd.DataFrame]] = {
     "invariance.csv": lambda subject, _: invariance_table(subject),
@@ -232,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
         "--reference", choices=METHODS, metavar="METHOD", help="whom the others are tested against; LayerGradCam unless the run has another"
     )
     scoring.add_argument("--seed", type=int, default=0, help="of clips, training, fitting and random methods")
-    scoring.add_argument("--device", type=_device, default="cpu", help="where the classifier runs, such as cuda")
+    scoring.add_argument("--device", type=device, default="cpu", help="where the classifier runs, such as cuda")
     scoring.add_argument(
         "--jobs", type=_positive, default=joblib.cpu_count(), help="processes side by side; the results do not depend on it"
     )
@@ -248,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name the tasks, networks, methods, grids and fills").set_defaults(command=_list)
     timing = commands.add_parser("speed", help="measure attribution, the bank, fitting and the masking curves against bare forward passes")
     timing.add_argument("--repeats", type=_positive, default=5, help="runs of each timing; the median is kept")
-    timing.add_argument("--device", type=_device, default="cpu", help="where models run and bases are fitted, such as cuda")
+    timing.add_argument("--device", type=device, default="cpu", help="where models run and bases are fitted, such as cuda")
     timing.set_defaults(command=_speed)
     listing = commands.add_parser("events", help="how well events of a long recording are found, made of a task's test clips")
     listing.add_argument("--task", choices=TASKS, default="scenes", help="whose clips; recordings need CAPTUM_APEX_DATA")
@@ -295,15 +296,6 @@ def _curve_points(text: str) -> int:
     if number < 2:
         raise argparse.ArgumentTypeError(f"expected at least 2 points, the two ends, but got {number}")
     return number
-
-
-def _device(text: str) -> str:
-    try:
-        device = torch.device(text)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f"expected a device that is here, but got {text!r}") from error
-    return str(device)
 
 
 if __name__ == "__main__":

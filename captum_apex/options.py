@@ -9,7 +9,7 @@ import torch
 
 from captum_apex.schemes import SCHEMES
 
-__all__ = ["SUFFIX", "parser"]
+__all__ = ["SUFFIX", "device", "parser"]
 
 SUFFIX = ".safetensors"
 """Of a basis."""
@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--no-convert", dest="convert", action="store_false", help="refuse files of another rate or with several channels"
         )
-        command.add_argument("--device", type=_device, default="cpu", help="where the model runs, such as cuda (%(default)s)")
+        command.add_argument("--device", type=device, default="cpu", help="where the model runs, such as cuda (%(default)s)")
     return whole
 
 
@@ -133,10 +133,10 @@ def _probability(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, but got {text!r}")
 
 
-def _device(text: str) -> str:
+def device(text: str) -> str:
+    """A device that is here, by its name."""
     try:
-        device = torch.device(text)
-        torch.empty(0, device=device)
+        torch.empty(0, device=torch.device(text))
     except (RuntimeError, AssertionError) as error:
         raise argparse.ArgumentTypeError(f"expected a device that is here, but got {text!r}") from error
-    return str(device)
+    return text
