@@ -158,6 +158,8 @@ def _events(options: argparse.Namespace) -> int:
     writers = {path: write for path, write in ((options.raven, write_raven), (options.audacity, write_audacity)) if path is not None}
     if not writers:
         raise ValueError("expected --raven, --audacity or both, the files to write, but got neither")
+    if options.raven == options.audacity:
+        raise ValueError(f"expected --raven and --audacity to be two files, but got {options.raven} for both")
     for path in writers:
         if path.suffix.lower() != LABEL_SUFFIX:  # so that no recording or basis is overwritten by a slip
             raise ValueError(f"expected files to write that end in {LABEL_SUFFIX}, but got {path}")
