@@ -165,6 +165,8 @@ def _events(options: argparse.Namespace) -> int:
             raise ValueError(f"expected files to write that end in {LABEL_SUFFIX}, but got {path}")
         _check_folder(path)
     classifier = made_classifier(options.model, options.device, options.convert)
+    if options.exclusive and len(classifier.class_names) == 1:
+        raise ValueError("expected several classes with --exclusive, but there is one: its softmax is 1, whatever sounds")
     bases = _bases([options.basis], None)
     if len(bases) > 1:
         raise ValueError(f"expected one basis, but got {', '.join(map(str, bases))}")
