@@ -158,11 +158,15 @@ def _events(options: argparse.Namespace) -> int:
     writers = {path: write for path, write in ((options.raven, write_raven), (options.audacity, write_audacity)) if path is not None}
     if not writers:
         raise ValueError("expected --raven, --audacity or both, the files to write, but got neither")
+    if options.raven == options.audacity:
+        raise ValueError(f"expected --raven and --audacity to be two files, but got {options.raven} for both")
     for path in writers:
         if path.suffix.lower() != LABEL_SUFFIX:  # so that no recording or basis is overwritten by a slip
             raise ValueError(f"expected files to write that end in {LABEL_SUFFIX}, but got {path}")
         _check_folder(path)
     classifier = made_classifier(options.model, options.device, options.convert)
+    if options.exclusive and len(classifier.class_names) == 1:
+        raise ValueError("expected several classes with --exclusive, but there is one: its softmax is 1, whatever sounds")
     bases = _bases([options.basis], None)
     if len(bases) > 1:
         raise ValueError(f"expected one basis, but got {', '.join(map(str, bases))}")

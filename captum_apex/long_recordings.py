@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -83,7 +84,7 @@ def explain_recording(
         apex: `APEX` or `LayerAPEX`; prototypes are not needed.
         waveform: (sample,) at the classifier's rate, or the path of an audio file.
         window: in s; what the model was trained on, as a rule. The last one ends where the recording does; a shorter recording is padded
-            with zeros.
+            with zeros, in which nothing is found.
         hop: from one window to the next, in s, at most a window; half of it is usual.
         classifier: how the model hears: the transform, the rate, the axes and the class names.
         threshold: in [0, 1].
@@ -190,11 +191,15 @@ class _Grid:
         n_frames = inputs.shape[-1 if classifier.input_layout is None else classifier.input_layout.split().index("t")]
         start, end = axes.seconds(0.0), axes.seconds(float(n_frames))
         step, rows = (end - start) / n_columns, torch.linspace(0, axes.n_bins, (n_rows if bands else 1) + 1).double()
-        return cls(start, step, math.ceil(length / step), axes.hertz(rows))
+        return cls(start, step, _n_whole(length / step), axes.hertz(rows))
 
     def first(self, start: float) -> int:
         """The recording's column that is the first one of a window at `start`, in s."""
         return round(start / self.step)
+
+    def within(self, duration: float) -> int:
+        """How many of the recording's columns begin before its end, in s."""
+        return _n_whole((duration - self.offset) / self.step)
 
     def laid(self, maps: Tensor) -> Tensor:
         """Maps (…, time) on the columns that a window covers: without what a transform pads; what it leaves out is as its last column."""
@@ -248,6 +253,12 @@ class _Stretch:
         end = self.shown[-1].first + n_columns - self.first
         return self.sums[:, :end] / self.counts[:end]
 
+    def showing(self, first: int, end: int, n_columns: int) -> list[_Shown]:
+        """What the windows, of so many columns, show that cover one of the recording's columns from `first` to `end`."""
+        # They are in order. A night has many windows and many events: to look at all for each would take hours.
+        begins = bisect_right(self.shown, first - n_columns, key=lambda one: one.first)
+        return self.shown[begins : bisect_left(self.shown, end, key=lambda one: one.first)]
+
 
 @dataclass
 class _Found:
@@ -300,24 +311,29 @@ class _Found:
         """Turns a stretch that is over into its events."""
         stretch, grid = self.stretches.pop(voice), self.grid
         origin, merged = stretch.first, stretch.merged(grid.n_columns)
+        merged[:, max(0, grid.within(self.duration) - origin) :] = 0  # the zeros after a short recording are no sound to be quieter than
         for first, end in _runs(merged.sum(0), self.level, grid.n_columns):
             start, stop = (grid.offset + (origin + column) * grid.step for column in (first, end))
             low, high = grid.hertz[_hull(merged[:, first:end].sum(1), self.level)].tolist()
-            shown = [one for one in stretch.shown if one.first < origin + end and origin + first < one.first + grid.n_columns]
+            shown = stretch.showing(origin + first, origin + end, grid.n_columns)
             score, contribution = max(one.score for one in shown), max(one.contribution for one in shown)
             about = (voice.label, self.names[voice.label], score, voice.channel, voice.side, contribution)
-            if start < self.duration:  # not in the zeros after a short recording
-                self.events.append(Event(max(0.0, start), min(stop, self.duration), low, high, *about))
+            self.events.append(Event(max(0.0, start), min(stop, self.duration), low, high, *about))
 
     def result(self) -> RecordingExplanation:
         """The end of the recording."""
         for voice in list(self.stretches):
             self._close(voice)
         order = sorted(self.events, key=lambda event: (event.start, event.label, event.channel, event.side))
-        begins = self.grid.offset + torch.arange(self.n_columns).double() * self.grid.step
-        own = begins < self.duration
-        evidence = {label: (sums / counts.clamp_min(1))[own] for label, (sums, counts) in sorted(self.evidence.items())}
-        return RecordingExplanation(tuple(order), evidence, begins[own] + self.grid.step / 2, self.duration)
+        n_columns = min(self.n_columns, self.grid.within(self.duration))
+        evidence = {label: (sums / counts.clamp_min(1))[:n_columns] for label, (sums, counts) in sorted(self.evidence.items())}
+        times = self.grid.offset + (torch.arange(n_columns).double() + 0.5) * self.grid.step
+        return RecordingExplanation(tuple(order), evidence, times, self.duration)
+
+
+def _n_whole(columns: float) -> int:
+    """So many columns, the last one whole: one that is there by a rounding error alone is none."""
+    return math.ceil(round(columns, 6))
 
 
 def _runs(profile: Tensor, level: float, reach: int) -> list[tuple[int, int]]:

@@ -1,5 +1,7 @@
 """The picture of a part of a recording: events are outlined where they are in it, and the evidence is that of its times."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -48,6 +50,11 @@ def test_the_evidence_below_is_that_of_the_strongest_classes():
         assert line.get_xdata().tolist() == [x + 0.5 for x in range(10)]
         assert line.get_ydata().tolist() == [0, 0, peak, 0, 0, 0, 0, 0, 0, 0]
     FigureCanvasAgg(drawn).draw()  # "$" is no formula
+
+
+def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend():
+    drawn = figures.recording(found(replace(event(22, 23), name="_noise")), CLIP, 20.0)
+    assert [text.get_text() for text in drawn.axes[1].get_legend().get_texts()] == ["_noise"]
 
 
 def test_a_part_without_events_is_drawn():

@@ -95,12 +95,13 @@ def stretches_of(windows, n_columns):
     return stretches
 
 
-def events_of(stretch, scheme, level, n_columns):
+def events_of(stretch, scheme, level, n_columns, inside):
     """(first column, end column, first row, end row, score, contribution) of each event in a stretch."""
     columns = {}
     for window in stretch:
         for place, column in enumerate(window["columns"]):
-            columns.setdefault(window["first"] + place, []).append(column)
+            if window["first"] + place < inside:
+                columns.setdefault(window["first"] + place, []).append(column)
     merged = {place: sum(values) / len(values) for place, values in columns.items()}
     profile = {place: column.sum() for place, column in merged.items()}
     active = []
@@ -135,19 +136,18 @@ def oracle(apex, classifier, grid, sound, window, hop, *, threshold, n_channels,
             by_class.setdefault(label, []).append((first, [seen(scheme, one, n_columns) for one in maps.values()]))
     n_rows = len(next(iter(by_voice.values()))[0]["columns"][0])
     edges = [AXES.hertz(8 * row / n_rows) if classifier.axes else row / n_rows * RATE / 2 for row in range(n_rows + 1)]
-    events = []
+    events, inside = [], math.ceil((duration - offset) / step - 1e-9)
     for (label, channel, side), windows in by_voice.items():
         for stretch in stretches_of(windows, n_columns):
-            for first, end, low, high, score, contribution in events_of(stretch, scheme, level, n_columns):
+            for first, end, low, high, score, contribution in events_of(stretch, scheme, level, n_columns, inside):
                 start, end = offset + first * step, min(offset + end * step, duration)
                 about = {"label": label, "name": CLASSES[label], "channel": channel, "side": side}
                 about |= {"score": score, "contribution": contribution, "low": edges[low], "high": edges[high]}
-                if start < duration:
-                    events.append({"start": start, "end": end, **about})
+                events.append({"start": start, "end": end, **about})
     events.sort(key=lambda event: (event["start"], event["label"], event["channel"], event["side"]))
     evidence, covered = {}, round((len(sound) - window) / RATE / step) + n_columns
     for label, windows in by_class.items():
-        for place in range(min(covered, math.ceil((duration - offset) / step - 1e-9))):
+        for place in range(min(covered, inside)):
             values = [sum(one[place - first].sum() for one in maps) for first, maps in windows if 0 <= place - first < n_columns]
             evidence.setdefault(label, []).append(sum(values) / len(values) / step if values else 0.0)
     return events, evidence
@@ -266,6 +266,27 @@ def test_a_recording_of_any_length_ends_where_it_does(duration):
     found = heard([(0.5, duration, 1.0)], duration=duration)
     assert places(found) == [(0.5, duration, "dog")]
     assert len(found.evidence[0]) == len(found.times) == duration * 8
+
+
+def test_a_short_recording_is_heard_though_its_padding_is_louder():
+    """The model hears more in the zeros after it than in the sound: a sound is not lost because of what is not there."""
+    apex, classifier = of_levels(transform=lambda waveform: blocks(torch.where(waveform == 0, 0.9, waveform)))
+    found = explain_recording(apex, torch.full((80,), 0.3), 2.0, 1.0, classifier=classifier)
+    assert places(found) == [(0.0, 1.0, "dog")]
+    assert found.evidence[0].shape == found.times.shape == (8,)
+
+
+@pytest.mark.parametrize("n_columns", [12, 14])  # 0.14 / (0.14 / 14) is a little above 14
+def test_a_window_covers_no_column_of_the_next_one(n_columns):
+    """By a rounding error it would, and a sound at its end would last a column longer."""
+    model, axes, window = Levels(), SpectrogramAxes(8000, 80, 80, center=False), n_columns / 100
+    classifier = Classifier(model, lambda waveform: blocks(waveform[::8]), 8000, ["dog", "rain"], axes=axes)
+    sound = torch.zeros(3 * 80 * n_columns)
+    sound[80 * (n_columns - 1) : 80 * n_columns] = 1.0
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
+    found = explain_recording(apex, sound, window, window, classifier=classifier)
+    assert [(event.start, event.end) for event in found.events] == [pytest.approx((window - 0.01, window))]
+    assert len(found.times) == 3 * n_columns
 
 
 def test_exclusive_classes_are_heard_by_their_softmax():

@@ -291,6 +291,9 @@ def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
     out = ("--raven", "raven.txt")
     refused(capsys, events(), "expected --raven, --audacity or both, the files to write, but got neither")
     refused(capsys, events("--audacity", "night.wav"), r"expected files to write that end in \.txt, but got night\.wav")
+    refused(
+        capsys, events(*out, "--audacity", "./raven.txt"), r"expected --raven and --audacity to be two files, but got raven\.txt for both"
+    )
     refused(capsys, events("--raven", "night.wav/raven.txt"), "in a folder that can be written to, but .*/night.wav is none")
     refused(capsys, events(*out, recording="none.wav"), "an audio file at none.wav, but there is none")
     refused(capsys, events(*out, "--hop", 2), "expected 0 < `hop` <= `window`, in s, but got a hop of 2.0 and a window of 1.0")
@@ -300,6 +303,9 @@ def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
     changed("length=16_000", "length=None")
     sys.modules.pop("my_model")
     refused(capsys, events(*out), "expected --window, in s, or a Classifier with a `length`, but there is neither")
+    changed("class_names=class_names", 'class_names=["siren"]')
+    sys.modules.pop("my_model")
+    refused(capsys, events(*out, "--exclusive"), "expected several classes with --exclusive, but there is one")
     assert not Path("raven.txt").exists()
 
 

@@ -80,6 +80,7 @@ def _finish(spectrogram: Axes, evidence: Axes, start: float, duration: float) ->
     evidence.set_xlabel("time in s", fontsize=TINY)
     if evidence.lines:
         legend = evidence.legend(
+            handles=evidence.lines,  # else a class whose name begins with "_" would be left out
             loc="lower right",
             bbox_to_anchor=(1, 1),
             borderaxespad=0.2,
