@@ -185,8 +185,8 @@ def test_a_click_on_the_picture_plays_from_there(browser, path):
     ActionChains(browser).move_to_element(all_of(browser, ".large .picture")[0]).click().perform()
     wait_until(lambda: now(browser) > 0.5)
     button(browser, "Play the whole clip").click()
+    wait_until(lambda: pressed(browser) == [])  # the button follows the player's own event, which a busy browser sends later
     assert 0.5 < now(browser) < 0.95
-    assert pressed(browser) == []
 
 
 def test_outlines_lie_at_their_share_of_the_picture(browser, path):
