@@ -16,10 +16,12 @@ from einops import EinopsError, rearrange
 from torch import Tensor, nn
 
 __all__ = [
+    "Columns",
     "Layout",
     "Origin",
     "at_least_float32",
     "check_finite",
+    "checked_columns",
     "fingerprint",
     "frozen",
     "layer_name",

@@ -60,7 +60,7 @@ def from_transformers(
 
     *AST* reads its two class tokens alone, so the last layer from which patch tokens act is the last but one. What follows is not linear:
     attention weights depend on the tokens, and the class tokens bring a share of their own. So contributions do not add up to the logit;
-    `return_convergence_delta=True` says what is missing: about half of the logit in an untrained model of the usual size.
+    `return_convergence_delta=True` says what is missing.
 
     *Image classifiers* have no feature extractor for sound: say by `transform` and `axes` which spectrogram they were trained on. Where it
     is not in dB, give the way back, to draw it: `dataclasses.replace(found, decibels=...)`. In the same way, `length` cuts and pads files.
