@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_apex.recordings import Recordings, audio_files, decode
+from captum_apex.recordings.decoding import decode
+from captum_apex.recordings.folders import Recordings, audio_files
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -137,10 +138,15 @@ def wavefake(
     _check_known("vocoders", vocoders, there)
     forms = [_utterances(real), *(_utterances(fake / name) for name in there if vocoders is None or name in vocoders)]
     if len(forms) == 1:
-        raise FileNotFoundError(f"expected a sub-folder per vocoder, such as ljspeech_melgan, in {fake}, but there is none")
+        raise FileNotFoundError(
+            f"expected a sub-folder per vocoder, such as ljspeech_melgan, in {fake}, but there is none"
+        )
     whole, some = set.intersection(*map(set, forms)), set.union(*map(set, forms))
     if len(whole) < len(some):
-        warnings.warn(f"{len(some) - len(whole)} of {len(some)} utterances are not there in all forms and are left out", stacklevel=2)
+        warnings.warn(
+            f"{len(some) - len(whole)} of {len(some)} utterances are not there in all forms and are left out",
+            stacklevel=2,
+        )
     root = Path(os.path.commonpath([real.absolute(), fake.absolute()]))
     files = [
         _File(form[utterance].absolute().relative_to(root).as_posix(), int(number > 0), utterance)
@@ -200,13 +206,17 @@ class BirdSet:
             )
         missing = [name for name in ("audio", "ebird_code_multilabel") if name not in split.column_names]
         if missing:
-            raise ValueError(f"expected a split of BirdSet with a column {missing[0]!r}, but got {', '.join(split.column_names)}")
+            raise ValueError(
+                f"expected a split of BirdSet with a column {missing[0]!r}, but got {', '.join(split.column_names)}"
+            )
         codes = getattr(split.features["ebird_code_multilabel"], "feature", None)
         if not isinstance(codes, datasets.ClassLabel):
             raise ValueError(
                 f"expected lists of class labels in the column 'ebird_code_multilabel', but got {codes}; keep BirdSet's own features"
             )
-        split = split.with_format(None).cast_column("audio", datasets.Audio(decode=False))  # decoding would need torchcodec
+        split = split.with_format(None).cast_column(
+            "audio", datasets.Audio(decode=False)
+        )  # decoding would need torchcodec
         wanted = ("ebird_code_multilabel", "ebird_code", *_EVENTS)
         rows = list(split.select_columns([name for name in wanted if name in split.column_names]))
         labels = torch.zeros(len(rows), len(codes.names))
@@ -221,10 +231,14 @@ class BirdSet:
         """The file of this index, for messages."""
         return self.names[index]
 
-    def waveform(self, index: int, sample_rate: int = 32_000, length: int | None = None, *, convert: bool = True) -> Tensor:
+    def waveform(
+        self, index: int, sample_rate: int = 32_000, length: int | None = None, *, convert: bool = True
+    ) -> Tensor:
         """A clip as float32 (sample,); see `recordings.read`."""
         with self._opened(index) as file:
-            return decode(file, sample_rate, length, centre=self.centres[index], convert=convert, name=self.names[index])
+            return decode(
+                file, sample_rate, length, centre=self.centres[index], convert=convert, name=self.names[index]
+            )
 
     def _opened(self, index: int) -> BinaryIO:
         audio = self.split[index]["audio"]
@@ -277,7 +291,9 @@ def _esc_table(folder: Path) -> list[dict[str, str]]:
         table = csv.DictReader(file)
         missing = [name for name in _ESC_COLUMNS if name not in (table.fieldnames or ())]
         if missing:
-            raise ValueError(f"expected {path} to have a column {missing[0]!r}, but it has {', '.join(table.fieldnames or ())}")
+            raise ValueError(
+                f"expected {path} to have a column {missing[0]!r}, but it has {', '.join(table.fieldnames or ())}"
+            )
         return sorted(table, key=lambda row: row["filename"])
 
 
@@ -292,14 +308,18 @@ def _esc(folder: Path, table: Sequence[Mapping[str, str]], folds: Collection[int
     ]
     for file in files:
         if not (folder / file.name).is_file():
-            raise FileNotFoundError(f"expected a recording at {folder / file.name}, which ESC-50's table names, but there is none")
+            raise FileNotFoundError(
+                f"expected a recording at {folder / file.name}, which ESC-50's table names, but there is none"
+            )
     return _recordings(folder, files, [name.replace("_", " ") for name in classes.values()])
 
 
 def _older_esc(folder: Path, folds: Collection[int] | None) -> Recordings:
     parts = sorted(path for path in folder.iterdir() if path.is_dir() and re.match(r"\d+[ _]", path.name))
     if not parts:
-        raise FileNotFoundError(f"expected meta/esc50.csv, or folders such as 001_dog_bark, in {folder}, but there are none")
+        raise FileNotFoundError(
+            f"expected meta/esc50.csv, or folders such as 001_dog_bark, in {folder}, but there are none"
+        )
     found = []
     for label, part in enumerate(parts):
         for name in audio_files(part):
@@ -346,7 +366,9 @@ def _described(source: Any) -> str:
 
 def _names(split: Dataset) -> tuple[str, ...]:
     """The file names of all clips, without reading their sounds."""
-    paths = split["filepath"] if "filepath" in split.column_names else split.select_columns("audio").flatten()["audio.path"]
+    paths = (
+        split["filepath"] if "filepath" in split.column_names else split.select_columns("audio").flatten()["audio.path"]
+    )
     return tuple(f"clip {index}" if path is None else os.path.basename(path) for index, path in enumerate(paths))
 
 
@@ -361,7 +383,9 @@ def _centre(row: Mapping[str, Any]) -> float | None:
     events = np.array(row.get("detected_events") or [], dtype=float).reshape(-1, 2)
     clusters = np.array(row.get("event_cluster") or [0] * len(events))
     if not len(events):
-        middle = np.mean([row.get(name, math.nan) for name in ("start_time", "end_time")], dtype=float)  # None counts as NaN
+        middle = np.mean(
+            [row.get(name, math.nan) for name in ("start_time", "end_time")], dtype=float
+        )  # None counts as NaN
         return None if np.isnan(middle) else float(middle)
     calls = clusters[clusters >= 0] if (clusters >= 0).any() else clusters  # -1 is noise, unless there is nothing else
     values, counts = np.unique(calls, return_counts=True)

@@ -25,10 +25,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from captum_apex.clip import Clip, Place
+from captum_apex.audio.clip import Clip, Place
+from captum_apex.audio.regions import Box, Region
 from captum_apex.files import replaced
-from captum_apex.recordings import sound_library
-from captum_apex.schemes import Box, Region
+from captum_apex.recordings.decoding import sound_library
 
 __all__ = ["MEDIA_TYPES", "MP3_RATES", "encoded", "isolate", "player", "remove", "write"]
 
@@ -38,7 +38,12 @@ MEDIA_TYPES = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "flac": "audio/flac", "w
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 """Sample rates that MP3 knows, in Hz."""
 
-_CODECS = {"mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "VORBIS"), "flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
+_CODECS = {
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "ogg": ("OGG", "VORBIS"),
+    "flac": ("FLAC", "PCM_16"),
+    "wav": ("WAV", "PCM_16"),
+}
 _FILES = {".wav": "WAV", ".flac": "FLAC"}
 _FRAMES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder takes a long write on its stack, and dies of it
 
@@ -129,7 +134,9 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
     if format not in _CODECS:
         raise ValueError(f"expected `format` to be one of {', '.join(map(repr, _CODECS))}, but got {format!r}")
     if format == "mp3" and sample_rate not in MP3_RATES:
-        raise ValueError(f"expected a sample rate that MP3 knows, one of {MP3_RATES}, but got {sample_rate}; take 'flac'")
+        raise ValueError(
+            f"expected a sample rate that MP3 knows, one of {MP3_RATES}, but got {sample_rate}; take 'flac'"
+        )
     buffer = io.BytesIO()
     _encode(buffer, _samples(waveform), sample_rate, *_CODECS[format])
     return buffer.getvalue()
@@ -148,7 +155,9 @@ def player(waveform: Tensor, sample_rate: float) -> Any:
     try:
         from IPython.display import Audio
     except ImportError as error:
-        raise ImportError("expected IPython, which plays sound in a notebook, but it is missing: pip install ipython") from error
+        raise ImportError(
+            "expected IPython, which plays sound in a notebook, but it is missing: pip install ipython"
+        ) from error
     return Audio(_samples(waveform), rate=_whole(sample_rate), normalize=False)
 
 
@@ -211,19 +220,26 @@ def _waveform(clip: Clip) -> Tensor:
         raise ValueError(f"expected a clip with a waveform, but {clip.title or 'this one'} has none")
     if len(clip.waveform) < _SHORTEST:
         raise ValueError(f"expected a waveform of at least {_SHORTEST} samples, but got {len(clip.waveform)}")
-    return clip.waveform.to(torch.promote_types(clip.waveform.dtype, torch.float32))  # half precision has no Fourier transform on a CPU
+    return clip.waveform.to(
+        torch.promote_types(clip.waveform.dtype, torch.float32)
+    )  # half precision has no Fourier transform on a CPU
 
 
 def _samples(waveform: Tensor) -> NDArray[np.floating]:
     """The waveform for a file: checked, and never above full scale, which would be clipped."""
     if waveform.ndim != 1 or not len(waveform) or not waveform.is_floating_point():
-        raise ValueError(f"expected a `waveform` of floats, (sample,), but got {waveform.dtype} of shape {tuple(waveform.shape)}")
+        raise ValueError(
+            f"expected a `waveform` of floats, (sample,), but got {waveform.dtype} of shape {tuple(waveform.shape)}"
+        )
     if not waveform.isfinite().all():
         raise ValueError("expected a finite `waveform`, but there is NaN or infinity")
     samples = waveform.detach().to("cpu", torch.promote_types(waveform.dtype, torch.float32)).numpy()
     peak = np.abs(samples).max()
     if peak > 1:
-        warnings.warn(f"the peak is {20 * math.log10(peak):.2f} dB above full scale; the sound is scaled down by as much", stacklevel=3)
+        warnings.warn(
+            f"the peak is {20 * math.log10(peak):.2f} dB above full scale; the sound is scaled down by as much",
+            stacklevel=3,
+        )
         samples = samples / peak
     return samples
 

@@ -70,10 +70,16 @@ class InverseSTFT(nn.Module):
             ValueError: for another shape, or another number of samples.
         """
         if waveforms.dim() != 2 or waveforms.shape[1] != self.n_samples:
-            raise ValueError(f"expected `waveforms` of shape (clip, {self.n_samples}), but got {tuple(waveforms.shape)}")
-        whole = pad(waveforms, (0, -self.n_samples % self.hop_length))  # so that the last sample lies between two frames' centres
+            raise ValueError(
+                f"expected `waveforms` of shape (clip, {self.n_samples}), but got {tuple(waveforms.shape)}"
+            )
+        whole = pad(
+            waveforms, (0, -self.n_samples % self.hop_length)
+        )  # so that the last sample lies between two frames' centres
         window = self.window.to(waveforms)
-        spectra = torch.stft(whole, self.n_fft, self.hop_length, self.win_length, window, pad_mode="constant", return_complex=True)
+        spectra = torch.stft(
+            whole, self.n_fft, self.hop_length, self.win_length, window, pad_mode="constant", return_complex=True
+        )
         return torch.stack([spectra.real, spectra.imag], 1)
 
     def forward(self, spectra: Tensor) -> Tensor:
@@ -84,6 +90,8 @@ class InverseSTFT(nn.Module):
         """
         expected = (2, self.n_fft // 2 + 1, 1 - -self.n_samples // self.hop_length)
         if spectra.shape[1:] != expected:
-            raise ValueError(f"expected `spectra` of shape (clip, {', '.join(map(str, expected))}), but got {tuple(spectra.shape)}")
+            raise ValueError(
+                f"expected `spectra` of shape (clip, {', '.join(map(str, expected))}), but got {tuple(spectra.shape)}"
+            )
         parts, window = torch.complex(spectra[:, 0].contiguous(), spectra[:, 1].contiguous()), self.window.to(spectra)
         return torch.istft(parts, self.n_fft, self.hop_length, self.win_length, window, length=self.n_samples)

@@ -57,7 +57,9 @@ class PrototypeHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         places = F.interpolate(features, scale_factor=2, mode="bilinear")
-        similarity = F.conv2d(self.normalised(places), self.normalised(self.prototypes))  # (clip, prototype, frequency, time)
+        similarity = F.conv2d(
+            self.normalised(places), self.normalised(self.prototypes)
+        )  # (clip, prototype, frequency, time)
         strongest = F.relu(similarity).amax((2, 3)).unflatten(1, self.weight.shape)  # (clip, class, prototype)
         return (strongest * F.relu(self.weight)).sum(2) + self.bias
 
@@ -74,7 +76,9 @@ class AudioProtoPNet(nn.Module):
 
     def __init__(self, n_classes: int = 21) -> None:
         super().__init__()
-        self.backbone = ConvNextModel(ConvNextConfig(num_channels=1, depths=[3, 3, 27, 3], hidden_sizes=[128, 256, 512, 1024]))
+        self.backbone = ConvNextModel(
+            ConvNextConfig(num_channels=1, depths=[3, 3, 27, 3], hidden_sizes=[128, 256, 512, 1024])
+        )
         self.head = PrototypeHead(1024, n_classes)
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -79,7 +79,9 @@ def _programs() -> tuple[str, str]:
         _install()
         found = _found()
     if found is None:
-        pytest.skip("no Chromium with its driver here, and none can be installed: apt-get install chromium chromium-driver")
+        pytest.skip(
+            "no Chromium with its driver here, and none can be installed: apt-get install chromium chromium-driver"
+        )
     return found
 
 
@@ -96,7 +98,9 @@ def _install() -> None:
     for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"]):
         try:
             left = max(end - time.monotonic(), 1)
-            subprocess.run(["apt-get", *quick, *command], env=environment, timeout=left, check=True, capture_output=True)
+            subprocess.run(
+                ["apt-get", *quick, *command], env=environment, timeout=left, check=True, capture_output=True
+            )
         except (subprocess.SubprocessError, OSError) as error:
             print(f"Chromium could not be installed: {error}")
             return

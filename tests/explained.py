@@ -7,7 +7,17 @@ from functools import cache
 
 from torch import Tensor, nn
 
-from captum_apex import SCHEMES, Clip, Explanation, FeatureBank, LayerAPEX, PrototypeBasis, SpectrogramAxes, basis_from_matrix, explain
+from captum_apex import (
+    SCHEMES,
+    Clip,
+    Explanation,
+    FeatureBank,
+    LayerAPEX,
+    PrototypeBasis,
+    SpectrogramAxes,
+    basis_from_matrix,
+    explain,
+)
 from tests.networks import build, clips, invertible
 
 AXES = SpectrogramAxes(16000, 512, 160, n_mels=8)
@@ -44,7 +54,9 @@ def basis(scheme: str = "time") -> PrototypeBasis:
 
 def explained(scheme: str = "time", n_channels: int = 2, n_prototypes: int = 3) -> Explanation:
     model, layer, _ = network()
-    return explain(LayerAPEX(model, layer, basis(scheme)), QUERY, TARGET, n_channels=n_channels, n_prototypes=n_prototypes)[0]
+    return explain(
+        LayerAPEX(model, layer, basis(scheme)), QUERY, TARGET, n_channels=n_channels, n_prototypes=n_prototypes
+    )[0]
 
 
 def all_schemes(**sizes: int) -> list[Explanation]:

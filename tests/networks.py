@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_apex import PrototypeBasis
-from captum_apex.layers import Layout, Origin
+from captum_apex.layers.layout import Layout
+from captum_apex.layers.origin import Origin
 
 
 class PoolingHead(nn.Module):
@@ -17,7 +18,9 @@ class PoolingHead(nn.Module):
 
     def __init__(self, width: int = 6, classes: int = 4) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+        )
         self.features = nn.Conv2d(5, width, 3, padding=1)
         self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(0.5)
@@ -122,7 +125,9 @@ def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple
 
 def clips(n: int = 3, rows: int = 8, columns: int = 10, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
     """Random clips (clip, 1, frequency, time)."""
-    return torch.randn(n, 1, rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(n, 1, rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
+        dtype
+    )
 
 
 def invertible(width: int = 6, seed: int = 2, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -133,4 +138,6 @@ def invertible(width: int = 6, seed: int = 2, dtype: torch.dtype = torch.float64
 
 def bare_basis(name: str, scheme: str = "square", U: Tensor | None = None) -> PrototypeBasis:
     """A basis without prototypes, with the network's layout."""
-    return PrototypeBasis(invertible() if U is None else U, scheme, origin=Origin(layout=Layout.of(NETWORKS[name].layout)))
+    return PrototypeBasis(
+        invertible() if U is None else U, scheme, origin=Origin(layout=Layout.of(NETWORKS[name].layout))
+    )

@@ -28,7 +28,9 @@ def sequences(grid: Tensor, scheme: str) -> list[list[Tensor]]:
     by_column = [sum(grid[:, i, j] for i in range(rows)) / rows for j in range(columns)]
     by_row = [sum(grid[:, i, j] for j in range(columns)) / columns for i in range(rows)]
     square = [grid[:, i, j] for i in range(rows) for j in range(columns)]
-    return {"square": [square], "time": [by_column], "frequency": [by_row], "time-frequency": [by_column, by_row]}[scheme]
+    return {"square": [square], "time": [by_column], "frequency": [by_row], "time-frequency": [by_column, by_row]}[
+        scheme
+    ]
 
 
 def peaks_and_purity(grid: Tensor, U: Tensor, channel: int, scheme: str, sign: int = 1) -> tuple[list[int], float]:
@@ -60,7 +62,9 @@ def evidence(R: Tensor, grid: Tensor, U: Tensor, n: int | None, sides: str = "po
     if n is None:
         return list(range(len(R)))
     strength = [activation(grid, U, k) for k in range(len(R))]
-    able = [k for k in range(len(R)) if contributions[k] > 0 and (strength[k] > 0 or (sides == "both" and strength[k] < 0))]
+    able = [
+        k for k in range(len(R)) if contributions[k] > 0 and (strength[k] > 0 or (sides == "both" and strength[k] < 0))
+    ]
     return sorted(able, key=lambda k: -contributions[k])[:n]
 
 
@@ -72,10 +76,14 @@ def laid_out(relevance_map: Tensor, scheme: str) -> Tensor:
         for j in range(columns):
             time[i, j] = relevance_map[:, j].sum() / rows
             frequency[i, j] = relevance_map[i].sum() / columns
-    return {"square": relevance_map, "time": time, "frequency": frequency, "time-frequency": (time + frequency) / 2}[scheme]
+    return {"square": relevance_map, "time": time, "frequency": frequency, "time-frequency": (time + frequency) / 2}[
+        scheme
+    ]
 
 
-def region_mask(peaks: list[int], scheme: str, grid: tuple[int, int], size: tuple[int, int], intersection: bool = False) -> Tensor:
+def region_mask(
+    peaks: list[int], scheme: str, grid: tuple[int, int], size: tuple[int, int], intersection: bool = False
+) -> Tensor:
     """The bins of an input of a size whose centre lies in the peak cells' part of the input."""
     mask = torch.zeros(size, dtype=torch.bool)
     for y in range(size[0]):

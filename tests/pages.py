@@ -24,7 +24,9 @@ def chirp(seed: int, *, seconds: float = 1.0, name: str = "", label: str = "", s
     return Clip(decibels, AXES, None if silent else waveform, name or f"clip_{seed}.wav", label)
 
 
-def explanation(scheme: Scheme, *, target: int = 3, n_channels: int = 2, prototypes: Sequence[int] = (0, 1, 2)) -> Explanation:
+def explanation(
+    scheme: Scheme, *, target: int = 3, n_channels: int = 2, prototypes: Sequence[int] = (0, 1, 2)
+) -> Explanation:
     """Channel `c` of evidence has its peak in cell `c`, contributes `2 − c`, and fires at another cell in every prototype."""
     evidence = [
         Evidence(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.classifiers import PlainCNN
-from benchmarks.subject import Subject
+from benchmarks.classifiers.networks import PlainCNN
+from benchmarks.runs.subject import Subject
 from benchmarks.tasks.scenes import make_scenes
 from captum_apex import SCHEMES, FeatureBank, fit_basis
 

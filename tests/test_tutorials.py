@@ -38,7 +38,9 @@ def outputs(name):
 
 
 def printed(name):
-    return "".join(output.text for output in outputs(name) if output.output_type == "stream" and output.name == "stdout")
+    return "".join(
+        output.text for output in outputs(name) if output.output_type == "stream" and output.name == "stdout"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,9 @@ def test_it_runs(name, request, tmp_path, monkeypatch):
     else:
         monkeypatch.delenv("CAPTUM_APEX_DATA", raising=False)
     settings = {"CAPTUM_APEX_QUICK": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    folders = {variable: str(tmp_path / variable) for variable in ("CAPTUM_APEX_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")}
+    folders = {
+        variable: str(tmp_path / variable) for variable in ("CAPTUM_APEX_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")
+    }
     for variable, value in (settings | folders).items():
         monkeypatch.setenv(variable, value)
     notebook = read(name)
@@ -70,8 +74,12 @@ def test_it_runs(name, request, tmp_path, monkeypatch):
         cell.pop("outputs", None)
         if cell.cell_type == "code":
             cell.outputs = []
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
-    said = [output.text for cell in notebook.cells for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    ).execute()
+    said = [
+        output.text for cell in notebook.cells for output in cell.get("outputs", []) if output.get("name") == "stderr"
+    ]
     assert said == []
 
 
@@ -89,7 +97,9 @@ def test_its_outputs_are_clean(name):
     kinds = {output.get("name", output.output_type) for output in outputs(name)}
     assert kinds <= {"stdout", "execute_result", "display_data"}
     assert any("image/jpeg" in output.get("data", {}) for output in outputs(name))
-    text = "\n".join(output.get("text", "") or json.dumps(output.data.get("text/plain", "")) for output in outputs(name))
+    text = "\n".join(
+        output.get("text", "") or json.dumps(output.data.get("text/plain", "")) for output in outputs(name)
+    )
     assert ABSOLUTE_PATH.search(text) is None
     assert len((FOLDER / f"{name}.ipynb").read_bytes()) < 600_000
 
@@ -105,7 +115,12 @@ def test_no_sound_is_stored(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_its_outputs_are_those_of_the_full_settings(name):
     """The models of the quick settings are hardly better than chance."""
-    found = [float(percent) for line in printed(name).splitlines() if "accuracy" in line for percent in re.findall(r"([\d.]+)%", line)]
+    found = [
+        float(percent)
+        for line in printed(name).splitlines()
+        if "accuracy" in line
+        for percent in re.findall(r"([\d.]+)%", line)
+    ]
     assert found
     assert min(found) > 90
 

@@ -7,9 +7,9 @@ from captum.attr import LayerActivation
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from benchmarks.methods.regions import spread
+from benchmarks.methods.region_maps import spread
 from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, method
-from captum_apex.masking import n_regions
+from captum_apex.masking.grids import n_regions
 from captum_apex.metrics import masked_scores
 
 

@@ -16,7 +16,7 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from benchmarks.methods.prototypes import STEPS
+from benchmarks.methods.prototype_maps import STEPS
 from benchmarks.methods.registry import CLIPS_AT_ONCE, Explained, Query, method
 
 NOISE = 0.1  # standard deviation of the noise in methods that add some, as a share of the clip's range
@@ -38,7 +38,12 @@ def _input_x_gradient(query: Query) -> Tensor:
 def _integrated_gradients(query: Query) -> Explained:
     at_once = max(CLIPS_AT_ONCE, len(query.inputs))  # Captum warns of anything smaller than the batch
     return IntegratedGradients(query.model).attribute(
-        query.inputs, query.fill, query.target, n_steps=STEPS, internal_batch_size=at_once, return_convergence_delta=True
+        query.inputs,
+        query.fill,
+        query.target,
+        n_steps=STEPS,
+        internal_batch_size=at_once,
+        return_convergence_delta=True,
     )
 
 
@@ -54,20 +59,26 @@ def _deep_lift(query: Query) -> Explained:
 def _deep_lift_shap(clip: Query) -> Explained:
     noise = torch.randn(BASELINES, *clip.fill.shape[1:]).to(clip.fill) * _noise(clip)
     noise[0] = 0  # the fill itself
-    attributions, deltas = DeepLiftShap(clip.model).attribute(clip.inputs, clip.fill + noise, clip.target, return_convergence_delta=True)
+    attributions, deltas = DeepLiftShap(clip.model).attribute(
+        clip.inputs, clip.fill + noise, clip.target, return_convergence_delta=True
+    )
     return attributions, deltas.mean(0, keepdim=True)
 
 
 @method("GradientShap", uses_fill=True, batch=1)
 def _gradient_shap(clip: Query) -> Tensor:
-    return GradientShap(clip.model).attribute(clip.inputs, clip.fill, n_samples=STEPS, stdevs=_noise(clip), target=clip.target)
+    return GradientShap(clip.model).attribute(
+        clip.inputs, clip.fill, n_samples=STEPS, stdevs=_noise(clip), target=clip.target
+    )
 
 
 @method("NoiseTunnel (Saliency)", batch=1)
 def _noise_tunnel(clip: Query) -> Tensor:
     """SmoothGrad (arXiv 1706.03825), of absolute gradients."""
     tunnel = NoiseTunnel(Saliency(clip.model))
-    return tunnel.attribute(clip.inputs, nt_type="smoothgrad", nt_samples=NOISY_COPIES, stdevs=_noise(clip), target=clip.target)
+    return tunnel.attribute(
+        clip.inputs, nt_type="smoothgrad", nt_samples=NOISY_COPIES, stdevs=_noise(clip), target=clip.target
+    )
 
 
 @method("GuidedBackprop")
@@ -89,7 +100,9 @@ def check_relu(model: nn.Module) -> None:
         NotImplementedError: the model has no `nn.ReLU`.
     """
     if not any(isinstance(module, nn.ReLU) for module in model.modules()):
-        raise NotImplementedError("expected a model with nn.ReLU modules, whose gradient the method changes, but it has none")
+        raise NotImplementedError(
+            "expected a model with nn.ReLU modules, whose gradient the method changes, but it has none"
+        )
 
 
 def _noise(clip: Query) -> float:

@@ -1,4 +1,4 @@
-"""Methods that replace regions of the clip by the fill and watch the logit; `benchmarks.methods.regions` makes maps of what they find."""
+"""Methods that replace regions of the clip by the fill and watch the logit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion, ShapleyVal
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from benchmarks.methods.regions import shared, spread
+from benchmarks.methods.region_maps import shared, spread
 from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, method
-from captum_apex.masking import n_regions
+from captum_apex.masking.grids import n_regions
 from captum_apex.metrics import masked_scores
 
 SAMPLES = 2  # masked clips per region for methods that fit a linear model: twice as many equations as unknowns
@@ -21,7 +21,11 @@ KERNEL_WIDTH = 0.25  # of the lime package
 @method("FeatureAblation", uses_fill=True, uses_grid=True)
 def _feature_ablation(query: Query) -> Tensor:
     attributions = FeatureAblation(query.model).attribute(
-        query.inputs, query.fill, query.target, feature_mask=query.grid[None, None], perturbations_per_eval=_at_once(query)
+        query.inputs,
+        query.fill,
+        query.target,
+        feature_mask=query.grid[None, None],
+        perturbations_per_eval=_at_once(query),
     )
     return shared(attributions, query.grid)
 
@@ -30,12 +34,19 @@ def _feature_ablation(query: Query) -> Tensor:
 def _occlusion(query: Query) -> Tensor:
     """A window of a region's size that slides in steps smaller than itself, so that there are about twice as many windows as regions."""
     parts = len(query.grid[:, 0].unique()), len(query.grid[0].unique())  # of the frequency and of the time axis
-    overlap = 2 ** (1 / max(1, sum(part > 1 for part in parts)))  # a half in each step, shared between the axes that are cut
+    overlap = 2 ** (
+        1 / max(1, sum(part > 1 for part in parts))
+    )  # a half in each step, shared between the axes that are cut
     channels = query.inputs.shape[1]  # a window holds them all
     window = [-(-size // part) for size, part in zip(query.grid.shape, parts, strict=True)]
     strides = [round(side / overlap) or 1 if part > 1 else side for side, part in zip(window, parts, strict=True)]
     return Occlusion(query.model).attribute(
-        query.inputs, (channels, *window), (channels, *strides), query.fill, query.target, perturbations_per_eval=_at_once(query)
+        query.inputs,
+        (channels, *window),
+        (channels, *strides),
+        query.fill,
+        query.target,
+        perturbations_per_eval=_at_once(query),
     )
 
 
@@ -96,7 +107,9 @@ def _audio_lime(query: Query) -> Tensor:
 
 def _scores(query: Query, removed: Tensor) -> Tensor:
     """The target's logit under each mask (clip, mask, region)."""
-    return masked_scores(query.model, query.inputs, query.fill, removed, query.grid, query.target, batch_size=CLIPS_AT_ONCE)
+    return masked_scores(
+        query.model, query.inputs, query.fill, removed, query.grid, query.target, batch_size=CLIPS_AT_ONCE
+    )
 
 
 def _at_once(query: Query) -> int:

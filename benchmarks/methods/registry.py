@@ -37,7 +37,7 @@ class Query:
         seed: of methods that draw random numbers; torch's and numpy's own generators are set to it as well.
         names: of the maps that are wanted, for functions that are registered under several.
         band_shares: where the inputs are spectra, how much of each of the model's own mel bands lies on each of their bins, (bin, band);
-            else None. See `benchmarks.methods.regions.enlarged`.
+            else None. See `benchmarks.methods.region_maps.enlarged`.
     """
 
     model: nn.Module
@@ -159,7 +159,9 @@ def load_methods(path: str | PathLike[str]) -> list[str]:
     except Exception as error:
         METHODS.clear()
         METHODS.update(before)
-        raise ValueError(f"expected a Python file that registers methods, but {path} raises {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"expected a Python file that registers methods, but {path} raises {type(error).__name__}: {error}"
+        ) from error
     names = [name for name in METHODS if name not in before]
     if not names:
         raise ValueError(f"expected {path} to register a method by `@method`, but it registers none")

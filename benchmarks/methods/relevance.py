@@ -48,15 +48,24 @@ def _relevance(query: Query, composite: str, **settings: Tensor) -> Tensor:
         NotImplementedError: zennit is not installed, or the model has its spectrogram inside.
     """
     if query.band_shares is not None:
-        raise NotImplementedError("expected a network of layers, but its spectrogram is inside, for which there is no rule")
+        raise NotImplementedError(
+            "expected a network of layers, but its spectrogram is inside, for which there is no rule"
+        )
     try:
         from zennit import attribution, canonizers, composites, layer, rules
     except ImportError as error:
-        raise NotImplementedError("expected the package zennit, but it is not installed; `pip install zennit` brings it") from error
+        raise NotImplementedError(
+            "expected the package zennit, but it is not installed; `pip install zennit` brings it"
+        ) from error
     unchanged = ((nn.LayerNorm, GELU, _LayerScale), rules.Pass())
-    changes = [canonizers.SequentialMergeBatchNorm(), canonizers.AttributeCanonizer(partial(_block_of_modules, total=layer.Sum))]
+    changes = [
+        canonizers.SequentialMergeBatchNorm(),
+        canonizers.AttributeCanonizer(partial(_block_of_modules, total=layer.Sum)),
+    ]
     rules_of_modules = composites.COMPOSITES[composite](layer_map=[unchanged], canonizers=changes, **settings)
-    with attribution.Gradient(query.model, rules_of_modules) as propagate:  # on leaving, hooks, modules and weights are put back
+    with attribution.Gradient(
+        query.model, rules_of_modules
+    ) as propagate:  # on leaving, hooks, modules and weights are put back
         return propagate(query.inputs, lambda logits: logits * F.one_hot(query.target, logits.shape[1]))[1].detach()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.tasks.recordings import data_folder, labelled, recorded_task
+from benchmarks.tasks.recorded_task import data_folder, labelled, recorded_task
 from benchmarks.tasks.task import SPLITS, LogMel, Task
 from captum_apex.datasets import fsdd
 

@@ -131,7 +131,9 @@ def scene(seed: int, split: Split, index: int) -> Scene:
     backdrop = background + sum(_audible(event, spectrum, surroundings.uniform(*event.levels)) for event in distractors)
     event = _EVIDENCE[CLASSES[label]](own, distractors)
     evidence = _audible(event, spectrum, own.uniform(*event.levels))
-    return Scene(backdrop=(gain * backdrop).astype(np.float32), evidence=(gain * evidence).astype(np.float32), label=label)
+    return Scene(
+        backdrop=(gain * backdrop).astype(np.float32), evidence=(gain * evidence).astype(np.float32), label=label
+    )
 
 
 def truth(scene: Scene) -> Tensor:
@@ -157,7 +159,9 @@ def _labels(clips: int) -> Tensor:
 def _decibels(seed: int, split: Split, clips: int) -> Tensor:
     """Log-mels before normalisation, shape (clip, 1, mel, frame), from the cache where it has them."""
     batches = (range(start, min(start + 50, clips)) for start in range(0, clips, 50))
-    waveforms = (torch.from_numpy(np.stack([scene(seed, split, index).waveform for index in batch])) for batch in batches)
+    waveforms = (
+        torch.from_numpy(np.stack([scene(seed, split, index).waveform for index in batch])) for batch in batches
+    )
     key = {"seed": seed, "split": split, "clips": clips, "code": Path(__file__).read_text(), "log_mel": LOG_MEL.key}
     return cached_tensors("scenes", key, lambda: {"decibels": LOG_MEL.decibels(waveforms)})["decibels"]
 
@@ -168,7 +172,9 @@ def _decibels(seed: int, split: Split, clips: int) -> Tensor:
 def _audible(event: Event, spectrum: Samples, ratio: float) -> Samples:
     """The event at a signal-to-noise ratio in dB, against a background of this power spectrum."""
     low, high = np.searchsorted(_FREQUENCIES, event.band)
-    power = 2 * spectrum[low:high].sum(dtype=np.float64) / SAMPLES**2  # Parseval: mean square of the background in the band
+    power = (
+        2 * spectrum[low:high].sum(dtype=np.float64) / SAMPLES**2
+    )  # Parseval: mean square of the background in the band
     return event.samples * np.float32(np.sqrt(power * 10 ** (ratio / 10)))
 
 
@@ -213,7 +219,9 @@ def _talkers(seed: int, split: Split, number: int = 60) -> Samples:
 def _talker(rng: Generator) -> Samples:
     pitch = rng.uniform(90, 260) * (1 + 0.12 * _wander(rng, _PHRASES))
     pulses = np.exp(12 * np.cos(np.cumsum(2 * np.pi / RATE * pitch, dtype=np.float64)) - 12)  # some twelve harmonics
-    source = (pulses - pulses.mean() + 0.05 * rng.standard_normal(SAMPLES)) * np.maximum(0.4 + _wander(rng, _SYLLABLES), 0)
+    source = (pulses - pulses.mean() + 0.05 * rng.standard_normal(SAMPLES)) * np.maximum(
+        0.4 + _wander(rng, _SYLLABLES), 0
+    )
     formants = rng.uniform([300, 900, 2200], [800, 2000, 3200])
     resonance = sum(2.0**-place / (1 + ((_FREQUENCIES - formant) / 120) ** 2) for place, formant in enumerate(formants))
     sound = np.fft.irfft(np.fft.rfft(source) * resonance, SAMPLES)
@@ -222,7 +230,9 @@ def _talker(rng: Generator) -> Samples:
 
 def _turns(knots: int) -> Samples:
     """Raised-cosine windows, one around each of the evenly spaced knots; they add up to 1. Shape (knot, sample)."""
-    distance = np.abs(np.linspace(0, knots - 1, SAMPLES, dtype=np.float32) - np.arange(knots, dtype=np.float32)[:, None])
+    distance = np.abs(
+        np.linspace(0, knots - 1, SAMPLES, dtype=np.float32) - np.arange(knots, dtype=np.float32)[:, None]
+    )
     return (1 + np.cos(np.pi * np.minimum(distance, 1))) / 2
 
 
@@ -303,10 +313,17 @@ def _tone(rng: Generator, band: Band, durations: tuple[float, float], apart: lis
     """A gated tone, at a time that stands apart from the spans given (start and stop in seconds)."""
     pitch, seconds = _logarithmic(rng, band), rng.uniform(*durations)
     starts = np.arange(0.02, SAMPLES / RATE - seconds - 0.02, 0.01)
-    free = [start for start in starts if all(start + seconds + 0.08 < first or start > last + 0.08 for first, last in apart)]
+    free = [
+        start for start in starts if all(start + seconds + 0.08 < first or start > last + 0.08 for first, last in apart)
+    ]
     start = rng.choice(free)
     tone = np.sin(2 * np.pi * pitch * _SECONDS + rng.uniform(0, 2 * np.pi)).astype(np.float32)
-    return Event(_sounding(tone, _gate(start, seconds, 0.015)), _third_octave(pitch), levels=(10, 22), gate=(start, start + seconds))
+    return Event(
+        _sounding(tone, _gate(start, seconds, 0.015)),
+        _third_octave(pitch),
+        levels=(10, 22),
+        gate=(start, start + seconds),
+    )
 
 
 def _logarithmic(rng: Generator, band: Band) -> float:

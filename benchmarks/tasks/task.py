@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchaudio.transforms import MelSpectrogram
 
-from captum_apex.axes import SpectrogramAxes
+from captum_apex.audio.axes import SpectrogramAxes
 
 Split = Literal["train", "test"]
 Level = TypeVar("Level", float, Tensor)
@@ -75,7 +75,9 @@ class LogMel:
     @property
     def transform(self) -> MelSpectrogram:
         """The mel power spectrogram that the decibels are taken of."""
-        return MelSpectrogram(self.sample_rate, self.n_fft, self.window, self.hop, f_min=self.lowest, n_mels=self.bands, power=2.0)
+        return MelSpectrogram(
+            self.sample_rate, self.n_fft, self.window, self.hop, f_min=self.lowest, n_mels=self.bands, power=2.0
+        )
 
     @property
     def axes(self) -> SpectrogramAxes:

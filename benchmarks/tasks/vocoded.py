@@ -28,7 +28,7 @@ from torch.nn.functional import pad
 from torchaudio.transforms import GriffinLim, Spectrogram
 
 from benchmarks.tasks.digits import LOG_MEL, SAMPLES
-from benchmarks.tasks.recordings import Recording, data_folder, excerpt, lengthened, recorded_task
+from benchmarks.tasks.recorded_task import Recording, data_folder, excerpt, lengthened, recorded_task
 from benchmarks.tasks.task import Split, Task
 
 CLASSES = ("real", "vocoded")
@@ -83,7 +83,9 @@ def read_vocoded() -> Task:
         FileNotFoundError: the recordings are not there.
     """
     folder = data_folder("fsdd", "{digit}_{speaker}_{take}.wav")
-    task = recorded_task("vocoded", CLASSES, [twin for path in sorted(folder.glob("*.wav")) for twin in _twins(path)], LOG_MEL, SAMPLES)
+    task = recorded_task(
+        "vocoded", CLASSES, [twin for path in sorted(folder.glob("*.wav")) for twin in _twins(path)], LOG_MEL, SAMPLES
+    )
     return replace(task, truth=_truth(task), twin=_other)
 
 
@@ -144,7 +146,9 @@ def _twins(path: Path) -> list[Twin]:
         split = "train"
     else:
         return []
-    iterations = ITERATIONS[(int(digit) + int(take)) % len(ITERATIONS)]  # as many of each among the takes of a digit as among its digits
+    iterations = ITERATIONS[
+        (int(digit) + int(take)) % len(ITERATIONS)
+    ]  # as many of each among the takes of a digit as among its digits
     return [Twin(path, label, split, count) for label, count in enumerate((0, iterations))]
 
 

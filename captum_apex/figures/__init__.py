@@ -9,12 +9,12 @@ Sizes of text follow matplotlib's own `font.size`.
 *Comparisons*: `maps`, `masking`, `twins`, `curves`.
 """
 
+from captum_apex.figures.basis_overview import channels, class_prototypes
 from captum_apex.figures.charts import curves, purity, waterfall
 from captum_apex.figures.comparisons import maps, masking, twins
-from captum_apex.figures.overview import channels, class_prototypes
 from captum_apex.figures.prototypes import before_and_after, explanation, perspectives
-from captum_apex.figures.recordings import recording
 from captum_apex.figures.spectrogram import clips, spectrogram
+from captum_apex.figures.timelines import recording
 from captum_apex.figures.waveforms import waveform
 
 __all__ = [

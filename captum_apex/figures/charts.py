@@ -11,13 +11,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from captum_apex.basis import PrototypeBasis
-from captum_apex.explanation import Explanation
+from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.classifiers.class_names import class_name
+from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.canvas import root, single_panel
 from captum_apex.figures.colours import AGAINST, LINES, MARKERS, TOTAL, TOWARDS
-from captum_apex.figures.spectrogram import array
+from captum_apex.figures.panels import array
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number
-from captum_apex.names import class_name
 
 __all__ = ["curves", "purity", "waterfall"]
 
@@ -62,7 +62,11 @@ def waterfall(explanation: Explanation, *, class_names: Sequence[str] | None = N
         steps["not additive"] = -explanation.completeness
     panel = single_panel(ax, 5.0, 1.2 + 0.3 * (len(steps) + 2))
     ends = explanation.score_without_layer + np.cumsum([0.0, *steps.values()])  # of the steps, one after the other
-    names = ["without the layer", *steps, fitted(f"score: {class_name(explanation.target, class_names)}".removesuffix(": "), 1.6, TINY)]
+    names = [
+        "without the layer",
+        *steps,
+        fitted(f"score: {class_name(explanation.target, class_names)}".removesuffix(": "), 1.6, TINY),
+    ]
     lefts = [0.0, *ends[:-1], 0.0]
     widths = [explanation.score_without_layer, *steps.values(), explanation.score]
     colours = [TOTAL, *(TOWARDS if step >= 0 else AGAINST for step in steps.values()), TOTAL]
@@ -71,12 +75,16 @@ def waterfall(explanation: Explanation, *, class_names: Sequence[str] | None = N
         text, end = number(width, sign=0 < rank < len(names) - 1), (max(bar.get_x(), bar.get_x() + width), rank)
         panel.annotate(text, end, (3, 0), textcoords="offset points", verticalalignment="center", fontsize=TINY)
     joints = [explanation.score_without_layer, *ends[1:]]
-    panel.vlines(joints, np.arange(len(joints)) - 0.31, np.arange(len(joints)) + 1.31, color="0.6", linewidth=0.7, zorder=0)
+    panel.vlines(
+        joints, np.arange(len(joints)) - 0.31, np.arange(len(joints)) + 1.31, color="0.6", linewidth=0.7, zorder=0
+    )
     panel.axvline(0, color="0.3", linewidth=0.8)
     panel.set_yticks(range(len(names)), names, parse_math=False)
     panel.invert_yaxis()
     low, high = panel.get_xlim()
-    panel.set_xlim(low, high + 0.2 * (high - low))  # room for the numbers; margins leave none beside a bar that leads back
+    panel.set_xlim(
+        low, high + 0.2 * (high - low)
+    )  # room for the numbers; margins leave none beside a bar that leads back
     _finish(panel, "score", "")
     panel.grid(visible=False)
     return root(panel)
@@ -109,7 +117,9 @@ def curves(
     for rank, (name, own) in enumerate(values.items()):
         y = array(own)
         if y.ndim != 2 or y.shape[1:] != x.shape or not len(y):
-            raise ValueError(f"expected `values` of shape (clip, {len(x)}), a point for each fraction, but got {y.shape} for {name!r}")
+            raise ValueError(
+                f"expected `values` of shape (clip, {len(x)}), a point for each fraction, but got {y.shape} for {name!r}"
+            )
         colour = _line(panel, rank, x, y.mean(0), f"{name}, area {np.trapezoid(y.mean(0), x):.2f}")
         panel.fill_between(x, *_band(y, seed), color=colour, alpha=0.18, linewidth=0)
     panel.set_xlim(x.min(), x.max())

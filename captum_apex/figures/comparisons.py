@@ -10,14 +10,15 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.clip import Clip, level_limits
+from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.regions import Region
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import GREY_LEVELS, SIGNED
-from captum_apex.figures.outline import draw_outline
-from captum_apex.figures.spectrogram import array, bar, draw_clip, draw_map, kept, label_axes
+from captum_apex.figures.outlines import draw_outline
+from captum_apex.figures.panels import array, bar, kept, label_axes
+from captum_apex.figures.signed_maps import map_scale, signed_map
+from captum_apex.figures.spectrogram import draw_clip, draw_map
 from captum_apex.figures.titles import number, title
-from captum_apex.maps import map_scale, signed_map
-from captum_apex.schemes import Region
 
 __all__ = ["maps", "masking", "twins"]
 

@@ -9,15 +9,16 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
-from captum_apex.basis import PrototypeBasis
-from captum_apex.clip import Clip, Clips, level_limits
-from captum_apex.explanation import Evidence, Explanation, Prototype, prototypes_of
+from captum_apex.audio.clip import Clip, Clips, level_limits
+from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.classifiers.class_names import class_name
+from captum_apex.explanations.explanation import Evidence, Explanation, Prototype, prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
-from captum_apex.figures.outline import draw_outline, region_line
-from captum_apex.figures.spectrogram import Limits, bar, draw_clip, kept, label_axes
+from captum_apex.figures.outlines import draw_outline, region_line
+from captum_apex.figures.panels import Limits, bar, kept, label_axes
+from captum_apex.figures.spectrogram import draw_clip
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number, points, quoted, title
-from captum_apex.names import class_name
 
 __all__ = ["before_and_after", "explanation", "perspectives"]
 
@@ -50,13 +51,14 @@ def explanation(
     limits = level_limits([clip, *shown.values()])
     n_columns = 1 + max((len(part.prototypes) for part in parts), default=2)
     target = canvas(figure, MARGIN + WIDTH * n_columns, 2.9 + HEIGHT * len(parts))
-    head, *rest = target.subfigures(2 if parts else 1, 1, height_ratios=[2.7, HEIGHT * len(parts) + 0.3] if parts else None, squeeze=False)[
-        :, 0
-    ]
+    head, *rest = target.subfigures(
+        2 if parts else 1, 1, height_ratios=[2.7, HEIGHT * len(parts) + 0.3] if parts else None, squeeze=False
+    )[:, 0]
     image = _head(head, explanation, clip, limits, class_names)
     for body in rest:
         body.suptitle(
-            "left: where each channel fires in this clip; right: its prototypes, the training clips that fire it most", fontsize=SMALL
+            "left: where each channel fires in this clip; right: its prototypes, the training clips that fire it most",
+            fontsize=SMALL,
         )
         panels = body.subplots(len(parts), n_columns, squeeze=False)
         width = panel_width(body, n_columns, MARGIN)
@@ -93,10 +95,14 @@ def perspectives(
     if not explanations:
         raise ValueError("expected at least one explanation, but got none")
     columns = [part.evidence[0].prototypes if part.evidence and prototypes is not None else () for part in explanations]
-    shown = load(prototypes, (prototype for column in columns for prototype in column)) if prototypes is not None else {}
+    shown = (
+        load(prototypes, (prototype for column in columns for prototype in column)) if prototypes is not None else {}
+    )
     limits = level_limits([clip, *shown.values()])
     n_rows = 1 + max(map(len, columns))
-    target = canvas(figure, MARGIN + 2.6 * len(explanations), 0.9 + 0.2 * _most_channels(explanations) + HEIGHT * n_rows)
+    target = canvas(
+        figure, MARGIN + 2.6 * len(explanations), 0.9 + 0.2 * _most_channels(explanations) + HEIGHT * n_rows
+    )
     panels = target.subplots(n_rows, len(explanations), squeeze=False)
     width = panel_width(target, len(explanations), MARGIN)
     for column, part, below in zip(panels.T, explanations, columns, strict=True):
@@ -137,7 +143,10 @@ def before_and_after(
 
     Source: APEX (arXiv 2605.10153), Figure 3.
     """
-    found = {"before": prototypes_of(before, channel, n_prototypes), "after": prototypes_of(after, channel, n_prototypes)}
+    found = {
+        "before": prototypes_of(before, channel, n_prototypes),
+        "after": prototypes_of(after, channel, n_prototypes),
+    }
     shown = load(prototypes, (prototype for row in found.values() for prototype in row))
     limits = level_limits(shown.values())
     target = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + HEIGHT * 2)
@@ -154,7 +163,9 @@ def before_and_after(
     return root(target)
 
 
-def _head(target: SubFigure, explanation: Explanation, clip: Clip, limits: Limits, class_names: Sequence[str] | None) -> AxesImage:
+def _head(
+    target: SubFigure, explanation: Explanation, clip: Clip, limits: Limits, class_names: Sequence[str] | None
+) -> AxesImage:
     """The clip with all regions, and beside it the waterfall."""
     left, right = target.subplots(1, 2, width_ratios=[3, 2])
     image = draw_clip(left, clip, limits)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,21 +14,22 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from captum_apex.axes import SpectrogramAxes
-from captum_apex.clip import Clip, level_limits
+from captum_apex.audio.axes import SpectrogramAxes
+from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.regions import Region
 from captum_apex.figures.canvas import canvas, panel_width, root, single_panel
 from captum_apex.figures.colours import LEVELS
-from captum_apex.figures.outline import draw_outline
+from captum_apex.figures.outlines import draw_outline
+from captum_apex.figures.panels import Limits, array, bar, kept, label_axes
+from captum_apex.figures.ticks import hertz_ticks
 from captum_apex.figures.titles import SMALL, TINY, title
-from captum_apex.schemes import Region
-from captum_apex.ticks import hertz_ticks
 
 __all__ = ["clips", "spectrogram"]
 
-Limits = tuple[float, float]
 
-
-def spectrogram(clip: Clip, region: Region | None = None, *, limits: Limits | None = None, ax: Axes | None = None) -> Figure:
+def spectrogram(
+    clip: Clip, region: Region | None = None, *, limits: Limits | None = None, ax: Axes | None = None
+) -> Figure:
     """One clip, with a region outlined.
 
     Args:
@@ -49,7 +49,11 @@ def spectrogram(clip: Clip, region: Region | None = None, *, limits: Limits | No
 
 
 def clips(
-    shown: Sequence[Clip], regions: Sequence[Region | None] | None = None, *, n_columns: int = 4, figure: Figure | SubFigure | None = None
+    shown: Sequence[Clip],
+    regions: Sequence[Region | None] | None = None,
+    *,
+    n_columns: int = 4,
+    figure: Figure | SubFigure | None = None,
 ) -> Figure:
     """A contact sheet: clips side by side, in the same colours for the same level, each with a region outlined.
 
@@ -63,7 +67,9 @@ def clips(
         ValueError: where there are no clips, or not one region for each.
     """
     if not shown or (regions is not None and len(regions) != len(shown)):
-        raise ValueError(f"expected clips, and one region or None for each, but got {len(shown)} clips and {len(regions or ())} regions")
+        raise ValueError(
+            f"expected clips, and one region or None for each, but got {len(shown)} clips and {len(regions or ())} regions"
+        )
     n_columns = min(n_columns, len(shown))
     n_rows = math.ceil(len(shown) / n_columns)
     target = canvas(figure, 1.2 + 2.6 * n_columns, 0.5 + 2.1 * n_rows)
@@ -97,7 +103,9 @@ def draw_clip(ax: Axes, clip: Clip, limits: Limits, colours: str = LEVELS) -> Ax
     return image
 
 
-def draw_map(ax: Axes, clip: Clip, values: ArrayLike | Tensor, *, cmap: str, limits: Limits, alpha: NDArray | None = None) -> AxesImage:
+def draw_map(
+    ax: Axes, clip: Clip, values: ArrayLike | Tensor, *, cmap: str, limits: Limits, alpha: NDArray | None = None
+) -> AxesImage:
     """Draws a map of the model's input over a clip that is drawn already.
 
     Args:
@@ -160,56 +168,6 @@ def set_frequency(ax: Axes, axes: SpectrogramAxes) -> None:
     ax.set_ylim(axes.hertz(0.0), axes.hertz(float(axes.n_bins)))
 
 
-def label_axes(rows: Iterable[Iterable[Axes | None]]) -> None:
-    """Names the axes of panels that stand in rows, once per row and column; equal axes have their numbers once, too.
-
-    Args:
-        rows: the panels, each row from the left; None where there is no panel.
-    """
-    table = [list(row) for row in rows]
-    for row in table:
-        panels = [panel for panel in row if panel is not None]
-        for panel in panels[:1]:
-            panel.set_ylabel("frequency in Hz", fontsize=TINY)
-        for panel in panels[1:]:
-            panel.tick_params(labelleft=not _equal(panel.get_ylim(), panels[0].get_ylim()))
-    for column in zip_longest(*table):
-        *others, last = [panel for panel in column if panel is not None]
-        last.set_xlabel("time in s", fontsize=TINY)
-        for panel in others:
-            panel.tick_params(labelbottom=not _equal(panel.get_xlim(), last.get_xlim()))
-
-
-def kept(panels: NDArray, shown: Iterable[bool]) -> list[list[Axes | None]]:
-    """The rows of a grid of panels, without those that show nothing; these are removed."""
-    for panel, needed in zip(panels.flat, shown, strict=True):
-        if not needed:
-            panel.remove()
-    return [[panel if panel.figure is not None else None for panel in row] for row in panels]
-
-
-def bar(
-    target: Figure | SubFigure,
-    panels: Iterable[Axes],
-    image: AxesImage,
-    label: str,
-    *,
-    ticks: Sequence[float] | None = None,
-    beyond: bool = False,
-) -> None:
-    """One colour bar for several panels; `beyond` says that there are values past its ends."""
-    extend = "both" if beyond else "neither"
-    drawn = target.colorbar(image, ax=list(panels), pad=0.01, fraction=0.04, aspect=25, ticks=ticks, extend=extend)
-    drawn.set_label(label, fontsize=TINY)
-    drawn.ax.tick_params(labelsize=TINY, length=2.5, pad=2)
-    drawn.outline.set_visible(False)
-
-
-def array(values: ArrayLike | Tensor) -> NDArray:
-    """As numpy has it."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
 def _extent(clip: Clip) -> tuple[float, float, float, float]:
     """Where the bins and frames begin and end: in seconds, and on the scale of `set_frequency`, which is bins for mel bands."""
     axes, n_frames = clip.axes, clip.decibels.shape[1]
@@ -219,7 +177,3 @@ def _extent(clip: Clip) -> tuple[float, float, float, float]:
         return start, end, 0.0, float(axes.n_bins)
     half_a_bin = axes.sample_rate / axes.n_fft / 2
     return start, end, -half_a_bin, axes.hertz(axes.n_bins - 0.5) + half_a_bin
-
-
-def _equal(one: Limits, other: Limits) -> bool:
-    return bool(np.allclose(one, other))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from captum_apex.explanation import Evidence
+from captum_apex.explanations.explanation import Evidence
 
 SMALL, TINY = "small", "x-small"  # in relation to the user's own font size
 _SAFETY = 0.88  # letters that are fitted to the pixels of a screen are wider than measured

@@ -11,13 +11,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from captum_apex.clip import Clip
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.regions import Region
 from captum_apex.figures.canvas import root, single_panel
 from captum_apex.figures.colours import LINES, SIGNED
-from captum_apex.figures.spectrogram import array, bar
+from captum_apex.figures.panels import array, bar
+from captum_apex.figures.signed_maps import map_scale, signed_map
 from captum_apex.figures.titles import SMALL, TINY, number
-from captum_apex.maps import map_scale, signed_map
-from captum_apex.schemes import Region
 
 __all__ = ["waveform"]
 
@@ -25,7 +25,11 @@ _COLUMNS = 1000  # of the drawn envelope
 
 
 def waveform(
-    clip: Clip, attributions: ArrayLike | Tensor | None = None, regions: Sequence[Region] = (), *, ax: Axes | None = None
+    clip: Clip,
+    attributions: ArrayLike | Tensor | None = None,
+    regions: Sequence[Region] = (),
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """The waveform over time, in front of an attribution: red speaks for the class, blue against it; the regions' times are marked.
 
@@ -61,14 +65,20 @@ def _envelope(samples: NDArray, sample_rate: float) -> tuple[NDArray, NDArray, N
     """Seconds, and the lowest and the highest sample around each; a column for each sample where there are few."""
     parts = np.array_split(samples.astype(float), min(len(samples), _COLUMNS))
     ends = np.cumsum([0, *map(len, parts)])
-    return (ends[:-1] + ends[1:] - 1) / 2 / sample_rate, np.array([part.min() for part in parts]), np.array([part.max() for part in parts])
+    return (
+        (ends[:-1] + ends[1:] - 1) / 2 / sample_rate,
+        np.array([part.min() for part in parts]),
+        np.array([part.max() for part in parts]),
+    )
 
 
 def _draw_attributions(panel: Axes, clip: Clip, values: NDArray) -> None:
     scale = map_scale(values)
     whole = (clip.seconds(0.0), clip.seconds(1.0), *panel.get_ylim())
     limits = panel.get_xlim(), panel.get_ylim()
-    image = panel.imshow(values, extent=whole, aspect="auto", cmap=SIGNED, vmin=-(scale or 1), vmax=scale or 1, alpha=0.85, zorder=0)
+    image = panel.imshow(
+        values, extent=whole, aspect="auto", cmap=SIGNED, vmin=-(scale or 1), vmax=scale or 1, alpha=0.85, zorder=0
+    )
     panel.set(xlim=limits[0], ylim=limits[1])
     bar(panel.figure, [panel], image, f"attribution, ±{number(scale)}", ticks=(0,), beyond=True)
 

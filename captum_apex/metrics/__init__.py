@@ -16,9 +16,23 @@ in a softmax or a sigmoid.
 """
 
 from captum_apex.metrics.agreement import faithfulness_correlation, infidelity, random_removals
-from captum_apex.metrics.classification import auroc, classification_scores, equal_error_rate, mean_average_precision, top_1
+from captum_apex.metrics.classification import (
+    auroc,
+    classification_scores,
+    equal_error_rate,
+    mean_average_precision,
+    top_1,
+)
 from captum_apex.metrics.concentration import complexity, sparseness
-from captum_apex.metrics.curves import Curves, Order, Removal, deletion, deletion_insertion, deletion_sequence, insertion
+from captum_apex.metrics.curves import (
+    Curves,
+    Order,
+    Removal,
+    deletion,
+    deletion_insertion,
+    deletion_sequence,
+    insertion,
+)
 from captum_apex.metrics.fidelity import (
     Fidelity,
     average_drop,

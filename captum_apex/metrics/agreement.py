@@ -3,7 +3,7 @@
 The curves only need the order of the regions; these measures also ask whether the values are right. The masks are random and the same for
 every map, so one set of forward passes serves all maps of a clip:
 
-    >>> from captum_apex.masking import region_sums
+    >>> from captum_apex.masking.grids import region_sums
     >>> from captum_apex.metrics import masked_scores
     >>> removed = random_removals(n_regions=3, n_masks=4, seed=0)
     >>> inputs, grid, total = torch.tensor([[[5.0, 1.0, 2.0]]]), torch.arange(3), lambda clips: clips.sum((1, 2))
@@ -37,23 +37,29 @@ def random_removals(n_regions: int, n_masks: int, seed: int) -> Tensor:
         tensor([3, 1, 3])
     """
     if n_regions < 2:
-        raise ValueError(f"expected `n_regions` to be at least 2, so that one can go and one can stay, but got {n_regions}")
+        raise ValueError(
+            f"expected `n_regions` to be at least 2, so that one can go and one can stay, but got {n_regions}"
+        )
     if n_masks < 1:
         raise ValueError(f"expected `n_masks` to be at least 1, but got {n_masks}")
     generator = torch.Generator().manual_seed(seed)
     counts = torch.randint(1, n_regions, (n_masks, 1), generator=generator)
-    ranks = torch.rand(n_masks, n_regions, dtype=torch.float64, generator=generator).argsort(1).argsort(1)  # a shuffle in each mask
+    ranks = (
+        torch.rand(n_masks, n_regions, dtype=torch.float64, generator=generator).argsort(1).argsort(1)
+    )  # a shuffle in each mask
     return ranks < counts
 
 
-def infidelity(score: Tensor, masked_scores: Tensor, removed: Tensor, sums: Tensor, *, normalize: bool = True) -> Tensor:
+def infidelity(
+    score: Tensor, masked_scores: Tensor, removed: Tensor, sums: Tensor, *, normalize: bool = True
+) -> Tensor:
     """Mean square of how far the removed attribution is from the fall of the score: `mean (β · Σ_removed s − (f(x) − f(x_m)))²`.
 
     Args:
         score: f(x), of the whole clips, shape (batch,).
         masked_scores: f(x_m), under each mask, shape (batch, mask).
         removed: which regions each mask removes, bool, shape (mask, region); see `random_removals`.
-        sums: s, the attribution of each region, shape (batch, region); see `captum_apex.masking.region_sums`.
+        sums: s, the attribution of each region, shape (batch, region); see `captum_apex.masking.grids.region_sums`.
         normalize: scale each clip's map by the β that fits best, so that a method is not judged by its unit; otherwise β = 1.
 
     Returns:
@@ -106,7 +112,9 @@ def _foretold_and_fall(score: Tensor, masked_scores: Tensor, removed: Tensor, su
     n_clips, (n_masks, n_regions) = len(sums), removed.shape if removed.dim() == 2 else (-1, -1)
     if score.shape != (n_clips,) or masked_scores.shape != (n_clips, n_masks) or sums.shape != (n_clips, n_regions):
         got = ", ".join(str(tuple(each.shape)) for each in (score, masked_scores, removed, sums))
-        expected = "`score` (batch,), `masked_scores` (batch, mask), `removed` (mask, region) and `sums` (batch, region)"
+        expected = (
+            "`score` (batch,), `masked_scores` (batch, mask), `removed` (mask, region) and `sums` (batch, region)"
+        )
         raise ValueError(f"expected {expected}, but got {got}")
     score, masked_scores, sums = (each.detach().to(sums.device, torch.float64) for each in (score, masked_scores, sums))
     return sums @ removed.to(sums).T, score[:, None] - masked_scores  # (clip, region) · (region, mask) → (clip, mask)

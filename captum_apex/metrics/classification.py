@@ -103,7 +103,9 @@ def equal_error_rate(outputs: Tensor, labels: Tensor) -> float:
 def _checked(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Scores in float64, and whether a clip has a class; both (clip, class)."""
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
-        raise TypeError(f"expected `outputs` to be a tensor of floats, but got {getattr(outputs, 'dtype', type(outputs).__name__)}")
+        raise TypeError(
+            f"expected `outputs` to be a tensor of floats, but got {getattr(outputs, 'dtype', type(outputs).__name__)}"
+        )
     if not isinstance(labels, Tensor):
         raise TypeError(f"expected `labels` to be a tensor, but got {type(labels).__name__}")
     if not outputs.isfinite().all():
@@ -136,7 +138,9 @@ def _exclusive(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if labels.is_floating_point():
         raise TypeError(f"expected `labels` of shape (clip,) to be integers, but got {labels.dtype}")
     if labels.min() < 0 or labels.max() >= n_classes:
-        raise ValueError(f"expected `labels` from 0 to {n_classes - 1}, but got {labels.min().item()} to {labels.max().item()}")
+        raise ValueError(
+            f"expected `labels` from 0 to {n_classes - 1}, but got {labels.min().item()} to {labels.max().item()}"
+        )
     return scores, torch.nn.functional.one_hot(labels.long(), n_classes).bool()
 
 
@@ -163,7 +167,9 @@ def _class_mean(measure: Callable, scores: Tensor, truth: Tensor, defined: Tenso
             f"{len(left_out)} of {len(defined)} classes are left out of a mean, since none or all of the clips have them: {listed}",
             stacklevel=3,
         )
-    values = [measure(_ranks(scores[:, index]), truth[:, index].long()) for index in defined.nonzero().flatten().tolist()]
+    values = [
+        measure(_ranks(scores[:, index]), truth[:, index].long()) for index in defined.nonzero().flatten().tolist()
+    ]
     return torch.stack(values).double().mean().item() if values else float("nan")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_apex.masking import check_attributions
+from captum_apex.masking.rankings import check_attributions
 
 
 def sparseness(attributions: Tensor) -> Tensor:

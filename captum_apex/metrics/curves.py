@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from captum_apex.masking import check_attributions, n_regions, ranking, region_sums
+from captum_apex.masking.grids import n_regions, region_sums
+from captum_apex.masking.rankings import check_attributions, ranking
 from captum_apex.metrics.passes import check_clips, masked_scores
 
 Order = Literal["most", "least"]
@@ -82,7 +83,7 @@ class Removal:
 
     @classmethod
     def of(cls, sums: Tensor, grid: Tensor, points: int | None = None, seed: int = 0, order: Order = "most") -> Removal:
-        """The removal that follows the regions' sums, (batch, region), as `captum_apex.masking.region_sums` gives them.
+        """The removal that follows the regions' sums, (batch, region), as `captum_apex.masking.grids.region_sums` gives them.
 
         The other arguments, and the errors, are those of `deletion_insertion`; it is on the device of the sums.
         """
@@ -113,7 +114,9 @@ class Removal:
         """
         n_clips, n_points = self.fraction.shape
         if scores.shape != (n_clips, 2 * n_points - 2):
-            raise ValueError(f"expected `scores` of shape ({n_clips}, {2 * n_points - 2}), as `masks`, but got {tuple(scores.shape)}")
+            raise ValueError(
+                f"expected `scores` of shape ({n_clips}, {2 * n_points - 2}), as `masks`, but got {tuple(scores.shape)}"
+            )
         down, inner = scores[:, :n_points], scores[:, n_points:]
         return Curves(self.fraction, deletion=down, insertion=torch.cat([down[:, -1:], inner, down[:, :1]], 1))
 
@@ -141,15 +144,15 @@ def deletion_insertion(
         forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,) without a target.
         inputs: shape (batch, channel, frequency, time), or (batch, channel, samples).
         attributions: same shape; the channel axis may have another size or be absent.
-        fills: what replaces the inputs, same shape as the inputs; see `captum_apex.masking.named_fill`.
-        grid: the region that each bin belongs to, int64, shape (frequency, time); see `captum_apex.masking.named_grid`.
+        fills: what replaces the inputs, same shape as the inputs; see `captum_apex.masking.fills.named_fill`.
+        grid: the region that each bin belongs to, int64, shape (frequency, time); see `captum_apex.masking.grids.named_grid`.
             All channels of a region go together.
         target: class whose score is followed, in any form that Captum takes.
         additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
         points: how many points each curve has, with both ends, equally spaced in the number of regions; None, or more than there are
             regions, for a point after every region.
         batch_size: how many masked clips the model gets at once.
-        seed: of the shuffle that breaks ties, see `captum_apex.masking.ranking`.
+        seed: of the shuffle that breaks ties, see `captum_apex.masking.rankings.ranking`.
         order: `"most"` relevant first (MoRF) or `"least"` relevant first (LeRF), which is the exact reverse; see `Curves`: a single call
             gives the areas of both.
 
@@ -174,7 +177,9 @@ def deletion_insertion(
     the true fraction in place of equal steps.
     """
     removal = deletion_sequence(inputs, attributions, grid, points, seed, order)
-    return removal.curves(masked_scores(forward_func, inputs, fills, removal.masks, grid, target, additional_forward_args, batch_size))
+    return removal.curves(
+        masked_scores(forward_func, inputs, fills, removal.masks, grid, target, additional_forward_args, batch_size)
+    )
 
 
 def deletion(
@@ -201,7 +206,9 @@ def deletion(
         tensor([1.7500])
     """
     removal = deletion_sequence(inputs, attributions, grid, points, seed, order)
-    scores = masked_scores(forward_func, inputs, fills, removal.removed, grid, target, additional_forward_args, batch_size)
+    scores = masked_scores(
+        forward_func, inputs, fills, removal.removed, grid, target, additional_forward_args, batch_size
+    )
     return _area(removal.fraction, scores)
 
 
@@ -229,7 +236,9 @@ def insertion(
         tensor([4.2500])
     """
     removal = deletion_sequence(inputs, attributions, grid, points, seed, order)
-    scores = masked_scores(forward_func, inputs, fills, ~removal.removed, grid, target, additional_forward_args, batch_size)
+    scores = masked_scores(
+        forward_func, inputs, fills, ~removal.removed, grid, target, additional_forward_args, batch_size
+    )
     return _area(removal.fraction, scores)
 
 
@@ -270,6 +279,11 @@ def _area(fraction: Tensor, scores: Tensor) -> Tensor:
 
 
 def _check_attributions(attributions: Tensor, inputs: Tensor, grid: Tensor) -> None:
-    if isinstance(attributions, Tensor) and attributions.shape[:1] + attributions.shape[-grid.dim() :] != inputs.shape[:1] + grid.shape:
-        raise ValueError(f"expected `attributions` of shape {tuple(inputs.shape)}, as the inputs, but got {tuple(attributions.shape)}")
+    if (
+        isinstance(attributions, Tensor)
+        and attributions.shape[:1] + attributions.shape[-grid.dim() :] != inputs.shape[:1] + grid.shape
+    ):
+        raise ValueError(
+            f"expected `attributions` of shape {tuple(inputs.shape)}, as the inputs, but got {tuple(attributions.shape)}"
+        )
     check_attributions(attributions)

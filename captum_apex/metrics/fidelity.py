@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_apex.masking import check_attributions, n_regions, region_sums
+from captum_apex.masking.grids import n_regions, region_sums
+from captum_apex.masking.rankings import check_attributions
 from captum_apex.metrics.passes import check_fills, check_target, mixed_outputs, selected
 
 TOLERANCE = 1e-3
@@ -80,7 +81,7 @@ def mask_fidelity(
         inputs: shape (batch, channel, frequency, time), or (batch, channel, samples).
         masks: how much of each bin the explanation marks, in [0, 1], bool or floating, shape (batch, 1, frequency, time), for all channels,
             or that of the inputs; see `soft_mask`.
-        fills: what replaces the inputs, same shape as the inputs; see `captum_apex.masking.named_fill`.
+        fills: what replaces the inputs, same shape as the inputs; see `captum_apex.masking.fills.named_fill`.
         target: class whose probability is followed, in any form that Captum takes; L-MAC follows the predicted class.
         additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
         outputs: what `forward_func` gives for the inputs, where that is known already; it saves a pass per clip.
@@ -216,7 +217,9 @@ def speechbrain_average_drop(outputs: Tensor, masked_in_outputs: Tensor) -> Tens
     """
     _check_outputs(outputs, masked_in_outputs)
     predicted = outputs.argmax(1, keepdim=True)
-    once_more = (each.softmax(1).gather(1, predicted).squeeze(1) for each in (outputs, masked_in_outputs))  # (clip, class) → (clip,)
+    once_more = (
+        each.softmax(1).gather(1, predicted).squeeze(1) for each in (outputs, masked_in_outputs)
+    )  # (clip, class) → (clip,)
     return average_drop(*once_more)
 
 
@@ -249,7 +252,7 @@ def region_shares(sums: Tensor, grid: Tensor) -> Tensor:
     """How strongly `soft_mask` marks each region, in [0, 1].
 
     Args:
-        sums: the attribution of each region, (batch, region), as `captum_apex.masking.region_sums` gives it.
+        sums: the attribution of each region, (batch, region), as `captum_apex.masking.grids.region_sums` gives it.
         grid: the region that each bin belongs to, int64, shape (frequency, time).
 
     Returns:
@@ -259,7 +262,9 @@ def region_shares(sums: Tensor, grid: Tensor) -> Tensor:
         >>> region_shares(torch.tensor([[4.0, 1.0, -5.0]]), torch.tensor([0, 0, 1, 2]))
         tensor([[1.0000, 0.5000, 0.0000]])
     """
-    sizes = grid.flatten().bincount(minlength=n_regions(grid)).clamp_min(1)  # a number may be left out of a grid: its sum is 0
+    sizes = (
+        grid.flatten().bincount(minlength=n_regions(grid)).clamp_min(1)
+    )  # a number may be left out of a grid: its sum is 0
     strength = (sums / sizes.to(sums.device)).clamp_min(0)
     return _ratio(strength, strength.amax(1, keepdim=True))
 
@@ -278,9 +283,13 @@ def _aligned(masks: Tensor, inputs: Tensor) -> Tensor:
         aligned = masks.unsqueeze(1)
     elif masks.dim() == inputs.dim() + 1 and masks.shape[1] == 1:
         aligned = masks.squeeze(1)
-    fits = aligned.dim() == inputs.dim() and all(own in (1, size) for own, size in zip(aligned.shape, inputs.shape, strict=True))
+    fits = aligned.dim() == inputs.dim() and all(
+        own in (1, size) for own, size in zip(aligned.shape, inputs.shape, strict=True)
+    )
     if not fits or len(aligned) != len(inputs):
-        raise ValueError(f"expected `masks` that broadcast to the inputs' shape {tuple(inputs.shape)}, but got {tuple(masks.shape)}")
+        raise ValueError(
+            f"expected `masks` that broadcast to the inputs' shape {tuple(inputs.shape)}, but got {tuple(masks.shape)}"
+        )
     if not ((aligned >= 0) & (aligned <= 1)).all():
         raise ValueError("expected `masks` in [0, 1], but got values outside or NaN")
     return aligned.to(inputs)

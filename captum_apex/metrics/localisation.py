@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_apex.masking import check_attributions
+from captum_apex.masking.rankings import check_attributions
 
 
 def pointing_game(attributions: Tensor, truth: Tensor) -> Tensor:
@@ -65,7 +65,9 @@ def _by_bin(attributions: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """The attribution of each bin, and whether it lies on the truth; both (clip, bin), the first float64."""
     check_attributions(attributions)
     if not isinstance(truth, Tensor) or truth.dtype != torch.bool:
-        raise TypeError(f"expected `truth` to be a bool tensor, but got {getattr(truth, 'dtype', type(truth).__name__)}")
+        raise TypeError(
+            f"expected `truth` to be a bool tensor, but got {getattr(truth, 'dtype', type(truth).__name__)}"
+        )
     maps = attributions.detach().to(torch.float64)
     if maps.dim() == 4:
         maps = maps.sum(1)  # (clip, channel, frequency, time) → (clip, frequency, time)

@@ -12,7 +12,8 @@ import torch
 from captum._utils.common import _format_additional_forward_args, _run_forward, _select_targets
 from torch import Tensor
 
-from captum_apex.masking import check_grid, masked, n_regions
+from captum_apex.masking.fills import masked
+from captum_apex.masking.grids import check_grid, n_regions
 
 
 def masked_outputs(
@@ -29,7 +30,7 @@ def masked_outputs(
     Args:
         forward_func: the model, or a function of its inputs, with one output per clip.
         inputs: shape (batch, channel, frequency, time), or (batch, channel, samples).
-        fills: what replaces the inputs, same shape; see `captum_apex.masking.named_fill`.
+        fills: what replaces the inputs, same shape; see `captum_apex.masking.fills.named_fill`.
         removed: which regions of a clip each of its masks replaces by the fill, bool, shape (batch, mask, region).
         grid: the region that each bin belongs to, int64, shape (frequency, time); all channels of a region go together.
         additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
@@ -139,17 +140,27 @@ def check_clips(inputs: Tensor, grid: Tensor) -> None:
     if not isinstance(inputs, Tensor):
         raise TypeError(f"expected `inputs` to be a tensor, but got {type(inputs).__name__}")
     check_grid(grid)
-    if inputs.dim() not in (grid.dim() + 1, grid.dim() + 2) or inputs.shape[-grid.dim() :] != grid.shape or len(inputs) == 0:
+    if (
+        inputs.dim() not in (grid.dim() + 1, grid.dim() + 2)
+        or inputs.shape[-grid.dim() :] != grid.shape
+        or len(inputs) == 0
+    ):
         expected = ", ".join(["batch", "channel", *map(str, grid.shape)])
-        raise ValueError(f"expected `inputs` of shape ({expected}), the last axes as in `grid`, but got {tuple(inputs.shape)}")
+        raise ValueError(
+            f"expected `inputs` of shape ({expected}), the last axes as in `grid`, but got {tuple(inputs.shape)}"
+        )
 
 
 def check_fills(inputs: Tensor, fills: Tensor, batch_size: int) -> None:
     """Refuses fills that are no tensor of the inputs' shape, and a batch size below 1."""
     if not isinstance(fills, Tensor):
-        raise TypeError(f"expected `fills` to be a tensor, but got {type(fills).__name__}; call the fill on the inputs first")
+        raise TypeError(
+            f"expected `fills` to be a tensor, but got {type(fills).__name__}; call the fill on the inputs first"
+        )
     if fills.shape != inputs.shape:
-        raise ValueError(f"expected `fills` of shape {tuple(inputs.shape)}, as the inputs, but got {tuple(fills.shape)}")
+        raise ValueError(
+            f"expected `fills` of shape {tuple(inputs.shape)}, as the inputs, but got {tuple(fills.shape)}"
+        )
     if batch_size < 1:
         raise ValueError(f"expected `batch_size` to be at least 1, but got {batch_size}")
 
@@ -161,13 +172,19 @@ def check_target(target: Any, n_clips: int) -> None:
         raise ValueError(f"expected `target` with one class for each of the {n_clips} clips, but got {len(target)}")
 
 
-def _masked_batches(inputs: Tensor, fills: Tensor, removed: Tensor, grid: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _masked_batches(
+    inputs: Tensor, fills: Tensor, removed: Tensor, grid: Tensor, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The masked clips, with the number of the clip that each was made of."""
-    owners = torch.arange(len(inputs), device=inputs.device).repeat_interleave(removed.shape[1])  # the clip of each mask
+    owners = torch.arange(len(inputs), device=inputs.device).repeat_interleave(
+        removed.shape[1]
+    )  # the clip of each mask
     masks = removed.to(inputs.device).flatten(0, 1)  # (clip, mask, region) → (clip · mask, region)
     fills, grid, layout = fills.to(inputs), grid.to(inputs.device), _memory_format(inputs)
     for clips, regions in zip(owners.split(batch_size), masks.split(batch_size), strict=True):
-        batch = masked(inputs.index_select(0, clips), fills.index_select(0, clips), _bin_mask(regions, grid, inputs.dim()))
+        batch = masked(
+            inputs.index_select(0, clips), fills.index_select(0, clips), _bin_mask(regions, grid, inputs.dim())
+        )
         yield clips, batch.to(memory_format=layout)
 
 
@@ -185,11 +202,15 @@ def _bin_mask(removed: Tensor, grid: Tensor, n_axes: int) -> Tensor:
     return per_bin.reshape(len(removed), *channel, *grid.shape)
 
 
-def _answer(forward_func: Callable[..., Tensor], batch: Tensor, clips: Tensor, arguments: tuple[Any, ...] | None, n_clips: int) -> Tensor:
+def _answer(
+    forward_func: Callable[..., Tensor], batch: Tensor, clips: Tensor, arguments: tuple[Any, ...] | None, n_clips: int
+) -> Tensor:
     output = _run_forward(forward_func, batch, None, _arguments_of(clips, arguments, n_clips))
     if not isinstance(output, Tensor) or output.shape[:1] != clips.shape:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"expected `forward_func` to give one output per clip, shape ({len(clips)}, class), but got {got}")
+        raise ValueError(
+            f"expected `forward_func` to give one output per clip, shape ({len(clips)}, class), but got {got}"
+        )
     return output
 
 
@@ -212,4 +233,6 @@ def _check_masks(inputs: Tensor, fills: Tensor, removed: Tensor, grid: Tensor, b
     check_fills(inputs, fills, batch_size)
     if removed.dim() != 3 or len(removed) != len(inputs) or removed.shape[2] != n_regions(grid):
         expected = f"({len(inputs)}, mask, {n_regions(grid)})"
-        raise ValueError(f"expected `removed` of shape {expected}, a mask of the grid's regions, but got {tuple(removed.shape)}")
+        raise ValueError(
+            f"expected `removed` of shape {expected}, a mask of the grid's regions, but got {tuple(removed.shape)}"
+        )

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from captum_apex.clip import Clip, level_limits
-from captum_apex.explanation import Evidence, Explanation, Prototype
-from captum_apex.outline import outline
+from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.regions import Box, Region
+from captum_apex.explanations.explanation import Evidence, Explanation, Prototype
+from captum_apex.figures.outlines import outline
+from captum_apex.figures.ticks import hertz_ticks, second_ticks
 from captum_apex.report.media import LEVELS, SIGNED, Media, colours
 from captum_apex.report.page import Page
-from captum_apex.schemes import Box, Region
-from captum_apex.ticks import hertz_ticks, second_ticks
 
 __all__ = ["content"]
 
@@ -62,7 +62,9 @@ class _Facts:
             "score": page.explanations[0].score,
             "scores": _scores(page),
             "perspectives": [self._perspective(page, explanation) for explanation in page.explanations],
-            "maps": [{"name": name, "picture": self.media.map(values, name, page.clip)} for name, values in page.maps.items()],
+            "maps": [
+                {"name": name, "picture": self.media.map(values, name, page.clip)} for name, values in page.maps.items()
+            ],
         }
 
     def _perspective(self, page: Page, explanation: Explanation) -> dict[str, Any]:

@@ -23,7 +23,9 @@ _MEGABYTE = 1_000_000
 _SCRIPTS = ("elements.js", "player.js", "page.js")
 
 
-def write(path: str | os.PathLike, pages: Sequence[Page], *, title: str = "Why the model heard that", limit: float = 64) -> Path:
+def write(
+    path: str | os.PathLike, pages: Sequence[Page], *, title: str = "Why the model heard that", limit: float = 64
+) -> Path:
     """Writes one HTML file, beside the target first, then renamed: an interruption leaves an old file whole.
 
     The file opens from disk and needs nothing else; its own policy forbids every request. It holds each picture and each sound

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from captum_apex import listening
-from captum_apex.clip import Clip
-from captum_apex.maps import map_scale, signed_map
-from captum_apex.schemes import Region
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.regions import Region
+from captum_apex.figures.signed_maps import map_scale, signed_map
 
 __all__ = ["Media", "colours"]
 

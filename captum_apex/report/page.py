@@ -10,10 +10,10 @@ from typing import Any
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.clip import Clip, Clips
-from captum_apex.explanation import Explanation
-from captum_apex.maps import signed_map
-from captum_apex.names import class_name
+from captum_apex.audio.clip import Clip, Clips
+from captum_apex.classifiers.class_names import class_name
+from captum_apex.explanations.explanation import Explanation
+from captum_apex.figures.signed_maps import signed_map
 
 __all__ = ["Page"]
 
@@ -50,12 +50,16 @@ class Page:
     def __post_init__(self) -> None:
         self._check_explanations()
         if self.class_names and len(self.scores) and len(self.class_names) != len(self.scores):
-            raise ValueError(f"expected one score per class, but got {len(self.scores)} scores for {len(self.class_names)} classes")
+            raise ValueError(
+                f"expected one score per class, but got {len(self.scores)} scores for {len(self.class_names)} classes"
+            )
         if not all(math.isfinite(score) for score in self.scores):
             raise ValueError(f"expected finite `scores`, but got {[float(score) for score in self.scores]}")
         for name, values in self.maps.items():
             signed_map(values, name, self.clip)
-        object.__setattr__(self, "shown_prototypes", {index: self._prototype(index) for index in self._prototype_indices()})
+        object.__setattr__(
+            self, "shown_prototypes", {index: self._prototype(index) for index in self._prototype_indices()}
+        )
 
     @property
     def target(self) -> Any:
@@ -83,7 +87,9 @@ class Page:
         try:
             return self.prototypes[index]
         except LookupError as error:
-            raise ValueError(f"expected `prototypes` to hold training clip {index}, which an explanation names, but it does not") from error
+            raise ValueError(
+                f"expected `prototypes` to hold training clip {index}, which an explanation names, but it does not"
+            ) from error
 
     def _check_explanations(self) -> None:
         if not self.explanations:

@@ -1,0 +1,1 @@
+"""The reference classifiers of the benchmark: their networks, and how they are trained."""

@@ -1,0 +1,312 @@
+"""What explanations cost: as ratios to plain forward passes measured in the same run, in seconds, and in memory."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import timm
+import torch
+from captum.attr import LayerGradCam
+from soundfile import SoundFile
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchaudio.transforms import MelSpectrogram
+
+from benchmarks.classifiers.networks import NETWORKS, explained_layer
+from captum_apex import (
+    SCHEMES,
+    Classifier,
+    FeatureBank,
+    LayerAPEX,
+    PrototypeBasis,
+    Scheme,
+    SpectrogramAxes,
+    explain_recording,
+    fit_basis,
+)
+from captum_apex.layers.origin import Origin
+from captum_apex.masking.fills import named_fill
+from captum_apex.masking.grids import n_regions, named_grid
+from captum_apex.metrics import deletion_insertion, mask_fidelity, masked_scores, random_removals, soft_mask
+
+INPUT = (1, 64, 126)  # one scene: bands, frames
+BATCH = 32
+FIT_CLIPS = 2000
+CLASSES = 8
+LARGE_INPUT = (1, 128, 1024)  # bands, frames: five seconds as BirdSet has them
+LARGE_BATCH = 4
+LARGE_NETWORK = "convnext_base"  # timm's name
+HOUR = 3600  # seconds of a recording
+HOUR_RATE = 32_000  # Hz
+WIDE = (1000, 1024, 4, 32)  # clips, channels and grid of ConvNeXt-Base on inputs of that size
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One line of the table.
+
+    Attributes:
+        what: what was measured.
+        seconds: median over the repeats.
+        reference: what it is compared with, empty for an absolute time.
+        ratio: the median of the ratios, each taken back to back; NaN for an absolute time.
+        limit: what it is meant to stay under: a ratio, or seconds.
+        megabytes: the most memory that the process held, a GPU's not counted, where it was a process of its own; NaN elsewhere.
+    """
+
+    what: str
+    seconds: float
+    reference: str
+    ratio: float
+    limit: float
+    megabytes: float = math.nan
+
+
+def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
+    """All timings, with random weights and clips: the cost does not depend on them.
+
+    Args:
+        repeats: of what is compared with a reference.
+        device: where models run and bases are fitted.
+    """
+    timings = []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for network in NETWORKS:
+            model = NETWORKS[network](CLASSES).eval().to(device)
+            timings += [
+                *_attribution(network, model, repeats),
+                _bank(network, model, repeats),
+                *_masking(network, model, repeats),
+            ]
+        timings += [
+            *_fitting(device),
+            *_large(repeats, device),
+            *_in_a_process_of_its_own(_wide_fitting, device),
+            *_in_a_process_of_its_own(_recording, device, HOUR),
+        ]
+    return timings
+
+
+def table(timings: Sequence[Timing]) -> str:
+    """The timings as text."""
+    width = max(len(timing.what) for timing in timings)
+    lines = [f"{'':<{width}}  {'seconds':>8}  {'ratio':>6}  {'limit':>6}  {'MB':>6}  against"]
+    for timing in timings:
+        ratio = "" if not timing.reference else f"{timing.ratio:.2f}"
+        held = "" if math.isnan(timing.megabytes) else f"{timing.megabytes:.0f}"
+        against = timing.reference or "seconds on this machine"
+        lines.append(
+            f"{timing.what:<{width}}  {timing.seconds:8.3f}  {ratio:>6}  {timing.limit:6.2f}  {held:>6}  {against}"
+        )
+    return "\n".join(lines)
+
+
+def most_megabytes() -> float:
+    """The most memory that this process has held so far; what `getrusage` says is inherited from the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024  # type: ignore[union-attr]  # Linux writes it
+
+
+def _pair(run: Callable[[], object], reference: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median seconds of `run` and median ratio, the two timed in turn so that a drifting machine slows both."""
+    seconds, ratios = [], []
+    run(), reference()
+    for _ in range(repeats):
+        own, other = _timed(run), _timed(reference)
+        seconds.append(own)
+        ratios.append(own / other)
+    return statistics.median(seconds), statistics.median(ratios)
+
+
+def _timed(run: Callable[[], object]) -> float:
+    _finish()
+    start = time.perf_counter()
+    run()
+    _finish()
+    return time.perf_counter() - start
+
+
+def _finish() -> None:
+    """Waits for what a GPU still has to do."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _random(model: nn.Module, *shape: int) -> Tensor:
+    """Random inputs where the model is."""
+    return torch.randn(shape, device=next(model.parameters()).device)
+
+
+def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(inputs)
+
+
+def _attribution(network: str, model: nn.Module, repeats: int) -> list[Timing]:
+    layer, inputs = explained_layer(model), _random(model, BATCH, *INPUT)
+    apex = _apex(model, layer, inputs)
+    against_forward = _pair(lambda: apex.attribute(inputs, 0), lambda: _forward(model, inputs), repeats)
+    against_grad_cam = _pair(
+        lambda: apex.attribute(inputs, 0), lambda: LayerGradCam(model, layer).attribute(inputs, 0), repeats
+    )
+    return [
+        Timing(f"attribution, {network}, batch {BATCH}", against_forward[0], "a forward pass", against_forward[1], 1.5),
+        Timing(f"attribution, {network}, batch {BATCH}", against_grad_cam[0], "LayerGradCam", against_grad_cam[1], 1.0),
+    ]
+
+
+def _apex(model: nn.Module, layer: nn.Module, inputs: Tensor) -> LayerAPEX:
+    width = FeatureBank.from_dataset(model, layer, list(inputs[:1]), schemes=["time"]).n_channels
+    return LayerAPEX(model, layer, PrototypeBasis(torch.eye(width), Scheme.TIME))
+
+
+def _large(repeats: int, device: str) -> list[Timing]:
+    """The backbone of the paper, at the size that bird sounds are classified with."""
+    model = timm.create_model(LARGE_NETWORK, in_chans=1, num_classes=CLASSES).eval().to(device)
+    inputs = _random(model, LARGE_BATCH, *LARGE_INPUT)
+    apex = _apex(model, model.get_submodule("stages"), inputs)
+    seconds, ratio = _pair(lambda: apex.attribute(inputs, 0), lambda: _forward(model, inputs), repeats)
+    what = f"attribution, {LARGE_NETWORK}, {LARGE_INPUT[1]} × {LARGE_INPUT[2]}, batch {LARGE_BATCH}"
+    return [Timing(what, seconds, "a forward pass", ratio, 1.5)]
+
+
+def _in_a_process_of_its_own(measured: Callable[..., list[Timing]], *arguments: object) -> list[Timing]:
+    """So that the most memory that the process held is this measurement's."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measured, *arguments).result()
+
+
+def _wide_fitting(device: str) -> list[Timing]:
+    """A basis of a wide layer from the bank on: the bank's values are random, with a few hundred patterns mixed into all channels."""
+    n_clips, n_channels, n_rows, n_columns = WIDE
+    torch.manual_seed(0)
+    mixed = torch.randn(n_channels // 4, n_channels) / 16
+    grids = (
+        torch.einsum("kft,kc->cft", torch.randn(n_channels // 4, n_rows, n_columns).relu(), mixed)
+        for _ in range(n_clips)
+    )
+    cells = {
+        Scheme.TIME: torch.empty(n_clips, n_channels, n_columns),
+        Scheme.FREQUENCY: torch.empty(n_clips, n_channels, n_rows),
+    }
+    means = torch.empty(n_clips, n_channels)
+    for clip, grid in enumerate(grids):
+        for scheme, own in cells.items():
+            own[clip] = scheme.cells(grid[None])[0][0]
+        means[clip] = grid.mean((1, 2))
+    bank = FeatureBank(cells, means, None, Origin("stages", grid=(n_rows, n_columns), n_clips=n_clips)).to(device)
+    timings = []
+    for scheme in cells:
+        seconds = _timed(lambda scheme=scheme: fit_basis(bank, scheme))  # type: ignore[misc]
+        what = f"fitting {scheme}, C = {n_channels}, {n_clips} clips"
+        timings.append(Timing(what, seconds, "", math.nan, 300.0, most_megabytes()))
+    return timings
+
+
+def _recording(device: str, seconds: int) -> list[Timing]:
+    """A long recording from its file, every class heard in every window: the most that can have to be kept."""
+    torch.manual_seed(0)
+    mel, model = (
+        MelSpectrogram(HOUR_RATE, 1024, hop_length=512, n_mels=INPUT[1]),
+        NETWORKS["cnn"](CLASSES).eval().to(device),
+    )
+    classifier = Classifier(
+        model,
+        lambda waveform: mel(waveform).clamp_min(1e-6).log10()[None],
+        HOUR_RATE,
+        [f"class {label}" for label in range(CLASSES)],
+        axes=SpectrogramAxes.from_transform(mel),
+    )
+    layer, example = explained_layer(model), classifier.inputs(torch.randn(5 * HOUR_RATE))[None]
+    apex = LayerAPEX(model, layer, replace(_apex(model, layer, example.to(device)).basis, scheme=Scheme.SQUARE))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "recording.wav"
+        with SoundFile(path, "w", HOUR_RATE, 1, "PCM_16") as file:
+            for _ in range(seconds):
+                file.write(0.1 * torch.randn(HOUR_RATE).numpy())
+        taken = _timed(lambda: explain_recording(apex, path, 5.0, 2.5, classifier=classifier, threshold=0.0))
+    what = f"events, cnn, {seconds / 60:g} minutes at {HOUR_RATE // 1000} kHz"
+    return [Timing(what, taken, "", math.nan, float(seconds), most_megabytes())]
+
+
+def _bank(network: str, model: nn.Module, repeats: int) -> Timing:
+    dataset, device = (
+        TensorDataset(torch.randn(8 * BATCH, *INPUT), torch.zeros(8 * BATCH)),
+        next(model.parameters()).device,
+    )
+
+    def plain() -> None:
+        with torch.no_grad():
+            for inputs, _ in DataLoader(dataset, BATCH):
+                model(inputs.to(device))
+
+    seconds, ratio = _pair(
+        lambda: FeatureBank.from_dataset(model, explained_layer(model), dataset, batch_size=BATCH), plain, repeats
+    )
+    return Timing(f"feature bank, {network}, {len(dataset)} clips", seconds, "a plain loop over the loader", ratio, 1.1)
+
+
+def _masking(network: str, model: nn.Module, repeats: int) -> list[Timing]:
+    """Every measure that asks the model for masked clips, against as many bare passes as it needs."""
+    inputs, points = _random(model, 8, *INPUT), 9
+    grid, fill = named_grid("time", INPUT[1:]), named_fill("mean", 0.0)(inputs)
+    removed = random_removals(n_regions(grid), 16, seed=0).expand(len(inputs), -1, -1)
+    probability = nn.Sequential(model, nn.Softmax(1)).eval()
+    more = _random(model, BATCH, *INPUT)
+    fill_of_more = named_fill("mean", 0.0)(more)
+
+    def curves() -> None:
+        deletion_insertion(model, inputs, inputs, fill, grid=grid, target=0, points=points, batch_size=BATCH)
+
+    def random_masks() -> None:
+        masked_scores(model, inputs, fill, removed, grid, target=0, batch_size=BATCH)
+
+    def soft_masks() -> None:
+        mask_fidelity(probability, more, soft_mask(more, grid), fill_of_more, target=0)
+
+    measures = {
+        "deletion + insertion": (curves, len(inputs) * (2 * points - 2)),
+        "infidelity, correlation": (random_masks, removed.shape[0] * removed.shape[1]),
+        "mask fidelity": (soft_masks, 3 * BATCH),
+    }
+    timings = []
+    for name, (measure, passes) in measures.items():
+        clips = _random(model, passes, *INPUT)  # pooling is faster on clips that are zero
+        seconds, ratio = _pair(measure, lambda clips=clips: _bare(model, clips), repeats)  # type: ignore[misc]
+        timings.append(
+            Timing(f"{name}, {network}, {passes} masked clips", seconds, "the bare forward passes", ratio, 1.15)
+        )
+    return timings
+
+
+def _bare(model: nn.Module, clips: Tensor) -> None:
+    for batch in clips.split(BATCH):
+        _forward(model, batch)
+
+
+def _fitting(device: str) -> list[Timing]:
+    model, clips = NETWORKS["cnn"](CLASSES).eval().to(device), torch.randn(FIT_CLIPS, *INPUT)
+    bank = FeatureBank.from_dataset(model, explained_layer(model), TensorDataset(clips, torch.zeros(FIT_CLIPS))).to(
+        device
+    )
+    limits = {"square": 15.0}
+    return [
+        Timing(
+            f"fitting {scheme}, C = {bank.n_channels}, {bank.n_clips} clips",
+            _timed(lambda scheme=scheme: fit_basis(bank, scheme)),  # type: ignore[misc]
+            "",
+            math.nan,
+            limits.get(scheme, 4.0),
+        )
+        for scheme in SCHEMES
+    ]

@@ -1,0 +1,52 @@
+"""Methods that explain the layer's grid, enlarged to the input."""
+
+from __future__ import annotations
+
+import torch
+from captum.attr import GuidedGradCam, LayerActivation, LayerGradCam
+from torch import Tensor, nn
+
+from benchmarks.methods.gradients import check_relu
+from benchmarks.methods.region_maps import enlarged
+from benchmarks.methods.registry import Query, method
+
+
+@method("LayerGradCam")
+def _grad_cam(query: Query) -> Tensor:
+    return enlarged(LayerGradCam(query.model, query.layer).attribute(query.inputs, query.target), query)
+
+
+@method("GuidedGradCam")
+def _guided_grad_cam(query: Query) -> Tensor:
+    check_relu(query.model)
+    if query.band_shares is not None:
+        raise NotImplementedError(
+            "expected inputs with the layer's rows, but got spectra; Captum cannot be told where the rows lie"
+        )
+    return GuidedGradCam(query.model, query.layer).attribute(query.inputs, query.target)
+
+
+@method("CAM")
+def _cam(query: Query) -> Tensor:
+    """What each cell adds to the logit where the head is pooling and a linear layer (arXiv 1512.04150); else a TypeError."""
+    features = LayerActivation(query.model, query.layer).attribute(query.inputs)  # (clip, channel, frequency, time)
+    weights = _linear_head(query, features).weight[query.target]  # (class, channel) → (clip, channel)
+    cells = features[0, 0].numel()
+    return enlarged((weights[:, :, None, None] * features).sum(1, keepdim=True) / cells, query)
+
+
+def _linear_head(query: Query, features: Tensor) -> nn.Linear:
+    """The model's last linear layer, if it alone makes the logits of the features' means.
+
+    Raises:
+        TypeError: there is none, or something stands between the features and the logits.
+    """
+    linear = next((module for module in reversed(list(query.model.modules())) if isinstance(module, nn.Linear)), None)
+    with torch.no_grad():
+        logits, pooled = query.model(query.inputs[:1]), features[:1].flatten(2).mean(2)
+        fits = linear is not None and linear.weight.shape == (logits.shape[1], pooled.shape[1])
+        if linear is None or not fits or not torch.allclose(linear(pooled), logits, rtol=1e-3, atol=1e-4):
+            raise TypeError(
+                "expected a head that is pooling and one linear layer, but the logits are not linear in the layer's means"
+            )
+    return linear

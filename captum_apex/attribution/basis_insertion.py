@@ -1,0 +1,147 @@
+"""A copy of the model with the disentanglement module inside, as the paper draws it: U after the layer, U⁻¹ in the head."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.layers.hooks import frozen
+from captum_apex.layers.models import model_of
+
+__all__ = ["ChannelMatrix", "insert_basis"]
+
+
+class ChannelMatrix(nn.Module):
+    """Applies a matrix to the channels, axis 1, at every position of (clip, channel, ...).
+
+    >>> ChannelMatrix(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))(torch.tensor([[1.0, 2.0]]))
+    tensor([[2., 1.]])
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features in the other basis, of the same shape."""
+        return torch.einsum("kc,nc...->nk...", self.matrix, features)
+
+
+def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inputs: Tensor | None = None) -> nn.Module:
+    """A deep copy of the model whose layer gives disentangled channels and whose outputs stay as they were.
+
+    Between the layer and the first module with weights, only pooling, flattening, dropout and the like may stand: they treat all channels
+    alike, so `U` passes through them. If that module is a linear layer, its weights become `A U⁻¹`; otherwise (a normalisation) `U⁻¹` is
+    put before it.
+
+    Args:
+        model: the classifier; it is not changed.
+        layer: the module that the basis was fitted on, with output (clip, channel, frequency, time).
+        basis: from `fit_basis`.
+        inputs: an example batch; by default random inputs of the shape that the basis was fitted on.
+
+    Returns:
+        The copy, in evaluation mode where the model is. Its module of the layer's name is `Sequential(layer, ChannelMatrix(U))`.
+
+    Raises:
+        TypeError: where the model is a function and not a module.
+        ValueError: where the head cannot take `U⁻¹`: the copy's outputs are compared with the model's.
+
+    Source: APEX (arXiv 2605.10153), Figure 2; EPIC (arXiv 2505.12897), the purification module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected `model` to be a torch.nn.Module, but got {type(model).__name__}")
+    name = LayerAPEX(model, layer, basis).layer_name  # checks the layer and the weights
+    if basis.origin.at_input:
+        raise ValueError(f"expected a basis of the output of {name!r}, but it was fitted on its input")
+    if layer is model:
+        raise ValueError("expected `layer` to be a part of the model, but it is the whole model")
+    model = model_of(model) or model  # without what compiles it or copies it to several devices
+    inputs = _example(model, basis) if inputs is None else inputs
+    inserted, training = copy.deepcopy(model), {place: module.training for place, module in model.named_modules()}
+    with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
+        expected = model(inputs)
+        head_name = _first_weighted_after(inserted, name, inputs)
+        head = inserted.get_submodule(head_name)
+        U, inverse = (matrix.to(next(head.parameters())) for matrix in (basis.U, basis.inverse))
+        inserted.set_submodule(head_name, _undone(head, inverse, basis, training[head_name]))
+        inserted.set_submodule(name, _sequence(training[name], inserted.get_submodule(name), ChannelMatrix(U)))
+        _check_same(expected, _outputs(inserted, inputs, name, head_name), name, head_name)
+    return inserted
+
+
+def _example(model: nn.Module, basis: PrototypeBasis) -> Tensor:
+    shape = basis.origin.input_shape
+    if shape is None:
+        raise ValueError(
+            "expected a basis that knows the shape of the model's inputs; pass an example batch as `inputs`"
+        )
+    like = next(model.parameters())
+    values = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return values.to(like)
+
+
+def _first_weighted_after(model: nn.Module, name: str, inputs: Tensor) -> str:
+    """The name of the first module with parameters of its own that runs after the layer."""
+    order: list[str] = []
+    reached: list[bool] = []
+
+    def note(module_name: str) -> Callable:
+        return lambda *_: order.append(module_name) if reached else None
+
+    handles = [
+        module.register_forward_pre_hook(note(module_name))
+        for module_name, module in model.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    handles.append(model.get_submodule(name).register_forward_hook(lambda *_: reached.append(True)))
+    try:
+        model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not reached:
+        raise ValueError(f"expected the layer {name!r} to run in the forward pass, but it never did")
+    if not order:
+        raise ValueError(f"expected a module with weights after the layer {name!r}, but there is none")
+    return order[0]
+
+
+def _undone(head: nn.Module, inverse: Tensor, basis: PrototypeBasis, training: bool) -> nn.Module:
+    if isinstance(head, nn.Linear) and head.in_features == basis.n_channels:
+        head.weight.copy_((head.weight.double() @ basis.inverse.to(head.weight.device)).to(head.weight))
+        return head
+    return _sequence(training, ChannelMatrix(inverse), head)
+
+
+def _sequence(training: bool, *modules: nn.Module) -> nn.Module:
+    """The modules in a row; what is new gets the flag of what it stands for, the module inside keeps its own."""
+    sequence = nn.Sequential(*modules)
+    for module in (sequence, *(module for module in modules if isinstance(module, ChannelMatrix))):
+        module.training = training
+    return sequence
+
+
+def _outputs(inserted: nn.Module, inputs: Tensor, name: str, head_name: str) -> Tensor:
+    try:
+        return inserted(inputs)
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected {name!r} to give, and {head_name!r} to take, its channels on axis 1, one per channel of the basis, "
+            "such as after pooling over the grid; the copy with the basis inside does not run"
+        ) from error
+
+
+def _check_same(expected: Tensor, got: Tensor, name: str, head_name: str) -> None:
+    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
+    difference = ((got - expected).abs().max() / scale).item()
+    if not difference <= 1e3 * torch.finfo(expected.dtype).eps:
+        raise ValueError(
+            f"expected only pooling between {name!r} and {head_name!r}, but with the basis inside the outputs differ by {difference:.1e} "
+            "(relative): something there does not treat all channels alike, such as an activation; take a layer after it"
+        )

@@ -1,0 +1,1 @@
+"""The command line: `captum-apex fit`, `explain` and `events`."""

@@ -1,0 +1,71 @@
+"""`events`: the events of a long recording."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+import torch
+
+from captum_apex.classifiers.classifier import Classifier
+from captum_apex.cli.factory import made_classifier
+from captum_apex.cli.loading import check_output_folder, load_apex, load_bases
+from captum_apex.explanations.events import write_audacity, write_raven
+from captum_apex.explanations.long_recordings import explain_recording
+
+LABEL_SUFFIX = ".txt"
+
+
+def events_command(options: argparse.Namespace) -> int:
+    """Lists the events of a long recording, and writes them for Raven and Audacity."""
+    writers = {
+        path: write
+        for path, write in ((options.raven, write_raven), (options.audacity, write_audacity))
+        if path is not None
+    }
+    if not writers:
+        raise ValueError("expected --raven, --audacity or both, the files to write, but got neither")
+    if options.raven == options.audacity:
+        raise ValueError(f"expected --raven and --audacity to be two files, but got {options.raven} for both")
+    for path in writers:
+        if path.suffix.lower() != LABEL_SUFFIX:  # so that no recording or basis is overwritten by a slip
+            raise ValueError(f"expected files to write that end in {LABEL_SUFFIX}, but got {path}")
+        check_output_folder(path)
+    classifier = made_classifier(options.model, options.device, options.convert)
+    if options.exclusive and len(classifier.class_names) == 1:
+        raise ValueError(
+            "expected several classes with --exclusive, but there is one: its softmax is 1, whatever sounds"
+        )
+    bases = load_bases([options.basis], None)
+    if len(bases) > 1:
+        raise ValueError(f"expected one basis, but got {', '.join(map(str, bases))}")
+    apex = load_apex(classifier.model, *next(iter(bases.items())), classifier.columns)
+    found = explain_recording(
+        apex,
+        options.recording,
+        *_window(options, classifier),
+        classifier=classifier,
+        threshold=options.threshold,
+        probabilities=partial(torch.softmax, dim=-1) if options.exclusive else torch.sigmoid,
+        n_channels=options.channels,
+        sides=options.sides,
+        level=options.level,
+        progress=True,
+    )
+    print(f"{len(found.events)} events in {found.duration:.1f} s", file=sys.stderr)
+    for path, write in writers.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, found.events)
+        print(path)
+    return 0
+
+
+def _window(options: argparse.Namespace, classifier: Classifier) -> tuple[float, float]:
+    """Window and hop in s: by default the length of the classifier's clips, and half of the window."""
+    window = options.window
+    if window is None:
+        if classifier.length is None:
+            raise ValueError("expected --window, in s, or a Classifier with a `length`, but there is neither")
+        window = classifier.length / classifier.sample_rate
+    return window, window / 2 if options.hop is None else options.hop

@@ -1,0 +1,1 @@
+"""Explanations of clips by prototypes, and of long recordings by events."""

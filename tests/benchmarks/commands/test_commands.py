@@ -1,0 +1,205 @@
+"""`python -m benchmarks`, from the arguments to the files."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from benchmarks.__main__ import main
+from benchmarks.commands import run_command
+from benchmarks.methods import METHODS
+from benchmarks.runs import subject
+from benchmarks.runs.rows import COLUMNS
+from benchmarks.runs.stage import Stage
+from benchmarks.tasks import TASKS
+from captum_apex import SCHEMES
+from captum_apex.masking.fills import FILLS
+from tests.small import small_subject
+
+README = Path(__file__).parents[3] / "benchmarks" / "README.md"
+OWN = "gradient × distance from the fill"
+
+
+@pytest.fixture(scope="module")
+def small():
+    return small_subject()
+
+
+@pytest.fixture
+def prepared(small, monkeypatch):
+    monkeypatch.setattr(run_command, "prepare", lambda *_, **__: small)
+    monkeypatch.setattr(run_command, "TABLES", {"truth.csv": run_command.TABLES["truth.csv"]})
+
+
+def arguments(folder, *more, methods=("APEX time", "LayerGradCam", "random")):
+    common = ["--grid", "time", "--fill", "mean", "--clips", "3", "--points", "3", "--jobs", "1"]
+    return ["run", "--methods", *methods, *common, "--out", str(folder), *more]
+
+
+def test_a_run_from_end_to_end(prepared, tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert main(arguments(folder)) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == str(folder)
+    assert any(line.startswith("APEX time ") for line in printed)
+    about = json.loads((folder / "run.json").read_text())
+    assert (about["key"]["clips"], about["settings"]["methods"]) == (3, ["APEX time", "LayerGradCam", "random"])
+    rows = pd.read_csv(folder / "rows.csv")
+    assert tuple(rows.columns) == COLUMNS
+    assert len(rows) == 3 * 3
+    assert {"report.md", "report.tex", "cells.csv", "truth.csv"} <= {path.name for path in folder.iterdir()}
+
+
+def test_the_same_command_again_computes_nothing_and_more_methods_are_added(prepared, tmp_path, capsys):
+    folder = tmp_path / "out"
+    main(arguments(folder))
+    former = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    assert main(arguments(folder)) == 0
+    assert "3 of 3 cells were finished before" in capsys.readouterr().out
+    assert main(arguments(folder, methods=("energy",))) == 0
+    now = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    assert {name: now[name] for name in former} == former
+    assert set(pd.read_csv(folder / "rows.csv").method) == {"APEX time", "LayerGradCam", "random", "energy"}
+
+
+def test_an_interruption_is_said_and_keeps_what_is_finished(prepared, tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_command, "run", stop)
+    assert main(arguments(tmp_path / "out")) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_run_exits_with_2(prepared, tmp_path, capsys):
+    main(arguments(tmp_path / "out"))
+    assert main(arguments(tmp_path / "out", "--seed", "7")) == 2
+    assert "seed 0 and not 7" in capsys.readouterr().err
+
+
+def test_a_layer_that_is_not_there_exits_with_2(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(subject, "load_task", lambda *_: small.task)
+    monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: small.model)
+    assert main(arguments(tmp_path / "out", "--layer", "features.relu9")) == 2
+    assert "one of features.conv0, features.norm0" in capsys.readouterr().err
+
+
+def test_a_run_explains_the_layer_and_the_kind_of_bases_that_it_is_asked_for(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(subject, "load_task", lambda *_: small.task)
+    monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: small.model)
+    monkeypatch.setattr(subject, "FIT", {"epochs": 1, "n_prototypes": (4, 2)})
+    monkeypatch.setattr(run_command, "TABLES", {})
+    seen = []
+    monkeypatch.setattr(run_command, "run", lambda own, *_, **__: seen.append(own))
+    monkeypatch.setattr(run_command.run_report, "write", lambda _: "")
+    assert main(arguments(tmp_path / "out", "--layer", "features.relu2", "--invertible")) == 0
+    own, U = seen[0], seen[0].bases[SCHEMES[1]].U
+    assert own.layer is small.model.features.relu2
+    assert (own.bank.n_channels, own.bank.origin.grid) == (64, (8, 15))
+    assert (U @ U.T - torch.eye(64)).abs().max() > 1e-3
+
+
+def test_report_takes_up_an_unfinished_run(prepared, tmp_path, capsys):
+    folder = tmp_path / "out"
+    main(arguments(folder))
+    (folder / "report.md").unlink()
+    (folder / "cells" / "README").write_text("not a cell")
+    next((folder / "cells").glob("random*")).unlink()
+    assert main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder / "report.md")
+    assert set(pd.read_csv(folder / "rows.csv").method) == {"APEX time", "LayerGradCam"}
+
+
+def test_a_table_that_fails_does_not_take_the_report_with_it(prepared, tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("no convergence")
+
+    monkeypatch.setattr(run_command, "TABLES", {"evidence.csv": fails})
+    assert main(arguments(tmp_path / "out")) == 0
+    assert "evidence.csv could not be made: RuntimeError: no convergence" in capsys.readouterr().err
+    assert (tmp_path / "out" / "report.md").exists()
+
+
+def test_who_chooses_on_the_training_part_sees_no_test_clips(prepared, small, tmp_path):
+    assert main(arguments(tmp_path / "out", "--part", "train", methods=("energy",))) == 0
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert rows.label.tolist() == [small.task.train[index][1] for index in rows["clip"]]
+    assert not (tmp_path / "out" / "truth.csv").exists()
+    assert rows.pointing.isna().all()
+
+
+def test_a_worker_that_the_system_ends_is_said(prepared, tmp_path, monkeypatch, capsys):
+    def killed(*_, **__):
+        raise TerminatedWorkerError("SIGKILL")
+
+    monkeypatch.setattr(run_command, "run", killed)
+    assert main(arguments(tmp_path / "out")) == 1
+    assert "want of memory" in capsys.readouterr().err
+
+
+def test_report_says_what_is_no_run(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert "has no run.json" in capsys.readouterr().err
+
+
+def test_the_readmes_own_method_is_judged_beside_the_others(prepared, small, tmp_path):
+    path = tmp_path / "my_method.py"
+    path.write_text(re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)[0])
+    try:
+        assert main(arguments(tmp_path / "out", "--add", str(path), methods=(OWN, "random"))) == 0
+        stage = Stage.of(small, 3)
+        query = stage.query(stage.grid("time"), stage.fill("mean"))
+        clips = query.inputs.clone().requires_grad_()
+        small.model(clips).gather(1, query.target[:, None]).sum().backward()
+        asked = replace(
+            query, inputs=query.inputs.clone().requires_grad_()
+        )  # Captum warns where it has to ask for gradients itself
+        torch.testing.assert_close(METHODS[OWN].explain(asked), clips.grad * (query.inputs - query.fill))
+    finally:
+        METHODS.pop(OWN, None)
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert rows[rows.method == OWN].status.tolist() == ["ok"] * 3
+    assert not rows[rows.method == OWN].deletion.equals(rows[rows.method == "random"].deletion)
+
+
+def test_a_file_of_methods_that_cannot_be_read_exits_with_2(tmp_path, capsys):
+    assert main(["run", "--add", str(tmp_path / "none.py")]) == 2
+    assert "none.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["run", "--clips", "0"], "expected a number of at least 1, but got 0"),
+        (["run", "--points", "1"], "expected at least 2 points"),
+        (["run", "--limit", "0"], "expected more than 0 seconds"),
+        (["run", "--sensitivity", "-1"], "expected a number of at least 0"),
+        (["run", "--task", "birds"], "invalid choice: 'birds'"),
+        (["run", "--methods", "Magic"], "invalid choice: 'Magic'"),
+        (["run", "--reference", "Magic"], "invalid choice: 'Magic'"),
+        (["run", "--device", "abacus"], "expected a device that is here, but got 'abacus'"),
+    ],
+)
+def test_wrong_arguments_exit_with_2_and_say_why(wrong, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(wrong)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_recordings_exit_with_2_and_say_what_to_do(monkeypatch, capsys):
+    monkeypatch.delenv("CAPTUM_APEX_DATA", raising=False)
+    assert main(["run", "--task", "digits"]) == 2
+    assert "CAPTUM_APEX_DATA" in capsys.readouterr().err
+
+
+def test_list_names_everything(capsys):
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name}\n" in printed for name in (*METHODS, *TASKS, *FILLS, "cnn", "convnext"))

@@ -1,0 +1,180 @@
+"""The folder of a run: whole cells or none, and no mixing of runs."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks.runs.maps import Summed
+from benchmarks.runs.results import FolderError, Results, code_fingerprint, digest, versions, write_whole
+from benchmarks.runs.rows import COLUMNS, Cell, Row
+
+KEY = {"task": "scenes", "clips": 2}
+ABOUT = {
+    "methods": ["b", "a, n=1"],
+    "grids": ["time"],
+    "fills": ["mean"],
+    "accuracy": 0.5,
+    "command": "run b",
+    "reference": "b",
+    "sources": {},
+}
+
+
+def row(cell, clip=0, **values):
+    return Row(*cell, "ok", clip=clip, **values)
+
+
+def test_rows_come_back_exactly_and_in_the_order_of_the_run(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    first, second = results.cells
+    assert (first, second) == (Cell("b", "time", "mean"), Cell("a, n=1", "time", "mean"))
+    results.add(second, [row(second, 0, deletion=0.1 + 0.2), row(second, 1)])
+    assert results.missing([first, second]) == [first]
+    results.add(first, [row(first, 7, deletion=1 / 3)])
+    path = results.collect()
+    found = pd.read_csv(path, dtype=str)
+    assert list(found.columns) == list(COLUMNS)
+    assert found.method.tolist() == ["b", "a, n=1", "a, n=1"]
+    assert [float(text) for text in found.deletion[:2]] == [1 / 3, 0.1 + 0.2]
+
+
+def test_names_that_differ_only_in_signs_do_not_share_a_file(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, {**ABOUT, "methods": ["a b", "a, b"]})
+    for cell in results.cells:
+        results.add(cell, [row(cell)])
+    assert len(list((tmp_path / "run" / "cells").iterdir())) == 2
+
+
+def test_a_run_is_taken_up_with_the_same_key_and_grows(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    results.add(results.cells[0], [row(results.cells[0])])
+    grown = {
+        **ABOUT,
+        "methods": ["c", "b"],
+        "fills": ["silence"],
+        "command": "run c",
+        "reference": None,
+        "sources": {"c": "1"},
+    }
+    more = Results.open(tmp_path / "run", KEY, grown)
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert (settings["command"], settings["reference"], settings["sources"]) == ("run b\nrun c", "b", {"c": "1"})
+    assert list(dict.fromkeys(cell.method for cell in more.cells)) == ["b", "a, n=1", "c"]
+    assert len(more.cells) == 6
+    assert len(more.missing(more.cells)) == 5
+
+
+@pytest.mark.parametrize("status", ["timeout (more than 3 s)", "out of memory (no room)", "error (two)"])
+def test_what_failed_is_finished_unless_it_shall_be_tried_again(tmp_path, status):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    failed, unable = results.cells
+    results.add(failed, [Row(*failed, status)])
+    results.add(unable, [Row(*unable, "unsupported (no rule)")])
+    assert results.missing(results.cells) == []
+    assert results.missing(results.cells, retry=True) == [failed]
+
+
+def test_a_cell_of_a_method_whose_file_changed_is_not_finished(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, {**ABOUT, "sources": {"b": "1"}})
+    for cell in results.cells:
+        results.add(cell, [row(cell)])
+    changed = Results.open(tmp_path / "run", KEY, {**ABOUT, "sources": {"b": "2"}})
+    assert [cell.method for cell in changed.missing(changed.cells)] == ["b"]
+
+
+def test_an_empty_file_is_no_cell(tmp_path):
+    """As a loss of power may leave it."""
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    for cell in results.cells:
+        results.add(cell, [row(cell)])
+    next((tmp_path / "run" / "cells").glob("b*")).write_text("")
+    assert [cell.method for cell in results.missing(results.cells)] == ["b"]
+    assert pd.read_csv(results.collect()).method.tolist() == ["a, n=1"]
+
+
+def test_files_are_readable_as_the_users_others_are(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    (tmp_path / "plain").write_text("")
+    assert (results.folder / "run.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path):
+    Results.open(tmp_path / "run", KEY, ABOUT)
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.raises(FolderError, match="holds one with clips 2 and not 3; choose another --out"):
+        Results.open(tmp_path / "run", {**KEY, "clips": 3}, ABOUT)
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_what_a_kill_left_before_the_settings_is_no_other_run(tmp_path):
+    (tmp_path / "run-x1.part").write_text("{")
+    Results.open(tmp_path, KEY, ABOUT)
+    assert (tmp_path / "run.json").is_file()
+
+
+def test_cells_of_another_version_are_refused(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    results._path(results.cells[0]).write_text("method,status\nmine,ok\n")
+    with pytest.raises(FolderError, match="columns of this version"):
+        results.collect()
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FolderError, match="holds other files"):
+        Results.open(tmp_path, KEY, ABOUT)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is not JSON"), ("[]", "has no key"), ('{"key": 3}', "has no key")]
+)
+def test_damaged_settings_are_named(tmp_path, text, message):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(FolderError, match=message):
+        Results.open(tmp_path, KEY, ABOUT)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "cell.csv"
+    path.write_text("old")
+
+    def half(target):
+        target.write_text("ha")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, half)
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("cell.csv", "old")]
+
+
+def test_a_key_has_one_name_whatever_its_order():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+    assert len(code_fingerprint()) == 16
+    assert json.dumps(versions())
+
+
+def test_sums_come_back_bit_for_bit_and_a_damaged_file_is_none(tmp_path):
+    results, cell = Results.open(tmp_path / "run", KEY, ABOUT), Cell("b", "time", "mean")
+    assert results.sums(cell) is None
+    sums = torch.rand(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 3
+    kept = Summed(
+        sums, "axiom violated (0.20)", 1 / 3, 1e9, 0.1 + 0.2, {"pointing": torch.tensor([1.0, 0.0, float("nan"), 0.5])}
+    )
+    results.keep(cell, kept)
+    found = results.sums(cell)
+    assert torch.equal(found.sums, sums)
+    assert (found.status, found.passes, found.memory, found.seconds) == (
+        kept.status,
+        kept.passes,
+        kept.memory,
+        kept.seconds,
+    )
+    torch.testing.assert_close(found.columns, kept.columns, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(found.clips(slice(1, 3)).sums, sums[1:3])
+    path = next((tmp_path / "run" / "sums").iterdir())
+    path.write_bytes(path.read_bytes()[:50])
+    assert results.sums(cell) is None
+    assert results.missing([cell]) == [cell]

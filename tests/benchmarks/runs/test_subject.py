@@ -1,0 +1,39 @@
+"""What a run explains comes from the cache where it was made before."""
+
+import subprocess
+import sys
+
+import torch
+
+from benchmarks.classifiers.networks import PlainCNN
+from benchmarks.runs import subject
+from benchmarks.tasks.scenes import make_scenes
+from captum_apex import SCHEMES
+
+
+def test_banks_and_bases_come_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path))
+    monkeypatch.setattr(subject, "load_task", lambda name, seed: make_scenes(seed, train_clips=16, test_clips=8))
+    monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: model)
+    monkeypatch.setattr(subject, "FIT", {"epochs": 1, "n_prototypes": (4, 2)})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = PlainCNN(8).eval()
+    first = subject.prepare("scenes", "cnn")
+    passes = []
+    handle = model.register_forward_hook(lambda *_: passes.append(1))
+    second = subject.prepare("scenes", "cnn")
+    handle.remove()
+    assert not passes
+    assert torch.equal(first.bank.means, second.bank.means)
+    assert all(torch.equal(first.bases[scheme].U, second.bases[scheme].U) for scheme in SCHEMES)
+    other = subject.prepare("scenes", "cnn", seed=1)
+    assert not torch.equal(first.bank.means, other.bank.means)
+
+
+def test_the_library_imports_neither_torchaudio_nor_the_benchmarks():
+    """Captum itself imports matplotlib; our own modules do not."""
+    code = "import captum_apex, sys; print([name for name in ('torchaudio', 'benchmarks', 'pandas', 'timm') if name in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

@@ -1,0 +1,399 @@
+"""The tasks: what their clips are made of, and that only the evidence knows the class."""
+
+import importlib
+import os
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.cache import cache_folder, cache_path, cached_tensors
+from benchmarks.reports.contact_sheet import contact_sheet
+from benchmarks.tasks import TASKS, Clips, load_task
+from benchmarks.tasks import scenes as scene_module
+from benchmarks.tasks.recorded_task import VARIABLE, read
+from benchmarks.tasks.task import LogMel, Normalisation
+from benchmarks.tasks.task_clips import TaskClips
+
+needs_recordings = pytest.mark.skipif(
+    not os.environ.get(VARIABLE), reason=f"{VARIABLE} does not name a folder of recordings"
+)
+LABELS = range(len(scene_module.CLASSES))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch, request):
+    """Every test has an empty cache, except those of the real recordings, which take long to read."""
+    if not request.node.name.startswith("test_real"):
+        monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAPTUM_APEX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return scene_module.make_scenes(3, train_clips=64, test_clips=32)
+
+
+def evidence_power(scene):
+    """Mel power of the evidence alone, (mel, frame)."""
+    return scene_module.LOG_MEL.transform(torch.from_numpy(scene.evidence))
+
+
+def scenes_of(name, number=12, seed=5):
+    label = scene_module.CLASSES.index(name)
+    return [scene_module.scene(seed, "test", label + len(LABELS) * turn) for turn in range(number)]
+
+
+# --- cache ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_cache_makes_a_thing_once_for_every_key():
+    calls = []
+
+    def make():
+        calls.append(1)
+        return {"a": torch.arange(3.0) + len(calls)}
+
+    first, again, other = (cached_tensors("kind", {"seed": seed}, make)["a"] for seed in (1, 1, 2))
+    assert len(calls) == 2
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_cache_lies_where_the_variable_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path / "elsewhere"))
+    cached_tensors("kind", {}, lambda: {"a": torch.zeros(1)})
+    assert cache_folder() == tmp_path / "elsewhere"
+    assert cache_path("kind", {}).is_relative_to(tmp_path / "elsewhere" / "kind")
+    assert cache_path("kind", {}).exists()
+
+
+def test_a_damaged_cache_file_is_made_again_with_a_warning():
+    key = {"seed": 1}
+    cached_tensors("kind", key, lambda: {"a": torch.zeros(100)})
+    cache_path("kind", key).write_bytes(cache_path("kind", key).read_bytes()[:-50])
+    with pytest.warns(UserWarning, match="is damaged"):
+        remade = cached_tensors("kind", key, lambda: {"a": torch.ones(100)})
+    assert torch.equal(remade["a"], torch.ones(100))
+    assert torch.equal(cached_tensors("kind", key, dict)["a"], torch.ones(100))
+
+
+def test_an_interrupted_write_leaves_nothing_behind(monkeypatch):
+    def interrupted(_tensors, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.cache.save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cached_tensors("kind", {}, lambda: {"a": torch.zeros(1)})
+    assert list(cache_folder().rglob("*.*")) == []
+
+
+def test_a_key_that_has_no_stable_text_is_refused():
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        cache_path("kind", {"object": object()})
+
+
+# --- log-mel --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hertz", [300.0, 1000.0, 3000.0])
+def test_a_tone_is_loudest_in_the_band_that_the_axes_name(hertz):
+    log_mel = scene_module.LOG_MEL
+    tone = torch.sin(2 * torch.pi * hertz * torch.arange(32000) / 16000)
+    loudest = log_mel.decibels([tone[None]])[0, 0].mean(dim=1).argmax().item()
+    assert abs(loudest + 0.5 - log_mel.axes.bin_position(hertz)) <= 1
+
+
+def test_the_decibels_have_an_absolute_floor_and_rise_by_six_when_the_amplitude_doubles():
+    log_mel = LogMel(8000, n_fft=512, window=256, hop=64, lowest=50.0, floor=-60.0)
+    noise = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    quiet, loud = log_mel.decibels([noise]), log_mel.decibels([2 * noise])
+    torch.testing.assert_close(loud - quiet, torch.full_like(quiet, 20 * np.log10(2)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(log_mel.decibels([0 * noise]), torch.full_like(quiet, -60.0))
+
+
+def test_silence_is_what_a_silent_clip_becomes(task):
+    silent = task.normalisation(scene_module.LOG_MEL.decibels([torch.zeros(1, scene_module.SAMPLES)]))
+    torch.testing.assert_close(silent, torch.full_like(silent, task.silence), atol=1e-5, rtol=0)
+
+
+def test_the_training_part_alone_is_normalised_and_decibels_come_back(task):
+    values = task.train.log_mels.double()
+    assert abs(values.mean().item()) < 1e-4
+    assert abs(values.std().item() - 1) < 1e-4
+    both = Normalisation.of(torch.cat([task.train.log_mels, task.test.log_mels]))
+    assert both.mean != pytest.approx(0, abs=1e-6)
+    decibels = task.normalisation.decibels(task.test.log_mels)
+    torch.testing.assert_close(task.normalisation(decibels), task.test.log_mels, atol=1e-5, rtol=0)
+
+
+# --- clips ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_loader_gives_log_mels_and_labels(task):
+    log_mels, labels = next(iter(DataLoader(task.train, 10)))
+    assert torch.equal(log_mels, task.train.log_mels[:10])
+    assert labels.tolist() == task.train.labels[:10].tolist()
+    assert isinstance(task.train[3][1], int)
+
+
+def test_one_label_per_clip():
+    with pytest.raises(ValueError, match="one label per clip, got 2 labels for 3 clips"):
+        Clips(torch.zeros(3, 1, 4, 4), torch.zeros(2))
+
+
+def test_the_fingerprint_sees_every_value_and_label():
+    clips = Clips(torch.zeros(3, 1, 4, 4), torch.zeros(3, dtype=torch.int64))
+    before = clips.fingerprint()
+    assert Clips(clips.log_mels.clone(), clips.labels.clone()).fingerprint() == before
+    clips.log_mels[2, 0, 3, 3] = 1e-6
+    after = clips.fingerprint()
+    clips.labels[1] = 1
+    assert len({before, after, clips.fingerprint()}) == 3
+
+
+# --- scenes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", [0, 13, 31])
+def test_a_scene_can_be_made_alone(task, index):
+    alone = task.normalisation(scene_module.LOG_MEL.decibels([task.waveform("test", index)[None]]))
+    torch.testing.assert_close(alone[0], task.test[index][0], atol=1e-3, rtol=0)
+
+
+def test_scenes_depend_on_seed_part_and_index_and_on_nothing_else():
+    first = scene_module.scene(0, "train", 8).waveform
+    assert np.array_equal(first, scene_module.scene(0, "train", 8).waveform)
+    for other in [(1, "train", 8), (0, "test", 8), (0, "train", 16)]:
+        assert np.corrcoef(first, scene_module.scene(*other).waveform)[0, 1] < 0.5
+
+
+def test_the_backdrop_does_not_know_the_class(monkeypatch):
+    """Whatever class a clip is given, its backdrop is the same to the last bit."""
+    before = [scene_module.scene(2, "train", index) for index in range(24)]
+    evidence = [scene_module._EVIDENCE[name] for name in scene_module.CLASSES]
+    others = dict(zip(scene_module.CLASSES, evidence[3:] + evidence[:3], strict=True))
+    monkeypatch.setattr(scene_module, "_EVIDENCE", others)
+    after = [scene_module.scene(2, "train", index) for index in range(24)]
+    for one, other in zip(before, after, strict=True):
+        assert np.array_equal(one.backdrop, other.backdrop)
+        assert not np.array_equal(one.evidence, other.evidence)
+
+
+def test_every_class_is_as_frequent_and_every_scheme_has_two(task):
+    assert torch.bincount(task.train.labels).tolist() == [8] * 8
+    assert sorted(task.perspectives.values()) == sorted(2 * ["square", "time", "frequency", "time-frequency"])
+    assert tuple(task.perspectives) == task.classes
+
+
+@pytest.mark.parametrize("name", scene_module.CLASSES)
+def test_the_truth_holds_the_evidence_and_little_else(name):
+    for scene in scenes_of(name):
+        truth, power = scene_module.truth(scene), evidence_power(scene)
+        assert truth.shape == power.shape == (64, 126)
+        assert power[truth].sum() > 0.85 * power.sum()
+        assert truth.float().mean() < (0.45 if "rhythm" in name else 0.2)
+
+
+@pytest.mark.parametrize("name", ["even rhythm", "galloping rhythm"])
+def test_the_truth_of_a_rhythm_is_whole_columns(name):
+    for scene in scenes_of(name):
+        truth = scene_module.truth(scene)
+        assert torch.equal(truth, truth[:1].expand_as(truth))
+
+
+@pytest.mark.parametrize("name", ["low band", "high band"])
+def test_the_truth_of_a_band_is_whole_rows(name):
+    for scene in scenes_of(name):
+        truth = scene_module.truth(scene)
+        assert torch.equal(truth, truth[:, :1].expand_as(truth))
+
+
+@pytest.mark.parametrize(("name", "sign"), [("rising chirp", 1), ("falling chirp", -1)])
+def test_chirps_go_the_way_that_their_name_says(name, sign):
+    for scene in scenes_of(name):
+        power = evidence_power(scene)
+        loud = power.sum(dim=0) > 0.3 * power.sum(dim=0).max()
+        centroids = (power * torch.arange(64.0)[:, None]).sum(dim=0)[loud] / power.sum(dim=0)[loud]
+        assert (sign * centroids.diff() > 0).float().mean() > 0.7
+        assert 0.06 < loud.sum() * 0.016 < 0.2  # seconds
+
+
+@pytest.mark.parametrize(("name", "ratio"), [("even rhythm", 1.0), ("galloping rhythm", 1.4 / 0.6)])
+def test_rhythms_have_six_bursts_and_their_gaps_the_right_ratio(name, ratio):
+    for scene in scenes_of(name):
+        sounding = np.flatnonzero(scene.evidence)
+        onsets = (
+            np.concatenate([sounding[:1], sounding[1:][np.diff(sounding) > 160]]) / 16000
+        )  # silent for 10 ms before
+        gaps = np.diff(onsets)
+        assert len(onsets) == 6
+        assert gaps[1::2].mean() / gaps[::2].mean() == pytest.approx(ratio, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "band", "seconds"),
+    [("short low tone", (620, 820), (0.14, 0.24)), ("long high tone", (2000, 2600), (0.55, 0.75))],
+)
+def test_tones_have_the_band_and_the_duration_of_their_name(name, band, seconds):
+    for scene in scenes_of(name):
+        spectrum = np.abs(np.fft.rfft(scene.evidence)) ** 2
+        assert band[0] - 5 <= spectrum.argmax() / 2 <= band[1] + 5  # two seconds: half a Hz per bin
+        assert seconds[0] - 0.01 <= np.count_nonzero(scene.evidence) / 16000 <= seconds[1] + 0.01
+
+
+def test_neither_band_nor_duration_alone_makes_a_tone_evidence():
+    """The other two combinations are distractors, in clips of every class."""
+    found = set()
+    for index in range(60):
+        for event in scene_module._distractors(np.random.default_rng([9, index])):
+            if event.gate:
+                found.add((event.band[0] > 1000, event.gate[1] - event.gate[0] > 0.4))
+    assert found == {(False, True), (True, False)}
+
+
+def test_an_event_has_the_signal_to_noise_ratio_that_it_is_given():
+    rng = np.random.default_rng(0)
+    noise = scene_module._shaped_noise(rng, scene_module._PINK)
+    event = scene_module._tone(rng, scene_module.LOW_TONE, scene_module.LONG, [])
+    heard = scene_module._audible(event, np.abs(np.fft.rfft(noise)) ** 2, 12.0)
+    spectrum, hertz = np.fft.rfft(noise), np.fft.rfftfreq(len(noise), 1 / 16000)
+    in_band = np.fft.irfft(np.where((hertz >= event.band[0]) & (hertz < event.band[1]), spectrum, 0))
+    ratio = np.mean(heard[heard != 0] ** 2) / np.mean(in_band**2)
+    assert 10 * np.log10(ratio) == pytest.approx(12.0, abs=0.1)
+
+
+def test_scenes_do_not_clip_and_the_evidence_is_not_simply_the_loudest():
+    loudest_is_evidence = []
+    for index in range(96):
+        scene = scene_module.scene(0, "test", index)
+        assert np.abs(scene.waveform).max() < 1
+        decibels = scene_module.LOG_MEL.decibels([torch.from_numpy(scene.waveform)[None]])[0, 0]
+        loudest_is_evidence.append(scene_module.truth(scene).flatten()[decibels.argmax()].item())
+    assert 0.1 < np.mean(loudest_is_evidence) < 0.5
+
+
+def test_the_second_time_scenes_come_from_the_cache(task, monkeypatch):
+    first = scene_module.make_scenes(4, train_clips=8, test_clips=8)
+    monkeypatch.setattr(scene_module, "scene", None)
+    again = scene_module.make_scenes(4, train_clips=8, test_clips=8)
+    assert torch.equal(first.train.log_mels, again.train.log_mels)
+
+
+# --- recordings -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_task_is_refused():
+    with pytest.raises(
+        ValueError, match="expected `name` to be one of scenes, digits, environment, vocoded, but got 'scene'"
+    ):
+        load_task("scene")
+
+
+@pytest.mark.parametrize("name", ["digits", "environment", "vocoded"])
+def test_missing_recordings_are_explained(name, tmp_path, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(FileNotFoundError, match=f"expected {VARIABLE} to name the folder"):
+        load_task(name)
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="but there is none"):
+        load_task(name)
+
+
+def test_recordings_are_resampled_padded_and_cut(tmp_path):
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100), 44100)
+    longer, shorter = read(path, 22050, 30000), read(path, 22050, 10000)
+    expected = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(22050) / 22050)
+    torch.testing.assert_close(longer[100:21900], expected[100:21900], atol=1e-2, rtol=0)
+    assert not longer[22050:].any()
+    assert torch.equal(shorter, longer[:10000])
+
+
+@pytest.mark.parametrize(
+    ("sound", "message"), [(np.full(800, np.nan), "NaN or infinity"), (np.zeros((800, 2)), "has 2 channels")]
+)
+def test_recordings_that_cannot_be_used_are_named(sound, message, tmp_path):
+    soundfile.write(tmp_path / "bad.wav", sound, 8000, subtype="FLOAT")
+    with pytest.raises(ValueError, match=rf"bad\.wav.* {message}"):
+        read(tmp_path / "bad.wav", 8000, 800)
+
+
+def test_digits_are_parted_by_take_and_labelled_by_name(tmp_path, monkeypatch):
+    (tmp_path / "fsdd").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ["0_anna_0", "0_anna_5", "7_bert_4", "7_bert_12", "9_anna_49"]:
+        soundfile.write(tmp_path / "fsdd" / f"{name}.wav", 0.1 * rng.standard_normal(4000), 8000)
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    task = load_task("digits")
+    assert task.train.labels.tolist() == [0, 7, 9]  # takes 5, 12 and 49
+    assert task.test.labels.tolist() == [0, 7]
+    assert task.test[0][0].shape == (1, 64, 126)
+    assert task.waveform("test", 1).shape == (8000,)
+    torch.testing.assert_close(task.test[0][0][..., -1], torch.full((1, 64), task.silence))
+
+
+def test_environment_is_parted_by_fold_and_its_classes_named_by_folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for folder in ["001_dog_bark", "002_rain"]:
+        (tmp_path / "esc10" / folder).mkdir(parents=True)
+        for fold in range(1, 6):
+            soundfile.write(tmp_path / "esc10" / folder / f"{fold}-10-A.ogg", 0.1 * rng.standard_normal(8820), 44100)
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    task = load_task("environment")
+    assert task.classes == ("dog bark", "rain")
+    assert task.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert task.test.labels.tolist() == [0, 1]
+
+
+@needs_recordings
+@pytest.mark.parametrize(("name", "train", "test"), [("digits", 225, 25), ("environment", 24, 8)])
+def test_real_recordings_are_complete_and_finite(name, train, test):
+    task = load_task(name)
+    assert torch.bincount(task.train.labels).tolist() == [train] * 10
+    assert torch.bincount(task.test.labels).tolist() == [test] * 10
+    assert task.train.log_mels.isfinite().all()
+    assert task.train.log_mels.min() >= task.silence - 1e-4
+    log_mel = importlib.import_module(f"benchmarks.tasks.{name}").LOG_MEL
+    own = task.normalisation(log_mel.decibels([task.waveform("test", 7)[None]]))[0]
+    torch.testing.assert_close(own, task.test[7][0], atol=1e-4, rtol=0)
+
+
+# --- contact sheet --------------------------------------------------------------------------------------------------------
+
+
+def test_the_contact_sheet_shows_every_class_with_its_truth(task):
+    figure = contact_sheet(task)
+    panels = [panel for panel in figure.axes if panel.images]
+    assert [panel.get_title() for panel in panels] == list(task.classes)
+    for index, panel in enumerate(panels):
+        shown = panel.images[0].get_array()
+        np.testing.assert_allclose(shown, task.normalisation.decibels(task.test.log_mels[index, 0]), rtol=1e-5)
+        rows, columns = np.nonzero(task.truth(index).numpy())
+        outline = panel.patches[0].get_path().get_extents()
+        assert (outline.y0, outline.y1) == pytest.approx(
+            (task.axes.hertz(float(rows.min())), task.axes.hertz(float(rows.max() + 1)))
+        )
+        seconds = task.axes.seconds(float(columns.min())), task.axes.seconds(float(columns.max() + 1))
+        assert (outline.x0, outline.x1) == pytest.approx(seconds)
+
+
+def test_clips_are_what_the_task_has(task):
+    clip = TaskClips(task, "train")[5]
+    torch.testing.assert_close(clip.decibels, task.normalisation.decibels(task.train[5][0][0]))
+    assert torch.equal(clip.waveform, task.waveform("train", 5))
+    assert (clip.axes, clip.label) == (task.axes, task.classes[task.train[5][1]])
+
+
+def test_a_contact_sheet_needs_a_clip_of_every_class():
+    with pytest.raises(ValueError, match="none of 'falling chirp'"):
+        contact_sheet(scene_module.make_scenes(0, train_clips=8, test_clips=1))
+
+
+def test_the_registry_makes_tasks_of_its_names(task):
+    assert set(TASKS) == {"scenes", "digits", "environment", "vocoded"}
+    assert TASKS["scenes"](3, train_clips=64, test_clips=32).train.fingerprint() == task.train.fingerprint()

@@ -1,0 +1,193 @@
+"""The README's table of architectures: every row is run as it stands there, at its real size, with random weights."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from captum_apex import APEX, SCHEMES, LayerAPEX, PrototypeBasis, SpectrogramAxes
+from captum_apex.attribution.projection import enlarged
+from captum_apex.layers.layout import Layout
+from captum_apex.layers.models import fingerprint
+from captum_apex.layers.origin import Origin
+from tests.architectures import HandWrittenHead, PrototypeHead
+
+SECTION = re.search(
+    r"\n## Architectures\n(.*?)\n## ", (Path(__file__).parents[3] / "README.md").read_text(), re.DOTALL
+)[1]
+
+
+@dataclass
+class Row:
+    """One row of the table, its cells without their back-ticks."""
+
+    name: str
+    model: str
+    layer: str
+    layout: str
+    input: str
+    axes: str
+    grid: str
+    schemes: str
+    delta: str
+
+    @property
+    def input_shape(self):
+        return tuple(map(int, self.input.split(" × ")))
+
+    @property
+    def grid_shape(self):
+        """(channel, frequency, time)."""
+        return tuple(map(int, self.grid.split(" × ")))
+
+    @property
+    def supported(self):
+        return set(SCHEMES if self.schemes == "all" else self.schemes.split(", "))
+
+
+ROWS = [
+    Row(*(cell.strip().strip("`") for cell in line.strip("|").split("|")))
+    for line in re.findall(r"^\|.*\|$", SECTION, re.MULTILINE)[2:]
+]
+
+
+@pytest.fixture(scope="module")
+def names():
+    """What the section's Python block defines. The networks are large: here a second thread brings something."""
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", SECTION, re.DOTALL)[1], names)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield names
+    torch.set_num_threads(threads)
+
+
+def built(row, names):
+    """The model as it is after training, in training mode, its layer and layout; batch normalisations know the statistics of noise."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = eval(row.model, names).train()
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = None  # the mean over all batches that were seen, one here
+        if norms:
+            with torch.no_grad():
+                model(torch.randn(2, *row.input_shape))
+    layout = eval(row.layout, names) if row.layout else None
+    return model, eval(row.layer, {"model": model}), Layout.of(layout)
+
+
+def state(model):
+    """What must stay as it is: weights, flags, and no hook of ours (transformers leaves hooks of its own when a model first runs)."""
+    hooks = [
+        hook
+        for module in model.modules()
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    ]
+    ours = [hook for hook in hooks if "transformers" not in getattr(hook, "__module__", "")]
+    flags = (
+        [module.training for module in model.modules()],
+        [parameter.requires_grad for parameter in model.parameters()],
+    )
+    return fingerprint(model), ours, flags
+
+
+def outer_cells(n_rows, n_columns):
+    """(row, column): the first and the last row after a third of the time, and the last of both."""
+    return [(0, n_columns // 3), (n_rows - 1, n_columns // 3), (n_rows - 1, n_columns - 1)]
+
+
+def burst(row, model, cell):
+    """A sound at the place of one cell, of one input's shape: a bright patch, or a sine wave."""
+    axes, (_, n_rows, n_columns) = row.axes.split()[1:], row.grid_shape
+    sound, size = torch.zeros(row.input_shape), dict(zip(axes, row.input_shape, strict=True))
+    columns = slice(math.ceil(cell[1] * size["t"] / n_columns), (cell[1] + 1) * size["t"] // n_columns)
+    if "f" in axes:
+        bands = slice(math.ceil(cell[0] * size["f"] / n_rows), (cell[0] + 1) * size["f"] // n_rows)
+        sound[tuple({"f": bands, "t": columns, "c": slice(None)}[axis] for axis in axes)] = 3.0
+    else:
+        cycles = 0.05  # per sample
+        if n_rows > 1:
+            scale = SpectrogramAxes.from_transform(model[0])
+            cycles = scale.hertz((cell[0] + 0.5) * scale.n_bins / n_rows) / scale.sample_rate
+        sound[..., columns] = 3 * torch.sin(2 * torch.pi * cycles * torch.arange(size["t"]))[columns]
+    return sound
+
+
+def rotated(basis):
+    U = nn.init.orthogonal_(torch.empty_like(basis.U), generator=torch.Generator().manual_seed(3))
+    return PrototypeBasis(U, basis.scheme, origin=basis.origin)
+
+
+def check_orientation(grids, cells):
+    """A burst changes the columns at its time most; of two at the same time, the one in the last row changes higher rows.
+
+    Not to the cell: a random network smears a burst, by its kernels and paddings, and the more the coarser its grid is.
+    """
+    change = (grids[1:] - grids[:1]).abs().mean(1)  # (burst, channel, frequency, time) → (burst, frequency, time)
+    for column, (_, wanted) in zip(change.mean(1).argmax(1).tolist(), cells, strict=True):
+        assert abs(column - wanted) <= 2
+    if change.shape[1] > 2:  # of two rows, both have heard every band
+        heights = change.sum(2) @ torch.arange(change.shape[1], dtype=change.dtype) / change.sum((1, 2))
+        assert heights[1] > heights[0]
+
+
+def check_schemes(row, model, layer, origin, clip):
+    n_channels, *grid = row.grid_shape
+    assert row.supported == {scheme for scheme in SCHEMES if scheme.supports(*grid)}
+    name = next(name for name, module in model.named_modules() if module is layer)
+    for scheme in set(SCHEMES) - row.supported:
+        with pytest.raises(ValueError, match=f"'{re.escape(name)}' gives 1 frequency row.*it supports: {row.schemes}"):
+            APEX(model, layer, PrototypeBasis(torch.eye(n_channels), scheme, origin=origin)).attribute(clip, target=0)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_a_row_of_the_table_holds(row, names):
+    model, layer, layout = built(row, names)
+    cells = outer_cells(*row.grid_shape[1:])
+    noise = torch.randn(1, *row.input_shape, generator=torch.Generator().manual_seed(1))
+    clips = noise + torch.stack([torch.zeros(row.input_shape), *(burst(row, model, cell) for cell in cells)])
+    basis = PrototypeBasis(torch.eye(row.grid_shape[0]), "square", origin=Origin(layout=layout))
+    before = state(model)
+
+    at_layer = LayerAPEX(model, layer, basis)
+    whole = at_layer.decompose(clips, predicted=True)  # in the raw channels: the features are the layer's grid
+    assert tuple(whole.features.shape[1:]) == row.grid_shape
+    check_orientation(whole.features, cells)
+    check_schemes(row, model, layer, basis.origin, clips[:1])
+
+    relevance = whole.relevance.sum(1)  # (clip, channel, frequency, time) → (clip, frequency, time)
+    maps = enlarged(relevance, clips, row.axes)
+    for i, own_basis in ((1, basis), (2, rotated(basis))):  # one by one, and in another basis
+        apex = APEX(model, layer, own_basis, input_layout=row.axes)
+        alone = apex.attribute(clips[i : i + 1], target=int(whole.target[i]), n_channels=None)
+        torch.testing.assert_close(alone, maps[i : i + 1], rtol=1e-4, atol=1e-4 * maps[i].abs().max().item())
+
+    silent = at_layer.output_without_layer(clips[:1])[0, whole.target]  # nothing else of a clip reaches the output
+    gained = whole.score - silent
+    delta = ((relevance.sum((1, 2)) - gained) / gained).abs().max().item()
+    assert delta <= float(row.delta)
+    assert delta > float(row.delta) / 2 or float(row.delta) <= 1e-3, "the table says more than there is"
+    assert state(model) == before
+
+
+def test_a_normalisation_that_is_written_out_by_hand_hides_the_total():
+    """AudioProtoPNet's published head and ours give the same logits; only where the normalisation is a call has the map its total."""
+    torch.manual_seed(0)
+    by_call, by_hand = PrototypeHead(16, n_classes=3, n_prototypes=2), HandWrittenHead(16, n_classes=3, n_prototypes=2)
+    by_hand.load_state_dict(by_call.state_dict())
+    layer, clips = nn.Conv2d(1, 16, 3), torch.randn(2, 1, 6, 8)
+    totals = []
+    for head in (by_call, by_hand):
+        model = nn.Sequential(layer, head)
+        apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(16), "square"))
+        totals.append(apex.attribute(clips, target=1, n_channels=None).sum((1, 2, 3)))
+        torch.testing.assert_close(model(clips), by_call(layer(clips)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        totals[0], by_call(layer(clips))[:, 1] + 2, rtol=1e-3, atol=1e-3
+    )  # the head's bias is −2
+    assert (totals[1].abs() < 1e-3 * totals[0].abs()).all()

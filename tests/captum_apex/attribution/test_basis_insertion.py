@@ -1,0 +1,342 @@
+"""The copy with the basis inside: the same outputs, the layer's channels disentangled, the model untouched."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from captum_apex import ChannelMatrix, FeatureBank, LayerAPEX, PrototypeBasis, fit_basis, insert_basis
+from captum_apex.layers.origin import Origin
+from tests.captum_apex.attribution.test_captum_contract import state
+from tests.networks import NETWORKS, NormHead, PoolingHead, bare_basis, build, clips, invertible
+
+AFFINE = [name for name, network in NETWORKS.items() if network.affine_head and network.layout is None]
+# the last feature map before the pooling: from there on, only pooling, normalisation and linear layers
+BACKBONES = {"resnet18": "layer4", "convnext_atto": "stages", "densenet121": "features", "efficientnet_b0": "bn2"}
+RELATIVE = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+
+def orthogonal(width=6, dtype=torch.float64):
+    noise = torch.randn(width, width, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return torch.linalg.qr(noise).Q.to(dtype)
+
+
+MATRICES = {"invertible": invertible, "orthogonal": orthogonal}
+
+
+def assert_same_outputs(copy, model, batch, relative):
+    with torch.no_grad():
+        expected, found = model(batch), copy(batch)
+    assert expected.abs().max() > 0
+    assert (found - expected).abs().max() <= relative * expected.abs().max()
+
+
+def layer_output(model, name, batch):
+    """What the module of that name gives."""
+    seen = []
+    handle = model.get_submodule(name).register_forward_hook(
+        lambda *arguments: seen.append(arguments[2].detach().clone())
+    )
+    with torch.no_grad():
+        model(batch)
+    handle.remove()
+    return seen[0]
+
+
+def assert_disentangled(copy, model, name, U, batch):
+    Z = layer_output(model, name, batch)
+    expected = torch.stack([sum(U[k, c] * Z[:, c] for c in range(len(U))) for k in range(len(U))], dim=1)
+    scale = expected.abs().max().item()
+    torch.testing.assert_close(layer_output(copy, name, batch), expected, rtol=0, atol=RELATIVE[batch.dtype] * scale)
+
+
+# -- the same outputs ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", RELATIVE, ids=str)
+@pytest.mark.parametrize("kind", MATRICES)
+@pytest.mark.parametrize("name", AFFINE)
+def test_small_networks(name, kind, dtype):
+    model, layer = build(name, dtype=dtype)
+    U = MATRICES[kind](dtype=dtype)
+    copy = insert_basis(model, layer, bare_basis(name, U=U), clips(dtype=dtype))
+    assert_same_outputs(copy, model, clips(5, columns=14, seed=8, dtype=dtype), RELATIVE[dtype])
+    assert_disentangled(copy, model, NETWORKS[name].layer, U, clips(dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", RELATIVE, ids=str)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_backbones(name, dtype):
+    timm = pytest.importorskip("timm")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = timm.create_model(name, in_chans=1, num_classes=10).to(dtype).eval()
+    width, batch = model.num_features, clips(2, 64, 96, dtype=dtype)
+    for matrix in MATRICES.values():
+        U = matrix(width, dtype=dtype)
+        copy = insert_basis(model, model.get_submodule(BACKBONES[name]), PrototypeBasis(U, "time"), batch[:1])
+        assert_same_outputs(copy, model, batch, RELATIVE[dtype])
+        expected = torch.einsum("kc,nchw->nkhw", U, layer_output(model, BACKBONES[name], batch))
+        found = layer_output(copy, BACKBONES[name], batch)
+        torch.testing.assert_close(found, expected, rtol=0, atol=RELATIVE[dtype] * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("dtype", RELATIVE, ids=str)
+def test_torchvisions_convnext(dtype):
+    models = pytest.importorskip("torchvision.models")
+    from torchvision.models.convnext import CNBlockConfig
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        settings = [CNBlockConfig(16, 32, 1), CNBlockConfig(32, None, 1)]
+        model = models.ConvNeXt(settings, num_classes=10).to(dtype).eval()
+    batch = clips(2, 64, 96, dtype=dtype).expand(-1, 3, -1, -1)
+    for matrix in MATRICES.values():
+        U = matrix(32, dtype=dtype)
+        copy = insert_basis(model, model.features, PrototypeBasis(U, "square"), batch[:1])
+        assert_same_outputs(copy, model, batch, RELATIVE[dtype])
+        assert_disentangled(copy, model, "features", U, batch)
+
+
+@pytest.mark.parametrize("head", ["linear", "norm"])
+def test_where_the_inverse_goes(head):
+    """A linear layer takes it into its weights, A U⁻¹; before a normalisation it stands as a module of its own."""
+    name = "pooling after relu" if head == "linear" else "layer norm"
+    model, layer = build(name)
+    copy = insert_basis(model, layer, bare_basis(name), clips())
+    A, inverse = model.classifier.weight.detach(), invertible().inverse()
+    if head == "linear":
+        assert type(copy.classifier) is nn.Linear
+        torch.testing.assert_close(copy.classifier.weight.detach(), A @ inverse, rtol=0, atol=1e-14)
+    else:
+        before, norm = copy.norm
+        assert type(norm) is nn.LayerNorm
+        torch.testing.assert_close(before.matrix, inverse, rtol=0, atol=1e-14)
+        torch.testing.assert_close(copy.classifier.weight.detach(), A, rtol=0, atol=0)
+    torch.testing.assert_close(copy.classifier.bias.detach(), model.classifier.bias.detach(), rtol=0, atol=0)
+    original, matrix = copy.relu
+    assert type(original) is nn.ReLU
+    torch.testing.assert_close(matrix.matrix, invertible(), rtol=0, atol=0)
+
+
+def test_the_example_is_made_from_what_the_basis_was_fitted_on():
+    model, layer = build("layer norm")
+    basis = fit_basis(
+        FeatureBank.from_dataset(model, layer, list(clips(6))), "time", orthogonal=False, epochs=2, n_prototypes=(3, 2)
+    )
+    copy = insert_basis(model, layer, basis)
+    assert_same_outputs(copy, model, clips(4, seed=9), 1e-12)
+    assert_disentangled(copy, model, "relu", basis.U, clips())
+
+
+@pytest.mark.parametrize("name", AFFINE)
+def test_the_raw_channels_of_the_copy_are_the_channels_of_the_basis(name):
+    """So LayerAPEX with the identity on the copy and with U on the model find the same relevance, channel by channel."""
+    model, layer = build(name)
+    copy = insert_basis(model, layer, bare_basis(name), clips())
+    inside = LayerAPEX(
+        copy, copy.get_submodule(NETWORKS[name].layer), bare_basis(name, U=torch.eye(6, dtype=torch.float64))
+    )
+    outside = LayerAPEX(model, layer, bare_basis(name))
+    found, expected = (apex.decompose(clips(), target=[1, 0, 3]) for apex in (inside, outside))
+    torch.testing.assert_close(found.features, expected.features, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.relevance, expected.relevance, rtol=0, atol=1e-12)
+    for channel in range(6):
+        maps = [apex.attribute(clips(), target=1, channels=channel) for apex in (inside, outside)]
+        assert maps[1].abs().max() > 1e-6
+        torch.testing.assert_close(*maps, rtol=0, atol=1e-12)
+
+
+def test_a_channel_matrix_is_the_matrix_at_every_position():
+    U, Z = invertible(), torch.randn(2, 6, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = ChannelMatrix(U)(Z)
+    for clip in range(2):
+        for row in range(3):
+            for column in range(4):
+                torch.testing.assert_close(found[clip, :, row, column], U @ Z[clip, :, row, column], rtol=0, atol=1e-14)
+    torch.testing.assert_close(ChannelMatrix(U)(Z[:, :, 0, 0]), Z[:, :, 0, 0] @ U.T, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("wrapper", [nn.DataParallel, lambda model: torch.compile(model, backend="aot_eager")])
+def test_of_a_wrapped_model_the_copy_is_plain(wrapper):
+    model, layer = build("pooling after relu")
+    copy = insert_basis(wrapper(model), layer, bare_basis("pooling after relu"), clips())
+    assert type(copy) is type(model)
+    assert_same_outputs(copy, model, clips(), RELATIVE[torch.float64])
+
+
+# -- the model ------------------------------------------------------------------------------------------------------------------------
+
+
+def leaves(network):
+    return [module for module in network.modules() if not list(module.children())]
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("name", ["pooling after relu", "layer norm"])
+def test_the_model_is_left_as_it_was(name, train):
+    model, layer = build(name)
+    model.train(train)
+    model.stem[1].eval()
+    model.classifier.weight.requires_grad_(False)
+    model.features.weight.grad = torch.ones_like(model.features.weight)
+    layer.register_forward_hook(lambda *_: None)
+    before, pointers = state(model), {parameter.data_ptr() for parameter in model.parameters()}
+    copy = insert_basis(model, layer, bare_basis(name), clips())
+    assert state(model) == before
+    assert not pointers & {parameter.data_ptr() for parameter in copy.parameters()}
+    flags = [
+        [leaf.training for leaf in leaves(network) if not isinstance(leaf, ChannelMatrix)] for network in (model, copy)
+    ]
+    assert flags[0] == flags[1]
+    assert {module.training for module in copy.modules() if isinstance(module, (nn.Sequential, ChannelMatrix))} == {
+        train
+    }
+    assert copy.training is train
+    assert [p.requires_grad for p in copy.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+def test_the_copy_is_trained_and_saved_like_any_model(tmp_path):
+    """U is a buffer: it travels with the weights and no optimizer changes it."""
+    model, layer = build("layer norm")
+    copy = insert_basis(model, layer, bare_basis("layer norm"), clips())
+    assert len(list(copy.parameters())) == len(list(model.parameters()))
+    torch.testing.assert_close(copy.state_dict()["relu.1.matrix"], invertible(), rtol=0, atol=0)
+    torch.save(copy.state_dict(), tmp_path / "copy.pt")
+    other = insert_basis(model, layer, bare_basis("layer norm", U=orthogonal()), clips())
+    other.load_state_dict(torch.load(tmp_path / "copy.pt", weights_only=True))
+    torch.testing.assert_close(other(clips()), copy(clips()), rtol=0, atol=0)
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------------------------
+
+
+def seeded(make):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make().double().eval()
+
+
+def sequential(*modules):
+    return seeded(lambda: nn.Sequential(nn.Conv2d(1, 6, 3), *(module() for module in modules)))
+
+
+class FunctionalReLU(PoolingHead):
+    """The activation is no module, so that nothing in the module tree tells of it."""
+
+    def forward(self, clips):
+        return self.classifier(torch.relu(self.features(self.stem(clips))).mean((2, 3)))
+
+
+class Skip(NormHead):
+    """A layer whose output is used a second time, past the head."""
+
+    def forward(self, clips):
+        features = self.relu(self.features(self.stem(clips)))
+        return self.classifier(self.norm(features.mean((2, 3)))) + features.amax((1, 2, 3))[:, None]
+
+
+LINEAR = partial(nn.Linear, 6, 4)
+MEAN = partial(nn.AdaptiveAvgPool2d, 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "message"),
+    [
+        (
+            sequential(nn.ReLU, MEAN, nn.Flatten, LINEAR),
+            "0",
+            "expected only pooling between '0' and '4', .* outputs differ by",
+        ),
+        (
+            sequential(nn.GELU, MEAN, nn.Flatten, LINEAR),
+            "0",
+            "does not treat all channels alike, such as an activation",
+        ),
+        (
+            sequential(partial(nn.AdaptiveMaxPool2d, 1), nn.Flatten, LINEAR),
+            "0",
+            "expected only pooling between '0' and '3'",
+        ),
+        (
+            sequential(MEAN, nn.Flatten, partial(nn.Softmax, 1), LINEAR),
+            "0",
+            "expected only pooling between '0' and '4'",
+        ),
+        (
+            sequential(nn.Flatten, partial(nn.Linear, 6 * 6 * 8, 4)),
+            "0",
+            "expected '0' to give, and '2' to take, its channels on axis 1",
+        ),
+        (
+            sequential(partial(nn.AdaptiveAvgPool2d, 2), nn.Flatten, partial(nn.Linear, 24, 4)),
+            "0",
+            "and '3' to take, its channels",
+        ),
+        (sequential(MEAN, nn.Flatten), "0", "expected a module with weights after the layer '0', but there is none"),
+        (
+            FunctionalReLU().double().eval(),
+            "features",
+            "expected only pooling between 'features' and 'classifier', .*; take a layer after it",
+        ),
+        (seeded(Skip), "relu", "expected only pooling between 'relu' and 'norm'"),
+        (seeded(PoolingHead), "features", "expected only pooling between 'features' and 'classifier'"),
+    ],
+    ids=[
+        "relu",
+        "gelu",
+        "max",
+        "softmax",
+        "flat",
+        "flat after pooling",
+        "nothing after",
+        "functional",
+        "used twice",
+        "relu in place",
+    ],
+)
+def test_a_head_that_cannot_take_the_inverse_is_refused(model, layer, message):
+    before = state(model)
+    with pytest.raises(ValueError, match=message):
+        insert_basis(model, model.get_submodule(layer), PrototypeBasis(invertible(), "square"), clips())
+    assert state(model) == before
+
+
+def test_tokens_are_refused_by_the_names_of_the_layers():
+    model, layer = build("tokens")
+    with pytest.raises(
+        ValueError, match="expected 'encoder' to give, and 'classifier' to take, its channels on axis 1"
+    ):
+        insert_basis(model, layer, bare_basis("tokens"), clips())
+
+
+def test_an_identity_hides_nothing_even_before_an_activation():
+    """U = I commutes with everything; the check looks at the outputs and so lets it pass."""
+    model, layer = build("pooling")
+    copy = insert_basis(model, layer, PrototypeBasis(torch.eye(6, dtype=torch.float64), "square"), clips())
+    assert_same_outputs(copy, model, clips(seed=8), 1e-12)
+
+
+def test_what_does_not_fit_is_refused():
+    model, layer = build("layer norm")
+    bare = bare_basis("layer norm")
+    with pytest.raises(TypeError, match=r"expected `model` to be a torch\.nn\.Module, but got function"):
+        insert_basis(lambda batch: model(batch), layer, bare, clips())
+    with pytest.raises(TypeError, match=r"expected `model` to be a torch\.nn\.Module, but got method"):
+        insert_basis(model.forward, layer, bare, clips())
+    with pytest.raises(ValueError, match="expected `layer` to be part of the model NormHead, but this ReLU is not"):
+        insert_basis(model, build("layer norm")[1], bare, clips())
+    with pytest.raises(ValueError, match="expected `layer` to be a part of the model, but it is the whole model"):
+        insert_basis(model, model, bare, clips())
+    with pytest.raises(ValueError, match="knows the shape of the model's inputs; pass an example batch as `inputs`"):
+        insert_basis(model, layer, bare)
+    with pytest.raises(ValueError, match="expected the model that the basis was fitted on .*, but its weights differ"):
+        insert_basis(
+            model, layer, PrototypeBasis(invertible(), "square", origin=Origin(fingerprint="another")), clips()
+        )
+    with pytest.raises(ValueError, match="channels on axis 1, one per channel of the basis"):
+        insert_basis(model, layer, PrototypeBasis(invertible(5), "square"), clips())
+    model.idle = nn.ReLU()
+    with pytest.raises(ValueError, match="expected the layer 'idle' to run in the forward pass, but it never did"):
+        insert_basis(model, model.idle, PrototypeBasis(invertible(), "square"), clips())

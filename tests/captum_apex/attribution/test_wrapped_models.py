@@ -1,0 +1,111 @@
+"""Models as people run them: compiled, data-parallel, in mixed precision."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from captum_apex import APEX, FeatureBank, LayerAPEX, PrototypeBasis, basis_from_matrix, explain
+from captum_apex.attribution.decomposition import evidence_mask
+from tests.networks import NETWORKS, bare_basis, build, clips, invertible
+
+CLIPS = clips(4, seed=6, dtype=torch.float32)
+
+
+def compiled_in_place(model):
+    model.compile(backend="aot_eager")
+    return model
+
+
+WRAPPERS = {
+    "compiled": lambda model: torch.compile(model, backend="aot_eager"),
+    "compiled in place": compiled_in_place,
+    "data-parallel": nn.DataParallel,
+    "compiled data-parallel": lambda model: torch.compile(nn.DataParallel(model), backend="aot_eager"),
+}
+
+
+@pytest.mark.parametrize("name", ["pooling", "layer norm", "tokens"])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_wrapped_model_is_explained_as_the_model(wrapper, name):
+    plain, layer = build(name, dtype=torch.float32)
+    model = build(name, dtype=torch.float32)[0]
+    wrapped = WRAPPERS[wrapper](model)
+    own_layer = model.get_submodule(NETWORKS[name].layer)
+    with torch.no_grad():
+        before = wrapped(CLIPS)  # so that it is compiled before it is watched
+    layout = NETWORKS[name].layout
+    banks = [
+        FeatureBank.from_dataset(*pair, list(CLIPS), layout=layout) for pair in ((plain, layer), (wrapped, own_layer))
+    ]
+    assert banks[1].origin == banks[0].origin
+    assert torch.equal(banks[1].means, banks[0].means)
+    basis = basis_from_matrix(banks[0], "time", invertible(dtype=torch.float32), n_prototypes=2)
+    found = APEX(wrapped, own_layer, basis, input_layout="n c f t").attribute(CLIPS, 1)
+    torch.testing.assert_close(
+        found, APEX(plain, layer, basis, input_layout="n c f t").attribute(CLIPS, 1), rtol=1e-5, atol=1e-7
+    )
+    assert [e.target for e in explain(LayerAPEX(wrapped, own_layer, basis), CLIPS, n_prototypes=2)] == before.argmax(
+        1
+    ).tolist()
+    with torch.no_grad():
+        assert torch.equal(wrapped(CLIPS), before)
+    assert torch.compiler.is_compiling() is False
+
+
+class Checkpointed(nn.Module):
+    """What follows the layer runs a second time on the way back."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 6, 3)
+        self.tail = nn.Sequential(
+            nn.BatchNorm2d(6), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+        )
+
+    def forward(self, inputs):
+        return checkpoint(self.tail, self.layer(inputs), use_reentrant=False)
+
+
+def test_a_checkpointed_model_in_training_is_held_still_on_the_way_back_too():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Checkpointed().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(6), "square"))
+    Z = model.layer(CLIPS).detach()
+    wanted = (
+        Z / Z[0, 0].numel() * (model.tail[-1].weight[1] * model.tail[0].running_var.add(1e-5).rsqrt())[:, None, None]
+    )
+    torch.testing.assert_close(apex.attribute(CLIPS, 1, n_channels=None), wanted.sum(1, keepdim=True).detach())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # torch's own, of its RMSNorm
+@pytest.mark.parametrize("name", NETWORKS)
+def test_only_the_model_runs_in_mixed_precision(name):
+    """What the layer gives in bfloat16 is taken apart in float32: all channels together are the gradient times the features."""
+    model, layer = build(name, dtype=torch.float32)
+    apex = LayerAPEX(model, layer, bare_basis(name, U=invertible(dtype=torch.float32)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        parts = apex.decompose(CLIPS, 1)
+        weights = apex.weights(parts, evidence_mask(parts.contributions, parts.activations, None))
+        attributions, delta = apex.attribute(CLIPS, 1, n_channels=None, return_convergence_delta=True)
+    features = torch.einsum("ck,nkft->ncft", torch.linalg.inv(apex.basis.U), parts.features)
+    torch.testing.assert_close(parts.relevance.sum(1), (parts.gradient * features).sum(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(weights, parts.gradient, rtol=1e-5, atol=1e-6)
+    assert {tensor.dtype for tensor in (parts.features, parts.relevance, attributions, delta.float())} == {
+        torch.float32
+    }
+    whole = apex.attribute(CLIPS, 1, n_channels=None)
+    torch.testing.assert_close(attributions, whole, rtol=0.1, atol=0.05 * whole.abs().max().item())
+
+
+def test_a_bank_made_in_mixed_precision_is_kept_in_float32():
+    model, layer = build("pooling", dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        bank = FeatureBank.from_dataset(model, layer, list(CLIPS))
+    assert {tensor.dtype for tensor in (bank.means, *bank.cells.values())} == {torch.float32}
+    plain = FeatureBank.from_dataset(model, layer, list(CLIPS))
+    torch.testing.assert_close(bank.means, plain.means, rtol=0.05, atol=0.02)

@@ -1,0 +1,223 @@
+"""The axes against torchaudio's own filters, and against sounds whose place is known."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torchaudio.functional import melscale_fbanks
+from torchaudio.transforms import MFCC, MelSpectrogram, Spectrogram
+
+from captum_apex.audio.axes import SpectrogramAxes
+
+RATE = 16000
+
+TRANSFORMS = {
+    "mel-htk": MelSpectrogram(RATE, n_fft=1024, hop_length=160, n_mels=40),
+    "mel-slaney": MelSpectrogram(
+        RATE, n_fft=1024, hop_length=250, n_mels=40, mel_scale="slaney", norm="slaney", f_min=60, f_max=7000
+    ),
+    "mel-not-centred": MelSpectrogram(RATE, n_fft=1024, hop_length=160, n_mels=40, center=False, f_min=50),
+    "mel-padded": MelSpectrogram(RATE, n_fft=1024, hop_length=160, n_mels=40, center=False, pad=320),
+    "linear": Spectrogram(n_fft=512, hop_length=128),
+    "linear-not-centred": Spectrogram(n_fft=512, win_length=400, hop_length=128, center=False),
+}
+
+
+@pytest.fixture(params=TRANSFORMS)
+def transform(request):
+    return TRANSFORMS[request.param]
+
+
+@pytest.fixture
+def axes(transform):
+    return SpectrogramAxes.from_transform(transform, sample_rate=RATE)
+
+
+@pytest.mark.parametrize("scale", ["htk", "slaney"])
+@pytest.mark.parametrize(("f_min", "f_max"), [(0.0, None), (125.0, 7600.0), (1500.0, 4000.0)])
+def test_mel_centres_are_the_peaks_of_torchaudios_filters(scale, f_min, f_max):
+    fine = 160001  # a frequency every 0.05 Hz, so that the peaks are found to that precision
+    filters = melscale_fbanks(fine, f_min, f_max or RATE / 2, 24, RATE, mel_scale=scale)
+    axes = SpectrogramAxes(RATE, 512, 160, n_mels=24, mel_scale=scale, f_min=f_min, f_max=f_max)
+    peaks = filters.argmax(0).double() * (RATE / 2) / (fine - 1)
+    torch.testing.assert_close(axes.bin_centres, peaks, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("scale", ["htk", "slaney"])
+def test_mel_edges_lie_half_way_between_the_centres_in_mel(scale):
+    """The edges of n bands are every other centre of 2n + 1 bands over the same range."""
+    n = 20
+    axes = SpectrogramAxes(RATE, 512, 160, n_mels=n, mel_scale=scale)
+    twice = SpectrogramAxes(RATE, 512, 160, n_mels=2 * n + 1, mel_scale=scale)
+    torch.testing.assert_close(axes.bin_edges, twice.bin_centres[0::2], rtol=1e-12, atol=1e-9)
+    torch.testing.assert_close(axes.bin_centres, twice.bin_centres[1::2], rtol=1e-12, atol=1e-9)
+
+
+def test_linear_bins_are_the_frequencies_of_the_fourier_transform():
+    axes = SpectrogramAxes(RATE, 400, 160)
+    frequencies = torch.fft.rfftfreq(400, 1 / RATE, dtype=torch.float64)
+    torch.testing.assert_close(axes.bin_centres, frequencies)
+    expected = torch.cat([frequencies[:1], (frequencies[1:] + frequencies[:-1]) / 2, frequencies[-1:]])
+    torch.testing.assert_close(axes.bin_edges, expected)
+
+
+def test_every_bin_lies_between_its_edges(axes):
+    edges, centres = axes.bin_edges, axes.bin_centres
+    assert len(edges) == axes.n_bins + 1
+    assert (edges[:-1] <= centres).all()
+    assert (centres <= edges[1:]).all()
+    assert (edges.diff() > 0).all()
+    assert edges[0] >= 0
+    assert edges[-1] <= RATE / 2
+
+
+def test_edges_above_half_the_sample_rate_are_clipped():
+    axes = SpectrogramAxes(RATE, 512, 160, n_mels=10, f_max=12000.0)
+    assert axes.bin_edges.max() == RATE / 2
+
+
+@pytest.mark.parametrize("hertz", [300.0, 999.0, 1003.0, 2718.0, 5200.0])
+def test_a_tone_lights_the_bin_that_covers_its_frequency(transform, axes, hertz):
+    tone = torch.sin(2 * math.pi * hertz * torch.arange(RATE) / RATE)
+    lit = int(transform(tone).mean(-1).argmax())
+    edges = axes.bin_edges
+    tolerance = RATE / transform.n_fft / 2  # a mel filter is sampled at the frequencies of the Fourier transform
+    assert edges[lit] - tolerance <= hertz <= edges[lit + 1] + tolerance
+    assert abs(axes.bin_position(hertz) - (lit + 0.5)) <= 0.5 + tolerance / float(edges[lit + 1] - edges[lit])
+
+
+@pytest.mark.parametrize("hertz", [1000.0, 3000.0, 6500.0])
+def test_a_tone_at_the_centre_of_a_linear_bin_lights_exactly_this_one(hertz):
+    transform = TRANSFORMS["linear"]
+    axes = SpectrogramAxes.from_transform(transform, sample_rate=RATE)
+    tone = torch.sin(2 * math.pi * hertz * torch.arange(RATE) / RATE)
+    assert int(transform(tone).mean(-1).argmax()) + 0.5 == axes.bin_position(hertz)
+
+
+@pytest.mark.parametrize("sample", [3000, 6437, 12001])
+def test_a_click_lights_the_frame_that_covers_its_time(transform, axes, sample):
+    click = torch.zeros(RATE)
+    click[sample] = 1
+    spectrogram = transform(click)
+    lit = int(spectrogram.sum(0).argmax())
+    edges, centres = axes.frame_edges(spectrogram.shape[-1]), axes.frame_centres(spectrogram.shape[-1])
+    assert edges[lit] <= sample / RATE <= edges[lit + 1]
+    assert lit == int((centres - sample / RATE).abs().argmin())
+    assert lit == math.floor(axes.frame_position(sample / RATE))
+
+
+def test_frames_cover_half_a_hop_to_each_side_of_their_centre():
+    centred = SpectrogramAxes(1000, 64, 10)
+    assert centred.frame_centres(3).tolist() == [0.0, 0.01, 0.02]
+    assert centred.frame_edges(3).tolist() == [0.0, 0.005, 0.015, 0.025]  # the first one is clipped at 0
+    from_the_start = SpectrogramAxes(1000, 64, 10, center=False)
+    assert from_the_start.frame_centres(2).tolist() == [0.032, 0.042]
+    assert from_the_start.frame_edges(2).tolist() == [0.027, 0.037, 0.047]
+
+
+def test_positions_come_back_from_hertz_and_seconds(axes):
+    bins = torch.linspace(
+        0.5, axes.n_bins - 0.5, 301, dtype=torch.float64
+    )  # the outer halves of the outer bins may be clipped
+    torch.testing.assert_close(axes.bin_position(axes.hertz(bins)), bins, rtol=0, atol=1e-9)
+    frames = torch.linspace(4, 90, 301, dtype=torch.float64)
+    torch.testing.assert_close(axes.frame_position(axes.seconds(frames)), frames, rtol=0, atol=1e-9)
+
+
+def test_hertz_and_seconds_come_back_from_positions(axes):
+    hertz = torch.linspace(100, 6900, 301, dtype=torch.float64)
+    torch.testing.assert_close(axes.hertz(axes.bin_position(hertz)), hertz, rtol=1e-12, atol=1e-9)
+    seconds = torch.linspace(0, 3, 301, dtype=torch.float64)
+    torch.testing.assert_close(axes.seconds(axes.frame_position(seconds)), seconds, rtol=0, atol=1e-12)
+
+
+def test_numbers_and_tensors_give_the_same_in_full_precision(axes):
+    """Numbers do not pass through float32."""
+    for convert, value in [
+        (axes.hertz, 7.3),
+        (axes.seconds, 7.3),
+        (axes.bin_position, 1234.56789),
+        (axes.frame_position, 0.123456789),
+    ]:
+        assert convert(value) == convert(torch.tensor(value, dtype=torch.float64)).item()
+
+
+def test_from_transform_reads_what_the_transform_was_built_with():
+    assert SpectrogramAxes.from_transform(TRANSFORMS["mel-slaney"]) == SpectrogramAxes(
+        RATE, 1024, 250, n_mels=40, mel_scale="slaney", f_min=60.0, f_max=7000.0
+    )
+    assert SpectrogramAxes.from_transform(TRANSFORMS["mel-padded"]) == SpectrogramAxes(
+        RATE, 1024, 160, n_mels=40, f_max=8000.0, center=False, pad=320
+    )
+    assert SpectrogramAxes.from_transform(TRANSFORMS["linear-not-centred"], 8000) == SpectrogramAxes(
+        8000, 512, 128, center=False
+    )
+
+
+def test_it_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SpectrogramAxes(RATE, 512, 160).n_fft = 3
+
+
+def test_errors_of_from_transform():
+    with pytest.raises(
+        TypeError, match="expected a `sample_rate`, because this transform does not know it, but got None"
+    ):
+        SpectrogramAxes.from_transform(TRANSFORMS["linear"])
+    with pytest.raises(ValueError, match="expected `sample_rate` to be the transform's own, 16000, but got 8000"):
+        SpectrogramAxes.from_transform(TRANSFORMS["mel-htk"], sample_rate=8000)
+    with pytest.raises(ValueError, match="expected a one-sided spectrogram"):
+        SpectrogramAxes.from_transform(Spectrogram(onesided=False), sample_rate=RATE)
+    sequence = torch.nn.Sequential(TRANSFORMS["mel-htk"])
+    for other in (sequence, MFCC(RATE, melkwargs={"n_mels": 40, "n_fft": 1024}), None):
+        with pytest.raises(TypeError, match=f"MelSpectrogram or Spectrogram, but got {type(other).__name__}"):
+            SpectrogramAxes.from_transform(other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sample_rate": 0}, "expected `sample_rate` to be larger than 0, but got 0"),
+        ({"sample_rate": math.nan}, "expected `sample_rate` to be larger than 0, but got nan"),
+        ({"n_fft": -2}, "expected `n_fft` to be larger than 0, but got -2"),
+        ({"hop_length": 0}, "expected `hop_length` to be larger than 0, but got 0"),
+        ({"n_mels": 0}, "expected `n_mels` to be larger than 0, but got 0"),
+        ({"mel_scale": "bark"}, r"expected `mel_scale` to be one of \('htk', 'slaney'\), but got 'bark'"),
+        ({"f_min": -1.0}, "expected 0 <= `f_min` < `f_max`, in Hz, but got -1.0 and 8000.0"),
+        ({"f_min": 500.0, "f_max": 400.0}, "expected 0 <= `f_min` < `f_max`, in Hz, but got 500.0 and 400.0"),
+    ],
+)
+def test_errors_of_the_numbers(changes, message):
+    with pytest.raises(ValueError, match=message):
+        SpectrogramAxes(**{"sample_rate": RATE, "n_fft": 512, "hop_length": 160} | changes)
+
+
+def test_errors_of_the_conversions():
+    axes = SpectrogramAxes(RATE, 512, 160)
+    for hertz in (-1.0, 8000.1, math.nan):
+        with pytest.raises(ValueError, match=rf"expected `hertz` in \[0, 8000.0\], but got {hertz}"):
+            axes.bin_position(hertz)
+    with pytest.raises(ValueError, match=r"expected `seconds` to be at least 0, but got -0.1"):
+        axes.frame_position(-0.1)
+
+
+@pytest.mark.parametrize("name", ["mel-htk", "mel-slaney", "mel-not-centred"])
+def test_bands_are_shared_among_the_bins_that_cover_their_hertz(name):
+    linear, mel = SpectrogramAxes(RATE, 512, 160), SpectrogramAxes.from_transform(TRANSFORMS[name])
+    shares = linear.shares_of(mel)
+    for band in range(mel.n_bins):
+        low, high = mel.hertz(float(band)), mel.hertz(float(band + 1))
+        for bin_ in range(linear.n_bins):
+            start, end = linear.hertz(float(bin_)), linear.hertz(float(bin_ + 1))
+            assert shares[bin_, band].item() == pytest.approx(
+                max(0.0, min(end, high) - max(start, low)) / (high - low), abs=1e-9
+            )
+    torch.testing.assert_close(shares.sum(0), torch.ones(mel.n_bins, dtype=torch.float64))
+
+
+def test_a_band_beyond_the_other_axis_keeps_only_what_lies_on_it():
+    wide, narrow = SpectrogramAxes(RATE, 512, 160), SpectrogramAxes(RATE / 2, 512, 160)
+    shares = narrow.shares_of(wide)
+    assert shares.sum(0)[:128].tolist() == pytest.approx([1.0] * 128)
+    assert not shares[:, 130:].any()

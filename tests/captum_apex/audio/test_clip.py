@@ -1,0 +1,68 @@
+"""Regions of the model's input in Hz and seconds."""
+
+import math
+
+import pytest
+import torch
+
+from captum_apex import SpectrogramAxes
+from captum_apex.audio.clip import Clip, Place, level_limits
+from captum_apex.audio.regions import Box
+
+AXES = SpectrogramAxes(16000, 512, 160, n_mels=40)
+
+
+def test_a_box_on_bins_and_frames_lies_where_the_axes_say():
+    clip = Clip(torch.zeros(40, 101), AXES)
+    place = clip.place(Box(low=0.25, high=0.5, start=10 / 101, end=30 / 101))
+    assert place == pytest.approx((AXES.hertz(10.0), AXES.hertz(20.0), 0.095, 0.295))
+
+
+def test_a_box_on_samples_lies_at_its_share_of_the_duration():
+    clip = Clip.from_waveform(torch.zeros(8000), 16000)
+    assert clip.place(Box(0, 1, 0.5, 0.75)) == Place(0, 8000, 0.25, 0.375)
+    assert clip.duration == 0.5
+
+
+def test_the_picture_of_a_waveform_is_its_power_in_decibels():
+    seconds = torch.arange(16000) / 16000
+    clip = Clip.from_waveform(torch.sin(2 * math.pi * 1000 * seconds), 16000)
+    loudest = clip.decibels[:, 20:-20].argmax(0)
+    assert clip.axes.hertz(loudest.float() + 0.5) == pytest.approx(torch.full(loudest.shape, 1000.0).double())
+    assert clip.decibels.max().item() == pytest.approx(20 * math.log10(512 / 4), abs=0.01)  # half the window's sum
+    assert (clip.decibels.max() - clip.decibels.min()).item() <= 80 + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"decibels": torch.zeros(39, 5)}, r"`decibels` of shape \(40, time\).*\(39, 5\)"),
+        ({"decibels": torch.zeros(40, 5), "waveform": torch.zeros(2, 9)}, r"mono, but got \(2, 9\)"),
+        ({"decibels": torch.zeros(40, 5), "of_samples": True}, "fractions of its samples"),
+        ({"decibels": torch.full((40, 5), math.nan)}, "finite `decibels`"),
+        ({"decibels": torch.zeros(40, 5), "waveform": torch.full((9,), math.inf)}, "finite `waveform`"),
+    ],
+)
+def test_what_is_no_clip_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Clip(axes=AXES, **arguments)
+
+
+def test_a_waveform_too_short_to_draw_is_refused():
+    with pytest.raises(ValueError, match="more than 256 samples"):
+        Clip.from_waveform(torch.zeros(200), 16000)
+
+
+def test_a_clip_equals_itself_alone():
+    """Tensors cannot be compared with one truth value, so two clips could not be either."""
+    one, other = (Clip(torch.zeros(40, 3), AXES) for _ in range(2))
+    assert one in [other, one]
+    assert one != other
+    assert {one: 1, other: 2}[one] == 1
+
+
+def test_clips_that_are_compared_have_common_levels_and_none_counts_twice():
+    quiet, loud = Clip(torch.full((40, 99), -50.0), AXES), Clip(torch.full((40, 1), 0.0), AXES)
+    assert level_limits([quiet, loud]) == (-50, 0)
+    assert level_limits([quiet, *[loud] * 999]) == (-50, 0)
+    assert level_limits([loud]) == (-1, 1)

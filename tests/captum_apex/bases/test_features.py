@@ -1,0 +1,223 @@
+"""The feature bank: what it keeps, that memory and disk agree, and what it refuses."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import IterableDataset
+
+from captum_apex import SCHEMES, FeatureBank, Scheme
+from tests import oracles
+from tests.networks import NETWORKS, build, clips
+
+
+def dataset(n=11, **kwargs):
+    return [(clip, i % 3) for i, clip in enumerate(clips(n, **kwargs))]
+
+
+def captured(model, layer, inputs, layout):
+    taken = []
+    handle = layer.register_forward_hook(lambda _, __, output: taken.append(output.detach().clone()))
+    model(inputs)
+    handle.remove()
+    return taken[0] if layout is None else taken[0].transpose(1, 2)[:, :, None]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_cells_means_and_labels_are_the_layers_in_dataset_order(name):
+    model, layer = build(name)
+    layout, items = NETWORKS[name].layout, dataset()
+    bank = FeatureBank.from_dataset(model, layer, items, batch_size=4, layout=layout)
+    grids = captured(model, layer, torch.stack([clip for clip, _ in items]), layout)
+    assert bank.labels.tolist() == [label for _, label in items]
+    assert bank.origin.grid == tuple(grids.shape[2:])
+    assert (bank.origin.layer, bank.origin.n_clips, bank.origin.input_shape) == (NETWORKS[name].layer, 11, (1, 8, 10))
+    for clip, grid in enumerate(grids):
+        torch.testing.assert_close(bank.means[clip], grid.mean((1, 2)), rtol=1e-12, atol=1e-12)
+        for scheme in ("square", "time", "frequency"):
+            wanted = torch.stack(oracles.sequences(grid, scheme)[0], 1)
+            torch.testing.assert_close(bank.cells[Scheme(scheme)][clip], wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_memory_and_disk_agree_bit_for_bit(tmp_path):
+    model, layer = build("pooling", dtype=torch.float32)
+    items = dataset(dtype=torch.float32)
+    kept = FeatureBank.from_dataset(model, layer, items, batch_size=4)
+    mapped = FeatureBank.from_dataset(model, layer, items, batch_size=4, max_memory=0, folder=tmp_path)
+    kept.save(tmp_path / "bank")
+    loaded = FeatureBank.load(tmp_path / "bank")
+    for other in (mapped, loaded):
+        assert torch.equal(other.means, kept.means)
+        assert torch.equal(other.labels, kept.labels)
+        assert other.origin == kept.origin
+        assert other.cells.keys() == kept.cells.keys()
+        assert all(torch.equal(other.cells[sequence], kept.cells[sequence]) for sequence in kept.cells)
+    assert [path.name for path in tmp_path.iterdir()] == ["bank"], "a mapped bank leaves nothing behind"
+
+
+def test_only_what_the_schemes_need_is_kept():
+    model, layer = build("pooling")
+    assert set(FeatureBank.from_dataset(model, layer, dataset(), schemes=["time"]).cells) == {"time"}
+    both = FeatureBank.from_dataset(model, layer, dataset(), schemes=["time-frequency"])
+    assert set(both.cells) == {"time", "frequency"}
+    with pytest.raises(
+        ValueError, match="expected a bank with the cells of 'square', but it was made for time, frequency"
+    ):
+        both.sequences("square")
+
+
+def test_a_grid_of_one_row_says_which_schemes_fit():
+    model, layer = build("tokens")
+    bank = FeatureBank.from_dataset(model, layer, dataset(), layout="n t c -> n c 1 t")
+    with pytest.raises(ValueError, match="it supports: square, time"):
+        bank.sequences("frequency")
+
+
+def test_the_model_runs_once_per_clip_and_stays_as_it_was():
+    model, layer = build("pooling")
+    model.train()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    seen = []
+    handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    random = torch.get_rng_state()
+    FeatureBank.from_dataset(model, layer, dataset(), batch_size=4)
+    handle.remove()
+    assert seen == [4, 4, 3]
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert torch.equal(random, torch.get_rng_state())
+    assert not layer._forward_hooks
+
+
+def test_items_may_be_inputs_alone_and_collated_by_the_user():
+    model, layer = build("pooling")
+    alone = FeatureBank.from_dataset(model, layer, list(clips(5)))
+    assert alone.labels is None
+    short = [(clip[..., : 8 + i % 3], i) for i, clip in enumerate(clips(6))]
+
+    def cut(items):
+        return torch.stack([clip[..., :8] for clip, _ in items]), torch.tensor([label for _, label in items])
+
+    bank = FeatureBank.from_dataset(model, layer, short, collate_fn=cut, batch_size=4)
+    assert bank.labels.tolist() == list(range(6))
+    with pytest.raises(
+        ValueError, match=r"expected clips of one shape, but got \(1, 8, 8\) and \(1, 8, 9\); pass a `collate_fn`"
+    ):
+        FeatureBank.from_dataset(model, layer, short)
+
+
+def test_multi_label_targets_are_kept():
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, [(clip, torch.tensor([1.0, 0.0, 1.0])) for clip in clips(3)])
+    assert bank.labels.tolist() == [[1.0, 0.0, 1.0]] * 3
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(dataset())
+
+
+def test_datasets_that_cannot_be_used_are_refused():
+    model, layer = build("pooling")
+    with pytest.raises(TypeError, match="expected a map-style dataset .* but got Stream"):
+        FeatureBank.from_dataset(model, layer, Stream())
+    with pytest.raises(ValueError, match="at least one clip, but it is empty"):
+        FeatureBank.from_dataset(model, layer, [])
+    with pytest.raises(TypeError, match=r"but got tuple \(Tensor, int, int\)"):
+        FeatureBank.from_dataset(model, layer, [(clip, 1, 2) for clip in clips(3)])
+    with pytest.raises(TypeError, match="expected labels to be numbers or tensors"):
+        FeatureBank.from_dataset(model, layer, [(clip, "dog") for clip in clips(3)])
+    with pytest.raises(ValueError, match="expected `layer` to be part of the model"):
+        FeatureBank.from_dataset(model, nn.ReLU(), dataset())
+
+
+def test_values_that_are_not_finite_name_the_clip():
+    model, layer = build("pooling")
+    items = dataset()
+    items[6][0][0, 2, 3] = torch.inf
+    with pytest.raises(ValueError, match="the inputs of clip 6 have NaN or infinity"):
+        FeatureBank.from_dataset(model, layer, items, batch_size=4)
+    items[6][0][0, 2, 3] = 0.0
+    hook = layer.register_forward_hook(lambda _, __, output: output.masked_fill(output == output[-1].max(), torch.nan))
+    with pytest.raises(ValueError, match="the output of 'features' of clip 3 have NaN or infinity"):
+        FeatureBank.from_dataset(model, layer, items, batch_size=4)
+    hook.remove()
+
+
+def test_grids_whose_rows_change_between_batches_are_refused():
+    model, layer = build("pooling")
+    items = [(clip[:, : 8 if i < 4 else 6], i) for i, clip in enumerate(clips(8))]
+    with pytest.raises(
+        ValueError, match=r"'features' to give a grid of 4 frequency rows for every clip, but got 3 from clip 4 on"
+    ):
+        FeatureBank.from_dataset(model, layer, items, batch_size=4)
+
+
+def test_folders_that_hold_no_whole_bank_are_named(tmp_path):
+    with pytest.raises(ValueError, match="expected .*nothing to hold a feature bank"):
+        FeatureBank.load(tmp_path / "nothing")
+    model, layer = build("pooling")
+    FeatureBank.from_dataset(model, layer, dataset()).save(tmp_path / "bank")
+    array = tmp_path / "bank" / "time.npy"
+    array.write_bytes(array.read_bytes()[:200])
+    with pytest.raises(ValueError, match="expected .*bank to hold a feature bank"):
+        FeatureBank.load(tmp_path / "bank")
+
+
+def test_every_scheme_is_kept_by_default():
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    for scheme in SCHEMES:
+        assert len(bank.sequences(scheme)) == len(scheme.sequences)
+
+
+def test_a_layer_that_gives_another_number_of_clips_is_named():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(1, 3, 1)
+
+        def forward(self, x):
+            return self.layer(x[::2])
+
+    model = Half().double()
+    with pytest.raises(ValueError, match="expected 'layer' to give one grid per clip, but got 2 for 4 clips"):
+        FeatureBank.from_dataset(model, model.layer, dataset(8), batch_size=4)
+
+
+def test_a_collate_function_that_drops_clips_is_refused():
+    model, layer = build("pooling")
+
+    def drop(items):
+        return torch.stack([clip for clip, _ in items[1:]])
+
+    with pytest.raises(ValueError, match="expected `collate_fn` to keep all 8 clips of the dataset, but 6 came"):
+        FeatureBank.from_dataset(model, layer, dataset(8), batch_size=4, collate_fn=drop)
+
+
+def test_arrays_of_different_shape_ask_for_a_collate_function():
+    model, layer = build("pooling")
+    with pytest.raises(ValueError, match="pass a `collate_fn`"):
+        FeatureBank.from_dataset(model, layer, [clip.numpy()[..., : 8 + i] for i, clip in enumerate(clips(3))])
+
+
+def test_a_loaded_bank_can_be_saved_where_it_lies(tmp_path):
+    model, layer = build("pooling")
+    kept = FeatureBank.from_dataset(model, layer, dataset())
+    kept.save(tmp_path)
+    FeatureBank.load(tmp_path).save(tmp_path)
+    assert torch.equal(FeatureBank.load(tmp_path).cells[Scheme.SQUARE], kept.cells[Scheme.SQUARE])
+
+
+def test_a_bank_without_one_of_its_arrays_is_named(tmp_path):
+    model, layer = build("pooling")
+    FeatureBank.from_dataset(model, layer, dataset()).save(tmp_path)
+    (tmp_path / "means.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="to hold a feature bank, but it cannot be read"):
+        FeatureBank.load(tmp_path)
+
+
+def test_half_precision_is_kept_as_float32():
+    model, layer = build("pooling", dtype=torch.bfloat16)
+    bank = FeatureBank.from_dataset(model, layer, dataset(dtype=torch.bfloat16), max_memory=0)
+    assert {tensor.dtype for tensor in (*bank.cells.values(), bank.means)} == {torch.float32}

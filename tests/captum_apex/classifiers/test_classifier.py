@@ -1,0 +1,206 @@
+"""A model with all that stands between it and a file."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from captum_apex import Classifier, FeatureBank, Recordings, SpectrogramAxes
+
+AXES = SpectrogramAxes(8000, 64, 32)
+
+
+def spectrogram(waveform):
+    return torch.stft(waveform, 64, 32, window=torch.hann_window(64), return_complex=True).abs()[None] + 1e-3
+
+
+def classifier(**changes):
+    settings = {
+        "transform": spectrogram,
+        "sample_rate": 8000,
+        "class_names": ["cat", "dog"],
+        "axes": AXES,
+        "length": 640,
+    }
+    settings |= {"decibels": lambda inputs: 20 * inputs[0].log10()}
+    return Classifier(nn.Linear(2, 2), **{**settings, **changes})
+
+
+def put(path, samples=640):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(samples).uniform(-0.5, 0.5, samples).astype("float32")
+    soundfile.write(path, noise, 8000, subtype="FLOAT")
+    return torch.from_numpy(noise)
+
+
+def test_the_dataset_gives_what_the_transform_gives_and_the_label(tmp_path):
+    sounds = [put(tmp_path / "dog" / "a.wav", 640), put(tmp_path / "cat" / "b.wav", 700)]
+    inputs = classifier().dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))
+    assert len(inputs) == 2
+    for (made, label), sound, wanted in zip((inputs[1], inputs[0]), sounds, (1, 0), strict=True):
+        assert torch.equal(made, spectrogram(sound[:640]))
+        assert label == wanted
+
+
+def test_without_labels_the_dataset_gives_inputs_alone(tmp_path):
+    sound = put(tmp_path / "a.wav")
+    made = classifier().dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[0]
+    assert torch.equal(made, spectrogram(sound))
+
+
+class Several:
+    """Two sounds in memory, of which the second is of two classes: the interface that a dataset of one's own needs."""
+
+    labels, class_names = torch.tensor([[0.0, 1.0], [1.0, 1.0]]), ("cat", "dog")
+
+    def __len__(self):
+        return 2
+
+    def name(self, index):
+        return f"sound {index}"
+
+    def waveform(self, index, sample_rate, length=None, *, convert=True):
+        assert (sample_rate, length, convert) == (8000, 640, False)
+        return torch.linspace(-0.5, 0.5, 640) * (index + 1)
+
+
+def test_a_dataset_of_ones_own_can_have_several_labels_to_a_clip():
+    inputs = classifier(convert=False).dataset(Several())
+    made, labels = inputs[1]
+    assert torch.equal(made, spectrogram(torch.linspace(-1, 1, 640)))
+    assert labels.tolist() == [1, 1]
+    assert inputs.clip(0).title == "dog, sound 0"
+    assert inputs.clip(1).title == "cat, dog, sound 1"
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1))
+    assert FeatureBank.from_dataset(model, model[0], inputs).labels.tolist() == [[0, 1], [1, 1]]
+
+
+def test_a_clip_of_the_dataset_is_drawn_with_its_class(tmp_path):
+    sound = put(tmp_path / "dog" / "a.wav")
+    clip = classifier().dataset(Recordings.in_folder(tmp_path, ["cat", "dog"])).clip(0)
+    assert torch.equal(clip.waveform, sound)
+    assert clip.title == "dog, a.wav"
+    assert classifier().dataset(Recordings.in_folder(tmp_path / "dog")).clip(0).title == "a.wav"
+
+
+def test_recordings_of_other_classes_are_refused(tmp_path):
+    put(tmp_path / "dog" / "a.wav")
+    with pytest.raises(
+        ValueError, match=r"by the classifier's classes \(cat, dog\), in this order, but got dog, cat; where they mean"
+    ):
+        classifier().dataset(Recordings.in_folder(tmp_path, ["dog", "cat"]))
+
+
+def test_a_classifier_can_refuse_what_it_would_have_to_convert(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(640), 16000)
+    with pytest.raises(ValueError, match=r"a\.wav at 8000 Hz with one channel, but got 16000 Hz with 1"):
+        classifier(convert=False).waveform(tmp_path / "a.wav")
+    with pytest.warns(UserWarning, match="at 16000 Hz are resampled to 8000 Hz"):
+        assert len(classifier().waveform(tmp_path / "a.wav")) == 640
+
+
+def test_files_of_different_length_need_a_length(tmp_path):
+    put(tmp_path / "a.wav", 640)
+    put(tmp_path / "b.wav", 960)
+    inputs = classifier(length=None).dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))
+    with pytest.raises(
+        ValueError, match=r"\(1, 33, 31\) for .*b\.wav and \(1, 33, 21\) for .*a\.wav; give the Classifier a `length`"
+    ):
+        inputs[1]
+
+
+def test_files_of_different_length_are_left_to_be_padded_where_the_model_takes_them(tmp_path):
+    put(tmp_path / "a.wav", 640)
+    put(tmp_path / "b.wav", 960)
+    inputs = classifier(length=None, columns=lambda lengths: lengths).dataset(
+        Recordings.in_folder(tmp_path, ["cat", "dog"])
+    )
+    assert [inputs[index].shape for index in range(2)] == [(1, 33, 21), (1, 33, 31)]
+    other = classifier(length=None, columns=lambda lengths: lengths, transform=lambda waveform: waveform.reshape(-1, 4))
+    with pytest.raises(ValueError, match=r"expected inputs of one shape, but the transform gives \(240, 4\)"):
+        other.dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[1]
+
+
+def test_a_clip_that_is_too_short_for_a_column_is_named(tmp_path):
+    put(tmp_path / "a.wav", 640)
+    put(tmp_path / "b.wav", 96)
+    inputs = classifier(length=None, columns=lambda lengths: (lengths - 5) // 2 + 1).dataset(
+        Recordings.in_folder(tmp_path)
+    )
+    assert inputs[0].shape == (1, 33, 21)
+    with pytest.raises(ValueError, match=r"long enough for one column of the layer, but .*b\.wav has 4 steps of time"):
+        inputs[1]
+
+
+def test_a_clip_is_drawn_in_decibels_and_heard(tmp_path):
+    sound = put(tmp_path / "a.wav")
+    clip = classifier().clip(tmp_path / "a.wav", "dog")
+    assert torch.equal(clip.waveform, sound)
+    assert torch.equal(clip.decibels, 20 * spectrogram(sound)[0].log10())
+    assert (clip.axes, clip.title, clip.of_samples) == (AXES, "dog, a.wav", False)
+
+
+def test_an_input_in_decibels_is_drawn_as_it_is(tmp_path):
+    sound = put(tmp_path / "a.wav")
+    assert torch.equal(classifier(decibels=None).clip(tmp_path / "a.wav").decibels, spectrogram(sound)[0])
+
+
+def test_a_model_of_waveforms_has_regions_of_samples(tmp_path):
+    put(tmp_path / "a.wav")
+    clip = classifier(axes=None, transform=lambda waveform: waveform[None]).clip(tmp_path / "a.wav")
+    assert clip.of_samples
+    assert clip.seconds(0.5) == 0.04
+
+
+def test_a_transform_that_fails_is_said_with_the_clip(tmp_path):
+    put(tmp_path / "a.wav")
+    short = classifier(transform=lambda waveform: waveform.reshape(3, 7))
+    with pytest.raises(
+        ValueError, match=r"the 640 samples of .*a\.wav, but it raised RuntimeError: shape '\[3, 7\]' is invalid"
+    ):
+        short.dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[0]
+    with pytest.raises(ValueError, match="give a tensor of floats, but got torch.int64"):
+        classifier(transform=lambda waveform: waveform.long()).inputs(torch.zeros(640))
+    with pytest.raises(ValueError, match="give a tensor of floats, but got list"):
+        classifier(transform=lambda waveform: [waveform]).inputs(torch.zeros(640))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decibels": lambda inputs: inputs[7]}, "IndexError: index 7 is out of bounds"),
+        ({"decibels": lambda inputs: inputs.tolist()}, "AttributeError: 'list' object has no attribute 'cpu'"),
+        ({"decibels": lambda inputs: inputs}, r"ValueError: expected `decibels` of shape \(\d+, time\)"),
+        ({"axes": None, "length": 100}, "ValueError: expected a `waveform` of shape .* of more than 256 samples"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_with_the_clip(tmp_path, changes, message):
+    put(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match=rf"a clip that can be drawn, but .*a\.wav gives {message}"):
+        classifier(**changes).clip(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"transform": 3}, TypeError, "`transform` to be callable, but got int"),
+        ({"sample_rate": 8000.0}, ValueError, r"`sample_rate` to be an int above 0, but got 8000\.0"),
+        ({"length": 0}, ValueError, "`length` to be an int above 0, but got 0"),
+        ({"class_names": "cat"}, ValueError, "different strings, at least one, but got 'cat'"),
+        ({"class_names": ["cat", "cat"]}, ValueError, r"different strings.*\['cat', 'cat'\]"),
+        ({"class_names": []}, ValueError, r"at least one, but got \[\]"),
+        ({"sample_rate": 16000}, ValueError, "`axes` with the sample rate 16000, but got 8000"),
+        ({"layout": 3}, TypeError, "`layout` to be an einops pattern"),
+        ({"layer": "0"}, TypeError, "`layer` to be a torch.nn.Module, but got str"),
+        ({"layer": nn.ReLU()}, ValueError, "`layer` to be part of the model Linear, but this ReLU is not"),
+    ],
+)
+def test_what_is_no_classifier_is_refused(changes, error, message):
+    with pytest.raises(error, match=message):
+        classifier(**changes)
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(TypeError, match="`model` to be a torch.nn.Module, but got function"):
+        Classifier(lambda x: x, spectrogram, 8000, ["cat", "dog"])

@@ -1,0 +1,746 @@
+"""`python -m captum_apex`, from audio files to bases and to the explanations that a page is made of."""
+
+import dataclasses
+import re
+import shlex
+import subprocess
+import sys
+import types
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+
+from captum_apex import (
+    SCHEMES,
+    FeatureBank,
+    LayerAPEX,
+    PrototypeBasis,
+    explain,
+    explain_recording,
+    fit_basis,
+    write_audacity,
+    write_raven,
+)
+from captum_apex.__main__ import main
+
+README = (Path(__file__).parents[3] / "README.md").read_text()
+FACTORY = next(
+    block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if block.startswith("# my_model.py")
+)
+COMMANDS = [line for line in README.splitlines() if line.startswith("python -m captum_apex ")]
+CLASSES = ["siren", "dog", "rain"]  # as in the README, not in the folders' order
+MODEL = ["--model", "my_model:classifier"]
+
+
+@dataclasses.dataclass
+class Page:
+    clip: object
+    explanations: list
+    prototypes: dict
+    class_names: list
+    scores: list
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """What a stand-in for the report was given."""
+    given = []
+
+    def write(path, pages, *, title, limit):
+        given.extend(pages)
+        path.write_text(title)
+
+    monkeypatch.setitem(sys.modules, "captum_apex.report", types.SimpleNamespace(Page=Page, write=write))
+    return given
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the README's module, a checkpoint for it, recordings and a clip."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_model", raising=False)
+    Path("my_model.py").write_text(FACTORY)
+    names = {}
+    exec(FACTORY, names)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(names["Network"](len(CLASSES)).state_dict(), "checkpoint.pt")
+    for index, label in enumerate(sorted(CLASSES)):
+        for take in range(3):
+            sound(f"recordings/{label}/{take}.wav", hertz=400 * 2**index + 50 * take)
+    sound("new.wav", hertz=870)
+    yield tmp_path
+    sys.modules.pop("my_model", None)
+
+
+def sound(path, hertz, rate=16000, seconds=1.0):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(round(rate * seconds)) / rate
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * time) * np.hanning(len(time)), rate, subtype="FLOAT")
+
+
+def model_and_inputs(paths):
+    """The README's model and its inputs, put together by hand."""
+    names = {}
+    exec(FACTORY, names)
+    model = names["Network"](3).eval()
+    model.load_state_dict(torch.load("checkpoint.pt", weights_only=True))
+    mel, decibels = MelSpectrogram(16000, n_fft=512, hop_length=160, n_mels=64), AmplitudeToDB(top_db=80)
+    waveforms = [torch.from_numpy(soundfile.read(path, dtype="float32")[0]) for path in paths]
+    return model, [decibels(mel(waveform))[None] / 40 for waveform in waveforms]
+
+
+RECORDINGS = [f"recordings/{label}/{take}.wav" for label in ("dog", "rain", "siren") for take in range(3)]
+LABELS = [1] * 3 + [2] * 3 + [0] * 3
+
+
+def fitted(scheme="time", **settings):
+    model, inputs = model_and_inputs(RECORDINGS)
+    bank = FeatureBank.from_dataset(model, model.features, list(zip(inputs, LABELS, strict=True)))
+    return fit_basis(bank, scheme, n_prototypes=(9, 5), **settings)
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def fit(*more, out="time.safetensors", scheme=("--scheme", "time")):
+    return run("fit", "recordings", *MODEL, "--layer", "features", *scheme, "--epochs", 2, "--out", out, *more)
+
+
+def explained(*more, clips=("new.wav",), basis=("time.safetensors",), data=("--data", "recordings")):
+    return run("explain", *clips, *MODEL, "--basis", *basis, *data, "--out", "page.html", *more)
+
+
+def test_fit_gives_the_basis_that_the_library_gives(here, capsys):
+    assert fit() == 0
+    assert capsys.readouterr().out == "time.safetensors\n"
+    basis, wanted = PrototypeBasis.load("time.safetensors"), fitted(epochs=2)
+    torch.testing.assert_close(basis.U, wanted.U)
+    assert torch.equal(basis.prototype_indices, wanted.prototype_indices)
+    assert torch.equal(basis.positive.labels, torch.tensor(LABELS)[wanted.prototype_indices])
+    assert dataclasses.replace(basis.origin, dataset="") == wanted.origin
+    assert basis.prototype_indices.shape == (32, 5)
+
+
+def test_several_schemes_are_a_file_each_in_a_folder(here, capsys):
+    assert fit(out="new/bases", scheme=("--scheme", "time", "square", "time")) == 0
+    assert capsys.readouterr().out.splitlines() == ["new/bases/time.safetensors", "new/bases/square.safetensors"]
+    torch.testing.assert_close(PrototypeBasis.load("new/bases/square.safetensors").U, fitted("square", epochs=2).U)
+
+
+def test_without_a_scheme_all_that_the_layer_supports_are_fitted(here):
+    assert fit(out="bases", scheme=()) == 0
+    assert sorted(path.stem for path in Path("bases").iterdir()) == sorted(map(str, SCHEMES))
+
+
+def test_an_invertible_basis_is_fitted_where_it_is_asked_for(here):
+    assert fit("--invertible") == 0
+    torch.testing.assert_close(PrototypeBasis.load("time.safetensors").U, fitted(epochs=2, orthogonal=False).U)
+
+
+def test_a_folder_without_classes_has_no_labels(here):
+    for index, path in enumerate(RECORDINGS):
+        Path("flat").mkdir(exist_ok=True)
+        Path(path).rename(f"flat/{index}.wav")
+    assert (
+        run(
+            "fit", "flat", *MODEL, "--layer", "features", "--scheme", "time", "--epochs", 1, "--out", "flat.safetensors"
+        )
+        == 0
+    )
+    assert PrototypeBasis.load("flat.safetensors").positive.labels is None
+
+
+def test_explain_gives_what_the_library_gives(here, pages, capsys):
+    fit()
+    sound("other.wav", hertz=3000)
+    assert explained("--channels", 2, "--prototypes", 3, clips=("new.wav", "other.wav")) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "page.html"
+    assert Path("page.html").read_text() == "Why the model heard that"
+    model, inputs = model_and_inputs(["new.wav", "other.wav"])
+    apex = LayerAPEX(model, model.features, PrototypeBasis.load("time.safetensors"))
+    for page, given, name in zip(pages, inputs, ("new.wav", "other.wav"), strict=True):
+        assert page.explanations == explain(apex, given[None], n_channels=2, n_prototypes=3)
+        assert page.scores == pytest.approx(model(given[None])[0].tolist())
+        assert page.class_names == CLASSES
+        torch.testing.assert_close(page.clip.decibels, given[0] * 40)
+        assert torch.equal(page.clip.waveform, torch.from_numpy(soundfile.read(name, dtype="float32")[0]))
+        assert page.clip.title == name
+
+
+def test_prototypes_are_the_recordings_of_their_index(here, pages):
+    fit()
+    assert explained() == 0
+    indices = {prototype.index for part in pages[0].explanations[0].evidence for prototype in part.prototypes}
+    assert set(pages[0].prototypes) == indices
+    for index, clip in pages[0].prototypes.items():
+        assert torch.equal(clip.waveform, torch.from_numpy(soundfile.read(RECORDINGS[index], dtype="float32")[0]))
+        assert clip.label == CLASSES[LABELS[index]]
+
+
+def test_a_folder_of_bases_is_shown_in_the_schemes_order(here, pages):
+    fit(out="bases", scheme=())
+    assert explained(basis=("bases",)) == 0
+    assert [explanation.scheme for explanation in pages[0].explanations] == list(SCHEMES)
+
+
+@pytest.mark.parametrize(("text", "target"), [("dog", 1), ("2", 2), ("siren", 0)])
+def test_a_class_is_named_or_numbered(here, pages, text, target):
+    fit()
+    assert explained("--target", text) == 0
+    assert pages[0].explanations[0].target == target
+    assert pages[0].explanations[0].score == pytest.approx(pages[0].scores[target])
+
+
+def test_without_data_there_are_no_prototypes_and_this_is_said(here, pages, capsys):
+    fit()
+    assert explained(data=()) == 0
+    assert pages[0].prototypes == {}
+    assert pages[0].explanations[0].evidence
+    assert all(part.prototypes == () for part in pages[0].explanations[0].evidence)
+    assert "the page has no prototypes" in capsys.readouterr().err
+
+
+def test_a_basis_from_python_is_compared_by_the_number_of_recordings(here, pages, capsys):
+    fitted(epochs=1).save("time.safetensors")
+    assert explained() == 0
+    assert "only their number could be compared with recordings" in capsys.readouterr().err
+    Path(RECORDINGS[0]).unlink()
+    assert explained() == 2
+    assert "the 9 recordings that time.safetensors was fitted on, but got 8" in capsys.readouterr().err
+
+
+WAVEFORMS = """
+import torch
+from torch import nn
+from captum_apex import Classifier
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv1d(1, 6, 400, 320)
+        self.tokens = nn.Linear(6, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.tokens(self.stem(x).relu().transpose(1, 2)).mean(1))
+
+def classifier():
+    return Classifier(Tokens(), lambda waveform: waveform[None], 16000, ["siren", "dog", "rain"], length=16000, layout="n t c -> n c 1 t")
+"""
+
+
+def test_a_model_of_waveforms_is_explained_on_its_samples(here, pages, capsys):
+    Path("my_model.py").write_text(WAVEFORMS)
+    tokens = ["recordings", *MODEL, "--layer", "tokens", "--epochs", 1]
+    assert run("fit", *tokens, "--out", "bases") == 0
+    assert sorted(path.stem for path in Path("bases").iterdir()) == ["square", "time"]
+    assert explained("--sides", "both", basis=("bases",)) == 0
+    assert pages[0].clip.of_samples
+    box = pages[0].explanations[1].evidence[0].region.boxes[0]
+    assert (box.end - box.start) == pytest.approx(1 / 49)
+    assert pages[0].clip.place(box).high == 8000
+    assert run("fit", *tokens, "--scheme", "frequency", "--out", "f.safetensors") == 2
+    assert "it supports: square, time" in capsys.readouterr().err
+
+
+def test_a_detector_with_one_score_is_explained(here, pages):
+    """Its output is (clip,), without an axis of classes."""
+    changed("self.head(self.features(x).mean((2, 3)))", "self.head(self.features(x).mean((2, 3)))[:, 0] - 10")
+    source = Path("my_model.py").read_text().replace("class_names=class_names", 'class_names=["siren"]')
+    Path("my_model.py").write_text(source)
+    for index, path in enumerate(RECORDINGS):
+        Path("flat").mkdir(exist_ok=True)
+        Path(path).rename(f"flat/{index}.wav")
+    assert (
+        run(
+            "fit", "flat", *MODEL, "--layer", "features", "--scheme", "time", "--epochs", 1, "--out", "time.safetensors"
+        )
+        == 0
+    )
+    model, inputs = model_and_inputs(["new.wav"])
+    score = model(inputs[0][None])[0, 0].item() - 10
+    for more in ((), ("--target", "siren"), ("--target", "0")):
+        assert explained(*more, data=("--data", "flat")) == 0
+        assert pages[-1].scores == pytest.approx([score])
+        assert pages[-1].explanations[0].score == pytest.approx(score)
+
+
+def events(*more, recording="night.wav"):
+    return run("events", recording, *MODEL, "--basis", "time.safetensors", *more)
+
+
+@pytest.mark.parametrize(
+    ("options", "window", "settings"),
+    [
+        ([], (1.0, 0.5), {}),
+        (
+            [
+                "--window",
+                0.5,
+                "--hop",
+                0.25,
+                "--exclusive",
+                "--threshold",
+                0.34,
+                "--sides",
+                "both",
+                "--channels",
+                2,
+                "--level",
+                0.8,
+            ],
+            (0.5, 0.25),
+            {
+                "threshold": 0.34,
+                "probabilities": lambda logits: logits.softmax(-1),
+                "sides": "both",
+                "n_channels": 2,
+                "level": 0.8,
+            },
+        ),
+    ],
+)
+def test_events_are_those_of_the_library_in_both_files(here, capsys, options, window, settings):
+    fit()
+    sound("night.wav", hertz=870, seconds=4.3)
+    capsys.readouterr()
+    assert events("--raven", "new/raven.txt", "--audacity", "audacity.txt", *options) == 0
+    assert capsys.readouterr().out.splitlines() == ["new/raven.txt", "audacity.txt"]
+    names = {}
+    exec(FACTORY, names)
+    classifier = names["classifier"]()
+    apex = LayerAPEX(classifier.model, classifier.model.features, PrototypeBasis.load("time.safetensors"))
+    found = explain_recording(apex, "night.wav", *window, classifier=classifier, **settings)
+    assert found.events
+    write_raven("wanted_raven.txt", found.events)
+    write_audacity("wanted_audacity.txt", found.events)
+    assert Path("new/raven.txt").read_text() == Path("wanted_raven.txt").read_text()
+    assert Path("audacity.txt").read_text() == Path("wanted_audacity.txt").read_text()
+
+
+def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
+    fit()
+    sound("night.wav", hertz=870)
+    out = ("--raven", "raven.txt")
+    refused(capsys, events(), "expected --raven, --audacity or both, the files to write, but got neither")
+    refused(capsys, events("--audacity", "night.wav"), r"expected files to write that end in \.txt, but got night\.wav")
+    refused(
+        capsys,
+        events(*out, "--audacity", "./raven.txt"),
+        r"expected --raven and --audacity to be two files, but got raven\.txt for both",
+    )
+    refused(
+        capsys, events("--raven", "night.wav/raven.txt"), "in a folder that can be written to, but .*/night.wav is none"
+    )
+    refused(capsys, events(*out, recording="none.wav"), "an audio file at none.wav, but there is none")
+    refused(
+        capsys,
+        events(*out, "--hop", 2),
+        "expected 0 < `hop` <= `window`, in s, but got a hop of 2.0 and a window of 1.0",
+    )
+    fit(out="bases", scheme=())
+    capsys.readouterr()
+    refused(
+        capsys,
+        run("events", "night.wav", *MODEL, "--basis", "bases", *out),
+        "expected one basis, but got bases/square.*, bases/time",
+    )
+    changed("length=16_000", "length=None")
+    sys.modules.pop("my_model")
+    refused(capsys, events(*out), "expected --window, in s, or a Classifier with a `length`, but there is neither")
+    changed("class_names=class_names", 'class_names=["siren"]')
+    sys.modules.pop("my_model")
+    refused(capsys, events(*out, "--exclusive"), "expected several classes with --exclusive, but there is one")
+    assert not Path("raven.txt").exists()
+
+
+def test_several_classes_are_a_page_each(here, pages):
+    fit()
+    sound("other.wav", hertz=3000)
+    assert explained("--target", "dog", "0", "siren", clips=("new.wav", "other.wav")) == 0
+    assert [(page.clip.title, page.explanations[0].target) for page in pages] == [
+        *(("new.wav", 1), ("new.wav", 0), ("other.wav", 1), ("other.wav", 0))
+    ]
+    for page in pages:
+        assert page.explanations[0].score == pytest.approx(page.scores[page.explanations[0].target])
+    assert pages[0].clip is pages[1].clip
+
+
+@pytest.mark.parametrize(("shift", "heard"), [(0.0, 2), (100.0, 3), (-100.0, 1)])
+def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, pages, shift, heard):
+    """The classifier's biases are such that the second score is 0, plus the shift; where no class is heard, it is the first choice."""
+    fit()
+    model, inputs = model_and_inputs(["new.wav"])
+    scores = model(inputs[0][None])[0]
+    weights = torch.load("checkpoint.pt", weights_only=True)
+    weights["head.bias"] += shift - scores.sort(descending=True)[0][1].item()
+    torch.save(weights, "checkpoint.pt")
+    fit()
+    assert explained("--threshold", 0.4999) == 0
+    assert [page.explanations[0].target for page in pages] == scores.argsort(descending=True)[:heard].tolist()
+
+
+def test_dropout_is_off_in_the_scores_too(here, pages):
+    changed("self.features(x).mean((2, 3))", "nn.functional.dropout(self.features(x).mean((2, 3)), 0.5, self.training)")
+    fit()
+    assert explained() == 0
+    assert pages[0].explanations[0].score == pytest.approx(max(pages[0].scores))
+
+
+def refused(capsys, code, *parts):
+    error = capsys.readouterr().err
+    assert code == 2
+    assert "Traceback" not in error
+    for part in parts:
+        assert re.search(part, error, flags=re.MULTILINE), error
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("my_model", None, "expected --model as module:factory, such as my_model:classifier, but got 'my_model'"),
+        (
+            "no_such:classifier",
+            None,
+            "a module 'no_such' that can be imported from .*ModuleNotFoundError: No module named 'no_such'",
+        ),
+        (
+            "my_model:clasifier",
+            None,
+            r"a function 'clasifier' in .*my_model\.py, but there is none; there are: classifier, Classifier",
+        ),
+        ("my_model:classifier", "def classifier(:", "SyntaxError: invalid syntax"),
+        ("my_model:classifier", "import no_such_package", "No module named 'no_such_package'"),
+        ("my_model:classifier", "def classifier():\n    return 3", "return a captum_apex.Classifier, but got int"),
+        (
+            "my_model:classifier",
+            "def classifier():\n\n    open('none.pt')",
+            r"FileNotFoundError: .*none\.pt.*my_model\.py, line 3\)",
+        ),
+    ],
+)
+def test_a_factory_that_is_none_is_refused(here, capsys, name, source, message):
+    if source is not None:
+        Path("my_model.py").write_text(source)
+    refused(capsys, run("fit", "recordings", "--model", name, "--layer", "features", "--out", "bases"), message)
+
+
+def changed(old, new):
+    assert FACTORY.count(old) == 1
+    Path("my_model.py").write_text(FACTORY.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "[None] / 40",
+            " / 40",
+            r"take what the transform gives for .*dog/0.wav, of shape \(1, 64, 101\), but it raised IndexError",
+        ),
+        (
+            "decibels(mel(waveform))[None] / 40",
+            "1 / 0",
+            "take the 16000 samples of .*0.wav, but it raised ZeroDivisionError",
+        ),
+        ('"dog", "rain"]', '"dog"]', r"it raised RuntimeError: Error\(s\) in loading state_dict"),
+        (".mean((2, 3)))", ".mean((2, 3)))[:, :2]", r"one score for each of the 3 classes, but got shape \(1, 2\)"),
+        (
+            "length=16_000",
+            "length=None",
+            r"\(1, 64, 51\) for .*rain/1\.wav and \(1, 64, 101\).*give the Classifier a `length`",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_its_transform_or_classes_is_refused(here, capsys, old, new, message):
+    changed(old, new)
+    if "length" in new:
+        sound("recordings/rain/1.wav", hertz=100, seconds=0.5)
+    refused(capsys, fit(), message)
+    assert not Path("time.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--layer", "feature"], "a part of Network, but got 'feature'; there are: features, .*features.0"),
+        (["--layer", "xyz"], "but got 'xyz'; there are: features, features.0, features.1"),
+        (["--layer", "features", "--out", "a.safetensors"], r"--out to be a folder.*but got a\.safetensors"),
+        (
+            ["--layer", "head", "--scheme", "time"],
+            r"expected .head. to give a tensor that fits .*, but got shape \(1, 3\)",
+        ),
+    ],
+)
+def test_wrong_settings_of_a_fit_are_refused(here, capsys, arguments, message):
+    refused(capsys, run("fit", "recordings", *MODEL, "--out", "bases", *arguments), message)
+
+
+def test_wrong_recordings_are_refused(here, capsys):
+    layer = [*MODEL, "--layer", "features", "--out", "bases"]
+    refused(capsys, run("fit", "none", *layer), "a folder of audio at none, but there is none")
+    Path("recordings/dog").rename("recordings/cat")
+    refused(capsys, run("fit", "recordings", *layer), r"named like classes \(siren, dog, rain\), but got 'cat'")
+    Path("recordings/cat").rename("recordings/dog")
+    Path(RECORDINGS[4]).write_text("no audio")
+    refused(capsys, run("fit", "recordings", *layer), r"rain/1\.wav to be audio, but it cannot be read")
+    assert not Path("bases").exists()
+
+
+def test_wrong_clips_bases_and_folders_are_refused(here, pages, capsys):
+    fit()
+    fit(out="again.safetensors")
+    capsys.readouterr()
+    refused(capsys, explained(clips=("none.wav",)), "an audio file at none.wav, but there is none")
+    refused(capsys, explained(basis=("none.safetensors",)), "a basis file at none.safetensors, but there is none")
+    refused(capsys, explained(basis=("my_model.py",)), "my_model.py to be a captum-apex basis")
+    refused(
+        capsys, explained(basis=("recordings",)), r"expected bases, \*\.safetensors, in recordings, but there are none"
+    )
+    refused(
+        capsys,
+        explained(basis=("time.safetensors", "again.safetensors")),
+        "one basis per scheme, but time.* and again.* for 'time'",
+    )
+    refused(capsys, explained("--layer", "head"), "of the layer 'head', but time.safetensors was fitted on 'features'")
+    refused(
+        capsys, explained("--target", "sirene"), "a class or a number from 0 to 2, but got 'sirene'; there are: siren"
+    )
+    refused(capsys, explained("--target", "3"), "from 0 to 2, but got '3'; there are: siren, dog, rain")
+    refused(capsys, explained("--target", "-1"), "from 0 to 2, but got '-1'")
+    refused(capsys, explained("--out", "recordings"), "--out to be a file, but recordings is a folder")
+    refused(
+        capsys,
+        explained("--prototypes", "6"),
+        "^python -m captum_apex: new.wav cannot be explained: .* from 1 to the 5 that the basis keeps per channel, but got 6",
+    )
+    Path(RECORDINGS[2]).rename("recordings/dog/3.wav")
+    refused(
+        capsys, explained(), "the recordings that time.safetensors was fitted on, but names or sizes of files differ"
+    )
+    Path("recordings/dog/3.wav").rename(RECORDINGS[2])
+    changed("length=16_000", "length=8_000")
+    sys.modules.pop("my_model")
+    refused(
+        capsys, explained(), r"inputs of shape \(1, 64, 101\), as time.safetensors was fitted on, but .* \(1, 64, 51\)"
+    )
+    assert not pages
+    assert not Path("page.html").exists()
+
+
+def test_a_page_does_not_take_the_place_of_a_recording(here, pages, capsys):
+    fit()
+    before = Path("new.wav").read_bytes()
+    refused(capsys, explained("--out", "new.wav"), r"--out to end in \.html, but got new\.wav")
+    assert Path("new.wav").read_bytes() == before
+    assert not pages
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(here, pages, monkeypatch, capsys):
+    fit()
+    for command in ("fit", "explain"):
+        monkeypatch.setattr(f"captum_apex.cli.{command}_command.made_classifier", None)  # not even the model is made
+    refused(
+        capsys, explained("--out", "new.wav/page.html"), "in a folder that can be written to, but .*/new.wav is none"
+    )
+    refused(capsys, fit(out="new.wav/time.safetensors"), "in a folder that can be written to, but .*/new.wav is none")
+    refused(capsys, fit(out="new.wav/bases", scheme=()), "in a folder that can be written to, but .*/new.wav is none")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    refused(capsys, explained(), f"can be written to, but {here} is none")
+
+
+def test_a_page_has_a_largest_size(here, capsys):
+    fit()
+    refused(capsys, explained("--limit", "0.05"), "at most 0.05 MB, but got 0.. MB")
+    assert not Path("page.html").exists()
+    assert explained("--limit", "1") == 0
+
+
+def test_a_basis_of_other_weights_is_refused(here, pages, capsys):
+    fit()
+    weights = torch.load("checkpoint.pt", weights_only=True)
+    torch.save({name: 2 * weight for name, weight in weights.items()}, "checkpoint.pt")
+    refused(capsys, explained(), "time.safetensors does not fit this model: .*its weights differ")
+
+
+def test_an_interruption_exits_with_130_and_leaves_the_old_page(here, pages, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    fit()
+    Path("page.html").write_text("the old page")
+    monkeypatch.setattr("captum_apex.cli.explain_command.explain", stop)
+    assert explained() == 130
+    assert capsys.readouterr().err.endswith("interrupted\n")
+    assert Path("page.html").read_text() == "the old page"
+
+
+def test_recordings_of_another_rate_are_converted_with_a_message_or_refused(here, capsys):
+    sound(RECORDINGS[0], hertz=440, rate=8000)
+    with pytest.warns(UserWarning, match="recordings at 8000 Hz are resampled to 16000 Hz"):
+        assert fit() == 0
+    capsys.readouterr()
+    refused(capsys, fit("--no-convert"), r"dog/0\.wav at 16000 Hz with one channel, but got 8000 Hz with 1")
+
+
+def test_what_is_converted_is_said_in_one_line_without_a_place_in_the_code(here, monkeypatch, capsys):
+    def show(message, category, filename, lineno, file=None, line=None):
+        """As Python itself; pytest does otherwise."""
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+    sound(RECORDINGS[0], hertz=440, rate=8000)
+    changed("def classifier():", "def classifier():\n    import warnings; warnings.warn('beware')")
+    usual = warnings.formatwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        monkeypatch.setattr(warnings, "showwarning", show)
+        assert fit() == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("python -m captum_apex: recordings at 8000 Hz are resampled to 16000 Hz") == 1
+    assert not any(re.search(r"recordings\.py|return as_waveform", line) for line in lines)
+    assert any(
+        re.search(r"my_model\.py:\d+: UserWarning: beware", line) for line in lines
+    )  # the user's own keep their place
+    assert warnings.formatwarning is usual
+
+
+@pytest.mark.parametrize("missing", ["soundfile", "torchaudio.functional"])
+def test_a_missing_package_is_named(here, monkeypatch, capsys, missing):
+    sound(RECORDINGS[0], hertz=440, rate=8000)
+    monkeypatch.setitem(sys.modules, missing, None)
+    refused(capsys, fit(), rf"expected {missing.partition('.')[0]}.*pip install 'captum-apex\[audio\]'")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([], "required: command"),
+        (["fit", "recordings", "--out", "x"], "required: --model"),
+        (["fit", "recordings", *MODEL, "--layer", "a", "--out", "x", "--scheme", "space"], "invalid choice: 'space'"),
+        (
+            ["fit", "recordings", *MODEL, "--layer", "a", "--out", "x", "--device", "abacus"],
+            "a device that is here, but got 'abacus'",
+        ),
+        (
+            ["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--channels", "0"],
+            "a number of at least 1, but got '0'",
+        ),
+        (
+            ["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--threshold", "50"],
+            "a number from 0 to 1, but got '50'",
+        ),
+        (
+            ["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--threshold", "half"],
+            "a number from 0 to 1, but got 'half'",
+        ),
+    ],
+)
+def test_wrong_arguments_exit_with_2_and_say_why(wrong, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(wrong)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["fit"], ["explain"], ["events"]])
+def test_help_is_given_with_examples(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([*command, "--help"])
+    assert exit_.value.code == 0
+    printed = capsys.readouterr().out
+    for other in ("fit", "explain", "events"):
+        assert (f"\n  python -m captum_apex {other} " in printed) == (command in ([], [other]))
+    assert "captum_apex.Classifier: the model, its transform, its class names" in printed
+
+
+def test_without_a_layer_of_the_factory_it_must_be_named(here, capsys):
+    refused(
+        capsys,
+        run("fit", "recordings", *MODEL, "--out", "bases"),
+        "expected --layer, or a Classifier with a `layer`.*: features, ",
+    )
+
+
+def test_the_factorys_layer_is_taken_unless_another_is_named(here):
+    source = FACTORY.replace("class_names=class_names,", "class_names=class_names,\n        layer=model.features,")
+    Path("my_model.py").write_text(source)
+    assert run("fit", "recordings", *MODEL, "--scheme", "time", "--epochs", 1, "--out", "time.safetensors") == 0
+    assert PrototypeBasis.load("time.safetensors").origin.layer == "features"
+    assert (
+        run(
+            "fit",
+            "recordings",
+            *MODEL,
+            "--layer",
+            "features.1",
+            "--scheme",
+            "time",
+            "--epochs",
+            1,
+            "--out",
+            "time.safetensors",
+        )
+        == 0
+    )
+    assert PrototypeBasis.load("time.safetensors").origin.layer == "features.1"
+
+
+def test_as_a_process_errors_are_one_line_and_status_2(here):
+    command = [
+        sys.executable,
+        "-m",
+        "captum_apex",
+        "fit",
+        "recordings",
+        *MODEL,
+        "--layer",
+        "features",
+        "--out",
+        "bases",
+    ]
+    Path("checkpoint.pt").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"python -m captum_apex: expected my_model:classifier to return .*checkpoint\.pt.* line \d+\)\n", done.stderr
+    )
+
+
+def test_importing_the_library_does_not_import_what_only_some_parts_need():
+    source = "import sys, captum.attr; had = set(sys.modules); import captum_apex; "  # captum itself takes IPython where it is there
+    source += "print({'soundfile', 'torchaudio', 'transformers', 'IPython', 'captum_apex.listening'} & set(sys.modules) - had)"
+    assert (
+        subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
+
+
+def test_the_readmes_commands_run(here, pages):
+    """On the README's own module; its folder and clip are the ones made here."""
+    assert len(COMMANDS) == 3
+    sound("night.wav", hertz=870, seconds=4.0)
+    for command in COMMANDS:
+        assert main(shlex.split(command)[3:]) == 0
+    assert sorted(path.stem for path in Path("bases").iterdir()) == sorted(map(str, SCHEMES))
+    assert len(pages[0].explanations) == 4
+    assert Path("page.html").is_file()
+    assert Path("night.Table.1.selections.txt").read_text().startswith("Selection\tView\tChannel\tBegin Time (s)")
+    assert Path("night.txt").is_file()
+
+
+def test_the_page_is_written(here):
+    """With the report itself, not its stand-in."""
+    pytest.importorskip("captum_apex.report")
+    fit(out="bases", scheme=())
+    assert explained("--title", "Why <dog>?", basis=("bases",)) == 0
+    page = Path("page.html").read_text()
+    assert "new.wav" in page
+    assert "Why <dog>?" not in page

@@ -1,0 +1,70 @@
+"""Events as files: Raven's selection tables and Audacity's labels, read back as these programs read them."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from captum_apex.explanations.events import Event, write_audacity, write_raven
+
+EVENTS = [
+    Event(1.25, 2.5, 150.0, 8000.0, 0, "dog", 0.875, 17, 1, 2.5),
+    Event(3599.123456, 3600.0, 0.0, 16000.5, 1, "Türk\tkuşu\n(call)\u2028x", 0.5, 3, -1, 0.00001),
+]
+
+
+def test_a_selection_table_has_ravens_columns(tmp_path):
+    """Tab-separated with a header, a row per selection; selections and the recording's channels count from 1."""
+    path = tmp_path / "night.Table.1.selections.txt"
+    write_raven(path, EVENTS)
+    rows = list(
+        csv.DictReader(path.read_bytes().decode().splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    )
+    assert [list(row.values())[:9] for row in rows] == [
+        ["1", "Spectrogram 1", "1", "1.250000", "2.500000", "150.000", "8000.000", "dog", "0.8750"],
+        ["2", "Spectrogram 1", "1", "3599.123456", "3600.000000", "0.000", "16000.500", "Türk kuşu (call) x", "0.5000"],
+    ]
+    assert list(rows[0]) == [
+        *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
+        *("Class", "Score", "Prototype Channel", "Side", "Contribution"),
+    ]
+    assert [(row["Prototype Channel"], row["Side"], row["Contribution"]) for row in rows] == [
+        ("17", "1", "2.5000"),
+        ("3", "-1", "0.0000"),
+    ]
+
+
+def test_labels_are_audacitys_with_a_line_for_the_band(tmp_path):
+    write_audacity(tmp_path / "labels.txt", EVENTS)
+    assert (tmp_path / "labels.txt").read_bytes().decode() == (
+        "1.250000\t2.500000\tdog 0.88 (channel 17)\n\\\t150.000000\t8000.000000\n"
+        "3599.123456\t3600.000000\tTürk kuşu (call) x 0.50 (channel 3)\n\\\t0.000000\t16000.500000\n"
+    )
+
+
+def test_labels_without_bands_are_a_line_each(tmp_path):
+    write_audacity(tmp_path / "labels.txt", EVENTS[:1], bands=False)
+    assert (tmp_path / "labels.txt").read_text() == "1.250000\t2.500000\tdog 0.88 (channel 17)\n"
+
+
+def test_no_events_are_a_header_or_nothing(tmp_path):
+    write_raven(tmp_path / "raven.txt", [])
+    write_audacity(tmp_path / "labels.txt", [])
+    assert (tmp_path / "raven.txt").read_text().count("\n") == 1
+    assert (tmp_path / "labels.txt").read_text() == ""
+
+
+@pytest.mark.parametrize("write", [write_raven, write_audacity])
+def test_an_interrupted_write_leaves_the_old_file(write, tmp_path, monkeypatch):
+    path = tmp_path / "labels.txt"
+    path.write_text("old")
+
+    def interrupted(self, *_, **__):
+        self.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(path, EVENTS)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

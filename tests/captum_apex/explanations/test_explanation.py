@@ -1,0 +1,199 @@
+"""Explanations against the slow formulas: which channels, where, which training clips."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, basis_from_matrix, explain, explain_classes
+from tests import oracles
+from tests.networks import bare_basis, build, clips, invertible
+
+TRAINING = clips(15, seed=5)
+QUERIES = clips(4, seed=6)
+
+
+def subject(scheme, name="pooling"):
+    model, layer = build(name)
+    bank = FeatureBank.from_dataset(model, layer, [(clip, i % 3) for i, clip in enumerate(TRAINING)])
+    return model, layer, basis_from_matrix(bank, scheme, invertible(), n_prototypes=4)
+
+
+def grids(model, layer, inputs):
+    kept = []
+    handle = layer.register_forward_hook(lambda _, __, output: kept.append(output.detach().clone()))
+    model(inputs)
+    handle.remove()
+    return kept[0]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("sides", ["positive", "both"])
+def test_explanations_follow_the_formulas(scheme, sides):
+    model, layer, basis = subject(scheme)
+    U, training, queries = invertible(), grids(model, layer, TRAINING), grids(model, layer, QUERIES)
+    found = explain(LayerAPEX(model, layer, basis), QUERIES, 2, n_channels=3, n_prototypes=2, sides=sides)
+    for clip, explanation in enumerate(found):
+        leaf = queries[clip].clone().requires_grad_()
+        score = model.classifier(leaf.relu().mean((1, 2)))[2]
+        R = oracles.relevance(queries[clip], torch.autograd.grad(score, leaf)[0], U)
+        assert (explanation.scheme, explanation.target) == (scheme, 2)
+        assert explanation.score == pytest.approx(score.item(), abs=1e-12)
+        assert explanation.score_without_layer == pytest.approx(model.classifier.bias[2].item(), abs=1e-12)
+        assert explanation.total == pytest.approx(R.sum().item(), abs=1e-12)
+        assert explanation.completeness == pytest.approx(
+            R.sum().item() - score.item() + model.classifier.bias[2].item(), abs=1e-12
+        )
+        assert [part.channel for part in explanation.evidence] == oracles.evidence(R, queries[clip], U, 3, sides)
+        for part in explanation.evidence:
+            sign = 1 if oracles.activation(queries[clip], U, part.channel) > 0 else -1
+            peaks, purity = oracles.peaks_and_purity(queries[clip], U, part.channel, scheme, sign)
+            assert part.side == sign
+            assert part.contribution == pytest.approx(R[part.channel].sum().item(), abs=1e-12)
+            assert part.purity == pytest.approx(purity, abs=1e-12)
+            assert torch.equal(part.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
+            assert [p.index for p in part.prototypes] == oracles.prototypes(training, U, part.channel, 2, sign)
+            for prototype in part.prototypes:
+                peaks, purity = oracles.peaks_and_purity(training[prototype.index], U, part.channel, scheme, sign)
+                assert prototype.label == prototype.index % 3
+                assert prototype.purity == pytest.approx(purity, abs=1e-12)
+                assert torch.equal(prototype.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
+
+
+def test_both_sides_occur():
+    """So that the test above sees a negative side at all."""
+    model, layer, basis = subject("square")
+    sides = {
+        part.side
+        for e in explain(LayerAPEX(model, layer, basis), QUERIES, 2, sides="both", n_channels=6)
+        for part in e.evidence
+    }
+    assert sides == {1, -1}
+
+
+def test_without_a_target_the_predicted_class_is_explained():
+    model, layer, basis = subject("time")
+    found = explain(APEX(model, layer, basis), QUERIES)
+    assert [e.target for e in found] == model(QUERIES).argmax(1).tolist()
+    for clip, explanation in enumerate(found):
+        assert explanation.score == pytest.approx(model(QUERIES)[clip].max().item(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "target", [1, [1, 2, 0, 3], torch.tensor([1, 2, 0, 3]), [(1,), (2,), (0,), (3,)], torch.tensor(1), -1]
+)
+def test_a_batch_gives_what_its_clips_give_alone(target):
+    model, layer, basis = subject("frequency")
+    apex = LayerAPEX(model, layer, basis)
+    together = explain(apex, QUERIES, target)
+    for clip in range(len(QUERIES)):
+        own = (
+            [target[clip]]
+            if isinstance(target, list)
+            else target[clip : clip + 1]
+            if torch.is_tensor(target) and target.dim()
+            else target
+        )
+        alone = explain(apex, QUERIES[clip : clip + 1], own)[0]
+        assert [e.channel for e in alone.evidence] == [e.channel for e in together[clip].evidence]
+        assert alone.score == pytest.approx(together[clip].score, abs=1e-10)
+        assert [e.region for e in alone.evidence] == [e.region for e in together[clip].evidence]
+
+
+def test_an_explanation_takes_two_forward_passes():
+    model, layer, basis = subject("time")
+    seen = []
+    handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    explain(LayerAPEX(model, layer, basis), QUERIES)
+    handle.remove()
+    assert seen == [4, 4]
+
+
+def test_regions_grow_with_the_quantile_and_shrink_to_the_intersection():
+    model, layer, basis = subject("time-frequency")
+    apex = LayerAPEX(model, layer, basis)
+    cross, meeting = (
+        explain(apex, QUERIES, intersection=flag)[0].evidence[0].region.mask(8, 10) for flag in (False, True)
+    )
+    assert meeting.sum() == 4
+    assert (cross & meeting).sum() == 4
+    assert cross.sum() > 4
+    smaller, larger = (explain(apex, QUERIES, quantile=q)[0].evidence[0].region.mask(8, 10).sum() for q in (0.99, 0.3))
+    assert smaller < larger
+
+
+def test_labels_may_be_missing_or_many():
+    model, layer = build("pooling")
+    for items, label in ((list(TRAINING), None), ([(clip, torch.tensor([1.0, 0.0])) for clip in TRAINING], [1.0, 0.0])):
+        bank = FeatureBank.from_dataset(model, layer, items)
+        found = explain(LayerAPEX(model, layer, basis_from_matrix(bank, "time", invertible())), QUERIES)
+        assert found[0].evidence[0].prototypes[0].label == label
+
+
+def test_a_basis_without_prototypes_or_with_too_few_is_refused():
+    model, layer, basis = subject("time")
+    with pytest.raises(ValueError, match="expected a basis with prototypes, but there are none for this side"):
+        explain(LayerAPEX(model, layer, bare_basis("pooling")), QUERIES)
+    with pytest.raises(
+        ValueError, match="expected `n_prototypes` from 1 to the 4 that the basis keeps per channel, but got 5"
+    ):
+        explain(LayerAPEX(model, layer, basis), QUERIES, n_prototypes=5)
+
+
+def test_a_grown_region_can_be_cut_to_the_intersection_too():
+    model, layer, basis = subject("time-frequency")
+    apex = LayerAPEX(model, layer, basis)
+    cross, meeting = (
+        explain(apex, QUERIES, quantile=0.5, intersection=flag)[0].evidence[0].region for flag in (False, True)
+    )
+    both = [box_mask.mask(8, 10) for box_mask in (type(cross)((box,)) for box in cross.boxes)]
+    assert torch.equal(meeting.mask(8, 10), both[0] & both[1])
+
+
+def test_a_basis_with_positive_prototypes_only_explains_the_positive_side():
+    model, layer, basis = subject("time")
+    half = dataclasses.replace(basis, negative=None)
+    assert explain(LayerAPEX(model, layer, half), QUERIES) == explain(LayerAPEX(model, layer, basis), QUERIES)
+    with pytest.raises(ValueError, match="there are none for this side"):
+        explain(LayerAPEX(model, layer, half), QUERIES, sides="both")
+
+
+def test_several_classes_of_a_clip_are_each_explained_as_alone():
+    model, layer, basis = subject("time-frequency")
+    apex = LayerAPEX(model, layer, basis)
+    wanted = torch.tensor([[True, False, True, False], [False] * 4, [True] * 4, [False, False, False, True]])
+    found = explain_classes(apex, QUERIES, wanted, sides="both")
+    assert [[e.target for e in own] for own in found] == [[0, 2], [], [0, 1, 2, 3], [3]]
+    for clip, own in enumerate(found):
+        for explanation in own:
+            alone = explain(apex, QUERIES[clip : clip + 1], explanation.target, sides="both")[0]
+            assert explanation.score == pytest.approx(alone.score, abs=1e-12)
+            assert explanation.score_without_layer == pytest.approx(alone.score_without_layer, abs=1e-12)
+            assert explanation.total == pytest.approx(alone.total, abs=1e-12)
+            assert [e.channel for e in explanation.evidence] == [e.channel for e in alone.evidence]
+            assert [e.region for e in explanation.evidence] == [e.region for e in alone.evidence]
+
+
+def test_several_classes_cost_no_more_passes_than_one():
+    model, layer, basis = subject("time")
+    seen = []
+    handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    found = explain_classes(LayerAPEX(model, layer, basis), QUERIES, lambda logits: logits > 0.16)
+    handle.remove()
+    assert seen == [4, 4]
+    logits = model(QUERIES)
+    expected = [own.nonzero()[:, 0].tolist() for own in logits > 0.16]
+    assert [[e.target for e in own] for own in found] == expected
+    assert len({len(own) for own in expected}) > 1
+
+
+def test_a_batch_without_any_class_has_no_explanations():
+    model, layer, basis = subject("time")
+    assert explain_classes(LayerAPEX(model, layer, basis), QUERIES, lambda logits: logits > 1e9) == [[], [], [], []]
+
+
+@pytest.mark.parametrize("classes", [torch.ones(4, 3, dtype=torch.bool), torch.ones(4, 4), lambda _: [0, 1], [0, 1]])
+def test_classes_that_are_no_mask_are_refused(classes):
+    model, layer, basis = subject("time")
+    with pytest.raises(ValueError, match=r"expected `classes` as bool \(clip, class\) of shape \(4, 4\), but got"):
+        explain_classes(LayerAPEX(model, layer, basis), QUERIES, classes)

@@ -1,0 +1,525 @@
+"""Long recordings: what the windows show is merged and read off as the definition says, and known sounds are found where they are."""
+
+import dataclasses
+import gc
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from captum_apex import APEX, SCHEMES, Classifier, LayerAPEX, PrototypeBasis, SpectrogramAxes
+from captum_apex.attribution.decomposition import evidence_mask
+from captum_apex.explanations.long_recordings import explain_recording
+from captum_apex.layers.layout import Layout
+from captum_apex.layers.origin import Origin
+from tests.networks import build, invertible
+
+RATE = 80  # Hz
+CLASSES = ["dog", "rain", "siren", "wind"]
+AXES = SpectrogramAxes(RATE, 14, 8, center=False)  # eight bins; the centre of frame i is sample 8 i + 7
+
+
+def noise(samples, seed=0):
+    return torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+
+
+class OverSamples(nn.Module):
+    """A model of waveforms: its layer gives (clip, channel, time), four columns to a second, without a ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv1d(1, 6, 30, 20, padding=5)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(self.layer(x[:, None]).mean(2))
+
+
+def of_spectra(scheme):
+    """A grid of 4 × 5 for a window of a second: its columns begin 3 samples after the window, and are 16 samples long."""
+    model, layer = build("pooling after relu", dtype=torch.float32)
+    classifier = Classifier(model, lambda waveform: waveform.reshape(-1, 8).T[None], RATE, CLASSES, axes=AXES)
+    return LayerAPEX(model, layer, PrototypeBasis(invertible(), scheme)), classifier, (3 / RATE, 16 / RATE)
+
+
+def of_samples(scheme):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = OverSamples().eval()
+    basis = PrototypeBasis(invertible(), scheme, origin=Origin(layout=Layout("n c t -> n c 1 t")))
+    return (
+        LayerAPEX(model, model.layer, basis),
+        Classifier(model, lambda waveform: waveform, RATE, CLASSES),
+        (0.0, 20 / RATE),
+    )
+
+
+# --- the slow oracle ------------------------------------------------------------------------------------------------------
+
+
+def starts_of(samples, window, hop):
+    starts = list(range(0, samples - window + 1, hop))
+    return starts if starts[-1] + window == samples else [*starts, samples - window]
+
+
+def shown_by(apex, classifier, sound, threshold, n_channels, sides):
+    """Of one window: class → (probability, {(channel, side): map})."""
+    inputs = classifier.transform(sound)[None]
+    found = {}
+    for label, probability in enumerate(torch.sigmoid(apex.forward_func(inputs))[0].tolist()):
+        if probability >= threshold:
+            parts = apex.decompose(inputs, label)
+            chosen = evidence_mask(parts.contributions, parts.activations, n_channels, sides)[0]
+            channels = [channel for channel in range(len(chosen)) if chosen[channel]]
+            signs = {channel: 1 if parts.activations[0, channel] > 0 else -1 for channel in channels}
+            maps = {(channel, signs[channel]): parts.relevance[0, channel].double().numpy() for channel in channels}
+            found[label] = (probability, maps)
+    return found
+
+
+def seen(scheme, relevance, n_columns):
+    """A map as the scheme sees it, as a list of columns; the last one stands for those that the grid does not reach."""
+    if scheme == "frequency":
+        relevance = np.repeat(relevance.mean(1, keepdims=True), relevance.shape[1], 1)
+    columns = list(relevance.T)
+    return (columns + columns[-1:] * n_columns)[:n_columns]
+
+
+def stretches_of(windows, n_columns):
+    """Windows that overlap or touch, together."""
+    stretches = []
+    for window in windows:
+        if stretches and window["first"] <= stretches[-1][-1]["first"] + n_columns:
+            stretches[-1].append(window)
+        else:
+            stretches.append([window])
+    return stretches
+
+
+def events_of(stretch, scheme, level, n_columns, inside):
+    """(first column, end column, first row, end row, score, contribution) of each event in a stretch."""
+    columns = {}
+    for window in stretch:
+        for place, column in enumerate(window["columns"]):
+            if window["first"] + place < inside:
+                columns.setdefault(window["first"] + place, []).append(column)
+    merged = {place: sum(values) / len(values) for place, values in columns.items()}
+    profile = {place: column.sum() for place, column in merged.items()}
+    active = []
+    for place, value in profile.items():
+        largest = max(profile[other] for other in profile if abs(other - place) <= n_columns)
+        if value > 0 and value >= level * largest * (1 - 1e-6):
+            active.append(place)
+    runs = []
+    for place in sorted(active):
+        if runs and runs[-1][-1] == place - 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    for run in runs:
+        band = sum(merged[place] for place in run)
+        rows = [row for row in range(len(band)) if scheme == "time" or band[row] >= level * band.max()]
+        windows = [window for window in stretch if set(run) & set(range(window["first"], window["first"] + n_columns))]
+        score, contribution = (max(window[name] for window in windows) for name in ("score", "contribution"))
+        yield run[0], run[-1] + 1, rows[0], rows[-1] + 1, score, contribution
+
+
+def oracle(apex, classifier, grid, sound, window, hop, *, threshold, n_channels, sides, level):
+    (offset, step), scheme, duration = grid, apex.basis.scheme, len(sound) / RATE
+    n_columns = math.ceil(window / RATE / step - 1e-9)
+    by_voice, by_class = {}, {}
+    for start in starts_of(len(sound), window, hop):
+        first = round(start / RATE / step)
+        for label, (score, maps) in shown_by(
+            apex, classifier, sound[start : start + window], threshold, n_channels, sides
+        ).items():
+            for (channel, side), relevance in maps.items():
+                about = {
+                    "first": first,
+                    "columns": seen(scheme, relevance, n_columns),
+                    "score": score,
+                    "contribution": relevance.sum(),
+                }
+                by_voice.setdefault((label, channel, side), []).append(about)
+            by_class.setdefault(label, []).append((first, [seen(scheme, one, n_columns) for one in maps.values()]))
+    n_rows = len(next(iter(by_voice.values()))[0]["columns"][0])
+    edges = [AXES.hertz(8 * row / n_rows) if classifier.axes else row / n_rows * RATE / 2 for row in range(n_rows + 1)]
+    events, inside = [], math.ceil((duration - offset) / step - 1e-9)
+    for (label, channel, side), windows in by_voice.items():
+        for stretch in stretches_of(windows, n_columns):
+            for first, end, low, high, score, contribution in events_of(stretch, scheme, level, n_columns, inside):
+                start, end = offset + first * step, min(offset + end * step, duration)
+                about = {"label": label, "name": CLASSES[label], "channel": channel, "side": side}
+                about |= {"score": score, "contribution": contribution, "low": edges[low], "high": edges[high]}
+                events.append({"start": start, "end": end, **about})
+    events.sort(key=lambda event: (event["start"], event["label"], event["channel"], event["side"]))
+    evidence, covered = {}, round((len(sound) - window) / RATE / step) + n_columns
+    for label, windows in by_class.items():
+        for place in range(min(covered, inside)):
+            values = [
+                sum(one[place - first].sum() for one in maps)
+                for first, maps in windows
+                if 0 <= place - first < n_columns
+            ]
+            evidence.setdefault(label, []).append(sum(values) / len(values) / step if values else 0.0)
+    return events, evidence
+
+
+@pytest.mark.parametrize("sides", ["positive", "both"])
+@pytest.mark.parametrize(
+    ("make", "scheme"), [*((of_spectra, scheme) for scheme in SCHEMES), (of_samples, "square"), (of_samples, "time")]
+)
+@pytest.mark.parametrize(("hop", "level", "threshold"), [(80, 0.5, 0.49), (40, 0.7, 0.505), (26, 0.3, 0.51)])
+def test_events_and_evidence_are_those_of_the_definition(make, scheme, sides, hop, level, threshold):
+    apex, classifier, grid = make(scheme)
+    sound = noise(1203)
+    settings = {"threshold": threshold, "n_channels": 2, "sides": sides, "level": level}
+    events, evidence = oracle(apex, classifier, grid, sound, 80, hop, **settings)
+    found = explain_recording(apex, sound, 1.0, hop / RATE, classifier=classifier, batch_size=5, **settings)
+    assert len(events) > 10
+    assert len(found.events) == len(events)
+    for one, other in zip(found.events, events, strict=True):
+        own = dataclasses.asdict(one)
+        assert own.pop("name") == other.pop("name")
+        assert own == pytest.approx(other, rel=1e-4, abs=1e-6)
+    assert sorted(found.evidence) == sorted(evidence)
+    for label, values in evidence.items():
+        assert found.evidence[label].tolist() == pytest.approx(values, rel=1e-3, abs=1e-5)
+    assert found.times.tolist() == pytest.approx(
+        [grid[0] + (place + 0.5) * grid[1] for place in range(len(found.times))]
+    )
+    assert found.duration == 1203 / RATE
+
+
+# --- known sounds ---------------------------------------------------------------------------------------------------------
+
+
+class Levels(nn.Module):
+    """Hears how loud each of two rows is: row 0 is a dog, row 1 rain. The layer's two channels are the rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.ReLU()
+        self.bias = nn.Parameter(torch.tensor(-1.0))
+
+    def forward(self, x):
+        return 40 * self.layer(x).mean((2, 3)) + self.bias
+
+
+def blocks(waveform):
+    """Blocks of ten samples; what is above zero is row 0, what is below row 1. (sample,) → (channel, 1, block)."""
+    means = waveform.reshape(-1, 10).mean(1)
+    return torch.stack([means, -means])[:, None].relu()
+
+
+def sounding(sounds, duration):
+    """Sounds (start, end, amplitude) in silence."""
+    waveform = torch.zeros(round(duration * RATE))
+    for start, end, amplitude in sounds:
+        waveform[round(start * RATE) : round(end * RATE)] = amplitude
+    return waveform
+
+
+def of_levels(model=None, transform=blocks, names=("dog", "rain")):
+    """A column lasts 1/8 s."""
+    model = Levels() if model is None else model
+    return LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time")), Classifier(
+        model, transform, RATE, names
+    )
+
+
+def heard(sounds, duration=30.0, window=2.0, hop=1.0, source=None, **settings):
+    apex, classifier = of_levels()
+    return explain_recording(
+        apex, sounding(sounds, duration) if source is None else source, window, hop, classifier=classifier, **settings
+    )
+
+
+def places(found):
+    return [(event.start, event.end, event.name) for event in found.events]
+
+
+@pytest.mark.parametrize("hop", [2.0, 1.0, 0.5, 0.375])
+@pytest.mark.parametrize(
+    "sounds",
+    [
+        [(5.5, 6.25, 1.0)],  # in two windows and more
+        [(3.0, 17.5, 1.0)],  # longer than a window
+        [(5.25, 5.75, 1.0), (6.0, 6.5, 1.0)],  # two in one window
+        [(4.0, 4.5, 1.0), (20.0, 20.5, 0.5)],  # a quiet one long after a loud one
+        [(8.0, 8.5, 1.0), (8.5, 10.0, -1.0)],  # another class right after
+        [(0.0, 0.5, 1.0), (29.5, 30.0, -1.0)],  # at both ends
+    ],
+)
+def test_every_sound_is_one_event_where_it_is(sounds, hop):
+    assert places(heard(sounds, hop=hop)) == [
+        (start, end, "dog" if amplitude > 0 else "rain") for start, end, amplitude in sounds
+    ]
+
+
+def test_an_event_says_how_sure_the_model_is_and_what_the_channel_adds():
+    (event,) = heard([(5.0, 6.0, 1.0)]).events
+    assert event.score == pytest.approx(1 / (1 + math.exp(-(40 / 2 - 1))))  # half of the window from 5 to 7 s is sound
+    assert event.contribution == pytest.approx(20.0)
+    assert (event.channel, event.side, event.label, event.low, event.high) == (0, 1, 0, 0.0, 40.0)
+
+
+def test_evidence_over_time_adds_up_to_the_logit():
+    found = heard([(5.0, 6.0, 1.0)])
+    assert list(found.evidence) == [0]
+    assert found.evidence[0].sum().item() / 8 == pytest.approx(20.0)
+    assert found.times[found.evidence[0] > 0].tolist() == [5 + (place + 0.5) / 8 for place in range(8)]
+
+
+def test_the_table_is_one_line_of_pandas():
+    table = pd.DataFrame(heard([(4.0, 4.5, 1.0), (20.0, 20.5, -0.5)]).events)
+    assert list(table.columns) == [
+        "start",
+        "end",
+        "low",
+        "high",
+        "label",
+        "name",
+        "score",
+        "channel",
+        "side",
+        "contribution",
+    ]
+    assert table["name"].tolist() == ["dog", "rain"]
+
+
+def test_silence_has_no_events():
+    found = heard([])
+    assert (found.events, found.evidence, len(found.times), found.duration) == ((), {}, 0, 30.0)
+
+
+@pytest.mark.parametrize("duration", [1.0, 2.0, 2.875])
+def test_a_recording_of_any_length_ends_where_it_does(duration):
+    """Shorter than a window it is padded; the zeros are no part of an event, nor of the evidence."""
+    found = heard([(0.5, duration, 1.0)], duration=duration)
+    assert places(found) == [(0.5, duration, "dog")]
+    assert len(found.evidence[0]) == len(found.times) == duration * 8
+
+
+def test_a_short_recording_is_heard_though_its_padding_is_louder():
+    """The model hears more in the zeros after it than in the sound: a sound is not lost because of what is not there."""
+    apex, classifier = of_levels(transform=lambda waveform: blocks(torch.where(waveform == 0, 0.9, waveform)))
+    found = explain_recording(apex, torch.full((80,), 0.3), 2.0, 1.0, classifier=classifier)
+    assert places(found) == [(0.0, 1.0, "dog")]
+    assert found.evidence[0].shape == found.times.shape == (8,)
+
+
+@pytest.mark.parametrize("n_columns", [12, 14])  # 0.14 / (0.14 / 14) is a little above 14
+def test_a_window_covers_no_column_of_the_next_one(n_columns):
+    """By a rounding error it would, and a sound at its end would last a column longer."""
+    model, axes, window = Levels(), SpectrogramAxes(8000, 80, 80, center=False), n_columns / 100
+    classifier = Classifier(model, lambda waveform: blocks(waveform[::8]), 8000, ["dog", "rain"], axes=axes)
+    sound = torch.zeros(3 * 80 * n_columns)
+    sound[80 * (n_columns - 1) : 80 * n_columns] = 1.0
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
+    found = explain_recording(apex, sound, window, window, classifier=classifier)
+    assert [(event.start, event.end) for event in found.events] == [pytest.approx((window - 0.01, window))]
+    assert len(found.times) == 3 * n_columns
+
+
+def test_exclusive_classes_are_heard_by_their_softmax():
+    sounds = [(4.0, 4.5, -0.9), (4.5, 5.0, 1.0)]
+    assert places(heard(sounds, hop=2.0)) == [(4.0, 4.5, "rain"), (4.5, 5.0, "dog")]
+    assert places(heard(sounds, hop=2.0, probabilities=lambda logits: logits.softmax(-1))) == [(4.5, 5.0, "dog")]
+
+
+def test_apex_at_the_input_gives_the_same():
+    apex, classifier = of_levels()
+    at_input = APEX(apex.forward_func, apex.layer, apex.basis)
+    given = [explain_recording(one, noise(1600), 2.0, 1.0, classifier=classifier) for one in (apex, at_input)]
+    assert given[0].events
+    assert given[0].events == given[1].events
+
+
+def test_a_file_gives_what_its_waveform_gives(tmp_path):
+    sounds = [(5.0, 6.0, 0.5), (20.0, 20.5, -0.5)]
+    soundfile.write(tmp_path / "night.wav", sounding(sounds, 30.0).numpy(), RATE)
+    found = heard([], source=tmp_path / "night.wav")
+    assert places(found) == [(5.0, 6.0, "dog"), (20.0, 20.5, "rain")]
+    assert found.events == heard(sounds).events
+
+
+@pytest.mark.parametrize("one_axis", [True, False])
+def test_a_detector_has_one_logit(one_axis):
+    class Detector(Levels):
+        def forward(self, x):
+            logit = super().forward(x)[:, :1]
+            return logit[:, 0] if one_axis else logit
+
+    apex, classifier = of_levels(Detector(), names=["real"])
+    assert places(explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 1.0, classifier=classifier)) == [
+        (5.0, 6.0, "real")
+    ]
+
+
+def test_a_transform_that_pads_does_not_stretch_the_time():
+    """As AST's, which has always as many frames. What lies after the window's end is no part of it, though the model hears it."""
+    axes = SpectrogramAxes(RATE, 10, 10, center=False)  # frame i is samples 10 i to 10 i + 10
+
+    class Rows(Levels):
+        def forward(self, x):
+            return super().forward(x[:, :, :1])[:, :1]
+
+    def padded(waveform):
+        return torch.nn.functional.pad(blocks(waveform), (0, 16), value=0.5).expand(2, 6, -1)
+
+    model = Rows()
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
+    classifier = Classifier(model, padded, RATE, ["dog"], axes=axes)
+    found = explain_recording(
+        apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 2.0, classifier=classifier, threshold=0.99999
+    )
+    assert places(found) == [(5.0, 6.0, "dog")]
+
+
+@pytest.mark.parametrize("input_layout", [None, "n c t f"])
+def test_time_is_the_axis_that_the_classifier_says(input_layout):
+    class Turned(Levels):
+        def forward(self, x):
+            return super().forward(x if input_layout is None else x.transpose(2, 3))
+
+    model, axes = Turned(), SpectrogramAxes(RATE, 10, 10, center=False)
+    classifier = Classifier(
+        model,
+        lambda waveform: (
+            blocks(waveform).expand(2, 6, -1)
+            if input_layout is None
+            else blocks(waveform).expand(2, 6, -1).transpose(1, 2)
+        ),
+        RATE,
+        ["dog", "rain"],
+        axes=axes,
+        input_layout=input_layout,
+    )
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
+    found = explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 1.0, classifier=classifier)
+    assert places(found) == [(5.0, 6.0, "dog")]
+
+
+def test_a_grid_without_axes_has_no_bands():
+    """Rows of a spectrogram inside the model: nobody said which Hz they are."""
+    apex, classifier = of_levels(
+        transform=lambda waveform: blocks(waveform).expand(2, 3, -1) * torch.tensor([0.0, 1.0, 0.0])[:, None]
+    )
+    apex.basis = PrototypeBasis(torch.eye(2), "square")
+    (event,) = explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 1.0, classifier=classifier).events
+    assert (event.low, event.high) == (0.0, RATE / 2)
+
+
+def test_a_model_that_takes_lengths_gets_those_of_whole_windows():
+    lengths = []
+
+    class WithLengths(Levels):
+        def forward(self, x, n):
+            lengths.extend(n.tolist())
+            return super().forward(x)
+
+    apex, classifier = of_levels(WithLengths())
+    apex.columns = lambda n: n
+    assert places(explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 10.0), 2.0, 2.0, classifier=classifier)) == [
+        (5.0, 6.0, "dog")
+    ]
+    assert lengths == [16] * 5
+
+
+# --- cost -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_model_runs_once_on_every_window_for_all_classes():
+    apex, classifier, _ = of_spectra("time")
+    runs = []
+    handle = classifier.model.register_forward_pre_hook(lambda _, inputs: runs.append(len(inputs[0])))
+    found = explain_recording(apex, noise(1203), 1.0, 0.5, classifier=classifier, threshold=0.0, batch_size=8)
+    handle.remove()
+    assert len(found.evidence) == 4
+    assert runs == [8, 8, 8, 6]
+
+
+def test_memory_does_not_grow_with_the_recording(tmp_path):
+    """All tensors that are alive, counted while the recording is heard; a fifth of it is sound."""
+    cycle, most = sounding([(1.0, 3.0, 0.5)], 10.0), {}
+    for cycles in (5, 50):
+        soundfile.write(tmp_path / "long.wav", cycle.repeat(cycles).numpy(), RATE)
+        windows, alive = iter(range(10 * cycles)), []
+
+        def transform(waveform, windows=windows, alive=alive, every=cycles):
+            if next(windows) % every == 0:
+                alive.append(bytes_alive())
+            return blocks(waveform)
+
+        apex, classifier = of_levels(transform=transform)
+        found = explain_recording(apex, tmp_path / "long.wav", 2.0, 1.0, classifier=classifier)
+        assert len(found.events) == cycles
+        most[cycles] = max(alive) - alive[0]
+    evidence = (50 - 5) * 80 * (4 + 4)  # a sum and a number of windows for each column
+    assert most[50] - most[5] <= evidence + 2000 < 50 * 800 * 4 / 4  # a quarter of the samples
+
+
+def bytes_alive():
+    tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, nn.Parameter)]
+    return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
+
+
+def test_progress_is_shown_where_it_is_asked_for(capsys):
+    heard([])
+    assert capsys.readouterr().err == ""
+    heard([], progress=True)
+    assert "29/29" in capsys.readouterr().err
+
+
+def test_the_model_and_the_recording_stay_as_they_are():
+    apex, classifier, _ = of_spectra("square")
+    classifier.model.train()
+    sound = noise(500)
+    before, weights = sound.clone(), {name: tensor.clone() for name, tensor in classifier.model.state_dict().items()}
+    explain_recording(apex, sound, 1.0, 0.5, classifier=classifier)
+    assert torch.equal(sound, before)
+    assert classifier.model.training
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in classifier.model.state_dict().items())
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"threshold": 1.5}, r"expected `threshold` in \[0, 1\] and `level` in \(0, 1\], but got 1.5 and 0.5"),
+        ({"level": 0.0}, r"expected `threshold` in \[0, 1\] and `level` in \(0, 1\], but got 0.5 and 0.0"),
+        ({"batch_size": 0}, "expected `batch_size` to be at least 1, but got 0"),
+        ({"hop": 3.0}, "expected 0 < `hop` <= `window`, in s, but got a hop of 3.0 and a window of 2.0"),
+        (
+            {"source": torch.zeros(2, 800)},
+            r"expected a waveform of floats of shape \(sample,\), but got torch.float32 of shape \(2, 800\)",
+        ),
+        ({"source": torch.full((800,), torch.nan)}, "expected finite samples, but got NaN or infinity after 0 s"),
+        (
+            {"probabilities": lambda logits: logits - 5},
+            r"`probabilities` to give .* of shape \(8, 2\), in \[0, 1\], but got .* from -6 to",
+        ),
+        (
+            {"probabilities": lambda logits: logits.sigmoid()[0]},
+            r"of shape \(8, 2\), in \[0, 1\], but got shape \(2,\)",
+        ),
+        ({"sides": "negative"}, "expected `sides` to be 'positive' or 'both'"),
+        ({"window": 2.01}, "the transform to take the 161 samples of the window at 0 s, but it raised RuntimeError"),
+    ],
+)
+def test_what_cannot_be_heard_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        heard([(2.0, 3.0, 1.0)], **settings)
+
+
+def test_a_model_of_other_classes_is_refused():
+    apex, classifier = of_levels(names=CLASSES)
+    with pytest.raises(ValueError, match=r"one score for each of the 4 classes, but got \(8, 2\)"):
+        explain_recording(apex, torch.zeros(1600), 2.0, 1.0, classifier=classifier)

@@ -1,0 +1,286 @@
+"""Pictures of explanations: every region, name and number where it belongs, and only the prototypes that are shown are loaded."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from captum_apex import SCHEMES, Explanation, PrototypeBasis, basis_from_matrix, figures
+from captum_apex.explanations.explanation import prototypes_of
+from captum_apex.figures.outlines import region_line, union_path
+from tests.explained import CLASSES, QUERY, Recorded, all_schemes, basis, clip_of, explained, network
+
+CLIP = clip_of(QUERY[0])
+
+
+def panels(figure):
+    return [panel for panel in figure.axes if panel.images]
+
+
+def is_outlined(panel, clip, regions):
+    """Whether the panel's outlines are exactly these regions."""
+    drawn = [patch.get_path().vertices for patch in panel.patches]
+    wanted = [union_path([clip.place(box) for box in region.boxes]).vertices for region in regions]
+    return len(drawn) == len(wanted) and all(
+        np.array_equal(one, other) for one, other in zip(drawn, wanted, strict=True)
+    )
+
+
+def bars(panel):
+    """Start and end of every bar."""
+    return [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in panel.patches]
+
+
+# --- explanation ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_explanation_has_a_row_for_each_channel(scheme):
+    found = explained(scheme)
+    figure = figures.explanation(found, CLIP, Recorded(), class_names=CLASSES)
+    head, *rows = panels(figure)
+    assert len(found.evidence) == 2
+    assert len(rows) == 2 * (1 + 3)
+    assert is_outlined(head, CLIP, [part.region for part in found.evidence])
+    for part, row in zip(found.evidence, (rows[:4], rows[4:]), strict=True):
+        assert is_outlined(row[0], CLIP, [part.region])
+        assert row[0].get_title().startswith(f"channel {part.channel}: +{part.contribution:.3g} (")
+        assert row[0].get_title().endswith(f"\npurity {part.purity:.2f}")
+        for panel, prototype in zip(row[1:], part.prototypes, strict=True):
+            clip = Recorded()[prototype.index]
+            assert is_outlined(panel, clip, [prototype.region])
+            assert panel.get_title() == f"{CLASSES[prototype.label]}\nprototype, purity {prototype.purity:.2f}"
+            assert np.array_equal(panel.images[0].get_array(), clip.decibels)
+
+
+def test_the_share_is_of_what_the_layer_adds():
+    found = replace(explained(), score=2.0, score_without_layer=-2.0)
+    own = replace(found, evidence=(replace(found.evidence[0], contribution=1.0),))
+    title = panels(figures.explanation(own, CLIP, Recorded()))[1].get_title()
+    assert title.startswith(f"channel {own.evidence[0].channel}: +1 (25%)")
+    without = panels(figures.explanation(replace(own, score=-3.0), CLIP, Recorded()))[1].get_title()
+    assert without.startswith(f"channel {own.evidence[0].channel}: +1\n")  # no share of something negative
+
+
+def test_a_channel_of_the_negative_side_says_so():
+    found = explained()
+    own = replace(found, evidence=(replace(found.evidence[0], side=-1),))
+    assert " (−): +" in panels(figures.explanation(own, CLIP, Recorded()))[1].get_title()
+
+
+def test_all_panels_of_an_explanation_have_the_same_colours():
+    figure = figures.explanation(explained(), CLIP, Recorded())
+    assert len({panel.images[0].get_clim() for panel in panels(figure)}) == 1
+    assert [panel.get_ylabel() for panel in figure.axes].count("level in dB") == 1
+
+
+def test_only_the_prototypes_shown_are_loaded_and_each_once():
+    found, clips = explained(n_prototypes=2), Recorded()
+    figures.explanation(found, CLIP, clips)
+    assert sorted(clips.asked) == sorted({prototype.index for part in found.evidence for prototype in part.prototypes})
+
+
+def test_the_heading_asks_why_the_class():
+    figure = figures.explanation(explained("frequency"), CLIP, Recorded(), class_names=CLASSES)
+    figure.draw_without_rendering()  # a name with a dollar sign is no formula
+    assert figure.subfigs[0].get_suptitle() == "Why “$5 bell”? Perspective: frequency\nclip: query.wav"
+    assert figures.explanation(explained(), CLIP, Recorded()).subfigs[0].get_suptitle().startswith("Why “class 2”?")
+
+
+def test_a_clip_without_evidence_is_drawn_alone():
+    figure = figures.explanation(replace(explained(), evidence=()), CLIP, Recorded())
+    figure.draw_without_rendering()
+    assert [is_outlined(panel, CLIP, []) for panel in panels(figure)] == [True]
+
+
+def test_long_names_do_not_overlap():
+    names = [
+        f"{name}, the willow warbler of northern and temperate Europe, singing in the early morning" for name in CLASSES
+    ]
+    for figure in (
+        figures.explanation(explained(), CLIP, Recorded(), class_names=names),
+        figures.perspectives(all_schemes(), CLIP, Recorded(), class_names=names),
+    ):
+        figure.draw_without_rendering()
+        boxes = [panel.title.get_window_extent() for panel in panels(figure) if panel.get_title()]
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+        assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+# --- perspectives ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_perspectives_stand_side_by_side():
+    found = all_schemes()
+    figure = figures.perspectives(found, CLIP, class_names=CLASSES)
+    assert [panel.get_title() for panel in panels(figure)] == ["square", "time", "frequency", "time-frequency"]
+    for panel, explanation in zip(panels(figure), found, strict=True):
+        assert is_outlined(panel, CLIP, [part.region for part in explanation.evidence])
+        legend = [text.get_text() for text in panel.get_legend().get_texts()]
+        assert [text.split(":")[0] for text in legend] == [f"channel {part.channel}" for part in explanation.evidence]
+    assert figure.get_suptitle() == "Why “$5 bell”?\nclip: query.wav"
+
+
+@pytest.mark.parametrize("size", [6, 10, 18])
+def test_a_legend_does_not_hide_the_name_of_the_perspective(size):
+    with mpl.rc_context({"font.size": size}):
+        figure = figures.perspectives(all_schemes(n_channels=3), CLIP)
+        figure.draw_without_rendering()
+        for panel in panels(figure):
+            assert panel.title.get_window_extent().y0 >= panel.get_legend().get_window_extent().y1
+
+
+def test_below_a_perspective_stand_the_prototypes_of_its_strongest_channel():
+    found = all_schemes(n_prototypes=2)
+    found[1] = replace(found[1], evidence=())
+    shown = panels(figures.perspectives(found, CLIP, Recorded(), class_names=CLASSES))
+    rows = np.reshape(shown[4:], (2, 3))
+    for column, explanation in zip(rows.T, (found[0], *found[2:]), strict=True):
+        for panel, prototype in zip(column, explanation.evidence[0].prototypes, strict=True):
+            assert is_outlined(panel, Recorded()[prototype.index], [prototype.region])
+            assert panel.get_title().startswith(CLASSES[prototype.label])
+
+
+def test_perspectives_need_an_explanation():
+    with pytest.raises(ValueError, match="expected at least one explanation, but got none"):
+        figures.perspectives([], CLIP)
+
+
+# --- before and after -----------------------------------------------------------------------------------------------------
+
+
+def test_before_and_after_show_the_same_channel_in_two_bases():
+    raw, after = basis_from_matrix(network()[2], "time", torch.eye(6, dtype=torch.float64)), basis()
+    figure = figures.before_and_after(raw, after, 3, Recorded(), n_prototypes=2, class_names=CLASSES)
+    rows = np.reshape(panels(figure), (2, 2))
+    for row, own, name in zip(rows, (raw, after), ("before", "after"), strict=True):
+        for rank, panel in enumerate(row):
+            prototype = prototypes_of(own, 3, 2)[rank]
+            assert prototype.index == own.prototype_indices[3, rank]
+            assert is_outlined(panel, Recorded()[prototype.index], [prototype.region])
+            assert panel.get_title().endswith(f"purity {own.positive.purities[3, rank]:.2f}")
+        assert (
+            row[0].get_ylabel().startswith(f"{name} fitting: mean purity {own.positive.purities[3, :2].mean():.2f}\n")
+        )
+    assert len({panel.images[0].get_clim() for panel in rows.flat}) == 1
+
+
+def test_before_and_after_need_prototypes():
+    with pytest.raises(ValueError, match="expected a basis with prototypes"):
+        figures.before_and_after(PrototypeBasis(torch.eye(6), "time"), basis(), 0, Recorded())
+    with pytest.raises(ValueError, match="expected `n_prototypes` from 1 to the 4"):
+        figures.before_and_after(basis(), basis(), 0, Recorded(), n_prototypes=5)
+
+
+def test_a_class_is_shown_by_its_channels_and_their_prototypes():
+    bank, own = network()[2], basis()
+    activations = bank.means @ own.U.to(bank.means).T
+    above = (activations[torch.arange(15) % 3 == 1].mean(0) - activations.mean(0)) / activations.std(0, correction=0)
+    first, second = above.argsort(descending=True)[:2].tolist()
+    recorded = Recorded()
+    figure = figures.class_prototypes(own, bank, 1, recorded, n_channels=2, n_prototypes=3, class_names=CLASSES)
+    rows = np.reshape(panels(figure), (2, 3))
+    for row, channel in zip(rows, (first, second), strict=True):
+        assert row[0].get_ylabel().startswith(f"channel {channel}\n{above[channel]:.1f} deviations above\n")
+        for panel, prototype in zip(row, prototypes_of(own, channel, 3), strict=True):
+            assert is_outlined(panel, Recorded()[prototype.index], [prototype.region])
+            assert panel.get_title().startswith(CLASSES[prototype.index % 3])
+    assert "“rain”" in figure.get_suptitle()
+    assert sorted(set(recorded.asked)) == sorted(recorded.asked)
+    assert len({panel.images[0].get_clim() for panel in rows.flat}) == 1
+
+
+def test_a_class_without_clips_has_no_channels():
+    with pytest.raises(ValueError, match="a class that the bank has clips of, but got 7"):
+        figures.class_prototypes(basis(), network()[2], 7, Recorded())
+
+
+def test_subfigures_given_are_drawn_on():
+    figure = Figure(figsize=(20, 8))
+    parts = figure.subfigures(1, 3)
+    for part, draw in zip(
+        parts,
+        (
+            lambda part: figures.explanation(explained(), CLIP, Recorded(), figure=part),
+            lambda part: figures.perspectives(all_schemes(), CLIP, figure=part),
+            lambda part: figures.before_and_after(basis(), basis(), 0, Recorded(), figure=part),
+        ),
+        strict=True,
+    ):
+        before = len(figure.axes)
+        assert draw(part) is figure
+        assert (
+            len(figure.axes) - before
+            == len([panel for own in (part, *part.subfigs) for panel in own.axes if panel.figure])
+            > 1
+        )
+    figure.draw_without_rendering()
+
+
+def test_dashes_lie_in_each_other_s_gaps_and_are_short_enough_for_a_small_spot():
+    positions = np.arange(0, 60, 0.05) + 0.01
+    drawn = []
+    for rank in (1, 2):
+        offset, (dash, gap) = region_line(rank)[1]
+        assert 1.5 * (dash + gap) < 10  # points, where the line is 1.5 wide; a spot's line has some forty
+        drawn.append((positions + offset) % (dash + gap) < dash)
+    assert not (drawn[0] & drawn[1]).any()
+    assert region_line(0)[1] == (0, ())
+
+
+# --- waterfall ------------------------------------------------------------------------------------------------------------
+
+
+def labels(panel):
+    return [label.get_text() for label in panel.get_yticklabels()]
+
+
+def test_the_waterfall_leads_from_the_bias_to_the_score():
+    found = explained("square")
+    assert abs(found.completeness) < 1e-9
+    panel = figures.waterfall(found, class_names=CLASSES).axes[0]
+    (first, *steps, last) = bars(panel)
+    assert first == pytest.approx((0, found.score_without_layer))
+    assert last == pytest.approx((0, found.score))
+    assert [end for _, end in (first, *steps[:-1])] == pytest.approx([start for start, _ in steps])
+    assert [end - start for start, end in steps[:-1]] == pytest.approx([part.contribution for part in found.evidence])
+    assert steps[-1][1] == pytest.approx(found.score)
+    names = [f"channel {part.channel}" for part in found.evidence]
+    assert labels(panel) == ["without the layer", *names, "other channels", "score: $5 bell"]
+    assert panel.yaxis_inverted()
+
+
+def test_what_does_not_add_up_has_a_bar_of_its_own():
+    found = Explanation(SCHEMES[0], 1, score=2.0, score_without_layer=-0.5, evidence=(), total=3.0)
+    panel = figures.waterfall(found).axes[0]
+    assert labels(panel) == ["without the layer", "other channels", "not additive", "score: class 1"]
+    np.testing.assert_allclose(bars(panel), [(0, -0.5), (-0.5, 2.5), (2.5, 2.0), (0, 2.0)])
+    colours = [bar.get_facecolor()[:3] for bar in panel.patches]
+    assert colours[0] == colours[3]
+    assert len(set(colours)) == 3  # towards, against, totals
+
+
+def test_the_numbers_of_the_waterfall_stand_within_its_axes():
+    """Also where the longest bars end on the right and the last one leads back from there."""
+    found = Explanation(
+        SCHEMES[0], 1, score=1.5, score_without_layer=0.0, evidence=explained(n_channels=1).evidence, total=1.5
+    )
+    found = replace(found, evidence=(replace(found.evidence[0], contribution=3.3),))
+    panel = figures.waterfall(found).axes[0]
+    panel.figure.draw_without_rendering()
+    for text in panel.texts:
+        assert text.get_window_extent().x1 <= panel.get_window_extent().x1, text.get_text()
+
+
+def test_a_score_without_classes_has_no_name():
+    panel = figures.waterfall(replace(explained(), target=None)).axes[0]
+    assert labels(panel)[-1] == "score"
+
+
+def test_a_class_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="expected `class_names` with a name for class 2, but got 2 names"):
+        figures.waterfall(explained(), class_names=CLASSES[:2])

@@ -1,0 +1,74 @@
+"""The picture of a part of a recording: events are outlined where they are in it, and the evidence is that of its times."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from captum_apex import Clip, Event, RecordingExplanation, SpectrogramAxes, figures
+
+AXES = SpectrogramAxes(8000, 512, 160)
+CLIP = Clip(torch.linspace(-60, 0, 257 * 501).view(257, 501), AXES, torch.zeros(80_000), name="night.wav")
+
+
+def event(start, end, label=0, channel=0, low=1000.0, high=2000.0):
+    return Event(start, end, low, high, label, ["dog", "$5 bell", "rain", "wind", "siren"][label], 0.9, channel, 1, 2.0)
+
+
+def found(*events, peaks=None):
+    times = torch.arange(120).double() + 0.5
+    peaks = {one.label: 1.0 for one in events} if peaks is None else peaks
+    return RecordingExplanation(events, {label: (times == 22.5) * peak for label, peak in peaks.items()}, times, 120.0)
+
+
+def boxes(panel):
+    """(start, end, low, high) of the closed lines of every outline."""
+    lines = [[loop.T.tolist() for loop in patch.get_path().to_polygons()] for patch in panel.patches]
+    return [sorted((min(x), max(x), min(y), max(y)) for x, y in outline) for outline in lines]
+
+
+def test_events_are_outlined_where_they_are_in_the_part():
+    """Those before and after it are not seen, and what reaches over its ends is cut."""
+    drawn = figures.recording(found(event(18, 23), event(25, 26, channel=3), event(29, 40), event(50, 51)), CLIP, 20.0)
+    assert boxes(drawn.axes[0]) == [
+        [(0.0, 3.0, 1000.0, 2000.0), (5.0, 6.0, 1000.0, 2000.0), (9.0, 10.0, 1000.0, 2000.0)]
+    ]
+    assert [tick.get_text() for tick in drawn.axes[1].get_xticklabels()] == ["20", "22", "24", "26", "28", "30"]
+    assert drawn.axes[1].get_xticks().tolist() == [0, 2, 4, 6, 8, 10]
+
+
+def test_overlapping_events_of_a_class_have_one_outline():
+    drawn = figures.recording(found(event(21, 23), event(22, 24, channel=3)), CLIP, 20.0)
+    assert boxes(drawn.axes[0]) == [[(1.0, 4.0, 1000.0, 2000.0)]]
+
+
+def test_the_evidence_below_is_that_of_the_strongest_classes():
+    peaks = {label: 1.0 + label for label in range(5)}
+    drawn = figures.recording(found(*(event(22, 23, label) for label in range(5)), peaks=peaks), CLIP, 20.0)
+    lines = drawn.axes[1].get_lines()
+    assert [line.get_label() for line in lines] == ["siren", "wind", "rain", "$5 bell"]
+    for line, peak in zip(lines, (5.0, 4.0, 3.0, 2.0), strict=True):
+        assert line.get_xdata().tolist() == [x + 0.5 for x in range(10)]
+        assert line.get_ydata().tolist() == [0, 0, peak, 0, 0, 0, 0, 0, 0, 0]
+    FigureCanvasAgg(drawn).draw()  # "$" is no formula
+
+
+def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend():
+    drawn = figures.recording(found(replace(event(22, 23), name="_noise")), CLIP, 20.0)
+    assert [text.get_text() for text in drawn.axes[1].get_legend().get_texts()] == ["_noise"]
+
+
+def test_a_part_without_events_is_drawn():
+    drawn = figures.recording(found(event(50, 51)), CLIP, 60.0)
+    assert not drawn.axes[0].patches
+    FigureCanvasAgg(drawn).draw()
+
+
+@pytest.mark.parametrize("start", [-1.0, 115.0])
+def test_a_part_outside_of_the_recording_is_refused(start):
+    with pytest.raises(
+        ValueError,
+        match=f"expected a part of the 120 s of the recording, but got one from {start:g} to {start + 10:g} s",
+    ):
+        figures.recording(found(event(50, 51)), CLIP, start)

@@ -1,0 +1,120 @@
+"""Holding a model still, watching its layer, seeing its output as a grid, knowing its weights."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from captum_apex.layers.hooks import frozen, watched
+from captum_apex.layers.layout import Layout
+from captum_apex.layers.models import fingerprint, layer_name, model_of
+from captum_apex.layers.origin import Origin
+from captum_apex.layers.values import check_finite
+from tests.networks import PoolingHead, build, clips
+
+
+def test_a_layout_puts_tokens_on_their_grid():
+    tokens = torch.arange(2 * 6 * 3.0).reshape(2, 6, 3)
+    grid = Layout.of(("n (f t) c -> n c f t", {"f": 2})).grid(tokens)
+    for row in range(2):
+        for column in range(3):
+            assert torch.equal(grid[:, :, row, column], tokens[:, row * 3 + column])
+
+
+def test_class_tokens_are_left_out_of_the_grid():
+    tokens = torch.arange(2 * 8 * 3.0).reshape(2, 8, 3)
+    grid = Layout("n (f t) c -> n c f t", {"f": 2}, class_tokens=2).grid(tokens)
+    for row in range(2):
+        for column in range(3):
+            assert torch.equal(grid[:, :, row, column], tokens[:, 2 + row * 3 + column])
+
+
+@pytest.mark.parametrize("class_tokens", [-1, 8, 9])
+def test_class_tokens_that_leave_no_place_are_refused(class_tokens):
+    with pytest.raises(
+        ValueError, match=f"expected `class_tokens` from 0 to 7, because 'encoder' gives 8 .* but got {class_tokens}"
+    ):
+        Layout("n t c -> n c 1 t", class_tokens=class_tokens).grid(torch.zeros(2, 8, 3), "'encoder'")
+
+
+def test_an_output_without_a_layout_is_an_error_that_names_the_layer():
+    with pytest.raises(
+        ValueError, match=r"expected 'encoder' to give a tensor that fits .* but got shape \(2, 6, 3\); pass `layout`"
+    ):
+        Layout.of(None).grid(torch.zeros(2, 6, 3), "'encoder'")
+    with pytest.raises(ValueError, match="4 axes"):
+        Layout.of("n t c -> n c t").grid(torch.zeros(2, 6, 3))
+    with pytest.raises(TypeError, match="expected `layout` to be an einops pattern"):
+        Layout.of(3)
+
+
+def test_the_layer_is_named_as_in_its_model():
+    model, _ = build("pooling")
+    assert layer_name(model, model.stem[0]) == "stem.0"
+    assert layer_name(model.forward, model.relu) == "relu"
+    assert layer_name(partial(model, gain=2.0), model.relu) == "relu"
+    with pytest.raises(ValueError, match="expected `layer` to be part of the model PoolingHead, but this ReLU is not"):
+        layer_name(model, nn.ReLU())
+    with pytest.raises(TypeError, match="expected `layer` to be a torch.nn.Module, but got str"):
+        layer_name(model, "relu")
+    assert model_of(lambda x: x) is None
+
+
+def test_frozen_restores_every_flag_after_an_exception():
+    model = PoolingHead().train()
+    model.dropout.eval()
+    model.features.weight.requires_grad_(False)
+    before = [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()]
+    with pytest.raises(KeyError), frozen(model, model.features):
+        assert not any(m.training for m in model.modules())
+        assert not any(p.requires_grad for p in model.parameters())
+        raise KeyError
+    assert before == ([m.training for m in model.modules()], [p.requires_grad for p in model.parameters()])
+
+
+def test_watching_changes_what_goes_on_and_leaves_no_hook():
+    model, layer = build("pooling after relu")
+    with watched(layer, "relu", torch.zeros_like):
+        silent = model(clips())
+    torch.testing.assert_close(silent, model.classifier.bias.expand_as(silent), rtol=0, atol=0)
+    assert not layer._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [("twice", "'relu' to run once"), ("never", "'relu' to run in the forward pass"), ("tuple", "tuple")],
+)
+def test_layers_that_cannot_be_watched_are_named(wrong, message):
+    layer = nn.ReLU() if wrong != "tuple" else nn.LSTM(10, 3, batch_first=True)
+    with pytest.raises(ValueError, match=message), watched(layer, "relu", lambda _: None):
+        for _ in range({"twice": 2, "never": 0, "tuple": 1}[wrong]):
+            layer(torch.zeros(1, 8, 10))
+    assert not layer._forward_hooks
+
+
+def test_a_sum_that_overflows_is_no_damage():
+    large = torch.full((3, 8), 3e38)
+    check_finite(large, "the inputs")
+    for damage in (torch.nan, torch.inf, -torch.inf):
+        with pytest.raises(ValueError, match="the inputs of clip 12 have NaN or infinity"):
+            check_finite(large.index_put((torch.tensor(2), torch.tensor(5)), torch.tensor(damage)), "the inputs", 10)
+
+
+def test_the_fingerprint_knows_every_weight_and_not_the_precision():
+    model, _ = build("pooling", dtype=torch.float32)
+    before = fingerprint(model)
+    assert fingerprint(model.double()) == before == fingerprint(model.float())
+    with torch.no_grad():
+        model.stem[1].running_var[0] += 1e-3
+    assert fingerprint(model) != before
+    assert fingerprint(lambda x: x) == ""
+
+
+def test_an_origin_survives_json():
+    import json
+    from dataclasses import asdict
+
+    origin = Origin("stages.3", Layout("n (f t) c -> n c f t", {"f": 12}, 2), (12, 101), (1, 128, 1024), "abc", 7, True)
+    assert Origin.from_dict(json.loads(json.dumps(asdict(origin)))) == origin
+    assert Origin.from_dict(json.loads(json.dumps(asdict(Origin())))) == Origin()

@@ -1,0 +1,116 @@
+"""Windows of long recordings, read one by one."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torchaudio.functional import resample
+
+from captum_apex.recordings.windows import Windows
+
+
+def noise(samples, seed=0):
+    return 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+
+
+def write(path, waveform, rate):
+    soundfile.write(path, np.atleast_2d(waveform.numpy()).T, rate, subtype="FLOAT")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("samples", "starts"),
+    [
+        (100, [0]),
+        (250, [0]),
+        (300, [0, 50]),
+        (350, [0, 100]),
+        (360, [0, 100, 110]),
+        (1000, [0, 100, 200, 300, 400, 500, 600, 700, 750]),
+    ],
+)
+def test_windows_begin_every_hop_and_the_last_one_ends_with_the_recording(samples, starts):
+    windows = Windows.of(noise(samples), 100, 2.5, 1.0)
+    assert list(windows.starts) == starts
+    assert len(windows) == len(starts)
+    assert [start for start, _ in windows] == starts
+
+
+@pytest.mark.parametrize("samples", [100, 250, 360, 1001])
+def test_the_windows_of_a_waveform_and_of_its_file_are_its_parts(samples, tmp_path):
+    waveform = noise(samples)
+    for source in (waveform, write(tmp_path / "a.wav", waveform, 100)):
+        for start, window in Windows.of(source, 100, 2.5, 1.0):
+            own = waveform[start : start + 250]
+            assert torch.equal(window[: len(own)], own)
+            assert not window[len(own) :].any()
+            assert window.shape == (250,)
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(44100, 32000), (8000, 16000), (22050, 16000), (48000, 44100)])
+def test_a_file_of_another_rate_has_no_seams(rate, wanted, tmp_path):
+    """Each window is the part of the whole file's resampling: wherever it begins, no edge is heard."""
+    waveform = noise(3 * rate + 17)
+    whole = resample(waveform, rate, wanted)
+    with pytest.warns(UserWarning, match=f"recordings at {rate} Hz are resampled to {wanted} Hz"):
+        windows = list(Windows.of(write(tmp_path / "a.wav", waveform, rate), wanted, 0.7, 0.31))
+    assert len(windows) == 9
+    for start, window in windows:
+        own = whole[start : start + len(window)]
+        torch.testing.assert_close(window[: len(own)], own, rtol=0, atol=1e-6)
+
+
+def test_several_channels_are_mixed_down_or_refused(tmp_path):
+    stereo = torch.stack([noise(500), noise(500, seed=1)])
+    path = write(tmp_path / "a.wav", stereo, 100)
+    with pytest.warns(UserWarning, match="recordings with 2 channels are mixed down"):
+        windows = list(Windows.of(path, 100, 2.0, 2.0))
+    for start, window in windows:
+        torch.testing.assert_close(window, stereo.mean(0)[start : start + 200])
+    with pytest.raises(ValueError, match="a.wav at 100 Hz with one channel, but got 100 Hz with 2"):
+        list(Windows.of(path, 100, 2.0, 2.0, convert=False))
+
+
+def test_a_file_is_read_window_by_window(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav", noise(10_000), 100)
+    asked = []
+    plain = soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile, "read", lambda self, frames, **k: asked.append(frames) or plain(self, frames, **k)
+    )
+    for _ in Windows.of(path, 100, 2.5, 1.0):
+        pass
+    assert max(asked) == 250
+    assert len(asked) == 99
+
+
+def test_what_cannot_be_cut_is_refused(tmp_path):
+    for window, hop in ((0.0, 0.0), (1.0, 2.0), (1.0, -1.0), (float("inf"), 1.0)):
+        with pytest.raises(ValueError, match="expected 0 < `hop` <= `window`, in s, but got a hop of"):
+            Windows.of(noise(100), 100, window, hop)
+    with pytest.raises(ValueError, match="expected a `hop` of at least one sample, 0.010000 s, but got 0.001"):
+        Windows.of(noise(100), 100, 1.0, 0.001)
+    with pytest.raises(
+        ValueError,
+        match=r"expected a waveform of floats of shape \(sample,\), but got torch.float32 of shape \(2, 100\)",
+    ):
+        Windows.of(noise(200).reshape(2, 100), 100, 1.0, 1.0)
+    with pytest.raises(ValueError, match=r"of shape \(0,\)"):
+        Windows.of(torch.zeros(0), 100, 1.0, 1.0)
+    with pytest.raises(TypeError, match="expected a waveform or the path of a file, but got list"):
+        Windows.of([0.0], 100, 1.0, 1.0)
+    with pytest.raises(FileNotFoundError, match="expected an audio file at .*none.wav"):
+        Windows.of(tmp_path / "none.wav", 100, 1.0, 1.0)
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(ValueError, match="expected .*text.wav to be audio, but it cannot be read"):
+        Windows.of(tmp_path / "text.wav", 100, 1.0, 1.0)
+    with pytest.raises(ValueError, match="expected .*empty.wav to hold sound, but it is empty"):
+        Windows.of(write(tmp_path / "empty.wav", torch.zeros(0), 100), 100, 1.0, 1.0)
+
+
+def test_damage_is_named_by_its_place(tmp_path):
+    waveform = noise(1000)
+    waveform[555] = torch.nan
+    for source in (waveform, write(tmp_path / "a.wav", waveform, 100)):
+        with pytest.raises(ValueError, match="NaN or infinity after 4 s"):
+            list(Windows.of(source, 100, 2.0, 2.0))

@@ -1,0 +1,418 @@
+"""The page as a reader meets it, in a headless Chromium."""
+
+import dataclasses
+import itertools
+import re
+import time
+
+import pytest
+import torch
+
+from captum_apex import SCHEMES, report
+from tests.browser import chromium, complaints, requests, show, wait_until
+from tests.pages import CLASSES, chirp, explanation, page
+
+HOSTILE = (
+    "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"><svg onload=window.hacked=1>"
+)
+LONG = "A_recording_whose_name_never_ends_" * 4
+
+# Texts on plain ground, with their colours: [text, colour, ground].
+COLOURS = """
+    const ground = (e) => {
+      for (; e; e = e.parentElement) {
+        const colour = getComputedStyle(e).backgroundColor;
+        if (!/, 0\\)$/.test(colour)) return colour;
+      }
+    };
+    const own = (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    const all = [...document.querySelectorAll("body *")];
+    const shown = all.filter((e) => own(e) && e.getClientRects().length && !e.closest(".picture, script, noscript"));
+    return shown.map((e) => [e.textContent, getComputedStyle(e).color, ground(e)]);
+"""
+# Where the outlines of the large picture lie on it, as [left, top, right, bottom] in shares of the image.
+OUTLINES = """
+    const image = document.querySelector(".large img").getBoundingClientRect();
+    return [...document.querySelectorAll(".large .outline")].map((path) => {
+      const box = path.getBBox(), to = path.getScreenCTM();
+      const x = (v) => (v * to.a + to.e - image.left) / image.width;
+      const y = (v) => (v * to.d + to.f - image.top) / image.height;
+      return [x(box.x), y(box.y), x(box.x + box.width), y(box.y + box.height)];
+    });
+"""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(running):
+    """The browser, and after the test: no complaint in its console, no request that left the page."""
+    complaints(running), requests(running)
+    yield running
+    assert complaints(running) == []
+    assert requests(running) == []
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Two clips."""
+    second = page(51, explanations=[explanation(scheme, target=2) for scheme in SCHEMES[1:]])
+    return report.write(tmp_path_factory.mktemp("page") / "page.html", [page(50), second])
+
+
+def all_of(browser, selector):
+    return browser.find_elements("css selector", selector)
+
+
+def texts(browser, selector):
+    return [found.text for found in all_of(browser, selector)]
+
+
+def chosen(browser):
+    """Titles of the tab that is chosen and of the panels that are shown."""
+    tabs = [tab.text for tab in all_of(browser, "[role=tab]") if tab.get_attribute("aria-selected") == "true"]
+    return tabs, [
+        panel.get_attribute("data-scheme") for panel in all_of(browser, "[role=tabpanel]") if panel.is_displayed()
+    ]
+
+
+def button(browser, description):
+    return next(found for found in all_of(browser, f'button.sound[aria-label="{description}"]') if found.is_displayed())
+
+
+def now(browser):
+    return browser.execute_script("return document.querySelector('audio').currentTime")
+
+
+def slow_down(browser, rate=0.1):
+    """So that a busy machine is in time to meet a sound while it plays."""
+    browser.execute_script(
+        f"const player = document.querySelector('audio'); player.defaultPlaybackRate = player.playbackRate = {rate}"
+    )
+
+
+def pressed(browser):
+    return [found.get_attribute("aria-label") for found in all_of(browser, "button[aria-pressed=true]")]
+
+
+def test_tabs_switch_by_click_and_by_key(browser, path):
+    show(browser, path)
+    tabs = all_of(browser, "[role=tab]")
+    assert chosen(browser) == (["Spot"], ["square"])
+    tabs[2].click()
+    assert chosen(browser) == (["Band"], ["frequency"])
+    for key, tab, scheme in (
+        ("\ue014", "Moment and band", "time-frequency"),  # right
+        ("\ue014", "Spot", "square"),
+        ("\ue012", "Moment and band", "time-frequency"),  # left
+        ("\ue011", "Spot", "square"),  # home
+        ("\ue010", "Moment and band", "time-frequency"),  # end
+    ):
+        browser.switch_to.active_element.send_keys(key)
+        assert chosen(browser) == ([tab], [scheme])
+        assert browser.switch_to.active_element.text == tab
+    assert [tab.get_attribute("tabindex") for tab in tabs] == ["-1", "-1", "-1", "0"]
+
+
+def test_every_image_loads_and_says_what_it_shows(browser, path):
+    show(browser, path)
+    loaded = "return [...document.images].every((i) => i.complete && i.naturalWidth > 0)"
+    wait_until(lambda: browser.execute_script(loaded))
+    sizes = browser.execute_script("return [...document.images].map((i) => [i.naturalWidth, i.naturalHeight])")
+    assert len(sizes) == 1 + 4 * 2 * (1 + 3) + 1  # the clip; schemes, channels, clip and prototypes; a map
+    assert all(size == [101, 32] for size in sizes)
+    described = [image.get_attribute("alt") for image in all_of(browser, "img")]
+    assert described[0].startswith("Spectrogram of three, query_50.wav, 1 s. Outline 1: 0.10–0.20 s, ")
+    assert "Attribution map by LayerGradCam of three, query_50.wav" in described[-1]
+    assert all(described)
+
+
+def test_a_player_plays_and_pauses(browser, path):
+    show(browser, path)
+    slow_down(browser)
+    play = button(browser, "Play the whole clip")
+    play.click()
+    wait_until(lambda: now(browser) > 0.1)
+    assert pressed(browser) == ["Play the whole clip"]
+    play.click()
+    wait_until(lambda: browser.execute_script("return document.querySelector('audio').paused"))
+    stopped = now(browser)
+    assert 0.1 < stopped < 1
+    time.sleep(0.15)
+    assert now(browser) == stopped
+    assert pressed(browser) == []
+    slow_down(browser, rate=1)
+    play.click()
+    wait_until(lambda: now(browser) > stopped)  # it goes on where it was
+    wait_until(lambda: all(line.get_attribute("hidden") for line in all_of(browser, ".cursor")))  # to its end
+    assert pressed(browser) == []
+
+
+def test_only_one_sound_plays(browser, path):
+    show(browser, path)
+    slow_down(browser)
+    for description in (
+        "Play the whole clip",
+        "Play the clip without the region of channel 11",
+        "Play the prototype zero",
+    ):
+        button(browser, description).click()
+        wait_until(lambda: now(browser) > 0.05)
+        assert pressed(browser) == [description]
+    assert len(all_of(browser, "audio, video")) == 1
+    browser.switch_to.active_element.send_keys("\ue00c")  # escape
+    wait_until(lambda: pressed(browser) == [])
+    assert browser.execute_script("return document.querySelector('audio').paused")
+
+
+def test_the_cursor_stands_where_the_sound_is(browser, path):
+    show(browser, path)
+    slow_down(browser)
+    all_of(browser, "[role=tab]")[1].click()
+    play = button(browser, "Play the region of channel 11")  # 0.195–0.295 s, heard from 0.045 s on
+    play.click()
+    wait_until(lambda: now(browser) > 0.1)
+    play.click()
+    wait_until(lambda: browser.execute_script("return document.querySelector('audio').paused"))
+    time.sleep(0.05)
+    shares = browser.execute_script(
+        "return [...document.querySelectorAll('.cursor')].filter((e) => !e.hidden).map((e) => parseFloat(e.style.left) / 100)"
+    )
+    queries = 1 + 4 * 2 + 1
+    assert len(shares) == queries  # on every picture of this clip, and on no other
+    assert shares == pytest.approx([(0.5 + 100 * (0.045 + now(browser))) / 101] * queries, abs=0.003)
+
+
+def test_a_click_on_the_picture_plays_from_there(browser, path):
+    from selenium.webdriver import ActionChains
+
+    show(browser, path)
+    slow_down(browser)
+    ActionChains(browser).move_to_element(all_of(browser, ".large .picture")[0]).click().perform()
+    wait_until(lambda: now(browser) > 0.5)
+    button(browser, "Play the whole clip").click()
+    wait_until(
+        lambda: pressed(browser) == []
+    )  # the button follows the player's own event, which a busy browser sends later
+    assert 0.5 < now(browser) < 0.95
+
+
+def test_outlines_lie_at_their_share_of_the_picture(browser, path):
+    show(browser, path)
+    for tab, scheme in zip(all_of(browser, "[role=tab]"), SCHEMES, strict=True):
+        tab.click()
+        for found, part in zip(browser.execute_script(OUTLINES), explanation(scheme).evidence, strict=True):
+            boxes = part.region.boxes
+            sides = [
+                min(b.start for b in boxes),
+                1 - max(b.high for b in boxes),
+                max(b.end for b in boxes),
+                1 - min(b.low for b in boxes),
+            ]
+            assert found == pytest.approx(sides, abs=1e-4)
+
+
+def test_the_waterfall_s_bars_follow_on_each_other(browser, path):
+    show(browser, path)
+    bars = browser.execute_script(
+        "return [...document.querySelectorAll('#panel-0 .waterfall .track .bar')].map((e) => [e.style.left, e.style.width].map(parseFloat))"
+    )
+    assert texts(browser, "#panel-0 .waterfall th") == [
+        "without the layer",
+        "1 · channel 10",
+        "2 · channel 11",
+        "other channels",
+        "logit",
+    ]
+    assert texts(browser, "#panel-0 .waterfall .figure") == ["0.50", "+2.00", "+1.00", "+1.00", "4.50"]
+    ends = [(0, 0.5), (0.5, 2.5), (2.5, 3.5), (3.5, 4.5), (0, 4.5)]
+    for bar, (start, end) in zip(bars, ends, strict=True):
+        assert bar == pytest.approx([100 * start / 4.5, 100 * (end - start) / 4.5], abs=0.01)
+
+
+def test_the_scores_name_the_explained_class(browser, path):
+    show(browser, path)
+    assert texts(browser, ".scores .figure") == ["5.25", "4.50", "3.00", "2.00", "1.00"]
+    (marked,) = all_of(browser, ".scores .marked th")
+    assert marked.get_attribute("textContent") == "2. three, explained"
+    (verdict,) = texts(browser, ".verdict")
+    assert (
+        verdict
+        == "Explained: three, logit 4.50. The model’s first choice is two, logit 5.25. The clip is labelled three."
+    )
+
+
+def test_small_numbers_are_not_rounded_to_nothing(browser, tmp_path):
+    shown = explanation(SCHEMES[0], n_channels=1)
+    small = dataclasses.replace(shown.evidence[0], contribution=0.0032)
+    shown = dataclasses.replace(shown, evidence=(small,), score=-0.046, score_without_layer=0.0, total=-0.046)
+    show(
+        browser,
+        report.write(
+            tmp_path / "page.html", [page(explanations=[shown], scores=[0.1, 12.0, 0.0, -0.046, 1e-9, 1.0, 1.0])]
+        ),
+    )
+    assert texts(browser, "#panel-0 .waterfall .figure") == ["0.00", "+0.0032", "−0.049", "−0.046"]
+    assert texts(browser, ".scores .figure") == ["12.00", "1.00", "1.00", "0.10", "0.0000", "−0.046"]
+    assert "adds +0.0032 to the logit" in texts(browser, "#panel-0 .about")[0]
+
+
+def test_regions_that_are_the_same_are_all_visible(browser, tmp_path):
+    shown = explanation(SCHEMES[0], n_channels=1).evidence[0]
+    same = dataclasses.replace(
+        explanation(SCHEMES[0]), evidence=tuple(dataclasses.replace(shown, channel=k) for k in range(4))
+    )
+    show(browser, report.write(tmp_path / "page.html", [page(explanations=[same])]))
+    drawn = "return [...document.querySelectorAll('%s .overlay path')].map((e) => [e.getAttribute('class'), e.style.strokeDasharray])"
+    large = browser.execute_script(drawn % ".large")
+    assert [kind for kind, _ in large] == ["halo"] * 4 + ["outline"] * 4  # no dark ground over a line
+    assert large[4][1] == "none"
+    assert len({dashes for _, dashes in large[4:]}) == 4
+    assert browser.execute_script(drawn % ".middle")[1] == ["outline", "none"]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("cells", [(3, 4, 3), (9, 9, 8, 9), (0, 0, 0, 1)])
+def test_no_number_hides_another(browser, tmp_path, cells, width):
+    """Cells of twenty along time; a number is moved aside where a region before it has the same corner, and meets no other one there."""
+    scheme = SCHEMES[1]
+    shown = explanation(scheme, n_channels=1).evidence[0]
+    evidence = tuple(
+        dataclasses.replace(shown, channel=k, region=scheme.region([cell], 1, 20)) for k, cell in enumerate(cells)
+    )
+    subject = page(explanations=[dataclasses.replace(explanation(scheme), evidence=evidence)])
+    show(browser, report.write(tmp_path / "page.html", [subject]), width=width)
+    spans = (
+        "return [...document.querySelectorAll('.large .tag')].map((e) => e.getBoundingClientRect())"
+        ".map((box) => [box.left, box.right])"
+    )
+    found = sorted(browser.execute_script(spans))
+    assert len(found) == len(cells)
+    assert all(right <= left + 0.5 for (_, right), (left, _) in itertools.pairwise(found)), found
+
+
+def test_clips_are_chosen_from_the_list(browser, path):
+    show(browser, path)
+    links = all_of(browser, "nav a")
+    all_of(browser, "[role=tab]")[2].click()
+    links[1].click()
+    wait_until(lambda: texts(browser, "h2") == ["three, query_51.wav"])
+    assert texts(browser, ".verdict")[0].startswith("Explained: two")
+    assert chosen(browser) == (["Band"], ["frequency"])  # the perspective stays
+    assert texts(browser, "[role=tab]") == ["Moment", "Band", "Moment and band"]
+    assert [link.get_attribute("aria-current") for link in links] == [None, "page"]
+    wait_until(lambda: browser.execute_script("return [...document.images].every((i) => i.naturalWidth === 101)"))
+    browser.back()
+    wait_until(lambda: texts(browser, "h2") == ["three, query_50.wav"])
+
+
+def test_a_link_can_name_a_clip(browser, path):
+    show(browser, path)
+    browser.get(path.as_uri() + "#2")
+    wait_until(lambda: texts(browser, "h2") == ["three, query_51.wav"])
+
+
+def test_hostile_names_are_shown_and_do_nothing(browser, tmp_path):
+    named = page(
+        clip=chirp(1, name=HOSTILE.replace("/", "∕"), label=HOSTILE),  # a file's name holds no slash
+        class_names=[HOSTILE, *CLASSES[1:3], HOSTILE, *CLASSES[4:]],
+        maps={HOSTILE: torch.ones(32, 101)},
+    )
+    show(browser, report.write(tmp_path / "page.html", [named, named], title=HOSTILE))
+    assert browser.execute_script("return window.hacked") is None
+    assert browser.title == HOSTILE
+    assert texts(browser, "h1") == [HOSTILE]
+    assert texts(browser, "h2") == [f"{HOSTILE}, {HOSTILE.replace('/', '∕')}"]
+    assert texts(browser, ".comparison .caption") == [HOSTILE]
+    assert texts(browser, ".scores .marked .name") == [HOSTILE]
+    assert browser.execute_script("return document.scripts.length") == 2
+
+
+@pytest.mark.parametrize("name", ["query.wav", LONG])
+def test_nothing_is_wider_than_a_phone(browser, tmp_path, name):
+    named = {"clip": chirp(1, name=name, label=name), "maps": {name: torch.ones(32, 101)}}
+    subject = page(class_names=[name, *CLASSES[1:3], name, *CLASSES[4:]], **named)
+    show(browser, report.write(tmp_path / "page.html", [subject, subject], title=name), width=390)
+    for tab in all_of(browser, "[role=tab]"):
+        tab.click()
+        assert browser.execute_script("return [innerWidth, document.scrollingElement.scrollWidth]") == [390, 390]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_texts_stand_out_from_their_ground(browser, path, dark, media):
+    show(browser, path, dark=dark, media=media)
+    found = browser.execute_script(COLOURS)
+    assert len(found) > 100
+    worst = min(found, key=lambda entry: contrast(*entry[1:]))
+    assert contrast(*worst[1:]) >= 4.5, worst
+    light = luminance(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert (light < 0.1) if dark and media == "screen" else (light > 0.9)
+
+
+def test_print_holds_every_perspective_and_no_buttons(browser, path):
+    show(browser, path, media="print")
+    assert [panel.is_displayed() for panel in all_of(browser, "[role=tabpanel]")] == [True] * 4
+    assert not any(found.is_displayed() for found in all_of(browser, "button, nav"))
+
+
+def test_a_clip_without_sound_has_no_buttons_for_it(browser, tmp_path):
+    silent = page(clip=chirp(1, silent=True), prototypes={index: chirp(index, silent=True) for index in range(3)})
+    show(browser, report.write(tmp_path / "page.html", [silent]))
+    assert all_of(browser, "button.sound") == []
+    assert not all_of(browser, "nav")[0].is_displayed()
+
+
+def test_what_there_is_not_is_not_shown(browser, tmp_path):
+    bare = page(explanations=[explanation(SCHEMES[0], n_channels=0)], maps={}, scores=(), class_names=())
+    show(browser, report.write(tmp_path / "page.html", [bare]))
+    assert "No channel speaks for the class in this perspective." in texts(browser, "#panel-0 p")
+    assert all_of(browser, ".scores, .comparison *") == []
+    assert texts(browser, ".verdict") == ["Explained: class 3, logit 4.50. The clip is labelled three."]
+
+
+def test_a_channel_without_prototypes_names_none(browser, tmp_path):
+    show(
+        browser,
+        report.write(
+            tmp_path / "page.html", [page(explanations=[explanation(SCHEMES[0], prototypes=())], prototypes={})]
+        ),
+    )
+    assert len(all_of(browser, ".card")) == 2
+    assert texts(browser, ".card .caption") == ["In this clip"] * 2
+
+
+def test_the_page_cannot_send_anything(running, path):
+    show(running, path)
+    blocked = running.execute_async_script(
+        """
+        const done = arguments[0], blocked = [];
+        document.addEventListener("securitypolicyviolation", (e) => blocked.push(e.effectiveDirective));
+        new Image().src = "http://127.0.0.1:9/a.png";
+        fetch("http://127.0.0.1:9/b").catch(() => setTimeout(() => done(blocked), 50));
+        """
+    )
+    assert sorted(blocked) == ["connect-src", "img-src"]
+
+
+def test_a_request_would_be_seen(running, tmp_path):
+    """So that the check after each test can fail."""
+    (tmp_path / "open.html").write_text("<img src='http://127.0.0.1:9/a.png'>")
+    show(running, tmp_path / "open.html")
+    wait_until(lambda: "http://127.0.0.1:9/a.png" in requests(running))
+
+
+def contrast(one, other):
+    """Of two colours, as WCAG 2 defines it."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour):
+    levels = [int(level) / 255 for level in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,0 +1,356 @@
+"""What is heard of a region: sounds whose place is known, in and out of it."""
+
+import io
+import math
+import sys
+import types
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from captum_apex import Box, Clip, Region, Scheme, SpectrogramAxes, listening
+from captum_apex.listening import encoded, isolate, player, remove, write
+
+RATES = [8000, 16000, 44100]
+SECONDS = 2.0
+
+
+def time_of(rate, seconds=SECONDS):
+    return torch.arange(round(seconds * rate), dtype=torch.float64) / rate
+
+
+def tone(rate, hertz, seconds=SECONDS):
+    return torch.sin(2 * math.pi * hertz * time_of(rate, seconds) + 1)
+
+
+def on_mels(waveform, rate):
+    """A clip whose model takes log-mels, so that regions are fractions of mel bands and frames."""
+    axes = SpectrogramAxes(rate, 512, 128, n_mels=40)
+    return Clip(torch.zeros(40, 1 + len(waveform) // 128), axes, waveform)
+
+
+def box_on(clip, low=None, high=None, start=None, end=None):
+    """A box at these Hz and seconds; None reaches to the end."""
+    bins, frames = clip.decibels.shape
+    return Box(
+        0.0 if low is None else clip.axes.bin_position(float(low)) / bins,
+        1.0 if high is None else clip.axes.bin_position(float(high)) / bins,
+        0.0 if start is None else clip.axes.frame_position(float(start)) / frames,
+        1.0 if end is None else clip.axes.frame_position(float(end)) / frames,
+    )
+
+
+def decibels(part, whole):
+    return 20 * math.log10(part.square().mean().sqrt().item() / whole.square().mean().sqrt().item() + 1e-12)
+
+
+def inner(waveform, rate):
+    """Without the clip's own ends, where a tone begins and ends abruptly."""
+    return waveform[round(0.2 * rate) : -round(0.2 * rate)]
+
+
+def band_level(rate, hertz, low, high):
+    clip = on_mels(tone(rate, hertz), rate)
+    return decibels(inner(isolate(clip, Region((box_on(clip, low, high),))), rate), inner(clip.waveform, rate))
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize(("low", "high"), [(300, 340), (500, 700), (1000, 3000)])
+def test_a_band_keeps_its_tones_and_loses_the_others(rate, low, high):
+    fade = min(max((high - low) / 2, 40), 200)
+    for hertz in (low, (low + high) / 2, high):
+        assert abs(band_level(rate, hertz, low, high)) < 1, hertz
+    for hertz in (low - fade, low - 2 * fade, high + fade, high + 2 * fade, 3900):
+        assert band_level(rate, hertz, low, high) < -40, hertz
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("length", [0.004, 0.02, 0.3])
+def test_a_strip_keeps_its_time_and_loses_the_rest(rate, length):
+    start, end, fade = 0.7, 0.7 + length, min(max(length / 2, 0.005), 0.02)
+    clip = on_mels(torch.ones(round(SECONDS * rate), dtype=torch.float64), rate)
+    part, seconds = isolate(clip, Region((box_on(clip, start=start, end=end),))), time_of(rate)
+    inside, outside = (seconds >= start) & (seconds <= end), (seconds < start - fade) | (seconds > end + fade)
+    assert 10 ** (-1 / 20) < part[inside].min() <= part[inside].max() < 1 + 1e-9
+    assert part[outside].abs().max() < 10 ** (-40 / 20)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_chirp_and_a_tone_are_told_apart(rate):
+    """A tone of 1 kHz around 0.5 s, a chirp from 2 to 3 kHz from 1.2 to 1.6 s, each in its own box."""
+    seconds = time_of(rate)
+    swell = torch.exp(-(((seconds - 0.5) / 0.06) ** 2))
+    beep = swell * torch.sin(2 * math.pi * 1000 * seconds)
+    inside = ((seconds - 1.2) / 0.4).clamp(0, 1)
+    chirp = torch.sin(math.pi * inside) ** 2 * torch.sin(
+        2 * math.pi * (2000 * (seconds - 1.2) + 0.5 * 1000 / 0.4 * (seconds - 1.2) ** 2)
+    )
+    clip = on_mels(beep + chirp, rate)
+    for sound, other, box in (
+        (beep, chirp, box_on(clip, 900, 1100, 0.3, 0.7)),
+        (chirp, beep, box_on(clip, 2000, 3000, 1.2, 1.6)),
+    ):
+        part, rest = isolate(clip, Region((box,))), remove(clip, Region((box,)))
+        assert abs(decibels(part, sound)) < 1
+        assert decibels(part - sound, sound) < -35
+        where = other.abs() > 1e-3
+        assert decibels(part[where], other[where]) < -40
+        assert decibels(rest - other, sound) < -35
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_beyond_the_fades_of_a_box_tones_and_moments_are_down(rate):
+    """A chirp through the whole clip meets a box of 0.1 s × 500 Hz; each of its samples has one frequency and one time."""
+    seconds, slope = time_of(rate), 1500 / SECONDS
+    chirp = torch.sin(2 * math.pi * (500 * seconds + slope / 2 * seconds**2))  # 500 to 2000 Hz
+    clip = on_mels(chirp, rate)
+    start, end, low, high = 0.95, 1.05, 1000, 1500
+    part = isolate(clip, Region((box_on(clip, low, high, start, end),)))
+    share = math.sqrt(2.5 / ((end - start) * (high - low)))
+    outside = (seconds < start - share * (end - start)) | (seconds > end + share * (end - start))
+    assert part[outside].abs().max() < 10 ** (-40 / 20)
+    middle = (seconds > start) & (seconds < end)
+    assert abs(decibels(part[middle], chirp[middle])) < 1
+    away = on_mels(tone(rate, high + share * (high - low)), rate)
+    assert decibels(isolate(away, Region((box_on(away, low, high, start, end),)))[middle], away.waveform[middle]) < -40
+
+
+def cross(clip):
+    return Region((box_on(clip, start=0.9, end=1.1), box_on(clip, 500, 900)))
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_cross_is_the_union_of_strip_and_band(rate):
+    seconds = time_of(rate)
+    in_strip, out_strip = (seconds >= 0.9) & (seconds <= 1.1), (seconds < 0.8) | (seconds > 1.2)
+    for hertz, in_band in ((700, True), (2000, False)):
+        clip = on_mels(tone(rate, hertz), rate)
+        part = isolate(clip, cross(clip))
+        assert abs(decibels(part[in_strip], clip.waveform[in_strip])) < 1
+        elsewhere = decibels(inner(part[out_strip], rate), inner(clip.waveform[out_strip], rate))
+        assert abs(elsewhere) < 1 if in_band else elsewhere < -40
+
+
+def test_a_band_does_not_ring_into_the_gap_of_a_strip():
+    """Whatever the order of the boxes: where the strip is removed nothing is left of the band either."""
+    clip = on_mels(tone(16000, 700), 16000)
+    strip, band = cross(clip).boxes
+    first, second = remove(clip, Region((strip, band))), remove(clip, Region((band, strip)))
+    assert torch.equal(first, second)
+    assert first[round(0.92 * 16000) : round(1.08 * 16000)].abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("scheme", list(Scheme))
+def test_a_part_and_the_rest_are_the_clip(scheme, dtype):
+    noise = torch.randn(16000, generator=torch.Generator().manual_seed(0)).mul(0.3).to(dtype)
+    clip = on_mels(noise, 16000)
+    region = scheme.region([1] * len(scheme.sequences), 4, 10)
+    part, rest = isolate(clip, region), remove(clip, region)
+    assert part.dtype == torch.promote_types(dtype, torch.float32)
+    assert (part + rest - noise).abs().max() < 1e-5
+    assert part.abs().max() > 0.05
+    assert rest.abs().max() > 0.05
+
+
+def test_sides_at_the_end_of_the_input_reach_to_the_end_of_the_sound():
+    """The lowest mel filter begins above 0 Hz and the last frame ends where it will; a region that touches them has no fade there."""
+    rate = 16000
+    axes = SpectrogramAxes(rate, 512, 128, n_mels=40, f_min=300, f_max=6000)
+    noise = torch.randn(rate, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    clip = Clip(torch.zeros(40, 126), axes, noise)
+    torch.testing.assert_close(isolate(clip, Region((Box(0, 1, 0, 1),))), noise, rtol=0, atol=1e-12)
+    ends = isolate(clip, Region((Box(0, 1, 0, 0.1), Box(0, 1, 0.9, 1))))
+    torch.testing.assert_close(ends[:1000], noise[:1000], rtol=0, atol=1e-12)
+    torch.testing.assert_close(ends[-1000:], noise[-1000:], rtol=0, atol=1e-12)
+    for hertz, box in ((20, Box(0, 0.5, 0, 1)), (7950, Box(0.5, 1, 0, 1))):
+        steady = Clip(torch.zeros(40, 126), axes, tone(rate, hertz, 1.0))
+        assert abs(decibels(isolate(steady, Region((box,))), steady.waveform)) < 0.01
+
+
+def test_regions_of_a_waveform_are_shares_of_its_samples():
+    waveform = torch.ones(16000, dtype=torch.float64)
+    part = isolate(Clip.from_waveform(waveform, 16000), Region((Box(0, 1, 0.25, 0.5),)))
+    assert part[4000:8001].min() > 10 ** (-1 / 20)
+    assert part[: 4000 - 320].abs().max() < 1e-2
+    assert part[8000 + 320 :].abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_strip_out_of_a_loud_tone_does_not_click(rate):
+    """Beyond 500 Hz from the tone everything is 60 dB down; a hard cut at the same places is not."""
+    clip = on_mels(tone(rate, 1000), rate)
+    part = isolate(clip, Region((box_on(clip, start=0.7, end=0.75),)))
+    hard = torch.where((time_of(rate) >= 0.7) & (time_of(rate) < 0.75), clip.waveform, 0.0)
+    hertz = torch.fft.rfftfreq(len(hard), 1 / rate)
+    far = (hertz - 1000).abs() > 500
+
+    def splatter(waveform):
+        spectrum = torch.fft.rfft(waveform).abs()
+        return 20 * math.log10(spectrum[far].max() / spectrum.max())
+
+    assert splatter(part) < -60
+    assert splatter(remove(clip, Region((box_on(clip, start=0.7, end=0.75),)))) < -60
+    assert splatter(hard) > -45
+
+
+def test_silence_stays_silent_and_no_box_is_silence():
+    clip = on_mels(torch.zeros(8000), 8000)
+    assert isolate(clip, cross(clip)).abs().max() == 0
+    loud = on_mels(tone(8000, 700), 8000)
+    assert isolate(loud, Region(())).abs().max() == 0
+    assert torch.equal(remove(loud, Region(())), loud.waveform)
+
+
+@pytest.mark.parametrize("samples", [16, 37, 300])
+def test_a_clip_shorter_than_the_window_is_cut_by_a_shorter_one(samples):
+    noise = torch.randn(samples, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    clip = Clip(torch.zeros(40, 3), SpectrogramAxes(16000, 512, 128, n_mels=40), noise)
+    for box in (Box(0.2, 0.4, 0, 1), Box(0, 1, 0.3, 0.6), Box(0.2, 0.4, 0.3, 0.6)):
+        part = isolate(clip, Region((box,)))
+        assert part.isfinite().all()
+        assert (part + remove(clip, Region((box,))) - noise).abs().max() < 1e-9
+        assert part.abs().max() <= 2 * noise.abs().max()
+
+
+def test_a_region_narrower_than_a_fade_is_whole():
+    rate = 16000
+    clip = on_mels(tone(rate, 1000), rate)
+    part = isolate(clip, Region((box_on(clip, 999, 1001),)))
+    assert abs(decibels(inner(part, rate), inner(clip.waveform, rate))) < 1
+    click = torch.zeros(rate, dtype=torch.float64)
+    click[8000] = 1.0
+    clip = on_mels(click, rate)
+    part = isolate(clip, Region((box_on(clip, start=0.4999, end=0.5001),)))
+    assert part[8000] > 10 ** (-1 / 20)
+
+
+def test_a_clip_without_sound_is_refused():
+    axes = SpectrogramAxes(16000, 512, 128)
+    with pytest.raises(ValueError, match=r"expected a clip with a waveform, but dog, a\.wav has none"):
+        isolate(Clip(torch.zeros(257, 4), axes, name="a.wav", label="dog"), Region(()))
+    with pytest.raises(ValueError, match="at least 16 samples, but got 15"):
+        remove(Clip(torch.zeros(257, 4), axes, torch.zeros(15)), Region(()))
+
+
+@pytest.mark.parametrize(("name", "rate"), [("a.wav", 16000), ("b.flac", 44100), ("C.WAV", 8000.0)])
+def test_a_written_file_holds_the_waveform(tmp_path, name, rate):
+    waveform = 0.5 * tone(int(rate), 440, 0.5).float()
+    write(tmp_path / name, waveform, rate)
+    read, got = soundfile.read(tmp_path / name, dtype="float32")
+    assert got == rate
+    np.testing.assert_allclose(read, waveform.numpy(), atol=2**-23)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_above_full_scale_is_scaled_down_and_said(tmp_path):
+    waveform = 2 * tone(16000, 440, 0.5)
+    waveform = waveform / waveform.abs().max() * 2
+    with pytest.warns(UserWarning, match=r"6\.02 dB above full scale"):
+        write(tmp_path / "a.wav", waveform, 16000)
+    np.testing.assert_allclose(soundfile.read(tmp_path / "a.wav")[0], waveform.numpy() / 2, atol=2**-22)
+    with pytest.warns(UserWarning, match=r"6\.02 dB above full scale"):
+        encoded(waveform, 16000, "wav")
+
+
+def test_a_missing_folder_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No such file or directory"):
+        write(tmp_path / "none" / "a.flac", torch.zeros(100), 16000)
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
+    write(path, torch.full((1000,), 0.25), 8000)
+
+    class Broken(soundfile.SoundFile):
+        def write(self, data):
+            super().write(data[:100])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(soundfile, "SoundFile", Broken)
+    with pytest.raises(KeyboardInterrupt):
+        write(path, torch.zeros(1000), 8000)
+    monkeypatch.undo()
+    assert np.array_equal(soundfile.read(path)[0], np.full(1000, 0.25))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("format_", list(listening.MEDIA_TYPES))
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100])
+def test_an_encoded_sound_is_as_long_and_in_time(format_, rate):
+    """The bytes decode to the waveform: at the same place, at the same level."""
+    seconds = time_of(rate, 1.0)
+    waveform = 0.5 * torch.exp(-(((seconds - 0.4) / 0.05) ** 2)) * torch.sin(2 * math.pi * 440 * seconds)
+    read, got = soundfile.read(io.BytesIO(encoded(waveform, rate, format_)))
+    assert got == rate
+    assert len(read) == len(waveform)
+    tolerance = {"mp3": 0.05, "ogg": 0.05}.get(format_, 2**-15)
+    np.testing.assert_allclose(read, waveform.numpy(), atol=tolerance)
+
+
+def test_what_is_compressed_is_small():
+    noise = 0.1 * torch.randn(80000, generator=torch.Generator().manual_seed(0))
+    sizes = {name: len(encoded(noise, 16000, name)) for name in listening.MEDIA_TYPES}
+    assert sizes["wav"] == 44 + 2 * 80000
+    assert sizes["mp3"] < sizes["wav"] / 5
+    assert encoded(noise, 16000) == encoded(noise, 16000, "mp3")
+
+
+def test_minutes_are_encoded_in_blocks():
+    """One long write of Vorbis is known to end the process."""
+    sound = 0.1 * torch.sin(torch.arange(6_000_000) / 10)
+    assert soundfile.info(io.BytesIO(encoded(sound, 48000, "ogg"))).frames == len(sound)
+
+
+def heard(audio):
+    return soundfile.read(io.BytesIO(audio.data))
+
+
+def test_a_player_keeps_the_level():
+    pytest.importorskip("IPython")
+    waveform = 0.25 * tone(16000, 440, 0.5)
+    samples, rate = heard(player(waveform, 16000.0))
+    assert rate == 16000
+    np.testing.assert_allclose(samples, waveform.numpy(), atol=2**-14)
+
+
+def test_a_player_is_given_the_waveform_as_it_is(monkeypatch):
+    given = {}
+    display = types.SimpleNamespace(Audio=lambda data, **settings: given.update(settings, data=data) or "a player")
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(display=display))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    assert player(torch.tensor([0.25, -0.5]), 8000.0) == "a player"
+    assert given.pop("data").tolist() == [0.25, -0.5]
+    assert given == {"rate": 8000, "normalize": False}
+
+
+@pytest.mark.parametrize(
+    ("missing", "call", "message"),
+    [
+        ("soundfile", lambda: encoded(torch.zeros(9), 8000), r"soundfile.*captum-apex\[audio\]"),
+        ("IPython.display", lambda: player(torch.zeros(9), 8000), "pip install ipython"),
+    ],
+)
+def test_a_missing_package_is_named(monkeypatch, missing, call, message):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: write("a.mp3", torch.zeros(9), 8000), r"ends in \.wav or \.flac, but got 'a\.mp3'"),
+        (lambda: encoded(torch.zeros(9), 8000, "aac"), "one of 'mp3', 'ogg', 'flac', 'wav', but got 'aac'"),
+        (lambda: encoded(torch.zeros(9), 22255), "MP3 knows.*but got 22255; take 'flac'"),
+        (lambda: encoded(torch.zeros(9), 22255.5, "flac"), "whole number of Hz, but got 22255.5"),
+        (lambda: encoded(torch.zeros(2, 9), 8000), r"\(sample,\), but got torch.float32 of shape \(2, 9\)"),
+        (lambda: encoded(torch.zeros(9, dtype=torch.int16), 8000), "of floats.*torch.int16"),
+        (lambda: encoded(torch.full((9,), math.nan), 8000), "finite `waveform`"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
