@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from benchmarks.classifiers.networks import NETWORKS
-from benchmarks.tasks import Clips, Split, Task
+from benchmarks.tasks import ClipDataset, Split, Task
 from benchmarks.tasks.task import LogMel, Normalisation
 from captum_apex import SpectrogramAxes
 from captum_apex.spectra import InverseSTFT
@@ -29,11 +29,11 @@ class LogMelInside(nn.Module):
         return self.normalise(self.log_mel.floored(self.transform(waveforms)))[:, None]
 
 
-class Spectra(Clips):
+class Spectra(ClipDataset):
     """The clips of one part of a task as spectra, (2, frequency, time), made when they are asked for."""
 
     def __init__(self, task: Task, split: Split) -> None:
-        clips: Clips = getattr(task, split)
+        clips: ClipDataset = getattr(task, split)
         super().__init__(clips.log_mels, clips.labels)
         self._waveform, self._split, self._inverse = task.waveform, split, inverse_of(task)
 

@@ -19,7 +19,7 @@ from benchmarks.methods.registry import CLIPS_AT_ONCE
 from benchmarks.runs.subject import Subject, fitted
 from benchmarks.statistics import holm, interval, paired_test
 from captum_apex import FeatureBank, LayerAPEX, PrototypeBasis, Scheme, basis_from_matrix
-from captum_apex.attribution.decomposition import Decomposition, evidence_mask
+from captum_apex.attribution.decomposition import Decomposition, select_channels
 
 N_POSITIONS = 10_000  # of the training clips' grids, that PCA and ICA look at
 ICA_ITERATIONS = 200
@@ -200,7 +200,7 @@ def _effects(
     subject: Subject, raw: Decomposition, parts: Decomposition, basis: PrototypeBasis, n: int
 ) -> dict[str, Tensor]:
     """For each kind (5, clip): the predicted class's probability before and after, whether it stays, the evidence's shares."""
-    chosen = evidence_mask(parts.contributions, parts.activations, n)
+    chosen = select_channels(parts.contributions, parts.activations, n)
     positive = parts.contributions.clamp_min(0)
     contribution = (positive * chosen).sum(1) / positive.sum(1).clamp_min(TINY)  # 0 where nothing speaks for the class
     after, energy = probability_after(head(subject.model, subject.layer), raw, parts, basis, chosen)

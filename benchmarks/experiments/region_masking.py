@@ -51,12 +51,12 @@ def masking_test(
     Source: APEX (arXiv 2605.10153), the masking experiment.
     """
     stage, generator = Stage.of(subject, n_clips, part), np.random.default_rng(subject.seed)
-    clips, fillings = _Clips.of(stage), {name: stage.fill(name) for name in fills}
+    clips, fillings = _MaskedClips.of(stage), {name: stage.fill(name) for name in fills}
     lines = []
     for scheme, basis in subject.bases.items():
         masks, compared = torch.empty(0), {}
         for region, quantile in REGIONS.items():
-            found = evidence_masks(subject, basis, clips.inputs, quantile)
+            found = region_masks(subject, basis, clips.inputs, quantile)
             if not torch.equal(found, masks):
                 masks, others = found, [elsewhere(found, generator) for _ in range(draws)]
                 compared = {fill: _compared(clips, filling, masks, others) for fill, filling in fillings.items()}
@@ -66,7 +66,7 @@ def masking_test(
     return table
 
 
-def evidence_masks(subject: Subject, basis: PrototypeBasis, inputs: Tensor, quantile: float | None) -> Tensor:
+def region_masks(subject: Subject, basis: PrototypeBasis, inputs: Tensor, quantile: float | None) -> Tensor:
     """Where the evidence's channels have their regions, one mask per sequence of the scheme; a clip's region is their union.
 
     Args:
@@ -119,7 +119,7 @@ def first_bins(mask: Tensor, axis: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Clips:
+class _MaskedClips:
     """The clips of the test.
 
     Attributes:
@@ -135,7 +135,7 @@ class _Clips:
     before: Tensor
 
     @classmethod
-    def of(cls, stage: Stage) -> _Clips:
+    def of(cls, stage: Stage) -> _MaskedClips:
         labels = torch.tensor(stage.labels, device=stage.inputs.device)
         return cls(stage.model, stage.inputs, labels, _probabilities(stage.model, stage.inputs))
 
@@ -149,7 +149,7 @@ class _Clips:
         return torch.stack([drop, after.argmax(1) == self.labels, after.argmax(1) == predicted]).cpu().numpy()
 
 
-def _compared(clips: _Clips, fill: Tensor, masks: Tensor, others: Sequence[Tensor]) -> dict[str, float]:
+def _compared(clips: _MaskedClips, fill: Tensor, masks: Tensor, others: Sequence[Tensor]) -> dict[str, float]:
     own = clips.outcome(fill, masks)
     # A difference per draw and then the mean: exactly zero where a region cannot move, which a rank test must not take for a small one.
     differences = np.mean([own - clips.outcome(fill, other) for other in others], axis=0)  # (draw, 3, clip) → (3, clip)

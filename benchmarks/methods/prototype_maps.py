@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.methods.region_maps import enlarged, spread
 from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, method
 from captum_apex import APEX, SCHEMES, LayerAPEX, Scheme
-from captum_apex.layers.hooks import frozen, watched
+from captum_apex.layers.hooks import captured, frozen
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import n_regions
 
@@ -113,10 +113,9 @@ def _features(activation: LayerActivation, query: Query, inputs: Tensor) -> Tens
 
 def _traced_features(query: Query, inputs: Tensor) -> Tensor:
     """The same with their graph."""
-    taken: list[Tensor] = []
-    with frozen(query.model, query.layer), watched(query.layer, "of the query", taken.append):
+    with frozen(query.model, query.layer), captured(query.layer, "of the query") as capture:
         query.model(inputs)
-    return query.bases[SCHEMES[0]].origin.layout.grid(taken[0])
+    return query.bases[SCHEMES[0]].origin.layout.grid(capture.value)
 
 
 def _weights(query: Query, scored: Sequence[tuple[Scheme, int | None]]) -> Tensor:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from benchmarks.tasks.digits import read_digits
 from benchmarks.tasks.environment import read_environment
 from benchmarks.tasks.scenes import make_scenes
-from benchmarks.tasks.task import Clips, Split, Task
+from benchmarks.tasks.task import ClipDataset, Split, Task
 from benchmarks.tasks.vocoded import read_vocoded
 
-__all__ = ["TASKS", "Clips", "Split", "Task", "load_task"]
+__all__ = ["TASKS", "ClipDataset", "Split", "Task", "load_task"]
 
 TASKS: dict[str, Callable[..., Task]] = {
     "scenes": make_scenes,

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from torchaudio.functional import resample
 
 from benchmarks.cache import cached_tensors
-from benchmarks.tasks.task import SPLITS, Clips, LogMel, Normalisation, Split, Task
+from benchmarks.tasks.task import SPLITS, ClipDataset, LogMel, Normalisation, Split, Task
 from captum_apex.recordings.folders import Recordings
 
 VARIABLE = "CAPTUM_APEX_DATA"
@@ -120,7 +120,7 @@ def recorded_task(
     decibels = {split: _decibels(members, log_mel, samples) for split, members in parts.items()}
     normalise = Normalisation.of(decibels["train"])
     clips = {
-        split: Clips(normalise(decibels[split]), torch.tensor([member.label for member in members]))
+        split: ClipDataset(normalise(decibels[split]), torch.tensor([member.label for member in members]))
         for split, members in parts.items()
     }
     return Task(

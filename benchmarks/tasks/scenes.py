@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.cache import cached_tensors
-from benchmarks.tasks.task import SPLITS, Clips, LogMel, Normalisation, Split, Task
+from benchmarks.tasks.task import SPLITS, ClipDataset, LogMel, Normalisation, Split, Task
 
 Samples = NDArray[np.floating]  # shape (sample,), or along whatever axis the name says
 Band = tuple[float, float]  # lower and upper edge in Hz
@@ -105,7 +105,7 @@ def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400
     sizes = {"train": train_clips, "test": test_clips}
     decibels = {split: _decibels(seed, split, sizes[split]) for split in SPLITS}
     normalise = Normalisation.of(decibels["train"])
-    parts = {split: Clips(normalise(decibels[split]), _labels(sizes[split])) for split in SPLITS}
+    parts = {split: ClipDataset(normalise(decibels[split]), _labels(sizes[split])) for split in SPLITS}
     return Task(
         name="scenes",
         classes=CLASSES,

@@ -19,7 +19,7 @@ Level = TypeVar("Level", float, Tensor)
 SPLITS: tuple[Split, Split] = ("train", "test")
 
 
-class Clips(Dataset[tuple[Tensor, int]]):
+class ClipDataset(Dataset[tuple[Tensor, int]]):
     """A map-style dataset in memory; item `i` is a log-mel (1, mel, frame) in float32 and its label.
 
     Args:
@@ -149,8 +149,8 @@ class Task:
     log_mel: LogMel
     normalisation: Normalisation
     silence: float
-    train: Clips
-    test: Clips
+    train: ClipDataset
+    test: ClipDataset
     waveform: Callable[[Split, int], Tensor]
     truth: Callable[[int], Tensor] | None = None
     perspectives: Mapping[str, str] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.layer_apex import Channels, LayerAPEX
 from captum_apex.attribution.projection import enlarged, enlarged_alone
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.layers.hooks import watched
+from captum_apex.layers.hooks import Capture, captured
 from captum_apex.layers.models import layer_name, on_one_device
 from captum_apex.layers.padding import Columns
 
@@ -133,20 +133,17 @@ class APEX(GradientAttribution):
         """
         only = only_one(inputs)
         at_layer = self.layer_apex
-        mapped: list[Tensor] = [only] if self.input_layer is None else []
-
-        def keep(inner: Tensor) -> None:
-            mapped.append(inner.detach().clone())  # what follows may work in place
-
-        with nullcontext() if self.input_layer is None else watched(self.input_layer, self.input_layer_name, keep):
+        with self._mapped_inputs(only) as mapped:
             parts = at_layer.decompose(only, target, additional_forward_args, attribute_to_layer_input)
         chosen = at_layer.evidence(parts, n_channels, sides, channels)
         if self.projection is None:
             relevance = at_layer.basis.scheme.spread((parts.relevance * chosen[:, :, None, None]).sum(1), parts.columns)
-            attributions = self._enlarged(relevance, mapped[0], parts.columns, additional_forward_args)
+            attributions = self._enlarged(relevance, mapped.value, parts.columns, additional_forward_args)
         else:
             weights, at_input = at_layer.weights(parts, chosen), at_layer.reads_input(attribute_to_layer_input)
-            attributions = self._projected(mapped[0], only, (weights, *arguments_of(additional_forward_args)), at_input)
+            attributions = self._projected(
+                mapped.value, only, (weights, *arguments_of(additional_forward_args)), at_input
+            )
         attributions = attributions.detach().to(map_dtype(only, attributions)).contiguous()
         formatted = (attributions,) if isinstance(inputs, tuple) else attributions
         if not return_convergence_delta:
@@ -154,6 +151,14 @@ class APEX(GradientAttribution):
         silent = at_layer.score_without_layer(only, parts.target, additional_forward_args, attribute_to_layer_input)
         evidence = (parts.contributions * chosen).sum(1)
         return formatted, evidence - (parts.score - silent)
+
+    def _mapped_inputs(self, inputs: Tensor) -> AbstractContextManager[Capture]:
+        """What the map is a map of: the inputs themselves, or what `input_layer` gives in the forward pass inside."""
+        if self.input_layer is not None:
+            return captured(self.input_layer, self.input_layer_name, prepare=Tensor.detach)
+        capture = Capture()
+        capture.value = inputs
+        return nullcontext(capture)
 
     def has_convergence_delta(self) -> bool:
         """True: `attribute(..., return_convergence_delta=True)` gives one value per clip."""

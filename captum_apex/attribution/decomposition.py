@@ -8,7 +8,7 @@ import torch
 from captum._utils.typing import TargetType
 from torch import Tensor
 
-__all__ = ["Decomposition", "evidence_mask"]
+__all__ = ["Decomposition", "select_channels"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Decomposition:
         return self.features.sum((2, 3)) / (self.features.shape[2] * self.columns[:, None])
 
 
-def evidence_mask(
+def select_channels(
     contributions: Tensor, activations: Tensor, n_channels: int | None = 5, sides: str = "positive"
 ) -> Tensor:
     """Which channels are the evidence for the class.
@@ -64,7 +64,7 @@ def evidence_mask(
     Raises:
         TypeError, ValueError: for `n_channels` that is not a positive int or None, or an unknown `sides`.
 
-    >>> evidence_mask(torch.tensor([[3.0, 2.0, 1.0, -1.0]]), torch.tensor([[1.0, -1.0, 1.0, 1.0]]), n_channels=2)
+    >>> select_channels(torch.tensor([[3.0, 2.0, 1.0, -1.0]]), torch.tensor([[1.0, -1.0, 1.0, 1.0]]), n_channels=2)
     tensor([[ True, False,  True, False]])
     """
     if sides not in ("positive", "both"):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 
-from captum_apex.layers.hooks import frozen, watched
+from captum_apex.layers.hooks import captured, frozen, watched
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name, model_of
 
@@ -53,20 +52,13 @@ class EvidenceScore(nn.Module):
         Returns:
             Tensor (clip,).
         """
-        taken: list[Tensor] = []
-
-        def take(features: Tensor) -> None:
-            taken.append(features)
-            raise _LayerReached
-
         layer = self._layer[0]
         with (
-            suppress(_LayerReached),
             frozen(self.forward_func, layer),
-            watched(layer, self.layer_name, take, at_input=self.at_input),
+            captured(layer, self.layer_name, at_input=self.at_input, stop=True) as capture,
         ):
             self.forward_func(inputs, *additional_forward_args)
-        grid = self.layout.grid(taken[0], repr(self.layer_name))
+        grid = self.layout.grid(capture.value, repr(self.layer_name))
         return self.weighted_sum(grid, weights.to(grid.dtype))
 
 
@@ -117,7 +109,3 @@ class _FirstInputRule(EpsilonRule):
 
     def forward_hook(self, module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> Tensor:
         return super().forward_hook(module, inputs[:1], outputs)
-
-
-class _LayerReached(Exception):  # noqa: N818 - not an error: it ends a forward pass early
-    pass

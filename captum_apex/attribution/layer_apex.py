@@ -13,12 +13,12 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from captum_apex.attribution.arguments import Inputs, arguments_of, check_inputs, detached, first_of, map_dtype
-from captum_apex.attribution.decomposition import Decomposition, evidence_mask
+from captum_apex.attribution.decomposition import Decomposition, select_channels
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.layers.hooks import frozen, watched
+from captum_apex.layers.hooks import captured, frozen, watched
 from captum_apex.layers.models import fingerprint, layer_name, on_one_device
 from captum_apex.layers.normalisation import ConstantVariance
-from captum_apex.layers.padding import Columns, checked_columns, own_columns
+from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.values import at_least_float32
 
 __all__ = ["Channels", "LayerAPEX"]
@@ -182,23 +182,21 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     ) -> tuple[Tensor, Tensor]:
         """What the layer gave, as a leaf, and the model's output, with the graph between the two."""
         check_inputs(inputs)
-        leaves: list[Tensor] = []
 
-        def take(features: Tensor) -> Tensor:
+        def leaf(features: Tensor) -> Tensor:
             torch.set_grad_enabled(True)  # also where the model itself runs this part under no_grad
-            leaves.append(features.detach().clone().requires_grad_())
-            return leaves[0].clone()  # what follows may work in place
+            return features.detach().clone().requires_grad_()
 
-        watch = watched(self.layer, self.layer_name, take, at_input=self.reads_input(attribute_to_layer_input))
+        at_input = self.reads_input(attribute_to_layer_input)
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
             frozen(self.forward_func, self.layer),
             ConstantVariance(),
-            watch,
+            captured(self.layer, self.layer_name, at_input=at_input, prepare=leaf) as capture,
         ):
             output = _run_forward(self.forward_func, detached(inputs), None, arguments_of(additional_forward_args))
-        return leaves[0], output
+        return capture.value, output
 
     def _own_columns(self, additional_forward_args: Any) -> Tensor | None:
         """How many columns are each clip's own, where clips are padded."""
@@ -234,7 +232,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     ) -> Tensor:
         """The channels that make up an explanation, bool (clip, channel): the evidence, or the `channels` named."""
         if channels is None:
-            return evidence_mask(parts.contributions, parts.activations, n_channels, sides)
+            return select_channels(parts.contributions, parts.activations, n_channels, sides)
         wanted = torch.tensor([channels] if isinstance(channels, int) else list(channels), dtype=torch.int64)
         width = self.basis.n_channels
         if not len(wanted) or wanted.min() < 0 or wanted.max() >= width:
@@ -317,7 +315,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         self.basis.scheme.check(Z.shape[2], Z.shape[3], repr(self.layer_name))
         if columns is None:
             return Z, G
-        own = own_columns(Z, checked_columns(columns, Z))
+        own = column_mask(Z, checked_columns(columns, Z))
         return Z.where(own, 0.0), G.where(own, 0.0)
 
     def _in_basis(

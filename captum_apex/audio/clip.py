@@ -15,7 +15,7 @@ from torch import Tensor
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.regions import Box
 
-__all__ = ["Clip", "Clips", "Place", "level_limits"]
+__all__ = ["Clip", "ClipLookup", "Place", "level_limits"]
 
 _FLOOR = 1e-10  # of the power, −100 dB
 _DEEPEST = 80.0  # dB below the loudest level that still get a colour of their own
@@ -134,7 +134,7 @@ class Clip:
         return Place(self.hertz(box.low), self.hertz(box.high), self.seconds(box.start), self.seconds(box.end))
 
 
-class Clips(Protocol):
+class ClipLookup(Protocol):
     """Gives the clip at an index of the dataset that the basis was fitted on: a list, a dict, or whatever loads it when asked."""
 
     def __getitem__(self, index: int, /) -> Clip: ...

@@ -24,7 +24,7 @@ from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import fingerprint, layer_name, model_of, on_one_device
 from captum_apex.layers.origin import Origin
-from captum_apex.layers.padding import Columns, checked_columns, own_columns
+from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.values import at_least_float32, check_finite
 
 __all__ = ["FeatureBank"]
@@ -244,7 +244,7 @@ class _Writer:
         grid = at_least_float32(layout.grid(features, repr(name)))
         if len(grid) != n_inputs or self.n_written + n_inputs > self.n_clips:
             raise ValueError(f"expected {name!r} to give one grid per clip, but got {len(grid)} for {n_inputs} clips")
-        own = None if columns is None else own_columns(grid, checked_columns(columns, grid))
+        own = None if columns is None else column_mask(grid, checked_columns(columns, grid))
         check_finite(grid if own is None else grid.where(own, 0.0), f"the output of {name!r}", self.n_written)
         self._make_room(grid, name)
         rows = slice(self.n_written, self.n_written + len(grid))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_apex.audio.regions import Box, Region
-from captum_apex.layers.padding import own_columns
+from captum_apex.layers.padding import column_mask
 
 __all__ = ["SCHEMES", "Scheme", "peak_cells", "purity"]
 
@@ -53,7 +53,7 @@ class Scheme(StrEnum):
         [15, 4]
         """
         if columns is not None:
-            grid = grid.where(own_columns(grid, columns), torch.nan)
+            grid = grid.where(column_mask(grid, columns), torch.nan)
         return tuple(_pool(grid, sequence, columns is not None).flatten(2) for sequence in self.sequences)
 
     def spread(self, relevance: Tensor, columns: Tensor | None = None) -> Tensor:
@@ -67,7 +67,7 @@ class Scheme(StrEnum):
             Tensor of the same shape: as it is for `square`, column means in every row for `time`, row means in every
             column for `frequency`, the mean of these two for `time-frequency`.
         """
-        own = None if columns is None else own_columns(relevance, columns)
+        own = None if columns is None else column_mask(relevance, columns)
         relevance = relevance if own is None else relevance.where(own, torch.nan)
         layers = [_pool(relevance, sequence, own is not None).expand_as(relevance) for sequence in self.sequences]
         laid_out = torch.stack(layers).mean(0) if len(layers) > 1 else layers[0]

@@ -20,7 +20,7 @@ from captum_apex.layers.padding import Columns
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folders import AudioDataset
 
-__all__ = ["Classifier", "Inputs"]
+__all__ = ["Classifier", "InputDataset"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Classifier:
         decibels = inputs.squeeze() if self.decibels is None else self.decibels(inputs)
         return Clip(decibels.cpu(), self.axes, waveform, name, label)
 
-    def dataset(self, recordings: AudioDataset) -> Inputs:
+    def dataset(self, recordings: AudioDataset) -> InputDataset:
         """The recordings as the model takes them, read one by one when they are asked for.
 
         Args:
@@ -159,10 +159,10 @@ class Classifier:
                 f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), in this order, "
                 f"but got {', '.join(theirs)}; where they mean the same, give the classifier these `class_names`"
             )
-        return Inputs(self, recordings)
+        return InputDataset(self, recordings)
 
 
-class Inputs(Dataset):
+class InputDataset(Dataset):
     """Recordings as a classifier takes them: item `i` is `(input, label)` of clip `i`, or the input alone where there are no labels.
 
     Args:

@@ -12,7 +12,7 @@ from torch import nn
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
-from captum_apex.classifiers.classifier import Inputs
+from captum_apex.classifiers.classifier import InputDataset
 from captum_apex.cli.factory import made_classifier
 from captum_apex.cli.loading import check_output_folder, chosen_layer, class_scores
 from captum_apex.cli.parser import SUFFIX
@@ -66,7 +66,7 @@ def fit_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _supported(layer: nn.Module, inputs: Inputs, schemes: Iterable[Scheme], chosen: bool) -> tuple[Scheme, ...]:
+def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme], chosen: bool) -> tuple[Scheme, ...]:
     """The schemes to fit, found out with the first input, before the long pass; all that the layer supports unless they were chosen."""
     classifier, first = inputs.classifier, inputs.input(0)
     class_scores(classifier, first, inputs.recordings.name(0))

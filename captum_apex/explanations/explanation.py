@@ -11,7 +11,7 @@ from captum._utils.typing import TargetType
 from torch import Tensor
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.decomposition import Decomposition, evidence_mask
+from captum_apex.attribution.decomposition import Decomposition, select_channels
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.audio.regions import Region
 from captum_apex.bases.basis import PrototypeBasis
@@ -123,7 +123,7 @@ def explain(
     _check_prototypes(at_layer.basis, n_prototypes, sides)
     parts = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
     silent = at_layer.score_without_layer(inputs, parts.target, additional_forward_args)
-    chosen = evidence_mask(parts.contributions, parts.activations, n_channels, sides)
+    chosen = select_channels(parts.contributions, parts.activations, n_channels, sides)
     read = _Reader(at_layer.basis, parts, silent, chosen, n_prototypes, quantile, intersection)
     return [read.explanation(clip) for clip in range(len(parts.score))]
 
@@ -171,7 +171,7 @@ def explain_classes(
     found: list[list[Explanation]] = []
     silent = at_layer.output_without_layer(inputs, additional_forward_args)
     for parts in at_layer.decompose_each(inputs, targets, additional_forward_args):
-        chosen = evidence_mask(parts.contributions, parts.activations, n_channels, sides)
+        chosen = select_channels(parts.contributions, parts.activations, n_channels, sides)
         read = _Reader(at_layer.basis, parts, silent[:, parts.target], chosen, n_prototypes, quantile, intersection)
         found = found or [[] for _ in parts.score]
         for clip in wanted[0][:, parts.target].nonzero()[:, 0].tolist():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
-from captum_apex.audio.clip import Clips, level_limits
+from captum_apex.audio.clip import ClipLookup, level_limits
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.schemes import Scheme
@@ -91,7 +91,7 @@ def class_prototypes(
     basis: PrototypeBasis,
     bank: FeatureBank,
     target: int,
-    prototypes: Clips,
+    prototypes: ClipLookup,
     *,
     n_channels: int = 3,
     n_prototypes: int = 4,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
-from captum_apex.audio.clip import Clip, Clips, level_limits
+from captum_apex.audio.clip import Clip, ClipLookup, level_limits
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_name
 from captum_apex.explanations.explanation import Evidence, Explanation, Prototype, prototypes_of
@@ -29,7 +29,7 @@ MARGIN = 1.2
 def explanation(
     explanation: Explanation,
     clip: Clip,
-    prototypes: Clips,
+    prototypes: ClipLookup,
     *,
     class_names: Sequence[str] | None = None,
     figure: Figure | SubFigure | None = None,
@@ -75,7 +75,7 @@ def explanation(
 def perspectives(
     explanations: Sequence[Explanation],
     clip: Clip,
-    prototypes: Clips | None = None,
+    prototypes: ClipLookup | None = None,
     *,
     class_names: Sequence[str] | None = None,
     figure: Figure | SubFigure | None = None,
@@ -121,7 +121,7 @@ def before_and_after(
     before: PrototypeBasis,
     after: PrototypeBasis,
     channel: int,
-    prototypes: Clips,
+    prototypes: ClipLookup,
     *,
     n_prototypes: int = 4,
     class_names: Sequence[str] | None = None,
@@ -235,7 +235,7 @@ def prototype_panels(
     return images
 
 
-def load(prototypes: Clips, wanted: Iterable[Prototype]) -> dict[int, Clip]:
+def load(prototypes: ClipLookup, wanted: Iterable[Prototype]) -> dict[int, Clip]:
     return {index: prototypes[index] for index in dict.fromkeys(prototype.index for prototype in wanted)}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from captum_apex.layers.models import model_of
 
-__all__ = ["frozen", "watched"]
+__all__ = ["Capture", "captured", "frozen", "watched"]
 
 
 @contextmanager
@@ -86,3 +87,63 @@ def watched(
         handle.remove()
     if runs == 0:
         raise ValueError(f"expected the layer {name!r} to run in the forward pass, but it never did")
+
+
+@dataclass
+class Capture:
+    """What a layer gave in the one forward pass inside a `captured` block.
+
+    Args:
+        value: the tensor; there is none before the layer ran.
+    """
+
+    value: Tensor = field(init=False)
+
+
+@contextmanager
+def captured(
+    layer: nn.Module,
+    name: str,
+    *,
+    at_input: bool = False,
+    prepare: Callable[[Tensor], Tensor] | None = None,
+    stop: bool = False,
+) -> Iterator[Capture]:
+    """Keeps the output of a layer in the forward pass that runs inside.
+
+    Args:
+        layer: the module.
+        name: name of the layer, for messages.
+        at_input: keep what goes into the layer instead of what comes out.
+        prepare: makes the tensor to keep from the output; the model then goes on with a copy of it. By default the output
+            itself is kept, and the model goes on as ever.
+        stop: end the forward pass at the layer; what follows the layer does not run.
+
+    Yields:
+        The capture, whose `value` is the tensor as soon as the layer has run.
+
+    Raises:
+        ValueError: as `watched` raises it.
+
+    >>> layer = nn.Linear(2, 2, bias=False).requires_grad_(False)
+    >>> layer.weight.copy_(torch.eye(2)).shape
+    torch.Size([2, 2])
+    >>> with captured(layer, "layer") as capture:
+    ...     _ = nn.Sequential(layer, nn.ReLU())(torch.tensor([[1.0, -1.0]]))
+    >>> capture.value
+    tensor([[ 1., -1.]])
+    """
+    capture = Capture()
+
+    def keep(output: Tensor) -> Tensor | None:
+        capture.value = output if prepare is None else prepare(output)
+        if stop:
+            raise _LayerReached
+        return None if prepare is None else capture.value.clone()  # what follows may work in place
+
+    with suppress(_LayerReached), watched(layer, name, keep, at_input=at_input):
+        yield capture
+
+
+class _LayerReached(Exception):  # noqa: N818 - not an error: it ends a forward pass early
+    pass

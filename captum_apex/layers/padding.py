@@ -7,17 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Columns", "checked_columns", "own_columns"]
+__all__ = ["Columns", "checked_columns", "column_mask"]
 
 
-def own_columns(grid: Tensor, columns: Tensor) -> Tensor:
+def column_mask(grid: Tensor, columns: Tensor) -> Tensor:
     """Which columns are a clip's own, not padding; bool, of a shape that broadcasts to the grid's.
 
     Args:
         grid: (clip, …, time).
         columns: how many are its own, int64 (clip,).
 
-    >>> own_columns(torch.zeros(2, 1, 3), torch.tensor([1, 3])).tolist()
+    >>> column_mask(torch.zeros(2, 1, 3), torch.tensor([1, 3])).tolist()
     [[[True, False, False]], [[True, True, True]]]
     """
     own = torch.arange(grid.shape[-1], device=grid.device) < columns.to(grid.device)[:, None]  # (clip, time)

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, Clips
+from captum_apex.audio.clip import Clip, ClipLookup
 from captum_apex.classifiers.class_names import class_name
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.signed_maps import signed_map
@@ -41,7 +41,7 @@ class Page:
 
     clip: Clip
     explanations: Sequence[Explanation]
-    prototypes: Clips
+    prototypes: ClipLookup
     class_names: Sequence[str] | None = None
     scores: Sequence[float] = ()
     maps: Mapping[str, ArrayLike | Tensor] = field(default_factory=dict)

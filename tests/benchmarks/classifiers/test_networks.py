@@ -13,7 +13,7 @@ from benchmarks.classifiers import training
 from benchmarks.classifiers.networks import NETWORKS, LayerError, PlainCNN, explained_layer, head
 from benchmarks.classifiers.recipes import RECIPES, Recipe
 from benchmarks.classifiers.training import accuracy, train_classifier, trained_classifier
-from benchmarks.tasks import TASKS, Clips, Task
+from benchmarks.tasks import TASKS, ClipDataset, Task
 from benchmarks.tasks.task import LogMel, Normalisation
 
 GRIDS = {"scenes": (64, 126), "digits": (64, 126), "environment": (64, 216), "vocoded": (64, 126)}
@@ -40,8 +40,8 @@ def task():
         log_mel=LogMel(8000, n_fft=512, window=256, hop=64, lowest=50.0, floor=-60.0, bands=32),
         normalisation=Normalisation(0.0, 1.0),
         silence=-3.0,
-        train=Clips(clips[:48], labels[:48]),
-        test=Clips(clips[48:], labels[48:]),
+        train=ClipDataset(clips[:48], labels[:48]),
+        test=ClipDataset(clips[48:], labels[48:]),
         waveform=lambda split, index: torch.zeros(8000),
     )
 
@@ -150,7 +150,7 @@ def test_a_layer_that_is_not_before_the_pooling_is_refused(network, name):
 def test_twins_come_in_one_batch_and_are_augmented_alike(task):
     clips = task.train.log_mels.clone()
     clips[1::2] = clips[0::2] + 100  # what is told apart afterwards, and where nothing is masked
-    paired = replace(task, train=Clips(clips, torch.arange(len(clips)) % 2))
+    paired = replace(task, train=ClipDataset(clips, torch.arange(len(clips)) % 2))
     seen = 0
     for inputs, targets in training._batches(paired, replace(QUICK, epochs=2, mixup=0.0, mask=0.3, twins=True)):
         assert inputs.shape == (QUICK.batch, 1, 32, 64)
@@ -209,7 +209,7 @@ def test_training_learns_what_is_there(task, network):
 
 
 def test_the_test_part_is_not_looked_at(task):
-    poisoned = replace(task, test=Clips(torch.full_like(task.test.log_mels, torch.nan), task.test.labels))
+    poisoned = replace(task, test=ClipDataset(torch.full_like(task.test.log_mels, torch.nan), task.test.labels))
     one, other = (train_classifier(which, "cnn", seed=1, recipe=replace(QUICK, epochs=1)) for which in (task, poisoned))
     for before, after in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(before, after)
@@ -265,7 +265,7 @@ def test_another_seed_recipe_or_clip_is_another_classifier(task, monkeypatch):
     for _ in range(2):
         trained_classifier(task, "cnn", seed=0)
         trained_classifier(task, "cnn", seed=1)
-        trained_classifier(replace(task, train=Clips(task.train.log_mels + 1, task.train.labels)), "cnn", seed=0)
+        trained_classifier(replace(task, train=ClipDataset(task.train.log_mels + 1, task.train.labels)), "cnn", seed=0)
     assert len(calls) == 3
     monkeypatch.setitem(RECIPES, ("rows", "cnn"), QUICK)
     trained_classifier(task, "cnn", seed=0)
@@ -282,7 +282,7 @@ def test_accuracy_counts_the_largest_logits():
             return F.one_hot(clips.mean(dim=(1, 2, 3)).long(), 4).float() + self.weight
 
     clips = torch.arange(4.0)[:, None, None, None].expand(4, 1, 2, 2)
-    assert accuracy(Mean(), Clips(clips, torch.tensor([0, 1, 1, 3])), batch=3) == 0.75
+    assert accuracy(Mean(), ClipDataset(clips, torch.tensor([0, 1, 1, 3])), batch=3) == 0.75
 
 
 @pytest.mark.parametrize("network", NETWORKS)

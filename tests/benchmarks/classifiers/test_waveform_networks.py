@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.classifiers.networks import explained_layer, head
 from benchmarks.classifiers.waveform_networks import on_bins
-from benchmarks.experiments.region_masking import evidence_masks, masking_test
+from benchmarks.experiments.region_masking import masking_test, region_masks
 from benchmarks.methods import METHODS
 from benchmarks.methods.region_maps import enlarged
 from benchmarks.runs.results import Results
@@ -119,8 +119,8 @@ def test_masks_and_truths_lie_on_every_bin_that_their_bands_touch(small, inside)
 
 def test_the_masking_test_masks_the_bins_of_the_network_s_regions(small, inside, stage):
     _, log_mels = small.test_clips(4)
-    plain = evidence_masks(small, small.bases[Scheme.FREQUENCY], log_mels, None)
-    own = evidence_masks(inside, inside.bases[Scheme.FREQUENCY], stage.inputs, None)
+    plain = region_masks(small, small.bases[Scheme.FREQUENCY], log_mels, None)
+    own = region_masks(inside, inside.bases[Scheme.FREQUENCY], stage.inputs, None)
     assert torch.equal(own, on_bins(plain, inside.task.band_shares))
     few = replace(inside, bases={Scheme.FREQUENCY: inside.bases[Scheme.FREQUENCY]})
     row = masking_test(few, 4, draws=1, fills=["mean"]).iloc[0]

@@ -25,12 +25,12 @@ from benchmarks.experiments.channels import (
 )
 from benchmarks.experiments.invariance import invariance_table, metrics
 from benchmarks.experiments.purity import purity_table
-from benchmarks.experiments.region_masking import elsewhere, evidence_masks, first_bins
+from benchmarks.experiments.region_masking import elsewhere, first_bins, region_masks
 from benchmarks.experiments.truth import truth_table
 from benchmarks.runs import subject
-from benchmarks.tasks import Clips
+from benchmarks.tasks import ClipDataset
 from captum_apex import SCHEMES, Box, FeatureBank, PrototypeBasis, Region, basis_from_matrix, fit_basis
-from captum_apex.attribution.decomposition import evidence_mask
+from captum_apex.attribution.decomposition import select_channels
 from captum_apex.masking.fills import mean_fill
 from tests import oracles
 from tests.small import small_subject
@@ -115,7 +115,7 @@ def test_channels_are_removed_and_kept_as_by_hand(precise, matrix):
     basis, inverse, inputs = PrototypeBasis(U, "square"), torch.linalg.inv(U), precise.test_clips(3)[1].double()
     raw = taken_apart(precise, inputs)
     parts = in_basis(raw, basis)
-    evidence_of_three = evidence_mask(parts.contributions, parts.activations, 3)
+    evidence_of_three = select_channels(parts.contributions, parts.activations, 3)
     after, energy = probability_after(head(precise.model, precise.layer), raw, parts, basis, evidence_of_three)
     with torch.no_grad():
         grids, logits = precise.model.features(inputs), precise.model(inputs)
@@ -143,7 +143,7 @@ def test_the_scale_and_the_order_of_channels_do_not_matter(precise):
     found = []
     for basis in (PrototypeBasis(matrix, "square") for matrix in (U, (U * scales).flip(0))):
         parts = in_basis(raw, basis)
-        chosen = evidence_mask(parts.contributions, parts.activations, 5)
+        chosen = select_channels(parts.contributions, parts.activations, 5)
         found.append(probability_after(head(precise.model, precise.layer), raw, parts, basis, chosen)[0])
     first, second = found
     assert (first["removed"] - raw.output.softmax(1)).abs().max() > 1e-5
@@ -195,7 +195,7 @@ def test_bases_are_compared_with_the_raw_channels_clip_by_clip(small, table):
     drops, shares = {}, {}
     for channels in channel_bases(small):
         parts = in_basis(raw, channels.basis)
-        chosen = evidence_mask(parts.contributions, parts.activations, 3)
+        chosen = select_channels(parts.contributions, parts.activations, 3)
         part = torch.einsum("ck,nkft->ncft", channels.basis.inverse.float(), parts.features * chosen[:, :, None, None])
         y = raw.output.argmax(1)
         with torch.no_grad():
@@ -460,7 +460,7 @@ def test_the_region_is_the_union_of_the_evidences_peak_cells(precise, scheme):
         2, 1, 64, 126, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )  # peaks all over the grid
     basis = precise.bases[scheme]
-    masks, U = evidence_masks(precise, basis, inputs, None), basis.U.double()
+    masks, U = region_masks(precise, basis, inputs, None), basis.U.double()
     assert masks.shape == (2, len(scheme.sequences), 64, 126)
     with torch.no_grad():
         grids, logits = precise.model.features(inputs), precise.model(inputs)
@@ -474,7 +474,7 @@ def test_the_region_is_the_union_of_the_evidences_peak_cells(precise, scheme):
 
 def test_grown_regions_hold_the_cells(small):
     inputs = small.test_clips(4)[1]
-    cell, grown = (evidence_masks(small, small.bases["square"], inputs, quantile) for quantile in (None, 0.95))
+    cell, grown = (region_masks(small, small.bases["square"], inputs, quantile) for quantile in (None, 0.95))
     assert not (cell & ~grown).any()
     assert grown.sum() > cell.sum()
 
@@ -508,7 +508,7 @@ def test_the_masking_test_compares_with_the_mean_over_random_regions(small, monk
     for scheme, fill, region in (("square", "silence", "grown"), ("time-frequency", "mean", "cell")):
         line = only(frame, scheme=scheme, fill=fill, region=region)
         quantile = region_masking.REGIONS[region]
-        masks = evidence_masks(small, small.bases[scheme], small.test_clips(6)[1], quantile)
+        masks = region_masks(small, small.bases[scheme], small.test_clips(6)[1], quantile)
         own, *others = (by_hand(small, part, fills[fill]) for part in (masks, masks.flip(3), masks.flip(2)))
         chance = (others[0] + others[1]) / 2
         assert np.abs(own - chance).max() > 1e-6
@@ -530,7 +530,7 @@ def test_the_masking_test_compares_with_the_mean_over_random_regions(small, monk
 
 def test_a_region_that_is_the_whole_clip_is_no_better_than_a_random_one(small, monkeypatch):
     monkeypatch.setattr(
-        region_masking, "evidence_masks", lambda subject, basis, inputs, quantile: torch.ones(5, 1, 64, 126).bool()
+        region_masking, "region_masks", lambda subject, basis, inputs, quantile: torch.ones(5, 1, 64, 126).bool()
     )
     frame = region_masking.masking_test(in_time(small), 5, draws=3, fills=["mean"])
     assert set(frame.share) == {1.0}
@@ -548,8 +548,10 @@ def test_a_region_that_alone_matters_is_better_than_a_random_one(small, monkeypa
             return torch.stack([level, *[torch.zeros_like(level)] * 7], 1)
 
     region = Region((Box(0.0, 0.125, 0.0, 10 / 126),)).mask(64, 126)
-    monkeypatch.setattr(region_masking, "evidence_masks", lambda *_: region.expand(16, 1, 64, 126))
-    task = dataclasses.replace(small.task, test=Clips(small.task.test.log_mels, torch.zeros(16, dtype=torch.int64)))
+    monkeypatch.setattr(region_masking, "region_masks", lambda *_: region.expand(16, 1, 64, 126))
+    task = dataclasses.replace(
+        small.task, test=ClipDataset(small.task.test.log_mels, torch.zeros(16, dtype=torch.int64))
+    )
     corner = dataclasses.replace(in_time(small), model=Corner(8), task=task)
     frame = region_masking.masking_test(corner, 16, draws=4, fills=["silence"])
     assert (frame.low > 0).all()
@@ -581,7 +583,7 @@ def test_the_masking_test_of_the_training_part_masks_its_clips(small, monkeypatc
     seen = []
     monkeypatch.setattr(
         region_masking,
-        "evidence_masks",
+        "region_masks",
         lambda subject, basis, inputs, _: seen.append(inputs) or torch.ones(3, 1, 64, 126).bool(),
     )
     region_masking.masking_test(in_time(small), 3, "train", draws=1, fills=["mean"])

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.cache import cache_folder, cache_path, cached_tensors
 from benchmarks.reports.contact_sheet import contact_sheet
-from benchmarks.tasks import TASKS, Clips, load_task
+from benchmarks.tasks import TASKS, ClipDataset, load_task
 from benchmarks.tasks import scenes as scene_module
 from benchmarks.tasks.recorded_task import VARIABLE, read
 from benchmarks.tasks.task import LogMel, Normalisation
@@ -143,13 +143,13 @@ def test_a_loader_gives_log_mels_and_labels(task):
 
 def test_one_label_per_clip():
     with pytest.raises(ValueError, match="one label per clip, got 2 labels for 3 clips"):
-        Clips(torch.zeros(3, 1, 4, 4), torch.zeros(2))
+        ClipDataset(torch.zeros(3, 1, 4, 4), torch.zeros(2))
 
 
 def test_the_fingerprint_sees_every_value_and_label():
-    clips = Clips(torch.zeros(3, 1, 4, 4), torch.zeros(3, dtype=torch.int64))
+    clips = ClipDataset(torch.zeros(3, 1, 4, 4), torch.zeros(3, dtype=torch.int64))
     before = clips.fingerprint()
-    assert Clips(clips.log_mels.clone(), clips.labels.clone()).fingerprint() == before
+    assert ClipDataset(clips.log_mels.clone(), clips.labels.clone()).fingerprint() == before
     clips.log_mels[2, 0, 3, 3] = 1e-6
     after = clips.fingerprint()
     clips.labels[1] = 1

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from captum_apex import APEX, FeatureBank, LayerAPEX, PrototypeBasis, basis_from_matrix, explain
-from captum_apex.attribution.decomposition import evidence_mask
+from captum_apex.attribution.decomposition import select_channels
 from tests.networks import NETWORKS, bare_basis, build, clips, invertible
 
 CLIPS = clips(4, seed=6, dtype=torch.float32)
@@ -90,7 +90,7 @@ def test_only_the_model_runs_in_mixed_precision(name):
     apex = LayerAPEX(model, layer, bare_basis(name, U=invertible(dtype=torch.float32)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         parts = apex.decompose(CLIPS, 1)
-        weights = apex.weights(parts, evidence_mask(parts.contributions, parts.activations, None))
+        weights = apex.weights(parts, select_channels(parts.contributions, parts.activations, None))
         attributions, delta = apex.attribute(CLIPS, 1, n_channels=None, return_convergence_delta=True)
     features = torch.einsum("ck,nkft->ncft", torch.linalg.inv(apex.basis.U), parts.features)
     torch.testing.assert_close(parts.relevance.sum(1), (parts.gradient * features).sum(1), rtol=1e-4, atol=1e-5)

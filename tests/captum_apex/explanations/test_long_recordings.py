@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from captum_apex import APEX, SCHEMES, Classifier, LayerAPEX, PrototypeBasis, SpectrogramAxes
-from captum_apex.attribution.decomposition import evidence_mask
+from captum_apex.attribution.decomposition import select_channels
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.origin import Origin
@@ -73,7 +73,7 @@ def shown_by(apex, classifier, sound, threshold, n_channels, sides):
     for label, probability in enumerate(torch.sigmoid(apex.forward_func(inputs))[0].tolist()):
         if probability >= threshold:
             parts = apex.decompose(inputs, label)
-            chosen = evidence_mask(parts.contributions, parts.activations, n_channels, sides)[0]
+            chosen = select_channels(parts.contributions, parts.activations, n_channels, sides)[0]
             channels = [channel for channel in range(len(chosen)) if chosen[channel]]
             signs = {channel: 1 if parts.activations[0, channel] > 0 else -1 for channel in channels}
             maps = {(channel, signs[channel]): parts.relevance[0, channel].double().numpy() for channel in channels}
