@@ -51,7 +51,7 @@ _CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
 _SAMPLES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder puts a whole write on the stack, so a long one crashes
 
 # Outside the region, the mask stays at 1 for 1/8 of a window in time and then falls to 0 over 1/4; in frequency it
-# falls over 3 bins. The Hann window, used twice, blurs both a little: an attenuation of 40 dB is reached 5/8 of a window
+# falls over 3 bins. The Hann window, used twice, blurs both a little: 40 dB of attenuation are reached 5/8 of a window
 # and 4 bins away, and at the edge of the region less than 0.5 dB is lost.
 _LEAD = 1 / 8
 _FALL = 1 / 4
