@@ -1,15 +1,18 @@
 """APEX: prototype explanations for audio classifiers, as Captum attribution classes.
 
-The names below are all that most users need. The rooms of the package, from the bottom up:
+Most users need only the names that `captum_apex` exports. These are its modules and sub-packages; each imports only
+those in the items above it:
 
-- `layers`: the layer that is explained; `masking`: region grids, fills and rankings; `audio`: clips, their axes and
-  regions; `recordings`: audio files as waveforms.
-- `metrics`: how well an attribution or a classifier does; `bases`: schemes, features and the fitting of a basis;
-  `classifiers`: a model with its audio front end; `datasets`: readers of public collections; `spectra`: waveforms as
-  spectra; `listening`: the sound of a region.
+- `files`: files that are replaced as a whole; `layers`: the layer that is explained; `masking`: region grids, fills and
+  rankings; `audio`: clips, their axes and regions; `recordings`: audio files as waveforms.
+- `metrics`: measures of attributions and of classifiers; `bases`: schemes, features, and the basis that is fitted to
+  them; `classifiers`: a model together with its transform of waveforms; `datasets`: readers of public collections;
+  `spectra`: waveforms as spectra; `listening`: the sound of a region.
 - `attribution`: `LayerAPEX` and `APEX`; `pretrained`: classifiers of the Hugging Face hub.
 - `explanations`: the evidence for a class in a clip, and the events in a long recording.
-- `figures`: pictures of all of these; `report`: an explanation as a page of HTML; `cli`: the command line.
+- `figures`: plots of explanations, bases and attributions.
+- `report`: explanations as an HTML page.
+- `cli`: the command line.
 """
 
 from captum_apex import datasets, masking, metrics, spectra

@@ -117,7 +117,9 @@ class Recordings:
         if files:
             return cls(folder, tuple(files), class_names=class_names)
         _check_classes(folder, files_by_class, class_names)
-        names = tuple(f"{class_name}/{name}" for class_name, group in files_by_class.items() for name in group)
+        names = tuple(
+            f"{class_name}/{name}" for class_name, class_files in files_by_class.items() for name in class_files
+        )
         labels = tuple(class_names.index(name.partition("/")[0]) for name in names)
         return cls(folder, names, labels, class_names)
 
