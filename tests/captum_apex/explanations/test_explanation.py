@@ -1,11 +1,22 @@
 """Explanations against the slow formulas: which channels, where, which training clips."""
 
 import dataclasses
+import inspect
 
 import pytest
 import torch
 
-from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, basis_from_matrix, explain, explain_classes
+from captum_apex import (
+    APEX,
+    SCHEMES,
+    FeatureBank,
+    LayerAPEX,
+    basis_from_matrix,
+    explain,
+    explain_classes,
+    explain_recording,
+)
+from captum_apex.attribution.decomposition import N_CHANNELS, select_channels
 from tests import oracles
 from tests.networks import bare_basis, build, clips, invertible
 
@@ -82,6 +93,36 @@ def test_both_sides_occur():
         for part in e.evidence
     }
     assert sides == {1, -1}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        LayerAPEX.attribute,
+        LayerAPEX.evidence,
+        APEX.attribute,
+        APEX.evidence_weights,
+        select_channels,
+        explain,
+        explain_classes,
+        explain_recording,
+    ],
+)
+def test_the_evidence_has_the_same_number_of_channels_everywhere(function):
+    assert inspect.signature(function).parameters["n_channels"].default == N_CHANNELS == 5
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_map_of_a_clip_is_that_of_the_channels_in_its_explanation(scheme):
+    model, layer, basis = subject(scheme)
+    apex = APEX(model, layer, basis)
+    maps = apex.attribute(QUERIES, 2, sides="both")
+    explanations = explain(apex, QUERIES, 2, sides="both")
+    for clip, explanation in enumerate(explanations):
+        channels = [evidence.channel for evidence in explanation.evidence]
+        alone = apex.attribute(QUERIES[clip : clip + 1], 2, channels=channels)
+        torch.testing.assert_close(maps[clip : clip + 1], alone, rtol=1e-12, atol=1e-15)
+    assert max(len(explanation.evidence) for explanation in explanations) > 3
 
 
 def test_without_a_target_the_predicted_class_is_explained():
