@@ -425,7 +425,7 @@ def test_image_classifiers_need_a_transform_and_axes():
 @pytest.mark.parametrize("given", [{"axes": AXES}, {"transform": lambda waveform: waveform}])
 def test_models_with_a_feature_extractor_take_no_transform(given):
     with pytest.raises(
-        ValueError, match="for image classifiers alone, but Wav2Vec2ForSequenceClassification hears by its `feature_ex"
+        ValueError, match="for image classifiers alone, but Wav2Vec2ForSequenceClassification has a `feature_ex"
     ):
         from_transformers(frames("Wav2Vec2"), **given)
 
