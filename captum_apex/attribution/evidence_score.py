@@ -117,7 +117,7 @@ class InnerScore(nn.Module):
 
 
 class _WeightedSum(nn.Module):
-    """`Σ w ⊙ Z`, (clip,), as a module with a rule of its own for LRP.
+    """`Σ w ⊙ Z`, (clip,), as a module with a special rule for LRP.
 
     LRP starts at the last module that has a rule; the rule here gives each product the relevance that it adds to the
     sum.

@@ -122,7 +122,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
                 channel: the map is then complete, and equal for every invertible `U`.
             sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
             return_convergence_delta: whether to return also the convergence delta, the total of the map minus
-                `f_y(Z) − f_y(Z := 0)`; it takes a second forward pass.
+                `f_y(Z) − f_y(Z := 0)`. It takes a second forward pass.
             channels: the channels to explain instead of the evidence; one int gives the map of one prototype channel.
 
         Returns:
@@ -325,8 +325,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             The output of the model, usually (clip, class).
         """
         at_input = self.reads_input(attribute_to_layer_input)
-        silenced = watched(self.layer, self.layer_name, torch.zeros_like, at_input=at_input)
-        with torch.no_grad(), frozen(self.forward_func, self.layer), silenced:
+        zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=at_input)
+        with torch.no_grad(), frozen(self.forward_func, self.layer), zeros:
             return _run_forward(
                 self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
             )

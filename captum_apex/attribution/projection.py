@@ -16,9 +16,8 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Ten
     """A map on the grid of the layer, enlarged linearly to the shape of the inputs with its total kept.
 
     The total is exact where the input has a multiple of the grid's rows and columns. Otherwise the interpolation gives
-    the
-    outer cells a different share: 0.3% for an outer cell of 15 columns that are enlarged to 126 frames. Along an axis
-    that is finer at the layer than at the input, the map is averaged first.
+    the outer cells a different share: 0.3% for an outer cell of 15 columns that are enlarged to 126 frames. Along an
+    axis that is finer at the layer than at the input, the map is averaged first.
 
     Args:
         relevance: maps on the grid of the layer, (clip, frequency, time).

@@ -42,9 +42,7 @@ def explain_recording(
     The model runs once on every window, for all classes. A class is *detected* in a window where its probability is at
     least `threshold`. The evidence for the class in the window are the channels with the largest contributions to its
     logit, at most `n_channels`. Each has a map `R_k` on the grid of the layer. The columns of the grid continue over
-    the
-    whole recording: the first column of a window that begins at `s` is the recording's column that begins nearest to
-    `s`.
+    the whole recording. The first column of a window that begins at `s` is the one that begins nearest to `s`.
 
     *Merging.* The merged map of a channel for a class, `M(f, t)`, is the mean of its maps in the windows that cover `t`
     and have the channel in the evidence for the class. Such windows form a *stretch* where they overlap or touch.

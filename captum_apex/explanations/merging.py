@@ -1,7 +1,7 @@
 """The maps of a recording's overlapping windows, averaged on one time axis and cut into events.
 
 - `_RecordingGrid` is the grid of the layer, continued over the recording: columns of equal duration.
-- `_EvidenceKey` names one channel in the evidence for one class; each key has maps and events of its own.
+- `_EvidenceKey` names one channel in the evidence for one class; maps and events are kept by key.
 - `_Stretch` holds the maps of one key in windows that overlap or touch, as sums over the windows.
 - `WindowMerger` takes the windows in the order of time, keeps one open stretch per key, and cuts it into events as soon
   as a window of the key begins after its end.
@@ -55,7 +55,7 @@ class _RecordingGrid:
         """The grid of a recording.
 
         Args:
-            classifier: the classifier; it knows the axes of its inputs.
+            classifier: the classifier, with the axes of its inputs.
             duration: duration of a window, in s.
             inputs: inputs of the model for some windows; the first axis is the window.
             maps: maps of the layer for these inputs, (..., frequency, time).

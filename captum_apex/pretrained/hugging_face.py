@@ -239,7 +239,7 @@ def _class_names(model: Any) -> list[str]:
 
 
 def _known_kind(names: Iterable[str], description: str) -> str:
-    """The first name of a class that this module knows; `description` describes the model in the error message."""
+    """The first of the names that is in `_KNOWN`; `description` describes the model in the error message."""
     kind = next((name for name in names if name in _KNOWN), None)
     if kind is None:
         raise ValueError(
