@@ -167,9 +167,8 @@ def test_a_row_of_the_table_holds(row, names):
         alone = apex.attribute(clips[i : i + 1], target=int(whole.target[i]), n_channels=None)
         torch.testing.assert_close(alone, maps[i : i + 1], rtol=1e-4, atol=1e-4 * maps[i].abs().max().item())
 
-    without_layer = at_layer.output_without_layer(clips[:1])[
-        0, whole.target
-    ]  # nothing else of a clip reaches the output
+    # Nothing else of a clip reaches the output, so one clip is enough.
+    without_layer = at_layer.output_without_layer(clips[:1])[0, whole.target]
     gained = whole.score - without_layer
     delta = ((relevance.sum((1, 2)) - gained) / gained).abs().max().item()
     assert delta <= float(row.delta)
