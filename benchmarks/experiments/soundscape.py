@@ -69,6 +69,7 @@ def explained(subject: Subject, scheme: Scheme, waveform: Tensor, threshold: flo
         classifier=hearing(subject),
         threshold=threshold,
         probabilities=lambda logits: logits.softmax(-1),
+        n_channels=3,  # as in the published results
     )
 
 

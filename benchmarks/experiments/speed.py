@@ -234,7 +234,9 @@ def _recording(device: str, seconds: int) -> list[Timing]:
         with SoundFile(path, "w", HOUR_RATE, 1, "PCM_16") as file:
             for _ in range(seconds):
                 file.write(0.1 * torch.randn(HOUR_RATE).numpy())
-        taken = _timed(lambda: explain_recording(apex, path, 5.0, 2.5, classifier=classifier, threshold=0.0))
+        taken = _timed(
+            lambda: explain_recording(apex, path, 5.0, 2.5, classifier=classifier, threshold=0.0, n_channels=3)
+        )
     what = f"events, cnn, {seconds / 60:g} minutes at {HOUR_RATE // 1000} kHz"
     return [Timing(what, taken, "", math.nan, float(seconds), most_megabytes())]
 

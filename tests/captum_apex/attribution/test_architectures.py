@@ -1,4 +1,4 @@
-"""The README's table of architectures: every row is run as it stands there, at its real size, with random weights."""
+"""The README's table of architectures: every row is run at its real size, with random weights."""
 
 import math
 import re
@@ -57,7 +57,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def names():
-    """What the section's Python block defines. The networks are large: here a second thread brings something."""
+    """The names that the section's Python block defines. The networks are large enough for a second thread."""
     names = {}
     exec(re.search(r"```python\n(.*?)```", SECTION, re.DOTALL)[1], names)
     threads = torch.get_num_threads()
@@ -67,13 +67,13 @@ def names():
 
 
 def built(row, names):
-    """The model as it is after training, in training mode, its layer and layout; batch normalisations know the statistics of noise."""
+    """The model in training mode, its layer and layout; batch normalisations have the statistics of noise."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = eval(row.model, names).train()
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
-            norm.momentum = None  # the mean over all batches that were seen, one here
+            norm.momentum = None  # the mean over all batches, here one
         if norms:
             with torch.no_grad():
                 model(torch.randn(2, *row.input_shape))
@@ -82,7 +82,7 @@ def built(row, names):
 
 
 def state(model):
-    """What must stay as it is: weights, flags, and no hook of ours (transformers leaves hooks of its own when a model first runs)."""
+    """What must not change: weights, flags and hooks (but for those that transformers adds when a model first runs)."""
     hooks = [
         hook
         for module in model.modules()
@@ -124,14 +124,14 @@ def rotated(basis):
 
 
 def check_orientation(grids, cells):
-    """A burst changes the columns at its time most; of two at the same time, the one in the last row changes higher rows.
+    """A burst changes the columns at its time most; of two at one time, that in the last row changes higher rows.
 
     Not to the cell: a random network smears a burst, by its kernels and paddings, and the more the coarser its grid is.
     """
     change = (grids[1:] - grids[:1]).abs().mean(1)  # (burst, channel, frequency, time) → (burst, frequency, time)
-    for column, (_, wanted) in zip(change.mean(1).argmax(1).tolist(), cells, strict=True):
-        assert abs(column - wanted) <= 2
-    if change.shape[1] > 2:  # of two rows, both have heard every band
+    for column, (_, expected) in zip(change.mean(1).argmax(1).tolist(), cells, strict=True):
+        assert abs(column - expected) <= 2
+    if change.shape[1] > 2:  # with two rows, both depend on every band
         heights = change.sum(2) @ torch.arange(change.shape[1], dtype=change.dtype) / change.sum((1, 2))
         assert heights[1] > heights[0]
 
@@ -167,8 +167,9 @@ def test_a_row_of_the_table_holds(row, names):
         alone = apex.attribute(clips[i : i + 1], target=int(whole.target[i]), n_channels=None)
         torch.testing.assert_close(alone, maps[i : i + 1], rtol=1e-4, atol=1e-4 * maps[i].abs().max().item())
 
-    silent = at_layer.output_without_layer(clips[:1])[0, whole.target]  # nothing else of a clip reaches the output
-    gained = whole.score - silent
+    # Nothing else of a clip reaches the output, so one clip is enough.
+    without_layer = at_layer.output_without_layer(clips[:1])[0, whole.target]
+    gained = whole.score - without_layer
     delta = ((relevance.sum((1, 2)) - gained) / gained).abs().max().item()
     assert delta <= float(row.delta)
     assert delta > float(row.delta) / 2 or float(row.delta) <= 1e-3, "the table says more than there is"
@@ -176,7 +177,7 @@ def test_a_row_of_the_table_holds(row, names):
 
 
 def test_a_normalisation_that_is_written_out_by_hand_hides_the_total():
-    """AudioProtoPNet's published head and ours give the same logits; only where the normalisation is a call has the map its total."""
+    """Both heads of AudioProtoPNet give the same logits; the map is complete only where a torch call normalises."""
     torch.manual_seed(0)
     by_call, by_hand = PrototypeHead(16, n_classes=3, n_prototypes=2), HandWrittenHead(16, n_classes=3, n_prototypes=2)
     by_hand.load_state_dict(by_call.state_dict())
