@@ -147,7 +147,7 @@ def _explain(stage: Stage, cells: Sequence[Cell], settings: Settings, results: R
 
 
 def _score(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable) -> None:
-    """Scores all methods of a grid and fill together, a few clips at a time; stores a cell when all clips are scored."""
+    """Scores all methods of a grid and fill together, a few clips at a time, and stores finished cells."""
     cells_by_table: dict[tuple[str, str], list[Cell]] = {}  # (grid, fill) → cells
     for cell in cells:
         cells_by_table.setdefault((cell.grid, cell.fill), []).append(cell)
@@ -183,7 +183,7 @@ def _joined(batches: Sequence[list[Row]]) -> list[Row]:
 
 @contextmanager
 def one_thread(subject: Subject) -> Iterator[None]:
-    """Limits torch to one thread on the CPU, so that sums are added in one order; restores the number afterwards."""
+    """Limits torch to one thread on the CPU, so that sums are added in one order; restores the number at the end."""
     if next(subject.model.parameters()).is_cuda:
         yield
         return
@@ -223,7 +223,15 @@ def _region_sums(method_map: Map, grid: Tensor, stage: Stage) -> RegionSums:
 
 
 class ScoredBatch(NamedTuple):
-    """The scores of all methods for a few clips of one grid and fill; `first_clip` is the index of the first of them."""
+    """The rows of all methods for a few clips of one grid and fill.
+
+    Attributes:
+        grid: name of the grid of regions.
+        fill: name of the fill.
+        first_clip: index of the first clip in its split.
+        n_clips: number of clips.
+        rows: name of a method → its rows.
+    """
 
     grid: str
     fill: str

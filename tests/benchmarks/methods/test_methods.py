@@ -227,7 +227,7 @@ def test_cam_is_grad_cam_where_the_head_is_pooling_and_linear_and_adds_up_to_the
     cells = query.model.features(query.inputs)[:, :, 0, 0].shape[1]
     assert cells == 128
     wanted = [logit(query, query.inputs, i) - query.model.classifier.bias[query.target[i]].item() for i in range(2)]
-    # Enlarged eight times along each axis; what bilinear interpolation takes from the inner cells it gives to the outer ones.
+    # Enlarged eight times along each axis; bilinear interpolation weights outer cells more than inner ones.
     assert (cam.sum((1, 2, 3)) / 64).tolist() == pytest.approx(wanted, rel=0.1)
 
 
@@ -323,7 +323,8 @@ def test_occlusion_averages_the_drops_of_overlapping_windows():
     query = random_query(dtype=torch.float64, clips=1)
     got = maps("Occlusion", query)[0]
     total, count = torch.zeros(SIZE, dtype=torch.float64), torch.zeros(SIZE)
-    # Regions of 32 × 11 bins (three columns on 32 frames); steps smaller by √2 along both axes; the last windows are cut at the edge.
+    # Regions of 32 × 11 bins (three columns on 32 frames); steps smaller by √2 along both axes; the last windows are
+    # cut at the edge.
     for top in (0, 23, 46):
         for left in (0, 8, 16, 24):
             changed = query.inputs.clone()
@@ -450,7 +451,7 @@ def test_relevance_adds_up_to_the_logit_where_there_are_no_biases(architecture, 
 
 @needs_zennit
 def test_relevance_of_one_layer_is_the_share_of_what_excites_it():
-    """z⁺ and mean and ε by hand: R = x·w⁺ of its sum, of the cell's share of the mean, of the channel's share of the logit."""
+    """z⁺, mean and ε by hand: the share of x·w⁺ in its sum, of the cell in the mean, of the channel in the logit."""
     torch.manual_seed(5)
     layer = nn.Conv2d(1, 2, 1, bias=False)
     model = nn.Sequential(layer, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3, bias=False)).double()

@@ -348,6 +348,32 @@ def test_sums_that_overflow_are_not_scored(small):
     assert RegionSums.of(huge, stage.grid("time"), None).status == "non-finite"
 
 
+def test_a_stage_of_some_clips_is_sent_without_the_others(small):
+    stage = Stage.of(small, 16)
+    whole = len(pickle.dumps(stage))
+    size = stage.inputs[0].nbytes
+    batches = list(stage.batches(6))
+    assert [selection for selection, _ in batches] == [slice(0, 6), slice(6, 12), slice(12, 18)]
+    assert [len(batch.indices) for _, batch in batches] == [6, 6, 4]
+    for selection, batch in batches:
+        assert len(pickle.dumps(batch)) < whole - 9 * size
+        assert torch.equal(batch.inputs, stage.inputs[selection])
+        assert torch.equal(batch.target, stage.target[selection])
+        assert batch.labels == stage.labels[selection]
+        assert batch.truth is None
+
+
+def test_a_query_has_the_clips_and_the_model_of_the_stage(small):
+    stage = Stage.of(small, 3)
+    grid, fill = stage.grid("time"), stage.fill("mean")
+    query = stage.query(grid, fill, ("energy",))
+    assert query.grid is grid
+    assert query.fill is fill
+    assert query.names == ("energy",)
+    for name in ("model", "layer", "inputs", "target", "silence", "bases", "seed", "band_shares"):
+        assert getattr(query, name) is getattr(stage, name)
+
+
 def test_sums_of_some_clips_travel_without_the_others():
     found = RegionSums(torch.zeros(2000, 40), "ok", 1.0, 1.0, 1.0, {"pointing": torch.zeros(2000)})
     assert len(pickle.dumps(found.clips(slice(8, 16)))) < 10_000
@@ -449,19 +475,19 @@ def test_a_limit_is_only_kept_in_a_main_thread():
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     finished = []
 
-    def work():
+    def sleep():
         with time_limit(0.01):
             time.sleep(0.1)
         finished.append(True)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=sleep)
     thread.start()
     thread.join()
     assert finished == [True]
 
 
 def test_random_masks_tell_a_true_map_from_a_random_one(small):
-    """The score is nearly a sum of the clip's bins here, so what the clip has above the fill is nearly the perfect map."""
+    """The score is nearly the sum of the clip's bins, so the clip minus the fill is nearly the perfect map."""
 
     class Sum(nn.Module):
         def forward(self, clips):
