@@ -22,7 +22,7 @@ def _guided_grad_cam(query: Query) -> Tensor:
     check_relu(query.model)
     if query.band_shares is not None:
         raise NotImplementedError(
-            "expected inputs with the layer's rows, but got spectra; Captum cannot be told where the rows lie"
+            "expected inputs with the layer's rows, but got spectra; Captum has no argument for the position of rows"
         )
     return GuidedGradCam(query.model, query.layer).attribute(query.inputs, query.target)
 

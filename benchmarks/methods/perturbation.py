@@ -36,7 +36,8 @@ def _occlusion(query: Query) -> Tensor:
     """A window of the size of a region that slides in smaller steps: about twice as many windows as regions."""
     counts = (len(query.grid[:, 0].unique()), len(query.grid[0].unique()))  # regions along frequency and time
     n_divided_axes = max(1, sum(count > 1 for count in counts))
-    overlap = 2 ** (1 / n_divided_axes)  # each divided axis gets as many steps more, twice as many in all
+    # Steps that are smaller by this factor along each divided axis double the number of windows.
+    overlap = 2 ** (1 / n_divided_axes)
     channels = query.inputs.shape[1]  # a window covers all channels
     window = [-(-size // count) for size, count in zip(query.grid.shape, counts, strict=True)]
     strides = [round(side / overlap) or 1 if count > 1 else side for side, count in zip(window, counts, strict=True)]

@@ -46,10 +46,12 @@ class ClassifiedClips:
 
 @dataclass(frozen=True, kw_only=True)
 class Query(ClassifiedClips):
-    """What a method is asked to explain.
+    """What a method explains: classified clips, with the fill and the region grid of a cell.
 
     Each call of a method gets a copy of the model and the tensors, so that no method can change them for the next one.
     torch's and numpy's global random number generators are set to `seed` before the call.
+
+    A query has the attributes of `ClassifiedClips`, among them `model`, `layer`, `inputs` and `target`, and these:
 
     Attributes:
         fill: the values that replace masked bins, of the shape of `inputs`; the baseline of methods that take one.

@@ -30,7 +30,7 @@ class Method:
             tuple (map, convergence delta (clip,)). With several `names` it returns a list of these, one for each of the
             query's `names`.
         uses_fill: whether the map depends on the fill.
-        uses_grid: whether the map depends on the grid of regions.
+        uses_grid: whether the map depends on the region grid.
         default: whether a run without `--methods` includes the method.
         batch: largest number of clips that the function gets in one call.
 
@@ -80,7 +80,7 @@ def method(
     Args:
         names: names of the maps that the function computes, as tables show them.
         uses_fill: whether the map depends on the fill.
-        uses_grid: whether the map depends on the grid of regions.
+        uses_grid: whether the map depends on the region grid.
         default: whether a run without `--methods` includes the method.
         batch: largest number of clips that the function gets in one call.
 

@@ -24,11 +24,7 @@ from captum_apex.masking.grids import region_sums
 from captum_apex.metrics import pointing_game, relevance_mass
 
 LARGEST_DELTA = 0.1  # largest convergence delta of a complete method, relative to the sum that its map should have
-OUT_OF_MEMORY = (
-    "not enough memory",
-    "can't allocate memory",
-    "Cannot allocate memory",
-)  # texts of torch and the system
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")  # torch's and the system's
 PRICE = ("passes", "memory", "seconds")
 RADIUS = 0.02  # largest perturbation for the sensitivity, in standard deviations of the inputs: Captum's default
 
@@ -62,9 +58,9 @@ class RegionSums:
     Attributes:
         sums: sum of the map over each region, float64 (clip, region); None if there is no map.
         status: status of the map, see `Map`.
-        passes: price of the map, see `Map`.
-        memory: price of the map, see `Map`.
-        seconds: price of the map, see `Map`.
+        passes: cost of the map in forward passes, see `Map`.
+        memory: cost of the map in bytes, see `Map`.
+        seconds: cost of the map in seconds, see `Map`.
         columns: name of a measure → its values, (clip,): those of `pointing`, `relevance_mass` and `sensitivity` that
             are known.
     """

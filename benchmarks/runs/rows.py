@@ -12,7 +12,7 @@ NAN = float("nan")
 
 
 class Cell(NamedTuple):
-    """What a score belongs to: the name of a method, of a grid of regions and of a fill."""
+    """What a score belongs to: the name of a method, of a region grid and of a fill."""
 
     method: str
     grid: str
@@ -25,7 +25,7 @@ class Row:
 
     Attributes:
         method: name of the method.
-        grid: name of the grid of regions.
+        grid: name of the region grid.
         fill: name of the fill.
         status: `ok`, or what happened and why.
         clip: index of the clip in its split; -1 if nothing could be scored.

@@ -1,4 +1,4 @@
-"""Task × method × grid × fill → rows, in jobs that run side by side, can be interrupted, and are not computed twice.
+"""A run: rows for every method, region grid and fill, in parallel jobs that can be interrupted and continued.
 
 First every method explains the clips; only the sums of its maps over the regions are stored. Then, for each grid and
 fill, all methods are scored together, a few clips at a time, so that a mask that several methods need costs one forward
@@ -48,7 +48,7 @@ class Settings:
 
     Attributes:
         methods: names of the methods, in `benchmarks.methods.METHODS`.
-        grids: names of the grids of regions, in `captum_apex.masking.grids.GRIDS`.
+        grids: names of the region grids, in `captum_apex.masking.grids.GRIDS`.
         fills: names of the fills, in `captum_apex.masking.fills.FILLS`.
         clips: number of clips.
         part: the split of the task that the clips are taken from; "train" is used to choose settings of methods.
@@ -87,8 +87,8 @@ class Job:
     def plan(cells: Sequence[Cell]) -> list[Job]:
         """The smallest number of calls for all cells, in the order of execution.
 
-        Cells share a call if their methods are one function, and if the maps do not depend on what differs between the
-        cells, the grid or the fill.
+        Cells share a call if one function computes their maps, and if the maps do not depend on the grid or the fill
+        where the cells differ in them.
         """
         calls: dict[tuple, list[Cell]] = {}
         for cell in cells:
@@ -216,6 +216,7 @@ def explain_job(job: Job, stage: Stage, settings: Settings) -> dict[Cell, Region
 
 
 def _region_sums(method_map: Map, grid: Tensor, stage: Stage) -> RegionSums:
+    """The sums of a map over the regions of a grid; an exception becomes a status."""
     try:
         return RegionSums.of(method_map, grid, stage.truth)
     except Exception as error:  # memory that was enough for the map may not be enough for the copies made here
@@ -226,7 +227,7 @@ class ScoredBatch(NamedTuple):
     """The rows of all methods for a few clips of one grid and fill.
 
     Attributes:
-        grid: name of the grid of regions.
+        grid: name of the region grid.
         fill: name of the fill.
         first_clip: index of the first clip in its split.
         n_clips: number of clips.

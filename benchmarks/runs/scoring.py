@@ -68,7 +68,7 @@ def score_methods(
 
     Args:
         stage: the clips.
-        grid_name: name of the grid of regions.
+        grid_name: name of the region grid.
         fill_name: name of the fill that replaces regions.
         maps: name of a method → sums of its maps for the clips of the stage.
         points: number of points of each curve, including both ends.
