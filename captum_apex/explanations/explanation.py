@@ -87,6 +87,16 @@ class Explanation:
         """`Σ_k c_k − (f_y(Z) − f_y(Z := 0))` over all channels: 0 where the head is affine, up to rounding."""
         return self.total - (self.score - self.score_without_layer)
 
+    @property
+    def other_channels(self) -> float:
+        """Sum of the contributions of all channels outside the evidence: `total` less the contributions of `evidence`."""
+        return self.total - sum(evidence.contribution for evidence in self.evidence)
+
+    @property
+    def unexplained(self) -> float:
+        """`score − score_without_layer − total`: what no channel explains, 0 where the head is affine, up to rounding."""
+        return -self.completeness
+
 
 def explain(
     apex: APEX | LayerAPEX,

@@ -60,6 +60,19 @@ def test_explanations_follow_the_formulas(scheme, sides):
                 assert torch.equal(prototype.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
 
 
+def test_the_steps_from_the_score_without_the_layer_add_up_to_the_score():
+    """For a head that is not affine, too: the evidence, the other channels, and what no channel explains."""
+    model, layer, basis = subject("square", "attention pooling")
+    for explanation in explain(LayerAPEX(model, layer, basis), QUERIES, 2, n_channels=2):
+        contributions = [evidence.contribution for evidence in explanation.evidence]
+        assert explanation.other_channels == pytest.approx(explanation.total - sum(contributions), abs=1e-12)
+        change = explanation.score - explanation.score_without_layer
+        assert explanation.unexplained == pytest.approx(change - explanation.total, abs=1e-12)
+        assert abs(explanation.unexplained) > 1e-3
+        steps = [*contributions, explanation.other_channels, explanation.unexplained]
+        assert explanation.score_without_layer + sum(steps) == pytest.approx(explanation.score, abs=1e-12)
+
+
 def test_both_sides_occur():
     """So that the test above sees a negative side at all."""
     model, layer, basis = subject("square")
