@@ -379,7 +379,7 @@ def test_several_classes_are_a_page_each(here, pages):
 
 @pytest.mark.parametrize(("shift", "n_detected"), [(0.0, 2), (100.0, 3), (-100.0, 1)])
 def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, pages, shift, n_detected):
-    """The biases make the second score 0, plus the shift; where no class is detected, the predicted class is explained."""
+    """The biases make the second score 0, plus the shift; if no class is detected, the predicted one is explained."""
     fit()
     model, inputs = model_and_inputs(["new.wav"])
     scores = model(inputs[0][None])[0]
