@@ -91,7 +91,7 @@ def test_regions_of_samples_are_outlined_in_seconds():
 
 
 def test_maps_cover_the_whole_input():
-    """Of any size: a map of two columns changes half-way between the input's ends, and of three rows at a third of its bins."""
+    """Of any size: a map of two columns changes half-way between the ends, one of three rows at a third of the bins."""
     own, panel = clip(n_frames=7), Figure().add_subplot()
     draw_clip(panel, own, (-60, 0))
     image = draw_map(panel, own, np.zeros((3, 2)), cmap="RdBu_r", limits=(-1, 1))
