@@ -18,10 +18,10 @@ from captum_apex.figures.canvas import root, single_panel
 from captum_apex.figures.colours import AGAINST, LINES, MARKERS, TOTAL, TOWARDS
 from captum_apex.figures.panels import as_array
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number
+from captum_apex.metrics import bootstrap_interval
 
 __all__ = ["curves", "purity", "remainders", "waterfall"]
 
-_RESAMPLES = 2000
 _ROUNDING = 1e-3  # of the waterfall's largest value: a smaller unexplained remainder has no bar
 
 
@@ -164,7 +164,7 @@ def curves(
                 f"{name!r}"
             )
         colour = _draw_line(panel, rank, x, y.mean(0), f"{name}, area {np.trapezoid(y.mean(0), x):.2f}")
-        panel.fill_between(x, *_band(y, seed), color=colour, alpha=0.18, linewidth=0)
+        panel.fill_between(x, *bootstrap_interval(y, seed=seed), color=colour, alpha=0.18, linewidth=0)
     panel.set_xlim(x.min(), x.max())
     _finish(panel, xlabel, ylabel)
     return root(panel)
@@ -183,13 +183,6 @@ def _draw_steps(panel: Axes, explanation: Explanation, steps: Sequence[float]) -
         end = (max(bar.get_x(), bar.get_x() + width), row)
         panel.annotate(text, end, (3, 0), textcoords="offset points", verticalalignment="center", fontsize=TINY)
     panel.vlines(ends, rows[:-1] - 0.31, rows[:-1] + 1.31, color="0.6", linewidth=0.7, zorder=0)
-
-
-def _band(values: NDArray, seed: int) -> NDArray:
-    """Ends of the 95% interval of the mean over clips, (2, point)."""
-    n_clips = len(values)
-    weights = np.random.default_rng(seed).multinomial(n_clips, np.full(n_clips, 1 / n_clips), size=_RESAMPLES) / n_clips
-    return np.quantile(weights @ values, [0.025, 0.975], axis=0)  # (resample, clip) @ (clip, point)
 
 
 def _draw_line(panel: Axes, rank: int, x: NDArray, y: NDArray, name: str) -> str:
