@@ -84,7 +84,9 @@ def test_all_panels_of_an_explanation_have_the_same_colours():
 def test_only_the_prototypes_shown_are_loaded_and_each_once():
     found, clips = explained(n_prototypes=2), Recorded()
     figures.explanation(found, CLIP, clips)
-    assert sorted(clips.asked) == sorted({prototype.index for part in found.evidence for prototype in part.prototypes})
+    assert sorted(clips.looked_up) == sorted(
+        {prototype.index for part in found.evidence for prototype in part.prototypes}
+    )
 
 
 def test_the_heading_asks_why_the_class():
@@ -198,7 +200,7 @@ def test_a_class_is_shown_by_its_channels_and_their_prototypes():
             assert is_outlined(panel, Recorded()[prototype.index], [prototype.region])
             assert panel.get_title().startswith(CLASSES[prototype.index % 3])
     assert "“rain”" in figure.get_suptitle()
-    assert sorted(set(recorded.asked)) == sorted(recorded.asked)
+    assert sorted(set(recorded.looked_up)) == sorted(recorded.looked_up)
     assert len({panel.images[0].get_clim() for panel in rows.flat}) == 1
 
 
