@@ -1,8 +1,8 @@
 const PERSPECTIVES = {
   square: ["Spot", "The single spot in time and frequency that supports the class: a short event in one band."],
   time: ["Moment", "The moment that supports the class, at any frequency: each outline spans all bands."],
-  frequency: ["Band", "The band of frequencies that supports the class, at any time: each outline spans the whole clip."],
-  "time-frequency": ["Moment and band", "The moment and the band that support the class together: each outline shows both."],
+  frequency: ["Band", "The frequency band that supports the class, at any time: each outline spans the whole clip."],
+  "time-frequency": ["Moment and band", "The moment and band that together support the class: an outline shows both."],
 };
 const LINE_WIDTH = 2; // of an outline, in pixels
 const TAG = 0.06; // width of a region's number, as a share of the large picture
@@ -12,16 +12,19 @@ let scheme = null; // the chosen perspective, which stays when another clip is c
 
 function spectrogram(name, { regions = [], picture, size = "small", about = "", whole = null }) {
   const clip = facts.clips[name];
-  const described = `${about || "Spectrogram"} of ${clip.title || "a clip"}, ${short(clip.duration)} s. ${regions.map((r) => r.text).join(" ")}`;
-  const image = element("img", { src: facts.pictures[picture ?? clip.picture], alt: described.trim() });
+  const subject = `${about || "Spectrogram"} of ${clip.title || "a clip"}, ${short(clip.duration)} s.`;
+  const alt = [subject, ...regions.map((region) => region.text)].join(" ");
+  const image = element("img", { src: facts.pictures[picture ?? clip.picture], alt });
   image.addEventListener("load", () => image.classList.toggle("pixels", image.naturalWidth < image.clientWidth));
-  const frame = element("div", { class: "picture", "data-clip": name }, image, overlay(regions), element("div", { class: "cursor", hidden: true }));
+  const cursor = element("div", { class: "cursor", hidden: true });
+  const frame = element("div", { class: "picture", "data-clip": name }, image, overlay(regions), cursor);
   if (whole) seekable(frame, whole, clip, name);
   const [across, up] = size === "large" ? [0.1, 0.1] : [0.25, 0.17];
+  const frequencies = spaced(clip.hertz, up).map((tick) => mark(hertz(tick.value), "bottom", tick.at));
   return element(
     "div",
     { class: `spectrogram ${size}` },
-    element("div", { class: "hertz", "aria-hidden": "true" }, spaced(clip.hertz, up).map((tick) => mark(hertz(tick.value), "bottom", tick.at))),
+    element("div", { class: "hertz", "aria-hidden": "true" }, frequencies),
     frame,
     element("div", { class: "unit", "aria-hidden": "true" }, "Hz"),
     element("div", { class: "seconds", "aria-hidden": "true" }, seconds(spaced(clip.seconds, across))),
@@ -43,17 +46,19 @@ function spaced(ticks, apart) {
 }
 
 function overlay(regions) {
-  const lines = [
-    regions.map(({ outline }) => drawing("path", { class: "halo", d: outline })), // below all lines, so that none is hidden
-    regions.map(({ outline, line }) => drawing("path", { class: "outline", d: outline, style: stroke(line, regions.length > 1) })),
-  ];
+  const several = regions.length > 1;
+  const halos = regions.map(({ outline }) => drawing("path", { class: "halo", d: outline }));
+  const lines = regions.map(({ outline, line }) =>
+    drawing("path", { class: "outline", d: outline, style: stroke(line, several) }),
+  );
+  const properties = { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" };
   return [
-    drawing("svg", { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, lines),
+    drawing("svg", properties, halos, lines), // all halos are below all lines, so that they hide none
     tags(regions),
   ];
 }
 
-/* The style of an outline; facts.lines has dashes in line widths. A region that is alone on its picture has no dashes. */
+/* The style of an outline; the dashes of facts.lines are in line widths. A single region on a picture has no dashes. */
 function stroke({ colour, dashes, offset }, several) {
   const lengths = several ? dashes.map((length) => length * LINE_WIDTH) : [];
   return {
@@ -112,8 +117,10 @@ function scale() {
 }
 
 function legend(colours, ends, text) {
-  const bar = element("span", { class: "bar", style: { background: `linear-gradient(to right, ${colours.join(", ")})` } });
-  return element("p", { class: "legend" }, element("span", {}, `${text}: `), element("span", { class: "scale" }, ends[0], bar, ends[1]));
+  const background = `linear-gradient(to right, ${colours.join(", ")})`;
+  const bar = element("span", { class: "bar", style: { background } });
+  const labelled = element("span", { class: "scale" }, ends[0], bar, ends[1]);
+  return element("p", { class: "legend" }, element("span", {}, `${text}: `), labelled);
 }
 
 /* The clip */
@@ -144,11 +151,11 @@ function query(page, perspective) {
 
 function tabs(page, choose) {
   const buttons = page.perspectives.map((perspective, i) => {
-    const properties = { type: "button", role: "tab", id: `tab-${i}`, "aria-controls": `panel-${i}`, onclick: () => choose(i) };
-    return element("button", properties, PERSPECTIVES[perspective.scheme][0]);
+    const properties = { type: "button", role: "tab", id: `tab-${i}`, "aria-controls": `panel-${i}` };
+    return element("button", { ...properties, onclick: () => choose(i) }, PERSPECTIVES[perspective.scheme][0]);
   });
   const steps = { ArrowRight: (i) => i + 1, ArrowLeft: (i) => i - 1, Home: () => 0, End: () => -1 };
-  const turned = (event) => {
+  const onkeydown = (event) => {
     const next = steps[event.key]?.(buttons.indexOf(document.activeElement));
     if (next === undefined) return;
     event.preventDefault();
@@ -156,18 +163,19 @@ function tabs(page, choose) {
     choose(i);
     buttons[i].focus();
   };
-  return element("div", { role: "tablist", "aria-label": "Perspectives", onkeydown: turned }, buttons);
+  return element("div", { role: "tablist", "aria-label": "Perspectives", onkeydown }, buttons);
 }
 
 function panel(page, perspective, i) {
   const [title, text] = PERSPECTIVES[perspective.scheme];
-  const { evidence } = perspective;
+  const { evidence, scheme } = perspective;
+  const none = element("p", {}, "No channel supports the class in this perspective.");
   return element(
     "section",
-    { role: "tabpanel", id: `panel-${i}`, "aria-labelledby": `tab-${i}`, tabindex: "0", "data-scheme": perspective.scheme },
+    { role: "tabpanel", id: `panel-${i}`, "aria-labelledby": `tab-${i}`, tabindex: "0", "data-scheme": scheme },
     element("h3", { class: "printed" }, title),
     element("p", { class: "lead" }, text),
-    evidence.length ? evidence.map((channel, rank) => card(page, channel, rank)) : element("p", {}, "No channel supports the class in this perspective."),
+    evidence.length ? evidence.map((channel, rank) => card(page, channel, rank)) : none,
     waterfall(page, perspective),
   );
 }
@@ -176,12 +184,17 @@ function card(page, evidence, rank) {
   const name = `channel ${evidence.channel}`;
   const clip = facts.clips[page.clip];
   const whole = soundButton("clip", "Play the whole clip", clip.sound, page.clip);
-  const about = [`contribution ${signed(evidence.contribution)}`, `purity ${fixed(evidence.purity)}`, place(evidence.boxes)];
+  const about = [
+    `contribution ${signed(evidence.contribution)}`,
+    `purity ${fixed(evidence.purity)}`,
+    place(evidence.boxes),
+  ];
   if (evidence.side < 0) about.push("supports the class by its negative activation");
+  const description = element("span", { class: "about" }, about.join(" · "));
   return element(
     "article",
     { class: "card", "aria-label": `Channel ${evidence.channel}` },
-    element("h4", {}, number(rank), ` Channel ${evidence.channel}`, element("span", { class: "about" }, about.join(" · "))),
+    element("h4", {}, number(rank), ` Channel ${evidence.channel}`, description),
     element(
       "div",
       { class: "pair" },
@@ -213,34 +226,40 @@ function examples(evidence, rank, channel) {
 }
 
 function number(rank) {
-  return element("span", { class: "tag still", "aria-hidden": "true", style: { "--colour": lineOf(rank).colour } }, String(rank + 1));
+  const properties = { class: "tag still", "aria-hidden": "true", style: { "--colour": lineOf(rank).colour } };
+  return element("span", properties, String(rank + 1));
 }
 
 function example(prototype, rank, channel) {
   const clip = facts.clips[prototype.clip];
   const name = prototype.class || clip.title || `clip ${prototype.index}`;
   const whole = soundButton("clip", `Play the prototype ${name}`, clip.sound, prototype.clip);
+  const description = `Play the region of the prototype ${name}`;
+  const region = soundButton("region", description, prototype.region, prototype.clip);
+  const about = `Prototype of ${channel}, ${name}: spectrogram`;
   return element(
     "li",
     {},
     element("p", { class: "caption" }, strong(name), ` · purity ${fixed(prototype.purity)}`),
-    spectrogram(prototype.clip, { regions: [outlined(prototype, rank)], about: `Prototype of ${channel}, ${name}: spectrogram`, whole }),
-    element("div", { class: "sounds" }, whole, soundButton("region", `Play the region of the prototype ${name}`, prototype.region, prototype.clip)),
+    spectrogram(prototype.clip, { regions: [outlined(prototype, rank)], about, whole }),
+    element("div", { class: "sounds" }, whole, region),
   );
 }
 
 /* Numbers */
 
 function waterfall(page, perspective) {
-  const rows = [{ text: "without the layer", from: 0, to: perspective.before, kind: "total", figure: logit(perspective.before) }];
+  const total = (text, value) => ({ text, from: 0, to: value, kind: "total", figure: logit(value) });
+  const rows = [total("without the layer", perspective.before)];
   const add = (text, value) => {
     const from = rows.at(-1).to;
     rows.push({ text, from, to: from + value, kind: value < 0 ? "against" : "towards", figure: signed(value) });
   };
   perspective.evidence.forEach((channel, i) => add(`${i + 1} · channel ${channel.channel}`, channel.contribution));
   perspective.remainders.forEach(({ name, value }) => add(name, value));
-  rows.push({ text: "logit", from: 0, to: perspective.score, kind: "total", figure: logit(perspective.score) });
-  return chart(rows, `From the score without the layer to the logit${page.explained ? ` of “${page.explained}”` : ""}`, "waterfall");
+  rows.push(total("logit", perspective.score));
+  const explained = page.explained ? ` of “${page.explained}”` : "";
+  return chart(rows, `From the logit without the layer to the logit${explained}`, "waterfall");
 }
 
 function scores(page) {
@@ -257,26 +276,30 @@ function scores(page) {
   return chart(rows, "Highest logits, the explained class in bold", "scores");
 }
 
-/* A table whose bars lie between `from` and `to` on one scale. */
+/* A table with a bar from `from` to `to` in each row, all on one scale. */
 function chart(rows, title, kind) {
   const ends = rows.flatMap((row) => [row.from, row.to]);
   const low = Math.min(0, ...ends);
   const span = Math.max(0, ...ends) - low || 1;
   const at = (value) => percent((value - low) / span);
-  const line = (row) =>
-    element(
+  const line = (row) => {
+    const mark = row.marked ? element("span", { class: "unseen" }, ", explained") : null;
+    const style = { left: at(Math.min(row.from, row.to)), width: percent(Math.abs(row.to - row.from) / span) };
+    return element(
       "tr",
       { class: row.marked ? "marked" : null },
-      element("th", { scope: "row" }, row.before ?? "", element("span", { class: "name" }, row.text), row.marked ? element("span", { class: "unseen" }, ", explained") : null),
+      element("th", { scope: "row" }, row.before ?? "", element("span", { class: "name" }, row.text), mark),
       element(
         "td",
         { class: "track", "aria-hidden": "true" },
         element("span", { class: "zero", style: { left: at(0) } }),
-        element("span", { class: `bar ${row.kind}`, style: { left: at(Math.min(row.from, row.to)), width: percent(Math.abs(row.to - row.from) / span) } }),
+        element("span", { class: `bar ${row.kind}`, style }),
       ),
       element("td", { class: "figure" }, row.figure),
     );
-  return element("table", { class: `chart ${kind}` }, element("caption", {}, title), element("tbody", {}, rows.map(line)));
+  };
+  const body = element("tbody", {}, rows.map(line));
+  return element("table", { class: `chart ${kind}` }, element("caption", {}, title), body);
 }
 
 /* Other maps */
@@ -285,12 +308,14 @@ function comparison(page, perspective) {
   if (!page.maps.length) return null;
   const [strongest] = perspective.evidence;
   const regions = strongest ? [outlined(strongest)] : [];
-  const maps = page.maps.map(({ name, picture }) =>
-    element("li", {}, element("p", { class: "caption name" }, name), spectrogram(page.clip, { regions, picture, about: `Attribution map by ${name}` })),
-  );
+  const maps = page.maps.map(({ name, picture }) => {
+    const drawn = spectrogram(page.clip, { regions, picture, about: `Attribution map by ${name}` });
+    return element("li", {}, element("p", { class: "caption name" }, name), drawn);
+  });
+  const lead = strongest && `The outline is the region of channel ${strongest.channel}, the strongest one above.`;
   return [
     element("h3", {}, "Other methods on the same clip"),
-    element("p", { class: "lead" }, strongest ? `The outline is the region of channel ${strongest.channel}, the strongest channel in the perspective above.` : ""),
+    element("p", { class: "lead" }, lead ?? ""),
     element("ul", { class: "prototypes maps" }, maps),
     legend(facts.signed, ["negative", "positive"], "Attribution, each map on its own scale, zero in the middle"),
   ];
@@ -298,8 +323,15 @@ function comparison(page, perspective) {
 
 function notes() {
   const lines = [
-    ["Contribution", "What a channel adds to the logit of the explained class. The logit without the layer and the contributions of all channels add up to the logit; what they do not explain is listed as unexplained."],
-    ["Purity", "How much of the activation at the channel’s strongest cell belongs to this channel: 1 where no other channel is active."],
+    [
+      "Contribution",
+      "What a channel adds to the logit of the explained class. The logit without the layer and the contributions of " +
+        "all channels add up to the logit; a difference is listed as unexplained.",
+    ],
+    [
+      "Purity",
+      "How much of the activation at the channel’s strongest cell belongs to this channel: 1 where no other is active.",
+    ],
     ["Prototypes", "The training clips that activate the channel most. The outline is the place where they do."],
   ];
   const terms = lines.map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text)));
@@ -307,10 +339,12 @@ function notes() {
     "p",
     { class: "careful" },
     element("strong", {}, "Be careful. "),
-    "A region is a cell of the layer’s grid. The cell depends on a larger part of the clip, so the sound that activates it can lie beside the outline. " +
-      "The sound of a region is what lies inside the outline. The model was given neither this sound nor the clip without it.",
+    "A region is a cell of the layer’s grid. The cell depends on a larger part of the clip, so the sound that " +
+      "activates it can lie beside the outline. The sound of a region is what lies inside the outline. The model was " +
+      "given neither this sound nor the clip without it.",
   );
-  return element("section", { class: "notes" }, element("h3", {}, "How to read this"), element("dl", {}, terms), careful);
+  const title = element("h3", {}, "How to read this");
+  return element("section", { class: "notes" }, title, element("dl", {}, terms), careful);
 }
 
 /* The page */
@@ -344,7 +378,8 @@ function list() {
   const entries = facts.pages.map((page, i) => {
     const clip = facts.clips[page.clip];
     const about = element("span", { class: "about name" }, page.explained ? `explained: ${page.explained}` : "");
-    return element("li", {}, element("a", { href: `#${i + 1}` }, element("span", { class: "name" }, clip.title || `Clip ${i + 1}`), about));
+    const name = element("span", { class: "name" }, clip.title || `Clip ${i + 1}`);
+    return element("li", {}, element("a", { href: `#${i + 1}` }, name, about));
   });
   nav.replaceChildren(element("ol", {}, entries));
 }
