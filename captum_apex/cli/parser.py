@@ -27,12 +27,13 @@ def program_name() -> str:
 
     Example:
         >>> import sys
+        >>> from unittest.mock import patch
         >>> from captum_apex.cli.parser import program_name
-        >>> sys.argv[0] = "/usr/bin/captum-apex"
-        >>> program_name()
+        >>> with patch.object(sys, "argv", ["/usr/bin/captum-apex"]):
+        ...     program_name()
         'captum-apex'
-        >>> sys.argv[0] = "captum_apex/__main__.py"
-        >>> program_name()
+        >>> with patch.object(sys, "argv", ["captum_apex/__main__.py"]):
+        ...     program_name()
         'python -m captum_apex'
     """
     return CONSOLE_SCRIPT if Path(sys.argv[0]).stem == CONSOLE_SCRIPT else "python -m captum_apex"

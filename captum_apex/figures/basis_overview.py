@@ -1,4 +1,4 @@
-"""A basis as a whole: the channels that each class activates most, and where in frequency they fire."""
+"""A basis as a whole: the channels that each class activates most, and where in frequency they are active."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def channels(
     n_channels: int = 3,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """Draws a matrix of classes and channels, and below it where in frequency each channel fires.
+    """Draws a matrix of classes and channels, and below it where in frequency each channel is active.
 
     A square's colour is how far the channel's mean activation for clips of the class lies above its mean for all clips,
     in standard deviations. The number in it is how many of the channel's prototypes are of the class.

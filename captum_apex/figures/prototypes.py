@@ -1,4 +1,4 @@
-"""Explanations by prototypes: a clip, where its channels fire, and the training clips that activate them most."""
+"""Explanations by prototypes: a clip, the regions of its channels, and the training clips that activate them most."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ WIDTH = 2.15
 HEIGHT = 1.85
 MARGIN = 1.2
 _NOTE = "beside each channel: its contribution to the score, and its share of what the layer adds"
-_ROWS = "Left: where each channel fires in this clip; in brackets its share of what the layer adds. Right: prototypes."
+_ROWS = (
+    "Left: where each channel is most active in this clip; in brackets its share of what the layer adds. "
+    "Right: prototypes."
+)
 
 
 def explanation(

@@ -57,7 +57,7 @@ class Sound:
     Args:
         clip: the clip, with a waveform.
         region: a region of the clip; None for the whole clip.
-        without: whether the region is removed; otherwise it is heard alone.
+        without: whether the sound is the clip without the region; otherwise it is the region alone.
         first: the first sample that is stored.
         last: the sample after the last one that is stored.
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from captum_apex import SCHEMES, Explanation, PrototypeBasis, basis_from_matrix, figures
 from captum_apex.explanations.explanation import prototypes_of
+from captum_apex.figures.charts import remainders
 from captum_apex.figures.colours import REGION_STYLES, REGIONS, region_line
 from captum_apex.figures.outlines import union_path
 from tests.explained import CLASSES, QUERY, Recorded, all_schemes, basis, clip_of, explained, network
@@ -281,6 +282,13 @@ def test_what_does_not_add_up_has_a_bar_of_its_own():
     colours = [bar.get_facecolor()[:3] for bar in panel.patches]
     assert colours[0] == colours[3]
     assert len(set(colours)) == 3  # towards, against, totals
+
+
+@pytest.mark.parametrize(("total", "names"), [(1.4985, []), (1.4975, ["unexplained"])])
+def test_an_unexplained_remainder_within_rounding_is_left_out(total, names):
+    """Rounding is up to a thousandth of the waterfall's largest value, here 2."""
+    found = Explanation(SCHEMES[0], 1, score=2.0, score_without_layer=0.5, evidence=(), total=total)
+    assert list(remainders(found)) == ["other channels", *names]
 
 
 def test_the_numbers_of_the_waterfall_stand_within_its_axes():
