@@ -27,7 +27,7 @@ def chirp(seed: int, *, seconds: float = 1.0, name: str = "", label: str = "", s
 def explanation(
     scheme: Scheme, *, target: int = 3, n_channels: int = 2, prototypes: Sequence[int] = (0, 1, 2)
 ) -> Explanation:
-    """Channel `c` of the evidence has its peak in cell `c + 1`, contributes `2 − c`, and has other peaks in prototypes."""
+    """Channel `c` of the evidence has its peak in cell `c + 1`, contributes `2 − c`, and has other peaks elsewhere."""
     evidence = [
         Evidence(
             channel=10 + channel,
