@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from benchmarks.reports.labels import draw_labels
 from benchmarks.reports.standings import FAMILIES, MEASURE, ORACLE, complete, family, front, standings
 from benchmarks.statistics import intervals
+from captum_apex.figures.colours import LINES as COLOURS
+from captum_apex.figures.colours import MARKERS, TOTAL
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; yellow is left out: it is too pale for lines on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-MARKERS = "osD^vP*"
-FAMILY_COLOURS = dict(zip(FAMILIES, (COLOURS[0], COLOURS[1], "0.45"), strict=True))
+FAMILY_COLOURS = dict(zip(FAMILIES, (COLOURS[0], COLOURS[1], TOTAL), strict=True))
 Curve = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
 DPI = 130
 WIDTH = 9.0  # in inches, at least: titles need it
