@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import wilcoxon
 
-RESAMPLES = 2000
+from captum_apex.metrics import bootstrap_interval
 
 
 def interval(values: NDArray[np.floating], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
@@ -43,32 +41,7 @@ def intervals(
     Returns:
         Lower and upper ends, each (column,); NaN for a column without values, and where `over` is not above zero in every resample.
     """
-    values = np.asarray(values, dtype=float)
-    base = (
-        np.ones_like(values) if over is None else np.broadcast_to(np.asarray(over, dtype=float)[:, None], values.shape)
-    )
-    present = np.isfinite(values) & np.isfinite(base)
-    counts = present.sum(0)
-    ends = np.full((2, values.shape[1]), np.nan)
-    for n in np.unique(counts[counts > 0]):
-        columns = np.flatnonzero(counts == n)
-        above, below = (
-            part[:, columns].T[present[:, columns].T].reshape(-1, n) for part in (values, base)
-        )  # (column, clip)
-        means = above @ _weights(int(n), seed).T  # (column, resample)
-        if over is not None:
-            divisors = below @ _weights(int(n), seed).T
-            means = np.divide(means, divisors, out=np.full_like(means, np.nan), where=divisors > 0)
-        found = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)
-        constant = (np.ptp(above, axis=1) == 0) & (over is None)  # exactly the value itself, not all but rounding
-        ends[:, columns] = np.where(constant, above[:, 0], found)
-    return ends[0], ends[1]
-
-
-@lru_cache(maxsize=64)
-def _weights(n: int, seed: int) -> NDArray[np.floating]:
-    """How much each of `n` clips counts in each resample, (resample, clip): drawn n times with replacement."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
+    return bootstrap_interval(values, over=over, confidence=confidence, seed=seed)
 
 
 def paired_test(values: ArrayLike, reference: ArrayLike) -> float:

@@ -18,10 +18,10 @@ from captum_apex.figures.canvas import root, single_panel
 from captum_apex.figures.colours import AGAINST, LINES, MARKERS, TOTAL, TOWARDS
 from captum_apex.figures.panels import array
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number
+from captum_apex.metrics import bootstrap_interval
 
 __all__ = ["curves", "purity", "waterfall"]
 
-_RESAMPLES = 2000
 _ROUNDING = 1e-3  # of the score: what completeness may miss before it gets a bar of its own
 
 
@@ -121,17 +121,10 @@ def curves(
                 f"expected `values` of shape (clip, {len(x)}), a point for each fraction, but got {y.shape} for {name!r}"
             )
         colour = _line(panel, rank, x, y.mean(0), f"{name}, area {np.trapezoid(y.mean(0), x):.2f}")
-        panel.fill_between(x, *_band(y, seed), color=colour, alpha=0.18, linewidth=0)
+        panel.fill_between(x, *bootstrap_interval(y, seed=seed), color=colour, alpha=0.18, linewidth=0)
     panel.set_xlim(x.min(), x.max())
     _finish(panel, xlabel, ylabel)
     return root(panel)
-
-
-def _band(values: NDArray, seed: int) -> NDArray:
-    """Ends of the 95 % interval of the mean over clips, (2, point)."""
-    n_clips = len(values)
-    weights = np.random.default_rng(seed).multinomial(n_clips, np.full(n_clips, 1 / n_clips), size=_RESAMPLES) / n_clips
-    return np.quantile(weights @ values, [0.025, 0.975], axis=0)  # (resample, clip) @ (clip, point)
 
 
 def _line(panel: Axes, rank: int, x: NDArray, y: NDArray, name: str) -> str:
