@@ -1,6 +1,7 @@
-"""Deletion and insertion against a slow transcription of their definition, and against models whose curves are known."""
+"""Deletion and insertion against a slow transcription of their definition, and against models of known curves."""
 
 import dataclasses
+import inspect
 import itertools
 import math
 
@@ -28,7 +29,7 @@ CLIPS = 5
 
 
 def network(classes=4):
-    """A small convolutional classifier that gives probabilities, in float64, with weights that do not depend on the test."""
+    """A small convolutional classifier that gives probabilities, in float64, with the same weights in every test."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layers = nn.Sequential(
@@ -77,8 +78,8 @@ class Counter(nn.Module):
 def rise_curve(model, start, finish, relevance, grid, target, seed, counts):
     """One curve of RISE's causal metric: from ``start`` to ``finish``, the most relevant regions of one clip first.
 
-    Written with loops from the definition (arXiv 1806.07421, Section 4): "remove the pixels in order of their importance and look at
-    the probability of the class"; here a region's importance is the sum of its pixels'.
+    Written with loops from the definition (arXiv 1806.07421, Section 4): "remove the pixels in order of their
+    importance and look at the probability of the class"; here a region's importance is the sum of its pixels'.
     """
     channels, rows, columns = start.shape
     n_regions = max(grid[i][j] for i in range(rows) for j in range(columns)) + 1
@@ -140,7 +141,7 @@ def test_equal_regions_give_rises_own_area(model, attributions):
 
 
 def rise_area(model, image, saliency, substrate, mode, step):
-    """RISE's evaluation of one image, as its published evaluation.py goes about it: pixels in order of saliency, `step` at a time.
+    """RISE's evaluation of one image, as its published evaluation.py computes it: pixels by saliency, `step` at a time.
 
     The class is the model's own; the area is `(sum − first / 2 − last / 2) / number of steps`.
     """
@@ -300,7 +301,7 @@ def test_least_relevant_first_is_most_relevant_first_run_backwards(model, inputs
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("points", [None, 2, 3, 4, 8, 9, 10, 11])
 def test_one_call_gives_the_area_between_both_orders(model, inputs, attributions, name, points):
-    """LeRF leaves what MoRF inserts: exact, but for the middle point of odd points on odd regions, here the 25 columns."""
+    """LeRF leaves what MoRF inserts: exact, except the middle one of odd points on odd regions, here 25 columns."""
     common = {"grid": named_grid(name, SHAPE), "target": 1, "points": points, "batch_size": 64}
     attributions[:, :, :, 5:] = 0  # ties
     most, least = (
@@ -517,7 +518,7 @@ def call(**changes):
         (
             {"grid": named_grid("time", (17, 26))},
             ValueError,
-            r"expected `inputs` of shape \(batch, channel, 17, 26\), the last axes as in `grid`, but got \(3, 2, 17, 27\)",
+            r"expected `inputs` of shape \(batch, channel, 17, 26\), the last axes as in `grid`, but got \(3, 2, 17",
         ),
         ({"inputs": torch.zeros(0, 2, *SHAPE)}, ValueError, r"expected `inputs` of shape .*, but got \(0, 2, 17, 27\)"),
         (
@@ -639,3 +640,13 @@ def test_outputs_that_are_not_one_per_clip_are_refused(inputs, grid):
             match=rf"expected `forward_func` to give one output per clip, shape \(10, class\), but got {got}",
         ):
             masked_outputs(function, inputs, inputs, removed, grid)
+
+
+def test_the_three_functions_have_the_same_arguments():
+    """They are written once; a caller, a type checker and the documentation see them at each function."""
+    expected = ["forward_func", "inputs", "attributions", "fills", "grid", "target", "additional_forward_args"]
+    expected += ["points", "batch_size", "seed", "order"]
+    for function in (deletion_insertion, deletion, insertion):
+        assert list(inspect.signature(function).parameters) == expected
+    with pytest.raises(TypeError, match="unexpected keyword argument 'grids'"):
+        deletion(*[torch.ones(1, 1, 2)] * 4, grids=torch.arange(2))
