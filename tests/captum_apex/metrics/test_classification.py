@@ -209,7 +209,7 @@ def test_what_has_no_scores_is_refused(outputs, labels, error, message):
 def test_an_error_rate_is_of_detectors():
     with pytest.raises(
         ValueError,
-        match=r"one or two outputs per clip .* got \(60, 5\) and \(60,\); an equal error rate is of a detector",
+        match=r"one or two outputs per clip .* got \(60, 5\) and \(60,\); only a detector has an equal error rate",
     ):
         equal_error_rate(*multi_class())
 

@@ -356,7 +356,7 @@ def call(**changes):
         (
             {"forward_func": lambda clips: clips.mean((2, 3)) + 3},
             ValueError,
-            r"expected probabilities, in \[0, 1\], but got outputs from .*; pass a `forward_func` that ends in a softmax or a sigmoid",
+            r"in \[0, 1\], but got outputs from .*; pass a `forward_func` that ends in a softmax or a sigmoid",
         ),
         (
             {"outputs": torch.full((3, 4), math.nan)},
