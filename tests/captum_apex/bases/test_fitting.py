@@ -63,7 +63,7 @@ def test_fitting_raises_purity_and_keeps_its_promise_on_the_matrix(scheme, ortho
 
 
 def test_one_step_is_adams_on_the_oracles_gradient():
-    """With one pair per channel and one step, A moves by the learning rate against the sign of the gradient (Adam's first step)."""
+    """With one pair per channel and one step, A moves by the learning rate against the gradient's sign, as in Adam."""
     one = fit_basis(
         bank(), "time", orthogonal=False, epochs=1, n_prototypes=(1, 1), learning_rate=1e-3, weight_decay=0.0
     )
