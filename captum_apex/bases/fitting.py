@@ -198,7 +198,7 @@ def _peaks(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
 
 
 class _Matrix:
-    """`U` during the fit: `exp(A)`, `exp(A − Aᵀ)`, or in a wide layer `exp(A − Aᵀ) V` with the last step's `U` as `V`."""
+    """`U` during the fit: `exp(A)`, `exp(A − Aᵀ)`, or in a wide layer `exp(A − Aᵀ) V` with the `U` of the last step."""
 
     def __init__(self, like: Tensor, orthogonal: bool) -> None:
         width = like.shape[1]
