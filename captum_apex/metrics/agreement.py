@@ -83,6 +83,7 @@ def infidelity(
         ValueError: shapes do not fit each other.
 
     Example:
+        >>> import torch
         >>> removed = torch.tensor([[True, False], [False, True]])
         >>> infidelity(torch.tensor([1.0]), torch.tensor([[0.5, 1.0]]), removed, torch.tensor([[3.0, 0.0]]))
         tensor([0.], dtype=torch.float64)
@@ -107,6 +108,7 @@ def faithfulness_correlation(score: Tensor, masked_scores: Tensor, removed: Tens
         the same under every mask.
 
     Example:
+        >>> import torch
         >>> removed = torch.eye(3, dtype=torch.bool)
         >>> scores = torch.tensor([[0.7, 0.8, 0.9]])
         >>> faithfulness_correlation(torch.tensor([1.0]), scores, removed, torch.tensor([[30.0, 20.0, 10.0]]))

@@ -36,6 +36,7 @@ def classification_scores(outputs: Tensor, labels: Tensor) -> dict[str, float]:
         ValueError: shapes do not fit each other, outputs are not finite, or labels are not classes.
 
     Example:
+        >>> import torch
         >>> outputs = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
         >>> classification_scores(outputs, torch.tensor([0, 0, 0, 1]))
         {'top_1': 0.75, 'mean_average_precision': 1.0, 'auroc': 1.0, 'equal_error_rate': 0.0}
@@ -57,6 +58,7 @@ def top_1(outputs: Tensor, labels: Tensor) -> float:
         In [0, 1], higher is better; NaN where no clip has a class.
 
     Example:
+        >>> import torch
         >>> top_1(torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 0, 0, 1]))
         0.75
 
@@ -76,6 +78,7 @@ def mean_average_precision(outputs: Tensor, labels: Tensor) -> float:
         In [0, 1], higher is better; NaN where no class is left.
 
     Example:
+        >>> import torch
         >>> round(mean_average_precision(torch.tensor([2.0, 1.0, -1.0]), torch.tensor([1, 0, 1])), 4)  # 5/6 and 1/2
         0.6667
 
@@ -95,6 +98,7 @@ def auroc(outputs: Tensor, labels: Tensor) -> float:
         In [0, 1], higher is better; NaN where no class is left.
 
     Example:
+        >>> import torch
         >>> auroc(torch.tensor([2.0, 1.0, -1.0]), torch.tensor([1, 0, 1]))
         0.5
     """
@@ -116,6 +120,7 @@ def equal_error_rate(outputs: Tensor, labels: Tensor) -> float:
         ValueError: there are not one or two outputs per clip.
 
     Example:
+        >>> import torch
         >>> equal_error_rate(torch.tensor([2.0, 1.0, -1.0, -2.0]), torch.tensor([1, 0, 1, 0]))
         0.5
     """

@@ -28,6 +28,7 @@ def sparseness(attributions: Tensor) -> Tensor:
         ValueError: the attributions are not finite (the message names the clip), or have only the batch axis.
 
     Example:
+        >>> import torch
         >>> sparseness(torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, -2.0, 0.0]]))
         tensor([0.0000, 0.7500], dtype=torch.float64)
 
@@ -58,6 +59,7 @@ def complexity(attributions: Tensor) -> Tensor:
         ValueError: the attributions are not finite (the message names the clip), or have only the batch axis.
 
     Example:
+        >>> import torch
         >>> complexity(torch.tensor([[1.0, -1.0, 1.0, 1.0], [0.0, 0.0, -2.0, 0.0]])).exp()
         tensor([4., 1.], dtype=torch.float64)
 

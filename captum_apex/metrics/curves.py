@@ -42,6 +42,7 @@ class Curves:
             is the whole clip.
 
     Example:
+        >>> import torch
         >>> fraction = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
         >>> curves = Curves(fraction, torch.tensor([[1.0, 0.5, 0.0]]), torch.tensor([[0.0, 1.0, 1.0]]))
         >>> curves.deletion_auc, curves.insertion_auc, curves.difference, curves.aopc
@@ -98,7 +99,8 @@ class Removal:
         fraction: share of the clip's bins in these regions, in [0, 1], float64, shape (batch, point).
 
     Example:
-        >>> from captum_apex.metrics import masked_outputs
+        >>> import torch
+        >>> from captum_apex.metrics import deletion_sequence, masked_outputs
         >>> inputs = torch.tensor([[[3.0, 1.0, 2.0, 0.0]]])
         >>> grid = torch.arange(4)
         >>> removal = deletion_sequence(inputs, inputs, grid)
@@ -238,6 +240,7 @@ def deletion_insertion(*args: Any, **kwargs: Any) -> Curves:  # noqa: D417 - `_r
             is out of range.
 
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[[3.0, 1.0, 2.0, 0.0]]]])
         >>> total = lambda clips: clips.sum((1, 2, 3))
         >>> curves = deletion_insertion(total, inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
@@ -263,6 +266,7 @@ def deletion(*args: Any, **kwargs: Any) -> Tensor:
         Tensor of shape (batch,); lower is better.
 
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[[3.0, 1.0, 2.0, 0.0]]]])
         >>> total = lambda clips: clips.sum((1, 2, 3))
         >>> deletion(total, inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
@@ -282,6 +286,7 @@ def insertion(*args: Any, **kwargs: Any) -> Tensor:
         Tensor of shape (batch,); higher is better.
 
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[[3.0, 1.0, 2.0, 0.0]]]])
         >>> total = lambda clips: clips.sum((1, 2, 3))
         >>> insertion(total, inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
@@ -303,6 +308,7 @@ def deletion_sequence(
         Removal, on the device of the inputs.
 
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[3.0, 1.0, 2.0]]])
         >>> deletion_sequence(inputs, inputs, torch.arange(3), points=3).removed
         tensor([[[False, False, False],

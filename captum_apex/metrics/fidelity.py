@@ -51,6 +51,7 @@ class Fidelity:
         input_fidelity: 0 or 1, higher is better; see `input_fidelity`.
 
     Example:
+        >>> import torch
         >>> whole, masked_in, masked_out = torch.tensor([[[0.5, 0.5]], [[0.75, 0.25]], [[0.25, 0.75]]])
         >>> measures = Fidelity.of(whole, masked_in, masked_out, target=0)
         >>> measures.average_gain, measures.faithfulness
@@ -123,6 +124,7 @@ def mask_fidelity(
         ValueError: shapes do not fit each other, a mask is not in [0, 1], or the outputs are not probabilities.
 
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[4.0, 0.0, 0.0]]])
         >>> mask = torch.tensor([[[1.0, 0.0, 0.0]]])
         >>> classify = lambda clips: clips[:, 0].softmax(1)
@@ -153,6 +155,7 @@ def average_drop(probability: Tensor, masked_in: Tensor) -> Tensor:
         Tensor of shape (batch,), in percent, in [0, 100], lower is better; 0 where the probability is 0.
 
     Example:
+        >>> import torch
         >>> average_drop(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
         tensor([50.,  0.])
     """
@@ -169,6 +172,7 @@ def average_increase(probability: Tensor, masked_in: Tensor) -> Tensor:
         Tensor of shape (batch,), 0 or 100 percent, higher is better.
 
     Example:
+        >>> import torch
         >>> average_increase(torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.75]))
         tensor([  0., 100.])
     """
@@ -185,6 +189,7 @@ def average_gain(probability: Tensor, masked_in: Tensor) -> Tensor:
         Tensor of shape (batch,), in percent, in [0, 100], higher is better; 0 where the probability is 1.
 
     Example:
+        >>> import torch
         >>> average_gain(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
         tensor([ 0., 50.])
     """
@@ -203,6 +208,7 @@ def faithfulness(probability: Tensor, masked_out: Tensor) -> Tensor:
         Tensor of shape (batch,), in [-1, 1], higher is better.
 
     Example:
+        >>> import torch
         >>> faithfulness(torch.tensor([0.75]), torch.tensor([0.5]))
         tensor([0.2500])
     """
@@ -221,6 +227,7 @@ def input_fidelity(outputs: Tensor, masked_in_outputs: Tensor) -> Tensor:
         Tensor of shape (batch,): 1 where the same class has the largest output, else 0; higher is better.
 
     Example:
+        >>> import torch
         >>> input_fidelity(torch.tensor([[0.25, 0.75], [0.25, 0.75]]), torch.tensor([[0.5, 0.5], [0.0, 1.0]]))
         tensor([0., 1.])
     """
@@ -242,6 +249,7 @@ def speechbrain_average_drop(outputs: Tensor, masked_in_outputs: Tensor) -> Tens
         Tensor of shape (batch,), in percent, lower is better.
 
     Example:
+        >>> import torch
         >>> whole = torch.tensor([[1.0, 0.0]])
         >>> masked_in = torch.tensor([[0.0, 1.0]])
         >>> speechbrain_average_drop(whole, masked_in)  # `average_drop` is 100 percent
@@ -276,6 +284,7 @@ def soft_mask(attributions: Tensor, grid: Tensor) -> Tensor:
             clip).
 
     Example:
+        >>> import torch
         >>> soft_mask(torch.tensor([[[1.0, 3.0, 1.0, -5.0]]]), torch.tensor([0, 0, 1, 2]))
         tensor([[[1.0000, 1.0000, 0.5000, 0.0000]]])
     """
@@ -296,6 +305,7 @@ def region_shares(sums: Tensor, grid: Tensor) -> Tensor:
         Tensor of shape (batch, region), in [0, 1].
 
     Example:
+        >>> import torch
         >>> region_shares(torch.tensor([[4.0, 1.0, -5.0]]), torch.tensor([0, 0, 1, 2]))
         tensor([[1.0000, 0.5000, 0.0000]])
     """

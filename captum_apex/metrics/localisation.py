@@ -34,6 +34,7 @@ def pointing_game(attributions: Tensor, truth: Tensor) -> Tensor:
         ValueError: shapes do not fit each other, or the attributions are not finite (the message names the clip).
 
     Example:
+        >>> import torch
         >>> truth = torch.tensor([[True, False, False, False]])[:, None]
         >>> pointing_game(torch.tensor([[2.0, 0.0, 1.0, 2.0]])[:, None], truth)
         tensor([0.5000], dtype=torch.float64)
@@ -54,6 +55,7 @@ def relevance_mass(attributions: Tensor, truth: Tensor) -> Tensor:
         belongs to the sound. A constant positive map scores the sound's share of all bins.
 
     Example:
+        >>> import torch
         >>> truth = torch.tensor([[True, False, False, False]])[:, None]
         >>> relevance_mass(torch.tensor([[3.0, 0.0, 1.0, -4.0]])[:, None], truth)
         tensor([0.7500], dtype=torch.float64)

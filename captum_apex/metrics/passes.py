@@ -56,6 +56,7 @@ def masked_outputs(
         ValueError: shapes do not fit each other, or there is not one output per clip.
 
     Example:
+        >>> import torch
         >>> inputs = torch.ones(1, 1, 3)
         >>> removed = torch.tensor([[[False, False], [True, False]]])
         >>> grid = torch.tensor([0, 1, 1])
@@ -91,6 +92,7 @@ def masked_scores(
         Tensor of shape (batch, mask), in the dtype of the scores.
 
     Example:
+        >>> import torch
         >>> inputs = torch.ones(1, 1, 4)
         >>> removed = torch.tensor([[[False, False], [True, False]]])
         >>> grid = torch.tensor([0, 1, 1, 1])
@@ -126,6 +128,7 @@ def mixed_outputs(
         Tensor of shape (batch, class), or (batch,) where `forward_func` gives one score per clip.
 
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[4.0, 2.0]]])
         >>> mixed_outputs(lambda clips: clips[:, 0], inputs, torch.zeros_like(inputs), torch.tensor([0.25, 1.0]))
         tensor([[1., 2.]])
@@ -156,6 +159,7 @@ def selected(outputs: Tensor, target: Any) -> Tensor:
         ValueError: the target does not select one score per clip.
 
     Example:
+        >>> import torch
         >>> selected(torch.tensor([[0.25, 0.75], [0.5, 0.5]]), target=[1, 0])
         tensor([0.7500, 0.5000])
     """
@@ -176,6 +180,7 @@ def check_clips(inputs: Tensor, grid: Tensor) -> None:
         ValueError: there is no clip, or the last axes of the inputs are not those of the grid.
 
     Example:
+        >>> import torch
         >>> check_clips(torch.zeros(0, 1, 3), grid=torch.tensor([0, 1, 1]))
         Traceback (most recent call last):
         ValueError: expected `inputs` of shape (batch, channel, 3), the last axes as in `grid`, but got (0, 1, 3)
@@ -202,6 +207,7 @@ def check_fills(inputs: Tensor, fills: Tensor, batch_size: int) -> None:
         ValueError: the fills have another shape than the inputs, or the batch size is below 1.
 
     Example:
+        >>> import torch
         >>> check_fills(torch.zeros(2, 1, 3), fills=torch.zeros(3), batch_size=32)
         Traceback (most recent call last):
         ValueError: expected `fills` of shape (2, 1, 3), as the inputs, but got (3,)
