@@ -26,12 +26,12 @@ _Result = TypeVar("_Result")
 class Curves:
     """The model's score while regions are replaced one after the other: a deletion and an insertion curve per clip.
 
-    The order with the least relevant regions first (LeRF) needs no forward passes besides: the clip that deletion
-    leaves in this order is the clip that insertion of the most relevant regions first (MoRF) has restored. The deletion
-    curve of LeRF is therefore the insertion curve of MoRF run backwards, and the area between the deletion curves of
-    both orders is `difference`. This is exact where the curves have a point after every region. With fewer points it is
-    exact except for the middle point where both the number of points and the number of regions are odd, because no
-    point has half of the regions.
+    The order with the least relevant regions first (LeRF) needs no further forward passes: the clips that deletion
+    leaves in this order are those that insertion of the most relevant regions first (MoRF) restores. The deletion curve
+    of LeRF is therefore the insertion curve of MoRF run backwards, and the area between the deletion curves of both
+    orders is `difference`. This is exact for curves with a point after every region. For curves with fewer points it is
+    exact too, except at the middle point if the numbers of points and of regions are both odd: half of the regions is
+    then no whole number.
 
     Args:
         fraction: share of the clip's bins that has been exchanged at each point, in [0, 1] with both ends, float64,
@@ -195,7 +195,10 @@ def _removal_and_scores(
 def _with_arguments_of(
     source: Callable[_Arguments, object],
 ) -> Callable[[Callable[..., _Result]], Callable[_Arguments, _Result]]:
-    """Gives a function that passes all its arguments on to `source` the signature of `source`."""
+    """Gives a function the signature of `source`, to which it passes all its arguments.
+
+    The arguments are then written once, and readers, editors and type checkers see them at each function.
+    """
 
     def decorate(function: Callable[..., _Result]) -> Callable[_Arguments, _Result]:
         result = inspect.signature(function).return_annotation
