@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from benchmarks.classifiers.training import accuracy
-from benchmarks.experiments.channels import evidence_table
+from benchmarks.experiments.channels import channel_removal_table
 from benchmarks.experiments.invariance import invariance_table
 from benchmarks.experiments.purity import purity_table
 from benchmarks.experiments.region_masking import masking_test
@@ -30,7 +30,7 @@ from captum_apex.layers.models import fingerprint
 TABLES: dict[str, Callable[[Subject, Settings], pd.DataFrame]] = {
     "invariance.csv": lambda subject, _: invariance_table(subject),
     "purity.csv": lambda subject, _: purity_table(subject),
-    "evidence.csv": lambda subject, _: evidence_table(subject),
+    "evidence.csv": lambda subject, _: channel_removal_table(subject),
     "truth.csv": lambda subject, _: truth_table(subject),
     "masking_test.csv": lambda subject, settings: masking_test(subject, settings.clips, settings.part),
 }

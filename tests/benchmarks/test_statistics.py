@@ -25,7 +25,7 @@ from benchmarks.statistics import holm, interval, intervals, paired_test
 
 
 def rows_of(cells):
-    """Rows from {(method, grid, fill): {clip: insertion − deletion}}; an empty cell is one that could not be computed."""
+    """Rows from {(method, grid, fill): {clip: insertion − deletion}}; an empty cell could not be computed."""
     lines = []
     for (method, grid, fill), values in cells.items():
         for clip, value in values.items() or [(-1, math.nan)]:
@@ -95,7 +95,7 @@ def test_the_signed_rank_test_by_trying_all_signs():
 
 
 def test_equal_clips_keep_their_rank():
-    """As scipy has it with Pratt's way; dropping the equal clips would find five wins of five significant enough to differ."""
+    """As in SciPy with Pratt's treatment of zeros; without the equal clips, five wins of five would be significant."""
     values = np.array([0.0] * 30 + [0.1, 0.2, 0.3, 0.4, 0.5])
     assert paired_test(values, np.zeros(35)) == stats.wilcoxon(values, zero_method="pratt").pvalue
     assert paired_test(values, np.zeros(35)) != stats.wilcoxon(values, zero_method="wilcox").pvalue
