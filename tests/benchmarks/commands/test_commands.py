@@ -67,7 +67,7 @@ def test_the_same_command_again_computes_nothing_and_more_methods_are_added(prep
     assert set(pd.read_csv(folder / "rows.csv").method) == {"APEX time", "LayerGradCam", "random", "energy"}
 
 
-def test_an_interruption_is_said_and_keeps_what_is_finished(prepared, tmp_path, monkeypatch, capsys):
+def test_an_interruption_is_reported_and_keeps_what_is_finished(prepared, tmp_path, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -140,7 +140,7 @@ def test_a_worker_that_the_system_ends_is_said(prepared, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(run_command, "run", killed)
     assert main(arguments(tmp_path / "out")) == 1
-    assert "want of memory" in capsys.readouterr().err
+    assert "lack of memory" in capsys.readouterr().err
 
 
 def test_report_says_what_is_no_run(tmp_path, capsys):
@@ -176,7 +176,7 @@ def test_a_file_of_methods_that_cannot_be_read_exits_with_2(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["run", "--clips", "0"], "expected a number of at least 1, but got 0"),
+        (["run", "--clips", "0"], "expected a number of at least 1, but got '0'"),
         (["run", "--points", "1"], "expected at least 2 points"),
         (["run", "--limit", "0"], "expected more than 0 seconds"),
         (["run", "--sensitivity", "-1"], "expected a number of at least 0"),
