@@ -12,18 +12,27 @@ RESAMPLES = 2000
 
 
 def interval(values: NDArray[np.floating], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """A percentile bootstrap interval of the mean over clips.
+    """Percentile bootstrap interval of the mean over clips.
+
+    Each of 2000 resamples draws `len(values)` clips with replacement; the interval holds the middle 95% of their means.
 
     Args:
-        values: one per clip, (clip,).
-        confidence: in (0, 1).
-        seed: of the resampling.
+        values: scores, one per clip, (clip,).
+        confidence: share of the resampled means that lies in the interval, in (0, 1).
+        seed: seed of the random number generator.
 
     Returns:
-        Lower and upper end; the value itself where all are equal.
+        Lower and upper end of the interval.
 
-    >>> interval(np.array([1.0, 1.0, 1.0]))
-    (1.0, 1.0)
+    Example:
+        Of two clips with scores 0 and 1, a quarter of the resamples has the mean 0, and a quarter has the mean 1:
+
+        >>> import numpy as np
+        >>> from benchmarks.statistics import interval
+        >>> interval(np.array([0.0, 1.0]))
+        (0.0, 1.0)
+        >>> interval(np.array([0.5, 0.5, 0.5]))
+        (0.5, 0.5)
     """
     low, high = intervals(np.asarray(values)[:, None], confidence=confidence, seed=seed)
     return float(low[0]), float(high[0])
@@ -32,16 +41,18 @@ def interval(values: NDArray[np.floating], *, confidence: float = 0.95, seed: in
 def intervals(
     values: ArrayLike, *, over: ArrayLike | None = None, confidence: float = 0.95, seed: int = 0
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """The same for many columns at once; columns of equally many values share their resamples.
+    """Bootstrap intervals as in `interval`, for many columns; columns with the same number of values share resamples.
 
     Args:
-        values: (clip, column); NaN where a column has no value for a clip: the interval is that of the values it has.
-        over: (clip,); with it, the intervals are of the ratios of the means of `values` and of `over`, resampled together.
-        confidence: in (0, 1).
-        seed: of the resampling.
+        values: scores, (clip, column). NaN is a missing value; the interval is that of the values that the column has.
+        over: divisors, (clip,). With them, the interval is that of the ratio of the mean of `values` to the mean of
+            `over`, which are resampled together.
+        confidence: share of the resampled means that lies in the interval, in (0, 1).
+        seed: seed of the random number generator.
 
     Returns:
-        Lower and upper ends, each (column,); NaN for a column without values, and where `over` is not above zero in every resample.
+        Lower and upper ends, each (column,). NaN for a column without values, and where the mean of `over` is not above
+        zero in every resample.
     """
     values = np.asarray(values, dtype=float)
     base = (

@@ -117,12 +117,11 @@ def update(path: Path, folders: Sequence[Path]) -> list[str]:
     text = path.read_text()
     titles = []
     for section in overview_sections(folders):
-        begin = f"<!-- {section.title} -->"
-        end = f"<!-- end of {section.title} -->"
-        before, found_begin, rest = text.partition(begin)
-        _, found_end, after = rest.partition(end)
-        if found_begin and found_end:
-            text = f"{before}{begin}\n\n{section_markdown(section, Path())}\n\n{end}{after}"
+        title = re.escape(section.title)
+        place = re.compile(rf"^(<!-- {title} -->)$.*?^(<!-- end of {title} -->)$", re.MULTILINE | re.DOTALL)
+        body = section_markdown(section, Path())
+        if place.search(text):
+            text = place.sub(lambda marks, body=body: f"{marks[1]}\n\n{body}\n\n{marks[2]}", text)  # type: ignore[misc]
             titles.append(section.title)
     if not titles:
         raise ValueError(

@@ -278,7 +278,7 @@ def wide_table(lines: pd.DataFrame, entries: Sequence[str]) -> pd.DataFrame:
 def _by_grid(
     lines: pd.DataFrame, entries: Sequence[str], caption: str, order: Iterable[Any] = ()
 ) -> dict[str, pd.DataFrame]:
-    """A table of texts per grid: a line per method with entries, in the given order or best first, a column per fill."""
+    """A table of texts per grid: a line per method, in the given order or best first, and a column per fill."""
     named = lines[[*KEYS]].assign(entry=entries)
     tables = {}
     for grid in distinct(lines["grid"]):

@@ -540,7 +540,7 @@ def test_a_region_that_is_the_whole_clip_is_no_better_than_a_random_one(small, m
 
 
 def test_a_region_that_alone_matters_is_better_than_a_random_one(small, monkeypatch):
-    """The model sees only the lowest bins of the first frames, where the masks are; it is right unless they are silent."""
+    """The model sees only the lowest bins of the first frames, where the masks are, and is right where it sees sound."""
 
     class Corner(PlainCNN):
         def forward(self, clips):

@@ -172,7 +172,9 @@ def test_methods_that_could_not_run_are_listed_with_their_reason(text):
     assert "| scenes cnn | LRP | unsupported (no rule …) | 1 |" in text
 
 
-PLACE = "# Title\n\nProse before.\n\n<!-- Leads -->\nold table\n<!-- end of Leads -->\n\nProse | after.\n"
+PLACE = (
+    "# Title\n\nThe mark is `<!-- Leads -->`.\n\n<!-- Leads -->\nold table\n<!-- end of Leads -->\n\nProse | after.\n"
+)
 
 
 def test_the_tables_of_a_file_are_replaced_between_their_marks(folders, text, tmp_path, capsys):
@@ -183,7 +185,9 @@ def test_the_tables_of_a_file_are_replaced_between_their_marks(folders, text, tm
         assert capsys.readouterr().out == f"{path}: Leads\n"
         table = text.split("## Leads\n\n")[1].split("\n\n## ")[0]
         written = path.read_text()
-        assert written.startswith(f"# Title\n\nProse before.\n\n<!-- Leads -->\n\n{table}\n\n<!-- end of Leads -->\n")
+        assert written.startswith(
+            f"# Title\n\nThe mark is `<!-- Leads -->`.\n\n<!-- Leads -->\n\n{table}\n\n<!-- end of Leads -->\n"
+        )
         assert written.endswith(
             "\n\nProse | after.\n\n<!-- Statistics -->stays<!-- end of Statistics -->\n<!-- Scores -->without an end\n"
         )
