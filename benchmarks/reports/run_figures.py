@@ -19,7 +19,7 @@ from benchmarks.reports.labels import draw_labels
 from benchmarks.reports.standings import FAMILIES, MEASURE, ORACLE, complete, family, front, standings
 from benchmarks.statistics import intervals
 
-# Okabe and Ito's colours, which colour-blind readers can distinguish; without yellow, which is too pale on white.
+# Okabe and Ito's colours, which colour-blind readers tell apart; yellow is left out: it is too pale for lines on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = "osD^vP*"
 FAMILY_COLOURS = dict(zip(FAMILIES, (COLOURS[0], COLOURS[1], "0.45"), strict=True))
