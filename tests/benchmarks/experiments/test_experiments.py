@@ -222,7 +222,7 @@ def test_bases_are_compared_with_the_raw_channels_clip_by_clip(small, table):
         assert np.isnan(line.p_holm) if name == "raw" else line.p_holm == pytest.approx(adjusted[name], rel=0.05)
 
 
-def test_ica_that_does_not_converge_says_so_in_the_table(small, monkeypatch):
+def test_ica_that_does_not_converge_has_this_status(small, monkeypatch):
     monkeypatch.setattr("benchmarks.experiments.channels.ICA_ITERATIONS", 1)
     status = {channels.name: channels.status for channels in named_bases(small)}
     assert status.pop("ICA") == "not converged (1 iterations)"
@@ -258,7 +258,7 @@ def test_principal_directions_diagonalise_the_covariance_of_all_positions(small)
     np.testing.assert_allclose(in_pca, np.diag(variances), atol=1e-9 * variances[0])
 
 
-def test_of_many_positions_a_seeded_part_is_drawn(small, monkeypatch):
+def test_many_positions_are_sampled_with_a_seed(small, monkeypatch):
     every = {tuple(position) for position in positions_of(small.bank, seed=0)}
     monkeypatch.setattr("benchmarks.experiments.channels.N_POSITIONS", 100)
     first, again, other = (positions_of(small.bank, seed=seed) for seed in (0, 0, 1))
@@ -432,7 +432,7 @@ def test_strips_move_along_time_and_bands_along_frequency_each_on_its_own():
     assert places == set(itertools.product(range(8), range(6)))
 
 
-def test_every_place_is_as_likely_as_any_other():
+def test_all_places_are_equally_likely():
     """A single bin on a grid of 12: χ² with 11 degrees of freedom stays below its 99.9th percentile, 31.3."""
     mask = torch.zeros(1, 1, 3, 4, dtype=torch.bool)
     mask[0, 0, 1, 2] = True
@@ -441,7 +441,7 @@ def test_every_place_is_as_likely_as_any_other():
     assert ((counts - 200) ** 2 / 200).sum() < 31.3
 
 
-def test_what_fills_an_axis_or_is_empty_stays():
+def test_a_mask_that_fills_an_axis_or_is_empty_does_not_move():
     generator = np.random.default_rng(0)
     for mask in (torch.ones(2, 1, 4, 5, dtype=torch.bool), torch.zeros(2, 1, 4, 5, dtype=torch.bool)):
         assert torch.equal(elsewhere(mask, generator), mask)
@@ -540,7 +540,7 @@ def test_a_region_that_is_the_whole_clip_is_no_better_than_a_random_one(small, m
 
 
 def test_a_region_that_alone_matters_is_better_than_a_random_one(small, monkeypatch):
-    """The model sees only the lowest bins of the first frames, where the masks are, and is right where it sees sound."""
+    """The model sees only the lowest bins of the first frames, where the masks are; it is right where it sees sound."""
 
     class Corner(PlainCNN):
         def forward(self, clips):
@@ -666,7 +666,7 @@ def test_the_convnext_with_a_basis_inside_decides_as_before(small, monkeypatch):
     assert set(frame.same_predictions) == {1.0}
 
 
-def test_a_copy_that_decides_otherwise_shows(small, monkeypatch):
+def test_a_copy_with_other_predictions_is_detected(small, monkeypatch):
     """The largest of the differences, in either direction, over all clips and classes."""
 
     def wrong(model, layer, basis):
@@ -694,7 +694,7 @@ def test_a_copy_that_decides_otherwise_shows(small, monkeypatch):
     )
 
 
-def test_a_basis_that_cannot_be_inserted_is_a_line_that_says_so(small, monkeypatch):
+def test_a_basis_that_cannot_be_inserted_has_a_line_with_the_reason(small, monkeypatch):
     def refuse(model, layer, basis):
         raise ValueError("expected only pooling")
 

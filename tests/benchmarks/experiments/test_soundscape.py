@@ -77,7 +77,7 @@ def test_the_table_has_a_row_per_scheme_and_threshold():
     assert table["scheme"].tolist() == [str(scheme) for scheme in subject.bases for _ in THRESHOLDS]
 
 
-def test_the_picture_says_what_sounds():
+def test_the_picture_names_the_sounds():
     subject = small_subject()
     waveform, sounds = soundscape(subject.task, 5)
     drawn = soundscape_picture(subject)

@@ -41,6 +41,6 @@ def held(amount):
     return [speed.Timing("held", len(kept), "", math.nan, 0.0, speed.most_megabytes())]
 
 
-def test_memory_is_that_of_a_process_of_its_own():
+def test_memory_is_that_of_a_separate_process():
     little, much = (speed._in_separate_process(held, amount)[0].megabytes for amount in (0, 300 * 2**20))
     assert much - little == pytest.approx(300, abs=30)

@@ -138,7 +138,7 @@ def test_a_lead_is_of_the_best_apex_that_selects_channels_over_the_best_other_an
     assert "| scenes cnn | square | APEX time, 0.600 | Saliency, 0.500 | 0.100 [0.100, 0.100] | 4 |" in lines
 
 
-def test_the_tables_beside_the_rows_stand_in_their_runs_columns(text):
+def test_the_experiments_are_in_the_columns_of_their_runs(text):
     assert table(text, "Channel removal")[1] == {"raw": ["0.60, 0.20"], "APEX time": ["0.60, 0.20"]}
     assert table(text, "Energy and contribution")[1]["raw"] == ["25%, 50%"]
     head, lines = table(text, "Masking test")
@@ -212,7 +212,7 @@ def test_a_file_without_a_place_for_tables_is_refused_and_stays(folders, tmp_pat
     assert "none.md" in capsys.readouterr().err
 
 
-def test_the_command_prints_it_and_refuses_what_is_no_run(folders, text, tmp_path, capsys):
+def test_the_command_prints_the_overview_and_refuses_a_folder_without_a_run(folders, text, tmp_path, capsys):
     assert main(["overview", *map(str, folders)]) == 0
     assert capsys.readouterr().out.strip() == text.strip()
     assert main(["overview", str(folders[0]), str(tmp_path)]) == 2

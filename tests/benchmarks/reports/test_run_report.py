@@ -277,14 +277,14 @@ def test_measures_say_which_way_is_better_and_leave_out_what_was_not_measured(ta
     assert line(lines, "APEX time")[1:] == ["0.5", "0.95", "3", "0.45", "0.000123", "0"]
 
 
-def test_statuses_are_told_as_they_came(tables, markdown):
+def test_statuses_are_reported_unchanged(tables, markdown):
     _, *lines = tables["Statuses"]
     assert [re.sub(r"\\(.)", r"\1", entry) for entry in line(lines, "LRP")] == ["LRP", "all 4 cells", REASON, "no"]
     assert line(lines, ODD) == [ODD, "all 4 cells", "axiom violated (0.23)", "yes"]
     assert "not finished" not in markdown
 
 
-def test_further_tables_are_shown_where_they_are(tables, markdown):
+def test_experiments_have_a_section_if_the_run_has_their_table(tables, markdown):
     assert tables["Channel removal"][1] == [
         "raw_channels",
         "5",
