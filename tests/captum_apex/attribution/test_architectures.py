@@ -1,4 +1,4 @@
-"""The README's table of architectures: every row is run as it stands there, at its real size, with random weights."""
+"""The table of architectures in the guide "Choose the layer": every row is run at its real size, with random weights."""
 
 import math
 import re
@@ -16,9 +16,8 @@ from captum_apex.layers.models import fingerprint
 from captum_apex.layers.origin import Origin
 from tests.architectures import HandWrittenHead, PrototypeHead
 
-SECTION = re.search(
-    r"\n## Architectures\n(.*?)\n## ", (Path(__file__).parents[3] / "README.md").read_text(), re.DOTALL
-)[1]
+GUIDE = Path(__file__).parents[3] / "tutorials" / "guides" / "choose_a_layer.md"
+SECTION = re.search(r"\n## Architectures\n(.*?)\n## ", GUIDE.read_text(), re.DOTALL)[1]
 
 
 @dataclass
