@@ -148,7 +148,7 @@ def command_parser() -> argparse.ArgumentParser:
     listing.add_argument("--seed", type=int, default=0, help="of clips, training, fitting and the order")
     listing.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the first five clips")
     listing.set_defaults(command=events_command)
-    drawing = commands.add_parser("pictures", help="draw the README's pictures")
+    drawing = commands.add_parser("pictures", help="draw the pictures of the README and the guides")
     drawing.add_argument("--out", type=Path, default=Path("tutorials/pictures"), help="folder for the PNG files")
     drawing.add_argument("--seed", type=int, default=0, help="of clips, training and fitting")
     drawing.set_defaults(command=pictures_command)

@@ -58,7 +58,7 @@ def list_command(_: argparse.Namespace) -> int:
 
 
 def pictures_command(options: argparse.Namespace) -> int:
-    """Draws the pictures of the README."""
+    """Draws the pictures of the README and the guides."""
     for path in pictures.write(options.out, seed=options.seed):
         print(path)
     return 0
