@@ -43,7 +43,7 @@ def add_list_parser(commands: Commands) -> None:
 
 def add_pictures_parser(commands: Commands) -> None:
     """Adds the parser of `pictures`."""
-    parser = commands.add_parser("pictures", help="draw the README's pictures")
+    parser = commands.add_parser("pictures", help="draw the pictures of the README and the guides")
     parser.add_argument("--out", type=Path, default=Path("tutorials/pictures"), help="folder for the PNG files")
     parser.add_argument("--seed", type=int, default=0, help="seed of clips, training and fitting")
     parser.set_defaults(command=pictures_command)
@@ -87,7 +87,7 @@ def list_command(_: argparse.Namespace) -> int:
 
 
 def pictures_command(options: argparse.Namespace) -> int:
-    """Draws the pictures of the README."""
+    """Draws the pictures of the README and the guides."""
     for path in pictures.write(options.out, seed=options.seed):
         print(path)
     return 0

@@ -1,4 +1,4 @@
-"""The README's table of architectures: every row is run at its real size, with random weights."""
+"""The table of architectures in the guide to the layer: every row is run at its real size, with random weights."""
 
 import math
 import re
@@ -16,9 +16,8 @@ from captum_apex.layers.models import fingerprint
 from captum_apex.layers.origin import Origin
 from tests.architectures import HandWrittenHead, PrototypeHead
 
-SECTION = re.search(
-    r"\n## Architectures\n(.*?)\n## ", (Path(__file__).parents[3] / "README.md").read_text(), re.DOTALL
-)[1]
+GUIDE = Path(__file__).parents[3] / "tutorials" / "guides" / "choose_a_layer.md"
+SECTION = re.search(r"\n## Architectures\n(.*?)\n## ", GUIDE.read_text(), re.DOTALL)[1]
 
 
 @dataclass
@@ -57,7 +56,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def names():
-    """The names that the section's Python block defines. The networks are large enough for a second thread."""
+    """The names that the section's Python block defines; the networks are large enough to profit from two threads."""
     names = {}
     exec(re.search(r"```python\n(.*?)```", SECTION, re.DOTALL)[1], names)
     threads = torch.get_num_threads()
@@ -67,13 +66,13 @@ def names():
 
 
 def built(row, names):
-    """The model in training mode, its layer and layout; batch normalisations have the statistics of noise."""
+    """The model in training mode, its layer and its layout; its batch normalisations have the statistics of noise."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = eval(row.model, names).train()
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
-            norm.momentum = None  # the mean over all batches, here one
+            norm.momentum = None  # the mean over all batches: one
         if norms:
             with torch.no_grad():
                 model(torch.randn(2, *row.input_shape))
@@ -82,7 +81,7 @@ def built(row, names):
 
 
 def state(model):
-    """What must not change: weights, flags and hooks (but for those that transformers adds when a model first runs)."""
+    """What must not change: weights, flags, and hooks, but for those that transformers adds when a model first runs."""
     hooks = [
         hook
         for module in model.modules()
@@ -102,7 +101,7 @@ def outer_cells(n_rows, n_columns):
 
 
 def burst(row, model, cell):
-    """A sound at the place of one cell, of one input's shape: a bright patch, or a sine wave."""
+    """An input with a sound at the place of one cell: a bright patch, or a sine wave."""
     axes, (_, n_rows, n_columns) = row.axes.split()[1:], row.grid_shape
     sound, size = torch.zeros(row.input_shape), dict(zip(axes, row.input_shape, strict=True))
     columns = slice(math.ceil(cell[1] * size["t"] / n_columns), (cell[1] + 1) * size["t"] // n_columns)
@@ -124,14 +123,14 @@ def rotated(basis):
 
 
 def check_orientation(grids, cells):
-    """A burst changes the columns at its time most; of two at one time, that in the last row changes higher rows.
+    """A burst changes the columns at its time most; of two at the same time, the later row changes higher rows.
 
-    Not to the cell: a random network smears a burst, by its kernels and paddings, and the more the coarser its grid is.
+    The places agree up to two columns: the kernels and paddings of a random network spread a burst.
     """
     change = (grids[1:] - grids[:1]).abs().mean(1)  # (burst, channel, frequency, time) → (burst, frequency, time)
-    for column, (_, expected) in zip(change.mean(1).argmax(1).tolist(), cells, strict=True):
-        assert abs(column - expected) <= 2
-    if change.shape[1] > 2:  # with two rows, both depend on every band
+    for column, (_, wanted) in zip(change.mean(1).argmax(1).tolist(), cells, strict=True):
+        assert abs(column - wanted) <= 2
+    if change.shape[1] > 2:  # where there are two rows, both depend on every band
         heights = change.sum(2) @ torch.arange(change.shape[1], dtype=change.dtype) / change.sum((1, 2))
         assert heights[1] > heights[0]
 
@@ -167,17 +166,16 @@ def test_a_row_of_the_table_holds(row, names):
         alone = apex.attribute(clips[i : i + 1], target=int(whole.target[i]), n_channels=None)
         torch.testing.assert_close(alone, maps[i : i + 1], rtol=1e-4, atol=1e-4 * maps[i].abs().max().item())
 
-    # Nothing else of a clip reaches the output, so one clip is enough.
-    without_layer = at_layer.output_without_layer(clips[:1])[0, whole.target]
-    gained = whole.score - without_layer
+    silent = at_layer.output_without_layer(clips[:1])[0, whole.target]  # nothing else of a clip reaches the output
+    gained = whole.score - silent
     delta = ((relevance.sum((1, 2)) - gained) / gained).abs().max().item()
     assert delta <= float(row.delta)
-    assert delta > float(row.delta) / 2 or float(row.delta) <= 1e-3, "the table says more than there is"
+    assert delta > float(row.delta) / 2 or float(row.delta) <= 1e-3, "the table gives a larger delta than there is"
     assert state(model) == before
 
 
 def test_a_normalisation_that_is_written_out_by_hand_hides_the_total():
-    """Both heads of AudioProtoPNet give the same logits; the map is complete only where a torch call normalises."""
+    """Both heads give the same logits; the map has its total only where the normalisation is a call of torch."""
     torch.manual_seed(0)
     by_call, by_hand = PrototypeHead(16, n_classes=3, n_prototypes=2), HandWrittenHead(16, n_classes=3, n_prototypes=2)
     by_hand.load_state_dict(by_call.state_dict())
