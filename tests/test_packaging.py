@@ -9,6 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import captum_apex
 
 ROOT = Path(__file__).parents[1]
 DATA = ("py.typed", "report/page.html", "report/page.css", "report/page.js", "report/elements.js", "report/player.js")
@@ -29,6 +32,16 @@ def run(*command, folder, **settings):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_citation_names_this_version_and_both_papers():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == captum_apex.__version__
+    assert citation["authors"] == [{"name": "The captum-apex developers"}]
+    assert citation["license"] == "BSD-3-Clause"
+    papers = {reference["identifiers"][0]["value"] for reference in citation["references"]}
+    assert papers == {"arXiv:2605.10153", "arXiv:2505.12897"}
 
 
 @pytest.fixture(scope="module")
