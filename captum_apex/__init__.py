@@ -1,13 +1,26 @@
-"""APEX: prototype explanations for audio classifiers, as Captum attribution classes."""
+"""APEX: prototype explanations for audio classifiers, as Captum attribution classes.
+
+Most users need only the names that `captum_apex` exports. These are its modules and sub-packages; each imports only
+those in the items above it:
+
+- `files`: files that are replaced as a whole; `layers`: the layer that is explained; `masking`: region grids, fills and
+  rankings; `audio`: clips, their axes and regions; `recordings`: audio files as waveforms.
+- `metrics`: measures of attributions and of classifiers; `bases`: schemes, features, and the basis that is fitted to
+  them; `classifiers`: a model together with its transform of waveforms; `datasets`: readers of public collections;
+  `spectra`: waveforms as spectra; `listening`: the sound of a region.
+- `attribution`: `LayerAPEX` and `APEX`; `pretrained`: classifiers of the Hugging Face hub.
+- `explanations`: the evidence for a class in a clip, and the events in a long recording.
+- `figures`: plots of explanations, bases and attributions.
+- `report`: explanations as an HTML page.
+- `cli`: the command line.
+"""
 
 from captum_apex import datasets, masking, metrics, spectra
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.basis_insertion import ChannelMatrix, insert_basis
 from captum_apex.attribution.evidence_score import EvidenceScore
 from captum_apex.attribution.layer_apex import LayerAPEX
-from captum_apex.audio.axes import SpectrogramAxes
-from captum_apex.audio.clip import Clip, Place
-from captum_apex.audio.regions import Box, Region
+from captum_apex.audio import Box, Clip, Place, Region, SpectrogramAxes
 from captum_apex.bases.basis import PrototypeBasis, Prototypes
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import basis_from_matrix, fit_basis
@@ -17,7 +30,7 @@ from captum_apex.explanations.events import Event, RecordingExplanation, write_a
 from captum_apex.explanations.explanation import Evidence, Explanation, Prototype, explain, explain_classes
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.pretrained.hugging_face import from_transformers
-from captum_apex.recordings.folders import Recordings
+from captum_apex.recordings import Recordings
 
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Writing a file as a whole: either the new file is complete, or the old one stays as it was."""
 
 from __future__ import annotations
 
@@ -13,25 +13,44 @@ __all__ = ["replaced"]
 
 @contextmanager
 def replaced(path: str | os.PathLike) -> Iterator[Path]:
-    """A file to write to, beside the target, which takes its place at the end; after an exception the old file is as it was.
+    """Replaces a file by what is written to a temporary file in the same folder.
+
+    At the end of the block the temporary file takes the name of the target. After an exception the temporary file is
+    deleted, and the target is as it was before.
+
+    Args:
+        path: the file to write.
+
+    Yields:
+        Path of the temporary file, which exists and is empty.
 
     Raises:
-        OSError: there is no such folder, or it cannot be written to.
+        OSError: if the folder does not exist or cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     target = Path(folder, "notes.txt")
+        ...     with replaced(target) as temporary:
+        ...         _ = temporary.write_text("complete")
+        ...     target.read_text()
+        'complete'
     """
     path = Path(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
-    beside = Path(name)
+    temporary = Path(name)
     try:
-        yield beside
-        os.chmod(beside, 0o666 & ~_umask())
-        os.replace(beside, path)
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
-    """The process's file mode mask; reading it means setting it."""
+    """The process's file mode mask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

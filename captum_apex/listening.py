@@ -1,14 +1,17 @@
-"""Regions to the ear: a clip's part alone, the clip without it, and the files and players to hear them by.
+"""The sound of a region: the region alone, the clip without it, and audio files and notebook players for both.
 
-A part is cut out of the short-time Fourier transform with the clip's own phase. Its edges are raised cosines that lie *outside* the region,
-so that the region itself is whole. A window of τ seconds resolves 4 / τ Hz and 5/8 τ seconds; each box of a region gets its own τ:
+A region is cut out of the short-time Fourier transform of the clip, with the clip's phase. The edges of the mask are
+raised cosines *outside* the region, so that the region itself is complete. A window of τ seconds resolves 4 / τ Hz and
+5/8 τ seconds. Each box of a region gets a window of its own:
 
-- a strip fades in half of its own length, within 5 to 20 ms: long enough not to click, short enough to keep neighbours out;
-- a band fades in half of its own width, within 40 to 200 Hz;
-- a box with edges of both kinds fades in the same share of its length and of its width.
+- a strip (a box with edges in time only) fades over half its length, but at least 5 and at most 20 ms: long enough to
+  avoid clicks, short enough to exclude its neighbours;
+- a band (a box with edges in frequency only) fades over half its width, but at least 40 and at most 200 Hz;
+- a box with edges of both kinds fades over the same fraction of its length and of its width.
 
-Beyond the fade, what is outside of the region is at least 40 dB down. Levels stay as they are: nothing is normalised. A clip that begins or
-ends in the midst of a loud tone has a click of its own there, and the part of it that lies in a band is kept: a tick of some milliseconds.
+Beyond the fades, the sound outside the region is attenuated by at least 40 dB. Nothing is normalised, so levels can be
+compared. If a clip begins or ends in the middle of a loud tone, the cut is a click in the clip itself; the part of that
+click in a band is audible in the sound of the band, for a few milliseconds.
 """
 
 from __future__ import annotations
@@ -33,10 +36,10 @@ from captum_apex.recordings.decoding import sound_library
 __all__ = ["MEDIA_TYPES", "MP3_RATES", "encoded", "isolate", "player", "remove", "write"]
 
 MEDIA_TYPES = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "flac": "audio/flac", "wav": "audio/wav"}
-"""Formats of `encoded`, and what a web page calls them."""
+"""The formats of `encoded`, with the media type of each for a web page."""
 
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-"""Sample rates that MP3 knows, in Hz."""
+"""The sample rates that MP3 supports, in Hz."""
 
 _CODECS = {
     "mp3": ("MP3", "MPEG_LAYER_III"),
@@ -44,113 +47,169 @@ _CODECS = {
     "flac": ("FLAC", "PCM_16"),
     "wav": ("WAV", "PCM_16"),
 }
-_FILES = {".wav": "WAV", ".flac": "FLAC"}
-_FRAMES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder takes a long write on its stack, and dies of it
+_CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
+_SAMPLES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder puts a whole write on the stack, so a long one crashes
 
-# Where the mask falls, outside of the region: in time after 1/8 window and over 1/4, in frequency over 3 bins. The Hann window, used twice,
-# blurs both a little, so that 40 dB are reached 5/8 window and 4 bins away, and at the region's edge less than 0.5 dB is lost.
-_LEAD, _FALL, _BINS = 1 / 8, 1 / 4, 3.0
-_REACH_WINDOWS, _REACH_BINS = 5 / 8, 4.0
+# Outside the region, the mask stays at 1 for 1/8 of a window in time and then falls to 0 over 1/4; in frequency it
+# falls over 3 bins. The Hann window, used twice, blurs both a little: 40 dB of attenuation are reached 5/8 of a window
+# and 4 bins away, and at the edge of the region less than 0.5 dB is lost.
+_LEAD = 1 / 8
+_FALL = 1 / 4
+_FALL_BINS = 3.0
+_REACH = 5 / 8
+_REACH_BINS = 4.0
 _FADE_SECONDS = (0.005, 0.02)
 _FADE_HERTZ = (40.0, 200.0)
-_OVERLAP = 8  # windows over each sample; the fades in time are then smooth
-_SHORTEST = 16  # samples
+_OVERLAP = 8  # number of windows over each sample, so that fades in time are smooth
+_MIN_SAMPLES = 16
 
 
 def isolate(clip: Clip, region: Region) -> Tensor:
-    """The sound of a region alone, at its own level and time; `isolate + remove` is the clip.
+    """The sound of a region alone, at its level and time in the clip; `isolate + remove` is the clip.
 
-    A side of a box that lies at the end of the model's input reaches to the end of the sound: 0 Hz, half the sample rate, the first and
-    the last sample. What is outside of all boxes fades to nothing. A box that is smaller than a fade is still whole, fades around it.
+    A side of a box at the end of the model's input reaches to the end of the sound: 0 Hz, half the sample rate, the
+    first or the last sample. The sound outside all boxes fades to silence. A box smaller than a fade is still complete,
+    with fades around it.
 
     Args:
-        clip: with a waveform.
-        region: of the model's input, such as an evidence's or a prototype's.
+        clip: a clip with a waveform.
+        region: a region of the model's input, such as that of an `Evidence` or of a `Prototype`.
 
     Returns:
-        Tensor (sample,), as long as the clip's waveform; silence for a region without boxes.
+        Tensor of shape (sample,), as long as the clip's waveform; silence for a region without boxes.
 
     Raises:
-        ValueError: the clip has no waveform, or one of less than 16 samples.
+        ValueError: if the clip has no waveform, or one of less than 16 samples.
 
-    >>> clip = Clip.from_waveform(torch.ones(8000), 8000)
-    >>> part = isolate(clip, Region((Box(low=0.0, high=1.0, start=0.5, end=0.75),)))
-    >>> [round(part[int(seconds * 8000)].item(), 6) for seconds in (0.25, 0.6, 0.9)]
-    [0.0, 1.0, 0.0]
+    Example:
+        >>> import torch
+        >>> from captum_apex import Box, Clip, Region
+        >>> clip = Clip.from_waveform(torch.ones(8000), 8000)
+        >>> sound = isolate(clip, Region((Box(low=0.0, high=1.0, start=0.5, end=0.75),)))
+        >>> [round(sound[int(seconds * 8000)].item(), 6) for seconds in (0.25, 0.6, 0.9)]
+        [0.0, 1.0, 0.0]
     """
     return _waveform(clip) - remove(clip, region)
 
 
 def remove(clip: Clip, region: Region) -> Tensor:
-    """The clip without the sound of a region; see `isolate`.
+    """The clip without the sound of a region; the opposite of `isolate`.
+
+    Args:
+        clip: a clip with a waveform.
+        region: a region of the model's input, such as that of an `Evidence` or of a `Prototype`.
 
     Returns:
-        Tensor (sample,), as long as the clip's waveform.
+        Tensor of shape (sample,), as long as the clip's waveform.
+
+    Raises:
+        ValueError: if the clip has no waveform, or one of less than 16 samples.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Box, Clip, Region
+        >>> clip = Clip.from_waveform(torch.ones(8000), 8000)
+        >>> rest = remove(clip, Region((Box(low=0.0, high=1.0, start=0.5, end=0.75),)))
+        >>> [abs(round(rest[int(seconds * 8000)].item(), 6)) for seconds in (0.25, 0.6, 0.9)]
+        [1.0, 0.0, 1.0]
     """
     rest = _waveform(clip)
-    # Bands before strips: so a band does not ring into the gap that a strip has left.
+    # Bands are removed before strips. Otherwise the removed band would ring into the silence of the strip.
     for box in sorted(region.boxes, key=lambda box: box.end - box.start, reverse=True):
         rest = rest - _Cut.of(clip, box)(rest, clip.sample_rate)
     return rest
 
 
 def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None:
-    """Writes a wav or flac file of 24 bits, beside the target first, then renamed: an interruption leaves the old file whole.
+    """Writes a wav or flac file of 24 bits; if it is interrupted, an old file stays as it was.
 
     Args:
-        path: its suffix decides.
-        waveform: mono, (sample,). Where its peak is above full scale, 1, it is scaled down to it, with a warning that says by how much.
-        sample_rate: in Hz, a whole number.
+        path: the file to write; its suffix, `.wav` or `.flac`, decides the format.
+        waveform: the sound with one channel, shape (sample,). If its peak is above full scale, 1, it is scaled down to
+            full scale, and a warning says by how much.
+        sample_rate: sample rate in Hz, a whole number.
 
     Raises:
-        ValueError: for another suffix, and what is no waveform.
-        OSError: there is no such folder, or it cannot be written to.
-        ImportError: soundfile is missing.
+        ValueError: if the suffix is another one, or the waveform has another shape or dtype, NaN or infinity.
+        OSError: if the folder does not exist or cannot be written to.
+        ImportError: if soundfile is missing.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from captum_apex import recordings
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "region.wav")
+        ...     write(path, torch.tensor([0.0, 0.5, -0.5]), sample_rate=8000)
+        ...     recordings.read(path, sample_rate=8000)
+        tensor([ 0.0000,  0.5000, -0.5000])
     """
     path = Path(path)
-    if path.suffix.lower() not in _FILES:
-        raise ValueError(f"expected a path that ends in {' or '.join(_FILES)}, but got {os.fspath(path)!r}")
+    if path.suffix.lower() not in _CONTAINERS:
+        raise ValueError(f"expected a path that ends in {' or '.join(_CONTAINERS)}, but got {os.fspath(path)!r}")
     samples = _samples(waveform)
-    with replaced(path) as beside, open(beside, "w+b") as file:  # libsndfile would not say why it cannot open a file
-        _encode(file, samples, sample_rate, _FILES[path.suffix.lower()], "PCM_24")
+    container = _CONTAINERS[path.suffix.lower()]
+    # Python opens the file, because libsndfile would not say why it cannot open it.
+    with replaced(path) as temporary, open(temporary, "w+b") as file:
+        _encode(file, samples, sample_rate, container, "PCM_24")
 
 
 def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:  # noqa: A002 - the field's word
-    """A sound file in memory, for a web page.
+    """An audio file in memory, for a web page.
 
-    MP3 is the default because every browser plays it, Safari of any age too, where Ogg came late. The encoder's delay is written into it,
-    so that the decoded sound begins and ends where the waveform does. It knows only the nine usual sample rates up to 48 kHz; for any
-    other, `"flac"` is played everywhere as well, and is larger.
+    MP3 is the default because every browser plays it, also old versions of Safari, which cannot play Ogg. The decoded
+    sound begins and ends with the waveform, because the file states the delay of the encoder. MP3 supports only the
+    sample rates in `MP3_RATES`. For any other rate take `"flac"`, which every browser plays too, and which is larger.
 
     Args:
-        waveform: mono, (sample,); scaled down as in `write` where its peak is above 1.
-        sample_rate: in Hz, a whole number.
+        waveform: the sound with one channel, shape (sample,); scaled down as in `write` if its peak is above 1.
+        sample_rate: sample rate in Hz, a whole number.
         format: a name in `MEDIA_TYPES`; `"ogg"` is Vorbis, and `"flac"` and `"wav"` have 16 bits.
 
+    Returns:
+        The bytes of the file.
+
     Raises:
-        ValueError: for another format, a sample rate that MP3 does not know, and what is no waveform.
-        ImportError: soundfile is missing.
+        ValueError: if the format or its sample rate is not supported, or the waveform has another shape or dtype, NaN
+            or infinity.
+        ImportError: if soundfile is missing.
+
+    Example:
+        >>> import torch
+        >>> file = encoded(torch.zeros(8000), 8000, "wav")
+        >>> file[:4], len(file)  # a header of 44 bytes, then 2 bytes per sample
+        (b'RIFF', 16044)
     """
     if format not in _CODECS:
         raise ValueError(f"expected `format` to be one of {', '.join(map(repr, _CODECS))}, but got {format!r}")
     if format == "mp3" and sample_rate not in MP3_RATES:
         raise ValueError(
-            f"expected a sample rate that MP3 knows, one of {MP3_RATES}, but got {sample_rate}; take 'flac'"
+            f"expected a sample rate that MP3 supports, one of {MP3_RATES}, but got {sample_rate}; take 'flac'"
         )
-    buffer = io.BytesIO()
-    _encode(buffer, _samples(waveform), sample_rate, *_CODECS[format])
-    return buffer.getvalue()
+    file = io.BytesIO()
+    _encode(file, _samples(waveform), sample_rate, *_CODECS[format])
+    return file.getvalue()
 
 
 def player(waveform: Tensor, sample_rate: float) -> Any:
-    """A player in a notebook, an `IPython.display.Audio`; not normalised, so that two players can be compared by ear.
+    """A player in a notebook, without normalisation, so that the levels of two players can be compared.
 
     Args:
-        waveform: mono, (sample,); scaled down as in `write` where its peak is above 1.
-        sample_rate: in Hz, a whole number.
+        waveform: the sound with one channel, shape (sample,); scaled down as in `write` if its peak is above 1.
+        sample_rate: sample rate in Hz, a whole number.
+
+    Returns:
+        An `IPython.display.Audio`, which a notebook shows.
 
     Raises:
-        ImportError: IPython is missing.
+        ValueError: if the waveform has another shape or dtype, NaN or infinity.
+        ImportError: if IPython is missing.
+
+    Example:
+        >>> import torch
+        >>> player(torch.zeros(8000), 8000).mimetype
+        'audio/wav'
     """
     try:
         from IPython.display import Audio
@@ -158,11 +217,16 @@ def player(waveform: Tensor, sample_rate: float) -> Any:
         raise ImportError(
             "expected IPython, which plays sound in a notebook, but it is missing: pip install ipython"
         ) from error
-    return Audio(_samples(waveform), rate=_whole(sample_rate), normalize=False)
+    return Audio(_samples(waveform), rate=_whole_number(sample_rate), normalize=False)
 
 
 class _Cut(NamedTuple):
-    """A box in Hz and seconds, infinite where it reaches to the end, and the window that it is cut by, in seconds."""
+    """A box in Hz and seconds, with infinity for a side at the end of the input, and the window to cut it out with.
+
+    Args:
+        place: the box.
+        window: length of the window, in seconds.
+    """
 
     place: Place
     window: float
@@ -170,8 +234,12 @@ class _Cut(NamedTuple):
     @classmethod
     def of(cls, clip: Clip, box: Box) -> _Cut:
         low, high, start, end = clip.place(box)
-        bounded_in_time, bounded_in_frequency = box.start > 0 or box.end < 1, box.low > 0 or box.high < 1
-        window = _window(end - start if bounded_in_time else math.inf, high - low if bounded_in_frequency else math.inf)
+        has_edges_in_time = box.start > 0 or box.end < 1
+        has_edges_in_frequency = box.low > 0 or box.high < 1
+        window = _window(
+            seconds=end - start if has_edges_in_time else math.inf,
+            hertz=high - low if has_edges_in_frequency else math.inf,
+        )
         place = Place(
             low if box.low > 0 else -math.inf,
             high if box.high < 1 else math.inf,
@@ -181,31 +249,31 @@ class _Cut(NamedTuple):
         return cls(place, window)
 
     def __call__(self, waveform: Tensor, sample_rate: float) -> Tensor:
-        """The part of a waveform (sample,) in the box."""
+        """The sound of the box in a waveform of shape (sample,)."""
         hop = max(1, min(round(self.window * sample_rate), len(waveform)) // _OVERLAP)
-        n_fft = hop * _OVERLAP  # no longer than the clip
+        n_fft = hop * _OVERLAP  # not longer than the clip
         window = torch.hann_window(n_fft, dtype=waveform.dtype, device=waveform.device)
         spectrum = torch.stft(waveform, n_fft, hop, window=window, return_complex=True)
         hertz = torch.arange(spectrum.shape[0], dtype=torch.float64) * (sample_rate / n_fft)
         seconds = torch.arange(spectrum.shape[1], dtype=torch.float64) * (hop / sample_rate)
         length = n_fft / sample_rate
-        rows = _fade(hertz, self.place.low, self.place.high, 0.0, _BINS / length)
+        rows = _fade(hertz, self.place.low, self.place.high, 0.0, _FALL_BINS / length)
         columns = _fade(seconds, self.place.start, self.place.end, _LEAD * length, _FALL * length)
         mask = (rows[:, None] * columns).to(waveform)  # (frequency, time)
         return torch.istft(spectrum * mask, n_fft, hop, window=window, length=len(waveform))
 
 
 def _window(seconds: float, hertz: float) -> float:
-    """The length of the window for a box of this size, in seconds; a side is infinite where the box has no edge."""
+    """The length of the window for a box of this size, in seconds; a side is infinite if the box has no edge there."""
     if math.isinf(hertz):
-        return _within(seconds / 2, _FADE_SECONDS) / _REACH_WINDOWS
+        return _clamped(seconds / 2, _FADE_SECONDS) / _REACH
     if math.isinf(seconds):
-        return _REACH_BINS / _within(hertz / 2, _FADE_HERTZ)
-    balanced = math.sqrt(_REACH_BINS / _REACH_WINDOWS * seconds / max(hertz, _FADE_HERTZ[0]))
-    return _within(balanced, (_FADE_SECONDS[0] / _REACH_WINDOWS, _REACH_BINS / _FADE_HERTZ[0]))
+        return _REACH_BINS / _clamped(hertz / 2, _FADE_HERTZ)
+    balanced = math.sqrt(_REACH_BINS / _REACH * seconds / max(hertz, _FADE_HERTZ[0]))
+    return _clamped(balanced, (_FADE_SECONDS[0] / _REACH, _REACH_BINS / _FADE_HERTZ[0]))
 
 
-def _within(value: float, bounds: tuple[float, float]) -> float:
+def _clamped(value: float, bounds: tuple[float, float]) -> float:
     return min(max(value, bounds[0]), bounds[1])
 
 
@@ -216,41 +284,41 @@ def _fade(positions: Tensor, low: float, high: float, lead: float, width: float)
 
 
 def _waveform(clip: Clip) -> Tensor:
+    """The clip's waveform, at least in float32, because there is no Fourier transform in half precision on a CPU."""
     if clip.waveform is None:
-        raise ValueError(f"expected a clip with a waveform, but {clip.title or 'this one'} has none")
-    if len(clip.waveform) < _SHORTEST:
-        raise ValueError(f"expected a waveform of at least {_SHORTEST} samples, but got {len(clip.waveform)}")
-    return clip.waveform.to(
-        torch.promote_types(clip.waveform.dtype, torch.float32)
-    )  # half precision has no Fourier transform on a CPU
+        raise ValueError(f"expected a clip with a waveform, but {clip.title or 'this clip'} has none")
+    if len(clip.waveform) < _MIN_SAMPLES:
+        raise ValueError(f"expected a waveform of at least {_MIN_SAMPLES} samples, but got {len(clip.waveform)}")
+    return clip.waveform.to(torch.promote_types(clip.waveform.dtype, torch.float32))
 
 
 def _samples(waveform: Tensor) -> NDArray[np.floating]:
-    """The waveform for a file: checked, and never above full scale, which would be clipped."""
+    """The checked samples for a file, scaled down to full scale if necessary, because a file would clip them."""
     if waveform.ndim != 1 or not len(waveform) or not waveform.is_floating_point():
         raise ValueError(
             f"expected a `waveform` of floats, (sample,), but got {waveform.dtype} of shape {tuple(waveform.shape)}"
         )
     if not waveform.isfinite().all():
-        raise ValueError("expected a finite `waveform`, but there is NaN or infinity")
+        raise ValueError("expected a finite `waveform`, but got NaN or infinity")
     samples = waveform.detach().to("cpu", torch.promote_types(waveform.dtype, torch.float32)).numpy()
     peak = np.abs(samples).max()
     if peak > 1:
+        excess = 20 * math.log10(peak)
         warnings.warn(
-            f"the peak is {20 * math.log10(peak):.2f} dB above full scale; the sound is scaled down by as much",
-            stacklevel=3,
+            f"the peak is {excess:.2f} dB above full scale; the sound is scaled down by as much", stacklevel=3
         )
         samples = samples / peak
     return samples
 
 
 def _encode(target: BinaryIO, samples: NDArray, sample_rate: float, container: str, codec: str) -> None:
-    with sound_library().SoundFile(target, "w", _whole(sample_rate), 1, format=container, subtype=codec) as file:
-        for first in range(0, len(samples), _FRAMES_AT_ONCE):
-            file.write(samples[first : first + _FRAMES_AT_ONCE])
+    soundfile = sound_library()
+    with soundfile.SoundFile(target, "w", _whole_number(sample_rate), 1, format=container, subtype=codec) as file:
+        for first in range(0, len(samples), _SAMPLES_AT_ONCE):
+            file.write(samples[first : first + _SAMPLES_AT_ONCE])
 
 
-def _whole(sample_rate: float) -> int:
+def _whole_number(sample_rate: float) -> int:
     if sample_rate != int(sample_rate) or sample_rate < 1:
         raise ValueError(f"expected `sample_rate` to be a whole number of Hz, but got {sample_rate}")
     return int(sample_rate)

@@ -1,1 +1,12 @@
-"""A clip as people see and hear it: its axes in Hz and seconds, its spectrogram in dB, and regions of it."""
+"""A clip for figures and players: its spectrogram in dB with axes in Hz and seconds, its waveform, and regions of it.
+
+- `axes`: conversion between bins and frames of a spectrogram and Hz and seconds.
+- `clip`: one clip, and the place of a box in it.
+- `regions`: boxes, as fractions of the model's input, and regions, their unions.
+"""
+
+from captum_apex.audio.axes import SpectrogramAxes
+from captum_apex.audio.clip import Clip, ClipLookup, Place, level_limits
+from captum_apex.audio.regions import Box, Region
+
+__all__ = ["Box", "Clip", "ClipLookup", "Place", "Region", "SpectrogramAxes", "level_limits"]

@@ -1,7 +1,7 @@
-"""Which Hz each bin of a spectrogram covers, and which seconds each frame.
+"""Conversion between the bins and frames of a spectrogram and Hz and seconds.
 
-A *position* counts bins or frames from the start of the axis, as a picture does: bin `i` covers `[i, i + 1]` and its centre is
-`i + 0.5`. So a region of a spectrogram, `[first, last + 1]`, turns into Hz and seconds by its two ends.
+A *position* counts bins or frames from the start of the axis, as in a picture: bin `i` covers `[i, i + 1]`, and its
+centre is `i + 0.5`. So the two ends of a range of bins, `first` and `last + 1`, are converted to Hz one by one.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
+__all__ = ["MEL_SCALES", "SpectrogramAxes"]
+
 Number = TypeVar("Number", float, Tensor)
 
 MEL_SCALES = ("htk", "slaney")
+"""The mel scales that torchaudio has."""
 
-# Slaney's scale is linear up to 1 kHz, 3 mel in 200 Hz, and logarithmic above it, 27 mel for a factor of 6.4.
+# Slaney's scale is linear up to 1 kHz, with 3 mel in 200 Hz, and logarithmic above, with 27 mel for a factor of 6.4.
 _SLANEY_HERTZ_PER_MEL = 200 / 3
 _SLANEY_BEND_HERTZ = 1000.0
 _SLANEY_BEND_MEL = _SLANEY_BEND_HERTZ / _SLANEY_HERTZ_PER_MEL
@@ -28,21 +31,21 @@ _SLANEY_LOG_STEP = math.log(6.4) / 27
 class SpectrogramAxes:
     """The frequency and the time axis of a spectrogram.
 
-    The fields are the parameters of the transform, by the names that torchaudio gives them.
+    The fields are the parameters of the transform, with torchaudio's names.
 
     Args:
-        sample_rate: samples per second.
+        sample_rate: sample rate of the waveform, in Hz.
         n_fft: length of the Fourier transform, in samples.
         hop_length: samples between neighbouring frames.
         n_mels: number of mel bands; None for a linear, one-sided spectrogram of `n_fft // 2 + 1` bins.
-        mel_scale: `"htk"` or `"slaney"`; without meaning where `n_mels` is None.
+        mel_scale: `"htk"` or `"slaney"`; ignored if `n_mels` is None.
         f_min: lower end of the lowest mel filter, in Hz.
         f_max: upper end of the highest mel filter, in Hz; None for half the sample rate.
         center: whether frame 0 is centred on the first sample (True) or begins there (False).
-        pad: samples put before the clip by the transform.
+        pad: number of samples that the transform adds before the clip.
 
     Raises:
-        ValueError: where a number is out of its range or the mel scale is unknown.
+        ValueError: if a number is out of its range, or the mel scale is unknown.
 
     Example:
         >>> axes = SpectrogramAxes(16000, 512, 160)
@@ -77,21 +80,27 @@ class SpectrogramAxes:
 
     @classmethod
     def from_transform(cls, transform: Any, sample_rate: float | None = None) -> Self:
-        """The axes of what a torchaudio transform gives.
+        """The axes of the spectrograms that a torchaudio transform computes.
 
         Args:
             transform: a `torchaudio.transforms.MelSpectrogram` or `Spectrogram`, or a module with the same attributes.
-            sample_rate: samples per second; only for a `Spectrogram`, which does not know it.
+            sample_rate: sample rate in Hz; needed only for a `Spectrogram`, which does not store it.
 
         Raises:
-            TypeError: where the transform is another one, or a `Spectrogram` comes without a sample rate.
-            ValueError: where the sample rate contradicts the transform's own, or the spectrogram is two-sided.
+            TypeError: if the transform is another one, or if the sample rate of a `Spectrogram` is missing.
+            ValueError: if the sample rate is not that of the transform, or the spectrogram is two-sided.
+
+        Example:
+            >>> from torchaudio.transforms import Spectrogram
+            >>> SpectrogramAxes.from_transform(Spectrogram(n_fft=512, hop_length=160), sample_rate=16000).n_bins
+            257
         """
-        stft, mel = getattr(transform, "spectrogram", transform), getattr(transform, "mel_scale", None)
+        stft = getattr(transform, "spectrogram", transform)
+        mel = getattr(transform, "mel_scale", None)
         if not all(hasattr(stft, name) for name in ("n_fft", "hop_length", "center", "pad", "onesided")):
             raise TypeError(
                 "expected `transform` to be a torchaudio MelSpectrogram or Spectrogram, but got "
-                f"{type(transform).__name__}; where it holds one, pass that one"
+                f"{type(transform).__name__}; if it contains one of them, pass that one"
             )
         if not stft.onesided:
             raise ValueError(
@@ -105,7 +114,7 @@ class SpectrogramAxes:
 
     @property
     def n_bins(self) -> int:
-        """How many bins the frequency axis has."""
+        """Number of frequency bins."""
         return self.n_fft // 2 + 1 if self.n_mels is None else self.n_mels
 
     @property
@@ -120,7 +129,7 @@ class SpectrogramAxes:
 
     @property
     def bin_edges(self) -> Tensor:
-        """Where each bin begins and the last one ends, in Hz, float64, shape (frequency + 1,).
+        """The lower end of each bin and the upper end of the last one, in Hz, float64, shape (frequency + 1,).
 
         An edge lies half-way between two centres, on the mel scale for mel bands and in Hz otherwise.
 
@@ -135,20 +144,24 @@ class SpectrogramAxes:
         return self.seconds(torch.arange(n_frames) + 0.5)
 
     def frame_edges(self, n_frames: int) -> Tensor:
-        """Where each frame begins and the last one ends, in seconds, float64, shape (time + 1,).
+        """The start of each frame and the end of the last one, in seconds, float64, shape (time + 1,).
 
-        A frame is given the time that is nearer to its centre than to any other, half a hop to each side; its window is longer.
+        A frame covers half a hop on each side of its centre, although its window is longer.
         """
         return self.seconds(torch.arange(n_frames + 1))
 
     def shares_of(self, other: SpectrogramAxes) -> Tensor:
-        """How the bins of another frequency axis lie on the bins of this one: what a map over those bins has to be multiplied by.
+        """The share of each bin of another frequency axis that lies on each bin of this one.
 
-        `axes.shares_of(other) @ maps` takes maps (..., other's bin, time) to maps (..., bin, time), at the same Hz. Each bin's value is
-        shared among the bins that it covers in proportion to the Hz in common, so the total is kept, but for what lies beyond both ends.
+        `axes.shares_of(other) @ maps` converts maps (..., other bin, time) to maps (..., bin, time), at the same Hz.
+        The value of a bin is divided among the bins that it overlaps, in proportion to the Hz in common. The total
+        stays the same, except for values at frequencies outside this axis.
+
+        Args:
+            other: the axes of the maps to convert.
 
         Returns:
-            float64 tensor (bin, other's bin), in [0, 1].
+            float64 tensor of shape (bin, other bin), in [0, 1].
 
         Example:
             >>> SpectrogramAxes(16000, 8, 4).shares_of(SpectrogramAxes(16000, 4, 4))  # 5 bins, 3 bins
@@ -158,15 +171,17 @@ class SpectrogramAxes:
                     [0.0000, 0.2500, 0.5000],
                     [0.0000, 0.0000, 0.5000]], dtype=torch.float64)
         """
-        own, others = self.bin_edges[:, None], other.bin_edges
-        common = (torch.minimum(own[1:], others[1:]) - torch.maximum(own[:-1], others[:-1])).clamp_min(0)
-        return common / others.diff()
+        edges = self.bin_edges[:, None]
+        other_edges = other.bin_edges
+        upper = torch.minimum(edges[1:], other_edges[1:])  # (bin, other bin)
+        lower = torch.maximum(edges[:-1], other_edges[:-1])
+        return (upper - lower).clamp_min(0) / other_edges.diff()
 
     def hertz(self, position: Number) -> Number:
         """The frequency at a position in bins, clipped to [0, nyquist] Hz.
 
         Args:
-            position: number or tensor; bin `i` covers `[i, i + 1]`, its centre is `i + 0.5`.
+            position: number or tensor; bin `i` covers `[i, i + 1]`, and its centre is `i + 0.5`.
 
         Returns:
             A float for a number, a float64 tensor of the same shape for a tensor.
@@ -178,10 +193,16 @@ class SpectrogramAxes:
         return _like(position, _from_mel(lowest + (bins + 0.5) * step, self.mel_scale).clamp(0, self.nyquist))
 
     def bin_position(self, hertz: Number) -> Number:
-        """The position in bins of a frequency; outside [0, `n_bins`] where no bin covers it.
+        """The position of a frequency, in bins; outside [0, `n_bins`] if no bin covers the frequency.
+
+        Args:
+            hertz: number or tensor, in Hz.
+
+        Returns:
+            A float for a number, a float64 tensor of the same shape for a tensor.
 
         Raises:
-            ValueError: for a frequency outside [0, nyquist].
+            ValueError: if a frequency is outside [0, nyquist].
         """
         frequency = _float64(hertz)
         if not ((frequency >= 0) & (frequency <= self.nyquist)).all():
@@ -195,7 +216,7 @@ class SpectrogramAxes:
         """The time at a position in frames, in seconds from the first sample of the clip; clipped at 0.
 
         Args:
-            position: number or tensor; frame `t` covers `[t, t + 1]`, its centre is `t + 0.5`.
+            position: number or tensor; frame `t` covers `[t, t + 1]`, and its centre is `t + 0.5`.
 
         Returns:
             A float for a number, a float64 tensor of the same shape for a tensor.
@@ -204,10 +225,16 @@ class SpectrogramAxes:
         return _like(position, (samples / self.sample_rate).clamp_min(0))
 
     def frame_position(self, seconds: Number) -> Number:
-        """The position in frames of a time; below 0 where no frame covers it.
+        """The position of a time, in frames; below 0 if the time is before the first frame.
+
+        Args:
+            seconds: number or tensor, in seconds from the first sample of the clip.
+
+        Returns:
+            A float for a number, a float64 tensor of the same shape for a tensor.
 
         Raises:
-            ValueError: for a time below 0.
+            ValueError: if a time is below 0.
         """
         time = _float64(seconds)
         if not (time >= 0).all():
@@ -224,24 +251,25 @@ class SpectrogramAxes:
 
     @property
     def _first_centre(self) -> float:
-        return (0 if self.center else self.n_fft / 2) - self.pad  # in samples of the clip
+        """The centre of frame 0, in samples of the clip."""
+        return (0 if self.center else self.n_fft / 2) - self.pad
 
     @property
     def _mel_line(self) -> tuple[float, float]:
-        """The lower end of the lowest filter and the distance of neighbouring centres, in mel.
+        """The lower end of the lowest filter, and the distance between neighbouring centres, in mel.
 
-        Filter `i` is a triangle with its feet at `i` and `i + 2` steps, so its centre is `i + 1` steps above the lower end.
+        Filter `i` is a triangle from step `i` to step `i + 2`, so its centre is `i + 1` steps above the lower end.
         """
         low, high = _to_mel(torch.tensor([self.f_min, self._highest], dtype=torch.float64), self.mel_scale).tolist()
         return low, (high - low) / (self.n_bins + 1)
 
 
-def _agreed_sample_rate(own: float | None, given: float | None) -> float:
-    if own is not None and given is not None and own != given:
-        raise ValueError(f"expected `sample_rate` to be the transform's own, {own}, but got {given}")
-    rate = given if own is None else own
+def _agreed_sample_rate(of_transform: float | None, given: float | None) -> float:
+    if of_transform is not None and given is not None and of_transform != given:
+        raise ValueError(f"expected `sample_rate` to be that of the transform, {of_transform}, but got {given}")
+    rate = given if of_transform is None else of_transform
     if rate is None:
-        raise TypeError("expected a `sample_rate`, because this transform does not know it, but got None")
+        raise TypeError("expected a `sample_rate`, because this transform does not store it, but got None")
     return rate
 
 

@@ -1,4 +1,4 @@
-"""A clip as people see and hear it: a spectrogram in dB on real axes, and the sound."""
+"""One clip for figures and players: a spectrogram in dB with axes in Hz and seconds, and the waveform."""
 
 from __future__ import annotations
 
@@ -18,11 +18,24 @@ from captum_apex.audio.regions import Box
 __all__ = ["Clip", "ClipLookup", "Place", "level_limits"]
 
 _FLOOR = 1e-10  # of the power, −100 dB
-_DEEPEST = 80.0  # dB below the loudest level that still get a colour of their own
+_DYNAMIC_RANGE = 80.0  # in dB below the loudest level; what is quieter gets the lowest colour
 
 
 class Place(NamedTuple):
-    """A rectangle in Hz and seconds."""
+    """A rectangle in Hz and seconds.
+
+    Args:
+        low: lower end, in Hz.
+        high: upper end, in Hz.
+        start: beginning, in seconds from the first sample of the clip.
+        end: end, in seconds.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Box, Clip
+        >>> Clip.from_waveform(torch.ones(4000), 8000).place(Box(low=0.5, high=1.0, start=0.0, end=0.5))
+        Place(low=2000.0, high=4000.0, start=0.0, end=0.25)
+    """
 
     low: float
     high: float
@@ -30,20 +43,30 @@ class Place(NamedTuple):
     end: float
 
 
-@dataclass(frozen=True, eq=False)  # a clip equals itself alone
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value, so a clip is equal only to itself
 class Clip:
-    """A spectrogram to look at, the waveform to listen to where there is one, and how a region of the model's input lies on both.
+    """A spectrogram to draw, the waveform to play, and the place of any region of the model's input.
 
     Args:
-        decibels: the spectrogram, (frequency, time), in dB.
-        axes: of the spectrogram; its sample rate is the waveform's.
-        waveform: mono, (sample,); None where there is no sound.
-        name: of the file or of the clip, for titles.
-        label: name of its class, for titles.
-        of_samples: whether the model takes the waveform, so that regions are fractions of its samples, not of the frames.
+        decibels: the spectrogram in dB, shape (frequency, time).
+        axes: axes of the spectrogram; their sample rate is also that of the waveform.
+        waveform: the sound with one channel, shape (sample,); None if there is none.
+        name: name of the file or of the clip, for titles.
+        label: name of the clip's class, for titles.
+        of_samples: True if the model takes the waveform, so that regions are fractions of its samples; False if they
+            are fractions of the bins and frames of the spectrogram.
 
     Raises:
-        ValueError: the shapes are others, or a value is NaN or infinite.
+        ValueError: if a shape is wrong, or a value is NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Box, SpectrogramAxes
+        >>> clip = Clip(torch.zeros(257, 101), SpectrogramAxes(16000, 512, 160), name="bark.wav", label="dog")
+        >>> clip.title
+        'dog, bark.wav'
+        >>> clip.place(Box(low=0.5, high=1.0, start=0.0, end=0.5))
+        Place(low=4000.0, high=8000.0, start=0.0, end=0.5)
     """
 
     decibels: Tensor
@@ -56,102 +79,146 @@ class Clip:
     def __post_init__(self) -> None:
         if self.decibels.ndim != 2 or self.decibels.shape[0] != self.axes.n_bins or not self.decibels.shape[1]:
             raise ValueError(
-                f"expected `decibels` of shape ({self.axes.n_bins}, time), as the axes have it, but got {_shape(self.decibels)}"
+                f"expected `decibels` of shape ({self.axes.n_bins}, time), because the axes have {self.axes.n_bins} "
+                f"bins, but got {tuple(self.decibels.shape)}"
             )
         if self.waveform is not None and (self.waveform.ndim != 1 or not len(self.waveform)):
-            raise ValueError(f"expected a `waveform` of shape (sample,), mono, but got {_shape(self.waveform)}")
+            raise ValueError(
+                f"expected a `waveform` of shape (sample,), mono, but got {tuple(self.waveform.shape)}; "
+                "take the mean of its channels"
+            )
         if self.of_samples and self.waveform is None:
             raise ValueError("expected a `waveform`, because regions are fractions of its samples, but got None")
         for name, values in (("decibels", self.decibels), ("waveform", self.waveform)):
             if values is not None and not values.isfinite().all():
-                raise ValueError(f"expected finite `{name}`, but there is NaN or infinity")
+                raise ValueError(f"expected finite `{name}`, but got NaN or infinity")
 
     @classmethod
     def from_waveform(
         cls, waveform: Tensor, sample_rate: float, *, n_fft: int = 512, name: str = "", label: str = ""
     ) -> Self:
-        """The clip of a model that takes waveforms: its picture is the power spectrogram, at most 80 dB deep.
+        """The clip for a model that takes waveforms, with a power spectrogram to draw.
+
+        Levels more than 80 dB below the loudest one are raised to 80 dB below it.
 
         Args:
-            waveform: mono, (sample,).
-            sample_rate: in Hz.
-            n_fft: length of the picture's Fourier transform, in samples; the hop is a quarter of it.
-            name: for titles.
-            label: for titles.
+            waveform: the sound with one channel, shape (sample,).
+            sample_rate: sample rate of the waveform, in Hz.
+            n_fft: length of the spectrogram's Fourier transform, in samples; the hop is a quarter of it.
+            name: name of the file or of the clip, for titles.
+            label: name of the clip's class, for titles.
 
-        >>> Clip.from_waveform(torch.ones(4000), 8000).seconds(1.0)
-        0.5
+        Raises:
+            ValueError: if the waveform has another shape or is shorter than half the Fourier transform.
+
+        Example:
+            >>> import torch
+            >>> Clip.from_waveform(torch.ones(4000), 8000).seconds(1.0)
+            0.5
         """
         if waveform.ndim != 1 or len(waveform) <= n_fft // 2:
             raise ValueError(
-                f"expected a `waveform` of shape (sample,), of more than {n_fft // 2} samples, but got {_shape(waveform)}"
+                f"expected a `waveform` of shape (sample,), of more than {n_fft // 2} samples, "
+                f"but got {tuple(waveform.shape)}"
             )
         window = torch.hann_window(n_fft, dtype=waveform.dtype, device=waveform.device)
         spectrum = torch.stft(waveform, n_fft, n_fft // 4, window=window, return_complex=True)
         decibels = 10 * spectrum.abs().square().clamp_min(_FLOOR).log10()
-        decibels = decibels.clamp_min(decibels.max().item() - 80)
+        decibels = decibels.clamp_min(decibels.max().item() - _DYNAMIC_RANGE)
         return cls(decibels, SpectrogramAxes(sample_rate, n_fft, n_fft // 4), waveform, name, label, of_samples=True)
 
     @property
     def sample_rate(self) -> float:
-        """Of the waveform, in Hz."""
+        """Sample rate of the waveform, in Hz."""
         return self.axes.sample_rate
 
     @property
     def duration(self) -> float:
-        """In seconds: the waveform's, or the last frame's end where there is none."""
+        """Duration of the waveform in seconds; without a waveform, the end of the last frame."""
         if self.waveform is None:
             return self.axes.seconds(float(self.decibels.shape[1]))
         return len(self.waveform) / self.sample_rate
 
     @property
     def title(self) -> str:
-        """Label and name, whichever there are.
+        """The label and the name of the file, separated by a comma; empty ones are left out.
 
-        >>> Clip(torch.zeros(5, 2), SpectrogramAxes(8000, 8, 4), name="7_theo_0.wav", label="seven").title
-        'seven, 7_theo_0.wav'
+        Example:
+            >>> import torch
+            >>> from captum_apex import SpectrogramAxes
+            >>> Clip(torch.zeros(5, 2), SpectrogramAxes(8000, 8, 4), name="digits/7_theo_0.wav", label="seven").title
+            'seven, 7_theo_0.wav'
         """
-        return ", ".join(part for part in (self.label, Path(os.fspath(self.name)).name) if part)
+        return ", ".join(text for text in (self.label, Path(os.fspath(self.name)).name) if text)
 
     def seconds(self, fraction: float) -> float:
-        """The time at a fraction of the input's time axis."""
+        """The time at a fraction of the input's time axis, in seconds.
+
+        Args:
+            fraction: position on the time axis, in [0, 1].
+        """
         if self.of_samples:
             return fraction * self.duration
         return self.axes.seconds(fraction * self.decibels.shape[1])
 
     def hertz(self, fraction: float) -> float:
-        """The frequency at a fraction of the input's frequency axis; a waveform has none, its regions reach from 0 to the top."""
+        """The frequency at a fraction of the input's frequency axis, in Hz.
+
+        Args:
+            fraction: position on the frequency axis, in [0, 1]. An input that is a waveform has no such axis; its
+                regions reach from 0 to 1, which is 0 Hz to half the sample rate.
+        """
         if self.of_samples:
             return fraction * self.axes.nyquist
         return self.axes.hertz(fraction * self.decibels.shape[0])
 
     def place(self, box: Box) -> Place:
-        """Where a box of a region lies.
+        """The place of a box of a region, in Hz and seconds.
 
         Args:
-            box: its sides as fractions of the input's axes.
+            box: the box; its sides are fractions of the input's axes.
         """
         return Place(self.hertz(box.low), self.hertz(box.high), self.seconds(box.start), self.seconds(box.end))
 
 
 class ClipLookup(Protocol):
-    """Gives the clip at an index of the dataset that the basis was fitted on: a list, a dict, or whatever loads it when asked."""
+    """Gives the clip at an index of the dataset that a basis was fitted to.
+
+    A list or a dictionary will do, or any object that loads the clip.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip
+        >>> class SoundLookup:
+        ...     def __getitem__(self, index: int, /) -> Clip:
+        ...         return Clip.from_waveform(torch.rand(4000), 8000, name=f"{index}.wav")
+        >>> clips: ClipLookup = SoundLookup()
+        >>> clips[3].name
+        '3.wav'
+    """
 
     def __getitem__(self, index: int, /) -> Clip: ...
 
 
 def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:
-    """The colours' common limits for clips that are compared, in dB: nearly all of their levels, at most 80 dB deep.
+    """Common limits of the colours for clips that are compared, in dB.
 
-    >>> low, high = level_limits([Clip(torch.tensor([[-200.0], [0.0]]), SpectrogramAxes(8000, 2, 1))])
-    >>> round(high, 3), round(high - low, 3)
-    (-0.2, 80.0)
+    The limits are the quantiles 0.01 and 0.999 of all levels, and at most 80 dB apart.
+
+    Args:
+        clips: the clips; a clip that occurs several times counts once.
+
+    Returns:
+        Lower and upper limit, in dB.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, SpectrogramAxes
+        >>> low, high = level_limits([Clip(torch.tensor([[-200.0], [0.0]]), SpectrogramAxes(8000, 2, 1))])
+        >>> round(high, 3), round(high - low, 3)
+        (-0.2, 80.0)
     """
     levels = np.concatenate([clip.decibels.detach().cpu().double().numpy().ravel() for clip in dict.fromkeys(clips)])
     low, high = np.quantile(levels, [0.01, 0.999]).tolist()
-    low = max(low, high - _DEEPEST)
+    low = max(low, high - _DYNAMIC_RANGE)
     return (low, high) if high > low else (low - 1, high + 1)
-
-
-def _shape(values: Tensor) -> tuple[int, ...]:
-    return tuple(values.shape)

@@ -1,4 +1,4 @@
-"""Parts of a clip: rectangles over frequency and time, and their unions."""
+"""Regions of a clip: rectangles over frequency and time, and their unions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ __all__ = ["Box", "Region"]
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle on the input, its sides as fractions of the frequency and the time axis, in [0, 1].
+    """A rectangle on the model's input, with its sides as fractions of the two axes, in [0, 1].
 
-    `low` and `high` count from the first frequency row, `start` and `end` from the first time column.
+    Args:
+        low: lower end, as a fraction of the frequency axis, which begins with the first frequency row.
+        high: upper end, as a fraction of the frequency axis.
+        start: beginning, as a fraction of the time axis, which begins with the first time column.
+        end: end, as a fraction of the time axis.
+
+    Example:
+        >>> box = Box(low=0.0, high=0.5, start=0.25, end=0.75)
+        >>> (box.high - box.low) * (box.end - box.start)  # the share of the input that it covers
+        0.25
     """
 
     low: float
@@ -25,17 +34,30 @@ class Box:
 
 @dataclass(frozen=True)
 class Region:
-    """A part of the input: the union of its boxes.
+    """A region of the model's input: the union of its boxes.
 
-    >>> Region((Box(low=0.0, high=0.5, start=0.25, end=0.5),)).mask(2, 4)
-    tensor([[False,  True, False, False],
-            [False, False, False, False]])
+    Args:
+        boxes: the boxes, which may overlap.
+
+    Example:
+        >>> from captum_apex import Box
+        >>> Region((Box(low=0.0, high=0.5, start=0.25, end=0.5),)).mask(2, 4)
+        tensor([[False,  True, False, False],
+                [False, False, False, False]])
     """
 
     boxes: tuple[Box, ...]
 
     def mask(self, n_rows: int, n_columns: int) -> Tensor:
-        """The bins whose centre lies in the region; bool, shape (frequency, time) = (n_rows, n_columns)."""
+        """A mask that is True for the bins with their centre in the region.
+
+        Args:
+            n_rows: number of frequency rows.
+            n_columns: number of time columns.
+
+        Returns:
+            bool tensor of shape (frequency, time).
+        """
         rows = (torch.arange(n_rows, dtype=torch.float64) + 0.5)[:, None] / n_rows
         columns = (torch.arange(n_columns, dtype=torch.float64) + 0.5)[None, :] / n_columns
         inside = torch.zeros(n_rows, n_columns, dtype=torch.bool)

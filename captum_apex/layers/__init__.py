@@ -1,4 +1,13 @@
-"""The explained layer: held still, watched, and seen as a grid of channels over frequency and time."""
+"""The layer that is explained, and the model around it.
+
+- `hooks`: read or change a layer's output in a forward pass, while the model is frozen.
+- `layout`: the layer's output as a grid (clip, channel, frequency, time).
+- `models`: the module behind a forward function, the name of a layer, a fingerprint of the weights.
+- `normalisation`: normalisation layers with a constant variance, for gradients.
+- `origin`: a record of the layer, the model and the dataset that features were computed with.
+- `padding`: the columns of the grid that belong to a clip, where shorter clips are padded.
+- `values`: a check for NaN and infinity; conversion from half precision.
+"""
 
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout

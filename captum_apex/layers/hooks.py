@@ -1,4 +1,4 @@
-"""The model held still, and its layer watched, for the length of a `with` block."""
+"""Context managers around forward passes: freeze the model, and read or change the output of one layer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,23 @@ __all__ = ["Capture", "captured", "frozen", "watched"]
 
 @contextmanager
 def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
-    """Holds the model in evaluation mode, its parameters without gradients; every flag is restored, also after an exception.
+    """Puts the model into evaluation mode and its parameters out of gradients for the length of the block.
 
-    Where only a plain function is known, this holds for the layer alone. What torch.compile made runs uncompiled: code that was compiled
-    earlier would not see that a layer is watched.
+    Every flag is restored at the end, also after an exception. A model that `torch.compile` made runs uncompiled inside
+    the block, because code that was compiled before ignores hooks that are added later.
+
+    Args:
+        forward_func: the model, or a function that calls it.
+        layer: the explained layer. If the module behind `forward_func` is not known, only this layer is frozen.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Linear(2, 1)
+        >>> with frozen(model, model):
+        ...     model.training, model.weight.requires_grad
+        (False, False)
+        >>> model.training, model.weight.requires_grad
+        (True, True)
     """
     model = model_of(forward_func) or layer
     training = [module for module in model.modules() if module.training]
@@ -50,35 +63,40 @@ def _uncompiled() -> AbstractContextManager:
 def watched(
     layer: nn.Module, name: str, change: Callable[[Tensor], Tensor | None], *, at_input: bool = False
 ) -> Iterator[None]:
-    """While inside, `change` sees what the layer gives (or takes, `at_input`); what it returns goes on in its place.
+    """Calls a function with the layer's output in the one forward pass that runs inside the block.
+
+    Args:
+        layer: the layer.
+        name: name of the layer, for error messages.
+        change: gets the layer's output. A tensor that it returns replaces the output; None leaves the output as it is.
+        at_input: give `change` the layer's input instead of its output.
 
     Raises:
-        ValueError: naming the layer, where it gives something other than one tensor, runs twice, or (on leaving) never ran.
+        ValueError: if the layer's output is not one tensor, or if the layer runs twice or not at all.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Identity(), nn.ReLU())
+        >>> with watched(model[0], "0", torch.neg):
+        ...     model(torch.tensor([1.0, -2.0]))
+        tensor([0., 2.])
     """
     runs = 0
 
-    def see(value: Any) -> Tensor | None:
+    def changed(value: Any) -> Tensor | None:
         nonlocal runs
         runs += 1
-        if runs > 1:
-            raise ValueError(
-                f"expected the layer {name!r} to run once in a forward pass, but it ran again; explain a layer that is not reused"
-            )
-        if isinstance(value, tuple) and len(value) == 1:
-            value = value[0]
-        if not isinstance(value, Tensor):
-            raise ValueError(
-                f"expected the layer {name!r} to give one tensor, but got {type(value).__name__}; explain a layer inside or after it"
-            )
-        return change(value)
+        _check_runs_once(runs, name)
+        return change(_only_tensor(value, name))
 
     def before(_: nn.Module, arguments: tuple) -> tuple | None:
-        changed = see(arguments[0] if arguments else None)
-        return None if changed is None else (changed, *arguments[1:])
+        value = changed(arguments[0] if arguments else None)
+        return None if value is None else (value, *arguments[1:])
 
     def after(_: nn.Module, __: tuple, output: Any) -> Any:
-        changed = see(output)
-        return (changed,) if changed is not None and isinstance(output, tuple) else changed
+        value = changed(output)
+        return (value,) if value is not None and isinstance(output, tuple) else value
 
     handle = layer.register_forward_pre_hook(before) if at_input else layer.register_forward_hook(after)
     try:
@@ -89,12 +107,42 @@ def watched(
         raise ValueError(f"expected the layer {name!r} to run in the forward pass, but it never did")
 
 
+def _check_runs_once(runs: int, name: str) -> None:
+    if runs > 1:
+        raise ValueError(
+            f"expected the layer {name!r} to run once in a forward pass, but it ran again; "
+            "choose a layer that the model uses only once"
+        )
+
+
+def _only_tensor(value: Any, name: str) -> Tensor:
+    """The tensor itself, also out of a tuple that holds nothing else."""
+    if isinstance(value, tuple) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"expected the layer {name!r} to give one tensor, but got {type(value).__name__}; "
+            "choose a layer inside it or after it"
+        )
+    return value
+
+
 @dataclass
 class Capture:
-    """What a layer gave in the one forward pass inside a `captured` block.
+    """The output of a layer in the forward pass inside a `captured` block.
 
     Args:
-        value: the tensor; there is none before the layer ran.
+        value: the output; the attribute does not exist before the layer has run.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.layers.hooks import captured
+        >>> layer = nn.ReLU()
+        >>> with captured(layer, "relu") as capture:
+        ...     output = layer(torch.tensor([-1.0, 2.0])) + 10
+        >>> capture.value
+        tensor([0., 2.])
     """
 
     value: Tensor = field(init=False)
@@ -109,39 +157,42 @@ def captured(
     prepare: Callable[[Tensor], Tensor] | None = None,
     stop: bool = False,
 ) -> Iterator[Capture]:
-    """Keeps the output of a layer in the forward pass that runs inside.
+    """Stores the output of a layer in the forward pass that runs inside the block.
 
     Args:
-        layer: the module.
-        name: name of the layer, for messages.
-        at_input: keep what goes into the layer instead of what comes out.
-        prepare: makes the tensor to keep from the output; the model then goes on with a copy of it. By default the output
-            itself is kept, and the model goes on as ever.
-        stop: end the forward pass at the layer; what follows the layer does not run.
+        layer: the layer.
+        name: name of the layer, for error messages.
+        at_input: store the layer's input instead of its output.
+        prepare: computes the tensor to store from the output; the model continues with a copy of that tensor. By
+            default the output itself is stored, and the model continues with it unchanged.
+        stop: end the forward pass at the layer; the modules after it do not run.
 
     Yields:
-        The capture, whose `value` is the tensor as soon as the layer has run.
+        The capture; its `value` is the stored tensor as soon as the layer has run.
 
     Raises:
-        ValueError: as `watched` raises it.
+        ValueError: if the layer's output is not one tensor, or if the layer runs twice or not at all.
 
-    >>> layer = nn.Linear(2, 2, bias=False).requires_grad_(False)
-    >>> layer.weight.copy_(torch.eye(2)).shape
-    torch.Size([2, 2])
-    >>> with captured(layer, "layer") as capture:
-    ...     _ = nn.Sequential(layer, nn.ReLU())(torch.tensor([[1.0, -1.0]]))
-    >>> capture.value
-    tensor([[ 1., -1.]])
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(3, 2))
+        >>> with captured(model[0], "0", stop=True) as capture:
+        ...     model(torch.tensor([[1.0, -1.0, 2.0]]))
+        >>> capture.value
+        tensor([[1., 0., 2.]])
     """
     capture = Capture()
 
-    def keep(output: Tensor) -> Tensor | None:
+    def store(output: Tensor) -> Tensor | None:
         capture.value = output if prepare is None else prepare(output)
         if stop:
             raise _LayerReached
-        return None if prepare is None else capture.value.clone()  # what follows may work in place
+        if prepare is None:
+            return None
+        return capture.value.clone()  # the modules after the layer may change the tensor in place
 
-    with suppress(_LayerReached), watched(layer, name, keep, at_input=at_input):
+    with suppress(_LayerReached), watched(layer, name, store, at_input=at_input):
         yield capture
 
 

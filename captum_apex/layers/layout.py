@@ -1,4 +1,4 @@
-"""How a layer's output is seen as a grid of channels over frequency and time."""
+"""The output of a layer as a grid of channels over frequency and time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ __all__ = ["Layout"]
 
 @dataclass(frozen=True)
 class Layout:
-    """How a layer's output becomes a grid (clip, channel, frequency, time).
+    """How the axes of a layer's output become a grid (clip, channel, frequency, time).
 
     Args:
         pattern: an einops pattern that ends in `n c f t`, such as `"n t c -> n c 1 t"` for a transformer over frames.
         sizes: the axis sizes that the pattern leaves open, such as `{"f": 12}` for `"n (f t) c -> n c f t"`.
-        class_tokens: the first so many entries of axis 1 belong to no place of the clip, and are left out of the grid.
+        class_tokens: number of entries at the start of axis 1 that belong to no position in the clip; they are left out
+            of the grid.
 
-    >>> import torch
-    >>> Layout("n (f t) c -> n c f t", {"f": 2}, class_tokens=1).grid(torch.zeros(1, 7, 5)).shape
-    torch.Size([1, 5, 2, 3])
+    Example:
+        >>> import torch
+        >>> tokens = torch.arange(5.0).reshape(1, 5, 1)  # a class token, then two rows of two columns
+        >>> Layout("n (f t) c -> n c f t", {"f": 2}, class_tokens=1).grid(tokens)
+        tensor([[[[1., 2.],
+                  [3., 4.]]]])
     """
 
     pattern: str = "n c f t -> n c f t"
@@ -31,7 +35,18 @@ class Layout:
 
     @classmethod
     def of(cls, layout: Layout | str | tuple[str, Mapping[str, int]] | None) -> Layout:
-        """The layout that a user wrote: a pattern, a pattern with its sizes, or None for (clip, channel, frequency, time)."""
+        """The layout in any of the forms that a user may write it.
+
+        Args:
+            layout: a `Layout`, a pattern, a pair (pattern, sizes), or None for (clip, channel, frequency, time).
+
+        Raises:
+            TypeError: if `layout` has another type.
+
+        Example:
+            >>> Layout.of("n t c -> n c 1 t")
+            Layout(pattern='n t c -> n c 1 t', sizes=None, class_tokens=0)
+        """
         if layout is None or isinstance(layout, cls):
             return layout or cls()
         if isinstance(layout, str):
@@ -41,16 +56,16 @@ class Layout:
         raise TypeError(f"expected `layout` to be an einops pattern or (pattern, sizes), but got {layout!r}")
 
     def grid(self, output: Tensor, layer: str = "the layer") -> Tensor:
-        """A layer's output as (clip, channel, frequency, time).
+        """A layer's output as a grid (clip, channel, frequency, time).
+
+        Args:
+            output: output of the layer; its axes are those on the left side of the pattern.
+            layer: name of the layer, for error messages.
 
         Raises:
-            ValueError: naming the layer and the shape of its output, where the pattern does not fit or nothing is left beside class tokens.
+            ValueError: if the pattern does not fit the shape of the output, or if only class tokens are left.
         """
-        if self.class_tokens and not 0 < self.class_tokens < output.shape[1]:
-            raise ValueError(
-                f"expected `class_tokens` from 0 to {output.shape[1] - 1}, because {layer} gives {output.shape[1]} entries on axis 1, "
-                f"but got {self.class_tokens}"
-            )
+        self._check_class_tokens(output, layer)
         try:
             grid = rearrange(output[:, self.class_tokens :], self.pattern, **(self.sizes or {}))
         except EinopsError as error:
@@ -60,6 +75,14 @@ class Layout:
             ) from error
         if grid.dim() != 4:
             raise ValueError(
-                f"expected `layout` to give 4 axes (clip, channel, frequency, time), but {self.pattern!r} gives {grid.dim()}"
+                "expected `layout` to give 4 axes (clip, channel, frequency, time), "
+                f"but {self.pattern!r} gives {grid.dim()}"
             )
         return grid
+
+    def _check_class_tokens(self, output: Tensor, layer: str) -> None:
+        if self.class_tokens and not 0 < self.class_tokens < output.shape[1]:
+            raise ValueError(
+                f"expected `class_tokens` from 0 to {output.shape[1] - 1}, because {layer} gives "
+                f"{output.shape[1]} entries on axis 1, but got {self.class_tokens}"
+            )

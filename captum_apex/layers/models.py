@@ -14,9 +14,18 @@ __all__ = ["fingerprint", "layer_name", "model_of", "on_one_device"]
 
 
 def on_one_device(forward_func: Callable) -> Callable:
-    """The model that a data-parallel one copies to several devices; else the function itself.
+    """The model inside a data-parallel wrapper; anything else is returned unchanged.
 
-    The copies run at once, each with a part of the batch: a layer that is watched would run several times.
+    A data-parallel model runs several copies at once, each with a share of the batch. A hook on its layer would be
+    called several times.
+
+    Args:
+        forward_func: a model or a function.
+
+    Example:
+        >>> from torch import nn
+        >>> on_one_device(nn.DataParallel(nn.ReLU()))
+        ReLU()
     """
     inside = _uncompiled_module(forward_func) if isinstance(forward_func, nn.Module) else forward_func
     if isinstance(inside, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
@@ -25,7 +34,19 @@ def on_one_device(forward_func: Callable) -> Callable:
 
 
 def model_of(forward_func: Callable) -> nn.Module | None:
-    """The module behind a forward function: itself, a bound method's owner, what a partial, parallel or compiled one wraps; or None."""
+    """The module behind a forward function, or None if it cannot be found.
+
+    Args:
+        forward_func: a module, a method of a module, or a partial, data-parallel or compiled version of one.
+
+    Example:
+        >>> from functools import partial
+        >>> from torch import nn
+        >>> model_of(partial(nn.ReLU().forward))
+        ReLU()
+        >>> print(model_of(lambda inputs: inputs))
+        None
+    """
     forward_func = on_one_device(forward_func)
     if isinstance(forward_func, nn.Module):
         return _uncompiled_module(forward_func)
@@ -37,11 +58,21 @@ def model_of(forward_func: Callable) -> nn.Module | None:
 
 
 def layer_name(forward_func: Callable, layer: nn.Module) -> str:
-    """The layer's name in its model.
+    """The name of a layer in its model; the name of its type if the model cannot be found.
+
+    Args:
+        forward_func: the model, or a function that calls it.
+        layer: a module of the model.
 
     Raises:
-        TypeError: where the layer is not a module.
-        ValueError: where the layer is not part of the model.
+        TypeError: if `layer` is not a module.
+        ValueError: if `layer` is not a module of this model.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
+        >>> layer_name(model, model[1][1])
+        '1.1'
     """
     if not isinstance(layer, nn.Module):
         raise TypeError(f"expected `layer` to be a torch.nn.Module, but got {type(layer).__name__}")
@@ -57,9 +88,21 @@ def layer_name(forward_func: Callable, layer: nn.Module) -> str:
 
 
 def fingerprint(forward_func: Callable) -> str:
-    """A SHA-256 of the model's floating-point weights and buffers, in order; empty for a plain function.
+    """A SHA-256 hash of the model's floating-point weights and buffers; empty if the model cannot be found.
 
-    It is the same in float32 and float64, and where the model is wrapped (in a `Sequential` with a softmax, say).
+    The weights are hashed in order, in float32. The fingerprint is the same for a float64 copy of the model, and for a
+    wrapper around it (a `Sequential` with a softmax, for example).
+
+    Args:
+        forward_func: the model, or a function that calls it.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.BatchNorm1d(2)
+        >>> fingerprint(model)[:12]
+        'cec4bd7a6999'
+        >>> fingerprint(nn.Sequential(model, nn.Softmax(1))) == fingerprint(model)
+        True
     """
     model = model_of(forward_func)
     if model is None:
@@ -73,4 +116,4 @@ def fingerprint(forward_func: Callable) -> str:
 
 
 def _uncompiled_module(model: nn.Module) -> nn.Module:
-    return getattr(model, "_orig_mod", model)  # where torch.compile keeps the model
+    return getattr(model, "_orig_mod", model)  # the attribute in which torch.compile stores the model

@@ -1,4 +1,4 @@
-"""Normalisations whose variance is held constant while gradients are taken."""
+"""Normalisation layers with a constant variance, for gradients."""
 
 from __future__ import annotations
 
@@ -19,32 +19,47 @@ __all__ = ["ConstantVariance"]
 class ConstantVariance(TorchFunctionMode):
     """Inside this context, layer, group, instance, RMS and L2 normalisation have the gradient of a fixed scaling.
 
-    A normalisation does not change when its input is scaled, so gradient × activation through it sums to zero. With its
-    variance taken as a constant it is affine, and the sum is what the input adds to the output. The values computed are
-    bit for bit those of the model; only gradients differ, and only of calls whose input requires one. The model itself is
-    not touched: the calls to `torch.nn.functional` are caught, whichever module makes them. Batch normalisation in
-    evaluation mode is affine already and left alone. A normalisation that a model writes out by hand, from means and squares, cannot be
-    recognised: there the total stays short of the output, which the convergence delta shows.
+    A normalisation does not change when its input is scaled, so the sum of gradient × activation through it is zero.
+    If the variance is held constant, the normalisation is affine, and the sum is what the input adds to the output.
 
-    Source: the same idea as LRP's rule for LayerNorm (Ali et al. 2022, "XAI for Transformers").
+    The values computed are bit for bit those of the model. Only gradients differ, and only of calls whose input
+    requires a gradient. The model itself is not changed: calls to `torch.nn.functional` are intercepted, whichever
+    module makes them. Batch normalisation in evaluation mode is affine already and stays as it is.
+
+    A normalisation that a model computes itself, from means and squares, cannot be recognised. The sum then differs
+    from the output, which the convergence delta shows.
+
+    Example:
+        >>> import torch
+        >>> from torch.nn.functional import layer_norm
+        >>> x = torch.tensor([1.0, 2.0, 6.0], requires_grad=True)
+        >>> with ConstantVariance():
+        ...     largest = layer_norm(x, (3,))[2]
+        >>> (gradient,) = torch.autograd.grad(largest, x)
+        >>> round(largest.item(), 4), round((gradient * x).sum().item(), 4)  # without the context: 1.3887, 0.0
+        (1.3887, 1.3887)
+
+    Source: the same idea as the rule of LRP for LayerNorm (Ali et al. 2022, "XAI for Transformers").
     """
 
     def __torch_function__(
         self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Catches every torch call; those that normalise get the surrogate's gradient."""
+        """Runs a torch function; a normalisation gets the gradient of its affine version."""
         kwargs = kwargs or {}
-        linear = _LINEAR.get(func)
-        if linear is None or not torch.is_grad_enabled() or not (args[0] if args else kwargs["input"]).requires_grad:
+        affine = _WITH_CONSTANT_VARIANCE.get(func)
+        if affine is None or not torch.is_grad_enabled() or not (args[0] if args else kwargs["input"]).requires_grad:
             return func(*args, **kwargs)
         with torch.no_grad():
             value = func(*args, **kwargs)
-        return _ValueWithGradientOf.apply(value, linear(*args, **kwargs).to(value.dtype))
+        return _ValueWithGradientOf.apply(value, affine(*args, **kwargs).to(value.dtype))
 
 
 class _ValueWithGradientOf(torch.autograd.Function):
+    """The first tensor, with the gradient of the second one."""
+
     @staticmethod
-    def forward(ctx: FunctionCtx, value: Tensor, surrogate: Tensor) -> Tensor:  # noqa: ARG004 - the surrogate gives the gradient only
+    def forward(ctx: FunctionCtx, value: Tensor, surrogate: Tensor) -> Tensor:  # noqa: ARG004 - only for its gradient
         return value.view_as(value)
 
     @staticmethod
@@ -58,7 +73,7 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 def _centred_and_scaled(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    x = at_least_float32(x)  # as torch does inside
+    x = at_least_float32(x)  # torch normalises half precision in float32 too
     variance = x.detach().var(dims, correction=0, keepdim=True)
     return (x - x.mean(dims, keepdim=True)) * (variance + eps).rsqrt()
 
@@ -84,9 +99,11 @@ def _rms_norm(
     *_: Any,
     **__: Any,
 ) -> Tensor:
-    dims, x = tuple(range(-len(normalized_shape), 0)), at_least_float32(input)  # as torch does inside
+    dims = tuple(range(-len(normalized_shape), 0))
+    x = at_least_float32(input)  # torch normalises half precision in float32 too
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
     mean_square = x.detach().square().mean(dims, keepdim=True)
-    return _affine(x * (mean_square + (torch.finfo(x.dtype).eps if eps is None else eps)).rsqrt(), weight, None)
+    return _affine(x * (mean_square + eps).rsqrt(), weight, None)
 
 
 def _group_norm(
@@ -116,7 +133,7 @@ def _instance_norm(
     *_: Any,
     **__: Any,
 ) -> Tensor:
-    if not use_input_stats:  # affine already
+    if not use_input_stats:  # with stored statistics it is affine already
         return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     return _group_norm(input, input.shape[1], weight, bias, eps)
 
@@ -130,7 +147,7 @@ def _torch_instance_norm(
     *settings: Any,
     **named: Any,
 ) -> Tensor:
-    """The same with the order of arguments that `torch.instance_norm` has."""
+    """`_instance_norm` with the arguments in the order of `torch.instance_norm`."""
     return _instance_norm(input, running_mean, running_var, weight, bias, *settings, **named)
 
 
@@ -145,7 +162,8 @@ def _normalize(
     return input / input.detach().norm(p, dim, keepdim=True).clamp_min(eps)
 
 
-_LINEAR: dict[Callable, Callable[..., Tensor]] = {
+# Every normalisation → a version with a constant variance, for its gradient.
+_WITH_CONSTANT_VARIANCE: dict[Callable, Callable[..., Tensor]] = {
     F.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,
     F.rms_norm: _rms_norm,

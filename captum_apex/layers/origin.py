@@ -1,4 +1,4 @@
-"""What features were taken from: the layer, its grid, and the weights of the model."""
+"""A record of the layer, the model and the dataset that features were computed with."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ __all__ = ["Origin"]
 
 @dataclass(frozen=True)
 class Origin:
-    """What features were taken from.
+    """The layer, the model and the dataset that features were computed with.
 
     Args:
-        layer: the layer's name in the model.
-        layout: how its output is seen as a grid.
-        grid: (frequency, time), the grid's size; the longest clip's where there are several lengths.
-        input_shape: one input's shape, without the batch axis; None where clips have several lengths.
-        fingerprint: of the model's weights; empty where the model is not known (a plain function).
-        n_clips: clips in the dataset.
-        at_input: whether the layer's input was taken, not its output.
-        dataset: a fingerprint of the dataset, from whoever can tell one from another; empty where nobody can.
+        layer: name of the layer in the model.
+        layout: layout of the layer's output.
+        grid: size of the grid, (frequency, time); that of the longest clip if clips have several lengths.
+        input_shape: shape of one input, without the batch axis; None if clips have several lengths.
+        fingerprint: hash of the model's weights; empty if the model is a plain function.
+        n_clips: number of clips in the dataset.
+        at_input: whether the features are the layer's input instead of its output.
+        dataset: fingerprint of the dataset; empty if the dataset has none.
+
+    Example:
+        >>> from dataclasses import asdict
+        >>> origin = Origin(layer="features", grid=(4, 15), n_clips=200)
+        >>> Origin.from_dict(asdict(origin)) == origin
+        True
     """
 
     layer: str = ""
@@ -37,6 +43,10 @@ class Origin:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Origin:
-        """The inverse of `dataclasses.asdict`, also after a way through JSON, which turns tuples into lists."""
+        """The inverse of `dataclasses.asdict`, also after saving as JSON, which turns tuples into lists.
+
+        Args:
+            values: the fields by name; the layout as a dictionary of its fields.
+        """
         tuples = {name: None if values[name] is None else tuple(values[name]) for name in ("grid", "input_shape")}
         return cls(**{**values, **tuples, "layout": Layout(**values["layout"])})

@@ -1,4 +1,4 @@
-"""Which columns of a grid belong to a clip, where shorter clips of a batch are padded."""
+"""The columns of a grid that belong to a clip, where shorter clips of a batch are padded."""
 
 from __future__ import annotations
 
@@ -9,34 +9,49 @@ from torch import Tensor
 
 __all__ = ["Columns", "checked_columns", "column_mask"]
 
+Columns = Callable[[Tensor], Tensor]
+"""A function from the lengths of clips to their numbers of columns in the layer's grid.
+
+Both are int64 tensors of shape (clip,); a length counts the steps of the input's time axis.
+"""
+
 
 def column_mask(grid: Tensor, columns: Tensor) -> Tensor:
-    """Which columns are a clip's own, not padding; bool, of a shape that broadcasts to the grid's.
+    """A mask that is True in the columns of each clip, and False in the padding after them.
 
     Args:
-        grid: (clip, …, time).
-        columns: how many are its own, int64 (clip,).
+        grid: shape (clip, …, time).
+        columns: number of columns of each clip, int64, shape (clip,).
 
-    >>> column_mask(torch.zeros(2, 1, 3), torch.tensor([1, 3])).tolist()
-    [[[True, False, False]], [[True, True, True]]]
+    Returns:
+        bool tensor that broadcasts to the shape of the grid.
+
+    Example:
+        >>> import torch
+        >>> column_mask(torch.zeros(2, 1, 3), torch.tensor([1, 3])).tolist()
+        [[[True, False, False]], [[True, True, True]]]
     """
-    own = torch.arange(grid.shape[-1], device=grid.device) < columns.to(grid.device)[:, None]  # (clip, time)
-    return own.reshape(len(grid), *[1] * (grid.dim() - 2), grid.shape[-1])
-
-
-Columns = Callable[[Tensor], Tensor]
-"""From the lengths of clips in steps of the input's time axis, int64 (clip,), to their numbers of columns at the layer, int64 (clip,)."""
+    in_clip = torch.arange(grid.shape[-1], device=grid.device) < columns.to(grid.device)[:, None]  # (clip, time)
+    return in_clip.reshape(len(grid), *[1] * (grid.dim() - 2), grid.shape[-1])
 
 
 def checked_columns(columns: Tensor, grid: Tensor) -> Tensor:
-    """The numbers of columns of padded clips, after making sure that the grid has them.
+    """The numbers of columns of padded clips, after a check that the grid has that many.
 
     Args:
-        columns: int64 (clip,).
-        grid: (clip, channel, frequency, time).
+        columns: number of columns of each clip, int64, shape (clip,).
+        grid: shape (clip, channel, frequency, time).
+
+    Returns:
+        `columns`, unchanged.
 
     Raises:
-        ValueError: for another shape or type, or a number that is not from 1 to the grid's columns, naming the clip.
+        ValueError: if `columns` has another shape or type, or a clip has no column or more than the grid.
+
+    Example:
+        >>> import torch
+        >>> checked_columns(torch.tensor([1, 3]), torch.zeros(2, 8, 4, 3))
+        tensor([1, 3])
     """
     if not isinstance(columns, Tensor) or columns.dtype != torch.int64 or columns.shape != (len(grid),):
         got = f"{columns.dtype} {tuple(columns.shape)}" if isinstance(columns, Tensor) else type(columns).__name__
@@ -47,6 +62,7 @@ def checked_columns(columns: Tensor, grid: Tensor) -> Tensor:
     if wrong.any():
         clip = int(wrong.nonzero()[0])
         raise ValueError(
-            f"expected from 1 to {grid.shape[-1]} columns of the layer for every clip, but got {int(columns[clip])} for clip {clip}"
+            f"expected from 1 to {grid.shape[-1]} columns of the layer for every clip, "
+            f"but got {int(columns[clip])} for clip {clip}"
         )
     return columns

@@ -1,4 +1,9 @@
-"""Coarse regions of an input, what is put in their place, and which region goes first."""
+"""Masking of inputs region by region.
+
+- `grids`: region grids, which say which region each bin of an input belongs to; sums of an attribution per region.
+- `rankings`: the order in which the regions are masked, by their attribution.
+- `fills`: what replaces masked bins: silence, the mean, a blurred copy, noise.
+"""
 
 from captum_apex.masking.fills import (
     FILLS,

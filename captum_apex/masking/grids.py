@@ -1,4 +1,4 @@
-"""Regions of a spectrogram that are masked as one: tiles, columns, bands."""
+"""Region grids: the division of an input into tiles, columns or bands, each of which is masked as a whole."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+__all__ = ["GRIDS", "TILE", "check_grid", "n_regions", "named_grid", "region_grid", "region_sums"]
+
 GRIDS: dict[str, tuple[int, int]] = {"square": (4, 10), "time": (1, 25), "frequency": (16, 1)}
-"""Name of a grid → its (rows, columns): tiles, columns in time, bands in frequency."""
+"""The region grids by name, each as (rows, columns): tiles, columns in time, bands in frequency."""
 
 TILE = (1 / GRIDS["square"][0], 1 / GRIDS["square"][1])
-"""The largest sides that a region of these grids has where it does not span the axis, as shares of the frequency and the time axis."""
+"""The sides of a `"square"` tile, as fractions of the frequency and of the time axis.
+
+A column or band of the other grids is thinner, apart from the axis that it spans.
+"""
 
 
 def region_grid(shape: Sequence[int], rows: int, columns: int) -> Tensor:
-    """Which region of a coarse grid each input bin belongs to.
+    """Divides an input into a grid of regions and gives the region of each bin.
 
-    The regions are numbered row by row, beginning with the lowest bins and the first frames; their sides differ by at most one bin.
+    The regions are numbered row by row, from the lowest bins and the first frames; their sides differ by at most one
+    bin.
 
     Args:
-        shape: the input's sizes without batch and channel: (frequency, time), or (samples,) for a waveform.
-        rows: how many parts the frequency axis is cut into; 1 for columns in time, and for every waveform.
-        columns: how many parts the time axis is cut into; 1 for bands in frequency.
+        shape: sizes of the input without batch and channel: (frequency, time), or (sample,) for a waveform.
+        rows: number of intervals on the frequency axis; 1 for columns in time, and for a waveform.
+        columns: number of intervals on the time axis; 1 for bands in frequency.
 
     Returns:
-        int64 tensor of that shape, in [0, rows · columns); it serves Captum's methods as `feature_mask`.
+        int64 tensor of that shape, in [0, rows · columns). Captum's methods take it as `feature_mask`.
 
     Raises:
-        ValueError: where an axis has fewer bins than parts, or the shape has another number of axes.
+        ValueError: if an axis has fewer bins than intervals, or the shape has another number of axes.
 
     Example:
         >>> region_grid((2, 5), rows=2, columns=2)
@@ -36,18 +42,29 @@ def region_grid(shape: Sequence[int], rows: int, columns: int) -> Tensor:
                 [2, 2, 2, 3, 3]])
     """
     if len(shape) not in (1, 2):
-        raise ValueError(f"expected `shape` to be (frequency, time) or (samples,), but got {tuple(shape)}")
+        raise ValueError(f"expected `shape` to be (frequency, time) or (sample,), but got {tuple(shape)}")
     frequency, time = shape if len(shape) == 2 else (1, *shape)
-    row, column = _parts(frequency, rows, "rows"), _parts(time, columns, "columns")
+    row = _intervals(frequency, rows, "rows")
+    column = _intervals(time, columns, "columns")
     return (row[:, None] * columns + column).reshape(*shape)
 
 
 def named_grid(name: str, shape: Sequence[int]) -> Tensor:
-    """The region grid that `GRIDS` knows by this name, for inputs of this shape; see `region_grid`.
+    """The region grid with this name in `GRIDS`, for inputs of a shape.
+
+    Args:
+        name: `"square"`, `"time"` or `"frequency"`.
+        shape: sizes of the input without batch and channel, as in `region_grid`.
+
+    Returns:
+        int64 tensor of that shape, as from `region_grid`.
+
+    Raises:
+        ValueError: if there is no grid with this name, or the input has too few bins for it.
 
     Example:
-        >>> named_grid("time", (64, 500)).unique().numel()
-        25
+        >>> named_grid("time", (1, 50))[0, :8]
+        tensor([0, 0, 1, 1, 2, 2, 3, 3])
     """
     if name not in GRIDS:
         raise ValueError(f"expected the grid's name to be one of {sorted(GRIDS)}, but got {name!r}")
@@ -58,17 +75,20 @@ def region_sums(attributions: Tensor, grid: Tensor) -> Tensor:
     """The attribution of each region: the sum over its bins, in all channels.
 
     Args:
-        attributions: shape (batch, channel, frequency, time); the channel axis may be absent, and the last axes are those of the grid.
-        grid: the region that each bin belongs to, int64, shape (frequency, time); see `region_grid`.
+        attributions: shape (batch, channel, frequency, time), or without the channel axis; the last axes are those of
+            the grid.
+        grid: region of each bin, int64, shape (frequency, time), as from `region_grid`.
 
     Returns:
-        float64 tensor of shape (batch, region): summed in double precision, whatever the input's.
+        float64 tensor of shape (batch, region), summed in double precision.
 
     Raises:
-        TypeError: for a grid that is not int64.
-        ValueError: where the last axes are not those of the grid.
+        TypeError: if the grid is not int64.
+        ValueError: if the last axes are not those of the grid.
 
     Example:
+        >>> import torch
+        >>> from captum_apex.masking import region_grid
         >>> region_sums(torch.ones(1, 3, 2, 5), region_grid((2, 5), 1, 2))
         tensor([[18., 12.]], dtype=torch.float64)
     """
@@ -78,25 +98,42 @@ def region_sums(attributions: Tensor, grid: Tensor) -> Tensor:
         raise ValueError(
             f"expected `attributions` of shape (batch, channel, {expected}), but got {tuple(attributions.shape)}"
         )
-    clips = len(attributions)
-    per_bin = (
-        attributions.detach().to(torch.float64).reshape(clips, -1, grid.numel()).sum(1)
-    )  # (clip, channel, bin) → (clip, bin)
+    per_channel = attributions.detach().to(torch.float64).reshape(len(attributions), -1, grid.numel())
+    per_bin = per_channel.sum(1)  # (clip, channel, bin) → (clip, bin)
     regions = grid.flatten().to(per_bin.device)
-    return per_bin.new_zeros(clips, n_regions(grid)).index_add_(1, regions, per_bin)  # (clip, bin) → (clip, region)
+    return per_bin.new_zeros(len(attributions), n_regions(grid)).index_add_(1, regions, per_bin)  # → (clip, region)
 
 
 def n_regions(grid: Tensor) -> int:
-    """How many regions a grid has: one more than its largest number."""
+    """The number of regions of a grid: its largest number plus one.
+
+    Args:
+        grid: region of each bin, int64.
+
+    Example:
+        >>> from captum_apex.masking import region_grid
+        >>> n_regions(region_grid((64, 100), rows=4, columns=10))
+        40
+    """
     return int(grid.max()) + 1
 
 
 def check_grid(grid: Tensor) -> None:
-    """Refuses what cannot number regions.
+    """Raises an error if a tensor is no region grid.
+
+    Args:
+        grid: region of each bin, int64.
 
     Raises:
-        TypeError: for a grid that is not an int64 tensor.
-        ValueError: for one that is empty or has negative numbers.
+        TypeError: if the grid is not an int64 tensor.
+        ValueError: if the grid is empty or has negative numbers.
+
+    Example:
+        >>> import torch
+        >>> check_grid(torch.tensor([0, -1]))
+        Traceback (most recent call last):
+            ...
+        ValueError: expected `grid` to number its regions from 0, but got -1
     """
     if not isinstance(grid, Tensor) or grid.dtype != torch.int64:
         raise TypeError(f"expected `grid` to be an int64 tensor, but got {getattr(grid, 'dtype', type(grid).__name__)}")
@@ -106,7 +143,8 @@ def check_grid(grid: Tensor) -> None:
         )
 
 
-def _parts(size: int, parts: int, name: str) -> Tensor:
-    if not 1 <= parts <= size:
-        raise ValueError(f"expected `{name}` between 1 and the axis' {size} bins, but got {parts}")
-    return torch.arange(size) * parts // size
+def _intervals(size: int, count: int, name: str) -> Tensor:
+    """The interval that each bin of an axis belongs to, int64, shape (bin,)."""
+    if not 1 <= count <= size:
+        raise ValueError(f"expected `{name}` between 1 and the axis' {size} bins, but got {count}")
+    return torch.arange(size) * count // size

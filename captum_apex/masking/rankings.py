@@ -1,17 +1,29 @@
-"""The order of regions by an attribution map."""
+"""The order of regions by their attribution."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+__all__ = ["check_attributions", "ranking"]
+
 
 def check_attributions(attributions: Tensor) -> None:
-    """Refuses what cannot be ranked.
+    """Raises an error if attributions cannot be ranked.
+
+    Args:
+        attributions: shape (batch, ...).
 
     Raises:
-        TypeError: for attributions that are not a tensor.
-        ValueError: for values that are not finite, naming the clip, and where there is no axis beside that of the clips.
+        TypeError: if the attributions are not a tensor.
+        ValueError: if a value is NaN or infinite (the error names the clip), or if there is no axis after the batch.
+
+    Example:
+        >>> import torch
+        >>> check_attributions(torch.tensor([[0.0], [float("nan")]]))
+        Traceback (most recent call last):
+            ...
+        ValueError: expected finite `attributions`, but got NaN or infinity in clip 1
     """
     if not isinstance(attributions, Tensor):
         raise TypeError(f"expected `attributions` to be a tensor, but got {type(attributions).__name__}")
@@ -23,22 +35,24 @@ def check_attributions(attributions: Tensor) -> None:
 
 
 def ranking(scores: Tensor, seed: int) -> Tensor:
-    """The regions of each clip, the most important first.
+    """The regions of each clip, in order of decreasing score.
 
-    Ties are broken by a shuffle that is the same for every clip, so that a clip's ranking does not depend on its batch. Without the
-    shuffle, a map that is zero nearly everywhere would be rewarded or punished for where region 0 happens to be.
+    Regions of equal score are shuffled, in the same way for every clip, so that the ranking of a clip does not depend
+    on its batch. Without the shuffle, the rank of equal regions would follow their numbers, and a map that is zero
+    nearly everywhere would be judged by the position of region 0.
 
     Args:
         scores: shape (batch, region).
-        seed: of the shuffle; the global random state is neither read nor changed.
+        seed: seed of the random number generator for the shuffle; the global random state is neither read nor changed.
 
     Returns:
         int64 tensor of shape (batch, region).
 
     Raises:
-        ValueError: for a NaN, naming the clip.
+        ValueError: if a score is NaN; the error names the clip.
 
     Example:
+        >>> import torch
         >>> ranking(torch.tensor([[0.1, 0.7, 0.2]]), seed=0)
         tensor([[1, 2, 0]])
     """

@@ -1,4 +1,9 @@
-"""Sounds as waveforms, and audio files in a fixed order, with labels."""
+"""Audio files and sounds in memory as waveforms.
+
+- `decoding`: one file or one sound in memory → a waveform with one channel, at a sample rate and of a length.
+- `folders`: all audio files of a folder, in a fixed order, with labels.
+- `windows`: a long recording as windows of equal length, which are read one by one.
+"""
 
 from captum_apex.recordings.decoding import as_waveform, decode, read, sound_library
 from captum_apex.recordings.folders import SUFFIXES, AudioDataset, Recordings, audio_files

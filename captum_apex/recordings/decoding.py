@@ -1,4 +1,4 @@
-"""Audio files and sounds in memory as waveforms."""
+"""One audio file, or one sound in memory, as a waveform."""
 
 from __future__ import annotations
 
@@ -15,29 +15,45 @@ from torch.nn.functional import pad
 
 __all__ = ["as_waveform", "decode", "read", "sound_library"]
 
-_MARGIN = 0.01  # seconds that are read past a clip's end, so that resampling meets sound there and no edge
+_MARGIN = 0.01  # seconds read after the end of a clip, so that the resampling filter gets real samples there
 
 
 def read(path: str | os.PathLike, sample_rate: int, length: int | None = None, *, convert: bool = True) -> Tensor:
-    """A file as a waveform: channels averaged, resampled where its rate is another.
+    """Reads an audio file as a waveform.
+
+    The channels are averaged; a file with another sample rate is resampled.
 
     Args:
-        path: of any kind that libsndfile reads.
-        sample_rate: of the waveform, in Hz.
-        length: in samples; what is longer is cut at its end, what is shorter is padded with zeros. None keeps all of it.
-        convert: what becomes of a file of another rate or with several channels. True converts it with a warning, False refuses it.
+        path: an audio file in any format that libsndfile reads.
+        sample_rate: sample rate of the waveform, in Hz.
+        length: length of the waveform, in samples. A longer sound is cut at its end, a shorter one is padded with
+            zeros. None gives the whole sound.
+        convert: whether a file with another sample rate or with several channels is converted, with a warning. False
+            raises an error instead.
 
     Returns:
-        float32 tensor (sample,).
+        float32 tensor of shape (sample,).
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: naming the file, where it is no audio, is empty, holds NaN or infinity, or would have to be converted and must not.
-        ImportError: soundfile is missing, or torchaudio where the rate is another.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not audio, is empty, has NaN or infinity, or would need a conversion although
+            `convert` is False. The error names the file.
+        ImportError: if soundfile is missing, or torchaudio, which resamples.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from captum_apex import listening
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "sound.wav")
+        ...     listening.write(path, torch.tensor([0.5, -0.5]), 8000)
+        ...     read(path, sample_rate=8000, length=3)
+        tensor([ 0.5000, -0.5000,  0.0000])
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"expected an audio file at {os.fspath(path)}, but there is none")
-    with open(path, "rb") as file:  # libsndfile is given the opened file: it cannot open one whose name is not Unicode
+    with open(path, "rb") as file:  # Python opens it, because libsndfile cannot open a file with a name outside Unicode
         return decode(file, sample_rate, length, convert=convert, name=os.fspath(path))
 
 
@@ -50,16 +66,32 @@ def decode(
     convert: bool = True,
     name: str = "the file",
 ) -> Tensor:
-    """An opened file as a waveform; what is not said here is as in `read`.
+    """Reads an opened audio file as a waveform.
 
     Args:
-        file: opened in binary mode, or bytes in a `io.BytesIO`.
-        sample_rate: of the waveform, in Hz.
-        length: in samples.
-        centre: the time in the file, in s, that the waveform has in its middle, as far as the file reaches on both sides; without it, or
-            without a `length`, the waveform begins where the file does.
-        convert: False refuses another rate and several channels.
-        name: for messages.
+        file: a file opened in binary mode, or its bytes in an `io.BytesIO`.
+        sample_rate: sample rate of the waveform, in Hz.
+        length: length of the waveform, in samples, as in `read`.
+        centre: time in the file, in seconds, at the middle of the waveform. Near an end of the file, the waveform
+            begins or ends with the file instead. Without `centre` or `length`, the waveform begins with the file.
+        convert: whether another sample rate or several channels are converted, as in `read`.
+        name: name of the file, for error messages.
+
+    Returns:
+        float32 tensor of shape (sample,).
+
+    Raises:
+        ValueError: if the file is not audio, is empty, has NaN or infinity, or would need a conversion although
+            `convert` is False.
+        ImportError: if soundfile is missing, or torchaudio, which resamples.
+
+    Example:
+        >>> import io
+        >>> import torch
+        >>> from captum_apex import listening
+        >>> sound = listening.encoded(torch.tensor([0.0, 0.25, 0.5, 0.25]), 8000, "wav")
+        >>> decode(io.BytesIO(sound), sample_rate=8000, length=2)
+        tensor([0.0000, 0.2500])
     """
     soundfile = sound_library()
     seconds = math.inf if length is None else length / sample_rate
@@ -84,78 +116,97 @@ def as_waveform(
     convert: bool = True,
     name: str = "the recording",
 ) -> Tensor:
-    """A sound in memory as a waveform: channels averaged, resampled where its rate is another.
+    """Converts a sound in memory to a waveform.
+
+    The channels are averaged; a sound with another sample rate is resampled.
 
     Args:
-        samples: floats (channel, sample) or (sample,).
-        rate: of the samples, in Hz.
-        sample_rate: of the waveform, in Hz.
-        length: in samples of the waveform; what is longer is cut at its end, what is shorter is padded with zeros. None keeps all of it.
-        convert: True converts another rate or several channels with a warning, False refuses them.
-        name: for messages.
+        samples: floats of shape (channel, sample) or (sample,).
+        rate: sample rate of the samples, in Hz.
+        sample_rate: sample rate of the waveform, in Hz.
+        length: length of the waveform, in samples. A longer sound is cut at its end, a shorter one is padded with
+            zeros. None gives the whole sound.
+        convert: whether another sample rate or several channels are converted, with a warning. False raises an error
+            instead.
+        name: name of the sound, for error messages.
 
     Returns:
-        float32 tensor (sample,).
+        float32 tensor of shape (sample,).
 
     Raises:
-        TypeError: the samples are no tensor of floats.
-        ValueError: they have another shape, are none, hold NaN or infinity, or would have to be converted and must not.
-        ImportError: torchaudio is missing, and the rate is another.
+        TypeError: if the samples are not a tensor of floats.
+        ValueError: if the samples have another shape, are empty, have NaN or infinity, or would need a conversion
+            although `convert` is False.
+        ImportError: if torchaudio, which resamples, is needed and missing.
 
-    >>> as_waveform(torch.tensor([0.5, -0.5]), 8000, sample_rate=8000, length=3)
-    tensor([ 0.5000, -0.5000,  0.0000])
+    Example:
+        >>> import torch
+        >>> as_waveform(torch.tensor([0.5, -0.5]), 8000, sample_rate=8000, length=3)
+        tensor([ 0.5000, -0.5000,  0.0000])
     """
-    if not isinstance(samples, Tensor) or not samples.is_floating_point():
-        raise TypeError(
-            f"expected the samples of {name} as a tensor of floats, but got {getattr(samples, 'dtype', type(samples).__name__)}"
-        )
-    if (
-        samples.dim() not in (1, 2) or len(samples) > samples.shape[-1] > 0
-    ):  # so many channels are samples that come first
-        raise ValueError(
-            f"expected the samples of {name} of shape (channel, sample) or (sample,), but got {tuple(samples.shape)}"
-        )
+    _check_samples(samples, name)
     channels = torch.atleast_2d(samples.to(torch.float32))  # (sample,) → (channel, sample)
-    if not channels.numel() or not channels.isfinite().all():
-        raise ValueError(
-            f"expected {name} to hold sound, but {'got NaN or infinity' if channels.numel() else 'it is empty'}"
-        )
+    if not channels.numel():
+        raise ValueError(f"expected {name} to hold sound, but it is empty")
+    if not channels.isfinite().all():
+        raise ValueError(f"expected {name} to hold sound, but got NaN or infinity")
     if not convert and (rate != sample_rate or len(channels) > 1):
         raise ValueError(
             f"expected {name} at {sample_rate} Hz with one channel, but got {rate} Hz with {len(channels)}; "
             "convert it, or allow it by convert=True"
         )
-    waveform = _resampled(_mixed_down(channels), rate, sample_rate)[:length]
+    waveform = _mean_of_channels(channels)
+    waveform = _resampled(waveform, rate, sample_rate)[:length]
     return waveform if length is None else pad(waveform, (0, length - len(waveform)))
 
 
 def sound_library() -> ModuleType:
-    """soundfile, or an ImportError that says how to get it."""
+    """The soundfile package, which is optional.
+
+    Raises:
+        ImportError: if soundfile is missing; the error says how to install it.
+
+    Example:
+        >>> sound_library().__name__
+        'soundfile'
+    """
     try:
         import soundfile
-    except (ImportError, OSError) as error:  # OSError where its C library is not there
+    except (ImportError, OSError) as error:  # OSError if its C library is missing
         raise ImportError(
-            f"expected soundfile, which reads and writes sound, but it cannot be imported: pip install 'captum-apex[audio]' ({error})"
+            "expected soundfile, which reads and writes audio files, but it cannot be imported: "
+            f"pip install 'captum-apex[audio]' ({error})"
         ) from error
     return soundfile
 
 
-# The warnings name no file, so that Python shows each of them once and not once per recording.
-def _mixed_down(channels: Tensor) -> Tensor:
+def _check_samples(samples: Tensor, name: str) -> None:
+    if not isinstance(samples, Tensor) or not samples.is_floating_point():
+        got = getattr(samples, "dtype", type(samples).__name__)
+        raise TypeError(f"expected the samples of {name} as a tensor of floats, but got {got}")
+    # More channels than samples means that the two axes are swapped.
+    if samples.dim() not in (1, 2) or len(samples) > samples.shape[-1] > 0:
+        raise ValueError(
+            f"expected the samples of {name} of shape (channel, sample) or (sample,), but got {tuple(samples.shape)}"
+        )
+
+
+# The following two warnings name no file, so that Python shows each of them once and not for every recording.
+def _mean_of_channels(channels: Tensor) -> Tensor:
     if len(channels) > 1:
         warnings.warn(f"recordings with {len(channels)} channels are mixed down to one, their mean", stacklevel=3)
     return channels.mean(0)
 
 
-def _resampled(waveform: Tensor, rate: int, wanted: int) -> Tensor:
-    if rate == wanted:
+def _resampled(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
+    if rate == sample_rate:
         return waveform
     try:
         from torchaudio.functional import resample
     except (ImportError, OSError) as error:
         raise ImportError(
-            f"expected torchaudio, which resamples from {rate} to {wanted} Hz, but it cannot be imported: "
+            f"expected torchaudio, which resamples from {rate} to {sample_rate} Hz, but it cannot be imported: "
             f"pip install 'captum-apex[audio]' ({error})"
         ) from error
-    warnings.warn(f"recordings at {rate} Hz are resampled to {wanted} Hz", stacklevel=3)
-    return resample(waveform, rate, wanted)
+    warnings.warn(f"recordings at {rate} Hz are resampled to {sample_rate} Hz", stacklevel=3)
+    return resample(waveform, rate, sample_rate)

@@ -1,4 +1,4 @@
-"""A long recording, cut into windows of one length that are read one by one."""
+"""A long recording as windows of equal length, which are read one by one."""
 
 from __future__ import annotations
 
@@ -17,24 +17,33 @@ from captum_apex.recordings.decoding import as_waveform, sound_library
 
 __all__ = ["Windows"]
 
-_MARGIN = 0.05  # seconds that are read beyond both ends of a window, so that resampling meets sound there and no edge
+_MARGIN = 0.05  # seconds read before and after a window, so that the resampling filter gets real samples there
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the windows of a recording begin, and their sound.
+    """The windows of a recording: where they begin, and their sound.
 
-    They begin every `hop` samples; the last one ends where the recording does, and so may overlap the one before it by more than the others
-    do. A recording that is shorter than a window is one window, with zeros after its end.
+    A window begins every `hop` samples. The last window ends with the recording, so it may overlap the one before it
+    by more than the others do. A recording shorter than a window is one window, with zeros after its end.
 
     Args:
-        source: a waveform (sample,) at `rate`, or an audio file.
-        rate: of the source, in Hz.
-        n_samples: of the whole recording, at `sample_rate`.
-        sample_rate: of the windows, in Hz.
-        length: of a window, in samples.
-        hop: from one window to the next, in samples.
-        convert: whether a file of another rate or with several channels is converted, with a warning, or refused.
+        source: a waveform of shape (sample,) with the sample rate `rate`, or an audio file.
+        rate: sample rate of the source, in Hz.
+        n_samples: length of the whole recording, in samples at `sample_rate`.
+        sample_rate: sample rate of the windows, in Hz.
+        length: length of a window, in samples.
+        hop: distance from the start of one window to the start of the next, in samples.
+        convert: whether a file with another sample rate or with several channels is converted, with a warning. False
+            raises an error instead.
+
+    Example:
+        >>> import torch
+        >>> for start, waveform in Windows.of(torch.arange(9.0), sample_rate=2, window=2.0, hop=1.5):
+        ...     print(start, waveform.tolist())
+        0 [0.0, 1.0, 2.0, 3.0]
+        3 [3.0, 4.0, 5.0, 6.0]
+        5 [5.0, 6.0, 7.0, 8.0]
     """
 
     source: Tensor | Path
@@ -49,32 +58,32 @@ class Windows:
     def of(
         cls, recording: Tensor | str | os.PathLike, sample_rate: int, window: float, hop: float, *, convert: bool = True
     ) -> Self:
-        """The windows of a waveform or of a file, of which no sound is read yet.
+        """The windows of a waveform or of a file; no sound is read yet.
 
         Args:
-            recording: a waveform (sample,) at the sample rate, or the path of a file of any rate.
-            sample_rate: of the windows, in Hz.
-            window: their length, in s.
-            hop: from one to the next, in s; at most the window, so that nothing is passed over.
-            convert: as above.
+            recording: a waveform of shape (sample,) at `sample_rate`, or the path of a file at any sample rate.
+            sample_rate: sample rate of the windows, in Hz.
+            window: length of a window, in seconds.
+            hop: distance from the start of one window to the start of the next, in seconds; at most `window`, so that
+                there are no gaps.
+            convert: whether a file with another sample rate or with several channels is converted, with a warning.
+                False raises an error instead.
 
         Raises:
-            TypeError: the recording is neither a waveform of floats nor a path.
-            ValueError: it is empty, no audio, or has another shape; window or hop is out of range, or shorter than a sample.
-            FileNotFoundError: there is no such file.
-            ImportError: soundfile is missing.
+            TypeError: if the recording is neither a tensor nor a path.
+            ValueError: if the recording is empty, is not audio or has another shape, or if `window` or `hop` is out of
+                range or shorter than a sample.
+            FileNotFoundError: if there is no such file.
+            ImportError: if soundfile is missing.
         """
         if not 0 < hop <= window < math.inf:
             raise ValueError(f"expected 0 < `hop` <= `window`, in s, but got a hop of {hop} and a window of {window}")
-        length, step = round(window * sample_rate), round(hop * sample_rate)
+        length = round(window * sample_rate)
+        step = round(hop * sample_rate)
         if step < 1:
             raise ValueError(f"expected a `hop` of at least one sample, {1 / sample_rate:.6f} s, but got {hop}")
         if isinstance(recording, Tensor):
-            if recording.dim() != 1 or not len(recording) or not recording.is_floating_point():
-                raise ValueError(
-                    f"expected a waveform of floats of shape (sample,), but got {recording.dtype} of shape {tuple(recording.shape)}; "
-                    "`captum_apex.recordings.as_waveform` mixes down and resamples"
-                )
+            _check_waveform(recording)
             return cls(recording, sample_rate, len(recording), sample_rate, length, step)
         if not isinstance(recording, (str, os.PathLike)):
             raise TypeError(f"expected a waveform or the path of a file, but got {type(recording).__name__}")
@@ -99,33 +108,23 @@ class Windows:
         return len(self.starts)
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
-        """The first sample of each window, and its waveform, float32 (sample,).
+        """The first sample of each window, and its waveform, a float32 tensor of shape (sample,).
 
         Raises:
-            ValueError: a window holds NaN or infinity, naming where; or must not be converted.
+            ValueError: if a window has NaN or infinity (the error says where), or would need a conversion although
+                `convert` is False.
         """
         if isinstance(self.source, Tensor):
             for start in self.starts:
-                yield start, self._whole(self.source[start : start + self.length], start)
+                yield start, self._padded(self.source[start : start + self.length], start)
             return
         with _opened(self.source) as sound:
             for start in self.starts:
                 yield start, self._read(sound, start)
 
     def _read(self, sound: Any, start: int) -> Tensor:
-        """One window of a file: of another rate it is read from a place on, which falls on a sample of both rates."""
-        if self.rate == self.sample_rate:
-            first, end, skipped = start, start + self.length, 0
-        else:
-            grid = math.gcd(
-                self.rate, self.sample_rate
-            )  # so many times in a second, a sample of one rate is one of the other
-            place = max(0, math.floor((start / self.sample_rate - _MARGIN) * grid))
-            first, end = (
-                place * (self.rate // grid),
-                math.ceil(((start + self.length) / self.sample_rate + _MARGIN) * self.rate),
-            )
-            skipped = start - place * (self.sample_rate // grid)
+        """The window of a file that begins at a sample."""
+        first, end, surplus = self._frames(start)
         sound.seek(first)
         samples = torch.from_numpy(sound.read(end - first, dtype="float32", always_2d=True).T)  # (channel, sample)
         if not samples.isfinite().all():
@@ -133,9 +132,27 @@ class Windows:
                 f"expected {self.source} to hold sound, but got NaN or infinity after {start / self.sample_rate:g} s"
             )
         waveform = as_waveform(samples, self.rate, self.sample_rate, convert=self.convert, name=str(self.source))
-        return self._whole(waveform[skipped : skipped + self.length], start)
+        return self._padded(waveform[surplus : surplus + self.length], start)
 
-    def _whole(self, waveform: Tensor, start: int) -> Tensor:
+    def _frames(self, start: int) -> tuple[int, int, int]:
+        """The samples of a file to read for a window.
+
+        If the file has another sample rate, they begin at a time where both rates have a sample, so that the resampled
+        windows are sections of the resampled file.
+
+        Returns:
+            The first sample of the file, the end, and the number of samples before the window, after resampling.
+        """
+        if self.rate == self.sample_rate:
+            return start, start + self.length, 0
+        common_rate = math.gcd(self.rate, self.sample_rate)  # both rates have a sample at every 1 / common_rate s
+        common_sample = max(0, math.floor((start / self.sample_rate - _MARGIN) * common_rate))
+        first = common_sample * (self.rate // common_rate)
+        end = math.ceil(((start + self.length) / self.sample_rate + _MARGIN) * self.rate)
+        return first, end, start - common_sample * (self.sample_rate // common_rate)
+
+    def _padded(self, waveform: Tensor, start: int) -> Tensor:
+        """A window with zeros after its end, up to the length of all windows."""
         if not waveform.isfinite().all():
             raise ValueError(f"expected finite samples, but got NaN or infinity after {start / self.sample_rate:g} s")
         padded = torch.zeros(self.length)
@@ -143,14 +160,24 @@ class Windows:
         return padded
 
 
+def _check_waveform(waveform: Tensor) -> None:
+    if waveform.dim() != 1 or not len(waveform) or not waveform.is_floating_point():
+        raise ValueError(
+            "expected a waveform of floats of shape (sample,), "
+            f"but got {waveform.dtype} of shape {tuple(waveform.shape)}; "
+            "`captum_apex.recordings.as_waveform` mixes down and resamples"
+        )
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A sound file of libsndfile's, which is given the opened file: it cannot open one whose name is not Unicode."""
+    """An audio file, opened by soundfile."""
     soundfile = sound_library()
     if not path.is_file():
         raise FileNotFoundError(f"expected an audio file at {path}, but there is none")
     try:
-        with open(path, "rb") as opened, soundfile.SoundFile(opened) as sound:
+        # Python opens the file, because libsndfile cannot open one with a name outside Unicode.
+        with open(path, "rb") as file, soundfile.SoundFile(file) as sound:
             yield sound
     except soundfile.SoundFileError as error:
         raise ValueError(f"expected {path} to be audio, but it cannot be read: {error}") from error

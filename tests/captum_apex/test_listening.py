@@ -1,4 +1,4 @@
-"""What is heard of a region: sounds whose place is known, in and out of it."""
+"""The sound of a region and the rest, for sounds at known times and frequencies."""
 
 import io
 import math
@@ -42,12 +42,12 @@ def box_on(clip, low=None, high=None, start=None, end=None):
     )
 
 
-def decibels(part, whole):
-    return 20 * math.log10(part.square().mean().sqrt().item() / whole.square().mean().sqrt().item() + 1e-12)
+def decibels(sound, whole):
+    return 20 * math.log10(sound.square().mean().sqrt().item() / whole.square().mean().sqrt().item() + 1e-12)
 
 
 def inner(waveform, rate):
-    """Without the clip's own ends, where a tone begins and ends abruptly."""
+    """The middle of a clip, without its ends, where a tone begins and ends abruptly."""
     return waveform[round(0.2 * rate) : -round(0.2 * rate)]
 
 
@@ -71,14 +71,14 @@ def test_a_band_keeps_its_tones_and_loses_the_others(rate, low, high):
 def test_a_strip_keeps_its_time_and_loses_the_rest(rate, length):
     start, end, fade = 0.7, 0.7 + length, min(max(length / 2, 0.005), 0.02)
     clip = on_mels(torch.ones(round(SECONDS * rate), dtype=torch.float64), rate)
-    part, seconds = isolate(clip, Region((box_on(clip, start=start, end=end),))), time_of(rate)
+    isolated, seconds = isolate(clip, Region((box_on(clip, start=start, end=end),))), time_of(rate)
     inside, outside = (seconds >= start) & (seconds <= end), (seconds < start - fade) | (seconds > end + fade)
-    assert 10 ** (-1 / 20) < part[inside].min() <= part[inside].max() < 1 + 1e-9
-    assert part[outside].abs().max() < 10 ** (-40 / 20)
+    assert 10 ** (-1 / 20) < isolated[inside].min() <= isolated[inside].max() < 1 + 1e-9
+    assert isolated[outside].abs().max() < 10 ** (-40 / 20)
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_chirp_and_a_tone_are_told_apart(rate):
+def test_a_chirp_and_a_tone_are_separated(rate):
     """A tone of 1 kHz around 0.5 s, a chirp from 2 to 3 kHz from 1.2 to 1.6 s, each in its own box."""
     seconds = time_of(rate)
     swell = torch.exp(-(((seconds - 0.5) / 0.06) ** 2))
@@ -92,27 +92,27 @@ def test_a_chirp_and_a_tone_are_told_apart(rate):
         (beep, chirp, box_on(clip, 900, 1100, 0.3, 0.7)),
         (chirp, beep, box_on(clip, 2000, 3000, 1.2, 1.6)),
     ):
-        part, rest = isolate(clip, Region((box,))), remove(clip, Region((box,)))
-        assert abs(decibels(part, sound)) < 1
-        assert decibels(part - sound, sound) < -35
+        isolated, rest = isolate(clip, Region((box,))), remove(clip, Region((box,)))
+        assert abs(decibels(isolated, sound)) < 1
+        assert decibels(isolated - sound, sound) < -35
         where = other.abs() > 1e-3
-        assert decibels(part[where], other[where]) < -40
+        assert decibels(isolated[where], other[where]) < -40
         assert decibels(rest - other, sound) < -35
 
 
 @pytest.mark.parametrize("rate", RATES)
 def test_beyond_the_fades_of_a_box_tones_and_moments_are_down(rate):
-    """A chirp through the whole clip meets a box of 0.1 s × 500 Hz; each of its samples has one frequency and one time."""
+    """A chirp through the whole clip crosses a box of 0.1 s × 500 Hz; each sample has one frequency and one time."""
     seconds, slope = time_of(rate), 1500 / SECONDS
     chirp = torch.sin(2 * math.pi * (500 * seconds + slope / 2 * seconds**2))  # 500 to 2000 Hz
     clip = on_mels(chirp, rate)
     start, end, low, high = 0.95, 1.05, 1000, 1500
-    part = isolate(clip, Region((box_on(clip, low, high, start, end),)))
+    isolated = isolate(clip, Region((box_on(clip, low, high, start, end),)))
     share = math.sqrt(2.5 / ((end - start) * (high - low)))
     outside = (seconds < start - share * (end - start)) | (seconds > end + share * (end - start))
-    assert part[outside].abs().max() < 10 ** (-40 / 20)
+    assert isolated[outside].abs().max() < 10 ** (-40 / 20)
     middle = (seconds > start) & (seconds < end)
-    assert abs(decibels(part[middle], chirp[middle])) < 1
+    assert abs(decibels(isolated[middle], chirp[middle])) < 1
     away = on_mels(tone(rate, high + share * (high - low)), rate)
     assert decibels(isolate(away, Region((box_on(away, low, high, start, end),)))[middle], away.waveform[middle]) < -40
 
@@ -127,14 +127,14 @@ def test_a_cross_is_the_union_of_strip_and_band(rate):
     in_strip, out_strip = (seconds >= 0.9) & (seconds <= 1.1), (seconds < 0.8) | (seconds > 1.2)
     for hertz, in_band in ((700, True), (2000, False)):
         clip = on_mels(tone(rate, hertz), rate)
-        part = isolate(clip, cross(clip))
-        assert abs(decibels(part[in_strip], clip.waveform[in_strip])) < 1
-        elsewhere = decibels(inner(part[out_strip], rate), inner(clip.waveform[out_strip], rate))
+        isolated = isolate(clip, cross(clip))
+        assert abs(decibels(isolated[in_strip], clip.waveform[in_strip])) < 1
+        elsewhere = decibels(inner(isolated[out_strip], rate), inner(clip.waveform[out_strip], rate))
         assert abs(elsewhere) < 1 if in_band else elsewhere < -40
 
 
 def test_a_band_does_not_ring_into_the_gap_of_a_strip():
-    """Whatever the order of the boxes: where the strip is removed nothing is left of the band either."""
+    """In any order of the boxes, nothing of the band is left where the strip is removed."""
     clip = on_mels(tone(16000, 700), 16000)
     strip, band = cross(clip).boxes
     first, second = remove(clip, Region((strip, band))), remove(clip, Region((band, strip)))
@@ -144,19 +144,19 @@ def test_a_band_does_not_ring_into_the_gap_of_a_strip():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 @pytest.mark.parametrize("scheme", list(Scheme))
-def test_a_part_and_the_rest_are_the_clip(scheme, dtype):
+def test_the_isolated_sound_and_the_rest_add_up_to_the_clip(scheme, dtype):
     noise = torch.randn(16000, generator=torch.Generator().manual_seed(0)).mul(0.3).to(dtype)
     clip = on_mels(noise, 16000)
     region = scheme.region([1] * len(scheme.sequences), 4, 10)
-    part, rest = isolate(clip, region), remove(clip, region)
-    assert part.dtype == torch.promote_types(dtype, torch.float32)
-    assert (part + rest - noise).abs().max() < 1e-5
-    assert part.abs().max() > 0.05
+    isolated, rest = isolate(clip, region), remove(clip, region)
+    assert isolated.dtype == torch.promote_types(dtype, torch.float32)
+    assert (isolated + rest - noise).abs().max() < 1e-5
+    assert isolated.abs().max() > 0.05
     assert rest.abs().max() > 0.05
 
 
 def test_sides_at_the_end_of_the_input_reach_to_the_end_of_the_sound():
-    """The lowest mel filter begins above 0 Hz and the last frame ends where it will; a region that touches them has no fade there."""
+    """There is no fade at the lowest band and at the last frame, wherever the mel filters begin and the frames end."""
     rate = 16000
     axes = SpectrogramAxes(rate, 512, 128, n_mels=40, f_min=300, f_max=6000)
     noise = torch.randn(rate, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -172,17 +172,17 @@ def test_sides_at_the_end_of_the_input_reach_to_the_end_of_the_sound():
 
 def test_regions_of_a_waveform_are_shares_of_its_samples():
     waveform = torch.ones(16000, dtype=torch.float64)
-    part = isolate(Clip.from_waveform(waveform, 16000), Region((Box(0, 1, 0.25, 0.5),)))
-    assert part[4000:8001].min() > 10 ** (-1 / 20)
-    assert part[: 4000 - 320].abs().max() < 1e-2
-    assert part[8000 + 320 :].abs().max() < 1e-2
+    isolated = isolate(Clip.from_waveform(waveform, 16000), Region((Box(0, 1, 0.25, 0.5),)))
+    assert isolated[4000:8001].min() > 10 ** (-1 / 20)
+    assert isolated[: 4000 - 320].abs().max() < 1e-2
+    assert isolated[8000 + 320 :].abs().max() < 1e-2
 
 
 @pytest.mark.parametrize("rate", RATES)
 def test_a_strip_out_of_a_loud_tone_does_not_click(rate):
     """Beyond 500 Hz from the tone everything is 60 dB down; a hard cut at the same places is not."""
     clip = on_mels(tone(rate, 1000), rate)
-    part = isolate(clip, Region((box_on(clip, start=0.7, end=0.75),)))
+    isolated = isolate(clip, Region((box_on(clip, start=0.7, end=0.75),)))
     hard = torch.where((time_of(rate) >= 0.7) & (time_of(rate) < 0.75), clip.waveform, 0.0)
     hertz = torch.fft.rfftfreq(len(hard), 1 / rate)
     far = (hertz - 1000).abs() > 500
@@ -191,7 +191,7 @@ def test_a_strip_out_of_a_loud_tone_does_not_click(rate):
         spectrum = torch.fft.rfft(waveform).abs()
         return 20 * math.log10(spectrum[far].max() / spectrum.max())
 
-    assert splatter(part) < -60
+    assert splatter(isolated) < -60
     assert splatter(remove(clip, Region((box_on(clip, start=0.7, end=0.75),)))) < -60
     assert splatter(hard) > -45
 
@@ -209,22 +209,22 @@ def test_a_clip_shorter_than_the_window_is_cut_by_a_shorter_one(samples):
     noise = torch.randn(samples, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     clip = Clip(torch.zeros(40, 3), SpectrogramAxes(16000, 512, 128, n_mels=40), noise)
     for box in (Box(0.2, 0.4, 0, 1), Box(0, 1, 0.3, 0.6), Box(0.2, 0.4, 0.3, 0.6)):
-        part = isolate(clip, Region((box,)))
-        assert part.isfinite().all()
-        assert (part + remove(clip, Region((box,))) - noise).abs().max() < 1e-9
-        assert part.abs().max() <= 2 * noise.abs().max()
+        isolated = isolate(clip, Region((box,)))
+        assert isolated.isfinite().all()
+        assert (isolated + remove(clip, Region((box,))) - noise).abs().max() < 1e-9
+        assert isolated.abs().max() <= 2 * noise.abs().max()
 
 
 def test_a_region_narrower_than_a_fade_is_whole():
     rate = 16000
     clip = on_mels(tone(rate, 1000), rate)
-    part = isolate(clip, Region((box_on(clip, 999, 1001),)))
-    assert abs(decibels(inner(part, rate), inner(clip.waveform, rate))) < 1
+    isolated = isolate(clip, Region((box_on(clip, 999, 1001),)))
+    assert abs(decibels(inner(isolated, rate), inner(clip.waveform, rate))) < 1
     click = torch.zeros(rate, dtype=torch.float64)
     click[8000] = 1.0
     clip = on_mels(click, rate)
-    part = isolate(clip, Region((box_on(clip, start=0.4999, end=0.5001),)))
-    assert part[8000] > 10 ** (-1 / 20)
+    isolated = isolate(clip, Region((box_on(clip, start=0.4999, end=0.5001),)))
+    assert isolated[8000] > 10 ** (-1 / 20)
 
 
 def test_a_clip_without_sound_is_refused():
@@ -245,7 +245,7 @@ def test_a_written_file_holds_the_waveform(tmp_path, name, rate):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_above_full_scale_is_scaled_down_and_said(tmp_path):
+def test_a_sound_above_full_scale_is_scaled_down_with_a_warning(tmp_path):
     waveform = 2 * tone(16000, 440, 0.5)
     waveform = waveform / waveform.abs().max() * 2
     with pytest.warns(UserWarning, match=r"6\.02 dB above full scale"):
@@ -255,7 +255,7 @@ def test_above_full_scale_is_scaled_down_and_said(tmp_path):
         encoded(waveform, 16000, "wav")
 
 
-def test_a_missing_folder_is_said(tmp_path):
+def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="No such file or directory"):
         write(tmp_path / "none" / "a.flac", torch.zeros(100), 16000)
 
@@ -290,7 +290,7 @@ def test_an_encoded_sound_is_as_long_and_in_time(format_, rate):
     np.testing.assert_allclose(read, waveform.numpy(), atol=tolerance)
 
 
-def test_what_is_compressed_is_small():
+def test_a_compressed_format_is_small():
     noise = 0.1 * torch.randn(80000, generator=torch.Generator().manual_seed(0))
     sizes = {name: len(encoded(noise, 16000, name)) for name in listening.MEDIA_TYPES}
     assert sizes["wav"] == 44 + 2 * 80000
@@ -299,24 +299,24 @@ def test_what_is_compressed_is_small():
 
 
 def test_minutes_are_encoded_in_blocks():
-    """One long write of Vorbis is known to end the process."""
+    """One long write of Vorbis would overflow the stack."""
     sound = 0.1 * torch.sin(torch.arange(6_000_000) / 10)
     assert soundfile.info(io.BytesIO(encoded(sound, 48000, "ogg"))).frames == len(sound)
 
 
-def heard(audio):
+def decoded(audio):
     return soundfile.read(io.BytesIO(audio.data))
 
 
 def test_a_player_keeps_the_level():
     pytest.importorskip("IPython")
     waveform = 0.25 * tone(16000, 440, 0.5)
-    samples, rate = heard(player(waveform, 16000.0))
+    samples, rate = decoded(player(waveform, 16000.0))
     assert rate == 16000
     np.testing.assert_allclose(samples, waveform.numpy(), atol=2**-14)
 
 
-def test_a_player_is_given_the_waveform_as_it_is(monkeypatch):
+def test_a_player_gets_the_waveform_without_normalisation(monkeypatch):
     given = {}
     display = types.SimpleNamespace(Audio=lambda data, **settings: given.update(settings, data=data) or "a player")
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(display=display))
@@ -344,13 +344,13 @@ def test_a_missing_package_is_named(monkeypatch, missing, call, message):
     [
         (lambda: write("a.mp3", torch.zeros(9), 8000), r"ends in \.wav or \.flac, but got 'a\.mp3'"),
         (lambda: encoded(torch.zeros(9), 8000, "aac"), "one of 'mp3', 'ogg', 'flac', 'wav', but got 'aac'"),
-        (lambda: encoded(torch.zeros(9), 22255), "MP3 knows.*but got 22255; take 'flac'"),
+        (lambda: encoded(torch.zeros(9), 22255), "MP3 supports.*but got 22255; take 'flac'"),
         (lambda: encoded(torch.zeros(9), 22255.5, "flac"), "whole number of Hz, but got 22255.5"),
         (lambda: encoded(torch.zeros(2, 9), 8000), r"\(sample,\), but got torch.float32 of shape \(2, 9\)"),
         (lambda: encoded(torch.zeros(9, dtype=torch.int16), 8000), "of floats.*torch.int16"),
         (lambda: encoded(torch.full((9,), math.nan), 8000), "finite `waveform`"),
     ],
 )
-def test_what_cannot_be_written_is_refused(call, message):
+def test_sounds_that_cannot_be_written_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

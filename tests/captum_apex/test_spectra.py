@@ -1,4 +1,4 @@
-"""Waveforms as spectra and back, against a transform written from its definition."""
+"""Waveforms as spectra and back, against a transform that is written from the definition."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def noise(*shape, dtype=torch.float64, seed=0):
 
 
 def slow_spectra(waveform, n_fft, hop, window):
-    """Frame by frame and bin by bin: the sum over the window around `t · hop`, the clip going on as zeros."""
+    """Frame by frame and bin by bin: the sum over the window around `t · hop`, with zeros outside the clip."""
     n_frames = 1 + -(-len(waveform) // hop)
     frames = np.zeros((n_fft // 2 + 1, n_frames), complex)
     for t in range(n_frames):
@@ -27,13 +27,13 @@ def slow_spectra(waveform, n_fft, hop, window):
 
 
 def slow_window(n, n_fft, length):
-    """Hann's, in the middle of the transform; 0 outside."""
+    """The Hann window in the middle of the transform; 0 outside."""
     n = n - (n_fft - length) // 2
     return np.sin(np.pi * n / length) ** 2 if 0 <= n < length else 0.0
 
 
 def slow_inverse(frames, n_samples, n_fft, hop, window):
-    """Griffin and Lim's Equation 6: the frames' waveforms, each under its window, over the sum of the squared windows."""
+    """Equation 6 of Griffin and Lim: the sum of the windowed frames over the sum of the squared windows."""
     total, weight = np.zeros(n_samples), np.zeros(n_samples)
     for t in range(frames.shape[1]):
         for n in range(n_fft):
@@ -62,33 +62,31 @@ def test_untouched_spectra_give_the_waveform_back(n_samples, n_fft, hop_length, 
 
 
 @pytest.mark.parametrize("n_samples", [37, 40])
-def test_spectra_and_a_masked_one_s_waveform_are_those_of_the_definition(n_samples):
+def test_spectra_and_the_waveform_of_a_masked_spectrum_follow_the_definition(n_samples):
     inverse, waveform = InverseSTFT(n_samples, n_fft=16, hop_length=4, win_length=12), noise(1, n_samples)
     spectra = inverse.spectra(waveform)
     expected = slow_spectra(waveform[0].numpy(), 16, 4, 12)
     np.testing.assert_allclose(torch.complex(*spectra[0]).numpy(), expected, atol=1e-12)
-    kept = noise(*expected.shape, seed=1) > 0
-    heard = inverse(spectra * kept)
-    np.testing.assert_allclose(
-        heard[0].numpy(), slow_inverse(expected * kept.numpy(), n_samples, 16, 4, 12), atol=1e-12
-    )
-    assert not torch.allclose(heard, waveform, atol=0.1)
+    mask = noise(*expected.shape, seed=1) > 0
+    masked = inverse(spectra * mask)
+    slow = slow_inverse(expected * mask.numpy(), n_samples, 16, 4, 12)
+    np.testing.assert_allclose(masked[0].numpy(), slow, atol=1e-12)
+    assert not torch.allclose(masked, waveform, atol=0.1)
 
 
-def test_removing_a_band_takes_its_energy_and_nothing_else():
+def test_removing_a_band_removes_its_energy_and_nothing_else():
     rate, seconds = 8000, torch.arange(8000, dtype=torch.float64) / 8000
     low, high = (torch.sin(2 * torch.pi * hertz * seconds + 1)[None] for hertz in (700.0, 2300.0))
     inverse = InverseSTFT(8000, n_fft=512, hop_length=64, win_length=256)
     spectra = inverse.spectra(low + high)
     hertz = torch.arange(257) * rate / 512
     spectra[:, :, (hertz > 1500) & (hertz < 3000)] = 0
-    left = inverse(spectra)
-    assert (
-        left - low
-    ).square().mean() < 1e-4 * low.square().mean()  # the high tone is gone, the low one has its place and its phase
+    # The high tone is gone; the low tone has the same time, level and phase.
+    error = inverse(spectra) - low
+    assert error.square().mean() < 1e-4 * low.square().mean()
 
 
-def test_removing_columns_takes_their_time_and_nothing_else():
+def test_removing_columns_removes_their_time_and_nothing_else():
     inverse, waveform = InverseSTFT(8000, n_fft=512, hop_length=64, win_length=256), noise(1, 8000)
     spectra = inverse.spectra(waveform)
     spectra[..., 40:80] = 0  # frames centred on the samples 2560 to 5056
@@ -101,7 +99,7 @@ def test_removing_columns_takes_their_time_and_nothing_else():
     )
 
 
-def test_a_model_of_waveforms_says_the_same_of_their_spectra_and_has_the_same_weights_to_save():
+def test_a_model_of_spectra_has_the_scores_and_the_weights_of_the_model_of_waveforms():
     model = torch.nn.Sequential(torch.nn.Linear(1000, 3)).double()
     inverse, waveforms = InverseSTFT(1000, n_fft=128, hop_length=32), noise(4, 1000)
     whole = torch.nn.Sequential(inverse, model)

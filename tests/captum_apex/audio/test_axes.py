@@ -1,4 +1,4 @@
-"""The axes against torchaudio's own filters, and against sounds whose place is known."""
+"""The axes against torchaudio's filters, and against sounds at known times and frequencies."""
 
 import dataclasses
 import math
@@ -88,7 +88,7 @@ def test_a_tone_lights_the_bin_that_covers_its_frequency(transform, axes, hertz)
 
 
 @pytest.mark.parametrize("hertz", [1000.0, 3000.0, 6500.0])
-def test_a_tone_at_the_centre_of_a_linear_bin_lights_exactly_this_one(hertz):
+def test_a_tone_at_the_centre_of_a_linear_bin_lights_exactly_this_bin(hertz):
     transform = TRANSFORMS["linear"]
     axes = SpectrogramAxes.from_transform(transform, sample_rate=RATE)
     tone = torch.sin(2 * math.pi * hertz * torch.arange(RATE) / RATE)
@@ -117,9 +117,8 @@ def test_frames_cover_half_a_hop_to_each_side_of_their_centre():
 
 
 def test_positions_come_back_from_hertz_and_seconds(axes):
-    bins = torch.linspace(
-        0.5, axes.n_bins - 0.5, 301, dtype=torch.float64
-    )  # the outer halves of the outer bins may be clipped
+    # The outer halves of the first and the last bin may be clipped.
+    bins = torch.linspace(0.5, axes.n_bins - 0.5, 301, dtype=torch.float64)
     torch.testing.assert_close(axes.bin_position(axes.hertz(bins)), bins, rtol=0, atol=1e-9)
     frames = torch.linspace(4, 90, 301, dtype=torch.float64)
     torch.testing.assert_close(axes.frame_position(axes.seconds(frames)), frames, rtol=0, atol=1e-9)
@@ -155,17 +154,17 @@ def test_from_transform_reads_what_the_transform_was_built_with():
     )
 
 
-def test_it_cannot_be_changed():
+def test_axes_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         SpectrogramAxes(RATE, 512, 160).n_fft = 3
 
 
 def test_errors_of_from_transform():
     with pytest.raises(
-        TypeError, match="expected a `sample_rate`, because this transform does not know it, but got None"
+        TypeError, match="expected a `sample_rate`, because this transform does not store it, but got None"
     ):
         SpectrogramAxes.from_transform(TRANSFORMS["linear"])
-    with pytest.raises(ValueError, match="expected `sample_rate` to be the transform's own, 16000, but got 8000"):
+    with pytest.raises(ValueError, match="expected `sample_rate` to be that of the transform, 16000, but got 8000"):
         SpectrogramAxes.from_transform(TRANSFORMS["mel-htk"], sample_rate=8000)
     with pytest.raises(ValueError, match="expected a one-sided spectrogram"):
         SpectrogramAxes.from_transform(Spectrogram(onesided=False), sample_rate=RATE)

@@ -1,13 +1,11 @@
-"""Regions of the model's input in Hz and seconds."""
+"""Clips, and the places of regions in Hz and seconds."""
 
 import math
 
 import pytest
 import torch
 
-from captum_apex import SpectrogramAxes
-from captum_apex.audio.clip import Clip, Place, level_limits
-from captum_apex.audio.regions import Box
+from captum_apex.audio import Box, Clip, Place, SpectrogramAxes, level_limits
 
 AXES = SpectrogramAxes(16000, 512, 160, n_mels=40)
 
@@ -53,7 +51,7 @@ def test_a_waveform_too_short_to_draw_is_refused():
         Clip.from_waveform(torch.zeros(200), 16000)
 
 
-def test_a_clip_equals_itself_alone():
+def test_a_clip_is_equal_only_to_itself():
     """Tensors cannot be compared with one truth value, so two clips could not be either."""
     one, other = (Clip(torch.zeros(40, 3), AXES) for _ in range(2))
     assert one in [other, one]
@@ -61,7 +59,7 @@ def test_a_clip_equals_itself_alone():
     assert {one: 1, other: 2}[one] == 1
 
 
-def test_clips_that_are_compared_have_common_levels_and_none_counts_twice():
+def test_clips_that_are_compared_have_common_limits_and_each_counts_once():
     quiet, loud = Clip(torch.full((40, 99), -50.0), AXES), Clip(torch.full((40, 1), 0.0), AXES)
     assert level_limits([quiet, loud]) == (-50, 0)
     assert level_limits([quiet, *[loud] * 999]) == (-50, 0)

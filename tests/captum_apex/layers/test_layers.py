@@ -1,5 +1,7 @@
-"""Holding a model still, watching its layer, seeing its output as a grid, knowing its weights."""
+"""A frozen model, hooks on a layer, a layer's output as a grid, fingerprints of weights, origins."""
 
+import json
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -31,7 +33,7 @@ def test_class_tokens_are_left_out_of_the_grid():
 
 
 @pytest.mark.parametrize("class_tokens", [-1, 8, 9])
-def test_class_tokens_that_leave_no_place_are_refused(class_tokens):
+def test_class_tokens_that_leave_no_cell_are_refused(class_tokens):
     with pytest.raises(
         ValueError, match=f"expected `class_tokens` from 0 to 7, because 'encoder' gives 8 .* but got {class_tokens}"
     ):
@@ -49,7 +51,7 @@ def test_an_output_without_a_layout_is_an_error_that_names_the_layer():
         Layout.of(3)
 
 
-def test_the_layer_is_named_as_in_its_model():
+def test_a_layer_has_the_name_that_its_model_gives_it():
     model, _ = build("pooling")
     assert layer_name(model, model.stem[0]) == "stem.0"
     assert layer_name(model.forward, model.relu) == "relu"
@@ -73,7 +75,7 @@ def test_frozen_restores_every_flag_after_an_exception():
     assert before == ([m.training for m in model.modules()], [p.requires_grad for p in model.parameters()])
 
 
-def test_watching_changes_what_goes_on_and_leaves_no_hook():
+def test_a_watched_layer_has_its_output_replaced_and_no_hook_afterwards():
     model, layer = build("pooling after relu")
     with watched(layer, "relu", torch.zeros_like):
         silent = model(clips())
@@ -85,7 +87,7 @@ def test_watching_changes_what_goes_on_and_leaves_no_hook():
     ("wrong", "message"),
     [("twice", "'relu' to run once"), ("never", "'relu' to run in the forward pass"), ("tuple", "tuple")],
 )
-def test_layers_that_cannot_be_watched_are_named(wrong, message):
+def test_a_layer_that_cannot_be_watched_is_named_in_the_error(wrong, message):
     layer = nn.ReLU() if wrong != "tuple" else nn.LSTM(10, 3, batch_first=True)
     with pytest.raises(ValueError, match=message), watched(layer, "relu", lambda _: None):
         for _ in range({"twice": 2, "never": 0, "tuple": 1}[wrong]):
@@ -93,7 +95,7 @@ def test_layers_that_cannot_be_watched_are_named(wrong, message):
     assert not layer._forward_hooks
 
 
-def test_a_sum_that_overflows_is_no_damage():
+def test_finite_values_pass_the_check_even_if_their_sum_overflows():
     large = torch.full((3, 8), 3e38)
     check_finite(large, "the inputs")
     for damage in (torch.nan, torch.inf, -torch.inf):
@@ -101,7 +103,7 @@ def test_a_sum_that_overflows_is_no_damage():
             check_finite(large.index_put((torch.tensor(2), torch.tensor(5)), torch.tensor(damage)), "the inputs", 10)
 
 
-def test_the_fingerprint_knows_every_weight_and_not_the_precision():
+def test_the_fingerprint_depends_on_every_weight_but_not_on_the_precision():
     model, _ = build("pooling", dtype=torch.float32)
     before = fingerprint(model)
     assert fingerprint(model.double()) == before == fingerprint(model.float())
@@ -111,10 +113,7 @@ def test_the_fingerprint_knows_every_weight_and_not_the_precision():
     assert fingerprint(lambda x: x) == ""
 
 
-def test_an_origin_survives_json():
-    import json
-    from dataclasses import asdict
-
+def test_an_origin_is_the_same_after_json():
     origin = Origin("stages.3", Layout("n (f t) c -> n c f t", {"f": 12}, 2), (12, 101), (1, 128, 1024), "abc", 7, True)
     assert Origin.from_dict(json.loads(json.dumps(asdict(origin)))) == origin
     assert Origin.from_dict(json.loads(json.dumps(asdict(Origin())))) == Origin()

@@ -52,7 +52,7 @@ def test_values_are_the_models_bit_for_bit(name):
 
 @pytest.mark.parametrize("name", NORMS)
 def test_the_gradient_is_that_of_a_fixed_scaling(name):
-    """Along its input, a normalisation is then affine: gradient · x = f(x) − f(0), where the true gradient gives about 0."""
+    """The normalisation is then affine, so gradient · x = f(x) − f(0); with the true gradient it is about 0."""
     norm, x = build(name)
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -60,10 +60,10 @@ def test_the_gradient_is_that_of_a_fixed_scaling(name):
         return (torch.autograd.grad((norm(x) * direction).sum(), x)[0] * x).sum().item()
 
     with ConstantVariance():
-        held = gradient_times_input()
-    wanted = ((norm(x) - norm(torch.zeros_like(x))) * direction).sum().item()
-    assert held == pytest.approx(wanted, abs=1e-9)
-    assert abs(gradient_times_input()) < 0.1 * abs(wanted)
+        constant = gradient_times_input()
+    expected = ((norm(x) - norm(torch.zeros_like(x))) * direction).sum().item()
+    assert constant == pytest.approx(expected, abs=1e-9)
+    assert abs(gradient_times_input()) < 0.1 * abs(expected)
 
 
 def test_layer_norm_against_the_formula_with_its_variance_detached():
@@ -71,13 +71,13 @@ def test_layer_norm_against_the_formula_with_its_variance_detached():
     direction = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     variance = ((x - x.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True).detach()
     slow = (x - x.mean(1, keepdim=True)) / (variance + norm.eps).sqrt() * norm.weight + norm.bias
-    wanted = torch.autograd.grad((slow * direction).sum(), x)[0]
+    expected = torch.autograd.grad((slow * direction).sum(), x)[0]
     with ConstantVariance():
-        got = torch.autograd.grad((norm(x) * direction).sum(), x)[0]
-    torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+        actual = torch.autograd.grad((norm(x) * direction).sum(), x)[0]
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_functional_calls_are_caught_too():
+def test_functional_calls_are_intercepted_too():
     x = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     for call in (
         lambda: F.layer_norm(x, (5,)),
@@ -93,9 +93,9 @@ def test_torchs_instance_norm_has_another_order_of_arguments():
     x = torch.randn(3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     weight, bias = torch.tensor([[1.0, -2.0, 3.0, 0.5], [0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
     with ConstantVariance():
-        found = torch.instance_norm(x, weight, bias, None, None, True, 0.1, 1e-5, False)
-        wanted = F.instance_norm(x, weight=weight, bias=bias)
-        gradients = [torch.autograd.grad(value.square().sum(), x)[0] for value in (found, wanted)]
+        ours = torch.instance_norm(x, weight, bias, None, None, True, 0.1, 1e-5, False)
+        expected = F.instance_norm(x, weight=weight, bias=bias)
+        gradients = [torch.autograd.grad(value.square().sum(), x)[0] for value in (ours, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
 
 
@@ -114,8 +114,8 @@ def test_batch_normalisation_in_evaluation_mode_keeps_its_gradient():
     norm.running_var.fill_(4.0)
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     with ConstantVariance():
-        held = torch.autograd.grad(norm(x).square().sum(), x)[0]
-    assert torch.equal(held, torch.autograd.grad(norm(x).square().sum(), x)[0])
+        constant = torch.autograd.grad(norm(x).square().sum(), x)[0]
+    assert torch.equal(constant, torch.autograd.grad(norm(x).square().sum(), x)[0])
 
 
 def test_the_mode_ends_after_an_exception():

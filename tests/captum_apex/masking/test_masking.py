@@ -24,8 +24,8 @@ from captum_apex.masking.rankings import check_attributions, ranking
 SHAPES = [(16, 25), (64, 501), (33, 127), (17, 26)]
 
 
-def even_sizes(size, parts):
-    return sorted([size // parts + (part < size % parts) for part in range(parts)])
+def even_sizes(size, count):
+    return sorted([size // count + (interval < size % count) for interval in range(count)])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -57,8 +57,8 @@ def test_the_grid_is_a_feature_mask_for_captum():
     expected = region_sums(inputs, grid)[:, grid][:, None]  # (clip, region) → (clip, 1, frequency, time)
     total = lambda clips: clips.sum((1, 2, 3))  # noqa: E731
     for method in (FeatureAblation(total), ShapleyValueSampling(total)):
-        found = method.attribute(inputs, feature_mask=grid)  # Captum gives float32 here
-        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+        maps = method.attribute(inputs, feature_mask=grid)  # Captum gives float32 here
+        torch.testing.assert_close(maps.double(), expected, rtol=1e-5, atol=1e-5)
     waveforms = torch.randn(3, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     grid = region_grid((20,), 1, 4)
     maps = FeatureAblation(lambda clips: clips.sum(1)).attribute(waveforms, feature_mask=grid)
@@ -75,7 +75,7 @@ def test_errors_of_the_grid():
     with pytest.raises(ValueError, match="expected `rows` between 1 and the axis' 8 bins, but got 0"):
         region_grid((8, 8), 0, 2)
     with pytest.raises(
-        ValueError, match=r"expected `shape` to be \(frequency, time\) or \(samples,\), but got \(1, 8, 8\)"
+        ValueError, match=r"expected `shape` to be \(frequency, time\) or \(sample,\), but got \(1, 8, 8\)"
     ):
         region_grid((1, 8, 8), 2, 2)
     with pytest.raises(ValueError, match=r"expected the grid's name to be one of .*'square'.*, but got 'tiles'"):
@@ -128,7 +128,7 @@ def test_fills_by_name():
 @pytest.mark.parametrize("name", FILLS)
 @pytest.mark.parametrize("shape", [(3, 2, 8, 11), (3, 2, 8, 12), (3, 1, 40), (3, 41)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-def test_every_fill_leaves_all_else_alone_and_does_not_see_the_batch(name, shape, dtype):
+def test_every_fill_is_the_same_for_a_clip_alone_and_changes_nothing_else(name, shape, dtype):
     inputs = normal(shape).to(dtype)
     before, state = inputs.clone(), torch.get_rng_state()
     fill = named_fill(name, -3.5)
@@ -157,7 +157,7 @@ def mirrored(place, size):
 @pytest.mark.parametrize("sigma", [(0.25, 0.1), (0.6, 0.4)])
 def test_blur_against_a_loop(sigma):
     clip = normal((6, 20))
-    found = blur_fill(clip[None, None], sigma)[0, 0]
+    filled = blur_fill(clip[None, None], sigma)[0, 0]
     blurred = clip
     for size, share in zip(clip.shape, sigma, strict=True):  # one axis after the other, each time the first
         reach = math.ceil(9 * share * size)
@@ -166,7 +166,7 @@ def test_blur_against_a_loop(sigma):
         blurred = torch.stack(
             [sum(w * blurred[mirrored(i + k, size)] for k, w in weights.items()) / total for i in range(size)]
         ).T
-    torch.testing.assert_close(found, blurred, rtol=0, atol=1e-12)
+    torch.testing.assert_close(filled, blurred, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 16, 25), (2, 1, 5, 127), (2, 3, 200), (2, 201)])
@@ -181,7 +181,7 @@ def test_blur_against_scipy(shape):
     torch.testing.assert_close(blur_fill(inputs.float()), expected.float(), rtol=0, atol=1e-6)
 
 
-def test_blur_keeps_constants_and_means_and_takes_nothing_from_outside():
+def test_blur_keeps_constants_and_means_and_adds_nothing_from_outside():
     inputs = normal((3, 2, 16, 30)) + 50
     blurred = blur_fill(inputs)
     torch.testing.assert_close(blurred.mean((2, 3)), inputs.mean((2, 3)), rtol=0, atol=1e-12)
@@ -191,19 +191,19 @@ def test_blur_keeps_constants_and_means_and_takes_nothing_from_outside():
     torch.testing.assert_close(blur_fill(constant), constant, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(("axis", "parts"), [(2, 4), (3, 10), (2, 16), (3, 25)])
-def test_by_default_what_alternates_between_regions_is_gone(axis, parts):
-    """A cosine with the period of two regions, mirrored at its ends, keeps its shape and loses all but exp(-π² σ² / 2) of its height."""
-    size = 20 * parts
-    wave = torch.cos(math.pi * parts * (torch.arange(size, dtype=torch.float64) + 0.5) / size)
+@pytest.mark.parametrize(("axis", "n_regions_on_axis"), [(2, 4), (3, 10), (2, 16), (3, 25)])
+def test_the_default_blur_removes_what_alternates_between_regions(axis, n_regions_on_axis):
+    """A cosine with the period of two regions keeps its shape; its height falls to exp(-π² σ² / 2) of what it was."""
+    size = 20 * n_regions_on_axis
+    wave = torch.cos(math.pi * n_regions_on_axis * (torch.arange(size, dtype=torch.float64) + 0.5) / size)
     inputs = wave[None, None, :, None].expand(1, 1, size, 10) if axis == 2 else wave.expand(1, 1, 8, size)
-    share = parts * (0.25 if axis == 2 else 0.1)  # the standard deviation in regions
+    share = n_regions_on_axis * (0.25 if axis == 2 else 0.1)  # the standard deviation in regions
     blurred = blur_fill(inputs.contiguous())
     torch.testing.assert_close(blurred, inputs * math.exp(-(math.pi**2) * share**2 / 2), rtol=0, atol=1e-9)
     assert blurred.abs().max() < 0.01
 
 
-def test_blur_refuses_a_width_of_nothing():
+def test_blur_refuses_a_width_of_zero():
     with pytest.raises(ValueError, match=r"expected both numbers of `sigma` to be above 0, but got \(0.1, 0\)"):
         blur_fill(torch.zeros(1, 1, 2, 2), sigma=(0.1, 0))
 
@@ -213,12 +213,10 @@ def test_noise_keeps_every_value_of_a_band_and_so_its_power():
     noise = noise_fill(decibels, seed=3)
     assert torch.equal(noise.sort(-1).values, decibels.sort(-1).values)
     torch.testing.assert_close((10 ** (noise / 10)).mean(-1), (10 ** (decibels / 10)).mean(-1), rtol=1e-12, atol=0)
-    normalised = (decibels + 40) / torch.linspace(10, 30, 16)[
-        :, None
-    ]  # by band: the noise of the values is the value of the noise
-    torch.testing.assert_close(
-        noise_fill(normalised, seed=3), (noise + 40) / torch.linspace(10, 30, 16)[:, None], rtol=1e-12, atol=0
-    )
+    # A normalisation per band commutes with the shuffle.
+    deviations = torch.linspace(10, 30, 16)[:, None]
+    normalised = (decibels + 40) / deviations
+    torch.testing.assert_close(noise_fill(normalised, seed=3), (noise + 40) / deviations, rtol=1e-12, atol=0)
     assert not torch.equal(noise, noise_fill(decibels, seed=4))
 
 
@@ -228,9 +226,8 @@ def test_noise_shuffles_each_band_by_itself_and_all_channels_alike():
     assert (noise == noise[:1, :1]).all()
     orders = noise[0, 0].double()
     assert len({tuple(order.tolist()) for order in orders}) == 40
-    correlations = np.corrcoef(orders.numpy())[
-        np.triu_indices(40, 1)
-    ]  # between bands; 780 of standard deviation 200 ** -0.5
+    # Between 40 bands there are 780 correlations, with a standard deviation of 200 ** -0.5.
+    correlations = np.corrcoef(orders.numpy())[np.triu_indices(40, 1)]
     assert np.abs(correlations).max() < 4.5 * 200**-0.5
     assert abs(correlations.mean()) < 4 / math.sqrt(780 * 200)
     successive = [np.corrcoef(order[:-1], order[1:])[0, 1] for order in orders.numpy()]  # a rising line before
@@ -352,9 +349,8 @@ def test_bins_without_a_phase_get_one_that_depends_on_nothing_but_the_seed():
     before = torch.get_rng_state()
     filled = own_phase(mean_fill)(spectra)
     assert torch.equal(torch.get_rng_state(), before)
-    torch.testing.assert_close(
-        torch.hypot(*filled.unbind(1)), mean_fill(torch.hypot(*spectra.unbind(1)))
-    )  # as loud as elsewhere
+    # The bins without a phase are as loud as the others.
+    torch.testing.assert_close(torch.hypot(*filled.unbind(1)), mean_fill(torch.hypot(*spectra.unbind(1))))
     turns = torch.complex(*filled[:, :, :, 10:].unbind(1)).sgn()
     assert turns.mean((1, 2)).abs().max() < 0.1  # 4 standard deviations: the phases are everywhere
     torch.testing.assert_close(turns[0], turns[1])

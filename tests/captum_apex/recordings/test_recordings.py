@@ -29,33 +29,33 @@ def test_a_sub_folder_is_a_class_and_the_order_is_that_of_the_names(tmp_path):
     put(tmp_path / "dog" / "._z.wav")
     put(tmp_path / ".cache" / "x.wav")
     (tmp_path / "empty").mkdir()
-    found = Recordings.in_folder(tmp_path, CLASSES)
-    assert found.names == ("dog/z.WAV", "rain/a.flac", "rain/b.wav", "siren/10.wav", "siren/9.wav")
-    assert found.labels == (1, 2, 2, 0, 0)
-    assert len(found) == 5
-    assert found.path(1) == tmp_path / "rain" / "a.flac"
-    assert found.name(1).endswith("a.flac")
-    assert found.class_names == tuple(CLASSES)
-    assert found.twins(0) == ()
+    recordings = Recordings.in_folder(tmp_path, CLASSES)
+    assert recordings.names == ("dog/z.WAV", "rain/a.flac", "rain/b.wav", "siren/10.wav", "siren/9.wav")
+    assert recordings.labels == (1, 2, 2, 0, 0)
+    assert len(recordings) == 5
+    assert recordings.path(1) == tmp_path / "rain" / "a.flac"
+    assert recordings.name(1).endswith("a.flac")
+    assert recordings.class_names == tuple(CLASSES)
+    assert recordings.twins(0) == ()
 
 
-def test_without_class_names_the_sub_folders_have_them(tmp_path):
+def test_without_class_names_the_sub_folders_are_the_classes(tmp_path):
     for name in ("rain/b.wav", "dog/z.wav", "dog/a.wav"):
         put(tmp_path / name)
-    found = Recordings.in_folder(tmp_path)
-    assert (found.class_names, found.labels) == (("dog", "rain"), (0, 0, 1))
+    recordings = Recordings.in_folder(tmp_path)
+    assert (recordings.class_names, recordings.labels) == (("dog", "rain"), (0, 0, 1))
 
 
-def test_twins_are_the_others_of_a_group():
+def test_twins_are_the_other_files_of_a_group():
     recordings = Recordings("here", ("a", "b", "c", "d"), groups=("1", "2", "1", "1"))
     assert [recordings.twins(index) for index in range(4)] == [(2, 3), (), (0, 3), (0, 2)]
 
 
-def test_files_alone_have_no_labels(tmp_path):
+def test_files_without_sub_folders_have_no_labels(tmp_path):
     for name in ("b.wav", "a.ogg"):
         put(tmp_path / name, 4000)
-    found = Recordings.in_folder(tmp_path, CLASSES)
-    assert (found.names, found.labels) == (("a.ogg", "b.wav"), None)
+    recordings = Recordings.in_folder(tmp_path, CLASSES)
+    assert (recordings.names, recordings.labels) == (("a.ogg", "b.wav"), None)
 
 
 def test_the_fingerprint_follows_names_and_sizes_and_not_the_folder(tmp_path):
@@ -78,9 +78,9 @@ def test_a_name_that_is_not_unicode_is_read_like_any_other(tmp_path):
         (tmp_path / "a.wav").rename(odd)
     except OSError:
         pytest.skip("this file system takes Unicode names only")
-    found = Recordings.in_folder(tmp_path, CLASSES)
-    assert read(found.path(0), 16000).tolist() == [0.25] * 160
-    assert len(found.fingerprint()) == 64
+    recordings = Recordings.in_folder(tmp_path, CLASSES)
+    assert read(recordings.path(0), 16000).tolist() == [0.25] * 160
+    assert len(recordings.fingerprint()) == 64
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_a_name_that_is_not_unicode_is_read_like_any_other(tmp_path):
         ((), FileNotFoundError, r"expected audio files \(\.aif.*but there are none"),
         (("dog/sub/a.wav",), FileNotFoundError, "or its sub-folders, but there are none"),
         (("cat/a.wav",), ValueError, r"named like classes \(siren, dog, rain\), but got 'cat'"),
-        (("dog/a.wav", "b.wav"), ValueError, "has 'b.wav' beside 'dog'"),
+        (("dog/a.wav", "b.wav"), ValueError, "has the file 'b.wav' beside the sub-folder 'dog'"),
     ],
 )
-def test_what_is_no_folder_of_recordings_is_refused(tmp_path, files, error, message):
+def test_a_folder_without_recordings_or_with_mixed_contents_is_refused(tmp_path, files, error, message):
     for name in files:
         put(tmp_path / name)
     with pytest.raises(error, match=message):
@@ -126,23 +126,23 @@ def test_another_rate_is_resampled(tmp_path, length):
     with pytest.warns(UserWarning, match="^recordings at 22050 Hz are resampled to 8000 Hz$"):
         waveform = read(tmp_path / "a.wav", 8000, length)
     assert len(waveform) == (length or 8000)
-    last = len(waveform) if length else -50  # what is cut out of a longer sound has no edge
+    last = len(waveform) if length else -50  # a clip cut out of a longer sound is exact up to its end
     assert (waveform - tone(8000)[: len(waveform)])[50:last].abs().max() < 5e-3
 
 
-def test_a_difference_is_said_once_and_not_per_recording(tmp_path):
+def test_a_warning_is_shown_once_and_not_for_every_recording(tmp_path):
     paths = [tmp_path / f"{name}.wav" for name in "abc"]
     for path in paths:
         soundfile.write(path, np.zeros((100, 2)), 16000)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for path in paths:
             read(path, 8000)
-    assert len(said) == 2
+    assert len(caught) == 2
 
 
 @pytest.mark.parametrize(("rate", "channels", "got"), [(16000, 1, "16000 Hz with 1"), (8000, 2, "8000 Hz with 2")])
-def test_what_differs_is_refused_where_the_user_says_so(tmp_path, rate, channels, got):
+def test_another_rate_or_several_channels_are_refused_without_convert(tmp_path, rate, channels, got):
     soundfile.write(tmp_path / "a.wav", np.full((10, channels), 0.25, dtype="float32"), rate, subtype="FLOAT")
     with pytest.raises(ValueError, match=rf"a\.wav at 8000 Hz with one channel, but got {got}; convert it"):
         read(tmp_path / "a.wav", 8000, convert=False)
@@ -154,10 +154,10 @@ def test_a_sound_in_memory_becomes_a_waveform_like_a_file(tmp_path):
     samples = torch.stack([tone(22050), -tone(22050) / 2])
     soundfile.write(tmp_path / "a.wav", samples.T.numpy(), 22050, subtype="FLOAT")
     with pytest.warns(UserWarning, match="with 2 channels"), pytest.warns(UserWarning, match="at 22050 Hz"):
-        made = as_waveform(samples, 22050, 8000)
+        waveform = as_waveform(samples, 22050, 8000)
     with pytest.warns(UserWarning, match="with 2 channels"), pytest.warns(UserWarning, match="at 22050 Hz"):
-        assert torch.equal(made, read(tmp_path / "a.wav", 8000))
-    assert made.dtype == torch.float32
+        assert torch.equal(waveform, read(tmp_path / "a.wav", 8000))
+    assert waveform.dtype == torch.float32
     assert as_waveform(torch.tensor([0.5]), 8000, 8000, 2).tolist() == [0.5, 0]
     with pytest.raises(ValueError, match="the recording at 8000 Hz with one channel, but got 8000 Hz with 2"):
         as_waveform(torch.zeros(2, 10), 8000, 8000, convert=False)
@@ -185,7 +185,7 @@ def test_what_is_no_sound_in_memory_is_refused(samples, error, message):
     [(None, 0), (5.0, 30), (0.5, 0), (9.5, 60)],
     ids=["beginning", "middle", "too early", "too late"],
 )
-def test_a_clip_lies_around_its_centre_and_inside_the_file(centre, first):
+def test_a_clip_is_centred_but_stays_inside_the_file(centre, first):
     """100 samples at 10 Hz, of which 40 are taken: each is its own number."""
     file = io.BytesIO()
     soundfile.write(file, np.arange(100) / 128, 10, format="wav", subtype="FLOAT")
@@ -202,13 +202,15 @@ def test_a_short_file_is_padded_whatever_the_centre():
 
 def test_only_what_is_needed_of_a_long_file_is_read(tmp_path, monkeypatch):
     put(tmp_path / "a.wav", samples=16000 * 60)
-    asked = []
+    frames_read = []
     whole = soundfile.SoundFile.read
     monkeypatch.setattr(
-        soundfile.SoundFile, "read", lambda file, frames, **more: asked.append(frames) or whole(file, frames, **more)
+        soundfile.SoundFile,
+        "read",
+        lambda file, frames, **more: frames_read.append(frames) or whole(file, frames, **more),
     )
     assert len(read(tmp_path / "a.wav", 16000, 16000)) == 16000
-    assert asked == [16160]
+    assert frames_read == [16160]
 
 
 def test_what_is_no_sound_is_refused(tmp_path):

@@ -37,27 +37,27 @@ def test_windows_begin_every_hop_and_the_last_one_ends_with_the_recording(sample
 
 
 @pytest.mark.parametrize("samples", [100, 250, 360, 1001])
-def test_the_windows_of_a_waveform_and_of_its_file_are_its_parts(samples, tmp_path):
+def test_the_windows_of_a_waveform_and_of_its_file_are_its_sections(samples, tmp_path):
     waveform = noise(samples)
     for source in (waveform, write(tmp_path / "a.wav", waveform, 100)):
         for start, window in Windows.of(source, 100, 2.5, 1.0):
-            own = waveform[start : start + 250]
-            assert torch.equal(window[: len(own)], own)
-            assert not window[len(own) :].any()
+            expected = waveform[start : start + 250]
+            assert torch.equal(window[: len(expected)], expected)
+            assert not window[len(expected) :].any()
             assert window.shape == (250,)
 
 
-@pytest.mark.parametrize(("rate", "wanted"), [(44100, 32000), (8000, 16000), (22050, 16000), (48000, 44100)])
-def test_a_file_of_another_rate_has_no_seams(rate, wanted, tmp_path):
-    """Each window is the part of the whole file's resampling: wherever it begins, no edge is heard."""
+@pytest.mark.parametrize(("rate", "new_rate"), [(44100, 32000), (8000, 16000), (22050, 16000), (48000, 44100)])
+def test_a_file_of_another_rate_has_no_seams(rate, new_rate, tmp_path):
+    """Each window is a section of the whole file, resampled, wherever the window begins."""
     waveform = noise(3 * rate + 17)
-    whole = resample(waveform, rate, wanted)
-    with pytest.warns(UserWarning, match=f"recordings at {rate} Hz are resampled to {wanted} Hz"):
-        windows = list(Windows.of(write(tmp_path / "a.wav", waveform, rate), wanted, 0.7, 0.31))
+    whole = resample(waveform, rate, new_rate)
+    with pytest.warns(UserWarning, match=f"recordings at {rate} Hz are resampled to {new_rate} Hz"):
+        windows = list(Windows.of(write(tmp_path / "a.wav", waveform, rate), new_rate, 0.7, 0.31))
     assert len(windows) == 9
     for start, window in windows:
-        own = whole[start : start + len(window)]
-        torch.testing.assert_close(window[: len(own)], own, rtol=0, atol=1e-6)
+        expected = whole[start : start + len(window)]
+        torch.testing.assert_close(window[: len(expected)], expected, rtol=0, atol=1e-6)
 
 
 def test_several_channels_are_mixed_down_or_refused(tmp_path):
@@ -73,18 +73,18 @@ def test_several_channels_are_mixed_down_or_refused(tmp_path):
 
 def test_a_file_is_read_window_by_window(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", noise(10_000), 100)
-    asked = []
+    frames_read = []
     plain = soundfile.SoundFile.read
     monkeypatch.setattr(
-        soundfile.SoundFile, "read", lambda self, frames, **k: asked.append(frames) or plain(self, frames, **k)
+        soundfile.SoundFile, "read", lambda self, frames, **k: frames_read.append(frames) or plain(self, frames, **k)
     )
     for _ in Windows.of(path, 100, 2.5, 1.0):
         pass
-    assert max(asked) == 250
-    assert len(asked) == 99
+    assert max(frames_read) == 250
+    assert len(frames_read) == 99
 
 
-def test_what_cannot_be_cut_is_refused(tmp_path):
+def test_recordings_that_cannot_be_cut_into_windows_are_refused(tmp_path):
     for window, hop in ((0.0, 0.0), (1.0, 2.0), (1.0, -1.0), (float("inf"), 1.0)):
         with pytest.raises(ValueError, match="expected 0 < `hop` <= `window`, in s, but got a hop of"):
             Windows.of(noise(100), 100, window, hop)
@@ -108,7 +108,7 @@ def test_what_cannot_be_cut_is_refused(tmp_path):
         Windows.of(write(tmp_path / "empty.wav", torch.zeros(0), 100), 100, 1.0, 1.0)
 
 
-def test_damage_is_named_by_its_place(tmp_path):
+def test_nan_is_reported_with_its_time(tmp_path):
     waveform = noise(1000)
     waveform[555] = torch.nan
     for source in (waveform, write(tmp_path / "a.wav", waveform, 100)):

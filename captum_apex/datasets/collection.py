@@ -1,0 +1,120 @@
+"""The list of files of a collection, and checks of the readers' arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from captum_apex.recordings.folders import Recordings
+
+__all__ = ["CollectionFile", "Part", "check_known", "check_part", "existing_folder", "recordings_of"]
+
+Part = Literal["train", "test"]
+"""The part of a collection that is read."""
+
+
+class CollectionFile(NamedTuple):
+    """One file of a collection.
+
+    Args:
+        name: path from the folder of the collection, with `/` as separator.
+        label: index of the class.
+        group: name of the source, speaker or utterance.
+
+    Example:
+        >>> CollectionFile("audio/1-100032-A-0.wav", label=0, group="100032").group
+        '100032'
+    """
+
+    name: str
+    label: int
+    group: str
+
+
+def recordings_of(folder: Path, files: Sequence[CollectionFile], class_names: Sequence[str]) -> Recordings:
+    """The recordings of a collection.
+
+    Args:
+        folder: the folder of the collection.
+        files: the selected files, in order.
+        class_names: names of the classes, in the order of the labels.
+
+    Raises:
+        FileNotFoundError: if there are no files.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from captum_apex.datasets.collection import CollectionFile
+        >>> file = CollectionFile("a.wav", label=1, group="100032")
+        >>> recordings_of(Path("esc"), [file], ["dog", "rain"]).labels
+        (1,)
+    """
+    if not files:
+        raise FileNotFoundError(f"expected recordings in {folder}, but there are none for the given arguments")
+    names, labels, groups = zip(*files, strict=True)
+    return Recordings(folder, names, labels, tuple(class_names), groups)
+
+
+def existing_folder(path: str | os.PathLike) -> Path:
+    """The path of a folder, after a check that it exists.
+
+    Args:
+        path: path of the folder.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+
+    Example:
+        >>> existing_folder("no such folder")
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: expected a folder at no such folder, but there is none
+    """
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"expected a folder at {os.fspath(path)}, but there is none")
+    return Path(path)
+
+
+def check_part(part: Part | None) -> None:
+    """Raises an error if a part is neither "train" nor "test" nor None.
+
+    Args:
+        part: the argument of a reader.
+
+    Raises:
+        ValueError: if the part is another one.
+
+    Example:
+        >>> check_part("valid")
+        Traceback (most recent call last):
+            ...
+        ValueError: expected `part` to be 'train', 'test' or None, but got 'valid'
+    """
+    if part not in ("train", "test", None):
+        raise ValueError(f"expected `part` to be 'train', 'test' or None, but got {part!r}")
+
+
+def check_known(name: str, chosen: Collection | None, known: Iterable) -> None:
+    """Raises an error if a choice is empty, is not a collection, or has an element that does not exist.
+
+    Args:
+        name: name of the argument.
+        chosen: the argument, a collection; None for no choice.
+        known: all elements that exist.
+
+    Raises:
+        ValueError: if the choice is wrong.
+
+    Example:
+        >>> check_known("folds", [1, 7], known=[1, 2, 5])
+        Traceback (most recent call last):
+            ...
+        ValueError: expected `folds` among 1, 2, 5, but got 7
+    """
+    if chosen is None:
+        return
+    unknown = [chosen] if isinstance(chosen, str) or not chosen else sorted(set(chosen) - set(known))
+    if unknown:
+        raise ValueError(f"expected `{name}` among {', '.join(map(str, sorted(known)))}, but got {unknown[0]!r}")
