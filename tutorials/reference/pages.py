@@ -147,9 +147,10 @@ def _with_site_links(text: str, path: str, pages: dict[str, str]) -> str:
         mark, label, target = match.groups()
         file, hash_sign, anchor = target.partition("#")
         in_project = posixpath.normpath(posixpath.join(posixpath.dirname(path), file))
-        if "://" in target or not file or not (ROOT / in_project).exists():
+        in_tutorials = in_project.startswith("tutorials/")
+        if "://" in target or not file or not (in_tutorials or (ROOT / in_project).exists()):
             return match[0]  # the builder reports a file that is missing
-        if in_project not in pages and not in_project.endswith((".ipynb", ".png")):
+        if in_project not in pages and not in_tutorials and not in_project.endswith(".png"):
             return label if in_project in label else f"{label} (`{in_project}`)"
         relative = posixpath.relpath(_in_site(in_project, pages), posixpath.dirname(_in_site(path, pages)) or ".")
         return f"{mark}[{label}]({relative}{hash_sign}{anchor})"
