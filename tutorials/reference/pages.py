@@ -127,7 +127,8 @@ def _write_notebook(path: Path, folder: Path, pages: dict[str, str]) -> None:
 
 def _for_site(text: str, path: str, pages: dict[str, str]) -> str:
     """A page of the project with links to pages of the site, and with links of names in backticks to the reference."""
-    return _outside_fences(text, lambda prose: linked(_with_site_links(prose, path, pages), _names))
+    names = {name: place for name, place in _names.items() if not (name == "explain" and "command_line" in path)}
+    return _outside_fences(text, lambda prose: linked(_with_site_links(prose, path, pages), names))
 
 
 def _outside_fences(text: str, change: Callable[[str], str]) -> str:
