@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import runpy
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -158,3 +159,50 @@ def test_a_broken_link_fails_the_build(folder, tmp_path):
     done = build(tmp_path)
     assert done.returncode != 0
     assert "page does not exist" in re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
+
+
+WRONG = '''
+def scaled(values, factor):
+    """Multiplies.
+
+    Args:
+        values: the numbers.
+        scale: the factor.
+    """
+'''
+RIGHT = WRONG.replace("scale: the factor", "factor: the factor")
+ATTRIBUTE = '''
+class Capture:
+    """An output.
+
+    Args:
+        value: the output; absent before the layer has run.
+    """
+
+    value: int
+'''
+
+
+@pytest.mark.parametrize(("source", "expected"), [(WRONG, ["scale"]), (RIGHT, []), (ATTRIBUTE, [])])
+def test_a_parameter_that_does_not_exist_is_reported(source, expected, monkeypatch):
+    monkeypatch.syspath_prepend(REFERENCE)
+    import griffe
+
+    docstring_warnings = runpy.run_path(str(REFERENCE / "pages.py"))["docstring_warnings"]
+    module = griffe.visit("module", Path("module.py"), source)
+    messages = [message for message in docstring_warnings(module) if "does not appear" in message]
+    assert [re.search(r"'(\w+)'", message)[1] for message in messages] == expected
+
+
+def test_links_between_files_of_the_project_lead_to_pages_of_the_site(monkeypatch):
+    monkeypatch.syspath_prepend(REFERENCE)
+    for_site = runpy.run_path(str(REFERENCE / "pages.py"))["_for_site"]
+    pages = {"tutorials/guides/faq.md": "guides/faq.md", "CHANGELOG.md": "changelog.md"}
+    text = (
+        "[changes](../../CHANGELOG.md#new), [code](../../captum_apex/spectra.py), [web](https://captum.ai), `fit_basis`"
+    )
+    assert for_site(text, "tutorials/guides/faq.md", pages) == (
+        "[changes](../changelog.md#new), code (`captum_apex/spectra.py`), [web](https://captum.ai), "
+        "[`fit_basis`][captum_apex.bases.fitting.fit_basis]"
+    )
+    assert for_site("```\n[a](../../CHANGELOG.md)\n```", "tutorials/guides/faq.md", pages).count("CHANGELOG.md") == 1

@@ -194,12 +194,12 @@ def _summary(entry: griffe.Object) -> str:
     return text.replace("|", "\\|")
 
 
-def docstring_warnings() -> list[str]:
-    """What the parser of the docstrings objects to, such as a parameter that the function does not have."""
+def docstring_warnings(package: griffe.Module) -> list[str]:
+    """What the parser of a package's docstrings objects to, such as a parameter that the function does not have."""
     logger = logging.getLogger("griffe")
     logger.propagate = False
     messages = []
-    for entry in documented(_package):
+    for entry in documented(package):
         handler = logging.handlers.BufferingHandler(capacity=1000)
         logger.addHandler(handler)
         entry.docstring.parse("google", returns_multiple_items=False)
@@ -216,6 +216,6 @@ def _is_about_an_attribute(record: logging.LogRecord, entry: griffe.Object) -> b
 
 if __name__ == "__main__":
     write(Path(sys.argv[1]))
-    warnings = docstring_warnings()
+    warnings = docstring_warnings(_package)
     print("\n".join(warnings), file=sys.stderr, end="\n" if warnings else "")
     sys.exit(bool(warnings))
