@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < setup.cfg | cut -d ' ' -f 1)
 
-.PHONY: benchmark test lint types install
+.PHONY: benchmark test lint types docs install
 
 benchmark: install
 	$(RUN) -m benchmarks run --clips 8
@@ -18,6 +18,11 @@ lint: install
 
 types: install
 	$(RUN) -m mypy
+
+# build/documentation/site/index.html opens from disk.
+docs: install
+	$(RUN) tutorials/reference/pages.py build/documentation
+	$(RUN) -m zensical build --strict --config-file build/documentation/mkdocs.yml
 
 install: $(STAMP)
 

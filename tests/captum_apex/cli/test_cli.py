@@ -17,6 +17,7 @@ from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 from captum_apex import (
     SCHEMES,
+    Classifier,
     FeatureBank,
     LayerAPEX,
     PrototypeBasis,
@@ -29,12 +30,10 @@ from captum_apex import (
 from captum_apex.__main__ import main
 from captum_apex.cli.parser import parser
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
-FACTORY = next(
-    block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if block.startswith("# my_model.py")
-)
-COMMANDS = [line for line in README.splitlines() if line.startswith("python -m captum_apex ")]
-CLASSES = ["siren", "dog", "rain"]  # as in the README, not in the folders' order
+GUIDE = (Path(__file__).parents[3] / "tutorials" / "guides" / "command_line.md").read_text()
+FACTORY, MAKE_SOUNDS = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+COMMANDS = [line for line in GUIDE.splitlines() if line.startswith("captum-apex ")]
+CLASSES = ["siren", "dog", "rain"]  # as in the guide, not in the folders' order
 MODEL = ["--model", "my_model:classifier"]
 
 
@@ -62,7 +61,7 @@ def pages(monkeypatch):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with the README's module, a checkpoint for it, recordings and a clip."""
+    """A folder with the guide's module, a checkpoint for it, recordings and a clip."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_model", raising=False)
@@ -87,7 +86,7 @@ def sound(path, hertz, rate=16000, seconds=1.0):
 
 
 def model_and_inputs(paths):
-    """The README's model and its inputs, put together by hand."""
+    """The guide's model and its inputs, put together by hand."""
     names = {}
     exec(FACTORY, names)
     model = names["Network"](3).eval()
@@ -757,17 +756,37 @@ def test_importing_the_library_does_not_import_what_only_some_parts_need():
     )
 
 
-def test_the_readmes_commands_run(here, pages):
-    """On the README's own module; its folder and clip are the ones made here."""
-    assert len(COMMANDS) == 3
-    sound("night.wav", hertz=870, seconds=4.0)
+def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_model", raising=False)
+    Path("my_model.py").write_text(FACTORY)
+    with torch.random.fork_rng():
+        exec(MAKE_SOUNDS, {})
+    assert {command.split()[1] for command in COMMANDS} == {"fit", "explain", "events"}
     for command in COMMANDS:
-        assert main(shlex.split(command)[3:]) == 0
+        assert main(shlex.split(command)[1:]) == 0
+    sys.modules.pop("my_model")
     assert sorted(path.stem for path in Path("bases").iterdir()) == sorted(map(str, SCHEMES))
-    assert len(pages[0].explanations) == 4
-    assert Path("page.html").is_file()
+    assert "new.wav" in Path("page.html").read_text()
     assert Path("night.Table.1.selections.txt").read_text().startswith("Selection\tView\tChannel\tBegin Time (s)")
+    assert Path("night.Table.1.selections.txt").read_text().count("\n") > 1
     assert Path("night.txt").is_file()
+
+
+@pytest.mark.parametrize("command", ["fit", "explain", "events"])
+def test_the_guide_has_every_option_of_a_command(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    options = set(re.findall(r"^ +(--[a-z-]+)", capsys.readouterr().out, flags=re.MULTILINE))
+    sections = re.split(r"^## ", GUIDE, flags=re.MULTILINE)
+    (section,) = (section for section in sections if f"captum-apex {command} " in section)
+    assert set(re.findall(r"^\| `(--[a-z-]+)", section, flags=re.MULTILINE)) == options
+
+
+def test_the_guide_has_every_setting_of_a_classifier():
+    settings = re.findall(r"^\| `([a-z_]+)` \|", GUIDE, flags=re.MULTILINE)
+    assert set(settings) == {field.name for field in dataclasses.fields(Classifier)}
 
 
 def test_the_page_is_written(here):
