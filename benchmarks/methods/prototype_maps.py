@@ -157,5 +157,5 @@ def _weights(query: Query, evidence: Sequence[EvidenceSize]) -> Tensor:
         decomposition = apex.decompose(query.inputs, query.target)
         for size in evidence:
             if size[0] == scheme:
-                weights[size] = apex.weights(decomposition, apex.evidence(decomposition, size[1]))
+                weights[size] = apex.weights(decomposition, apex.selected_channels(decomposition, size[1]))
     return torch.stack([weights[size] for size in evidence], 1)

@@ -19,7 +19,7 @@ from benchmarks.classifiers.training import trained_classifier
 from benchmarks.classifiers.waveform_networks import ENDING, waveform_model, waveform_task
 from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
-from captum_apex.bases import basis, collation, features, fitting, schemes
+from captum_apex.bases import bank_writer, basis, collation, features, fitting, schemes
 from captum_apex.layers import hooks, layout, origin, padding, values
 from captum_apex.layers.models import fingerprint, layer_name
 
@@ -30,7 +30,7 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # `models`: it gives names and fingerprints, which are in the key by their values. The regions of a scheme's cells
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
-CODE = (basis, collation, features, fitting, schemes, hooks, layout, origin, padding, values)
+CODE = (bank_writer, basis, collation, features, fitting, schemes, hooks, layout, origin, padding, values)
 
 
 @dataclass(frozen=True)

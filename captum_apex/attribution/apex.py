@@ -157,7 +157,7 @@ class APEX(GradientAttribution):
         at_layer = self.layer_apex
         with self._mapped_tensor(only) as mapped:
             decomposition = at_layer.decompose(only, target, additional_forward_args, attribute_to_layer_input)
-        selected = at_layer.evidence(decomposition, n_channels, sides, channels)
+        selected = at_layer.selected_channels(decomposition, n_channels, sides, channels)
         if self.projection is None:
             attributions = self._enlarged(decomposition, selected, mapped.value, additional_forward_args)
         else:
@@ -214,7 +214,7 @@ class APEX(GradientAttribution):
             Tensor (clip, channel, frequency, time), the first of the `additional_forward_args` of `evidence_score`.
         """
         decomposition = self.layer_apex.decompose(single_input(inputs), target, additional_forward_args)
-        selected = self.layer_apex.evidence(decomposition, n_channels, sides, channels)
+        selected = self.layer_apex.selected_channels(decomposition, n_channels, sides, channels)
         return self.layer_apex.weights(decomposition, selected)
 
     def _score(self, at_input: bool) -> EvidenceScore:

@@ -136,7 +136,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
                 `channels` is out of range.
         """
         decomposition = self.decompose(inputs, target, additional_forward_args, attribute_to_layer_input)
-        selected = self.evidence(decomposition, n_channels, sides, channels)
+        selected = self.selected_channels(decomposition, n_channels, sides, channels)
         relevance = decomposition.relevance * selected[:, :, None, None]
         relevance = relevance.sum(1)  # (clip, channel, frequency, time) → (clip, frequency, time)
         attributions = self.basis.scheme.spread(relevance, decomposition.columns)[:, None]
@@ -255,7 +255,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         Z, G = self._grids(features.detach(), gradient, columns)
         return self._in_basis(Z, G, output.detach(), target, score.detach().reshape(len(score)), columns)
 
-    def evidence(
+    def selected_channels(
         self,
         decomposition: Decomposition,
         n_channels: int | None = N_CHANNELS,

@@ -6,6 +6,8 @@ import argparse
 
 import torch
 
+from captum_apex.attribution.decomposition import N_CHANNELS
+
 __all__ = ["add_evidence_arguments", "device", "positive_integer", "probability"]
 
 
@@ -68,7 +70,7 @@ def add_evidence_arguments(parser: argparse.ArgumentParser) -> None:
         "--channels",
         type=positive_integer,
         metavar="N",
-        default=5,
+        default=N_CHANNELS,
         help="channels of evidence per scheme and class (%(default)s)",
     )
     parser.add_argument(

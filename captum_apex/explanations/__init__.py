@@ -1,21 +1,15 @@
 """Explanations: the evidence for a class with its regions and prototypes, and the events of long recordings.
 
-- `explanation`: `explain` and `explain_classes` for clips, and the `Explanation`, its `Evidence` and their
-  `Prototype`s.
+- `evidence`: one channel that supports a class, `Evidence`, and its `Prototype`s.
+- `explanation`: `explain` and `explain_classes` for clips, and the `Explanation` that they return.
 - `long_recordings`: `explain_recording` for recordings of any length.
 - `merging`: the maps of a recording's windows, averaged on one time axis and cut into events.
 - `events`: the `RecordingExplanation` and its `Event`s, and files of events for Raven and Audacity.
 """
 
 from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
-from captum_apex.explanations.explanation import (
-    Evidence,
-    Explanation,
-    Prototype,
-    explain,
-    explain_classes,
-    prototypes_of,
-)
+from captum_apex.explanations.evidence import Evidence, Prototype
+from captum_apex.explanations.explanation import Explanation, explain, explain_classes, prototypes_of
 from captum_apex.explanations.long_recordings import explain_recording
 
 __all__ = [

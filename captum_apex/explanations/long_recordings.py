@@ -117,7 +117,7 @@ def explain_recording(
                 merger = merger or WindowMerger.of(
                     classifier, windows, inputs, decomposition, at_layer.basis.scheme, level
                 )
-                selected = at_layer.evidence(decomposition, n_channels, sides)
+                selected = at_layer.selected_channels(decomposition, n_channels, sides)
                 for clip in (probability >= threshold).nonzero()[:, 0].tolist():
                     merger.add(starts[clip], label, probability[clip].item(), decomposition, clip, selected)
             bar.update(len(starts))

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from captum_apex.audio.clip import Clip, ClipLookup, level_limits
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_name
-from captum_apex.explanations.explanation import Evidence, Explanation, Prototype, prototypes_of
+from captum_apex.explanations.evidence import Evidence, Prototype
+from captum_apex.explanations.explanation import Explanation, prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
 from captum_apex.figures.colours import DARK, region_line

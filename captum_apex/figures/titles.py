@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from captum_apex.explanations.explanation import Evidence
+from captum_apex.explanations.evidence import Evidence
 
 # Relative to the user's font size
 SMALL = "small"

@@ -16,7 +16,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from captum_apex.audio.clip import Clip, level_limits
 from captum_apex.audio.regions import Box, Region
-from captum_apex.explanations.explanation import Evidence, Explanation, Prototype
+from captum_apex.explanations.evidence import Evidence, Prototype
+from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.charts import remainders
 from captum_apex.figures.colours import LEVELS, REGION_STYLES, REGIONS, SIGNED, colour_steps
 from captum_apex.figures.outlines import outline

@@ -70,7 +70,7 @@ def test_the_evidences_contribution_is_epics_with_its_relu():
     decomposition = apex.decompose(inputs, 1)
     pooled = model.relu(model.features(model.stem(inputs.clone()))).mean((2, 3)) @ U.T
     epic = ((model.classifier.weight @ torch.linalg.inv(U))[1] * pooled.relu()).detach()
-    chosen = apex.evidence(decomposition, n_channels=6)
+    chosen = apex.selected_channels(decomposition, n_channels=6)
     assert torch.equal(chosen, epic > 0)
     torch.testing.assert_close(decomposition.contributions[chosen], epic[epic > 0], rtol=1e-11, atol=1e-12)
 
@@ -152,7 +152,7 @@ def test_the_evidence_score_is_the_evidences_contribution(name):
         {"channels": [0, 4]},
         {"channels": 5},
     ):
-        evidence = apex.layer_apex.evidence(decomposition, **chosen)
+        evidence = apex.layer_apex.selected_channels(decomposition, **chosen)
         score = apex.evidence_score(inputs, apex.evidence_weights(inputs, 2, **chosen))
         torch.testing.assert_close(score, (decomposition.contributions * evidence).sum(1), rtol=1e-10, atol=1e-12)
 
