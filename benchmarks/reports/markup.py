@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.reports.standings import MEASURE
 
 NOTHING = "–"
-# pandas' `to_latex(escape=True)` escapes the first ten characters only, and only in cells and heads of a table; captions,
+# pandas' `to_latex(escape=True)` escapes the first ten characters only, and only in cells and heads of a table. Captions,
 # headings and paragraphs need the same, and so do characters that are not ASCII, so that any LaTeX engine reads them.
 LATEX = {
     **{symbol: f"\\{symbol}" for symbol in "&%$#_{}"},
