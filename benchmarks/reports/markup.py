@@ -14,8 +14,9 @@ import pandas as pd
 from benchmarks.reports.standings import MEASURE
 
 NOTHING = "–"
-# pandas' `to_latex(escape=True)` escapes the first ten characters only, and only in cells and heads of a table. Captions,
-# headings and paragraphs need the same, and so do characters that are not ASCII, so that any LaTeX engine reads them.
+# pandas' `to_latex(escape=True)` escapes the first ten characters only, and only in cells and heads of a table.
+# Captions, headings and paragraphs need the same, and so do characters that are not ASCII, so that any LaTeX engine
+# reads them.
 LATEX = {
     **{symbol: f"\\{symbol}" for symbol in "&%$#_{}"},
     "\\": r"\textbackslash{}",
