@@ -101,7 +101,7 @@ def test_both_sides_occur():
     "function",
     [
         LayerAPEX.attribute,
-        LayerAPEX.evidence,
+        LayerAPEX.selected_channels,
         APEX.attribute,
         APEX.evidence_weights,
         select_channels,
