@@ -48,6 +48,15 @@ def identifiers(package: griffe.Module) -> dict[str, str]:
     return names | {entry.name: entry.path for entry in _package_objects(package)}
 
 
+def room_identifiers(room: griffe.Module) -> dict[str, str]:
+    """Where the names are defined that texts of a room write without the room's name: `deletion_insertion`, `Curves`.
+
+    Names of one word in lower case are left out: in a text they are arguments more often than functions.
+    """
+    entries = public_objects(room)
+    return {entry.name: entry.path for entry in entries if "_" in entry.name or not entry.name.islower()}
+
+
 def documented(entry: griffe.Object) -> list[griffe.Object]:
     """An object and all that it contains, as far as they have docstrings."""
     inner = [other for member in entry.members.values() if not member.is_alias for other in documented(member)]
