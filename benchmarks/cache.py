@@ -1,4 +1,4 @@
-"""The cache folder: tensors that take long to make, kept under a name that says all they depend on."""
+"""The cache folder: tensors that take long to compute, by everything that they are computed from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import platformdirs
@@ -16,36 +15,39 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from captum_apex.files import replaced
+
 
 def cache_folder() -> Path:
-    """The folder named by the environment variable `CAPTUM_APEX_CACHE`, else the user's own cache folder."""
+    """The folder named by the environment variable `CAPTUM_APEX_CACHE`; without it, the cache folder of the user."""
     named = os.environ.get("CAPTUM_APEX_CACHE")
     return Path(named) if named else Path(platformdirs.user_cache_dir("captum-apex"))
 
 
 def cache_path(kind: str, key: Mapping[str, Any]) -> Path:
-    """Where the tensors of this kind and key lie.
+    """The file that holds the tensors of this kind and key.
 
     Args:
-        kind: what they are, as a folder name: "log-mel", "classifier".
-        key: everything that they depend on; whatever JSON can write.
+        kind: name of a sub-folder, for what the tensors are: "log-mel", "classifier".
+        key: everything that the tensors depend on, of types that JSON can write.
 
     Raises:
-        TypeError: the key holds something that JSON cannot write, so that its text would not be the same in every run.
+        TypeError: the key holds something that JSON cannot write. Its text would not be the same in every run.
     """
     text = json.dumps(key, sort_keys=True)
     return cache_folder() / kind / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
 
 
 def cached_tensors(kind: str, key: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors kept under this kind and key; made, and kept, where there are none.
+    """The tensors stored under this kind and key; if there are none, they are computed and stored.
 
-    A file that cannot be read is made again, with a warning.
+    If the file cannot be read, a warning is given and the tensors are computed again.
 
     Args:
-        kind: what they are, as a folder name.
-        key: everything that they depend on, as JSON can write it: parameters, seeds, names and sizes of files.
-        make: makes them, on the CPU; called only where the cache has none.
+        kind: name of a sub-folder, for what the tensors are.
+        key: everything that the tensors depend on, of types that JSON can write: parameters, seeds, names and sizes
+            of files.
+        make: computes the tensors, on the CPU; called only when the cache does not hold them.
     """
     path = cache_path(kind, key)
     if path.exists():
@@ -54,18 +56,7 @@ def cached_tensors(kind: str, key: Mapping[str, Any], make: Callable[[], dict[st
         except (SafetensorError, OSError) as error:
             warnings.warn(f"{path} is damaged ({error}); making it again", stacklevel=2)
     tensors = {name: tensor.detach().contiguous() for name, tensor in make().items()}
-    _write(path, tensors)
-    return tensors
-
-
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Writes beside and renames, so that an interrupted run never leaves half a file under the final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f"{path.stem}-", suffix=".part", delete=False) as unfinished:
-        beside = Path(unfinished.name)
-    try:
-        save_file(tensors, beside)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with replaced(path) as unfinished:
+        save_file(tensors, unfinished)
+    return tensors

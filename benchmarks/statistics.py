@@ -1,29 +1,36 @@
-"""What may be said of a run's scores: how sure a mean is, who is ahead and by how much, on which clips."""
+"""Statistics of a run's scores: bootstrap intervals over clips, a paired test, and its correction for many tests."""
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import wilcoxon
 
-RESAMPLES = 2000
+from captum_apex.metrics import bootstrap_interval
 
 
 def interval(values: NDArray[np.floating], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """A percentile bootstrap interval of the mean over clips.
+    """Percentile bootstrap interval of the mean over clips.
+
+    Each of 2000 resamples draws `len(values)` clips with replacement; the interval holds the middle 95% of their means.
 
     Args:
-        values: one per clip, (clip,).
-        confidence: in (0, 1).
-        seed: of the resampling.
+        values: scores, one per clip, (clip,).
+        confidence: share of the resampled means that lies in the interval, in (0, 1).
+        seed: seed of the random number generator.
 
     Returns:
-        Lower and upper end; the value itself where all are equal.
+        Lower and upper end of the interval.
 
-    >>> interval(np.array([1.0, 1.0, 1.0]))
-    (1.0, 1.0)
+    Example:
+        Of two clips with scores 0 and 1, a quarter of the resamples has the mean 0, and a quarter has the mean 1:
+
+        >>> import numpy as np
+        >>> from benchmarks.statistics import interval
+        >>> interval(np.array([0.0, 1.0]))
+        (0.0, 1.0)
+        >>> interval(np.array([0.5, 0.5, 0.5]))
+        (0.5, 0.5)
     """
     low, high = intervals(np.asarray(values)[:, None], confidence=confidence, seed=seed)
     return float(low[0]), float(high[0])
@@ -32,65 +39,52 @@ def interval(values: NDArray[np.floating], *, confidence: float = 0.95, seed: in
 def intervals(
     values: ArrayLike, *, over: ArrayLike | None = None, confidence: float = 0.95, seed: int = 0
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """The same for many columns at once; columns of equally many values share their resamples.
+    """Bootstrap intervals as in `interval`, for many columns; columns with the same number of values share resamples.
 
     Args:
-        values: (clip, column); NaN where a column has no value for a clip: the interval is that of the values it has.
-        over: (clip,); with it, the intervals are of the ratios of the means of `values` and of `over`, resampled together.
-        confidence: in (0, 1).
-        seed: of the resampling.
+        values: scores, (clip, column). NaN is a missing value; the interval is that of the values that the column has.
+        over: divisors, (clip,). With them, the interval is that of the ratio of the mean of `values` to the mean of
+            `over`, which are resampled together.
+        confidence: share of the resampled means that lies in the interval, in (0, 1).
+        seed: seed of the random number generator.
 
     Returns:
-        Lower and upper ends, each (column,); NaN for a column without values, and where `over` is not above zero in every resample.
+        Lower and upper ends, each (column,). NaN for a column without values, and where the mean of `over` is not above
+        zero in every resample.
     """
-    values = np.asarray(values, dtype=float)
-    base = (
-        np.ones_like(values) if over is None else np.broadcast_to(np.asarray(over, dtype=float)[:, None], values.shape)
-    )
-    present = np.isfinite(values) & np.isfinite(base)
-    counts = present.sum(0)
-    ends = np.full((2, values.shape[1]), np.nan)
-    for n in np.unique(counts[counts > 0]):
-        columns = np.flatnonzero(counts == n)
-        above, below = (
-            part[:, columns].T[present[:, columns].T].reshape(-1, n) for part in (values, base)
-        )  # (column, clip)
-        means = above @ _weights(int(n), seed).T  # (column, resample)
-        if over is not None:
-            divisors = below @ _weights(int(n), seed).T
-            means = np.divide(means, divisors, out=np.full_like(means, np.nan), where=divisors > 0)
-        found = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)
-        constant = (np.ptp(above, axis=1) == 0) & (over is None)  # exactly the value itself, not all but rounding
-        ends[:, columns] = np.where(constant, above[:, 0], found)
-    return ends[0], ends[1]
-
-
-@lru_cache(maxsize=64)
-def _weights(n: int, seed: int) -> NDArray[np.floating]:
-    """How much each of `n` clips counts in each resample, (resample, clip): drawn n times with replacement."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
+    return bootstrap_interval(values, over=over, confidence=confidence, seed=seed)
 
 
 def paired_test(values: ArrayLike, reference: ArrayLike) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test: is one side ahead on more clips, and by more?
+    """Two-sided p-value of Wilcoxon's signed-rank test for two methods' scores of the same clips.
 
-    Clips where both are equal keep their rank (Pratt): the usual way drops them, so that a method which equals the reference on nearly
-    all clips could be found different on the few that are left.
+    The p-value is small if one method is ahead on most clips, above all on those with the largest differences. Clips
+    with equal scores keep their rank (Pratt's treatment of zeros). The usual treatment drops them; a method that equals
+    the reference on nearly all clips could then be called different because of the few that are left.
 
     Args:
-        values: one per clip, (clip,).
-        reference: of the same clips.
+        values: scores of a method, one per clip, (clip,).
+        reference: scores of the other method, on the same clips, (clip,).
 
     Returns:
-        In [0, 1]; 1 where all are equal, NaN without clips.
+        The p-value, in [0, 1]; 1 if all differences are zero, NaN without clips.
 
     Raises:
-        ValueError: the two do not belong to the same clips.
+        ValueError: the two arrays do not have the same shape (clip,).
 
-    >>> paired_test([1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 0])
-    0.03125
+    Example:
+        Six clips of six are ahead; of all 2⁶ combinations of signs, two are as extreme:
+
+        >>> from benchmarks.statistics import paired_test
+        >>> paired_test([0.5, 0.7, 0.4, 0.9, 0.6, 0.8], [0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
+        0.03125
+        >>> paired_test([0.5, 0.7, 0.4, 0.9, 0.6, 0.8], [0.6, 0.6, 0.6, 0.6, 0.6, 0.6])
+        0.5625
+
+    Source: Pratt, "Remarks on zeros and ties in the Wilcoxon signed rank procedures", 1959.
     """
-    values, reference = np.asarray(values, dtype=float), np.asarray(reference, dtype=float)
+    values = np.asarray(values, dtype=float)
+    reference = np.asarray(reference, dtype=float)
     if values.shape != reference.shape or values.ndim != 1:
         raise ValueError(f"expected two values for each clip, but got shapes {values.shape} and {reference.shape}")
     difference = values - reference
@@ -100,18 +94,26 @@ def paired_test(values: ArrayLike, reference: ArrayLike) -> float:
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.floating]:
-    """Holm's step-down correction: with it, the chance of any false alarm among all tests stays below the level.
+    """Holm's step-down correction of p-values for the number of tests.
+
+    If all tests with an adjusted p-value below 0.05 are called significant, the probability of even one false positive
+    among them is below 0.05.
 
     Args:
-        p_values: (test,); NaN where there was no test: it stays NaN and does not count.
+        p_values: p-value of each test, (test,); NaN where there was no test, which is not counted and stays NaN.
 
     Returns:
-        Adjusted p-values, in [0, 1], never smaller than the given ones.
+        Adjusted p-values, (test,), in [0, 1], never smaller than the given ones.
+
+    Example:
+        The smallest of three p-values is multiplied by 3, the next one by 2, the last one by 1, and none becomes
+        smaller than the one before it:
+
+        >>> from benchmarks.statistics import holm
+        >>> holm([0.01, 0.04, 0.03, float("nan")])
+        array([0.03, 0.06, 0.06,  nan])
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
-
-    >>> holm([0.01, 0.04, 0.03, float("nan")])
-    array([0.03, 0.06, 0.06,  nan])
     """
     adjusted = np.array(p_values, dtype=float)
     tested = np.flatnonzero(np.isfinite(adjusted))

@@ -27,7 +27,8 @@ from captum_apex.bases.fitting import basis_from_matrix, fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
-from captum_apex.explanations.explanation import Evidence, Explanation, Prototype, explain, explain_classes
+from captum_apex.explanations.evidence import Evidence, Prototype
+from captum_apex.explanations.explanation import Explanation, explain, explain_classes
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.pretrained.hugging_face import from_transformers
 from captum_apex.recordings import Recordings

@@ -1,4 +1,4 @@
-"""The command line: fit bases on a folder of audio, explain clips by them in one page, list the events of long recordings."""
+"""The command line: fits bases on a folder of audio, explains clips in a page, lists the events of recordings."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from captum_apex.cli.events_command import events_command
-from captum_apex.cli.explain_command import explain_command
-from captum_apex.cli.fit_command import fit_command
-from captum_apex.cli.parser import parser
+from captum_apex.cli.parser import parser, program_name
 
-INTERRUPTED = 130  # as shells report it
+INTERRUPTED = 130  # the status that shells report for an interruption
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 where it worked, 2 where the arguments, the files or the model are not right, 130 where interrupted."""
+    """Runs one command.
+
+    Args:
+        arguments: the command and its arguments; by default those that the program was started with.
+
+    Returns:
+        The exit status: 0 for success, 2 for wrong arguments, files or models, 130 for an interruption.
+    """
     try:
         options = parser().parse_args(arguments)
         with _plain_warnings():
-            return {"fit": fit_command, "explain": explain_command, "events": events_command}[options.command](options)
+            return options.run(options)
     except (OSError, ValueError, ImportError) as error:
-        print(f"python -m captum_apex: {error}", file=sys.stderr)
+        print(f"{program_name()}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -32,14 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Inside, the library's own warnings are one line, like its errors, without a place in its code; those of others are as ever."""
-    usual, package = warnings.formatwarning, os.path.dirname(__file__)
+    """Inside, a warning of this package is one line without a place in its code, as its errors are."""
+    usual = warnings.formatwarning
+    package = os.path.dirname(__file__)
 
     def plain(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
         if filename.startswith(package + os.sep):
-            return f"python -m captum_apex: {message}\n"
+            return f"{program_name()}: {message}\n"
         return usual(message, category, filename, lineno, line)
 
     warnings.formatwarning = plain

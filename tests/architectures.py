@@ -11,7 +11,8 @@ from transformers import ConvNextConfig, ConvNextModel
 class CNN14(nn.Module):
     """From log-mels (clip, 1, time, mel) to logits, all pooled over frequency and time at the end.
 
-    Source: PANNs (Kong et al. 2020, arXiv 1912.10211), Table 2 and Section III; without its spectrogram and without the last sigmoid.
+    Source: PANNs (Kong et al. 2020, arXiv 1912.10211), Table 2 and Section III; without its spectrogram and without the
+        last sigmoid.
     """
 
     def __init__(self, n_classes: int = 527, n_mels: int = 64) -> None:
@@ -40,10 +41,12 @@ def _conv_block(inputs: int, outputs: int, pool: int) -> nn.Sequential:
 
 
 class PrototypeHead(nn.Module):
-    """A class's logit is the weighted sum of how similar the most similar place is to each of its prototypes.
+    """A class's logit: the weighted sum, over its prototypes, of the similarity of the most similar place.
 
-    Source: AudioProtoPNet (Heinrich et al. 2025, arXiv 2404.10420): cosine similarity, its positive part, the largest over all places,
-    weights that are not negative; places are doubled in both directions first, as in the published models.
+    The similarity is the positive part of the cosine; the weights are not negative. The grid is first enlarged to twice
+    its size in both directions, as in the published models.
+
+    Source: AudioProtoPNet (Heinrich et al. 2025, arXiv 2404.10420).
     """
 
     def __init__(self, width: int = 1024, n_classes: int = 21, n_prototypes: int = 20) -> None:
@@ -65,7 +68,7 @@ class PrototypeHead(nn.Module):
 
 
 class HandWrittenHead(PrototypeHead):
-    """The same, its normalisation written out from squares, as in the published models."""
+    """The same head with its normalisation written out from squares, as in the published models."""
 
     def normalised(self, vectors: Tensor) -> Tensor:
         return vectors / torch.sqrt(torch.sum(vectors**2, dim=1, keepdim=True) + 1e-12)

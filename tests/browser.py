@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests, from Debian's packages."""
+"""A headless Chromium for tests of pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INSTALL_SECONDS = 300
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Any]:
-    """A browser with an empty profile; the test is skipped where there is none and none can be installed."""
+    """A browser with an empty profile; the test is skipped where no browser is installed or can be installed."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing: pip install 'captum-apex[test]'")
     from selenium.webdriver.chrome.service import Service
 
@@ -48,44 +48,45 @@ def show(browser: Any, page: Path, *, width: int = 1280, dark: bool = False, med
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
     screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    browser.get("about:blank")  # so that the same file with another fragment is loaded anew
+    browser.get("about:blank")  # so that the same file with another fragment is loaded again
     browser.get(page.as_uri())
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
-    """Returns as soon as the condition holds; fails when it never does."""
+    """Returns as soon as the condition holds; fails if it does not hold within some seconds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "what was waited for did not come"
+        assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.02)
 
 
 def complaints(browser: Any) -> list[str]:
-    """What the browser's console has said since the last call."""
+    """The messages of the browser's console since the last call."""
     return [entry["message"] for entry in browser.get_log("browser")]
 
 
 def requests(browser: Any) -> list[str]:
-    """The addresses outside of the file that its page has asked for since the last call; the browser's own pages do not count."""
+    """The addresses outside of the file that its page has requested since the last call."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    # Pages with a `chrome` address belong to the browser.
     addresses = [request["request"]["url"] for request in sent if not request["documentURL"].startswith("chrome")]
     return [address for address in addresses if not address.startswith(("file:", "data:", "blob:", "about:"))]
 
 
 def _programs() -> tuple[str, str]:
-    found = _found()
-    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
+    programs = _installed()
+    if programs is None and shutil.which("apt-get") and os.geteuid() == 0:
         _install()
-        found = _found()
-    if found is None:
+        programs = _installed()
+    if programs is None:
         pytest.skip(
             "no Chromium with its driver here, and none can be installed: apt-get install chromium chromium-driver"
         )
-    return found
+    return programs
 
 
-def _found() -> tuple[str, str] | None:
+def _installed() -> tuple[str, str] | None:
     program = next(filter(None, map(shutil.which, NAMES)), None)
     driver = shutil.which("chromedriver")
     return (program, driver) if program and driver else None

@@ -1,4 +1,4 @@
-"""A small network, its clips on real axes, and explanations of one of them, in no time."""
+"""A small network, its clips on real axes, and explanations of one of the clips."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TARGET = 2
 
 @dataclass
 class Recorded:
-    """Clips that remember who was asked for."""
+    """Training clips; `looked_up` has the indices that were looked up."""
 
-    asked: list[int] = field(default_factory=list)
+    looked_up: list[int] = field(default_factory=list)
 
     def __getitem__(self, index: int) -> Clip:
-        self.asked.append(index)
+        self.looked_up.append(index)
         return clip_of(TRAINING[index], CLASSES[index % 3])
 
 

@@ -1,4 +1,4 @@
-"""Pages made by hand for the report's tests: clips whose sound is known, explanations whose numbers are."""
+"""Pages for the tests of the report: clips with a known sound, and explanations with known numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRID = 4, 10
 
 
 def chirp(seed: int, *, seconds: float = 1.0, name: str = "", label: str = "", silent: bool = False) -> Clip:
-    """A rising tone; its picture is made of random levels, other ones for each seed."""
+    """A rising tone; its spectrogram has random levels, which depend on the seed."""
     time = torch.arange(int(seconds * RATE)) / RATE
     waveform = 0.5 * torch.sin(2 * math.pi * (300 + 100 * seed) * time * (1 + time))
     decibels = -60 * torch.rand(32, 1 + len(time) // 80, generator=torch.Generator().manual_seed(seed))
@@ -27,7 +27,7 @@ def chirp(seed: int, *, seconds: float = 1.0, name: str = "", label: str = "", s
 def explanation(
     scheme: Scheme, *, target: int = 3, n_channels: int = 2, prototypes: Sequence[int] = (0, 1, 2)
 ) -> Explanation:
-    """Channel `c` of evidence has its peak in cell `c`, contributes `2 − c`, and fires at another cell in every prototype."""
+    """Channel `c` of the evidence has its peak in cell `c + 1`, contributes `2 − c`, and has other peaks elsewhere."""
     evidence = [
         Evidence(
             channel=10 + channel,
@@ -44,8 +44,8 @@ def explanation(
 
 
 def page(seed: int = 50, **changed: object) -> Page:
-    """All schemes, scores, and one other map."""
-    parts: dict = {
+    """A page with all schemes, scores, and one map of another method."""
+    arguments: dict = {
         "clip": chirp(seed, name=f"query_{seed}.wav", label="three"),
         "explanations": [explanation(scheme) for scheme in SCHEMES],
         "prototypes": {index: chirp(index, label=CLASSES[index]) for index in range(3)},
@@ -53,7 +53,7 @@ def page(seed: int = 50, **changed: object) -> Page:
         "scores": [0.1, -1.0, 5.25, 4.5, 1.0, 2.0, 3.0],
         "maps": {"LayerGradCam": torch.linspace(-1, 1, 32 * 101).reshape(32, 101)},
     }
-    return Page(**(parts | changed))
+    return Page(**(arguments | changed))
 
 
 def _prototype(scheme: Scheme, index: int, channel: int) -> Prototype:

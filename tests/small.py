@@ -1,6 +1,6 @@
-"""A small subject for the benchmark's tests: an untrained network on a few scenes, with bases that are hardly fitted.
+"""A small subject for tests of the benchmark: an untrained network on a few scenes, with bases of one training epoch.
 
-Its numbers mean nothing, their bookkeeping does.
+Its scores are meaningless: the tests check how they are computed and stored.
 """
 
 from __future__ import annotations

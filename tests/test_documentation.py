@@ -1,4 +1,4 @@
-"""The documentation: it builds without a warning, every public name is in it, its links lead somewhere, and it needs no network."""
+"""The documentation builds without a warning, has every public name, and has links that work without a network."""
 
 import ast
 import importlib

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 GUIDES = ROOT / "tutorials" / "guides"
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(path.stem for path in GUIDES.glob("*.md") if PYTHON.search(path.read_text()))
-# Pages with a test of their own: the block of the command line is a module, and the architectures are tested row by row.
+# Pages with a test of their own: the block of the command line is a module.
 NOT_HERE = {"command_line"}
 
 

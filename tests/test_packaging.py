@@ -46,7 +46,7 @@ def test_the_citation_names_this_version_and_both_papers():
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory):
-    """Both, built without a network from the files that git knows or does not ignore; the wheel from the source distribution."""
+    """The source distribution, and the wheel that is built from it; without a network, from all files that git sees."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("distributions")
     for name in tracked_files():
         (source / name).parent.mkdir(parents=True, exist_ok=True)

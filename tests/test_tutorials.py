@@ -1,4 +1,4 @@
-"""The tutorials: that each runs from its first cell to its last, and that what is committed was run in full and can be read anywhere."""
+"""The tutorials run from the first cell to the last; the committed ones were run in full and can be read anywhere."""
 
 import json
 import os

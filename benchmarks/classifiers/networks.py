@@ -1,4 +1,4 @@
-"""The reference classifiers: a plain CNN and a ConvNeXt, how they are trained, and how well they do."""
+"""The networks of the reference classifiers, a plain CNN and a ConvNeXt, and their layers that can be explained."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ import timm
 import torch
 from torch import Tensor, nn
 
-CHANNELS = (1, 16, 32, 64, 128)  # few where the spectrogram is still large: there they cost the most
-POOLED = (1, 2)  # the convolutions of the plain CNN that max pooling follows
+CHANNELS = (1, 16, 32, 64, 128)  # few in the first layers, where the grid is large and each channel costs most
+POOLED = (1, 2)  # indices of the convolutions of the plain CNN with max pooling after them
 
 
 class LayerError(ValueError):
-    """The network has no such layer before its pooling."""
+    """The network has no layer of this name before its pooling."""
 
 
 class PlainCNN(nn.Module):
-    """Convolution, BatchNorm and ReLU four times, mean over the grid, one linear layer.
+    """Four times convolution, BatchNorm and ReLU, then the mean over the grid and one linear layer.
 
-    The first convolution has a stride of 2, the next two are followed by max pooling: what is dear happens where the grid is small. The
-    network is built only of modules that Captum's LRP has rules for, and none is used twice, as its DeepLift asks.
+    The first convolution has a stride of 2, and the next two have max pooling after them, so that layers with many
+    channels work on a small grid. Captum's LRP has rules for all modules of the network, and no module is used twice,
+    as Captum's DeepLift requires.
 
     Args:
-        classes: number of logits.
+        classes: number of classes.
 
     Example:
+        >>> import torch
+        >>> from benchmarks.classifiers.networks import PlainCNN
         >>> PlainCNN(8).features(torch.zeros(2, 1, 64, 126)).shape
         torch.Size([2, 128, 8, 15])
     """
@@ -35,13 +38,13 @@ class PlainCNN(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for place, (before, after) in enumerate(pairwise(CHANNELS)):
-            size, stride = (3, 1) if place else (5, 2)
-            layers[f"conv{place}"] = nn.Conv2d(before, after, size, stride, padding=size // 2, bias=False)
-            if place in POOLED:
-                layers[f"pool{place}"] = nn.MaxPool2d(2)
-            layers[f"norm{place}"] = nn.BatchNorm2d(after)
-            layers[f"relu{place}"] = nn.ReLU()
+        for i, (n_inputs, n_outputs) in enumerate(pairwise(CHANNELS)):
+            size, stride = (3, 1) if i else (5, 2)
+            layers[f"conv{i}"] = nn.Conv2d(n_inputs, n_outputs, size, stride, padding=size // 2, bias=False)
+            if i in POOLED:
+                layers[f"pool{i}"] = nn.MaxPool2d(2)
+            layers[f"norm{i}"] = nn.BatchNorm2d(n_outputs)
+            layers[f"relu{i}"] = nn.ReLU()
         self.features = nn.Sequential(layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(0.1)
@@ -54,11 +57,14 @@ class PlainCNN(nn.Module):
 
 
 def convnext(classes: int) -> nn.Module:
-    """A ConvNeXt of timm's, smaller than its `atto`, with its LayerNorm between pooling and classifier.
+    """A ConvNeXt of timm, smaller than its `atto`, with a LayerNorm between pooling and classifier.
 
-    The stem is two overlapping convolutions, and the strides end at 8: so 64 bands × 126 frames leave a grid of 8 × 15 at the last
-    stage. The two last stages are dilated instead, and have smaller kernels, so that a position still sees what is around it and not
-    the whole clip.
+    The stem is two overlapping convolutions, and the total stride is 8: 64 bands × 126 frames give a grid of 8 × 15 in
+    the last stage. The last two stages are dilated instead of strided and have smaller kernels, so that the receptive
+    field of a position is its surroundings and not the whole clip.
+
+    Args:
+        classes: number of classes.
     """
     return timm.create_model(
         "convnext_atto",
@@ -79,20 +85,26 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {"cnn": PlainCNN, "convnext": 
 
 
 def explained_layer(model: nn.Module, name: str = "") -> nn.Module:
-    """The layer whose grid the benchmark explains: the last one before pooling, or an earlier one by its name, such as `features.relu2`.
+    """The layer that the benchmark explains.
+
+    Args:
+        model: a model made by one of `NETWORKS`, alone or with its log-mels inside.
+        name: name of a layer before pooling, such as `features.relu2`; empty for the last one.
 
     Raises:
-        TypeError: the model is not one of `NETWORKS`.
-        LayerError: it has no such layer before its pooling.
+        TypeError: the model was not made by one of `NETWORKS`.
+        LayerError: the model has no layer of this name before its pooling.
     """
     model = _network(model)
     chain = _chain(model)
     if not name:
-        return model.features if isinstance(model, PlainCNN) else model.stages[-1]  # type: ignore[index,return-value]  # of ModuleLists
+        # mypy does not know the types of a ModuleList
+        return model.features if isinstance(model, PlainCNN) else model.stages[-1]  # type: ignore[index,return-value]
+    before_pooling = chain[: _n_before_pooling(model)]
     layers = {
-        own: module
-        for own, module in model.named_modules()
-        if any(module is link for link in chain[: _n_before_pooling(model)])
+        layer_name: module
+        for layer_name, module in model.named_modules()
+        if any(module is link for link in before_pooling)
     }
     if name not in layers:
         raise LayerError(f"expected the name of a layer before pooling, one of {', '.join(layers)}, but got {name!r}")
@@ -100,29 +112,32 @@ def explained_layer(model: nn.Module, name: str = "") -> nn.Module:
 
 
 def head(model: nn.Module, layer: nn.Module) -> nn.Module:
-    """What follows a layer: from its output, (clip, channel, frequency, time), to logits. It shares the model's modules.
+    """The modules after a layer, from its output (clip, channel, frequency, time) to the logits.
 
     Args:
-        model: made by one of `NETWORKS`.
-        layer: as `explained_layer` gives it.
+        model: a model made by one of `NETWORKS`, alone or with its log-mels inside.
+        layer: a layer that `explained_layer` gives.
+
+    Returns:
+        A module that shares its parameters with the model.
 
     Raises:
-        TypeError: the model is not one of `NETWORKS`.
+        TypeError: the model was not made by one of `NETWORKS`.
     """
     model = _network(model)
     chain = _chain(model)
     last = chain[_n_before_pooling(model) - 1] if layer is getattr(model, "features", None) else layer
-    place = next(i for i, link in enumerate(chain) if link is last)
-    return nn.Sequential(*chain[place + 1 :]).train(model.training)
+    position = next(i for i, link in enumerate(chain) if link is last)
+    return nn.Sequential(*chain[position + 1 :]).train(model.training)
 
 
 def _network(model: nn.Module) -> nn.Module:
-    """The network itself, where its spectrogram stands before it."""
+    """The network itself if its log-mels are computed by modules before it."""
     return model[-1] if isinstance(model, nn.Sequential) else model
 
 
 def _chain(model: nn.Module) -> list[nn.Module]:
-    """The modules that make the logits when they are called one after the other."""
+    """The modules that compute the logits when they are called in this order."""
     if isinstance(model, PlainCNN):
         return [*model.features, model.pool, nn.Flatten(), model.dropout, model.classifier]
     if isinstance(model, timm.models.ConvNeXt):
@@ -131,5 +146,5 @@ def _chain(model: nn.Module) -> list[nn.Module]:
 
 
 def _n_before_pooling(model: nn.Module) -> int:
-    """How many of the chain keep a grid."""
+    """The number of modules in the chain with a grid as their output."""
     return len(_chain(model)) - (4 if isinstance(model, PlainCNN) else 2)

@@ -29,17 +29,16 @@ def train_classifier(
     progress: bool = False,
     recipe: Recipe | None = None,
 ) -> nn.Module:
-    """Trains a network on the training part of a task.
+    """Trains a network on the training clips of a task.
 
     Args:
-        task: only its training part is looked at.
+        task: the task; only its training clips are used.
         network: a name in `NETWORKS`.
-        seed: of weights, order and augmentation; the same seed gives the same network on the CPU.
-        device: where to train.
-        progress: show a bar on stderr.
-        recipe: how to train; None for the one in `benchmarks.classifiers.recipes`. A classifier of another task that it starts
-            from comes from
-            the cache.
+        seed: seed of initial weights, order and augmentation; the same seed gives the same network on the CPU.
+        device: the torch device on which to train.
+        progress: whether to show a progress bar on stderr.
+        recipe: the settings of the training; None for those in `benchmarks.classifiers.recipes`. The classifier of
+            another task that the training starts from is taken from the cache.
 
     Returns:
         The network in evaluation mode, on `device`.
@@ -76,16 +75,26 @@ def train_classifier(
 def trained_classifier(
     task: Task, network: str, *, seed: int = 0, device: str | torch.device = "cpu", progress: bool = False
 ) -> nn.Module:
-    """As `train_classifier`, but taken from the cache where this network was trained before on the same clips.
+    """A network trained by `train_classifier`, from the cache if it was trained before on the same clips.
 
-    Its weights are laid out with the channels last: on the CPU the plain CNN is twice as fast like that.
+    The channels are the last axis of its weights in memory: on the CPU the plain CNN is twice as fast with that.
+
+    Args:
+        task: the task, as in `train_classifier`.
+        network: a name in `NETWORKS`.
+        seed: seed of initial weights, order and augmentation.
+        device: the torch device of the network, and of its training.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        The network in evaluation mode, on `device`.
     """
     with _seeded(seed, torch.device("cpu")):
         model = _build(network, len(task.classes))
     key = {
         "network": network,
         "recipe": asdict(recipe_of(task.name, network)),
-        "code": [inspect.getsource(part) for part in (NETWORKS[network], *_TRAINING)],
+        "code": [inspect.getsource(code) for code in (NETWORKS[network], *_TRAINING)],
         "seed": seed,
         "classes": task.classes,
         "channels": CHANNELS,
@@ -94,19 +103,24 @@ def trained_classifier(
     }
     if start := recipe_of(task.name, network).start:
         key["start"] = [load_task(start, seed).train.fingerprint(), asdict(recipe_of(start, network))]
-    make = lambda: {  # noqa: E731
-        name: value.cpu()
-        for name, value in train_classifier(task, network, seed=seed, device=device, progress=progress)
-        .state_dict()
-        .items()
-    }
+
+    def make() -> dict[str, Tensor]:
+        trained = train_classifier(task, network, seed=seed, device=device, progress=progress)
+        return {name: value.cpu() for name, value in trained.state_dict().items()}
+
     model.load_state_dict(cached_tensors("classifier", key, make))
     return model.to(device).to(memory_format=torch.channels_last).eval()
 
 
 @torch.no_grad()
 def accuracy(model: nn.Module, dataset: Dataset[tuple[Tensor, int]], *, batch: int = 64) -> float:
-    """The share of clips whose largest logit is their label's, in [0, 1]."""
+    """The share of clips with the largest logit at their label, in [0, 1].
+
+    Args:
+        model: gives logits (clip, class).
+        dataset: clips and labels.
+        batch: number of clips in one forward pass.
+    """
     device = next(model.parameters()).device
     hits = [model(log_mels.to(device)).argmax(dim=1).cpu() == labels for log_mels, labels in DataLoader(dataset, batch)]
     return torch.cat(hits).double().mean().item()
@@ -119,7 +133,7 @@ def _build(network: str, classes: int) -> nn.Module:
 
 
 def _start(recipe: Recipe, network: str, seed: int, device: str | torch.device, progress: bool) -> dict[str, Tensor]:
-    """The weights to begin with, those of the last linear layer left out; none where the recipe begins from nothing."""
+    """The initial weights, except those of the last linear layer; none if the recipe starts with random weights."""
     if not recipe.start:
         return {}
     model = trained_classifier(load_task(recipe.start, seed), network, seed=seed, device=device, progress=progress)
@@ -129,7 +143,7 @@ def _start(recipe: Recipe, network: str, seed: int, device: str | torch.device, 
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """The global random state set to a seed, and put back afterwards."""
+    """Sets the global random state to a seed and restores it afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -142,9 +156,8 @@ def _batches(task: Task, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     for _ in range(recipe.epochs):
         order = torch.randperm(len(targets) // together)[:, None] * together + torch.arange(together)  # (group, clip)
         for chosen in order.flatten()[: order.numel() // recipe.batch * recipe.batch].split(recipe.batch):
-            groups = task.train.log_mels[chosen, 0].unflatten(
-                0, (-1, together)
-            )  # (clip, mel, frame) → (group, clip, mel, frame)
+            # (clip, mel, frame) → (group, clip, mel, frame)
+            groups = task.train.log_mels[chosen, 0].unflatten(0, (-1, together))
             augmented, mixed = _augment(groups, targets[chosen], recipe)
             yield augmented.flatten(0, 1)[:, None], mixed
 
@@ -160,11 +173,11 @@ def _augment(log_mels: Tensor, targets: Tensor, recipe: Recipe) -> tuple[Tensor,
 
 
 def _rolled(log_mels: Tensor, share: float) -> Tensor:
-    """Each clip shifted around its end by up to a share of its length."""
+    """Each clip shifted in time, circularly, by up to a share of its length."""
     frames = log_mels.shape[3]
     shifts = ((2 * torch.rand(len(log_mels), 1) - 1) * share * frames).long()
-    places = (torch.arange(frames) - shifts) % frames  # (clip, frame)
-    return log_mels.gather(3, places[:, None, None].expand_as(log_mels))
+    sources = (torch.arange(frames) - shifts) % frames  # (clip, frame)
+    return log_mels.gather(3, sources[:, None, None].expand_as(log_mels))
 
 
 def _mixed(log_mels: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
@@ -175,20 +188,15 @@ def _mixed(log_mels: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Ten
 
 
 def _masked(log_mels: Tensor, share: float, dim: int) -> Tensor:
-    """A random stretch of one axis of each clip set to the mean level, as SpecAugment (arXiv 1904.08779) does."""
-    size, clips = log_mels.shape[dim], len(log_mels)
+    """Sets a random interval of one axis of each clip to the mean level, as in SpecAugment (arXiv 1904.08779)."""
+    size = log_mels.shape[dim]
+    clips = len(log_mels)
     width = torch.rand(clips, 1) * share * size
     start = torch.rand(clips, 1) * (size - width)
-    places = torch.arange(size)
-    hidden = (places >= start) & (places < start + width)  # (clip, place)
+    positions = torch.arange(size)
+    hidden = (positions >= start) & (positions < start + width)  # (clip, position)
     return log_mels.masked_fill(hidden[:, None, :, None] if dim == 2 else hidden[:, None, None], 0.0)
 
 
-_TRAINING = (
-    train_classifier,
-    _batches,
-    _augment,
-    _rolled,
-    _mixed,
-    _masked,
-)  # what a network's weights depend on beside its recipe
+# The code that the weights of a network depend on besides its recipe
+_TRAINING = (train_classifier, _batches, _augment, _rolled, _mixed, _masked)

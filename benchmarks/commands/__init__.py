@@ -1,1 +1,1 @@
-"""The benchmark's command line."""
+"""The commands of `python -m benchmarks`."""

@@ -1,22 +1,55 @@
-"""`speed` and `events`: measurements beside the runs."""
+"""The commands `speed` and `events`: measurements beside the runs."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from benchmarks.classifiers.networks import NETWORKS
+from benchmarks.commands.options import Commands
 from benchmarks.experiments import speed
 from benchmarks.experiments.soundscape import soundscape_picture, soundscape_table
 from benchmarks.runs.subject import prepare
+from benchmarks.tasks import TASKS
+from captum_apex.cli.types import device, positive_integer
+
+
+def add_speed_parser(commands: Commands) -> None:
+    """Adds the parser of `speed`."""
+    parser = commands.add_parser(
+        "speed",
+        help="measure attribution, the feature bank, fitting and the masking curves against bare forward passes",
+    )
+    parser.add_argument(
+        "--repeats", type=positive_integer, default=5, help="runs of each timing, of which the median is taken"
+    )
+    parser.add_argument(
+        "--device", type=device, default="cpu", help="where models run and bases are fitted, such as cuda"
+    )
+    parser.set_defaults(command=speed_command)
+
+
+def add_events_parser(commands: Commands) -> None:
+    """Adds the parser of `events`."""
+    parser = commands.add_parser(
+        "events", help="how well events are detected in a long recording that is made of a task's test clips"
+    )
+    parser.add_argument("--task", choices=TASKS, default="scenes", help="task of the clips; see `run`")
+    parser.add_argument("--network", choices=NETWORKS, default="cnn", help="the classifier")
+    parser.add_argument("--clips", type=positive_integer, default=40, help="number of clips, in random order")
+    parser.add_argument("--seed", type=int, default=0, help="seed of clips, training, fitting and the order")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the first five clips to this file")
+    parser.set_defaults(command=events_command)
 
 
 def speed_command(options: argparse.Namespace) -> int:
-    """Prints the cost of the library's parts as ratios to forward passes."""
+    """Prints the cost of explanations as ratios to forward passes."""
     print(speed.table(speed.measure(repeats=options.repeats, device=options.device)))
     return 0
 
 
 def events_command(options: argparse.Namespace) -> int:
-    """Prints how well events of a long recording are detected."""
+    """Prints how well the events of a long recording are detected."""
     subject = prepare(options.task, options.network, seed=options.seed, progress=True)
     print(soundscape_table(subject, options.clips, options.seed).to_string(index=False, float_format="{:.2f}".format))
     if options.picture is not None:

@@ -1,12 +1,11 @@
-"""`report`, `overview`, `list` and `pictures`: what runs have found."""
+"""The commands `report`, `overview`, `list` and `pictures`, which show what is there and compute no scores."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from benchmarks.classifiers.networks import NETWORKS
-from benchmarks.classifiers.waveform_networks import WAVEFORM_NETWORKS
+from benchmarks.commands.options import ALL_NETWORKS, Commands
 from benchmarks.methods import METHODS
 from benchmarks.reports import overview, pictures, run_report
 from benchmarks.runs.results import FolderError, Results
@@ -14,7 +13,40 @@ from benchmarks.tasks import TASKS
 from captum_apex.masking.fills import FILLS
 from captum_apex.masking.grids import GRIDS
 
-ALL_NETWORKS = (*NETWORKS, *WAVEFORM_NETWORKS)
+
+def add_report_parser(commands: Commands) -> None:
+    """Adds the parser of `report`."""
+    parser = commands.add_parser("report", help="tables and figures of a run, in Markdown, LaTeX and PNG")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the run's results folder")
+    parser.set_defaults(command=report_command)
+
+
+def add_overview_parser(commands: Commands) -> None:
+    """Adds the parser of `overview`."""
+    parser = commands.add_parser("overview", help="several runs side by side, in Markdown")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="the runs' results folders")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.md",
+        help="replace the tables between this file's marks, such as `<!-- Scores -->` and `<!-- end of Scores -->`, "
+        "instead of printing all tables",
+    )
+    parser.set_defaults(command=overview_command)
+
+
+def add_list_parser(commands: Commands) -> None:
+    """Adds the parser of `list`."""
+    parser = commands.add_parser("list", help="name the tasks, networks, methods, grids and fills")
+    parser.set_defaults(command=list_command)
+
+
+def add_pictures_parser(commands: Commands) -> None:
+    """Adds the parser of `pictures`."""
+    parser = commands.add_parser("pictures", help="draw the pictures of the README and the guides")
+    parser.add_argument("--out", type=Path, default=Path("tutorials/pictures"), help="folder for the PNG files")
+    parser.add_argument("--seed", type=int, default=0, help="seed of clips, training and fitting")
+    parser.set_defaults(command=pictures_command)
 
 
 def report_command(options: argparse.Namespace) -> int:
@@ -29,36 +61,38 @@ def report_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_folder(folder: Path) -> None:
-    if not (folder / "run.json").is_file():
-        raise FolderError(f"expected the folder of a run, but {folder} has no run.json")
-
-
 def overview_command(options: argparse.Namespace) -> int:
-    """Prints several runs side by side."""
+    """Prints several runs side by side, or replaces the tables of a Markdown file by theirs."""
     for folder in options.folders:
         _check_folder(folder)
         Results(folder).collect()
-    print(overview.overview(options.folders))
+    if options.out is None:
+        print(overview.overview(options.folders))
+        return 0
+    try:
+        titles = overview.update(options.out, options.folders)
+    except ValueError as error:
+        raise FolderError(str(error)) from error
+    print(f"{options.out}: {', '.join(titles)}")
     return 0
 
 
 def list_command(_: argparse.Namespace) -> int:
     """Prints the names of tasks, networks, methods, grids and fills."""
-    for title, names in (
-        ("tasks", TASKS),
-        ("networks", ALL_NETWORKS),
-        ("methods", METHODS),
-        ("grids", GRIDS),
-        ("fills", FILLS),
-    ):
+    names_of = {"tasks": TASKS, "networks": ALL_NETWORKS, "methods": METHODS, "grids": GRIDS, "fills": FILLS}
+    for title, names in names_of.items():
         print(f"{title}:")
         print("\n".join(f"  {name}" for name in names))
     return 0
 
 
 def pictures_command(options: argparse.Namespace) -> int:
-    """Draws the pictures of the README."""
+    """Draws the pictures of the README and the guides."""
     for path in pictures.write(options.out, seed=options.seed):
         print(path)
     return 0
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "run.json").is_file():
+        raise FolderError(f"expected the folder of a run, but {folder} has no run.json")

@@ -1,1 +1,1 @@
-"""Experiments beside the comparison of methods: purity, channels, known truth, region masking, invariance, soundscapes, speed."""
+"""Experiments beside the comparison of methods: channels, purity, known truth, masking, invariance, events, speed."""

@@ -1,4 +1,9 @@
-"""What the channels of a basis are worth: how much the model leans on them, how pure they are, whether they lie on the truth."""
+"""Channel removal: how far a prediction rests on the few channels of a basis that support it most.
+
+The layer's features are rewritten in a basis, the strongest channels are removed (or everything else is), and the rest
+of the network gives the probability of the predicted class again. The same is done in bases that were not fitted for
+purity: the raw channels, a random rotation, PCA and ICA.
+"""
 
 from __future__ import annotations
 
@@ -21,24 +26,21 @@ from benchmarks.statistics import holm, interval, paired_test
 from captum_apex import FeatureBank, LayerAPEX, PrototypeBasis, Scheme, basis_from_matrix
 from captum_apex.attribution.decomposition import Decomposition, select_channels
 
-N_POSITIONS = 10_000  # of the training clips' grids, that PCA and ICA look at
+N_POSITIONS = 10_000  # grid positions of the training clips from which PCA and ICA are computed
 ICA_ITERATIONS = 200
-TINY = torch.finfo(torch.float32).tiny  # instead of a divisor that is zero
-KINDS = ("removed", "kept")  # the evidence, and all that is left is the other part
-ICA_VARIANCE = 0.99  # share of the variance that ICA sees: in the directions of the rest, which are mostly noise, it does not settle
-
-
-# --- evidence per channel -------------------------------------------------------------------------------------------------
+ICA_VARIANCE = 0.99  # ICA does not converge in the remaining directions, which are mostly noise
+TINY = torch.finfo(torch.float32).tiny  # replaces a divisor that is zero
+KINDS = ("removed", "kept")  # the selected channels are removed, or only they are kept
 
 
 @dataclass(frozen=True)
-class Channels:
-    """A way to cut the layer's features into channels.
+class NamedBasis:
+    """A basis that the experiment compares.
 
     Attributes:
-        name: for the table.
-        basis: its `U`; the scheme plays no part here.
-        status: `ok`, or what went wrong while it was made.
+        name: name of the basis in the table.
+        basis: the basis; the experiment uses only its `U`, not its scheme.
+        status: `ok`, or what went wrong while the basis was computed.
     """
 
     name: str
@@ -46,126 +48,144 @@ class Channels:
     status: str = "ok"
 
 
-def evidence_table(subject: Subject, ns: Sequence[int] = (1, 3, 5, 10)) -> pd.DataFrame:
-    """What becomes of the prediction when the top channels are taken out of the layer's features, or nothing else is left.
+def channel_removal_table(subject: Subject, ns: Sequence[int] = (1, 3, 5, 10)) -> pd.DataFrame:
+    """Removes the n strongest channels from the layer's features, or all others, and measures the predicted class.
 
-    The evidence is chosen in each basis by contribution, among the channels with `c_k > 0` and `a_k > 0`. One pass with gradients over the
-    test part serves all bases; after that only what follows the layer runs. The features of a few clips are in memory at a
-    time.
+    The channels are selected in each basis by contribution, among those with `c_k > 0` and `a_k > 0`. One pass with
+    gradients over the test clips serves all bases; after that only the modules behind the layer run. The features of a
+    few clips are in memory at a time.
 
     Args:
-        subject: the classifier; the whole test part is used.
-        ns: sizes of the evidence.
+        subject: the classifier and its bases; all test clips of its task are used.
+        ns: how many channels are selected; each number gives two lines per basis.
 
     Returns:
-        One line per basis, size and kind ("removed", "kept"). `probability_before`, `probability_after`: of the predicted class, means over
-        clips; `drop`: their difference, with its 95% interval `low`, `high`; `over_raw`: the drop less that of the raw channels, paired by
-        clip, with its 95% interval `over_raw_low`, `over_raw_high` and `p_holm`, of Wilcoxon's signed-rank test, adjusted for the bases
-        that are compared with the raw channels at this size and kind. `accuracy_after`: share of clips whose prediction stays. `energy`:
-        share of the features' sum of squares that the evidence makes; `contribution`: share of the positive contributions that it has, both
-        means over clips. `purity`: the mean over all channels, in the basis's own scheme, of bases without one in `square`. `status`: how
-        making the basis went.
+        One line per basis, number of channels `n` and `kind` ("removed", "kept"), with these columns:
+
+        - `probability_before`, `probability_after`: mean probability of the predicted class over the clips.
+        - `drop`: the difference of the two, with its 95% interval `low`, `high`.
+        - `over_raw`: the drop minus the drop of the raw channels, paired by clip, with its 95% interval `over_raw_low`,
+          `over_raw_high` and `p_holm`, the p-value of Wilcoxon's signed-rank test, adjusted for the number of bases
+          that are compared with the raw channels at this `n` and `kind`.
+        - `accuracy_after`: share of clips for which the predicted class stays the same.
+        - `energy`: sum of squares of the selected channels' features, as a share of that of all features; mean.
+        - `contribution`: share of the positive contributions that the selected channels have; mean over clips.
+        - `purity`: mean purity over all channels, in the scheme of the basis (`square` for a basis without a scheme).
+        - `status`: `ok`, or what went wrong while the basis was computed.
     """
-    bases = list(channel_bases(subject))
+    bases = list(named_bases(subject))
     clips = subject.test_clips(len(subject.task.test))[1]
-    columns: dict[tuple[str, int, str], list[Tensor]] = {}
-    for batch in clips.split(CLIPS_AT_ONCE):
-        raw = taken_apart(subject, batch)
-        for channels in bases:
-            parts = in_basis(raw, channels.basis)
+    batches: dict[tuple[str, int, str], list[Tensor]] = {}
+    for inputs in clips.split(CLIPS_AT_ONCE):
+        raw = decompose(subject, inputs)
+        for named in bases:
+            decomposition = in_basis(raw, named.basis)
             for n in ns:
-                for kind, found in _effects(subject, raw, parts, channels.basis, n).items():
-                    columns.setdefault((channels.name, n, kind), []).append(found)
-    effects = {key: torch.cat(found, 1).double().cpu().numpy() for key, found in columns.items()}
-    return pd.DataFrame([line for n in ns for kind in KINDS for line in _lines(bases, effects, n, kind)])
+                for kind, effects in _effects(subject, raw, decomposition, named.basis, n).items():
+                    batches.setdefault((named.name, n, kind), []).append(effects)
+    effects_of = {key: torch.cat(effects, 1).double().cpu().numpy() for key, effects in batches.items()}
+    return pd.DataFrame([line for n in ns for kind in KINDS for line in _lines(bases, effects_of, n, kind)])
 
 
-def channel_bases(subject: Subject) -> Iterator[Channels]:
-    """All bases that are compared: four that know nothing of purity, then both kinds of fitted ones for every scheme.
+def named_bases(subject: Subject) -> Iterator[NamedBasis]:
+    """All bases that are compared: four that were not fitted for purity, then both kinds of fitted ones per scheme.
 
-    The sign of a random, principal or independent direction means nothing, but only a channel with positive activation counts as evidence.
-    So each is turned to have a positive mean over the training clips.
+    The sign of a random, principal or independent direction has no meaning, but only a channel with a positive
+    activation can be selected. So each direction is turned to have a positive mean over the training clips.
     """
-    bank, positions = subject.bank, positions_of(subject.bank, subject.seed)
+    bank = subject.bank
+    positions = positions_of(bank, subject.seed)
     independent, converged = independent_directions(positions, subject.seed)
-    turned = {
+    directions = {
         "rotation": torch.from_numpy(ortho_group.rvs(bank.n_channels, random_state=subject.seed)),
         "PCA": principal_directions(positions),
         "ICA": independent,
     }
-    yield Channels("raw", _basis(bank, torch.eye(bank.n_channels)))
-    for name, U in turned.items():
+    yield NamedBasis("raw", _basis(bank, torch.eye(bank.n_channels)))
+    for name, U in directions.items():
         status = "ok" if converged or name != "ICA" else f"not converged ({ICA_ITERATIONS} iterations)"
-        yield Channels(name, _basis(bank, upright(U, bank.means)), status)
+        yield NamedBasis(name, _basis(bank, upright(U, bank.means)), status)
     for scheme in subject.bases:
-        yield Channels(f"APEX {scheme}", fitted(subject, scheme))
-        yield Channels(f"APEX {scheme}, invertible", fitted(subject, scheme, orthogonal=False))
+        yield NamedBasis(f"APEX {scheme}", fitted(subject, scheme))
+        yield NamedBasis(f"APEX {scheme}, invertible", fitted(subject, scheme, orthogonal=False))
 
 
 def positions_of(bank: FeatureBank, seed: int) -> np.ndarray:
-    """The features at grid positions of the training clips, float64 (position, channel); a random part where there are many."""
+    """The features at the grid positions of the training clips, a random selection where there are many.
+
+    Args:
+        bank: features of the training clips.
+        seed: seed of the random number generator.
+
+    Returns:
+        float64 array (position, channel) of at most `N_POSITIONS` positions.
+    """
     cells = bank.sequences(Scheme.SQUARE)[0]  # (clip, channel, cell)
     n_positions = cells.shape[0] * cells.shape[2]
     chosen = np.random.default_rng(seed).choice(n_positions, min(N_POSITIONS, n_positions), replace=False)
-    clips, places = (torch.from_numpy(part).to(cells.device) for part in np.divmod(chosen, cells.shape[2]))
+    clips, places = (torch.from_numpy(indices).to(cells.device) for indices in np.divmod(chosen, cells.shape[2]))
     return cells[clips, :, places].double().cpu().numpy()
 
 
 def principal_directions(positions: np.ndarray) -> Tensor:
-    """PCA's components as rows, (channel, channel): orthogonal. A change of basis only: nothing is centred when it is applied.
+    """PCA's components as the rows of an orthogonal matrix (channel, channel).
+
+    It is a change of basis only: nothing is centred when the matrix is applied.
 
     Args:
-        positions: (position, channel), at least as many positions as channels.
+        positions: features (position, channel), at least as many positions as channels.
     """
     return torch.from_numpy(PCA().fit(positions).components_)
 
 
 def independent_directions(positions: np.ndarray, seed: int) -> tuple[Tensor, bool]:
-    """FastICA's unmixing with its whitening, as rows, and whether it converged.
+    """FastICA's unmixing matrix with its whitening, and whether the algorithm converged.
 
-    Whitening divides by standard deviations, and a ReLU layer may have channels that are always zero. So ICA works on the first principal
-    directions, which hold 99% of the variance; the others stay as they are. So the matrix is invertible.
+    Whitening divides by standard deviations, and a layer behind a ReLU may have channels that are always zero. So ICA
+    is applied to the first principal directions, which hold 99% of the variance; the others stay principal directions.
+    This keeps the matrix invertible.
 
     Args:
-        positions: (position, channel), at least as many positions as channels.
-        seed: of the start.
+        positions: features (position, channel), at least as many positions as channels.
+        seed: seed of the random start.
 
     Returns:
-        (channel, channel), and a bool.
+        The directions as rows, (channel, channel); and whether FastICA converged within `ICA_ITERATIONS`.
     """
     pca = PCA().fit(positions)
-    seen = int((pca.explained_variance_ratio_.cumsum() < ICA_VARIANCE).sum()) + 1
+    n_directions = int((pca.explained_variance_ratio_.cumsum() < ICA_VARIANCE).sum()) + 1
     U = pca.components_.copy()
     ica = FastICA(whiten="unit-variance", max_iter=ICA_ITERATIONS, random_state=seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        ica.fit(positions @ U[:seen].T)
-    U[:seen] = ica.components_ @ U[:seen]
+        ica.fit(positions @ U[:n_directions].T)
+    U[:n_directions] = ica.components_ @ U[:n_directions]
     return torch.from_numpy(U), not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
 
 
 def upright(U: Tensor, means: Tensor) -> Tensor:
-    """The rows of `U`, each turned so that its channel's mean over clips is not negative.
+    """The rows of `U`, each with the sign for which the mean of its channel over the clips is not negative.
 
     Args:
-        U: (channel, channel).
-        means: of each clip over the grid, (clip, channel).
+        U: a basis, (channel, channel).
+        means: mean of each raw channel over each clip's grid, (clip, channel).
 
-    >>> upright(torch.tensor([[1.0, 0.0], [0.0, -1.0]]), torch.tensor([[2.0, 3.0]]))
-    tensor([[1., 0.],
-            [-0., 1.]])
+    Example:
+        >>> upright(torch.tensor([[1.0, 0.0], [0.0, -1.0]]), torch.tensor([[2.0, 3.0]]))
+        tensor([[1., 0.],
+                [-0., 1.]])
     """
     return U.where((means.to(U).mean(0) @ U.T >= 0)[:, None], -U)
 
 
-def taken_apart(subject: Subject, inputs: Tensor) -> Decomposition:
-    """Features, gradients and outputs in the raw channels, for each clip's predicted class."""
+def decompose(subject: Subject, inputs: Tensor) -> Decomposition:
+    """One forward and backward pass, decomposed into the raw channels; the target is each clip's predicted class."""
     raw = PrototypeBasis(torch.eye(subject.bank.n_channels), Scheme.SQUARE, origin=subject.bank.origin)
     return LayerAPEX(subject.model, subject.layer, raw).decompose(inputs, predicted=True)
 
 
 def in_basis(raw: Decomposition, basis: PrototypeBasis) -> Decomposition:
-    """The same pass, taken apart into the channels of another basis: `Ẑ = U Z`, `R = U⁻ᵀ G ⊙ Ẑ`."""
+    """The same pass, decomposed into the channels of another basis: `Ẑ = U Z`, `R = U⁻ᵀ G ⊙ Ẑ`."""
     features = torch.einsum("kc,ncft->nkft", basis.U.to(raw.features), raw.features)
     gradient = torch.einsum("ck,ncft->nkft", basis.inverse.to(raw.gradient), raw.gradient)
     return replace(raw, features=features, relevance=gradient * features)
@@ -173,23 +193,29 @@ def in_basis(raw: Decomposition, basis: PrototypeBasis) -> Decomposition:
 
 @torch.no_grad()
 def probability_after(
-    rest: nn.Module, raw: Decomposition, parts: Decomposition, basis: PrototypeBasis, chosen: Tensor
+    rest: nn.Module, raw: Decomposition, decomposition: Decomposition, basis: PrototypeBasis, chosen: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The probabilities when the evidence's part `U⁻¹ (1_E ⊙ Ẑ)` is taken out of the layer's features, and when it is all that is left.
+    """Probabilities without the selected channels, and with only them.
+
+    In the layer's raw channels, the selected channels hold `U⁻¹ (1_E ⊙ Ẑ)`. This is subtracted from the features
+    ("removed"), or it replaces them ("kept").
 
     Args:
-        rest: what follows the layer, from features (clip, channel, frequency, time) to logits.
+        rest: the modules behind the layer, from features (clip, channel, frequency, time) to logits.
         raw: the pass in raw channels.
-        parts: the same in the basis.
-        basis: whose channels.
-        chosen: the evidence, bool (clip, channel).
+        decomposition: the same pass in the channels of `basis`.
+        basis: the basis in which the channels are selected.
+        chosen: the selected channels, bool (clip, channel).
 
     Returns:
-        For "removed" and "kept" a tensor (clip, class); and the evidence's share of the features' energy, (clip,).
+        The probabilities (clip, class) for "removed" and "kept"; and the energy of the selected channels as a share of
+        the energy of the features, (clip,).
     """
-    part = torch.einsum("ck,nkft->ncft", basis.inverse.to(parts.features), parts.features * chosen[:, :, None, None])
-    energy = part.flatten(1).square().sum(1) / raw.features.flatten(1).square().sum(1).clamp_min(TINY)
-    return dict(zip(KINDS, (rest(raw.features - part).softmax(1), rest(part).softmax(1)), strict=True)), energy
+    channels = decomposition.features * chosen[:, :, None, None]
+    selected = torch.einsum("ck,nkft->ncft", basis.inverse.to(channels), channels)
+    energy = selected.flatten(1).square().sum(1) / raw.features.flatten(1).square().sum(1).clamp_min(TINY)
+    probabilities = (rest(raw.features - selected).softmax(1), rest(selected).softmax(1))
+    return dict(zip(KINDS, probabilities, strict=True)), energy
 
 
 def _basis(bank: FeatureBank, U: Tensor) -> PrototypeBasis:
@@ -197,49 +223,62 @@ def _basis(bank: FeatureBank, U: Tensor) -> PrototypeBasis:
 
 
 def _effects(
-    subject: Subject, raw: Decomposition, parts: Decomposition, basis: PrototypeBasis, n: int
+    subject: Subject, raw: Decomposition, decomposition: Decomposition, basis: PrototypeBasis, n: int
 ) -> dict[str, Tensor]:
-    """For each kind (5, clip): the predicted class's probability before and after, whether it stays, the evidence's shares."""
-    chosen = select_channels(parts.contributions, parts.activations, n)
-    positive = parts.contributions.clamp_min(0)
-    contribution = (positive * chosen).sum(1) / positive.sum(1).clamp_min(TINY)  # 0 where nothing speaks for the class
-    after, energy = probability_after(head(subject.model, subject.layer), raw, parts, basis, chosen)
+    """For each kind (5, clip): probability before and after, same prediction, energy, contribution."""
+    chosen = select_channels(decomposition.contributions, decomposition.activations, n)
+    positive = decomposition.contributions.clamp_min(0)
+    contribution = (positive * chosen).sum(1) / positive.sum(1).clamp_min(TINY)  # 0 where no channel contributes
+    after, energy = probability_after(head(subject.model, subject.layer), raw, decomposition, basis, chosen)
     before = raw.output.softmax(1)
     predicted = before.argmax(1, keepdim=True)
-    return {
-        kind: torch.stack(
-            [
-                before.gather(1, predicted)[:, 0],
-                own.gather(1, predicted)[:, 0],
-                own.argmax(1) == predicted[:, 0],
-                energy,
-                contribution,
-            ]
-        )
-        for kind, own in after.items()
-    }
+    effects = {}
+    for kind, probabilities in after.items():
+        same_prediction = probabilities.argmax(1) == predicted[:, 0]
+        of_predicted = [before.gather(1, predicted)[:, 0], probabilities.gather(1, predicted)[:, 0]]
+        effects[kind] = torch.stack([*of_predicted, same_prediction, energy, contribution])
+    return effects
 
 
-def _lines(bases: Sequence[Channels], effects: dict, n: int, kind: str) -> list[dict]:
-    """The table's lines of one size and kind, one per basis."""
-    raw, lines = _drop(effects["raw", n, kind]), []
-    for channels in bases:
-        found = effects[channels.name, n, kind]
-        before, after, stays, energy, contribution = found.mean(1)
-        (low, high), (over_low, over_high) = interval(_drop(found)), interval(_drop(found) - raw)
-        line = {"basis": channels.name, "n": n, "kind": kind, "probability_before": before, "probability_after": after}
-        line |= {"drop": before - after, "low": low, "high": high}
-        line |= {"over_raw": (_drop(found) - raw).mean(), "over_raw_low": over_low, "over_raw_high": over_high}
-        line |= {"p_holm": float("nan") if channels.name == "raw" else paired_test(_drop(found), raw)}
-        line |= {"accuracy_after": stays, "energy": energy, "contribution": contribution}
-        lines.append(line | {"purity": _mean_purity(channels.basis), "status": channels.status})
+def _lines(bases: Sequence[NamedBasis], effects: dict, n: int, kind: str) -> list[dict]:
+    """The table's lines for one number of channels and one kind, one per basis."""
+    raw_drop = _drop(effects["raw", n, kind])
+    lines: list[dict] = []
+    for named in bases:
+        line: dict = {"basis": named.name, "n": n, "kind": kind} | _summary(effects[named.name, n, kind], raw_drop)
+        if named.name == "raw":
+            line["p_holm"] = float("nan")
+        lines.append(line | {"purity": _mean_purity(named.basis), "status": named.status})
     adjusted = holm([line["p_holm"] for line in lines])
     return [line | {"p_holm": float(p)} for line, p in zip(lines, adjusted, strict=True)]
+
+
+def _summary(effects: np.ndarray, raw_drop: np.ndarray) -> dict[str, float]:
+    """The measured columns of a line; `p_holm` is not corrected yet."""
+    before, after, same_prediction, energy, contribution = effects.mean(1)
+    drop = _drop(effects)
+    low, high = interval(drop)
+    over_low, over_high = interval(drop - raw_drop)
+    return {
+        "probability_before": before,
+        "probability_after": after,
+        "drop": before - after,
+        "low": low,
+        "high": high,
+        "over_raw": (drop - raw_drop).mean(),
+        "over_raw_low": over_low,
+        "over_raw_high": over_high,
+        "p_holm": paired_test(drop, raw_drop),
+        "accuracy_after": same_prediction,
+        "energy": energy,
+        "contribution": contribution,
+    }
 
 
 def _mean_purity(basis: PrototypeBasis) -> float:
     return float("nan") if basis.positive is None else basis.positive.purities.mean().item()
 
 
-def _drop(found: np.ndarray) -> np.ndarray:
-    return found[0] - found[1]
+def _drop(effects: np.ndarray) -> np.ndarray:
+    """By how much the probability of the predicted class falls, (clip,)."""
+    return effects[0] - effects[1]

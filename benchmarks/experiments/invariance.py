@@ -1,4 +1,4 @@
-"""The paper's first experiment: with the disentanglement module inside, the classifier decides as it did before."""
+"""The paper's first experiment: with the disentanglement module inside, the classifier predicts as before."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from captum_apex.metrics import classification_scores
 
 
 def invariance_table(subject: Subject) -> pd.DataFrame:
-    """The task's metrics for the plain model and for copies with each scheme's `U` and `U⁻¹` inside, on the whole test part.
+    """Metrics of the plain model, and of copies with each scheme's `U` and `U⁻¹` behind the layer, on all test clips.
 
-    It takes a full forward pass over the test part for the plain model and for each copy.
+    It takes one forward pass over the test clips for the plain model and one for each copy.
 
     Args:
-        subject: the classifier; its bases, and the invertible ones from the cache.
+        subject: the classifier and its orthogonal bases; the invertible bases are fitted, or read from the cache.
 
     Returns:
-        One line per model, see `metrics`. `largest_difference` is that between its logits and the plain ones, absolute, over all clips and
-        classes; `same_predictions` is the share of clips whose predicted class is the plain one's; `status` is `ok`, or why there is no
-        copy.
+        One line per model, with the columns of `metrics` and these:
 
-    Source: APEX (arXiv 2605.10153), the comparison of the classifiers before and after; EPIC (arXiv 2505.12897) likewise.
+        - `largest_difference`: largest absolute difference to a logit of the plain model, over all clips and classes.
+        - `same_predictions`: share of clips for which the predicted class is the same as the plain model's.
+        - `status`: `ok`, or why the basis could not be inserted.
+
+    Source: APEX (arXiv 2605.10153) and EPIC (arXiv 2505.12897), the comparison of the classifiers before and after.
     """
     indices, inputs = subject.test_clips(len(subject.task.test))
     labels = torch.tensor([subject.task.test[index][1] for index in indices])
@@ -37,13 +39,13 @@ def invariance_table(subject: Subject) -> pd.DataFrame:
         try:
             copy = insert_basis(subject.model, subject.layer, basis)
             lines.append(compared(name, _logits(copy, inputs), plain, labels))
-        except ValueError as error:  # the copy's outputs differ on the example that it is checked with
+        except ValueError as error:  # the copy failed the check of its outputs on an example
             lines.append({"model": name, "status": f"error ({error})"})
     return pd.DataFrame(lines)
 
 
 def compared(name: str, logits: Tensor, plain: Tensor, labels: Tensor) -> dict[str, float | str]:
-    """One line: the metrics of a model's logits, and how they differ from the plain ones, all (clip, class)."""
+    """One line of the table: a model's metrics and its difference to the plain model; logits are (clip, class)."""
     return {
         "model": name,
         **metrics(logits, labels),
@@ -54,17 +56,20 @@ def compared(name: str, logits: Tensor, plain: Tensor, labels: Tensor) -> dict[s
 
 
 def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, AUROC and average precision (one class against the rest, the mean over classes), equal error rate, all in [0, 1].
+    """Accuracy, AUROC, mean average precision and equal error rate, each in [0, 1].
+
+    AUROC and average precision take one class against the rest, and are means over the classes.
 
     Args:
-        logits: (clip, class).
-        labels: int64 (clip,).
+        logits: scores of the classes, (clip, class).
+        labels: index of each clip's class, int64 (clip,).
 
     Returns:
-        `eer` is NaN unless there are two classes, the second of which is the one to be detected.
+        Metric → value. `eer` is NaN unless there are exactly two classes; the second one is the class to be detected.
 
-    >>> metrics(torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 0, 0, 1]))
-    {'accuracy': 0.75, 'auroc': 1.0, 'mean_average_precision': 1.0, 'eer': 0.0}
+    Example:
+        >>> metrics(torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 0, 0, 1]))
+        {'accuracy': 0.75, 'auroc': 1.0, 'mean_average_precision': 1.0, 'eer': 0.0}
     """
     scores = classification_scores(logits, labels)
     return {
@@ -83,5 +88,5 @@ def _bases(subject: Subject) -> Iterator[tuple[str, PrototypeBasis]]:
 
 @torch.no_grad()
 def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    """(clip, class), on the CPU."""
+    """Logits (clip, class), on the CPU."""
     return torch.cat([model(batch) for batch in inputs.split(CLIPS_AT_ONCE)]).cpu()

@@ -1,4 +1,4 @@
-"""Purity of the bases' prototypes."""
+"""Purity of the prototypes before and after a basis is fitted."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ import torch
 
 from benchmarks.runs.subject import Subject, fitted
 
-# --- purity ---------------------------------------------------------------------------------------------------------------
-
 
 def purity_table(subject: Subject) -> pd.DataFrame:
-    """Mean purity of the prototypes, in [-1, 1]: of the raw channels and of both kinds of fitted ones, one line per scheme.
+    """Mean purity of the prototypes, in [-1, 1], with the raw channels and with both kinds of fitted bases.
 
-    `condition` is the condition number of the invertible `U`; it is 1 for an orthogonal one.
+    Args:
+        subject: the classifier and its orthogonal bases; the invertible bases are fitted, or read from the cache.
+
+    Returns:
+        One line per `scheme`: mean purity with the raw channels (`raw`), with the orthogonal basis (`orthogonal`) and
+        with the invertible basis (`invertible`); and `condition`, the condition number of the invertible `U` (that of
+        an orthogonal `U` is 1).
     """
     lines = []
     for scheme in subject.bases:
-        orthogonal, invertible = fitted(subject, scheme), fitted(subject, scheme, orthogonal=False)
+        orthogonal = fitted(subject, scheme)
+        invertible = fitted(subject, scheme, orthogonal=False)
         lines.append(
             {
                 "scheme": str(scheme),

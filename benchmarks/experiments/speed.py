@@ -1,4 +1,4 @@
-"""What explanations cost: as ratios to plain forward passes measured in the same run, in seconds, and in memory."""
+"""The cost of explanations: as ratios to plain forward passes, in seconds, and in memory."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ from captum_apex.masking.fills import named_fill
 from captum_apex.masking.grids import n_regions, named_grid
 from captum_apex.metrics import deletion_insertion, mask_fidelity, masked_scores, random_removals, soft_mask
 
-INPUT = (1, 64, 126)  # one scene: bands, frames
+INPUT = (1, 64, 126)  # size of a clip of `scenes`: channel, bands, frames
 BATCH = 32
+POINTS = 9  # points of each masking curve
 FIT_CLIPS = 2000
 CLASSES = 8
-LARGE_INPUT = (1, 128, 1024)  # bands, frames: five seconds as BirdSet has them
+LARGE_INPUT = (1, 128, 1024)  # channel, bands, frames: a clip of five seconds in BirdSet
 LARGE_BATCH = 4
 LARGE_NETWORK = "convnext_base"  # timm's name
-HOUR = 3600  # seconds of a recording
+HOUR = 3600  # length of the long recording in seconds
 HOUR_RATE = 32_000  # Hz
-WIDE = (1000, 1024, 4, 32)  # clips, channels and grid of ConvNeXt-Base on inputs of that size
+WIDE = (1000, 1024, 4, 32)  # clips, channels and grid: ConvNeXt-Base on inputs of `LARGE_INPUT`
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,13 @@ class Timing:
     """One line of the table.
 
     Attributes:
-        what: what was measured.
-        seconds: median over the repeats.
-        reference: what it is compared with, empty for an absolute time.
-        ratio: the median of the ratios, each taken back to back; NaN for an absolute time.
-        limit: what it is meant to stay under: a ratio, or seconds.
-        megabytes: the most memory that the process held, a GPU's not counted, where it was a process of its own; NaN elsewhere.
+        what: the operation that was measured.
+        seconds: median time over the repeats.
+        reference: the operation that it is compared with; empty for an absolute time.
+        ratio: median of the ratios to the reference, each from two runs in a row; NaN for an absolute time.
+        limit: upper limit that the ratio (or, for an absolute time, the seconds) should stay below.
+        megabytes: the most memory that the process held, without GPU memory, where the operation had a separate
+            process; NaN elsewhere.
     """
 
     what: str
@@ -72,11 +74,11 @@ class Timing:
 
 
 def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
-    """All timings, with random weights and clips: the cost does not depend on them.
+    """All timings, with random weights and random clips, since the cost does not depend on them.
 
     Args:
-        repeats: of what is compared with a reference.
-        device: where models run and bases are fitted.
+        repeats: number of runs of each operation that is compared with a reference.
+        device: name of the device on which models run and bases are fitted, such as `cpu` or `cuda`.
     """
     timings = []
     with torch.random.fork_rng():
@@ -91,14 +93,20 @@ def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
         timings += [
             *_fitting(device),
             *_large(repeats, device),
-            *_in_a_process_of_its_own(_wide_fitting, device),
-            *_in_a_process_of_its_own(_recording, device, HOUR),
+            *_in_separate_process(_wide_fitting, device),
+            *_in_separate_process(_recording, device, HOUR),
         ]
     return timings
 
 
 def table(timings: Sequence[Timing]) -> str:
-    """The timings as text."""
+    """The timings as a text table.
+
+    Example:
+        >>> print(table([Timing("attribution", 0.25, "a forward pass", 1.2, 1.5)]))
+                      seconds   ratio   limit      MB  against
+        attribution     0.250    1.20    1.50          a forward pass
+    """
     width = max(len(timing.what) for timing in timings)
     lines = [f"{'':<{width}}  {'seconds':>8}  {'ratio':>6}  {'limit':>6}  {'MB':>6}  against"]
     for timing in timings:
@@ -112,19 +120,25 @@ def table(timings: Sequence[Timing]) -> str:
 
 
 def most_megabytes() -> float:
-    """The most memory that this process has held so far; what `getrusage` says is inherited from the process that started it."""
+    """The most memory that this process has held so far (`getrusage` would include its parent process's), in MB."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024  # type: ignore[union-attr]  # Linux writes it
 
 
 def _pair(run: Callable[[], object], reference: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of `run` and median ratio, the two timed in turn so that a drifting machine slows both."""
-    seconds, ratios = [], []
-    run(), reference()
+    """Median seconds of `run`, and its median ratio to `reference`.
+
+    The two are timed in turn, so that both are slower when the machine is.
+    """
+    seconds = []
+    ratios = []
+    run()
+    reference()
     for _ in range(repeats):
-        own, other = _timed(run), _timed(reference)
-        seconds.append(own)
-        ratios.append(own / other)
+        run_seconds = _timed(run)
+        reference_seconds = _timed(reference)
+        seconds.append(run_seconds)
+        ratios.append(run_seconds / reference_seconds)
     return statistics.median(seconds), statistics.median(ratios)
 
 
@@ -137,13 +151,13 @@ def _timed(run: Callable[[], object]) -> float:
 
 
 def _finish() -> None:
-    """Waits for what a GPU still has to do."""
+    """Waits until a GPU has finished its queue."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
 def _random(model: nn.Module, *shape: int) -> Tensor:
-    """Random inputs where the model is."""
+    """Random inputs on the model's device."""
     return torch.randn(shape, device=next(model.parameters()).device)
 
 
@@ -153,16 +167,19 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _attribution(network: str, model: nn.Module, repeats: int) -> list[Timing]:
-    layer, inputs = explained_layer(model), _random(model, BATCH, *INPUT)
+    layer = explained_layer(model)
+    inputs = _random(model, BATCH, *INPUT)
     apex = _apex(model, layer, inputs)
-    against_forward = _pair(lambda: apex.attribute(inputs, 0), lambda: _forward(model, inputs), repeats)
-    against_grad_cam = _pair(
-        lambda: apex.attribute(inputs, 0), lambda: LayerGradCam(model, layer).attribute(inputs, 0), repeats
-    )
-    return [
-        Timing(f"attribution, {network}, batch {BATCH}", against_forward[0], "a forward pass", against_forward[1], 1.5),
-        Timing(f"attribution, {network}, batch {BATCH}", against_grad_cam[0], "LayerGradCam", against_grad_cam[1], 1.0),
-    ]
+    what = f"attribution, {network}, batch {BATCH}"
+    references = {
+        "a forward pass": (lambda: _forward(model, inputs), 1.5),
+        "LayerGradCam": (lambda: LayerGradCam(model, layer).attribute(inputs, 0), 1.0),
+    }
+    timings = []
+    for name, (reference, limit) in references.items():
+        seconds, ratio = _pair(lambda: apex.attribute(inputs, 0), reference, repeats)
+        timings.append(Timing(what, seconds, name, ratio, limit))
+    return timings
 
 
 def _apex(model: nn.Module, layer: nn.Module, inputs: Tensor) -> LayerAPEX:
@@ -171,7 +188,7 @@ def _apex(model: nn.Module, layer: nn.Module, inputs: Tensor) -> LayerAPEX:
 
 
 def _large(repeats: int, device: str) -> list[Timing]:
-    """The backbone of the paper, at the size that bird sounds are classified with."""
+    """Attribution of the paper's backbone on inputs of the size that bird sounds are classified at."""
     model = timm.create_model(LARGE_NETWORK, in_chans=1, num_classes=CLASSES).eval().to(device)
     inputs = _random(model, LARGE_BATCH, *LARGE_INPUT)
     apex = _apex(model, model.get_submodule("stages"), inputs)
@@ -180,14 +197,14 @@ def _large(repeats: int, device: str) -> list[Timing]:
     return [Timing(what, seconds, "a forward pass", ratio, 1.5)]
 
 
-def _in_a_process_of_its_own(measured: Callable[..., list[Timing]], *arguments: object) -> list[Timing]:
-    """So that the most memory that the process held is this measurement's."""
+def _in_separate_process(measured: Callable[..., list[Timing]], *arguments: object) -> list[Timing]:
+    """Runs a measurement in a new process, so that the peak memory of the process is that of the measurement."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(measured, *arguments).result()
 
 
 def _wide_fitting(device: str) -> list[Timing]:
-    """A basis of a wide layer from the bank on: the bank's values are random, with a few hundred patterns mixed into all channels."""
+    """Fitting a basis of a wide layer; the bank's values are random, a few hundred patterns mixed into all channels."""
     n_clips, n_channels, n_rows, n_columns = WIDE
     torch.manual_seed(0)
     mixed = torch.randn(n_channels // 4, n_channels) / 16
@@ -201,8 +218,8 @@ def _wide_fitting(device: str) -> list[Timing]:
     }
     means = torch.empty(n_clips, n_channels)
     for clip, grid in enumerate(grids):
-        for scheme, own in cells.items():
-            own[clip] = scheme.cells(grid[None])[0][0]
+        for scheme, values in cells.items():
+            values[clip] = scheme.cells(grid[None])[0][0]
         means[clip] = grid.mean((1, 2))
     bank = FeatureBank(cells, means, None, Origin("stages", grid=(n_rows, n_columns), n_clips=n_clips)).to(device)
     timings = []
@@ -214,12 +231,10 @@ def _wide_fitting(device: str) -> list[Timing]:
 
 
 def _recording(device: str, seconds: int) -> list[Timing]:
-    """A long recording from its file, every class heard in every window: the most that can have to be kept."""
+    """Events of a long recording read from a file, every class detected in every window: the most that must be kept."""
     torch.manual_seed(0)
-    mel, model = (
-        MelSpectrogram(HOUR_RATE, 1024, hop_length=512, n_mels=INPUT[1]),
-        NETWORKS["cnn"](CLASSES).eval().to(device),
-    )
+    mel = MelSpectrogram(HOUR_RATE, 1024, hop_length=512, n_mels=INPUT[1])
+    model = NETWORKS["cnn"](CLASSES).eval().to(device)
     classifier = Classifier(
         model,
         lambda waveform: mel(waveform).clamp_min(1e-6).log10()[None],
@@ -227,23 +242,24 @@ def _recording(device: str, seconds: int) -> list[Timing]:
         [f"class {label}" for label in range(CLASSES)],
         axes=SpectrogramAxes.from_transform(mel),
     )
-    layer, example = explained_layer(model), classifier.inputs(torch.randn(5 * HOUR_RATE))[None]
+    layer = explained_layer(model)
+    example = classifier.inputs(torch.randn(5 * HOUR_RATE))[None]
     apex = LayerAPEX(model, layer, replace(_apex(model, layer, example.to(device)).basis, scheme=Scheme.SQUARE))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "recording.wav"
         with SoundFile(path, "w", HOUR_RATE, 1, "PCM_16") as file:
             for _ in range(seconds):
                 file.write(0.1 * torch.randn(HOUR_RATE).numpy())
-        taken = _timed(lambda: explain_recording(apex, path, 5.0, 2.5, classifier=classifier, threshold=0.0))
+        taken = _timed(
+            lambda: explain_recording(apex, path, 5.0, 2.5, classifier=classifier, threshold=0.0, n_channels=3)
+        )
     what = f"events, cnn, {seconds / 60:g} minutes at {HOUR_RATE // 1000} kHz"
     return [Timing(what, taken, "", math.nan, float(seconds), most_megabytes())]
 
 
 def _bank(network: str, model: nn.Module, repeats: int) -> Timing:
-    dataset, device = (
-        TensorDataset(torch.randn(8 * BATCH, *INPUT), torch.zeros(8 * BATCH)),
-        next(model.parameters()).device,
-    )
+    dataset = TensorDataset(torch.randn(8 * BATCH, *INPUT), torch.zeros(8 * BATCH))
+    device = next(model.parameters()).device
 
     def plain() -> None:
         with torch.no_grad():
@@ -257,16 +273,17 @@ def _bank(network: str, model: nn.Module, repeats: int) -> Timing:
 
 
 def _masking(network: str, model: nn.Module, repeats: int) -> list[Timing]:
-    """Every measure that asks the model for masked clips, against as many bare passes as it needs."""
-    inputs, points = _random(model, 8, *INPUT), 9
-    grid, fill = named_grid("time", INPUT[1:]), named_fill("mean", 0.0)(inputs)
+    """Every measure that needs the model's scores of masked clips, against the same number of bare forward passes."""
+    inputs = _random(model, 8, *INPUT)
+    grid = named_grid("time", INPUT[1:])
+    fill = named_fill("mean", 0.0)(inputs)
     removed = random_removals(n_regions(grid), 16, seed=0).expand(len(inputs), -1, -1)
     probability = nn.Sequential(model, nn.Softmax(1)).eval()
     more = _random(model, BATCH, *INPUT)
     fill_of_more = named_fill("mean", 0.0)(more)
 
     def curves() -> None:
-        deletion_insertion(model, inputs, inputs, fill, grid=grid, target=0, points=points, batch_size=BATCH)
+        deletion_insertion(model, inputs, inputs, fill, grid=grid, target=0, points=POINTS, batch_size=BATCH)
 
     def random_masks() -> None:
         masked_scores(model, inputs, fill, removed, grid, target=0, batch_size=BATCH)
@@ -275,7 +292,7 @@ def _masking(network: str, model: nn.Module, repeats: int) -> list[Timing]:
         mask_fidelity(probability, more, soft_mask(more, grid), fill_of_more, target=0)
 
     measures = {
-        "deletion + insertion": (curves, len(inputs) * (2 * points - 2)),
+        "deletion + insertion": (curves, len(inputs) * (2 * POINTS - 2)),
         "infidelity, correlation": (random_masks, removed.shape[0] * removed.shape[1]),
         "mask fidelity": (soft_masks, 3 * BATCH),
     }
@@ -295,7 +312,8 @@ def _bare(model: nn.Module, clips: Tensor) -> None:
 
 
 def _fitting(device: str) -> list[Timing]:
-    model, clips = NETWORKS["cnn"](CLASSES).eval().to(device), torch.randn(FIT_CLIPS, *INPUT)
+    model = NETWORKS["cnn"](CLASSES).eval().to(device)
+    clips = torch.randn(FIT_CLIPS, *INPUT)
     bank = FeatureBank.from_dataset(model, explained_layer(model), TensorDataset(clips, torch.zeros(FIT_CLIPS))).to(
         device
     )

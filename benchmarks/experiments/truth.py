@@ -1,4 +1,4 @@
-"""Where maps and regions lie, where the truth is known."""
+"""Whether maps and regions point at the place of the evidence, on tasks for which that place is known."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from benchmarks.runs.subject import Subject
 from captum_apex import APEX, LayerAPEX, PrototypeBasis, Region, Scheme, explain
 from captum_apex.masking.fills import mean_fill
 
-N_LOCATED = 40  # clips per perspective whose evidence is compared with the truth
-
-
-# --- truth ----------------------------------------------------------------------------------------------------------------
-
+N_LOCATED = 40  # at most so many clips per scheme
 TRUTH_COLUMNS = ("scheme", "channel", "enlarged", "integrated", "random", "clips")
 
 
 def truth_table(subject: Subject) -> pd.DataFrame:
-    """How often the evidence meets the truth, one line per scheme, over test clips of the classes made for it.
+    """How often the evidence meets the known truth, one line per scheme, over test clips of the classes made for it.
+
+    Args:
+        subject: the classifier and its bases.
 
     Returns:
-        Shares of clips. `channel`: the strongest channel's region (a cell, a strip, a band, or where strip and band cross) has a bin in
-        common with the truth. `enlarged`: the place where the enlarged map of five channels is largest has one. `integrated`: likewise for
-        the five channels' map through Integrated Gradients, against the clip's mean per band. `random`: chance, exactly: the mean over all
-        places of the same shape. No lines where no truth is known.
+        Shares of clips in which a place has a bin in common with the truth; no lines where the truth is not known.
+
+        - `channel`: the strongest channel's region (a cell, a strip, a band, or the crossing of a strip and a band).
+        - `enlarged`: the place where the enlarged map of five channels is largest.
+        - `integrated`: the place where the map of five channels through Integrated Gradients is largest, with the
+          clip's mean per band as the baseline.
+        - `random`: a random place of the same shape, exactly: the mean over all such places.
+        - `clips`: number of clips.
     """
     task = subject.task
     if task.truth is None or not task.perspectives:
@@ -39,41 +42,42 @@ def truth_table(subject: Subject) -> pd.DataFrame:
     made_for = [task.perspectives.get(task.classes[task.test[index][1]]) for index in indices]
     lines = []
     for scheme in subject.bases:
-        own = [i for i, perspective in enumerate(made_for) if perspective == scheme][:N_LOCATED]
-        if own:
-            met = _on_truth(subject, scheme, inputs[own], [task.truth(indices[i]) for i in own])
-            lines.append({"scheme": str(scheme), **met, "clips": len(own)})
+        chosen = [i for i, made_for_scheme in enumerate(made_for) if made_for_scheme == scheme][:N_LOCATED]
+        if chosen:
+            shares = _shares_on_truth(subject, scheme, inputs[chosen], [task.truth(indices[i]) for i in chosen])
+            lines.append({"scheme": str(scheme), **shares, "clips": len(chosen)})
     return pd.DataFrame(lines, columns=TRUTH_COLUMNS)
 
 
-def _on_truth(subject: Subject, scheme: Scheme, clips: Tensor, truths: Sequence[Tensor]) -> dict[str, float]:
-    basis, at_layer = subject.bases[scheme], LayerAPEX(subject.model, subject.layer, subject.bases[scheme])
+def _shares_on_truth(subject: Subject, scheme: Scheme, clips: Tensor, truths: Sequence[Tensor]) -> dict[str, float]:
+    basis = subject.bases[scheme]
+    at_layer = LayerAPEX(subject.model, subject.layer, basis)
     with torch.no_grad():
         target = subject.model(clips).argmax(1)
     projections = {"enlarged": None, "integrated": partial(integrated, baseline=mean_fill(clips))}
     maps = {
-        name: APEX(subject.model, subject.layer, basis, projection=way).attribute(clips, target)
-        for name, way in projections.items()
+        name: APEX(subject.model, subject.layer, basis, projection=projection).attribute(clips, target)
+        for name, projection in projections.items()
     }
     regions = [
-        found.evidence[0].region if found.evidence else Region(())
-        for found in explain(at_layer, clips, n_channels=1, n_prototypes=1, intersection=True)
+        explanation.evidence[0].region if explanation.evidence else Region(())
+        for explanation in explain(at_layer, clips, n_channels=1, n_prototypes=1, intersection=True)
     ]
-    shares = {name: _share_met(_strongest_places(found, scheme, basis), truths) for name, found in maps.items()}
+    shares = {name: _share_met(_strongest_places(values, scheme, basis), truths) for name, values in maps.items()}
     chances = [_chance(truth, scheme, basis) for truth in truths]
     return {"channel": _share_met(regions, truths), **shares, "random": sum(chances) / len(chances)}
 
 
 def _strongest_places(maps: Tensor, scheme: Scheme, basis: PrototypeBasis) -> list[Region]:
-    """Where each map (clip, 1, mel, frame) is largest, in the cells that the scheme sees on the layer's grid."""
+    """Where each map (clip, 1, mel, frame) is largest, as a region of the scheme on the layer's grid."""
     n_rows, n_columns = _grid(basis)
     cells = scheme.cells(F.adaptive_avg_pool2d(maps, (n_rows, n_columns)))
     peaks = torch.stack([sequence[:, 0].argmax(1) for sequence in cells], 1)  # (clip, sequence)
     return [
         scheme.region(place, n_rows, n_columns, intersection=True)
-        if own.any()
-        else Region(())  # no evidence points nowhere
-        for place, own in zip(peaks.tolist(), maps, strict=True)
+        if values.any()
+        else Region(())  # a map of zeros points nowhere
+        for place, values in zip(peaks.tolist(), maps, strict=True)
     ]
 
 
@@ -84,7 +88,7 @@ def _share_met(regions: Sequence[Region], truths: Sequence[Tensor]) -> float:
 
 
 def _chance(truth: Tensor, scheme: Scheme, basis: PrototypeBasis) -> float:
-    """Share of all places of a region of the scheme's shape that meet the truth."""
+    """Of all places of a region of the scheme's shape, the share that meets the truth."""
     n_rows, n_columns = _grid(basis)
     rows = range(n_rows) if scheme != Scheme.TIME else [0]
     columns = range(n_columns) if scheme != Scheme.FREQUENCY else [0]
@@ -101,5 +105,5 @@ def _chance(truth: Tensor, scheme: Scheme, basis: PrototypeBasis) -> float:
 
 
 def _grid(basis: PrototypeBasis) -> tuple[int, int]:
-    assert basis.origin.grid is not None  # a fitted basis knows its grid; for the type checker
+    assert basis.origin.grid is not None  # always set in a fitted basis; this line is for the type checker
     return basis.origin.grid

@@ -1,7 +1,19 @@
-"""Every attribution method that the benchmark judges; each is one function, registered under its name."""
+"""The attribution methods of the benchmark; each is one function, registered under the names of its maps.
+
+`query` holds what a method gets, `registry` the decorator `method` and the table `METHODS`. The methods are in
+`prototype_maps` (APEX), `gradients`, `class_activation`, `perturbation`, `relevance` (LRP) and `controls`.
+`region_maps` turns scores of regions and of a layer's cells into maps. `variants` holds other settings of APEX, which a
+run loads with `--add`.
+"""
 
 # Imported in the order of the tables: each module registers its methods.
-from benchmarks.methods import prototype_maps, gradients, class_activation, perturbation, relevance, controls  # noqa: F401, I001
-from benchmarks.methods.registry import CLIPS_AT_ONCE, METHODS, Explained, Method, Query, load_methods, method
+from benchmarks.methods import prototype_maps  # noqa: F401, I001
+from benchmarks.methods import gradients  # noqa: F401
+from benchmarks.methods import class_activation  # noqa: F401
+from benchmarks.methods import perturbation  # noqa: F401
+from benchmarks.methods import relevance  # noqa: F401
+from benchmarks.methods import controls  # noqa: F401
+from benchmarks.methods.query import CLIPS_AT_ONCE, Query
+from benchmarks.methods.registry import METHODS, Explained, Method, load_methods, method
 
 __all__ = ["CLIPS_AT_ONCE", "METHODS", "Explained", "Method", "Query", "load_methods", "method"]

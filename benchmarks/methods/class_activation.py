@@ -1,4 +1,4 @@
-"""Methods that explain the layer's grid, enlarged to the input."""
+"""Methods that explain the output of the layer; their maps are enlarged to the input."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from captum.attr import GuidedGradCam, LayerActivation, LayerGradCam
 from torch import Tensor, nn
 
 from benchmarks.methods.gradients import check_relu
+from benchmarks.methods.query import Query
 from benchmarks.methods.region_maps import enlarged
-from benchmarks.methods.registry import Query, method
+from benchmarks.methods.registry import method
 
 
 @method("LayerGradCam")
@@ -21,14 +22,18 @@ def _guided_grad_cam(query: Query) -> Tensor:
     check_relu(query.model)
     if query.band_shares is not None:
         raise NotImplementedError(
-            "expected inputs with the layer's rows, but got spectra; Captum cannot be told where the rows lie"
+            "expected inputs with the layer's rows, but got spectra; Captum has no argument for the position of rows"
         )
     return GuidedGradCam(query.model, query.layer).attribute(query.inputs, query.target)
 
 
 @method("CAM")
 def _cam(query: Query) -> Tensor:
-    """What each cell adds to the logit where the head is pooling and a linear layer (arXiv 1512.04150); else a TypeError."""
+    """Class activation mapping (arXiv 1512.04150): what each cell adds to the logit.
+
+    Raises:
+        TypeError: the modules after the layer are not pooling and one linear layer.
+    """
     features = LayerActivation(query.model, query.layer).attribute(query.inputs)  # (clip, channel, frequency, time)
     weights = _linear_head(query, features).weight[query.target]  # (class, channel) → (clip, channel)
     cells = features[0, 0].numel()
@@ -36,17 +41,19 @@ def _cam(query: Query) -> Tensor:
 
 
 def _linear_head(query: Query, features: Tensor) -> nn.Linear:
-    """The model's last linear layer, if it alone makes the logits of the features' means.
+    """The model's last linear layer, if it computes the logits from the mean of each channel.
 
     Raises:
-        TypeError: there is none, or something stands between the features and the logits.
+        TypeError: there is no linear layer, or the logits are another function of the features.
     """
     linear = next((module for module in reversed(list(query.model.modules())) if isinstance(module, nn.Linear)), None)
     with torch.no_grad():
-        logits, pooled = query.model(query.inputs[:1]), features[:1].flatten(2).mean(2)
+        logits = query.model(query.inputs[:1])
+        pooled = features[:1].flatten(2).mean(2)  # (clip, channel, frequency, time) → (clip, channel)
         fits = linear is not None and linear.weight.shape == (logits.shape[1], pooled.shape[1])
         if linear is None or not fits or not torch.allclose(linear(pooled), logits, rtol=1e-3, atol=1e-4):
             raise TypeError(
-                "expected a head that is pooling and one linear layer, but the logits are not linear in the layer's means"
+                "expected a head that is pooling and one linear layer, "
+                "but the logits are not linear in the layer's means"
             )
     return linear

@@ -1,4 +1,4 @@
-"""What every method has to beat, and what none can: maps that do not look at the model, and an oracle that asks it about everything."""
+"""Controls: maps that do not depend on the model, as a lower bound, and a greedy search, as an upper bound."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from captum.attr import LayerActivation
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
+from benchmarks.methods.query import CLIPS_AT_ONCE, Query
 from benchmarks.methods.region_maps import spread
-from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, method
+from benchmarks.methods.registry import method
 from captum_apex.masking.grids import n_regions
 from captum_apex.metrics import masked_scores
 
@@ -20,7 +21,10 @@ def _random(query: Query) -> Tensor:
 
 @method("blurred random")
 def _blurred_random(query: Query) -> Tensor:
-    """Noise as smooth as a map enlarged from the layer's grid, by a Gaussian of half a cell: some measures reward smoothness alone."""
+    """Noise that is as smooth as a map enlarged from the layer's grid, since some measures reward smoothness alone.
+
+    The standard deviation of the Gaussian filter is half a cell of the layer.
+    """
     cells = LayerActivation(query.model, query.layer).attribute(query.inputs[:1]).shape[2:]
     half = [bins / size / 2 for bins, size in zip(query.inputs.shape[2:], cells, strict=True)]
     noise = torch.randn(query.inputs.shape).numpy()
@@ -29,31 +33,32 @@ def _blurred_random(query: Query) -> Tensor:
 
 @method("energy")
 def _energy(query: Query) -> Tensor:
-    """How far each bin is above silence, in the model's own units (decibels over a constant); of spectra the magnitude."""
+    """The level of each bin above silence, in the units of the inputs (decibels over a constant); or its magnitude."""
     return query.inputs - query.silence if query.band_shares is None else query.inputs.norm(dim=1, keepdim=True)
 
 
 @method("greedy oracle", uses_fill=True, uses_grid=True, default=False)
 def _greedy_oracle(query: Query) -> Tensor:
-    """The order that serves both curves best, one region at a time; a bound to look at, not to compete with.
+    """A greedy search for the order of the regions that is best for the deletion and the insertion curve.
 
-    The next region is the one with which the regions so far, alone in the fill, leave the class's probability highest above that of the
-    clip without them. It takes n·(n + 1) passes per clip for n regions. A region's score is n less its place in the order.
+    In each step it adds the region that makes the difference of two probabilities of the class largest: that of the
+    selected regions alone in the fill, minus that of the clip without them. For n regions this takes n·(n + 1) passes
+    per clip. The score of a region is n minus its index in the order.
     """
     regions = n_regions(query.grid)
     chosen = torch.zeros(len(query.inputs), regions, dtype=torch.bool, device=query.inputs.device)
     scores = torch.zeros(chosen.shape, device=query.inputs.device)
     for rank in range(regions):
-        left = (~chosen).nonzero()[:, 1].reshape(len(chosen), -1)  # (clip, candidate): as many for each clip
-        with_one = chosen[:, None] | nn.functional.one_hot(left, regions).bool()  # (clip, candidate, region)
-        best = left.gather(1, _gap(query, with_one).argmax(1, keepdim=True))
+        candidates = (~chosen).nonzero()[:, 1].reshape(len(chosen), -1)  # (clip, candidate): equally many for each clip
+        extended = chosen[:, None] | nn.functional.one_hot(candidates, regions).bool()  # (clip, candidate, region)
+        best = candidates.gather(1, _probability_difference(query, extended).argmax(1, keepdim=True))
         chosen.scatter_(1, best, True)
         scores.scatter_(1, best, float(regions - rank))
     return spread(scores, query.grid)
 
 
-def _gap(query: Query, chosen: Tensor) -> Tensor:
-    """The class's probability with the chosen regions alone, less that without them, (clip, candidate)."""
+def _probability_difference(query: Query, chosen: Tensor) -> Tensor:
+    """The probability of the class with the chosen regions alone, minus that without them, (clip, candidate)."""
     probability = nn.Sequential(query.model, nn.Softmax(1))
     removed = torch.cat([~chosen, chosen], 1)
     alone, without = masked_scores(

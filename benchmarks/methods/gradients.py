@@ -1,4 +1,4 @@
-"""Methods that take the gradient back to the input, all of them Captum's."""
+"""Captum's methods that propagate a gradient back to the input."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from captum.attr import (
 from torch import Tensor, nn
 
 from benchmarks.methods.prototype_maps import STEPS
-from benchmarks.methods.registry import CLIPS_AT_ONCE, Explained, Query, method
+from benchmarks.methods.query import CLIPS_AT_ONCE, Query
+from benchmarks.methods.registry import Explained, method
 
-NOISE = 0.1  # standard deviation of the noise in methods that add some, as a share of the clip's range
-NOISY_COPIES = 8  # of the clip, in the noise tunnel
-BASELINES = 4  # of DeepLiftShap: the fill, and noisy copies of it
+NOISE = 0.1  # standard deviation of the noise in methods that add noise, as a share of the clip's range
+NOISY_COPIES = 8  # copies of the clip in the noise tunnel
+BASELINES = 4  # baselines of DeepLiftShap: the fill, and noisy copies of it
 
 
 @method("Saliency")
@@ -36,13 +37,13 @@ def _input_x_gradient(query: Query) -> Tensor:
 
 @method("IntegratedGradients", uses_fill=True)
 def _integrated_gradients(query: Query) -> Explained:
-    at_once = max(CLIPS_AT_ONCE, len(query.inputs))  # Captum warns of anything smaller than the batch
+    batch_size = max(CLIPS_AT_ONCE, len(query.inputs))  # Captum warns if it is smaller than the number of clips
     return IntegratedGradients(query.model).attribute(
         query.inputs,
         query.fill,
         query.target,
         n_steps=STEPS,
-        internal_batch_size=at_once,
+        internal_batch_size=batch_size,
         return_convergence_delta=True,
     )
 
@@ -52,7 +53,8 @@ def _deep_lift(query: Query) -> Explained:
     return DeepLift(query.model).attribute(query.inputs, query.fill, query.target, return_convergence_delta=True)
 
 
-# Clip by clip where Captum pairs every clip with every baseline, and each clip has its own, or where noise has one scale per call.
+# These get one clip per call: Captum pairs every clip with every baseline, while here each clip has its own baseline,
+# and it takes one standard deviation of the noise per call.
 
 
 @method("DeepLiftShap", uses_fill=True, batch=1)
@@ -74,7 +76,7 @@ def _gradient_shap(clip: Query) -> Tensor:
 
 @method("NoiseTunnel (Saliency)", batch=1)
 def _noise_tunnel(clip: Query) -> Tensor:
-    """SmoothGrad (arXiv 1706.03825), of absolute gradients."""
+    """SmoothGrad (arXiv 1706.03825): the mean absolute gradient of noisy copies of the clip."""
     tunnel = NoiseTunnel(Saliency(clip.model))
     return tunnel.attribute(
         clip.inputs, nt_type="smoothgrad", nt_samples=NOISY_COPIES, stdevs=_noise(clip), target=clip.target
@@ -94,7 +96,7 @@ def _deconvolution(query: Query) -> Tensor:
 
 
 def check_relu(model: nn.Module) -> None:
-    """Refuses models on which the methods that change the gradient of ReLU would silently give the plain gradient.
+    """Refuses a model without ReLU modules: methods that change the gradient of ReLU would return the plain gradient.
 
     Raises:
         NotImplementedError: the model has no `nn.ReLU`.

@@ -1,4 +1,4 @@
-"""APEX in its four schemes: the evidence's map enlarged, and the evidence score attributed to the input by other methods."""
+"""APEX in its four schemes: enlarged maps of the evidence, and attributions of the evidence score by other methods."""
 
 from __future__ import annotations
 
@@ -10,42 +10,46 @@ from captum.attr import IntegratedGradients, LayerActivation
 from captum.attr._utils.approximation_methods import approximation_parameters
 from torch import Tensor
 
+from benchmarks.methods.query import CLIPS_AT_ONCE, Query
 from benchmarks.methods.region_maps import enlarged, spread
-from benchmarks.methods.registry import CLIPS_AT_ONCE, Query, method
+from benchmarks.methods.registry import method
 from captum_apex import APEX, SCHEMES, LayerAPEX, Scheme
 from captum_apex.layers.hooks import captured, frozen
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import n_regions
 
-STEPS = 16  # of Integrated Gradients, in every method that uses it
-EVIDENCE = {"": 5, ", n=1": 1, ", n=3": 3}  # what a name says of the evidence, and how many channels that is
+STEPS = 16  # steps of Integrated Gradients, in every method that uses it
+EVIDENCE = {"": 5, ", n=1": 1, ", n=3": 3}  # ending of a name → number of channels in the evidence
 
-ENLARGED = {
+EvidenceSize = tuple[Scheme, int | None]
+"""The scheme and the number of channels of an evidence score; None for all channels."""
+
+ENLARGED: dict[str, EvidenceSize] = {
     f"APEX {scheme}{size}": (scheme, n) for scheme in SCHEMES for size, n in {**EVIDENCE, ", all": None}.items()
 }
-# As a score, all channels together are the same in every basis, so there is one for all schemes, and it comes last.
-SCORED: dict[str, tuple[Scheme, int | None]] = {
+# The score of all channels together is the same in every basis: there is one for all schemes, and it comes last.
+SCORED: dict[str, EvidenceSize] = {
     **{f"APEX {scheme}{size}": (scheme, n) for scheme in SCHEMES for size, n in EVIDENCE.items()},
     "APEX all": (SCHEMES[0], None),
 }
-THROUGH_IG = {f"{name}, through IG": scored for name, scored in SCORED.items()}
-THROUGH_OCCLUSION = {f"{name}, through Occlusion": scored for name, scored in SCORED.items()}
-TWO_SIDED: dict[str, tuple[Scheme, int | None]] = {
+THROUGH_IG = {f"{name}, through IG": evidence for name, evidence in SCORED.items()}
+THROUGH_OCCLUSION = {f"{name}, through Occlusion": evidence for name, evidence in SCORED.items()}
+TWO_SIDED: dict[str, EvidenceSize] = {
     **{f"APEX {scheme}, two-sided": (scheme, 5) for scheme in SCHEMES},
     "APEX all, two-sided": (SCHEMES[0], None),
 }
 
 
 def integrated(score: Callable, inputs: Tensor, additional_forward_args: tuple | None, baseline: Tensor) -> Tensor:
-    """Integrated Gradients of a score, as `APEX` takes it for a projection."""
-    at_once = max(CLIPS_AT_ONCE, len(inputs))  # Captum warns of anything smaller than the batch
+    """Integrated Gradients of a score; with `baseline` bound by `functools.partial`, a `projection` for `APEX`."""
+    batch_size = max(CLIPS_AT_ONCE, len(inputs))  # Captum warns if it is smaller than the number of clips
     return IntegratedGradients(score).attribute(
-        inputs, baseline, additional_forward_args=additional_forward_args, n_steps=STEPS, internal_batch_size=at_once
+        inputs, baseline, additional_forward_args=additional_forward_args, n_steps=STEPS, internal_batch_size=batch_size
     )
 
 
 def _enlarged(query: Query, scheme: Scheme, n_channels: int | None) -> Tensor:
-    if query.band_shares is not None:  # the rows of the inputs are not the layer's, enlarged
+    if query.band_shares is not None:  # the layer's rows divide the mel axis, not the frequency axis of the inputs
         at_layer = LayerAPEX(query.model, query.layer, query.bases[scheme])
         return enlarged(at_layer.attribute(query.inputs, query.target, n_channels=n_channels), query)
     return APEX(query.model, query.layer, query.bases[scheme]).attribute(
@@ -59,32 +63,33 @@ for _name, (_scheme, _n) in ENLARGED.items():
 
 @method(*THROUGH_IG, uses_fill=True)
 def _integrated(query: Query) -> list[Tensor]:
-    """Captum's Integrated Gradients of each evidence score `Σ w ⊙ φ(x)`: one pass up to the layer serves all scores, and each goes back."""
+    """Captum's Integrated Gradients of each evidence score `Σ w ⊙ φ(x)`.
+
+    All scores share one forward pass up to the layer; each has a backward pass.
+    """
     weights = _weights(query, [THROUGH_IG[name] for name in query.names]).unbind(1)
-    shares, steps = (part(STEPS) for part in approximation_parameters("gausslegendre"))
-    way, totals = query.inputs - query.fill, [torch.zeros_like(query.inputs) for _ in weights]
-    for step, share in zip(steps, shares, strict=True):
-        place = (query.fill + step * way).requires_grad_()
-        features = _traced_features(query, place)
-        for own, total in zip(weights, totals, strict=True):
-            total += share * torch.autograd.grad(features, place, own, retain_graph=True)[0]
-    return [way * total for total in totals]
+    step_sizes, steps = (function(STEPS) for function in approximation_parameters("gausslegendre"))
+    difference = query.inputs - query.fill
+    totals = [torch.zeros_like(query.inputs) for _ in weights]
+    for step, step_size in zip(steps, step_sizes, strict=True):
+        point = (query.fill + step * difference).requires_grad_()
+        features = _traced_features(query, point)
+        for weights_of_score, total in zip(weights, totals, strict=True):
+            total += step_size * torch.autograd.grad(features, point, weights_of_score, retain_graph=True)[0]
+    return [difference * total for total in totals]
 
 
 @method(*THROUGH_OCCLUSION, uses_fill=True, uses_grid=True)
 def _occluded(query: Query) -> list[Tensor]:
-    """What each evidence score loses with each region: one pass up to the layer serves all scores."""
+    """How much each evidence score falls without each region; all scores share one pass up to the layer."""
     features = partial(_features, LayerActivation(query.model, query.layer), query)
-    weights, whole = _weights(query, [THROUGH_OCCLUSION[name] for name in query.names]), features(query.inputs)
+    weights = _weights(query, [THROUGH_OCCLUSION[name] for name in query.names])
+    whole = features(query.inputs)
     drops = [
-        torch.einsum(
-            "nkcft,ncft->nk", weights, whole - features(masked(query.inputs, query.fill, query.grid == region))
-        )
+        _scores(weights, whole - features(masked(query.inputs, query.fill, query.grid == region)))
         for region in range(n_regions(query.grid))
     ]
-    return [
-        spread(of_score, query.grid) for of_score in torch.stack(drops).permute(2, 1, 0)
-    ]  # (region, clip, score) → (clip, region)
+    return _region_maps(drops, query)
 
 
 @method(*TWO_SIDED, uses_fill=True, uses_grid=True)
@@ -92,37 +97,65 @@ def _two_sided(query: Query) -> list[Tensor]:
     return two_sided(query, [TWO_SIDED[name] for name in query.names])
 
 
-def two_sided(query: Query, scored: Sequence[tuple[Scheme, int | None]]) -> list[Tensor]:
-    """What each evidence score loses with each region, and what the region alone adds to the score of the fill."""
+def two_sided(query: Query, evidence: Sequence[EvidenceSize]) -> list[Tensor]:
+    """How much each evidence score falls without each region, plus how much the region alone adds to that of the fill.
+
+    Args:
+        query: clips, classifier, fill and regions.
+        evidence: scheme and number of channels of each evidence score.
+
+    Returns:
+        A map (clip, 1, frequency, time) for each evidence score.
+    """
     features = partial(_features, LayerActivation(query.model, query.layer), query)
-    weights = _weights(query, scored)
-    whole, empty, sums = features(query.inputs), features(query.fill), []
+    weights = _weights(query, evidence)
+    whole = features(query.inputs)
+    empty = features(query.fill)
+    sums = []
     for region in range(n_regions(query.grid)):
-        own = query.grid == region
-        without, alone = (
-            features(masked(query.inputs, query.fill, own)),
-            features(masked(query.fill, query.inputs, own)),
-        )
-        sums.append(torch.einsum("nkcft,ncft->nk", weights, whole - without + alone - empty))
-    return [spread(of_score, query.grid) for of_score in torch.stack(sums).permute(2, 1, 0)]
+        mask = query.grid == region
+        without, alone = _without_and_alone(features, query, mask)
+        sums.append(_scores(weights, whole - without + alone - empty))
+    return _region_maps(sums, query)
+
+
+def _without_and_alone(features: Callable[[Tensor], Tensor], query: Query, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The features of the clips without a region, and of the region alone in the fill."""
+    without = features(masked(query.inputs, query.fill, mask))
+    alone = features(masked(query.fill, query.inputs, mask))
+    return without, alone
+
+
+def _scores(weights: Tensor, features: Tensor) -> Tensor:
+    """Evidence scores, (clip, score), of features (clip, channel, frequency, time)."""
+    return torch.einsum("nkcft,ncft->nk", weights, features)
+
+
+def _region_maps(scores: Sequence[Tensor], query: Query) -> list[Tensor]:
+    """A map for each evidence score, from a tensor (clip, evidence score) for each region."""
+    by_score = torch.stack(list(scores)).permute(2, 1, 0)  # (region, clip, score) → (score, clip, region)
+    return [spread(regions, query.grid) for regions in by_score]
 
 
 def _features(activation: LayerActivation, query: Query, inputs: Tensor) -> Tensor:
+    """The layer's output on its grid, (clip, channel, frequency, time)."""
     return query.bases[SCHEMES[0]].origin.layout.grid(activation.attribute(inputs))
 
 
 def _traced_features(query: Query, inputs: Tensor) -> Tensor:
-    """The same with their graph."""
+    """The layer's output on its grid with the graph from the inputs to it."""
     with frozen(query.model, query.layer), captured(query.layer, "of the query") as capture:
         query.model(inputs)
     return query.bases[SCHEMES[0]].origin.layout.grid(capture.value)
 
 
-def _weights(query: Query, scored: Sequence[tuple[Scheme, int | None]]) -> Tensor:
-    """The weights of the scores of some schemes and sizes, (clip, score, channel, frequency, time); one pass per scheme."""
-    weights: dict[tuple[Scheme, int | None], Tensor] = {}
-    for scheme in dict.fromkeys(scheme for scheme, _ in scored):
+def _weights(query: Query, evidence: Sequence[EvidenceSize]) -> Tensor:
+    """The weights of each evidence score, (clip, score, channel, frequency, time); one forward pass per scheme."""
+    weights: dict[EvidenceSize, Tensor] = {}
+    for scheme in dict.fromkeys(scheme for scheme, _ in evidence):
         apex = LayerAPEX(query.model, query.layer, query.bases[scheme])
-        parts = apex.decompose(query.inputs, query.target)
-        weights |= {own: apex.weights(parts, apex.evidence(parts, own[1])) for own in scored if own[0] == scheme}
-    return torch.stack([weights[own] for own in scored], 1)
+        decomposition = apex.decompose(query.inputs, query.target)
+        for size in evidence:
+            if size[0] == scheme:
+                weights[size] = apex.weights(decomposition, apex.selected_channels(decomposition, size[1]))
+    return torch.stack([weights[size] for size in evidence], 1)

@@ -1,8 +1,8 @@
-"""From scores of regions, and of a layer's cells, to maps.
+"""Maps made of scores of regions, and of maps on a layer's grid.
 
-One convention for all methods that score regions: a region's score is the *sum* of the map over it, as for methods that score bins, so
-each bin gets the score over the region's size. Captum writes the whole score into each bin instead, which would weigh a region by its size;
-the sides of a grid's regions differ by one bin at most.
+For all methods, the score of a region is the *sum* of the map over the region. So a method that scores regions gives
+each bin the score divided by the number of bins in the region. Captum writes the whole score into each bin instead,
+which would weight a region by its size; the regions of a grid differ by at most one bin along each axis.
 """
 
 from __future__ import annotations
@@ -10,36 +10,43 @@ from __future__ import annotations
 from captum.attr import LayerAttribution
 from torch import Tensor
 
-from benchmarks.methods.registry import Query
+from benchmarks.methods.query import Query
 
 
 def spread(scores: Tensor, grid: Tensor) -> Tensor:
-    """A map that sums to the region's score over each region.
+    """A map with the score of each region as its sum over the region.
 
     Args:
-        scores: (clip, region).
+        scores: score of each region, (clip, region).
         grid: the region of each bin, int64 (frequency, time).
 
     Returns:
         Tensor (clip, 1, frequency, time).
 
-    >>> import torch
-    >>> spread(torch.tensor([[6.0, 2.0]]), torch.tensor([[0, 0, 1]]))
-    tensor([[[[3., 3., 2.]]]])
+    Example:
+        >>> import torch
+        >>> spread(torch.tensor([[6.0, 2.0]]), torch.tensor([[0, 0, 1]]))
+        tensor([[[[3., 3., 2.]]]])
     """
     return (scores / _sizes(grid))[:, grid][:, None]  # (clip, region) → (clip, 1, frequency, time)
 
 
 def shared(attributions: Tensor, grid: Tensor) -> Tensor:
-    """A map of Captum's, (clip, channel, frequency, time) with a region's score in each of its bins, with the score shared among them."""
+    """A map of Captum's, with the score of each region divided among its bins.
+
+    Args:
+        attributions: a map with the whole score of the region in each bin, (clip, channel, frequency, time).
+        grid: the region of each bin, int64 (frequency, time).
+    """
     return attributions / (_sizes(grid)[grid] * attributions.shape[1])
 
 
 def enlarged(at_layer: Tensor, query: Query) -> Tensor:
     """A map on the layer's grid, (clip, 1, row, column), enlarged to the query's inputs, (clip, 1, frequency, time).
 
-    Where these are spectra, the layer's rows are parts of the mel axis and not of theirs. Then the map is enlarged to the mel bands, and
-    what is on a band is shared among the bins that lie at the same Hz.
+    If the inputs are spectra, the rows of the layer divide the mel axis and not the frequency axis of the inputs. Then
+    the map is enlarged to the mel bands, and the value of a band is divided among the bins at the same frequencies in
+    Hz.
     """
     frequency, time = query.inputs.shape[2:]
     if query.band_shares is None:

@@ -1,10 +1,10 @@
-"""The registry of attribution methods: what a method is asked, and under which name its map is judged."""
+"""The registry of attribution methods: functions from a query to maps, by the names that tables show."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from os import PathLike
@@ -12,67 +12,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from captum_apex import PrototypeBasis, Scheme
+from benchmarks.methods.query import CLIPS_AT_ONCE, Query
 
 Explained = Tensor | tuple[Tensor, Tensor]
-Explain = Callable[["Query"], Explained | Sequence[Explained]]
-CLIPS_AT_ONCE = 32  # in one forward pass
-
-
-@dataclass(frozen=True)
-class Query:
-    """What a method is asked to explain; each call gets a deep copy of the model, so that none can spoil it for the next.
-
-    Attributes:
-        model: the classifier, in evaluation mode.
-        layer: its explained layer.
-        inputs: log-mels (clip, 1, frequency, time), or spectra, (clip, 2, frequency, time), real and imaginary parts.
-        target: the class of each clip whose logit is explained, int64 (clip,).
-        fill: what the inputs are judged against: the baseline of every method that takes one, of the inputs' shape.
-        grid: the region of each bin, int64 (frequency, time).
-        silence: a bin without sound.
-        bases: the fitted bases.
-        seed: of methods that draw random numbers; torch's and numpy's own generators are set to it as well.
-        names: of the maps that are wanted, for functions that are registered under several.
-        band_shares: where the inputs are spectra, how much of each of the model's own mel bands lies on each of their bins, (bin, band);
-            else None. See `benchmarks.methods.region_maps.enlarged`.
-    """
-
-    model: nn.Module
-    layer: nn.Module
-    inputs: Tensor
-    target: Tensor
-    fill: Tensor
-    grid: Tensor
-    silence: float
-    bases: Mapping[Scheme, PrototypeBasis]
-    seed: int
-    names: tuple[str, ...] = ()
-    band_shares: Tensor | None = None
-
-    def clips(self, own: slice) -> Query:
-        """The same query for some of the clips."""
-        return replace(self, inputs=self.inputs[own], target=self.target[own], fill=self.fill[own])
-
-    def batches(self, size: int = CLIPS_AT_ONCE) -> list[Query]:
-        """The same query for a few clips at a time."""
-        return [self.clips(slice(start, start + size)) for start in range(0, len(self.inputs), size)]
+Explain = Callable[[Query], Explained | Sequence[Explained]]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A function from a query to maps, and what the maps depend on, so that each is computed once for all cells that share it.
+    """A function from a query to maps, and what the maps depend on: cells that share a map compute it once.
 
     Attributes:
-        names: of the maps that the function can give; more than one where they share their passes.
-        explain: gives a map (clip, 1, frequency, time), or of the inputs' shape, or (map, convergence delta (clip,)); with several names a
-            list of these, one for each of the query's `names`.
-        uses_fill: whether it takes the fill as a baseline.
-        uses_grid: whether it works on the regions.
-        default: whether a run without `--methods` judges it.
-        batch: the most clips that the function is given at once.
+        names: names of the maps that the function can compute; several if the maps share forward passes.
+        explain: the function. It returns a map of shape (clip, 1, frequency, time) or of the shape of the inputs, or a
+            tuple (map, convergence delta (clip,)). With several `names` it returns a list of these, one for each of the
+            query's `names`.
+        uses_fill: whether the map depends on the fill.
+        uses_grid: whether the map depends on the region grid.
+        default: whether a run without `--methods` includes the method.
+        batch: largest number of clips that the function gets in one call.
+
+    Example:
+        >>> from benchmarks.methods import METHODS
+        >>> METHODS["FeatureAblation"].uses_grid
+        True
+        >>> METHODS["Saliency"].uses_fill
+        False
     """
 
     names: tuple[str, ...]
@@ -83,33 +50,54 @@ class Method:
     batch: int = CLIPS_AT_ONCE
 
     def maps(self, query: Query) -> list[Explained]:
-        """What the function gives for each of the query's `names`, a few clips at a time.
+        """The maps of each of the query's `names`, computed for at most `batch` clips at a time.
 
         Raises:
-            ValueError: it gives another number of maps.
+            ValueError: the function returns another number of maps.
         """
-        parts = [self._of_batch(batch) for batch in query.batches(self.batch)]
-        return [joined(own) for own in zip(*parts, strict=True)]
+        batches = [self._maps_of_batch(batch) for batch in query.batches(self.batch)]
+        return [joined(batches_of_name) for batches_of_name in zip(*batches, strict=True)]
 
-    def _of_batch(self, query: Query) -> list[Explained]:
+    def _maps_of_batch(self, query: Query) -> list[Explained]:
         result = self.explain(query)
         results = [result] if len(self.names) == 1 else list(result)
         if len(results) != len(query.names):
             raise ValueError(f"expected a map for each of {len(query.names)} names, but got {len(results)}")
-        return [_detached(own) for own in results]
+        return [_detached(result_of_name) for result_of_name in results]
 
 
 METHODS: dict[str, Method] = {}
-_LOADED: dict[Path, list[str]] = {}  # files that were loaded, and the names that they registered
+"""All registered methods by name, in the order of the tables."""
+
+_LOADED: dict[Path, list[str]] = {}  # file → the names that it registered
 
 
 def method(
     *names: str, uses_fill: bool = False, uses_grid: bool = False, default: bool = True, batch: int = CLIPS_AT_ONCE
 ) -> Callable[[Explain], Explain]:
-    """Registers a function under the names that tables show; see `Method` for the arguments.
+    """Registers a function as an attribution method; a decorator.
+
+    Args:
+        names: names of the maps that the function computes, as tables show them.
+        uses_fill: whether the map depends on the fill.
+        uses_grid: whether the map depends on the region grid.
+        default: whether a run without `--methods` includes the method.
+        batch: largest number of clips that the function gets in one call.
+
+    Returns:
+        A decorator that registers the function and returns it unchanged; see `Method` for what the function returns.
 
     Raises:
-        ValueError: a name is taken.
+        ValueError: a method is registered under one of the names already.
+
+    Example:
+        >>> from benchmarks.methods import METHODS, Query, method
+        >>> @method("distance from the fill", uses_fill=True)
+        ... def explain(query: Query):
+        ...     return query.inputs - query.fill
+        >>> METHODS["distance from the fill"].uses_fill
+        True
+        >>> del METHODS["distance from the fill"]  # leaves the registry as it was
     """
 
     def register(explain: Explain) -> Explain:
@@ -123,7 +111,7 @@ def method(
 
 
 def load_methods(path: str | PathLike[str]) -> list[str]:
-    """Imports a Python file that registers methods of its own; a file that was loaded before is not run again.
+    r"""Imports a Python file that registers methods; a file that was loaded before is not run again.
 
     The file is a Python module like any other. This one is complete::
 
@@ -139,14 +127,27 @@ def load_methods(path: str | PathLike[str]) -> list[str]:
             return gradient * (query.inputs - query.fill)
 
     Args:
-        path: of the file.
+        path: path of the Python file.
 
     Returns:
-        The names that it registered.
+        The names that the file registered.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not Python, raises an exception, takes a name that is registered already, or registers none; nothing of it stays.
+        ValueError: the file is not Python, raises an exception, takes a name that is registered already, or registers
+            none. Methods that it registered before the error are removed.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from benchmarks.methods import METHODS, load_methods
+        >>> text = "from benchmarks.methods import method\nmethod('the inputs')(lambda query: query.inputs)"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "mine.py")
+        ...     _ = path.write_text(text)
+        ...     load_methods(path)
+        ['the inputs']
+        >>> del METHODS["the inputs"]  # leaves the registry as it was
     """
     path = Path(path).resolve()
     if path in _LOADED:
@@ -171,7 +172,7 @@ def load_methods(path: str | PathLike[str]) -> list[str]:
 
 def _run(path: Path) -> None:
     name = f"benchmarks.methods.loaded_{len(_LOADED)}"
-    loader = SourceFileLoader(name, str(path))  # whatever its suffix
+    loader = SourceFileLoader(name, str(path))  # accepts any suffix
     module = module_from_spec(spec_from_loader(name, loader))  # type: ignore[arg-type]  # never None with a loader
     sys.modules[name] = module  # dataclasses and pickle look a module up by its name
     try:
@@ -182,18 +183,21 @@ def _run(path: Path) -> None:
 
 
 def _detached(result: Any) -> Any:
-    """Without the graph, which would keep a batch's activations until the last batch is done."""
+    """Without the graph, which would hold the activations of a batch until the last batch is done."""
     if isinstance(result, Tensor):
         return result.detach()
     return tuple(map(_detached, result)) if isinstance(result, tuple) else result
 
 
-def joined(parts: Sequence[Any]) -> Any:
-    """The clips of several batches in one: of a map, or of each part of (map, delta); what is neither is left for who judges it."""
-    if len(parts) == 1:
-        return parts[0]
-    if all(isinstance(part, Tensor) for part in parts):
-        return torch.cat(list(parts))
-    if all(isinstance(part, tuple) for part in parts):
-        return tuple(joined(own) for own in zip(*parts, strict=True))
-    return parts[0]
+def joined(batches: Sequence[Any]) -> Any:
+    """The results of several batches as one: maps, or tuples (map, delta); any other result is returned unchanged.
+
+    A result that is neither is an error of the method, which `benchmarks.runs.maps` reports.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    if all(isinstance(batch, Tensor) for batch in batches):
+        return torch.cat(list(batches))
+    if all(isinstance(batch, tuple) for batch in batches):
+        return tuple(joined(elements) for elements in zip(*batches, strict=True))
+    return batches[0]

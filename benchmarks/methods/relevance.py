@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: by Captum's rules, and by zennit's, which find a way through a ConvNeXt."""
+"""Layer-wise relevance propagation by the rules of Captum, and by those of zennit, which also cover a ConvNeXt."""
 
 from __future__ import annotations
 
@@ -13,39 +13,53 @@ from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.methods.registry import Query, method
+from benchmarks.methods.query import Query
+from benchmarks.methods.registry import method
 
 
 @method("LRP")
 def _lrp(query: Query) -> Tensor:
-    return LRP(query.model).attribute(query.inputs, query.target)  # its delta is what the biases absorb, by design
+    # Captum's convergence delta is not returned: it is what the biases absorb, by design.
+    return LRP(query.model).attribute(query.inputs, query.target)
 
 
 @method("LRP EpsilonPlus (zennit)")
 def _epsilon_plus(query: Query) -> Tensor:
-    """Convolutions hand relevance to what excites them (z⁺), linear layers to each input's share of the sum (ε)."""
+    """Convolutions pass relevance to the inputs that raise their output (z⁺), linear layers follow the ε rule."""
     return _relevance(query, "epsilon_plus")
 
 
 @method("LRP EpsilonGammaBox (zennit)")
 def _epsilon_gamma_box(query: Query) -> Tensor:
-    """Convolutions favour what excites them (γ), linear layers as above; the first layer's box is from silence to the clip's maximum."""
+    """Convolutions favour the inputs that raise their output (γ), linear layers follow the ε rule.
+
+    The box of the first layer reaches from silence to the maximum of the clip.
+    """
     loudest = query.inputs.amax((1, 2, 3), keepdim=True).expand_as(query.inputs)
     return _relevance(query, "epsilon_gamma_box", low=torch.full_like(loudest, query.silence), high=loudest)
 
 
 def _relevance(query: Query, composite: str, **settings: Tensor) -> Tensor:
-    """The target's logit, handed back through the network by one of zennit's composites.
+    """The logit of the target, propagated back through the network by one of zennit's composites.
 
-    zennit sees modules only: a product or a sum in a `forward` would keep its gradient, which is no rule, and a residual sum would hand all
-    its relevance to both of its sides. So each ConvNeXt block is lent modules for its layer scale and its residual sum. The sum shares the
-    relevance as its two sides contribute; layer scale, activation and normalisation hand on what they get, element by element, as in
-    AttnLRP (arXiv 2402.05602): a normalisation's mean and variance count as constants. Batch normalisation is merged into the convolution
-    before it. What biases absorb is missing in the total: on a trained PlainCNN the maps add up to 0.6 (EpsilonPlus) and 0.5
-    (EpsilonGammaBox) of the logit, on a trained ConvNeXt to 0.8 and 1.0, where without the lent modules it is −8.
+    zennit has rules for modules only. A product or a sum in a `forward` would keep its gradient, which is not a rule,
+    and a residual sum would pass all its relevance to both of its terms. So each ConvNeXt block temporarily gets
+    modules for its layer scale and its residual sum. The residual sum divides the relevance in proportion to its two
+    terms. Layer scale, activation and normalisation pass relevance on unchanged, element by element, as in AttnLRP
+    (arXiv 2402.05602): the mean and the variance of a normalisation count as constants. Batch normalisation is merged
+    into the convolution before it.
+
+    The relevance that biases absorb is missing in the total. On a trained PlainCNN the maps add up to 0.6 (EpsilonPlus)
+    and 0.5 (EpsilonGammaBox) of the logit, on a trained ConvNeXt to 0.8 and 1.0; without the temporary modules it is
+    −8.
+
+    Args:
+        query: clips and classifier.
+        composite: name of one of zennit's composites.
+        settings: further arguments of the composite.
 
     Raises:
-        NotImplementedError: zennit is not installed, or the model has its spectrogram inside.
+        NotImplementedError: zennit is not installed, or the model computes its spectrogram itself.
     """
     if query.band_shares is not None:
         raise NotImplementedError(
@@ -63,14 +77,13 @@ def _relevance(query: Query, composite: str, **settings: Tensor) -> Tensor:
         canonizers.AttributeCanonizer(partial(_block_of_modules, total=layer.Sum)),
     ]
     rules_of_modules = composites.COMPOSITES[composite](layer_map=[unchanged], canonizers=changes, **settings)
-    with attribution.Gradient(
-        query.model, rules_of_modules
-    ) as propagate:  # on leaving, hooks, modules and weights are put back
+    # On leaving the context, zennit restores hooks, modules and weights.
+    with attribution.Gradient(query.model, rules_of_modules) as propagate:
         return propagate(query.inputs, lambda logits: logits * F.one_hot(query.target, logits.shape[1]))[1].detach()
 
 
 class _LayerScale(nn.Module):
-    """A ConvNeXt block's own factor for each channel, (clip, channel, frequency, time)."""
+    """The layer scale of a ConvNeXt block as a module: a factor for each channel."""
 
     def __init__(self, gamma: Tensor | None) -> None:
         super().__init__()
@@ -81,14 +94,17 @@ class _LayerScale(nn.Module):
 
 
 def _block_of_modules(_: str, module: nn.Module, total: type[nn.Module]) -> dict[str, Any] | None:
-    """What zennit lends a module while it works: to a ConvNeXt block, the two modules and a `forward` that uses them; else nothing."""
+    """The attributes that zennit sets on a ConvNeXt block for a while: two modules, and a `forward` that calls them.
+
+    None for all other modules.
+    """
     if not isinstance(module, ConvNeXtBlock):
         return None
     return {"layer_scale": _LayerScale(module.gamma), "residual_sum": total(), "forward": MethodType(_forward, module)}
 
 
 def _forward(block: Any, features: Tensor) -> Tensor:
-    """As `ConvNeXtBlock.forward`."""
+    """`ConvNeXtBlock.forward` with modules for the layer scale and the residual sum."""
     branch = block.conv_dw(features)
     branch = branch if block.use_conv_mlp else branch.permute(0, 2, 3, 1)
     branch = block.mlp(block.norm(branch))

@@ -1,6 +1,6 @@
-"""Variants of APEX that were tried against its defaults, on training clips alone.
+"""Variants of APEX that were compared with its defaults, on training clips alone.
 
-They are judged where a run is told `--part train --add benchmarks/variants.py` and their names.
+A run includes them with `--part train --add benchmarks/methods/variants.py` and their names.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ from benchmarks.methods.prototype_maps import integrated, two_sided
 from captum_apex import APEX, SCHEMES, Scheme
 from captum_apex.attribution.decomposition import Decomposition
 
-SHARE = 0.8  # of the positive contributions, for the evidence that grows until it has them
-MORE = {", n=10": 10, ", n=20": 20}  # channels of the two-sided occlusion
+SHARE = 0.8  # share of the positive contributions that the evidence has to reach
+MORE = {", n=10": 10, ", n=20": 20}  # numbers of channels of the two-sided occlusion
 SIZES = {"both sides": (5, "both"), "n=10": (10, "positive"), "n=20": (20, "positive")}
 
 
-def enough(parts: Decomposition) -> Tensor:
-    """The fewest channels, largest first, that make up `SHARE` of all active channels' positive contributions, bool (clip, channel)."""
-    able = (parts.contributions > 0) & (parts.activations > 0)
-    sorted_, order = parts.contributions.where(able, torch.zeros(())).sort(dim=1, descending=True)
-    before = sorted_.cumsum(1) - sorted_  # what the larger ones have already
-    chosen = before < SHARE * sorted_.sum(1, keepdim=True)
-    return torch.zeros_like(able).scatter(1, order, chosen) & able
+def fewest_channels(decomposition: Decomposition) -> Tensor:
+    """The fewest channels that together have `SHARE` of the positive contributions of all active channels.
+
+    Returns:
+        bool tensor (clip, channel).
+    """
+    eligible = (decomposition.contributions > 0) & (decomposition.activations > 0)
+    sorted_, order = decomposition.contributions.where(eligible, torch.zeros(())).sort(dim=1, descending=True)
+    sum_of_larger = sorted_.cumsum(1) - sorted_
+    chosen = sum_of_larger < SHARE * sorted_.sum(1, keepdim=True)
+    return torch.zeros_like(eligible).scatter(1, order, chosen) & eligible
 
 
 def _attributed(query: Query, scheme: Scheme, size: str, through: bool) -> Tensor:
@@ -36,11 +40,11 @@ def _attributed(query: Query, scheme: Scheme, size: str, through: bool) -> Tenso
     return apex.attribute(query.inputs, query.target, n_channels=n_channels, sides=sides)
 
 
-def _enough(query: Query, scheme: Scheme, through: bool) -> Tensor:
-    """Clip by clip: the numbers of channels differ."""
+def _attributed_to_fewest(query: Query, scheme: Scheme, through: bool) -> Tensor:
+    """For a query of one clip, since the number of channels differs between clips."""
     projection = partial(integrated, baseline=query.fill) if through else None
     apex = APEX(query.model, query.layer, query.bases[scheme], projection=projection)
-    chosen = enough(apex.layer_apex.decompose(query.inputs, query.target))[0]
+    chosen = fewest_channels(apex.layer_apex.decompose(query.inputs, query.target))[0]
     return apex.attribute(query.inputs, query.target, channels=chosen.nonzero()[:, 0].tolist())
 
 
@@ -50,7 +54,7 @@ for _scheme in SCHEMES:
             _run = partial(_attributed, scheme=_scheme, size=_size, through=_through)
             method(f"APEX {_scheme}, {_size}{_end}", uses_fill=_through)(_run)
         method(f"APEX {_scheme}, {SHARE:.0%} of the evidence{_end}", uses_fill=_through, batch=1)(
-            partial(_enough, scheme=_scheme, through=_through)
+            partial(_attributed_to_fewest, scheme=_scheme, through=_through)
         )
 
 

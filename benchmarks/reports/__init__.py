@@ -1,1 +1,1 @@
-"""What runs have found, as tables and figures."""
+"""The results of runs as tables and figures."""

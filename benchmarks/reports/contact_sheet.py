@@ -1,4 +1,4 @@
-"""A picture of a task: one clip of each class."""
+"""An overview picture of a task: one clip of each class."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def contact_sheet(task: Task) -> Figure:
     Every panel has the same axes and the same colours for the same level in dB.
 
     Args:
-        task: its test part must hold a clip of every class.
+        task: a task with at least one test clip of every class.
 
     Raises:
-        ValueError: the test part has no clip of some class.
+        ValueError: a class has no test clip.
     """
     chosen = [first_of(task, label) for label in range(len(task.classes))]
     test = TaskClips(task, "test")
@@ -29,18 +29,19 @@ def contact_sheet(task: Task) -> Figure:
 
 def first_of(task: Task, label: int) -> int:
     """Index of the first test clip of a class."""
-    found = (task.test.labels == label).nonzero()
-    if not len(found):
+    indices = (task.test.labels == label).nonzero()
+    if not len(indices):
         raise ValueError(f"expected a test clip of every class, but there is none of {task.classes[label]!r}")
-    return int(found[0])
+    return int(indices[0])
 
 
 def bins(mask: Tensor) -> Region:
     """The bins of a mask, bool (frequency, time), as a region.
 
-    >>> import torch
-    >>> bins(torch.tensor([[False, True]])).boxes
-    (Box(low=0.0, high=1.0, start=0.5, end=1.0),)
+    Example:
+        >>> import torch
+        >>> bins(torch.tensor([[False, True]])).boxes
+        (Box(low=0.0, high=1.0, start=0.5, end=1.0),)
     """
     n_rows, n_columns = mask.shape
     return Region(

@@ -13,23 +13,27 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 LABEL_SIZE = 7.5
-NEAR, FAR = 6, (16, 30, 46)  # a label's distance from its point; where it lies far, a line leads to it
+NEAR = 6  # distance of a label from its point, in points
+FAR = (16, 30, 46)  # larger distances, at which a line connects the label with its point
 SIDES = [(1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)]
 
 
 def draw_labels(panel: Axes, points: pd.DataFrame, names: Iterable[str]) -> None:
-    """Writes names beside their points, where they hide neither a point nor another name; a name without such a place is left out.
+    """Writes names beside their points, where they hide neither a point nor another name.
+
+    A name for which there is no such place is left out.
 
     Args:
-        panel: placed already, see `Figure.draw_without_rendering`.
-        points: name → place, in the panel's own units.
-        names: the most important first.
+        panel: axes that have their final place in the figure, see `Figure.draw_without_rendering`.
+        points: name → (x, y) in data coordinates.
+        names: the names in the order of their importance.
     """
     pixels = panel.transData.transform(points.to_numpy())  # (point, 2)
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in pixels]
-    lines: list[Path] = []  # to the labels that lie far
+    lines: list[Path] = []  # lines from points to distant labels
     for name in names:
-        point, start = points.loc[name].to_numpy(), pixels[points.index.get_loc(name)]
+        point = points.loc[name].to_numpy()
+        start = pixels[points.index.get_loc(name)]
         size = _text_size(panel, name)
         for distance, side in product((NEAR, *FAR), SIDES):
             end = start + np.multiply(distance, side) * panel.figure.dpi / 72
@@ -49,7 +53,7 @@ def draw_labels(panel: Axes, points: pd.DataFrame, names: Iterable[str]) -> None
 
 
 def _crossing(box: Bbox, line: Path | None, taken: Sequence[Bbox], lines: Sequence[Path]) -> bool:
-    """Whether a line would run through a label or another line; the line's own point is not in the way."""
+    """Whether the line to a label, or an older line, would cross a label or a line; the line's end point is ignored."""
     if line is not None:
         x, y = np.asarray(line.vertices)[0]
         met = any(line.intersects_bbox(other) and not other.contains(x, y) for other in taken)

@@ -1,4 +1,4 @@
-"""Several runs side by side: the tables of this folder's README, from the runs' own files."""
+"""Several runs side by side: the tables of `benchmarks/RESULTS.md`, from the files of the runs."""
 
 from __future__ import annotations
 
@@ -13,27 +13,36 @@ import pandas as pd
 
 from benchmarks import statistics
 from benchmarks.reports import run_report, sections, standings
-from benchmarks.reports.markup import NOTHING, Section, between, markdown, number, significant
+from benchmarks.reports.markup import NOTHING, Section, between, markdown, number, section_markdown, significant
 from benchmarks.reports.standings import MEASURE, ORACLE
 
-N_CHANNELS = 5  # the size of the evidence that the bases are compared at
-MASKED = {"fill": "mean", "region": "cell"}  # the lines of the masking test that are shown
-ALL = re.compile(
-    r"\ball\b"
-)  # in the names of what takes all channels: that selects nothing, and is the same in every basis
-ABOUT_LEADS = "The best APEX that selects channels less the best other method, mean over fills, with 95% intervals."
-BEHIND = " / "  # between what belongs to tiles, columns and bands
+N_CHANNELS = 5  # number of removed channels at which the bases are compared
+MASKED = {"fill": "mean", "region": "cell"}  # lines of the masking test that the overview has
+ALL = re.compile(r"\ball\b")  # in the names of methods with all channels, which select none and are equal in all bases
+SEPARATOR = " / "  # between the values of the region grids
+ABOUT_SCORES = (
+    f"{sections.SCORE}: mean over clips and fills, one value for each region grid: square / time / frequency, "
+    "as far as the run has them."
+)
+ABOUT_SHARES = (
+    "Each method's score divided by the score of the greedy oracle, on the clips for which both have scores: mean over "
+    "fills, one value for each region grid."
+)
+ABOUT_LEADS = (
+    "Score of the best APEX method that selects channels, minus the score of the best other method, without the greedy "
+    "oracle: mean over clips and fills, with its 95% interval."
+)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, read.
+    """The settings and rows of a run.
 
     Attributes:
-        name: task and network, and the layer and the kind of bases where they are not the default ones.
-        folder: where its tables are.
-        settings: of `run.json`.
-        rows: see `benchmarks.reports.run_report.read_rows`.
+        name: task and network, and the layer and the kind of bases where they are not the default.
+        folder: results folder of the run.
+        settings: settings of the run, from `run.json`.
+        rows: rows of the run, see `benchmarks.reports.run_report.read_rows`.
     """
 
     name: str
@@ -43,87 +52,104 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """Raises FileNotFoundError where the folder holds no run."""
-        about = json.loads((folder / "run.json").read_text())
-        settings = {**about.get("key", {}), **about["settings"]}
-        odd = [str(settings["layer"])] if settings.get("layer") else []
-        odd += ["invertible"] if settings.get("invertible") else []
-        return cls(
-            " ".join([settings["task"], settings["network"], *odd]), folder, settings, run_report.read_rows(folder)
-        )
+        """Reads a run from its folder; raises FileNotFoundError if the folder holds no run."""
+        content = json.loads((folder / "run.json").read_text())
+        settings = {**content.get("key", {}), **content["settings"]}
+        names = [settings["task"], settings["network"]]
+        names += [str(settings["layer"])] if settings.get("layer") else []
+        names += ["invertible"] if settings.get("invertible") else []
+        return cls(" ".join(names), folder, settings, run_report.read_rows(folder))
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the tables beside the rows; empty where the run has none."""
+        """The table of an experiment; empty where the run has none."""
         path = self.folder / name
         return pd.read_csv(path) if path.exists() and path.read_text().strip() else pd.DataFrame()
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """How an experiment's tables are shown side by side.
+
+    Attributes:
+        title: heading of the section.
+        file: file of the table in a run's folder.
+        head: head of the first column.
+        text: explanation of the entries.
+        column: function from a run's table to a text for each of its lines.
+    """
+
+    title: str
+    file: str
+    head: str
+    text: str
+    column: Callable[[pd.DataFrame], pd.Series]
+
+
 def overview(folders: Sequence[Path]) -> str:
-    """All that is compared between runs, as Markdown.
+    """All comparisons between runs as Markdown.
 
     Args:
-        folders: of runs, also of unfinished ones.
+        folders: results folders of the runs, also of unfinished ones.
 
     Raises:
         FileNotFoundError: a folder holds no run.
     """
-    runs = _told_apart([Run.read(folder) for folder in folders])
-    shown = [
-        Section("Runs", [], {"Runs": _runs(runs)}),
-        Section(
-            "Scores", [f"{sections.SCORE}; the mean over fills; tiles / columns / bands."], {"Scores": _scores(runs)}
-        ),
-        Section(
-            "Share of the greedy oracle",
-            ["On the clips that both have; likewise."],
-            {"Share of the greedy oracle": _shares(runs)},
-        ),
-        Section("Leads", [ABOUT_LEADS], {"Leads": _leads(runs)}),
-        _beside(
-            runs,
-            "Channels",
-            "evidence.csv",
-            _channels,
-            f"Fall of the probability without the {N_CHANNELS} channels, and with only them.",
-        ),
-        _beside(
-            runs,
-            "Why",
-            "evidence.csv",
-            _reasons,
-            f"The {N_CHANNELS} channels' share of the layer's energy, and of all positive contributions.",
-        ),
-        _beside(runs, "Purity", "purity.csv", _purities, "Raw → orthogonal; invertible."),
-        _beside(
-            runs,
-            "Truth",
-            "truth.csv",
-            _places,
-            "Strongest channel / enlarged / through Integrated Gradients / random place.",
-        ),
-        _beside(
-            runs,
-            "Masking test",
-            "masking_test.csv",
-            _masked,
-            "Fall of the probability; elsewhere; difference with its interval.",
-        ),
-        _beside(
-            runs,
-            "Invariance",
-            "invariance.csv",
-            _invariant,
-            "Largest difference of a logit; accuracy; equal error rate.",
-        ),
-        Section("Statuses that are not ok", [], {"Statuses that are not ok": _odd(runs)}),
+    return markdown("Runs side by side", overview_sections(folders), Path())
+
+
+def update(path: Path, folders: Sequence[Path]) -> list[str]:
+    """Replaces the tables of a Markdown file by those of the overview.
+
+    A table named `Scores` stands between the lines `<!-- Scores -->` and `<!-- end of Scores -->`; the text outside of
+    such lines stays as it is, and so do tables that these runs do not have.
+
+    Args:
+        path: the Markdown file.
+        folders: results folders of the runs, also of unfinished ones.
+
+    Returns:
+        Names of the tables that were replaced.
+
+    Raises:
+        FileNotFoundError: a folder holds no run, or there is no such file.
+        ValueError: the file has no place for any table of the overview.
+    """
+    text = path.read_text()
+    titles = []
+    for section in overview_sections(folders):
+        title = re.escape(section.title)
+        place = re.compile(rf"^(<!-- {title} -->)$.*?^(<!-- end of {title} -->)$", re.MULTILINE | re.DOTALL)
+        body = section_markdown(section, Path())
+        if place.search(text):
+            text = place.sub(lambda marks, body=body: f"{marks[1]}\n\n{body}\n\n{marks[2]}", text)  # type: ignore[misc]
+            titles.append(section.title)
+    if not titles:
+        raise ValueError(
+            f"expected {path} to have a place for a table, such as the lines `<!-- Scores -->` and "
+            "`<!-- end of Scores -->`, but it has none"
+        )
+    path.write_text(text)
+    return titles
+
+
+def overview_sections(folders: Sequence[Path]) -> list[Section]:
+    """The sections of the overview, each with one table of its name; those without entries are left out."""
+    runs = _with_distinct_names([Run.read(folder) for folder in folders])
+    tables = {
+        "Runs": ("", _runs(runs)),
+        "Scores": (ABOUT_SCORES, _scores(runs)),
+        "Share of the greedy oracle": (ABOUT_SHARES, _shares(runs)),
+        "Leads": (ABOUT_LEADS, _leads(runs)),
+        **{experiment.title: (experiment.text, _side_by_side(runs, experiment)) for experiment in EXPERIMENTS},
+        "Statuses that are not ok": ("", _not_ok(runs)),
+    }
+    return [
+        Section(name, [text] if text else [], {name: table}) for name, (text, table) in tables.items() if len(table)
     ]
-    return markdown(
-        "Runs side by side", [section for section in shown if all(map(len, section.tables.values()))], Path()
-    )
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
-    """Runs whose names would be the same get their folders' as well."""
+def _with_distinct_names(runs: Sequence[Run]) -> list[Run]:
+    """Adds the folder's name to the name of a run where several runs have the same name."""
     names = [run.name for run in runs]
     return [replace(run, name=f"{run.name} ({run.folder.name})") if names.count(run.name) > 1 else run for run in runs]
 
@@ -143,15 +169,15 @@ def _runs(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _scores(runs: Sequence[Run]) -> pd.DataFrame:
-    columns = {run.name: _by_grid(standings.summary(run.rows), MEASURE, lambda value: number(value, 2)) for run in runs}
-    means = pd.DataFrame({run.name: standings.standings(standings.summary(run.rows))["mean"] for run in runs}).mean(
-        axis=1
-    )
+    cells = {run.name: standings.summary(run.rows) for run in runs}
+    columns = {name: _by_grid(lines, MEASURE, lambda value: number(value, 2)) for name, lines in cells.items()}
+    means = pd.DataFrame({name: standings.standings(lines)["mean"] for name, lines in cells.items()}).mean(axis=1)
     return _table("method", columns, means.sort_values(ascending=False).index)
 
 
 def _shares(runs: Sequence[Run]) -> pd.DataFrame:
-    columns, means = {}, []
+    columns = {}
+    means = []
     for run in runs:
         shares = standings.share_of_oracle(run.rows)
         if len(shares):
@@ -162,107 +188,155 @@ def _shares(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _leads(runs: Sequence[Run]) -> pd.DataFrame:
-    lines = [_lead(run, str(grid), part) for run in runs for grid, part in run.rows.groupby("grid", sort=False)]
+    lines = [_lead(run, str(grid), rows) for run in runs for grid, rows in run.rows.groupby("grid", sort=False)]
     return pd.DataFrame([line for line in lines if line])
 
 
 def _lead(run: Run, grid: str, rows: pd.DataFrame) -> dict[str, str]:
-    """On the clips and among the methods that have every fill; the mean over fills per clip first, so that a clip counts once."""
+    """One line of the leads, on the clips and among the methods that have every fill; empty without two methods.
+
+    The mean over the fills is taken for each clip first, so that a clip counts once.
+    """
     table = standings.scores(rows).drop(columns=ORACLE, errors="ignore")
     by_clip = standings.common(table).groupby("clip").mean()
     means = by_clip.mean().sort_values(ascending=False)
-    of_apex = {name for name in means.index if standings.family(name) == "APEX"}
-    own, others = (
-        [name for name in means.index if name in of_apex and not ALL.search(name)],
-        [name for name in means.index if name not in of_apex],
-    )
-    if not own or not others:
+    of_apex = [name for name in means.index if standings.family(name) == "APEX"]
+    selecting = [name for name in of_apex if not ALL.search(name)]
+    others = [name for name in means.index if name not in of_apex]
+    if not selecting or not others:
         return {}
-    difference = (by_clip[own[0]] - by_clip[others[0]]).to_numpy()
-    lead = between(difference.mean(), *statistics.interval(difference), 3)
-    best = {
-        "best APEX": f"{own[0]}, {number(means[own[0]], 3)}",
-        "best other": f"{others[0]}, {number(means[others[0]], 3)}",
+    first = selecting[0]
+    rival = others[0]
+    difference = (by_clip[first] - by_clip[rival]).to_numpy()
+    return {
+        "run": run.name,
+        "regions": grid,
+        "best APEX": f"{first}, {number(means[first], 3)}",
+        "best other": f"{rival}, {number(means[rival], 3)}",
+        "lead": between(difference.mean(), *statistics.interval(difference), 3),
+        "clips": str(len(by_clip)),
     }
-    return {"run": run.name, "regions": grid, **best, "lead": lead, "clips": str(len(by_clip))}
 
 
-def _channels(table: pd.DataFrame) -> pd.Series:
-    drops = (
-        table[table["n"] == N_CHANNELS]
-        .pivot(index="basis", columns="kind", values="drop")
-        .reindex(list(dict.fromkeys(table["basis"])))
-    )
+def _channel_removal(table: pd.DataFrame) -> pd.Series:
+    drops = table[table["n"] == N_CHANNELS].pivot(index="basis", columns="kind", values="drop")
+    drops = drops.reindex(list(dict.fromkeys(table["basis"])))
     return drops.apply(lambda line: f"{number(line['removed'], 2)}, {number(line['kept'], 2)}", axis=1)
 
 
-def _reasons(table: pd.DataFrame) -> pd.Series:
-    own = table[(table["n"] == N_CHANNELS) & (table["kind"] == "removed")].set_index("basis")
-    return own.apply(lambda line: f"{line['energy']:.0%}, {line['contribution']:.0%}", axis=1)
+def _energies(table: pd.DataFrame) -> pd.Series:
+    lines = table[(table["n"] == N_CHANNELS) & (table["kind"] == "removed")].set_index("basis")
+    return lines.apply(lambda line: f"{line['energy']:.0%}, {line['contribution']:.0%}", axis=1)
 
 
 def _purities(table: pd.DataFrame) -> pd.Series:
-    own = table.set_index("scheme")
-    return own.apply(lambda line: f"{line['raw']:.2f} → {line['orthogonal']:.2f}; {line['invertible']:.2f}", axis=1)
+    def entry(line: pd.Series) -> str:
+        return f"{line['raw']:.2f} → {line['orthogonal']:.2f}; {line['invertible']:.2f}"
+
+    return table.set_index("scheme").apply(entry, axis=1)
 
 
 def _places(table: pd.DataFrame) -> pd.Series:
     names = ["channel", "enlarged", "integrated", "random"]
-    return table.set_index("scheme").apply(lambda line: BEHIND.join(number(line[name], 2) for name in names), axis=1)
+    return table.set_index("scheme").apply(lambda line: SEPARATOR.join(number(line[name], 2) for name in names), axis=1)
 
 
 def _masked(table: pd.DataFrame) -> pd.Series:
-    own = table[np.logical_and.reduce([table[name] == value for name, value in MASKED.items()])].set_index("scheme")
-    return own.apply(
-        lambda line: (
-            f"{number(line['drop'], 2)}; {number(line['drop_random'], 2)}; {between(line['difference'], line['low'], line['high'])}"
-        ),
-        axis=1,
-    )
+    def entry(line: pd.Series) -> str:
+        difference = between(line["difference"], line["low"], line["high"])
+        return f"{number(line['drop'], 2)}; {number(line['drop_random'], 2)}; {difference}"
+
+    chosen = np.logical_and.reduce([table[name] == value for name, value in MASKED.items()])
+    return table[chosen].set_index("scheme").apply(entry, axis=1)
 
 
 def _invariant(table: pd.DataFrame) -> pd.Series:
-    def line(own: pd.Series) -> str:
-        rate = own["eer"]
-        return f"{significant(own['largest_difference'])}; {own['accuracy']:.1%}" + (
-            f"; {rate:.1%}" if np.isfinite(rate) else ""
-        )
+    def entry(line: pd.Series) -> str:
+        values = [significant(line["largest_difference"]), f"{line['accuracy']:.1%}"]
+        values += [f"{line['eer']:.1%}"] if np.isfinite(line["eer"]) else []
+        return "; ".join(values)
 
-    return table[table["status"] == "ok"].set_index("model").apply(line, axis=1)
+    return table[table["status"] == "ok"].set_index("model").apply(entry, axis=1)
 
 
-def _odd(runs: Sequence[Run]) -> pd.DataFrame:
+EXPERIMENTS = (
+    Experiment(
+        "Channel removal",
+        "evidence.csv",
+        "basis",
+        f"By how much the predicted class's probability falls when the {N_CHANNELS} channels with the largest "
+        "contributions are removed, and when all other channels are removed.",
+        _channel_removal,
+    ),
+    Experiment(
+        "Energy and contribution",
+        "evidence.csv",
+        "basis",
+        f"What the {N_CHANNELS} channels with the largest contributions have: their share of the energy of the layer's "
+        "features, and their share of all positive contributions.",
+        _energies,
+    ),
+    Experiment(
+        "Purity",
+        "purity.csv",
+        "scheme",
+        "Mean purity of the prototypes with the raw channels → with the orthogonal basis; with the invertible basis.",
+        _purities,
+    ),
+    Experiment(
+        "Truth",
+        "truth.csv",
+        "scheme",
+        "Share of clips in which a place has a bin in common with the truth: the strongest channel's region / the "
+        "largest value of the enlarged map / that of the map through Integrated Gradients / a random place.",
+        _places,
+    ),
+    Experiment(
+        "Masking test",
+        "masking_test.csv",
+        "scheme",
+        "By how much the predicted class's probability falls when the evidence's region is masked; when the same "
+        "region at a random place is masked; the difference with its 95% interval. Fill “mean”, regions of one cell.",
+        _masked,
+    ),
+    Experiment(
+        "Invariance",
+        "invariance.csv",
+        "model",
+        "Largest difference of a logit to the plain model; accuracy; equal error rate where there are two classes.",
+        _invariant,
+    ),
+)
+
+
+def _not_ok(runs: Sequence[Run]) -> pd.DataFrame:
     lines = []
     for run in runs:
-        odd = run.rows[run.rows["status"] != "ok"]
-        for (method, status), part in odd.groupby(
-            ["method", odd["status"].str.replace(r"[\d.]+", "…", regex=True)], sort=False
-        ):
-            cells = len(part[standings.CELL].drop_duplicates())
+        rows = run.rows[run.rows["status"] != "ok"]
+        without_numbers = rows["status"].str.replace(r"[\d.]+", "…", regex=True)
+        for (method, status), failed in rows.groupby(["method", without_numbers], sort=False):
+            cells = len(failed[standings.CELL].drop_duplicates())
             lines.append({"run": run.name, "method": method, "status": str(status)[:90], "cells": cells})
     return pd.DataFrame(lines)
 
 
-def _by_grid(lines: pd.DataFrame, value: str, written: Callable[[float], str]) -> pd.Series:
-    """One text per method: the means over fills, in the order of the grids; nothing where a fill is missing."""
-    grids, wide = (
-        list(dict.fromkeys(lines["grid"])),
-        lines.pivot(index="method", columns=["grid", "fill"], values=value),
-    )
+def _by_grid(lines: pd.DataFrame, value: str, text: Callable[[float], str]) -> pd.Series:
+    """One text per method: the means over fills for each grid; a dash where a fill is missing."""
+    grids = list(dict.fromkeys(lines["grid"]))
+    wide = lines.pivot(index="method", columns=["grid", "fill"], values=value)
     means = pd.DataFrame({grid: wide[grid].mean(axis=1, skipna=False) for grid in grids})
-    return means.apply(lambda line: BEHIND.join(NOTHING if np.isnan(part) else written(part) for part in line), axis=1)
+    entries = means.map(lambda mean: NOTHING if np.isnan(mean) else text(mean))
+    return entries.agg(SEPARATOR.join, axis=1)
 
 
-def _beside(
-    runs: Sequence[Run], title: str, file: str, column: Callable[[pd.DataFrame], pd.Series], text: str
-) -> Section:
-    """A section from a table that the runs have beside their rows: one column per run that has it."""
-    found = {run.name: run.table(file) for run in runs}
-    columns = {name: column(table) for name, table in found.items() if len(table)}
-    order = pd.Index(list(dict.fromkeys(name for own in columns.values() for name in own.index)))
-    return Section(title, [text], {title: _table("", columns, order)})
+def _side_by_side(runs: Sequence[Run], experiment: Experiment) -> pd.DataFrame:
+    """An experiment's tables, one column per run that has the experiment."""
+    tables = {run.name: run.table(experiment.file) for run in runs}
+    columns = {name: experiment.column(table) for name, table in tables.items() if len(table)}
+    order = pd.Index(list(dict.fromkeys(name for column in columns.values() for name in column.index)))
+    return _table(experiment.head, columns, order)
 
 
 def _table(head: str, columns: dict[str, pd.Series], order: pd.Index) -> pd.DataFrame:
     """One line per name, one column per run."""
-    return pd.DataFrame(columns).reindex(order).fillna(NOTHING).rename_axis(head or "of").reset_index()
+    return pd.DataFrame(columns).reindex(order).fillna(NOTHING).rename_axis(head).reset_index()

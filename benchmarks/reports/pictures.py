@@ -1,43 +1,151 @@
-"""The README's pictures: one explanation with its prototypes, and one clip of every class of the scenes."""
+"""The pictures of the README and the guides, drawn on the synthetic scenes, where the truth is known."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
 
-from benchmarks.reports.contact_sheet import contact_sheet, first_of
+from benchmarks.methods.prototype_maps import integrated
+from benchmarks.reports.contact_sheet import bins, contact_sheet, first_of
 from benchmarks.runs.subject import Subject, prepare
 from benchmarks.tasks.task_clips import TaskClips
-from captum_apex import LayerAPEX, explain, figures
+from captum_apex import APEX, Explanation, LayerAPEX, Region, Scheme, explain, figures
+from captum_apex.masking import mean_fill
+
+__all__ = ["write"]
+
+_CLEAR = "high band"  # its regions meet the truth
+_BESIDE = "falling chirp"  # a sound that moves: a cell of the layer fires beside it
+_TONE = "long high tone"
+_EARLIER_LAYER = (
+    "features.relu2"  # a convolution and a ReLU before the explained layer: the contributions do not add up
+)
+_DOTS_PER_INCH = 85
+_N_COLOURS = 64  # a palette makes the files of noisy spectrograms five times smaller
 
 
 def write(folder: Path, *, seed: int = 0) -> list[Path]:
-    """Draws all pictures into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    subject = prepare("scenes", "cnn", seed=seed, progress=True)
-    drawn = {
-        "explanation.png": explanation_picture(
-            subject, first_of(subject.task, subject.task.classes.index("long high tone"))
-        ),
-        "scenes.png": contact_sheet(subject.task),
-    }
-    for name, picture in drawn.items():
-        picture.savefig(folder / name, dpi=85)
-    return [folder / name for name in drawn]
-
-
-def explanation_picture(subject: Subject, index: int) -> Figure:
-    """A test clip in the four perspectives: the strongest channel's region, and below it the channel's two best prototypes.
+    """Draws all pictures.
 
     Args:
-        subject: the classifier; its clips are drawn.
-        index: of the test clip.
+        folder: folder for the PNG files; made where it is missing.
+        seed: seed of the clips, the training and the fitting.
+
+    Returns:
+        The paths of the files.
     """
-    task = subject.task
-    inputs = task.test[index][0][None]
-    apexes = [LayerAPEX(subject.model, subject.layer, basis) for basis in subject.bases.values()]
-    found = [explain(apex, inputs, n_channels=1, n_prototypes=2)[0] for apex in apexes]
-    return figures.perspectives(
-        found, TaskClips(task, "test")[index], TaskClips(task, "train"), class_names=task.classes
+    folder.mkdir(parents=True, exist_ok=True)
+    subject = prepare("scenes", "cnn", seed=seed, progress=True)
+    earlier = prepare("scenes", "cnn", seed=seed, layer_name=_EARLIER_LAYER, progress=True)
+    paths = []
+    for name, picture in _pictures(subject, earlier):
+        paths.append(folder / name)
+        _save(picture, paths[-1])
+    return paths
+
+
+def _pictures(subject: Subject, earlier: Subject) -> Iterator[tuple[str, Figure]]:
+    """The name and the figure of each picture."""
+    clear, beside, tone = (
+        first_of(subject.task, subject.task.classes.index(name)) for name in (_CLEAR, _BESIDE, _TONE)
     )
+    yield "scenes.png", contact_sheet(subject.task)
+    yield "explanation.png", perspectives_picture(subject, tone)
+    yield "region_on_the_sound.png", explanation_picture(subject, clear, Scheme.FREQUENCY)
+    yield "region_beside_the_sound.png", explanation_picture(subject, beside, Scheme.SQUARE)
+    yield "finer_map.png", map_picture(subject, beside, Scheme.SQUARE)
+    yield "contributions_add_up.png", waterfall_picture(subject, tone, Scheme.SQUARE)
+    yield "contributions_do_not_add_up.png", waterfall_picture(earlier, tone, Scheme.SQUARE)
+
+
+def perspectives_picture(subject: Subject, index: int) -> Figure:
+    """A test clip in the four schemes: the strongest channel's region, and below it the channel's two best prototypes.
+
+    Args:
+        subject: the classifier, its bases and its clips.
+        index: index of the test clip.
+    """
+    explanations = [_explanation(subject, index, scheme, n_channels=1, n_prototypes=2) for scheme in subject.bases]
+    return figures.perspectives(
+        explanations,
+        TaskClips(subject.task, "test")[index],
+        TaskClips(subject.task, "train"),
+        class_names=subject.task.classes,
+    )
+
+
+def explanation_picture(subject: Subject, index: int, scheme: Scheme) -> Figure:
+    """A test clip in one scheme: two channels with two prototypes each, and the waterfall of the logit.
+
+    Args:
+        subject: the classifier, its bases and its clips.
+        index: index of the test clip.
+        scheme: the scheme.
+    """
+    return figures.explanation(
+        _explanation(subject, index, scheme, n_channels=2, n_prototypes=2),
+        TaskClips(subject.task, "test")[index],
+        TaskClips(subject.task, "train"),
+        class_names=subject.task.classes,
+    )
+
+
+def map_picture(subject: Subject, index: int, scheme: Scheme) -> Figure:
+    """A test clip, the truth outlined, and two maps of its evidence: enlarged, and through Integrated Gradients.
+
+    Args:
+        subject: the classifier, its bases and its clips; the truth of its task is known.
+        index: index of the test clip.
+        scheme: the scheme.
+    """
+    inputs = _inputs(subject, index)
+    target = int(subject.model(inputs).argmax())
+    through = partial(integrated, baseline=mean_fill(inputs))
+    maps = {
+        name: APEX(subject.model, subject.layer, subject.bases[scheme], projection=projection).attribute(
+            inputs, target
+        )[0]
+        for name, projection in (("enlarged", None), ("through Integrated Gradients", through))
+    }
+    return figures.maps(TaskClips(subject.task, "test")[index], maps, _truth(subject, index))
+
+
+def waterfall_picture(subject: Subject, index: int, scheme: Scheme) -> Figure:
+    """The logit of a test clip: without the layer, five channels' contributions, the others', and what is missing.
+
+    Args:
+        subject: the classifier, its bases and its clips.
+        index: index of the test clip.
+        scheme: the scheme.
+    """
+    explanation = _explanation(subject, index, scheme, n_channels=5, n_prototypes=1)
+    return figures.waterfall(explanation, class_names=subject.task.classes)
+
+
+def _explanation(subject: Subject, index: int, scheme: Scheme, *, n_channels: int, n_prototypes: int) -> Explanation:
+    apex = LayerAPEX(subject.model, subject.layer, subject.bases[scheme])
+    return explain(apex, _inputs(subject, index), n_channels=n_channels, n_prototypes=n_prototypes)[0]
+
+
+def _inputs(subject: Subject, index: int) -> Tensor:
+    """A test clip as a batch, (1, channel, frequency, time)."""
+    return subject.task.test[index][0][None]
+
+
+def _truth(subject: Subject, index: int) -> Region | None:
+    return None if subject.task.truth is None else bins(subject.task.truth(index))
+
+
+def _save(picture: Figure, path: Path) -> None:
+    """Writes a PNG file with a palette."""
+    buffer = BytesIO()
+    picture.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
+    image = Image.open(buffer).convert("RGB")
+    reduced = image.quantize(_N_COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=5, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True)

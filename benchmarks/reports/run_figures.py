@@ -1,4 +1,4 @@
-"""A run's pictures: scores with their intervals, mean curves, ranks, and faithfulness against its price."""
+"""The figures of a run: scores with their intervals, mean curves, ranks, and scores against the price."""
 
 from __future__ import annotations
 
@@ -18,45 +18,47 @@ from numpy.typing import NDArray
 from benchmarks.reports.labels import draw_labels
 from benchmarks.reports.standings import FAMILIES, MEASURE, ORACLE, complete, family, front, standings
 from benchmarks.statistics import intervals
+from captum_apex.figures.colours import LINES as COLOURS
+from captum_apex.figures.colours import MARKERS, TOTAL
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; yellow is left out: it is too pale for lines on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-MARKERS = "osD^vP*"
-FAMILY_COLOURS = dict(zip(FAMILIES, (COLOURS[0], COLOURS[1], "0.45"), strict=True))
+FAMILY_COLOURS = dict(zip(FAMILIES, (COLOURS[0], COLOURS[1], TOTAL), strict=True))
 Curve = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
 DPI = 130
-WIDTH = 9.0  # in inches, at least: titles need it
+WIDTH = 9.0  # smallest width of a figure in inches, which the titles need
 MEASURED = "insertion − deletion AUC"
-MOST_METHODS = 32  # in one figure: more could not be read
+MOST_METHODS = 32  # in one figure; more would not be legible
 MOST_LABELS = 24  # in one panel
 ROLES = ("best of APEX", "best of other methods", "reference", "random", ORACLE)
 
 
 def leading(cells: pd.DataFrame, reference: str, most: int = MOST_METHODS) -> list[str]:
-    """The methods that a figure shows, best first: all, or the reference, the controls and the best of the other two families in turn.
+    """The methods that a figure shows, best first.
+
+    If the run has too many, these are the reference, the controls, and the best of the other two families in turn.
 
     Args:
-        cells: of `statistics.summary`.
-        reference: always shown where it has scores.
-        most: how many.
+        cells: result of `standings.summary`.
+        reference: method that is always shown where it has scores.
+        most: largest number of methods.
     """
     order = _scored(cells)
     if len(order) <= most:
         return order
-    kept = [reference, *(name for name in order if family(name) == "controls")]
+    chosen = [reference, *(name for name in order if family(name) == "controls")]
     for grid in dict.fromkeys(cells["grid"]):
-        kept += best_of_families(_scored(cells[cells["grid"] == grid]))
+        chosen += best_of_families(_scored(cells[cells["grid"] == grid]))
     in_turn = zip_longest(*([name for name in order if family(name) == kind] for kind in FAMILIES[:2]))
-    kept += [name for names in in_turn for name in names if name is not None]
-    kept = list(dict.fromkeys(kept))[:most]
-    return [name for name in order if name in kept]
+    chosen += [name for names in in_turn for name in names if name is not None]
+    chosen = list(dict.fromkeys(chosen))[:most]
+    return [name for name in order if name in chosen]
 
 
 def best_of_families(order: Sequence[str]) -> list[str]:
-    """The first of each family, the families in their order.
+    """The first method of each family, in the order of `FAMILIES`.
 
-    >>> best_of_families(["energy", "APEX time", "Saliency", "APEX all"])
-    ['APEX time', 'Saliency', 'energy']
+    Example:
+        >>> best_of_families(["energy", "APEX time", "Saliency", "APEX all"])
+        ['APEX time', 'Saliency', 'energy']
     """
     first = {family(name): name for name in reversed(order)}
     return [first[kind] for kind in FAMILIES if kind in first]
@@ -67,14 +69,16 @@ def _scored(cells: pd.DataFrame) -> list[str]:
 
 
 def scores(cells: pd.DataFrame, methods: Sequence[str], title: str) -> Figure:
-    """Insertion − deletion AUC with 95% intervals, a panel per grid, a colour and a marker per fill; the best method on top.
+    """Insertion − deletion AUC with 95% intervals: a panel per grid, a colour and a marker per fill, the best on top.
 
     Args:
-        cells: of `statistics.summary`.
-        methods: those shown, best first.
-        title: of the figure.
+        cells: result of `standings.summary`.
+        methods: the methods to show, best first.
+        title: title of the figure.
     """
-    grids, fills, order = list(dict.fromkeys(cells["grid"])), list(dict.fromkeys(cells["fill"])), list(methods)[::-1]
+    grids = list(dict.fromkeys(cells["grid"]))
+    fills = list(dict.fromkeys(cells["fill"]))
+    order = list(methods)[::-1]
     with _style():
         figure = Figure(
             figsize=(max(3.4 + 2.9 * len(grids), WIDTH), 2.1 + 0.3 * len(order)), dpi=DPI, layout="constrained"
@@ -83,70 +87,67 @@ def scores(cells: pd.DataFrame, methods: Sequence[str], title: str) -> Figure:
         for panel, grid in zip(panels, grids, strict=True):
             panel.axvline(0, color="0.6", linewidth=0.8)
             for k, fill in enumerate(fills):
-                part = cells[(cells["grid"] == grid) & (cells["fill"] == fill)].set_index("method").reindex(order)
+                lines = cells[(cells["grid"] == grid) & (cells["fill"] == fill)].set_index("method").reindex(order)
                 places = np.arange(len(order)) - 0.72 / len(fills) * (k - (len(fills) - 1) / 2)  # the first fill on top
-                _points(
-                    panel, part[MEASURE], places, part["low"], part["high"], COLOURS[k % 7], MARKERS[k % 7], label=fill
-                )
+                ends = (lines["low"], lines["high"])
+                _points(panel, lines[MEASURE], places, *ends, COLOURS[k % 7], MARKERS[k % 7], label=fill)
             panel.set(title=f"{grid} regions", xlabel=MEASURED)
             panel.grid(axis="y", color="0.92")
             panel.set_axisbelow(True)
         _name(panels[0], order)
-        figure.legend(
-            *panels[0].get_legend_handles_labels(),
-            title="fill",
-            loc="outside lower center",
-            ncols=len(fills),
-            frameon=False,
-        )
+        handles = panels[0].get_legend_handles_labels()
+        figure.legend(*handles, title="fill", loc="outside lower center", ncols=len(fills), frameon=False)
         figure.suptitle(f"{title}\nmean over clips with 95% interval; APEX in bold, controls in italics")
     return figure
 
 
-def ranks(found: Mapping[str, pd.DataFrame], methods: Sequence[str], title: str) -> Figure:
-    """Mean ranks with 95% intervals, a panel per grid, each in its own order; where intervals are apart, the order is hardly chance.
+def ranks(ranked: Mapping[str, pd.DataFrame], methods: Sequence[str], title: str) -> Figure:
+    """Mean ranks with 95% intervals, a panel per grid, each in the order of its ranks.
 
     Args:
-        found: grid → `statistics.average_ranks`.
-        methods: those shown; the ranks are among all.
-        title: of the figure.
+        ranked: grid → result of `standings.average_ranks`.
+        methods: the methods to show; the ranks are those among all methods.
+        title: title of the figure.
     """
-    parts = {grid: part[part["method"].isin(methods)].iloc[::-1] for grid, part in found.items()}
-    tallest = max((len(part) for part in parts.values()), default=0)
+    drawn = {grid: lines[lines["method"].isin(methods)].iloc[::-1] for grid, lines in ranked.items()}
+    tallest = max((len(lines) for lines in drawn.values()), default=0)
     with _style():
-        figure = Figure(figsize=(max(5 * len(parts), WIDTH), 2 + 0.2 * tallest), dpi=DPI, layout="constrained")
-        panels = figure.subplots(1, max(len(parts), 1), squeeze=False)[0]
-        for panel, (grid, part) in zip(panels, parts.items(), strict=False):
+        figure = Figure(figsize=(max(5 * len(drawn), WIDTH), 2 + 0.2 * tallest), dpi=DPI, layout="constrained")
+        panels = figure.subplots(1, max(len(drawn), 1), squeeze=False)[0]
+        for panel, (grid, lines) in zip(panels, drawn.items(), strict=False):
             for kind, colour in FAMILY_COLOURS.items():
-                places = np.flatnonzero(part["method"].map(family) == kind)
-                own = part.iloc[places]
-                _points(panel, own["rank"], places, own["low"], own["high"], colour, "o")
-            clips = int(found[grid]["clips"].max()) if len(part) else 0
-            panel.set(title=f"{grid} regions\n{len(found[grid])} methods, {clips} clips", xlabel="mean rank, 1 is best")
+                places = np.flatnonzero(lines["method"].map(family) == kind)
+                of_family = lines.iloc[places]
+                _points(panel, of_family["rank"], places, of_family["low"], of_family["high"], colour, "o")
+            clips = int(ranked[grid]["clips"].max()) if len(lines) else 0
+            counts = f"{len(ranked[grid])} methods, {clips} clips"
+            panel.set(title=f"{grid} regions\n{counts}", xlabel="mean rank, 1 is best")
             panel.set_xlim(left=0)
-            _name(panel, list(part["method"]))
+            _name(panel, list(lines["method"]))
         _legend(figure)
         figure.suptitle(f"{title}\nmean rank over clips and fills with 95% interval; the greedy oracle is not ranked")
     return figure
 
 
-def curves(rows: pd.DataFrame, shown: Mapping[str, Mapping[str, str]], title: str) -> Figure:
-    """Mean deletion and insertion curves with 95% bands, a column per grid.
+def curves(rows: pd.DataFrame, methods_by_role: Mapping[str, Mapping[str, str]], title: str) -> Figure:
+    """Mean deletion and insertion curves with 95% bands, a column of panels per grid.
 
-    A clip's curves are averaged over the fills first. The curves of a panel are of the clips that all its methods have.
+    A clip's curves are averaged over the fills first. The curves of a panel are those of the clips that all its methods
+    have.
 
     Args:
-        rows: of a run.
-        shown: grid → role → method, see `roles`; a role has the same colour everywhere.
-        title: of the figure.
+        rows: rows of a run.
+        methods_by_role: grid → role → method, see `roles`; a role has the same colour in all panels.
+        title: title of the figure.
     """
+    n_grids = len(methods_by_role)
     with _style():
-        figure = Figure(figsize=(max(4.6 * len(shown), WIDTH), 7.4), dpi=DPI, layout="constrained")
-        panels = figure.subplots(3, max(len(shown), 1), squeeze=False, height_ratios=[1, 1, 0.38])
-        for (grid, methods), column in zip(shown.items(), panels.T, strict=False):
-            found, n_clips = mean_curves(rows[rows["grid"] == grid], list(dict.fromkeys(methods.values())))
+        figure = Figure(figsize=(max(4.6 * n_grids, WIDTH), 7.4), dpi=DPI, layout="constrained")
+        panels = figure.subplots(3, max(n_grids, 1), squeeze=False, height_ratios=[1, 1, 0.38])
+        for (grid, methods), column in zip(methods_by_role.items(), panels.T, strict=False):
+            curves_of, n_clips = mean_curves(rows[rows["grid"] == grid], list(dict.fromkeys(methods.values())))
             for panel, name in zip(column, ("deletion", "insertion"), strict=False):
-                for method, curve in found.items():
+                for method, curve in curves_of.items():
                     _curve(panel, curve[name], method, [role for role in methods if methods[role] == method])
                 panel.set(xlim=(0, 1), ylim=(0, 1), ylabel="probability")
             column[0].set(title=f"{grid} regions, {n_clips} clips", xlabel="share removed, the most relevant first")
@@ -154,121 +155,123 @@ def curves(rows: pd.DataFrame, shown: Mapping[str, Mapping[str, str]], title: st
             column[2].legend(*column[0].get_legend_handles_labels(), loc="upper center", frameon=False)
         for empty in panels[2]:
             empty.axis("off")
-        figure.suptitle(
-            f"{title}\ndeletion (above, lower is better) and insertion (below, higher is better), mean over fills with 95% bands"
+        about = (
+            "deletion (above, lower is better) and insertion (below, higher is better), mean over fills with 95% bands"
         )
+        figure.suptitle(f"{title}\n{about}")
     return figure
 
 
 def roles(cells: pd.DataFrame, reference: str) -> dict[str, dict[str, str]]:
-    """Grid → role → method: whose curves are shown, where they have scores.
+    """Grid → role → method: the methods with scores for which curves are drawn.
 
     Args:
-        cells: of `statistics.summary`.
+        cells: result of `standings.summary`.
         reference: method that the others are compared with.
     """
-    found = {}
+    methods_by_role = {}
     for grid in dict.fromkeys(cells["grid"]):
         order = _scored(cells[cells["grid"] == grid])
         best = {f"best of {family(name)}": name for name in best_of_families(order)}
-        wanted = {**best, "reference": reference, "random": "random", ORACLE: ORACLE}
-        found[grid] = {role: wanted[role] for role in ROLES if wanted.get(role) in order}
-    return found
+        candidates = {**best, "reference": reference, "random": "random", ORACLE: ORACLE}
+        methods_by_role[grid] = {role: candidates[role] for role in ROLES if candidates.get(role) in order}
+    return methods_by_role
 
 
-def _curve(panel: Axes, curve: Curve, method: str, own: Sequence[str]) -> None:
+def _curve(panel: Axes, curve: Curve, method: str, method_roles: Sequence[str]) -> None:
     x, middle, low, high = curve
-    k = ROLES.index(own[0])
-    told = [role for role in own if role != method]
-    label = f"{method} ({', '.join(told)})" if told else method
+    k = ROLES.index(method_roles[0])
+    other_names = [role for role in method_roles if role != method]
+    label = f"{method} ({', '.join(other_names)})" if other_names else method
     panel.plot(x, middle, color=COLOURS[k], marker=MARKERS[k], markersize=4, label=label)
     panel.fill_between(x, low, high, color=COLOURS[k], alpha=0.15, linewidth=0)
 
 
 def mean_curves(rows: pd.DataFrame, methods: Sequence[str]) -> tuple[dict[str, dict[str, Curve]], int]:
-    """Mean curves over the clips that all methods have with every fill that counts (see `statistics.common`).
+    """Mean curves over the clips that all methods have with every fill that counts (see `standings.common`).
 
     Args:
-        rows: of one grid.
-        methods: those wanted; the ones that lack a fill are left out.
+        rows: rows of one grid.
+        methods: names of the methods; those that lack a fill are left out.
 
     Returns:
-        method → deletion and insertion → (fraction, mean, low, high), each (point,); and the number of clips.
+        Method → "deletion" or "insertion" → (fraction, mean, low, high), each (point,); and the number of clips.
     """
-    part = rows[rows["method"].isin(methods) & (rows["clip"] >= 0)].dropna(
-        subset=["fraction", "deletion_curve", "insertion_curve"]
-    )
-    fills, whole = complete(part.groupby(["fill", "method"]).size().unstack().notna())
+    rows = rows[rows["method"].isin(methods) & (rows["clip"] >= 0)]
+    rows = rows.dropna(subset=["fraction", "deletion_curve", "insertion_curve"])
+    fills, whole = complete(rows.groupby(["fill", "method"]).size().unstack().notna())
     present = [name for name in methods if name in whole]
-    part = part[part["fill"].isin(fills) & part["method"].isin(present)]
-    times = part.groupby("clip").size()
+    rows = rows[rows["fill"].isin(fills) & rows["method"].isin(present)]
+    times = rows.groupby("clip").size()
     clips = times.index[times == len(present) * len(fills)]
-    part = part[part["clip"].isin(clips)]
-    if not len(part):
+    rows = rows[rows["clip"].isin(clips)]
+    if not len(rows):
         return {}, 0
-    fractions = _numbers(part["fraction"])
+    fractions = _numbers(rows["fraction"])
     common = fractions.mean(0)  # where regions differ in size, the shares differ from clip to clip
-    found: dict[str, dict[str, Curve]] = {name: {} for name in present}
+    curves_of: dict[str, dict[str, Curve]] = {name: {} for name in present}
     for name in ("deletion", "insertion"):
-        values = [np.interp(common, x, y) for x, y in zip(fractions, _numbers(part[f"{name}_curve"]), strict=True)]
-        frame = pd.DataFrame(values, index=[part["method"], part["clip"]]).groupby(level=[0, 1]).mean()  # over fills
+        values = [np.interp(common, x, y) for x, y in zip(fractions, _numbers(rows[f"{name}_curve"]), strict=True)]
+        over_fills = pd.DataFrame(values, index=[rows["method"], rows["clip"]]).groupby(level=[0, 1]).mean()
         for method in present:
-            own = frame.loc[method].to_numpy()  # (clip, point)
-            found[method][name] = (common, own.mean(0), *intervals(own))
-    return found, len(clips)
+            by_clip = over_fills.loc[method].to_numpy()  # (clip, point)
+            curves_of[method][name] = (common, by_clip.mean(0), *intervals(by_clip))
+    return curves_of, len(clips)
 
 
 def price(cells: pd.DataFrame, reference: str, title: str) -> Figure:
-    """Faithfulness against the price of the explanation in forward passes, a panel per grid, with the front that nothing beats.
+    """Scores against the price of the explanation in forward passes, a panel per grid, with the Pareto front.
 
-    The mean over the fills; methods that lack a fill are left out. The greedy oracle is drawn, but it is not on the front.
+    Scores are means over the fills; methods that lack a fill are left out. The greedy oracle is drawn, but it does not
+    count for the front.
 
     Args:
-        cells: of `statistics.summary`.
-        reference: drawn as a star.
-        title: of the figure.
+        cells: result of `standings.summary`.
+        reference: method that is drawn as a star.
+        title: title of the figure.
     """
     grids = list(dict.fromkeys(cells["grid"]))
     with _style():
         figure = Figure(figsize=(11, 0.8 + 4.6 * len(grids)), dpi=DPI, layout="constrained")
         panels = figure.subplots(len(grids), 1, squeeze=False)[:, 0]
         points = [_priced(cells[cells["grid"] == grid]) for grid in grids]
-        for panel, grid, part in zip(panels, grids, points, strict=True):
-            _draw_prices(panel, part, reference)
+        for panel, grid, methods in zip(panels, grids, points, strict=True):
+            _draw_prices(panel, methods, reference)
             panel.set(title=f"{grid} regions", ylabel=MEASURED, xlabel="forward passes per clip")
         star = Line2D([], [], color="0.2", marker="*", markersize=9, linestyle="", label=f"reference: {reference}")
         _legend(figure, star, Line2D([], [], color="0.75", label="nothing costs less and scores more"))
         figure.suptitle(f"{title}\nmean over fills; names as far as there is room")
         figure.draw_without_rendering()  # places the panels, so that labels can be measured
         figure.set_layout_engine("none")
-        for panel, part in zip(panels, points, strict=True):
-            draw_labels(panel, part[["passes", "mean"]], _by_interest(part, reference))
+        for panel, methods in zip(panels, points, strict=True):
+            draw_labels(panel, methods[["passes", "mean"]], _label_order(methods, reference))
     return figure
 
 
 def _priced(cells: pd.DataFrame) -> pd.DataFrame:
     """Method → passes, mean, on_front; best first."""
-    found = standings(cells)
-    part = found[found["complete"]].join(cells.groupby("method")["passes"].mean()).dropna(subset=["passes", "mean"])
-    judged = part["mean"].where(part.index != ORACLE)
-    return part.assign(on_front=front(part["passes"], judged))
+    means = standings(cells)
+    passes = cells.groupby("method")["passes"].mean()
+    methods = means[means["complete"]].join(passes).dropna(subset=["passes", "mean"])
+    without_oracle = methods["mean"].where(methods.index != ORACLE)
+    return methods.assign(on_front=front(methods["passes"], without_oracle))
 
 
-def _draw_prices(panel: Axes, part: pd.DataFrame, reference: str) -> None:
-    panel.set_xscale("symlog", linthresh=1, linscale=0.4)  # some cost nothing
-    edge = part[part["on_front"]].sort_values("passes")
+def _draw_prices(panel: Axes, methods: pd.DataFrame, reference: str) -> None:
+    panel.set_xscale("symlog", linthresh=1, linscale=0.4)  # the price of some methods is zero
+    edge = methods[methods["on_front"]].sort_values("passes")
     panel.plot(edge["passes"], edge["mean"], color="0.75", drawstyle="steps-post", zorder=1)
-    names = part.index
+    names = methods.index
     special = names.isin([reference, ORACLE])
     for kind, colour in FAMILY_COLOURS.items():
-        own = part[(names.map(family) == kind) & ~special]
-        panel.scatter(own["passes"], own["mean"], s=26, color=colour, zorder=2)
-    bound, star = part[names == ORACLE], part[names == reference]
-    panel.scatter(
-        bound["passes"], bound["mean"], s=26, facecolor="none", edgecolor=FAMILY_COLOURS["controls"], zorder=2
-    )
+        of_family = methods[(names.map(family) == kind) & ~special]
+        panel.scatter(of_family["passes"], of_family["mean"], s=26, color=colour, zorder=2)
+    oracle = methods[names == ORACLE]
+    star = methods[names == reference]
+    grey = FAMILY_COLOURS["controls"]
+    panel.scatter(oracle["passes"], oracle["mean"], s=26, facecolor="none", edgecolor=grey, zorder=2)
     panel.scatter(star["passes"], star["mean"], s=80, marker="*", color=FAMILY_COLOURS[family(reference)], zorder=3)
-    most = part["passes"].max() if len(part) else 1
+    most = methods["passes"].max() if len(methods) else 1
     panel.set_xlim(-0.25, max(10.0, 3 * most))
     panel.margins(y=0.12)
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -277,11 +280,11 @@ def _draw_prices(panel: Axes, part: pd.DataFrame, reference: str) -> None:
     panel.set_axisbelow(True)
 
 
-def _by_interest(part: pd.DataFrame, reference: str) -> list[str]:
-    """Whose names a reader looks for first."""
-    order = [str(name) for name in part.index]
+def _label_order(methods: pd.DataFrame, reference: str) -> list[str]:
+    """The names that are written, the most important ones first."""
+    order = [str(name) for name in methods.index]
     controls = [name for name in order if family(name) == "controls"]
-    first = [*part.index[part["on_front"]], reference, ORACLE, *best_of_families(order), *controls, *order]
+    first = [*methods.index[methods["on_front"]], reference, ORACLE, *best_of_families(order), *controls, *order]
     return [name for name in dict.fromkeys(first) if name in order][:MOST_LABELS]
 
 
@@ -299,14 +302,14 @@ def _points(
     marker: str,
     label: str = "",
 ) -> None:
-    errors = np.maximum(0, [values - low, high - values])  # rounding can put an end on the wrong side
+    errors = np.maximum(0, [values - low, high - values])  # an end can be on the wrong side by a rounding error
     panel.errorbar(
         values, places, xerr=errors, fmt=marker, markersize=4, linewidth=1, color=colour, label=label or None
     )
 
 
 def _name(panel: Axes, methods: Sequence[str]) -> None:
-    """One line per method, from below; APEX in bold, controls in italics."""
+    """Writes the methods' names on the y-axis, from below; APEX in bold, controls in italics."""
     panel.set_yticks(range(len(methods)), methods)
     for text, name in zip(panel.get_yticklabels(), methods, strict=True):
         text.set(
@@ -323,9 +326,10 @@ def _legend(figure: Figure, *more: Line2D) -> None:
         Line2D([], [], color=colour, marker="o", markersize=4, linestyle="", label=kind)
         for kind, colour in FAMILY_COLOURS.items()
     ]
-    figure.legend(handles=(handles := [*handles, *more]), loc="outside lower center", ncols=len(handles), frameon=False)
+    handles += more
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
 def _numbers(column: pd.Series) -> NDArray[np.floating]:
-    """Curves as they stand in the rows → (row, point)."""
+    """Curves as texts, as in the rows → (row, point)."""
     return np.array([text.split() for text in column], dtype=float)

@@ -1,4 +1,4 @@
-"""From a run's rows to what people read: `report.md`, `report.tex`, tables as CSV, figures, and the text for the terminal."""
+"""The report of a run: `report.md`, `report.tex`, tables as CSV, figures, and the text for the terminal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from benchmarks.reports.sections import (
     about_run,
     comparison_section,
     distinct,
+    experiment_sections,
     listed_names,
     measures_section,
-    others_section,
     price_section,
     ranks_section,
     scores_section,
@@ -31,20 +31,21 @@ from benchmarks.reports.sections import (
 from benchmarks.reports.standings import KEYS, MEASURE, ORACLE
 
 REFERENCE = "LayerGradCam"
-TEXTS = dict.fromkeys((*KEYS, "status", "fraction", "deletion_curve", "insertion_curve"), str)  # columns of rows.csv
+TEXTS = dict.fromkeys((*KEYS, "status", "fraction", "deletion_curve", "insertion_curve"), str)
+"""Columns of rows.csv that hold texts."""
 
 
 def read_rows(folder: Path) -> pd.DataFrame:
     """The rows of a run: `rows.csv`, or where that is missing, the files of its finished cells.
 
     Args:
-        folder: of the run.
+        folder: results folder of the run.
 
     Returns:
-        The columns as they stand in the files; the curves stay texts.
+        The columns of the files; curves are texts with a number for each point.
 
     Raises:
-        FileNotFoundError: there is neither.
+        FileNotFoundError: the folder has neither `rows.csv` nor files of cells.
     """
     path = folder / "rows.csv"
     paths = [path] if path.exists() else sorted((folder / "cells").glob("*.csv"))
@@ -57,7 +58,8 @@ def write(folder: Path) -> str:
     """Writes report.md, report.tex, cells.csv, comparison.csv and the figures into a run's folder.
 
     Args:
-        folder: with `run.json` and what `read_rows` needs; evidence.csv and the like are shown where they are.
+        folder: results folder of the run, with `run.json` and the files that `read_rows` needs; tables of the
+            experiments are included if the folder has them.
 
     Returns:
         The scores as text, for the terminal.
@@ -66,22 +68,17 @@ def write(folder: Path) -> str:
         FileNotFoundError: the folder holds no run.
         ValueError: no cell is finished yet.
     """
-    run = json.loads((folder / "run.json").read_text())
-    settings = {
-        **run.get("key", {}),
-        **run["settings"],
-        "versions": run.get("versions") or run.get("key", {}).get("versions", {}),
-    }
+    settings = _settings(folder)
     reference = settings.get("reference") or REFERENCE
     rows = _in_order(read_rows(folder), settings)
     if not len(rows):
         raise ValueError(f"expected a run with finished cells, but {folder} has none")
-    cells, won, missing = standings.summary(rows), standings.winners(rows), _missing(rows, settings)
+    cells = standings.summary(rows)
+    won = standings.winners(rows)
     compared = standings.comparison(rows, MEASURE, reference) if reference in set(rows["method"]) else pd.DataFrame()
-    ranked = {
-        str(grid): standings.average_ranks(part[part["method"] != ORACLE])
-        for grid, part in rows.groupby("grid", sort=False)
-    }
+    ranked = _ranked(rows)
+    missing = _missing(rows, settings)
+    unfinished = _unfinished(missing, settings) if missing else ""
     title = f"{settings.get('task')}, {settings.get('network')}, {cells['clips'].max()} clips"
     cells.to_csv(folder / "cells.csv", index=False)
     compared.reindex(columns=list(standings.COMPARED)).to_csv(folder / "comparison.csv", index=False)
@@ -89,6 +86,41 @@ def write(folder: Path) -> str:
         _draw(folder, rows, cells, ranked, reference, title)
     sections = [
         about_run(settings),
+        *_result_sections(rows, cells, won, ranked, compared, reference),
+        *experiment_sections(folder),
+        statuses_section(cells),
+        Section("Not computed yet", [unfinished] if unfinished else []),
+    ]
+    (folder / "report.md").write_text(markdown(f"Benchmark: {title}", sections, folder))
+    (folder / "report.tex").write_text(latex(f"Benchmark: {title}", sections))
+    return "\n\n".join(text for text in (table(cells), _leaders(won), unfinished) if text)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """All settings of a run, with the versions of the packages."""
+    run = json.loads((folder / "run.json").read_text())
+    key = run.get("key", {})
+    return {**key, **run["settings"], "versions": run.get("versions") or key.get("versions", {})}
+
+
+def _ranked(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Grid → mean ranks of the methods, without the greedy oracle."""
+    return {
+        str(grid): standings.average_ranks(of_grid[of_grid["method"] != ORACLE])
+        for grid, of_grid in rows.groupby("grid", sort=False)
+    }
+
+
+def _result_sections(
+    rows: pd.DataFrame,
+    cells: pd.DataFrame,
+    won: pd.DataFrame,
+    ranked: Mapping[str, pd.DataFrame],
+    compared: pd.DataFrame,
+    reference: str,
+) -> list[Section]:
+    """The sections about the methods' scores."""
+    return [
         winners_section(won),
         scores_section(cells),
         Section("Curves", picture="curves.png"),
@@ -97,38 +129,31 @@ def write(folder: Path) -> str:
         shares_section(standings.share_of_oracle(rows)),
         measures_section(cells),
         price_section(cells),
-        *others_section(folder),
-        statuses_section(cells),
-        Section("Not computed yet", [_unfinished(missing, settings)] if missing else []),
     ]
-    (folder / "report.md").write_text(markdown(f"Benchmark: {title}", sections, folder))
-    (folder / "report.tex").write_text(latex(f"Benchmark: {title}", sections))
-    return "\n\n".join(
-        part for part in (table(cells), _leaders(won), _unfinished(missing, settings) if missing else "") if part
-    )
 
 
 def table(cells: pd.DataFrame) -> str:
-    """Insertion − deletion AUC for every method, best first, with its price in forward passes and its status where that is not `ok`.
+    """Insertion − deletion AUC of every method as text, best first, with the price and the status if that is not `ok`.
 
     Args:
-        cells: of `statistics.summary`.
+        cells: result of `standings.summary`.
     """
     wide = wide_table(cells, [number(value, 3) for value in cells[MEASURE]])
     passes = cells.groupby("method")["passes"].max()
-    odd = {str(name): list(part) for name, part in cells[cells["status"] != "ok"].groupby("method")["status"]}
+    not_ok = cells[cells["status"] != "ok"]
+    statuses = {str(name): list(texts) for name, texts in not_ok.groupby("method")["status"]}
     clips = cells.groupby("method")["clips"].max()
     width = max(len(name) for name in wide.index)
     heads = [[*wide.columns.get_level_values(0), "passes"], [*wide.columns.get_level_values(1), "/ clip"]]
     lines = [" " * width + "".join(f"  {name:>9}" for name in head[:-1]) + f"  {head[-1]:>7}" for head in heads]
     for name, values in zip(wide.index, wide.to_numpy(), strict=True):
-        told = f"  {odd[name][0][:60]} ({len(odd[name])} of {len(values)} cells)" if name in odd else ""
-        told += f"  {clips[name]} clips" if 0 < clips[name] < clips.max() else ""
-        lines.append(
-            f"{name:<{width}}"
-            + "".join(f"  {value:>9}" for value in values)
-            + f"  {significant(passes[name]):>7}{told}"
-        )
+        remarks = ""
+        if name in statuses:
+            remarks += f"  {statuses[name][0][:60]} ({len(statuses[name])} of {len(values)} cells)"
+        if 0 < clips[name] < clips.max():
+            remarks += f"  {clips[name]} clips"
+        scores = "".join(f"  {value:>9}" for value in values)
+        lines.append(f"{name:<{width}}{scores}  {significant(passes[name]):>7}{remarks}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -140,40 +165,38 @@ def _draw(
     reference: str,
     title: str,
 ) -> None:
-    shown = run_figures.leading(cells, reference)
+    methods = run_figures.leading(cells, reference)
     n_scored = cells.loc[cells[MEASURE].notna(), "method"].nunique()
-    part = title if len(shown) == n_scored else f"{title}; {len(shown)} of {n_scored} methods"
-    drawn = {
-        "scores": run_figures.scores(cells, shown, part),
-        "ranks": run_figures.ranks(ranked, shown, part),
+    long_title = title if len(methods) == n_scored else f"{title}; {len(methods)} of {n_scored} methods"
+    figures = {
+        "scores": run_figures.scores(cells, methods, long_title),
+        "ranks": run_figures.ranks(ranked, methods, long_title),
         "curves": run_figures.curves(rows, run_figures.roles(cells, reference), title),
         "price": run_figures.price(cells, reference, title),
     }
-    for name, figure in drawn.items():
+    for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png")
 
 
 def _in_order(rows: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows in the order of the settings' methods, grids and fills; names that are not there come last, as they come."""
-    wanted = {"method": settings.get("methods"), "grid": settings.get("grids"), "fill": settings.get("fills")}
+    """Rows in the order of the settings' methods, grids and fills; other names come last, in the order of the rows."""
+    orders = {"method": settings.get("methods"), "grid": settings.get("grids"), "fill": settings.get("fills")}
     places = {
         key: {name: i for i, name in enumerate(distinct([*(names or []), *rows[key].unique()]))}
-        for key, names in wanted.items()
+        for key, names in orders.items()
     }
-    order = np.lexsort([rows[key].map(places[key]) for key in reversed(KEYS)])  # stable; the last key counts most
+    order = np.lexsort(
+        [rows[key].map(places[key]) for key in reversed(KEYS)]
+    )  # a stable sort; the last key comes first
     return rows.iloc[order].reset_index(drop=True)
 
 
 def _missing(rows: pd.DataFrame, settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Cells that were asked for and are not there."""
-    wanted = product(
-        *(
-            settings.get(name) or distinct(rows[key])
-            for key, name in zip(KEYS, ("methods", "grids", "fills"), strict=True)
-        )
-    )
-    there = {*rows[KEYS].drop_duplicates().itertuples(index=False, name=None)}
-    return [cell for cell in wanted if cell not in there]
+    """Cells of the settings that have no rows yet."""
+    names = {"method": settings.get("methods"), "grid": settings.get("grids"), "fill": settings.get("fills")}
+    cells = product(*(names[key] or distinct(rows[key]) for key in KEYS))
+    computed = {*rows[KEYS].drop_duplicates().itertuples(index=False, name=None)}
+    return [cell for cell in cells if cell not in computed]
 
 
 def _unfinished(missing: Sequence[tuple[str, str, str]], settings: Mapping[str, Any]) -> str:
@@ -181,21 +204,21 @@ def _unfinished(missing: Sequence[tuple[str, str, str]], settings: Mapping[str, 
     for method, grid, fill in missing:
         of_method.setdefault(method, []).append((grid, fill))
     n_cells = len(settings.get("grids") or []) * len(settings.get("fills") or [])
-    told: dict[str, list[str]] = {}
-    for method, own in of_method.items():
-        told.setdefault(listed_names(own, n_cells), []).append(method)
-    parts = [f"{', '.join(methods)} ({names})" for names, methods in told.items()]
-    return f"This run is not finished. {len(missing)} cells are not computed yet: {'; '.join(parts)}."
+    methods_by_cells: dict[str, list[str]] = {}
+    for method, cells in of_method.items():
+        methods_by_cells.setdefault(listed_names(cells, n_cells), []).append(method)
+    texts = [f"{', '.join(methods)} ({names})" for names, methods in methods_by_cells.items()]
+    return f"This run is not finished. {len(missing)} cells are not computed yet: {'; '.join(texts)}."
 
 
 def _leaders(won: pd.DataFrame) -> str:
-    """One line per grid: who leads over all fills."""
-    lines = []
-    for _, part in won.groupby("grid", sort=False) if len(won) else ():
-        line = part.iloc[-1]  # all fills, or the only one
-        told = f"{line['grid']}, {line['fill']}: {line['method']} {between(line['mean'], line['low'], line['high'])}"
+    """The best method over all fills, one line of text per grid."""
+    texts = []
+    for _, lines in won.groupby("grid", sort=False) if len(won) else ():
+        line = lines.iloc[-1]  # all fills, or the only one
+        text = f"{line['grid']}, {line['fill']}: {line['method']} {between(line['mean'], line['low'], line['high'])}"
         if isinstance(line.get("rival"), str):
-            ends = between(line["difference"], line["difference_low"], line["difference_high"], digits=3)
-            told += f"; ahead of {line['rival']}, the best of another family, by {ends}"
-        lines.append(told)
-    return "\n".join(lines)
+            lead = between(line["difference"], line["difference_low"], line["difference_high"], digits=3)
+            text += f"; ahead of {line['rival']}, the best of another family, by {lead}"
+        texts.append(text)
+    return "\n".join(texts)

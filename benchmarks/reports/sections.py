@@ -19,115 +19,109 @@ FLAGS = {name: f"--{name}" for name in NAMED}
 FLAGS |= {"grids": "--grid", "fills": "--fill", "methods": "--methods"}
 LEVEL = 0.05
 OUTCOMES = {"better": 1, "no difference": 0, "worse": -1}
-MOST_COLUMNS = 12  # of numbers in one table
+MOST_COLUMNS = 12  # columns of numbers in one table
 SCORE = "insertion − deletion AUC of the predicted class's probability, higher is better"
-TABLES = {  # that a run may have beside its rows: title, explanation
+TABLES = {
     "evidence.csv": (
-        "Evidence per channel",
-        "The n channels that contribute most, removed at the layer, or kept while all others are removed: the predicted class's "
-        "probability before and after, and how much it fell.",
+        "Channel removal",
+        "The n channels that contribute most to the predicted class are removed at the layer, or they are kept while "
+        "all other channels are removed. The columns give the probability of the predicted class before and after, "
+        "and by how much it falls.",
     ),
     "purity.csv": (
         "Purity",
-        "Mean purity of the prototypes' peaks in the raw channels and in fitted bases; the invertible one's condition.",
+        "Mean purity of the prototypes with the raw channels, with the orthogonal basis and with the invertible basis, "
+        "and the condition number of the invertible basis.",
     ),
     "truth.csv": (
-        "Where the evidence is",
-        "Share of clips in which the place that a scheme points at meets the truth: the strongest channel's region, the enlarged map, the "
-        "map through Integrated Gradients, and a random place of the same shape.",
+        "Known truth",
+        "Share of clips in which a place has a bin in common with the known truth. The place is the strongest "
+        "channel's region, the largest value of the enlarged map, the largest value of the map through Integrated "
+        "Gradients, or a random place of the same shape.",
     ),
     "masking_test.csv": (
         "Masking test",
-        "How much the predicted class's probability falls when the explanation's region is masked, against a random region of the same "
-        "size and shape.",
+        "By how much the probability of the predicted class falls when the explanation's region is masked, and when a "
+        "random region of the same size and shape is masked.",
     ),
-    "invariance.csv": ("Output invariance", "The model as it is, and with the basis and its inverse inside."),
+    "invariance.csv": (
+        "Output invariance",
+        "The plain model, compared with copies in which a basis and its inverse are placed behind the layer.",
+    ),
 }
+"""File of an experiment's table → title and explanation of its section."""
 ABOUT_WINNERS = (
-    f"{SCORE}. The best method in each perspective, against the best one of another family (APEX, other methods, controls), on the clips "
-    "that all scored methods have; the greedy oracle does not take part. Both were chosen on the clips that they are compared on, so the "
-    "intervals and p-values (Wilcoxon, not corrected) are somewhat too kind to the winner."
+    f"The score is the {SCORE}. For each region grid and fill, the table gives the best method and the best method of "
+    "another family (APEX, other methods, controls), on the clips for which all scored methods have scores. The greedy "
+    "oracle does not take part. Both methods were chosen on the clips on which they are compared, so the intervals and "
+    "the p-values (Wilcoxon, not corrected) favour the winner somewhat."
 )
 ABOUT_SCORES = (
-    f"{SCORE}: means over clips, with 95% bootstrap intervals over clips. Methods are in the order of their mean over cells; those marked "
-    "“partly” lack a cell that most methods have, and stand below, for their mean is one over other cells."
+    f"The score is the {SCORE}. The tables give means over clips, with 95% bootstrap intervals over clips. Methods are "
+    "sorted by their mean over cells. Methods marked “partly” lack a cell that most methods have; they come after the "
+    "others, since their mean is one over other cells."
 )
 ABOUT_RANKS = (
-    "Mean rank over clips and fills, 1 is best, among the methods that have every fill of a grid, on the clips that all of these have; a "
-    "clip counts once. 95% bootstrap intervals over clips. The greedy oracle is not ranked."
+    "The table gives mean ranks over clips and fills (1 is best) with 95% bootstrap intervals over clips. Ranked are "
+    "the methods that have every fill of a region grid, on the clips that all of these methods have. A clip counts "
+    "once. The greedy oracle is not ranked."
 )
 ABOUT_COMPARISON = (
-    "Score − score of {} on the clips that both have: mean with 95% interval; p of Wilcoxon's signed-rank test (zeros by Pratt), corrected "
-    "by Holm for the methods of the same regions and fill; clips won / tied / lost. Each regions and fill is a question of its own: who "
-    "looks through all of them for one that is significant should ask for a smaller p. Coverage: share of the run's clips that the method "
-    "has."
+    "The entries are the score minus the score of {} on the clips that both have: the mean with its 95% interval; the "
+    "p-value of Wilcoxon's signed-rank test (zeros by Pratt), corrected by Holm for the number of methods in the same "
+    "regions and fill; and the numbers of clips won / tied / lost. Each combination of regions and fill is a question "
+    "of its own: a reader who searches all of them for a significant one should demand a smaller p-value. Coverage is "
+    "the share of the run's clips for which the method has a score."
 )
 ABOUT_SHARES = (
-    "The greedy oracle asks the model for the best next region: hardly any order scores more. Share of its score that a method reaches, on "
-    "the clips that both have."
+    "For every next region, the greedy oracle tries all regions with the model and takes the best one, so hardly any "
+    "order scores higher. The entries give the share of its score that a method reaches, on the clips that both have."
 )
-ABOUT_MEASURES = "Means over clips and cells; ↑ higher is better, ↓ lower is better. “Partly” as above."
+ABOUT_MEASURES = "Means over clips and cells; ↑ higher is better, ↓ lower is better. “Partly” is explained above."
 ABOUT_PRICE = (
-    "What an explanation of one clip costs by itself: forward passes of the model (its arithmetic over that of one pass), the most memory "
-    "that tensors held at one time, and time. Passes and memory are counted on one clip. Time is that of the run, where methods that can "
-    "share their passes did; it depends on the machine and on what else it did."
+    "The table gives what the explanation of one clip costs: forward passes of the model (the arithmetic of the "
+    "explanation divided by that of one forward pass), the most memory that tensors held at one time, and the time. "
+    "Passes and memory are counted on one clip. The time is that of the run, in which methods can share passes; it "
+    "depends on the machine and its load."
 )
-ABOUT_STATUSES = (
-    "Every cell whose status is not ok, with the reason as it came. Nothing was put in place of what is missing."
-)
+ABOUT_STATUSES = "All cells whose status is not ok, with the reason as it was reported. No missing value was filled in."
 
 
 def about_run(settings: Mapping[str, Any]) -> Section:
-    """The settings of the run."""
+    """The settings of the run, and the command that repeats it."""
     lines = [
         (name, _listed(value))
         for name, value in settings.items()
         if name != "command" and value not in (None, {}, [], "")
     ]
-    typed: list[str] = []
+    arguments: list[str] = []
     for name, flag in FLAGS.items():
         value = settings.get(name)
-        typed += [] if value is None else [flag, *map(str, value if isinstance(value, list) else [value])]
-    code = settings.get("command") or shlex.join(["python", "-m", "benchmarks", "run", *typed])
-    return Section("What was run", [], {"Settings": pd.DataFrame(lines, columns=["what", "value"])}, code=code)
+        arguments += [] if value is None else [flag, *map(str, value if isinstance(value, list) else [value])]
+    code = settings.get("command") or shlex.join(["python", "-m", "benchmarks", "run", *arguments])
+    return Section("Settings", [], {"Settings": pd.DataFrame(lines, columns=["what", "value"])}, code=code)
 
 
 def _listed(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {part}" for name, part in value.items())
-    return (
-        "; ".join(map(str, value))
-        if isinstance(value, list)
-        else significant(value)
-        if isinstance(value, float)
-        else str(value)
-    )
+        return ", ".join(f"{name} {entry}" for name, entry in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return significant(value) if isinstance(value, float) else str(value)
 
 
 def winners_section(won: pd.DataFrame) -> Section:
-    """The best method in each perspective."""
+    """The best method for each region grid and fill."""
     if not len(won):
-        return Section("Who leads", ["Nothing was scored on clips that the methods have in common."])
+        return Section("Best methods", ["Nothing was scored on clips that the methods have in common."])
     lead = betweens(won, ("difference", "difference_low", "difference_high"), 3)
     frame = won.assign(score=betweens(won, ("mean", "low", "high")), lead=lead, p=won["p"].map(probability))
     frame["its score"] = won["rival_mean"].map(number)
     named = {"grid": "regions", "method": "best", "rival": "best of another family", "rival_family": "its family"}
-    shown = [
-        "regions",
-        "fill",
-        "best",
-        "family",
-        "score",
-        "best of another family",
-        "its family",
-        "its score",
-        "lead",
-        "p",
-        "clips",
-    ]
-    return Section(
-        "Who leads", [ABOUT_WINNERS], {"Winners": frame.rename(columns=named)[shown].astype(object).fillna(NOTHING)}
-    )
+    columns = ["regions", "fill", "best", "family", "score", "best of another family", "its family", "its score"]
+    columns += ["lead", "p", "clips"]
+    table = frame.rename(columns=named)[columns].astype(object).fillna(NOTHING)
+    return Section("Best methods", [ABOUT_WINNERS], {"Winners": table})
 
 
 def scores_section(cells: pd.DataFrame) -> Section:
@@ -141,9 +135,10 @@ def scores_section(cells: pd.DataFrame) -> Section:
 
 def ranks_section(ranked: Mapping[str, pd.DataFrame], cells: pd.DataFrame) -> Section:
     """Mean ranks of all methods."""
-    lines = pd.concat(
-        [part.assign(grid=grid, entry=betweens(part, ("rank", "low", "high"), 1)) for grid, part in ranked.items()]
-    )
+    frames = [
+        lines.assign(grid=grid, entry=betweens(lines, ("rank", "low", "high"), 1)) for grid, lines in ranked.items()
+    ]
+    lines = pd.concat(frames)
     if not len(lines):
         return Section("Ranks")
     wide = lines.pivot(index="method", columns="grid", values="entry").reindex(columns=list(ranked)).fillna(NOTHING)
@@ -157,29 +152,28 @@ def comparison_section(compared: pd.DataFrame, reference: str) -> Section:
     """Every method against the reference method."""
     title = f"Against {reference}"
     if not len(compared) or not compared["clips"].any():
-        return Section(
-            title,
-            [
-                f"There is nothing to compare: {reference}, the reference method, or all others have no scores in this run."
-            ],
-        )
-    lead = np.where(
-        compared["p_holm"] < LEVEL, np.sign(compared["difference"]), np.where(compared["clips"] > 0, 0, np.nan)
-    )
-    counts = pd.DataFrame(
-        {name: pd.Series(lead == side).groupby(compared["method"]).sum() for name, side in OUTCOMES.items()}
-    )
+        reason = f"{reference}, the reference method, or all others have no scores in this run."
+        return Section(title, [f"There is nothing to compare: {reason}"])
     by_method = compared.groupby("method")
     order = by_method["difference"].mean().sort_values(ascending=False).index
-    summed = counts.loc[order].assign(coverage=by_method["coverage"].mean().map("{:.0%}".format)).reset_index()
+    coverage = by_method["coverage"].mean().map("{:.0%}".format)
+    counts = _outcomes(compared).loc[order].assign(coverage=coverage).reset_index()
     clips = compared[["wins", "ties", "losses"]].astype(str).agg("/".join, axis=1)
-    parts = zip(betweens(compared), compared["p_holm"], clips, strict=True)
-    entries = [NOTHING if mean == NOTHING else f"{mean}, p {probability(p)}, {own}" for mean, p, own in parts]
+    columns = zip(betweens(compared), compared["p_holm"], clips, strict=True)
+    entries = [NOTHING if mean == NOTHING else f"{mean}, p {probability(p)}, {counted}" for mean, p, counted in columns]
     tables = {
-        f"Cells where p < {LEVEL} after Holm": summed,
+        f"Cells where p < {LEVEL} after Holm": counts,
         **_by_grid(compared, entries, f"Difference to {reference}, {{}} regions", order),
     }
     return Section(title, [ABOUT_COMPARISON.format(reference)], tables)
+
+
+def _outcomes(compared: pd.DataFrame) -> pd.DataFrame:
+    """For each method the number of cells in which it is better than the reference, not different, or worse."""
+    significant_sign = np.sign(compared["difference"])
+    otherwise = np.where(compared["clips"] > 0, 0, np.nan)
+    outcome = pd.Series(np.where(compared["p_holm"] < LEVEL, significant_sign, otherwise))
+    return pd.DataFrame({name: (outcome == sign).groupby(compared["method"]).sum() for name, sign in OUTCOMES.items()})
 
 
 def shares_section(shares: pd.DataFrame) -> Section:
@@ -197,38 +191,32 @@ def shares_section(shares: pd.DataFrame) -> Section:
 
 
 def measures_section(cells: pd.DataFrame) -> Section:
-    """The other measures."""
+    """The measures besides the score."""
     skipped = {*KEYS, "status", "clips", MEASURE, "low", "high", "passes", "memory", "seconds"}
     names = [name for name in cells.columns if name not in skipped and cells[name].notna().any()]
     means = cells.groupby("method")[names].mean().reindex(standings.standings(cells).index)
-    shown = means.map(significant).rename(
-        columns={name: f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" for name in names}
-    )
-    parts = [shown.iloc[:, start : start + MOST_COLUMNS] for start in range(0, len(names), MOST_COLUMNS)]
-    tables = {f"Measures, part {k + 1} of {len(parts)}": _named(part, cells) for k, part in enumerate(parts)}
+    heads = {name: f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" for name in names}
+    entries = means.map(significant).rename(columns=heads)
+    pieces = [entries.iloc[:, start : start + MOST_COLUMNS] for start in range(0, len(names), MOST_COLUMNS)]
+    tables = {f"Measures, part {k} of {len(pieces)}": _named(piece, cells) for k, piece in enumerate(pieces, 1)}
     return Section("Further measures", [ABOUT_MEASURES] if names else [], tables)
 
 
 def price_section(cells: pd.DataFrame) -> Section:
-    """What an explanation costs."""
+    """The cost of an explanation in passes, time and memory."""
     order = standings.standings(cells).index
     passes = cells.pivot_table(index="method", columns="grid", values="passes", aggfunc="mean", dropna=False)
-    shown = (
-        passes.reindex(index=order, columns=distinct(cells["grid"]))
-        .map(significant)
-        .rename(columns="passes, {}".format)
-    )
+    passes = passes.reindex(index=order, columns=distinct(cells["grid"]))
+    table = passes.map(significant).rename(columns="passes, {}".format)
     means = cells.groupby("method")[["seconds", "memory"]].mean().loc[order]
-    shown["ms per clip"], shown["MB held"] = (
-        (1000 * means["seconds"]).map(significant),
-        (means["memory"] / 1e6).map(significant),
-    )
-    return Section("Price", [ABOUT_PRICE], {"Price by regions": _named(shown, cells)}, picture="price.png")
+    table["ms per clip"] = (1000 * means["seconds"]).map(significant)
+    table["MB held"] = (means["memory"] / 1e6).map(significant)
+    return Section("Price", [ABOUT_PRICE], {"Price by regions": _named(table, cells)}, picture="price.png")
 
 
-def others_section(folder: Path) -> list[Section]:
-    """The tables that a run may have beside its rows."""
-    found = []
+def experiment_sections(folder: Path) -> list[Section]:
+    """A section for each experiment whose table is in the run's folder."""
+    sections = []
     for name, (title, text) in TABLES.items():
         path = folder / name
         frame = pd.read_csv(path) if path.exists() and path.read_text().strip() else pd.DataFrame()
@@ -237,23 +225,25 @@ def others_section(folder: Path) -> list[Section]:
             if {main, "low", "high"} <= {*frame.columns}:
                 frame[main] = betweens(frame, (main, "low", "high"))
                 frame = frame.drop(columns=["low", "high"])
-            shown = {column: frame[column].map(probability if column == "p" else _entry).to_list() for column in frame}
-            found.append(Section(title, [text], {title: pd.DataFrame(shown)}))
-    return found
+            entries = {
+                column: frame[column].map(probability if column == "p" else _entry).to_list() for column in frame
+            }
+            sections.append(Section(title, [text], {title: pd.DataFrame(entries)}))
+    return sections
 
 
 def statuses_section(cells: pd.DataFrame) -> Section:
     """Cells that have no scores, and why."""
-    odd = cells[cells["status"] != "ok"]
+    not_ok = cells[cells["status"] != "ok"]
     n_cells = len(cells.groupby(CELL))
     lines = [
         (
             method,
-            listed_names(zip(part["grid"], part["fill"], strict=True), n_cells),
+            listed_names(zip(of_status["grid"], of_status["fill"], strict=True), n_cells),
             status,
-            "yes" if part[MEASURE].notna().any() else "no",
+            "yes" if of_status[MEASURE].notna().any() else "no",
         )
-        for (method, status), part in odd.groupby(["method", "status"], sort=False)
+        for (method, status), of_status in not_ok.groupby(["method", "status"], sort=False)
     ]
     frame = pd.DataFrame(lines, columns=["method", "cells", "status", "scored"])
     return Section(
@@ -262,20 +252,22 @@ def statuses_section(cells: pd.DataFrame) -> Section:
 
 
 def listed_names(cells: Iterable[tuple[str, str]], n_cells: int) -> str:
-    """Cells by name, in few words."""
+    """The names of cells as a short text.
+
+    Example:
+        >>> listed_names([("time", "mean"), ("time", "silence"), ("square", "mean")], n_cells=4)
+        'time: mean, silence; square: mean'
+    """
     fills: dict[str, list[str]] = {}
-    count = 0
-    for count, (grid, fill) in enumerate(cells, 1):  # noqa: B007
+    for grid, fill in cells:
         fills.setdefault(grid, []).append(fill)
-    return (
-        f"all {n_cells} cells"
-        if count == n_cells > 1
-        else "; ".join(f"{grid}: {', '.join(names)}" for grid, names in fills.items())
-    )
+    if sum(map(len, fills.values())) == n_cells > 1:
+        return f"all {n_cells} cells"
+    return "; ".join(f"{grid}: {', '.join(names)}" for grid, names in fills.items())
 
 
 def wide_table(lines: pd.DataFrame, entries: Sequence[str]) -> pd.DataFrame:
-    """Texts by method, best first, and (grid, fill)."""
+    """A table of texts: a line per method, best first, and a column per (grid, fill)."""
     wide = lines[KEYS].assign(entry=entries).pivot(index="method", columns=CELL, values="entry")
     columns = distinct(zip(lines["grid"], lines["fill"], strict=True))
     return wide.reindex(index=standings.standings(lines).index, columns=pd.MultiIndex.from_tuples(columns)).fillna(
@@ -286,27 +278,23 @@ def wide_table(lines: pd.DataFrame, entries: Sequence[str]) -> pd.DataFrame:
 def _by_grid(
     lines: pd.DataFrame, entries: Sequence[str], caption: str, order: Iterable[Any] = ()
 ) -> dict[str, pd.DataFrame]:
-    """A table per grid: texts by method and fill, in the order given or with the grid's best first; nothing without entries."""
+    """A table of texts per grid: a line per method, in the given order or best first, and a column per fill."""
     named = lines[[*KEYS]].assign(entry=entries)
     tables = {}
     for grid in distinct(lines["grid"]):
-        part = named[(named["grid"] == grid) & (named["entry"] != NOTHING)]
-        if not len(part):
+        of_grid = named[(named["grid"] == grid) & (named["entry"] != NOTHING)]
+        if not len(of_grid):
             continue
-        wide = (
-            part.pivot(index="method", columns="fill", values="entry")
-            .reindex(columns=distinct(lines["fill"]))
-            .fillna(NOTHING)
-        )
+        wide = of_grid.pivot(index="method", columns="fill", values="entry")
+        wide = wide.reindex(columns=distinct(lines["fill"])).fillna(NOTHING)
         best = list(order) or standings.standings(lines[lines["grid"] == grid]).index
-        tables[caption.format(grid)] = (
-            wide.loc[[name for name in best if name in wide.index]].rename_axis("method").reset_index()
-        )
+        ordered = wide.loc[[name for name in best if name in wide.index]]
+        tables[caption.format(grid)] = ordered.rename_axis("method").reset_index()
     return tables
 
 
 def _named(wide: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """The index as a first column, incomplete methods marked, several levels of column names joined."""
+    """The table with the methods' names as first column, incomplete ones marked, and levels of column names joined."""
     whole = standings.standings(cells)["complete"]
     wide = wide.set_axis(
         [", ".join(filter(None, name)) if isinstance(name, tuple) else str(name) for name in wide.columns], axis=1

@@ -1,4 +1,4 @@
-"""Methods compared with each other over the cells of a run."""
+"""Comparisons of methods over the cells of a run."""
 
 from __future__ import annotations
 
@@ -8,38 +8,43 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmarks.statistics import holm, interval, intervals, paired_test
 
-MEASURE = "difference"  # insertion − deletion, the main measure
+MEASURE = "difference"  # the main measure: insertion − deletion
 LOWER_IS_BETTER = frozenset(
     {"deletion", "deletion_logit", "deletion_sigmoid", "average_drop", "complexity", "infidelity", "sensitivity"}
     | {"passes", "memory", "seconds"}
 )
-ORACLE = "greedy oracle"  # asks the model for the best next region: a bound, not a competitor
+ORACLE = "greedy oracle"  # tries all regions with the model for each step: a bound, not an attribution method
 FAMILIES = ("APEX", "other methods", "controls")
 CONTROLS = ("random", "energy", "blurred random", ORACLE)
 ALL_FILLS = "all fills"
-CELL = ["grid", "fill"]  # of one method
+CELL = ["grid", "fill"]  # columns that name a cell of one method
 KEYS = ["method", *CELL]
-TIE = 1e-6  # scores that differ by less are equal: float32 probabilities hold no more
+TIE = 1e-6  # scores that differ by less are equal, since float32 probabilities are not more precise
 
 
 def family(method: str) -> str:
-    """Whose side a method is on, by the beginning of its name.
+    """The family of a method (see `FAMILIES`), by the beginning of its name.
 
-    >>> family("APEX time, n=3, through IG"), family("blurred random"), family("Saliency")
-    ('APEX', 'controls', 'other methods')
+    Example:
+        >>> from benchmarks.reports.standings import family
+        >>> family("APEX time, n=3, through IG"), family("blurred random"), family("Saliency")
+        ('APEX', 'controls', 'other methods')
     """
-    return "APEX" if method.startswith("APEX") else "controls" if method.startswith(CONTROLS) else "other methods"
+    if method.startswith("APEX"):
+        return "APEX"
+    return "controls" if method.startswith(CONTROLS) else "other methods"
 
 
 def scores(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
     """One line per clip of a (grid, fill), one column per method; NaN where a method has no score.
 
     Args:
-        rows: with the columns method, grid, fill, clip (−1 where a cell could not be computed) and the measure's.
-        measure: a column, or `difference` for insertion − deletion.
+        rows: one row per method, grid, fill and clip, with these columns (clip is −1 where a cell could not be
+            computed) and that of the measure.
+        measure: name of a column, or `difference` for insertion − deletion.
 
     Raises:
-        ValueError: a clip stands twice in a cell.
+        ValueError: a clip occurs twice in a cell.
     """
     values = rows["insertion"] - rows["deletion"] if measure == MEASURE else rows[measure]
     judged = rows[[*CELL, "clip", "method"]].assign(value=values.where(np.isfinite(values)))[rows["clip"] >= 0]
@@ -50,40 +55,39 @@ def scores(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
         raise ValueError(f"expected one row per clip and cell, but got several of clip {first['clip']} in {cell}")
     wide = judged.pivot(index=[*CELL, "clip"], columns="method", values="value")
     wide = wide.reindex(columns=rows["method"].unique())
-    parts = dict(cells_of(wide))
-    order = (
-        judged[CELL].drop_duplicates().itertuples(index=False, name=None)
-    )  # the rows' own, which pivot does not keep
-    return pd.concat([parts[cell] for cell in order]) if parts else wide
+    tables = dict(cells_of(wide))
+    order = judged[CELL].drop_duplicates().itertuples(index=False, name=None)  # `pivot` sorts the cells
+    return pd.concat([tables[cell] for cell in order]) if tables else wide
 
 
 def cells_of(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    """A table of `scores` by (grid, fill), in its order."""
-    return [((str(grid), str(fill)), part) for (grid, fill), part in table.groupby(CELL, sort=False)]
+    """The lines of a table of `scores` for each (grid, fill), in the table's order."""
+    return [((str(grid), str(fill)), lines) for (grid, fill), lines in table.groupby(CELL, sort=False)]
 
 
 def common(table: pd.DataFrame) -> pd.DataFrame:
-    """The part of a table of scores that has no gaps, so that methods can be ranked on it.
+    """The lines and methods of a table of scores that have no gaps, so that the methods can be ranked.
 
-    A (grid, fill) counts where at least half of the methods have a score; a method takes part when it has scores in all of these; what is
-    left are the clips which every such method has in each of them. Nothing is imputed.
+    A (grid, fill) counts if at least half of the methods have a score in it. A method takes part if it has scores in
+    all of these. Of the clips, those remain that every such method has in each of them. Nothing is imputed.
 
     Args:
-        table: of `scores`.
+        table: result of `scores`.
     """
     present = table.notna().groupby(CELL, sort=False).any()  # (cell, method)
     cells, methods = complete(present)
     counting = np.array([place[:2] in cells for place in table.index], dtype=bool)
-    kept = table[counting].filter(methods).dropna()
-    times = kept.groupby("clip").size()
-    return kept[kept.index.get_level_values("clip").isin(times.index[times == len(cells)])]
+    without_gaps = table[counting].filter(methods).dropna()
+    times = without_gaps.groupby("clip").size()
+    clips = times.index[times == len(cells)]
+    return without_gaps[without_gaps.index.get_level_values("clip").isin(clips)]
 
 
 def complete(present: pd.DataFrame) -> tuple[pd.Index, pd.Index]:
     """The cells that at least half of the methods have, and the methods that have all of these.
 
     Args:
-        present: whether a method has scores in a cell, (cell, method).
+        present: whether a method has scores in a cell, bool (cell, method).
     """
     scored = present.columns[present.any()]
     cells = present.index[present[scored].mean(axis=1) >= 0.5]
@@ -91,62 +95,77 @@ def complete(present: pd.DataFrame) -> tuple[pd.Index, pd.Index]:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per cell: status, clips, the main measure with its 95% interval (low, high), the means of all other measures."""
+    """One line per cell: status, clips, the main measure with its 95% interval, and the means of all other measures.
+
+    Args:
+        rows: rows of a run, as in `scores`.
+
+    Returns:
+        The columns `method`, `grid`, `fill`, `status`, `clips` (number of clips with scores), `difference` with its
+        interval `low`, `high`, and the other columns of the rows that hold numbers.
+    """
     others = [name for name in rows.select_dtypes("number").columns if name not in ("clip", "label", "predicted")]
     groups = rows.assign(clips=rows["clip"] >= 0).groupby(KEYS, sort=False)
     lines = groups.agg(status=("status", "first"), clips=("clips", "sum"))
     table = scores(rows)
-    parts = []
-    for cell, part in cells_of(table):
-        low, high = intervals(part)
-        index = pd.MultiIndex.from_tuples([(name, *cell) for name in part.columns], names=KEYS)
-        parts.append(pd.DataFrame({MEASURE: part.mean().to_numpy(), "low": low, "high": high}, index=index))
-    main = pd.concat(parts) if parts else pd.DataFrame(columns=[MEASURE, "low", "high"], dtype=float)
+    frames = []
+    for cell, by_clip in cells_of(table):
+        low, high = intervals(by_clip)
+        index = pd.MultiIndex.from_tuples([(name, *cell) for name in by_clip.columns], names=KEYS)
+        frames.append(pd.DataFrame({MEASURE: by_clip.mean().to_numpy(), "low": low, "high": high}, index=index))
+    main = pd.concat(frames) if frames else pd.DataFrame(columns=[MEASURE, "low", "high"], dtype=float)
     return lines.join(main.reindex(lines.index)).join(groups[others].mean()).reset_index()
 
 
 def standings(cells: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
-    """Methods by their mean over cells, best first: `mean`, and `complete`, whether a method has every cell that counts (see `common`).
+    """Methods by their mean over cells, best first.
 
-    The means of methods that are not complete are over other cells than those of the rest: they stand below, and the unscored last.
+    Methods that lack a cell come after the others, since their mean is one over other cells; methods without scores
+    come last.
 
     Args:
-        cells: of `summary`.
-        measure: one of its columns.
+        cells: result of `summary`.
+        measure: name of one of its columns.
+
+    Returns:
+        One line per method: `mean`, and `complete`, whether the method has every cell that counts (see `common`).
     """
     wide = cells.pivot(index="method", columns=CELL, values=measure).reindex(list(dict.fromkeys(cells["method"])))
     counting, whole = complete(wide.notna().T)
     means = wide.loc[:, wide.columns.isin(counting)].mean(axis=1).where(wide.index.isin(whole), wide.mean(axis=1))
-    found = pd.DataFrame({"mean": means, "complete": wide.index.isin(whole)})
+    lines = pd.DataFrame({"mean": means, "complete": wide.index.isin(whole)})
     ascending = measure in LOWER_IS_BETTER
-    return found.sort_values("mean", ascending=ascending, na_position="last", kind="stable").sort_values(
-        "complete", ascending=False, kind="stable"
-    )
+    by_mean = lines.sort_values("mean", ascending=ascending, na_position="last", kind="stable")
+    return by_mean.sort_values("complete", ascending=False, kind="stable")
 
 
 def comparison(rows: pd.DataFrame, measure: str, reference: str) -> pd.DataFrame:
     """Every method against the reference method, in each (grid, fill), on the clips that both have.
 
     Args:
-        rows: see `scores`.
-        measure: likewise.
-        reference: a method of the rows.
+        rows: rows of a run, as in `scores`.
+        measure: name of a column, or `difference`, as in `scores`.
+        reference: name of the reference method.
 
     Returns:
-        One line per (grid, fill) and method. `clips`: those that both have; `mean`: of the method on them; `difference`: method − reference
-        with its 95% interval `low`, `high`; `p`: of `paired_test`; `p_holm`: corrected for the methods of this (grid, fill), since each
-        perspective and fill is a question of its own; `wins`, `ties`, `losses`: clips; `coverage`: share of the run's clips that the method
-        has here. Differences of at most 1e-6 are ties.
+        One line per (grid, fill) and method; differences of at most 1e-6 are ties.
+
+        - `clips`: number of clips that both methods have. `mean`: mean score of the method on them.
+        - `difference`: method − reference, with its 95% interval `low`, `high`.
+        - `p`: p-value of `paired_test`. `p_holm`: the same, corrected for the number of methods of this (grid, fill);
+          each region grid and fill is a question of its own.
+        - `wins`, `ties`, `losses`: numbers of clips.
+        - `coverage`: share of the run's clips for which the method has a score.
 
     Raises:
-        ValueError: there is no such method.
+        ValueError: the rows have no such method.
     """
     table = scores(rows, measure)
     if reference not in table:
         raise ValueError(f"expected `reference` to be a method of the run, but got {reference!r}")
     n_clips = table.index.get_level_values("clip").nunique()
-    parts = [_against(part, reference, measure, n_clips, cell) for cell, part in cells_of(table)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COMPARED))
+    frames = [_against(by_clip, reference, measure, n_clips, cell) for cell, by_clip in cells_of(table)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COMPARED))
 
 
 COMPARED = (
@@ -155,15 +174,15 @@ COMPARED = (
 )
 
 
-def _against(part: pd.DataFrame, reference: str, measure: str, n_clips: int, cell: tuple[str, str]) -> pd.DataFrame:
-    others = part.drop(columns=reference)
-    difference = others.sub(part[reference], axis=0)
+def _against(by_clip: pd.DataFrame, reference: str, measure: str, n_clips: int, cell: tuple[str, str]) -> pd.DataFrame:
+    others = by_clip.drop(columns=reference)
+    difference = others.sub(by_clip[reference], axis=0)
     difference = difference.where(difference.abs() > TIE, difference * 0)  # NaN stays NaN
     low, high = intervals(difference)
-    kept = [column.dropna() for _, column in difference.items()]
-    p_values = [paired_test(column, np.zeros(len(column))) for column in kept]
+    differences = [column.dropna() for _, column in difference.items()]
+    p_values = [paired_test(values, np.zeros(len(values))) for values in differences]
     better = -1 if measure in LOWER_IS_BETTER else 1
-    found = {
+    columns = {
         **dict(zip(CELL, cell, strict=True)),
         "method": others.columns,
         "clips": difference.notna().sum().to_numpy(),
@@ -178,49 +197,59 @@ def _against(part: pd.DataFrame, reference: str, measure: str, n_clips: int, cel
         "losses": (better * difference < 0).sum().to_numpy(),
         "coverage": others.notna().sum().to_numpy() / n_clips,
     }
-    return pd.DataFrame(found)
+    return pd.DataFrame(columns)
 
 
 def average_ranks(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
     """Mean rank of each method, 1 for the best, with a 95% bootstrap interval over clips.
 
-    Methods are ranked against each other in every (grid, fill) of every clip, ties sharing their mean rank, on the part without gaps
-    (`common`): a method that is absent in a cell is left out, not imputed. The cells of one clip are not independent, so a clip counts
-    once, by the mean of its ranks, and clips are what is resampled. A Friedman test with Nemenyi's critical difference would take the
-    cells of one clip for as many clips, and corrects for every pair of methods, most of which nobody asks about.
+    Methods are ranked against each other in every (grid, fill) of every clip; ties share their mean rank. This needs
+    scores without gaps (see `common`): a method that lacks a cell is left out, not imputed. The cells of one clip are
+    not independent, so a clip counts once, with the mean of its ranks, and the bootstrap resamples clips. A Friedman
+    test with Nemenyi's critical difference would count each cell of a clip as a clip, and would correct for all pairs
+    of methods, most of which are of no interest.
 
     Args:
-        rows: see `scores`; of one grid, or of all.
-        measure: likewise.
+        rows: rows of one grid or of all grids, as in `scores`.
+        measure: name of a column, or `difference`, as in `scores`.
 
     Returns:
-        One line per method, best first: `method`, `rank`, `low`, `high`, `clips`.
+        One line per method, best first: `method`, its mean `rank` with the interval `low`, `high`, and the number of
+        `clips`.
     """
     table = common(scores(rows, measure))
     ranks = table.round(6).rank(axis=1, ascending=measure in LOWER_IS_BETTER).groupby("clip").mean()  # (clip, method)
     low, high = intervals(ranks)
-    found = pd.DataFrame(
+    lines = pd.DataFrame(
         {"method": ranks.columns, "rank": ranks.mean().to_numpy(), "low": low, "high": high, "clips": len(ranks)}
     )
-    return found.sort_values("rank", ignore_index=True, kind="stable")
+    return lines.sort_values("rank", ignore_index=True, kind="stable")
 
 
 def winners(rows: pd.DataFrame) -> pd.DataFrame:
-    """Who leads in each (grid, fill), and in each grid over all its fills, and by how much against the best of another family.
+    """The best method in each (grid, fill), and in each grid over all its fills, and the best method of another family.
 
-    On the clips that all scored methods have. The greedy oracle does not take part. Both names were chosen on the clips that they are
-    compared on, so the intervals are somewhat too kind to the winner.
+    The scores are those of the clips that all scored methods have. The greedy oracle does not take part. Both methods
+    were chosen on the clips on which they are compared, so the intervals favour the winner somewhat.
+
+    Args:
+        rows: rows of a run, as in `scores`.
 
     Returns:
-        One line per (grid, fill): `method`, `family`, `mean`, `low`, `high` of the winner; `rival`, `rival_family`, `rival_mean`: the best
-        method that is not of its family; `difference`, `difference_low`, `difference_high`, `p` of the two; `clips`.
+        One line per (grid, fill):
+
+        - `method`, `family`, `mean`, `low`, `high`: the winner, and its mean score with its 95% interval.
+        - `rival`, `rival_family`, `rival_mean`: the best method that is not of the winner's family.
+        - `difference`, `difference_low`, `difference_high`, `p`: winner − rival, its 95% interval, and the p-value of
+          `paired_test`.
+        - `clips`: number of clips.
     """
     table = scores(rows).drop(columns=ORACLE, errors="ignore")
     lines: list[dict[str, str | float]] = []
-    for grid, part in table.groupby("grid", sort=False):
-        fills = list(dict.fromkeys(part.index.get_level_values("fill")))
+    for grid, of_grid in table.groupby("grid", sort=False):
+        fills = list(dict.fromkeys(of_grid.index.get_level_values("fill")))
         for fill in [*fills, ALL_FILLS] if len(fills) > 1 else fills:
-            chosen = common(part if fill == ALL_FILLS else part[part.index.get_level_values("fill") == fill])
+            chosen = common(of_grid if fill == ALL_FILLS else of_grid[of_grid.index.get_level_values("fill") == fill])
             by_clip = chosen.groupby("clip").mean()  # the fills of one clip are not independent
             if len(by_clip):
                 lines.append({"grid": str(grid), "fill": fill, **_winner(by_clip)})
@@ -237,7 +266,7 @@ def _winner(by_clip: pd.DataFrame) -> dict[str, str | float]:
     means = by_clip.mean().sort_values(ascending=False, kind="stable")
     first = str(means.index[0])
     low, high = interval(by_clip[first].to_numpy())
-    found: dict[str, str | float] = {
+    line: dict[str, str | float] = {
         "method": first,
         "family": family(first),
         "mean": means.iloc[0],
@@ -248,53 +277,64 @@ def _winner(by_clip: pd.DataFrame) -> dict[str, str | float]:
     if others:
         rival = others[0]
         low, high = interval((by_clip[first] - by_clip[rival]).to_numpy())
-        found |= {
+        line |= {
             "rival": rival,
             "rival_family": family(rival),
             "rival_mean": means[rival],
             "difference": means.iloc[0] - means[rival],
+            "difference_low": low,
+            "difference_high": high,
+            "p": paired_test(by_clip[first], by_clip[rival]),
         }
-        found |= {"difference_low": low, "difference_high": high, "p": paired_test(by_clip[first], by_clip[rival])}
-    return found | {"clips": len(by_clip)}
+    return line | {"clips": len(by_clip)}
 
 
 def share_of_oracle(rows: pd.DataFrame) -> pd.DataFrame:
-    """How much of the greedy oracle's score each method reaches, on the clips that both have.
+    """Each method's score as a share of the greedy oracle's score, on the clips that both have.
+
+    Args:
+        rows: rows of a run, as in `scores`.
 
     Returns:
-        One line per (grid, fill) and method: `share`, the ratio of the two means, with its 95% interval `low`, `high` (both resampled
-        together; NaN where the oracle is not above zero in every resample), and `clips`. No lines without an oracle, or where its mean is
-        not above zero.
+        One line per (grid, fill) and method: `share`, the ratio of the two means, with its 95% interval `low`, `high`
+        (both means are resampled together; NaN where the oracle's mean is not above zero in every resample), and the
+        number of `clips`. No lines where the run has no oracle, or where its mean is not above zero.
     """
     table = scores(rows)
-    parts = []
-    for cell, part in cells_of(table) if ORACLE in table else ():
-        bound, others = part[ORACLE].dropna(), part.loc[part[ORACLE].notna()].drop(columns=ORACLE)
-        low, high = intervals(others, over=bound)
-        bounds = others.notna().mul(bound, axis=0).where(others.notna()).mean()  # of the oracle, on each method's clips
-        found = {
-            **dict(zip(CELL, cell, strict=True)),
-            "method": others.columns,
-            "share": (others.mean() / bounds).to_numpy(),
-        }
-        lines = pd.DataFrame({**found, "low": low, "high": high, "clips": others.notna().sum().to_numpy()})
-        parts.append(lines[(bounds > 0).to_numpy()])
     columns = [*CELL, "method", "share", "low", "high", "clips"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    frames = []
+    for cell, by_clip in cells_of(table) if ORACLE in table else ():
+        oracle = by_clip[ORACLE].dropna()
+        others = by_clip.loc[by_clip[ORACLE].notna()].drop(columns=ORACLE)
+        low, high = intervals(others, over=oracle)
+        present = others.notna()
+        oracle_means = present.mul(oracle, axis=0).where(present).mean()  # the oracle's mean on each method's clips
+        shares = (others.mean() / oracle_means).to_numpy()
+        clips = present.sum().to_numpy()
+        lines = pd.DataFrame({"method": others.columns, "share": shares, "low": low, "high": high, "clips": clips})
+        lines = lines.assign(**dict(zip(CELL, cell, strict=True)))[columns]
+        frames.append(lines[(oracle_means > 0).to_numpy()])
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def front(price: ArrayLike, score: ArrayLike) -> NDArray[np.bool_]:
-    """Which points no other one beats: none costs as little and scores more, or costs less and scores as much.
+    """The Pareto front: the points for which no other point is better in one respect and no worse in the other.
 
     Args:
-        price: lower is better, (point,).
-        score: higher is better, (point,); NaN is never on the front.
+        price: price of each point, lower is better, (point,).
+        score: score of each point, higher is better, (point,); a point with NaN is never on the front.
 
-    >>> front([1, 2, 3, 3], [0.1, 0.3, 0.2, 0.4])
-    array([ True,  True, False,  True])
+    Returns:
+        bool array (point,).
+
+    Example:
+        >>> from benchmarks.reports.standings import front
+        >>> front([1, 2, 3, 3], [0.1, 0.3, 0.2, 0.4])
+        array([ True,  True, False,  True])
     """
-    price, score = np.asarray(price, dtype=float), np.asarray(score, dtype=float)
-    no_worse = (price[:, None] <= price) & (score[:, None] >= score)  # (one, other): the one is no worse than the other
+    price = np.asarray(price, dtype=float)
+    score = np.asarray(score, dtype=float)
+    no_worse = (price[:, None] <= price) & (score[:, None] >= score)  # (i, j): point i is no worse than point j
     better = (price[:, None] < price) | (score[:, None] > score)
     known = np.isfinite(price) & np.isfinite(score)
     return known & ~(no_worse & better & known[:, None]).any(0)

@@ -1,21 +1,28 @@
-"""The C library's memory: kept by the process, not given back to the system after every tensor."""
+"""A setting of the C library: memory that tensors have freed stays with the process."""
 
 from __future__ import annotations
 
 import ctypes
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
-KEPT = 2**30  # bytes that may lie free
+# glibc's numbers for the options of mallopt
+TRIM_THRESHOLD = -1
+MMAP_THRESHOLD = -3
+
+LARGEST_FREE = 2**30  # bytes of freed memory that the process may hold
 
 
 def keep_freed_memory() -> bool:
-    """Lets the process keep what tensors have freed, for the rest of its life; gives whether it could.
+    """Lets the process keep the memory that tensors have freed, for the rest of its life.
 
-    glibc returns large blocks at once and takes them anew for the next tensor, and the system clears each page again: on the CPU, forward
-    passes of a small network spend two fifths of their time on that. Other C libraries have no such call, or no need of it.
+    By default glibc returns large blocks to the system at once and requests them again for the next tensor, and the
+    system clears each page every time. On the CPU, forward passes of a small network spend two fifths of their time on
+    that. Other C libraries have no such call, or do not need it.
+
+    Returns:
+        Whether the setting was made.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # no glibc
+    except (OSError, AttributeError, TypeError):  # the C library is not glibc
         return False
-    return bool(mallopt(TRIM_THRESHOLD, KEPT)) and bool(mallopt(MMAP_THRESHOLD, KEPT))
+    return bool(mallopt(TRIM_THRESHOLD, LARGEST_FREE)) and bool(mallopt(MMAP_THRESHOLD, LARGEST_FREE))

@@ -1,8 +1,7 @@
-"""A method's attribution map, or why there is none, and what it cost."""
+"""The attribution map of a method, or the reason why there is none, and what it costs."""
 
 from __future__ import annotations
 
-import copy
 import signal
 import threading
 import time
@@ -24,27 +23,24 @@ from benchmarks.runs.price import Meter
 from captum_apex.masking.grids import region_sums
 from captum_apex.metrics import pointing_game, relevance_mass
 
-LARGEST_DELTA = 0.1  # of a complete method, relative to the change it should add up to
-OUT_OF_MEMORY = (
-    "not enough memory",
-    "can't allocate memory",
-    "Cannot allocate memory",
-)  # as torch and the system say it
+LARGEST_DELTA = 0.1  # largest convergence delta of a complete method, relative to the sum that its map should have
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")  # torch's and the system's
 PRICE = ("passes", "memory", "seconds")
-RADIUS = 0.02  # of the perturbations for the sensitivity, in the inputs' own standard deviations: Captum's default on normalised inputs
+RADIUS = 0.02  # largest perturbation for the sensitivity, in standard deviations of the inputs: Captum's default
 
 
 @dataclass(frozen=True)
 class Map:
-    """A method's map with its status and price.
+    """The maps of one method for all clips, with their status and price.
 
     Attributes:
-        attributions: (clip, 1, frequency, time); None where there is none to score.
+        attributions: the maps, (clip, 1, frequency, time); None if there is nothing to score.
         status: `ok`, or what happened and why.
-        passes: what explaining one clip costs, in forward passes' worth of arithmetic.
-        memory: the most bytes of tensors that explaining one clip holds at one time.
-        seconds: per clip; of maps that share their passes, an equal share.
-        sensitivity: the largest relative change of each clip's map under small perturbations, (clip,); None where it was not asked for.
+        passes: floating-point operations of explaining one clip, over those of one forward pass.
+        memory: largest number of bytes of tensors that explaining one clip holds at one time.
+        seconds: time per clip; maps that share their passes have an equal share.
+        sensitivity: largest relative change of each clip's map under small perturbations, (clip,); None if not
+            requested.
     """
 
     attributions: Tensor | None
@@ -56,13 +52,17 @@ class Map:
 
 
 @dataclass(frozen=True)
-class Summed:
-    """What of a map is judged: its sums over the regions of a grid, and what else only the whole map can tell.
+class RegionSums:
+    """What is scored of a map: its sums over the regions of a grid, and the measures that need the whole map.
 
     Attributes:
-        sums: float64 (clip, region); None where there is no map.
-        status: of the map, as its `passes`, `memory` and `seconds`.
-        columns: name of a measure → its values, (clip,): `pointing`, `relevance_mass`, `sensitivity`, as far as they are known.
+        sums: sum of the map over each region, float64 (clip, region); None if there is no map.
+        status: status of the map, see `Map`.
+        passes: cost of the map in forward passes, see `Map`.
+        memory: cost of the map in bytes, see `Map`.
+        seconds: cost of the map in seconds, see `Map`.
+        columns: name of a measure → its values, (clip,): those of `pointing`, `relevance_mass` and `sensitivity` that
+            are known.
     """
 
     sums: Tensor | None
@@ -73,106 +73,113 @@ class Summed:
     columns: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, found: Map, grid: Tensor, truth: Tensor | None) -> Summed:
-        """The map, summed.
+    def of(cls, method_map: Map, grid: Tensor, truth: Tensor | None) -> RegionSums:
+        """The sums of a map over the regions of a grid.
 
         Args:
-            found: the map.
+            method_map: the map.
             grid: the region of each bin, int64 (frequency, time).
-            truth: where the evidence lies, bool (clip, frequency, time); None where that is unknown.
+            truth: bins on which the evidence lies, bool (clip, frequency, time); None if they are unknown.
         """
-        about, own = (found.status, found.passes, found.memory, found.seconds), found.attributions
-        if own is None:
-            return cls(None, *about)
-        columns = {} if found.sensitivity is None else {"sensitivity": found.sensitivity.cpu()}
+        price = (method_map.passes, method_map.memory, method_map.seconds)
+        attributions = method_map.attributions
+        if attributions is None:
+            return cls(None, method_map.status, *price)
+        columns = {} if method_map.sensitivity is None else {"sensitivity": method_map.sensitivity.cpu()}
         if truth is not None:
-            places = truth.to(own.device)
-            columns |= {
-                "pointing": pointing_game(own, places).cpu(),
-                "relevance_mass": relevance_mass(own, places).cpu(),
-            }
-        sums = region_sums(own, grid).cpu()
-        if not sums.isfinite().all():  # finite values may add up to infinity
-            return cls(None, "non-finite", *about[1:])
-        return cls(sums, *about, columns)
+            truth = truth.to(attributions.device)
+            columns["pointing"] = pointing_game(attributions, truth).cpu()
+            columns["relevance_mass"] = relevance_mass(attributions, truth).cpu()
+        sums = region_sums(attributions, grid).cpu()
+        if not sums.isfinite().all():  # a sum of finite values may be infinite
+            return cls(None, "non-finite", *price)
+        return cls(sums, method_map.status, *price, columns)
 
-    def clips(self, own: slice) -> Summed:
-        """The same for some of the clips, without the memory of the others: it travels."""
-        sums = None if self.sums is None else self.sums[own].clone()
-        return replace(self, sums=sums, columns={name: column[own].clone() for name, column in self.columns.items()})
-
-    def save(self, path: Path) -> None:
-        """As safetensors; the numbers keep every bit. Only where there are sums."""
-        about = {"status": self.status, **{name: repr(getattr(self, name)) for name in PRICE}}
-        assert self.sums is not None  # what has none is not scored
-        save_file(
-            {"sums": self.sums.contiguous(), **{name: column.contiguous() for name, column in self.columns.items()}},
-            path,
-            about,
+    def clips(self, selection: slice) -> RegionSums:
+        """The same for the selected clips only, without the memory of the others, since it is sent to a worker."""
+        return replace(
+            self,
+            sums=None if self.sums is None else self.sums[selection].clone(),
+            columns={name: column[selection].clone() for name, column in self.columns.items()},
         )
 
+    def save(self, path: Path) -> None:
+        """Writes a safetensors file; all numbers are stored exactly.
+
+        Raises:
+            ValueError: there are no sums.
+        """
+        if self.sums is None:
+            raise ValueError(f"expected the sums of a map, but there is no map: {self.status}")
+        metadata = {"status": self.status, **{name: repr(getattr(self, name)) for name in PRICE}}
+        tensors = {"sums": self.sums, **self.columns}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+
     @classmethod
-    def load(cls, path: Path) -> Summed:
-        """What `save` wrote.
+    def load(cls, path: Path) -> RegionSums:
+        """Reads a file that `save` wrote.
 
         Raises:
             SafetensorError: the file is damaged.
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         with safe_open(path, "pt") as file:
-            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        return cls(
-            tensors.pop("sums"), about["status"], **{name: float(about[name]) for name in PRICE}, columns=tensors
-        )
+            metadata = file.metadata()
+            columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
+        sums = columns.pop("sums")
+        price = {name: float(metadata[name]) for name in PRICE}
+        return cls(sums, metadata["status"], **price, columns=columns)
 
 
-def explained(method: Method, query: Query, *, limit: float | None = None, sensitivity: int = 0) -> dict[str, Map]:
-    """The maps of one method under each of the query's names; an exception becomes a status.
+def run_method(method: Method, query: Query, *, limit: float | None = None, sensitivity: int = 0) -> dict[str, Map]:
+    """The maps of one method by the query's names; an exception becomes a status.
 
-    The method works on a deep copy of the model and of the inputs: it cannot spoil them for the next one. The first clip is explained under
-    each name alone, which tells its price; the others a few at a time, under all names together. Names that fail together are asked again
-    one by one: what becomes of one does not depend on the others.
+    The method gets a copy of the model and of the inputs, so that it cannot change them for the next method. The price
+    is counted on the first clip, which is explained for each name separately; the other clips are explained for all
+    names together. If that fails, each name is tried separately, so that the failure of one map does not affect the
+    others.
 
     Args:
-        method: from the registry.
-        query: what is to be explained; without `names`, under all that the method has.
-        limit: seconds for one call on all clips, None for as long as it takes; kept where a signal can interrupt it: in a main thread.
-        sensitivity: how many perturbed copies of the inputs are explained as well.
+        method: a method of the registry.
+        query: the clips and the names of the maps; without `names`, all maps of the method are computed.
+        limit: largest number of seconds for one call on all clips, None for no limit; see `time_limit`.
+        sensitivity: number of perturbed copies of the inputs that are explained as well.
     """
-    query, start = replace(query, names=query.names or method.names), time.perf_counter()
+    query = replace(query, names=query.names or method.names)
+    start = time.perf_counter()
     failure = ""
     try:
         with time_limit(limit):
-            results, meters, seconds = _asked(method, query)
+            results, meters, seconds = _call_method(method, query)
         forward = _flops_of_one_pass(query)
     except _TimeUp:
         failure = f"timeout (more than {limit:g} s)"
     except Exception as error:
         failure = status_of(error)
     if failure and len(query.names) > 1:
-        alone = (
-            explained(method, replace(query, names=(name,)), limit=limit, sensitivity=sensitivity)
-            for name in query.names
-        )
-        return {name: found for own in alone for name, found in own.items()}
+        separately: dict[str, Map] = {}
+        for name in query.names:
+            separately |= run_method(method, replace(query, names=(name,)), limit=limit, sensitivity=sensitivity)
+        return separately
     if failure:
         return {query.names[0]: Map(None, failure, seconds=_elapsed(start, query.inputs))}
-    maps = [_judged(result, query.inputs) for result in results]
-    largest: Sequence[Tensor | None] = [None] * len(maps)
-    with suppress(_TimeUp, Exception), time_limit(limit):  # a map that could be made is not lost with its sensitivity
-        largest = _sensitivities(method, query, maps, sensitivity)
-    found = {}
-    for name, own, meter, changes in zip(query.names, maps, meters, largest, strict=True):
-        passes, memory = meter.flops / forward, float(meter.peak)
-        found[name] = replace(own, passes=passes, memory=memory, seconds=seconds, sensitivity=changes)
-    return found
+    maps = [_checked(result, query.inputs) for result in results]
+    sensitivities: Sequence[Tensor | None] = [None] * len(maps)
+    with suppress(_TimeUp, Exception), time_limit(limit):  # the map itself is valid if its sensitivity fails
+        sensitivities = _sensitivities(method, query, maps, sensitivity)
+    return {
+        name: replace(
+            map_, passes=meter.flops / forward, memory=float(meter.peak), seconds=seconds, sensitivity=largest_change
+        )
+        for name, map_, meter, largest_change in zip(query.names, maps, meters, sensitivities, strict=True)
+    }
 
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Interrupts the block after so many seconds, by an exception that no `except Exception` swallows.
+    """Interrupts the block after a number of seconds, by an exception that `except Exception` does not catch.
 
-    Only a main thread can be interrupted; elsewhere, and where the system has no timer signals, there is no limit.
+    Only the main thread can be interrupted. In other threads, and on systems without timer signals, there is no limit.
     """
     if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
@@ -183,13 +190,13 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        # Again and again: Python swallows what is raised while it finalises an object.
+        # The signal is repeated, since Python ignores an exception that is raised while it finalises an object.
         signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
         yield
     finally:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        finally:  # the alarm may still ring in between
+        finally:  # the signal may still come during the line before
             signal.signal(signal.SIGALRM, before)
 
 
@@ -197,47 +204,44 @@ class _TimeUp(BaseException):
     pass
 
 
-def _asked(method: Method, query: Query) -> tuple[list[Explained], list[Meter], float]:
-    """What the method gives for each of the query's names, the meters that counted the first clip, and the others' seconds per clip."""
-    model = copy.deepcopy(query.model)
-    layer = dict(zip(query.model.modules(), model.modules(), strict=True))[query.layer]
-    own = replace(
-        query,
-        model=model,
-        layer=layer,
-        inputs=query.inputs.clone(),
-        target=query.target.clone(),
-        fill=query.fill.clone(),
-        grid=query.grid.clone(),
-        bases=copy.deepcopy(query.bases),
-    )
-    meters, parts, start = [Meter() for _ in query.names], [], time.perf_counter()
+def _call_method(method: Method, query: Query) -> tuple[list[Explained], list[Meter], float]:
+    """The results of a method on a copy of the query.
+
+    Returns:
+        The result for each of the query's names; the meter of each name, which counted the first clip; and the seconds
+        per clip and name of the other clips.
+    """
+    query = query.copy()
+    meters = [Meter() for _ in query.names]
+    start = time.perf_counter()
     with _seeded(query.seed), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # Captum's notes on hooks and requires_grad, solvers' on convergence: the model is a copy
-        alone: list[Explained] = []
+        # Captum warns about hooks and requires_grad, which do not matter in a copy, and solvers about convergence.
+        warnings.simplefilter("ignore")
+        first_clip: list[Explained] = []
         for name, meter in zip(query.names, meters, strict=True):
             with meter:
-                alone += method.maps(replace(own.clips(slice(1)), names=(name,)))
-        parts.append(alone)
+                first_clip += method.maps(replace(query.clips(slice(1)), names=(name,)))
+        batches = [first_clip]
         seconds = _elapsed(start, query.inputs[:1]) / len(query.names)
         if len(query.inputs) > 1:
             start = time.perf_counter()
-            parts.append(method.maps(own.clips(slice(1, None))))
+            batches.append(method.maps(query.clips(slice(1, None))))
             seconds = _elapsed(start, query.inputs[1:]) / len(query.names)
-    return [joined(results) for results in zip(*parts, strict=True)], meters, seconds
+    return [joined(results) for results in zip(*batches, strict=True)], meters, seconds
 
 
-def _judged(result: Explained, inputs: Tensor) -> Map:
-    """The map with its status: a bad shape or a non-finite value cannot be scored, a broken axiom can."""
+def _checked(result: Explained, inputs: Tensor) -> Map:
+    """A result as a map with its status; it cannot be scored if its shape is wrong or a value is not finite.
+
+    A map that violates completeness can be scored.
+    """
     attributions, delta = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(attributions, Tensor) or not (delta is None or isinstance(delta, Tensor)):
-        return Map(None, f"error (expected a tensor, or a tensor and its delta, but got {_kind(result)})")
+        return Map(None, f"error (expected a tensor, or a tensor and its delta, but got {_type_text(result)})")
     attributions = attributions.detach()
     if attributions.shape not in (inputs.shape, inputs[:, :1].shape):
         return Map(None, f"bad shape ({tuple(attributions.shape)})")
-    attributions = attributions.sum(1, keepdim=True)  # real and imaginary part of a bin go together
+    attributions = attributions.sum(1, keepdim=True)  # the real and the imaginary part of a bin are masked together
     if not attributions.isfinite().all():
         return Map(None, "non-finite")
     if bool((attributions.flatten(1) == attributions.flatten(1)[:, :1]).all()):
@@ -247,30 +251,40 @@ def _judged(result: Explained, inputs: Tensor) -> Map:
 
 
 def _relative_delta(delta: Tensor, attributions: Tensor) -> float:
-    """Median of |delta| over |what the map should add up to|; delta = what it adds up to − what it should."""
+    """Median over clips of |delta| / |expected sum of the map|; delta is the sum minus the expected sum."""
     total = attributions.flatten(1).sum(1)
     return (delta.abs() / (total - delta).abs().clamp_min(1e-6)).median().item()
 
 
 def _sensitivities(method: Method, query: Query, maps: Sequence[Map], draws: int) -> list[Tensor | None]:
-    """For each map: the largest of ‖map of a perturbed clip − map‖ / ‖map‖ over a few draws, (clip,); Yeh et al., arXiv 1901.09392."""
+    """The sensitivity of each map, (clip,): the largest ‖map of a perturbed clip − map‖ / ‖map‖ over a number of draws.
+
+    Source: Yeh et al., On the (In)fidelity and Sensitivity of Explanations (arXiv 1901.09392).
+    """
     largest: list[Tensor | None] = [None] * len(maps)
     generator = torch.Generator().manual_seed(query.seed)
-    for _ in range(draws if any(found.attributions is not None for found in maps) else 0):
+    for _ in range(draws if any(each.attributions is not None for each in maps) else 0):
         noise = (2 * torch.rand(query.inputs.shape, generator=generator) - 1) * RADIUS
-        perturbed = _asked(method, replace(query, inputs=query.inputs + noise.to(query.inputs)))[0]
-        for i, (result, found) in enumerate(zip(perturbed, maps, strict=True)):
-            if (own := found.attributions) is not None:
-                other = _judged(result, query.inputs).attributions
-                change = own.new_full((len(own),), torch.inf) if other is None else (other - own).flatten(1).norm(dim=1)
-                change = change / own.flatten(1).norm(dim=1)
+        perturbed, _, _ = _call_method(method, replace(query, inputs=query.inputs + noise.to(query.inputs)))
+        for i, (result, each) in enumerate(zip(perturbed, maps, strict=True)):
+            if each.attributions is not None:
+                change = _relative_change(_checked(result, query.inputs).attributions, each.attributions)
                 former = largest[i]
                 largest[i] = change if former is None else torch.maximum(former, change)
     return largest
 
 
+def _relative_change(perturbed: Tensor | None, attributions: Tensor) -> Tensor:
+    """‖perturbed map − map‖ / ‖map‖ of each clip, (clip,); infinite if there is no perturbed map."""
+    if perturbed is None:
+        change = attributions.new_full((len(attributions),), torch.inf)
+    else:
+        change = (perturbed - attributions).flatten(1).norm(dim=1)
+    return change / attributions.flatten(1).norm(dim=1)
+
+
 def status_of(error: Exception) -> str:
-    """What a table says of an exception: its kind, and the first line of its message."""
+    """The status for an exception: its kind, and the first line of its message."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in OUT_OF_MEMORY):
         return f"out of memory ({text[:160]})"
@@ -278,10 +292,10 @@ def status_of(error: Exception) -> str:
     return f"{kind} ({text[:160]})"
 
 
-def _kind(result: object) -> str:
-    return (
-        f"({', '.join(type(part).__name__ for part in result)})" if isinstance(result, tuple) else type(result).__name__
-    )
+def _type_text(result: object) -> str:
+    if isinstance(result, tuple):
+        return f"({', '.join(type(element).__name__ for element in result)})"
+    return type(result).__name__
 
 
 def _flops_of_one_pass(query: Query) -> int:
@@ -291,6 +305,7 @@ def _flops_of_one_pass(query: Query) -> int:
 
 
 def _elapsed(start: float, inputs: Tensor) -> float:
+    """Seconds since `start`, per clip."""
     if inputs.is_cuda:
         torch.cuda.synchronize()
     return (time.perf_counter() - start) / len(inputs)
@@ -298,7 +313,7 @@ def _elapsed(start: float, inputs: Tensor) -> float:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """The global generators of torch and numpy set to a seed, and put back: Captum's sampling methods draw from both."""
+    """Sets the global generators of torch and numpy to a seed and restores them: Captum's methods draw from both."""
     numpy_state = np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng():

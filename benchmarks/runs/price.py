@@ -1,4 +1,4 @@
-"""What an explanation costs: the arithmetic and the memory of everything that torch does while a meter is on."""
+"""What an explanation costs: floating-point operations and memory of the torch operations while a meter is entered."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from torch.utils.flop_counter import flop_registry
 
 
 class Meter(TorchDispatchMode):
-    """Counts, while it is entered, the floating-point operations of convolutions and matrix products, and the bytes of new tensors.
+    """A context that counts floating-point operations of convolutions and matrix products, and bytes of new tensors.
 
-    Both are counted and not measured: they are the same in every run, on every machine. Counting sees forward and backward passes alike,
-    also such that end at a layer. Elementwise operations and pooling count nothing: they cost time, but little arithmetic.
+    Both are counted and not measured, so they are the same in every run and on every machine. Forward and backward
+    passes count, including passes that end at a layer. Elementwise operations and pooling do not count: they take time,
+    but little arithmetic.
 
     Attributes:
-        flops: floating-point operations so far.
-        peak: the most bytes that new tensors held at one time; workspaces inside an operation are not seen.
+        flops: number of floating-point operations so far.
+        peak: largest number of bytes that new tensors held at one time, without workspaces inside an operation.
 
-    >>> import torch
-    >>> with Meter() as meter:
-    ...     product = torch.ones(2, 3) @ torch.ones(3, 4)
-    >>> meter.flops, meter.peak
-    (48, 104)
+    Example:
+        >>> import torch
+        >>> with Meter() as meter:
+        ...     product = torch.ones(2, 3) @ torch.ones(3, 4)
+        >>> meter.flops, meter.peak
+        (48, 104)
     """
 
     def __init__(self) -> None:
@@ -43,13 +45,14 @@ class Meter(TorchDispatchMode):
         output = func(*args, **kwargs)
         if (count := flop_registry.get(func._overloadpacket)) is not None:
             self.flops += count(*args, **kwargs, out_val=output)
-        for tensor in _made(func, output):
+        for tensor in _new_tensors(func, output):
             self._hold(tensor)
         return output
 
     def _hold(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        address, size = storage._cdata, storage.nbytes()
+        address = storage._cdata
+        size = storage.nbytes()
         if address not in self._storages:
             self._storages.add(address)
             self._held += size
@@ -61,17 +64,16 @@ class Meter(TorchDispatchMode):
         self._held -= size
 
 
-def _made(func: Any, output: Any) -> Iterator[Tensor]:
-    """The tensors of an operation's output that are neither views of its arguments nor these themselves, changed in place."""
-    several = isinstance(output, tuple)
-    for result, new in zip(output if several else (output,), _are_new(func), strict=False):
-        if new:
-            yield from (
-                part for part in (result if isinstance(result, list) else (result,)) if isinstance(part, Tensor)
-            )
+def _new_tensors(func: Any, output: Any) -> Iterator[Tensor]:
+    """The tensors in the output of an operation except views of its arguments and arguments changed in place."""
+    results = output if isinstance(output, tuple) else (output,)
+    for result, is_new in zip(results, _are_new(func), strict=False):
+        if is_new:
+            tensors = result if isinstance(result, list) else (result,)
+            yield from (tensor for tensor in tensors if isinstance(tensor, Tensor))
 
 
 @cache
 def _are_new(func: Any) -> tuple[bool, ...]:
-    """Of each thing that an operation returns, whether it has memory of its own: its schema says so."""
+    """Whether each result of an operation has new memory, according to the schema of the operation."""
     return tuple(result.alias_info is None for result in func._schema.returns)

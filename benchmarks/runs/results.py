@@ -1,19 +1,17 @@
-"""The folder of a run: one file per finished cell, and one per finished map, so that an interrupted run goes on where it stopped."""
+"""The folder of a run: a file per finished cell and per finished map, so that an interrupted run can go on."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
-import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pandas as pd
@@ -21,8 +19,9 @@ from safetensors import SafetensorError
 
 import benchmarks
 import captum_apex
-from benchmarks.runs.maps import Summed
+from benchmarks.runs.maps import RegionSums
 from benchmarks.runs.rows import COLUMNS, Cell, Row, frame
+from captum_apex.files import replaced
 
 PACKAGES = (
     "captum",
@@ -37,122 +36,123 @@ PACKAGES = (
     "torchmetrics",
     "zennit",
 )
-FAILED = ("timeout", "out of memory", "error")  # what another try may mend
+FAILED = ("timeout", "out of memory", "error")  # beginnings of the status of a cell that may succeed in another try
 
 
 class FolderError(ValueError):
-    """A folder that cannot be that of the run."""
+    """A folder that does not hold the run."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """A run's folder.
+    """The folder of a run.
 
     Attributes:
-        folder: holds `run.json`, `sums/` of the maps, `cells/` of their scores and whatever is made of them.
+        folder: path of the folder; it holds `run.json`, the `sums/` of the maps, the `cells/` with their scores, and
+            tables and figures.
     """
 
     folder: Path
 
     @classmethod
     def open(cls, folder: Path, key: Mapping[str, Any], about: Mapping[str, Any]) -> Results:
-        """Makes the folder, or takes up the run that is in it.
+        """Makes the folder, or continues the run that it holds.
 
         Args:
-            folder: made where it is missing.
-            key: what a cell's numbers depend on beside its own names; must be the same when a run is taken up.
-            about: what else a reader wants to know, with the `methods`, `grids` and `fills` of the run, its `command`, its `reference`
-                (None for the former one), and the `sources` of methods that are not the benchmark's own: name → digest of the file.
-                What a run that is taken up has had comes first.
+            folder: path of the folder, which is made if it is missing.
+            key: everything besides its own names that the numbers of a cell depend on; a run is continued only with the
+                same key.
+            about: further settings for readers: the `methods`, `grids` and `fills` of the run, its `command`, its
+                `reference` (None for that of the continued run), and the `sources` of methods that are not the
+                benchmark's, a digest of the file by name. Those of a continued run come first.
 
         Raises:
-            FolderError: the folder holds a run of another key, naming what differs, or files that are not a run's.
+            FolderError: the folder holds a run with another key, or files that do not belong to a run.
         """
-        path, settings = folder / "run.json", dict(about)
+        path = folder / "run.json"
+        settings = dict(about)
         if path.exists():
             former = _read(path)
-            for name, value in key.items():
-                if former["key"].get(name) != _plain(value):
-                    raise FolderError(
-                        f"expected a new folder, or one of a run with the same settings, but {folder} holds one with "
-                        f"{name} {former['key'].get(name)!r} and not {value!r}; choose another --out"
-                    )
-            for name in ("methods", "grids", "fills"):
-                settings[name] = list(dict.fromkeys([*former["settings"][name], *about[name]]))
-            settings["command"] = "\n".join(
-                dict.fromkeys([*former["settings"].get("command", "").splitlines(), about["command"]])
-            )
-            settings["reference"] = about["reference"] or former["settings"]["reference"]
-            settings["sources"] = {**former["settings"].get("sources", {}), **about["sources"]}
-        elif folder.is_dir() and any(
-            path.suffix != ".part" for path in folder.iterdir()
-        ):  # such are left where a run was killed
+            _check_key(former["key"], key, folder)
+            settings = _merged(former["settings"], about)
+        elif folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
+            # Hidden files do not count: if a run is killed, its unfinished run.json may stay under such a name.
             raise FolderError(
                 f"expected a new folder or one of a run, but {folder} holds other files; choose another --out"
             )
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"key": key, "settings": settings}, indent=2) + "\n"
-        write_whole(path, lambda target: target.write_text(text))
+        with replaced(path) as unfinished:
+            unfinished.write_text(text)
         (folder / "cells").mkdir(exist_ok=True)
         return cls(folder)
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells that the run was ever asked for, in the order of the rows."""
+        """All cells of the run, in the order of the rows."""
         settings = _read(self.folder / "run.json")["settings"]
         return [Cell(*names) for names in itertools.product(settings["methods"], settings["grids"], settings["fills"])]
 
     def missing(self, cells: Iterable[Cell], *, retry: bool = False) -> list[Cell]:
-        """Those of the cells that are not finished; with `retry` also those that failed for want of time or memory, or by an error."""
+        """The cells that are not finished; with `retry` also those that ran out of time or memory, or had an error."""
         return [
             cell for cell in cells if (status := self._status(cell)) is None or (retry and status.startswith(FAILED))
         ]
 
     def add(self, cell: Cell, rows: Sequence[Row]) -> None:
-        """Keeps the rows of a finished cell: all of them, or, when interrupted, none."""
-        write_whole(self._path(cell), lambda target: frame(rows).to_csv(target, index=False))
+        """Stores the rows of a finished cell; if it is interrupted, none of them."""
+        with replaced(self._path(cell)) as unfinished:
+            frame(rows).to_csv(unfinished, index=False)
 
-    def keep(self, cell: Cell, found: Summed) -> None:
-        """Keeps the sums of a cell's map until it is scored, and after that as what was ranked."""
+    def add_sums(self, cell: Cell, sums: RegionSums) -> None:
+        """Stores the sums of a cell's map: for its scores, and to look up afterwards how the regions were ranked."""
         path = self._sums_path(cell)
         path.parent.mkdir(exist_ok=True)
-        write_whole(path, found.save)
+        with replaced(path) as unfinished:
+            sums.save(unfinished)
 
-    def sums(self, cell: Cell) -> Summed | None:
-        """The sums of a cell's map, None where it was not computed yet or the file is damaged."""
+    def sums(self, cell: Cell) -> RegionSums | None:
+        """The sums of a cell's map; None if they are not computed yet or the file is damaged."""
         try:
-            return Summed.load(self._sums_path(cell))
+            return RegionSums.load(self._sums_path(cell))
         except (FileNotFoundError, SafetensorError):
             return None
 
     def collect(self) -> Path:
-        """The rows of all finished cells in their order, as `rows.csv`; their numbers are copied as they stand.
+        """Writes the rows of all finished cells, in the order of the cells and without any rounding, to `rows.csv`.
+
+        Returns:
+            Path of the file.
 
         Raises:
-            FolderError: a cell has other columns, those of another version.
+            FolderError: a cell has the columns of another version.
         """
-        head, texts = ",".join(COLUMNS) + "\n", []
+        head = ",".join(COLUMNS) + "\n"
+        texts = []
         for cell in self.cells:
             if self._status(cell) is not None:
                 texts.append(self._path(cell).read_text())
                 if not texts[-1].startswith(head):
                     raise FolderError(
-                        f"expected the columns of this version, but {self._path(cell)} has others; run it again elsewhere"
+                        f"expected the columns of this version, but {self._path(cell)} has others; "
+                        "run it again elsewhere"
                     )
         path = self.folder / "rows.csv"
-        write_whole(path, lambda target: target.write_text(head + "".join(text.split("\n", 1)[1] for text in texts)))
+        with replaced(path) as unfinished:
+            unfinished.write_text(head + "".join(text.split("\n", 1)[1] for text in texts))
         return path
 
     def write(self, name: str, table: pd.DataFrame) -> None:
-        """A table as CSV in the run's folder."""
-        write_whole(self.folder / name, lambda target: table.to_csv(target, index=False))
+        """Writes a table as a CSV file of this name in the folder."""
+        with replaced(self.folder / name) as unfinished:
+            table.to_csv(unfinished, index=False)
 
     @cached_property
     def _sources(self) -> dict[str, str]:
         return _read(self.folder / "run.json")["settings"].get("sources", {})
 
     def _status(self, cell: Cell) -> str | None:
-        """None where the cell is not finished; what was left of a file by a loss of power is none."""
+        """The status of a finished cell; None if there is no file, or an empty one as a loss of power may leave it."""
         path = self._path(cell)
         if not path.exists():
             return None
@@ -171,27 +171,8 @@ class Results:
         return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes beside and renames: the file is there whole or not at all."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f"{path.stem}-", suffix=".part", delete=False) as unfinished:
-        beside = Path(unfinished.name)
-    try:
-        write(beside)
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
-
-
 def code_fingerprint() -> str:
-    """Changes when a source file of the benchmark or of the library does."""
+    """A digest of all source files of the benchmark and of the library, in all their folders."""
     digest = hashlib.sha256()
     for package in (benchmarks, captum_apex):
         folder = Path(package.__path__[0])
@@ -201,7 +182,7 @@ def code_fingerprint() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that numbers depend on."""
+    """The versions of Python and of the packages that numbers depend on, by name; "absent" for a missing package."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
@@ -213,7 +194,12 @@ def _version(name: str) -> str:
 
 
 def digest(key: Mapping[str, Any]) -> str:
-    """A short name for a key."""
+    """A short name for a key, 8 hexadecimal digits; the order of the entries does not matter.
+
+    Example:
+        >>> digest({"task": "scenes", "clips": 8}) == digest({"clips": 8, "task": "scenes"})
+        True
+    """
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -222,11 +208,33 @@ def _read(path: Path) -> dict[str, Any]:
         former = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FolderError(f"expected {path} to hold a run's settings, but it is not JSON ({error})") from error
-    if not isinstance(former, dict) or not all(isinstance(former.get(part), dict) for part in ("key", "settings")):
+    if not isinstance(former, dict) or not all(isinstance(former.get(name), dict) for name in ("key", "settings")):
         raise FolderError(f"expected {path} to hold a run's settings, but it has no key")
     return former
 
 
-def _plain(value: Any) -> Any:
-    """As it comes back from JSON."""
+def _check_key(former: Mapping[str, Any], key: Mapping[str, Any], folder: Path) -> None:
+    """Raises a FolderError if the key of the run in the folder is another one."""
+    for name, value in key.items():
+        if former.get(name) != _through_json(value):
+            raise FolderError(
+                f"expected a new folder, or one of a run with the same settings, but {folder} holds one with "
+                f"{name} {former.get(name)!r} and not {value!r}; choose another --out"
+            )
+
+
+def _merged(former: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a continued run: the new ones, with the methods, grids, fills, commands and sources of both."""
+    settings = dict(about)
+    for name in ("methods", "grids", "fills"):
+        settings[name] = list(dict.fromkeys([*former[name], *about[name]]))
+    commands = [*former.get("command", "").splitlines(), about["command"]]
+    settings["command"] = "\n".join(dict.fromkeys(commands))
+    settings["reference"] = about["reference"] or former["reference"]
+    settings["sources"] = {**former.get("sources", {}), **about["sources"]}
+    return settings
+
+
+def _through_json(value: Any) -> Any:
+    """The value as it is after being written to JSON and read again."""
     return json.loads(json.dumps(value))

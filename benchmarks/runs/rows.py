@@ -1,4 +1,4 @@
-"""A row of the results: one clip of one cell, and all that is measured there."""
+"""A row of the results: one clip of one cell, with all its measures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAN = float("nan")
 
 
 class Cell(NamedTuple):
-    """What one score belongs to."""
+    """What a score belongs to: the name of a method, of a region grid and of a fill."""
 
     method: str
     grid: str
@@ -24,32 +24,36 @@ class Row:
     """One clip of one cell; a cell that could not be computed is one row without a clip.
 
     Attributes:
-        method: name.
-        grid: name.
-        fill: name.
+        method: name of the method.
+        grid: name of the region grid.
+        fill: name of the fill.
         status: `ok`, or what happened and why.
-        clip: test index; -1 where nothing could be scored.
-        label: of the clip.
-        predicted: the class explained, and whose score is followed.
+        clip: index of the clip in its split; -1 if nothing could be scored.
+        label: index of the true class of the clip.
+        predicted: index of the predicted class, which is explained; all scores are those of this class.
         deletion: area under the deletion curve of the probability, lower is better.
-        insertion: area under the insertion curve, higher is better.
+        insertion: area under the insertion curve of the probability, higher is better.
         deletion_logit, insertion_logit: the same for the logit.
-        deletion_sigmoid, insertion_sigmoid: the same for the logit's sigmoid, as multi-label models are read.
+        deletion_sigmoid, insertion_sigmoid: the same for the sigmoid of the logit, the probability of a multi-label
+            model.
         aopc: mean fall of the probability over the points of the deletion curve.
-        average_drop, average_increase, average_gain, faithfulness, input_fidelity: see `captum_apex.metrics`; the mask is the regions' map.
+        average_drop, average_increase, average_gain, faithfulness, input_fidelity: see `captum_apex.metrics`; the soft
+            mask is the share of each region in the map.
         sparseness: Gini index of the regions' values, in [0, 1].
         complexity: entropy of the regions' shares, in nats.
-        infidelity: mean square of what the map says of random removals less what happened, in probability; the map scaled as fits best.
-        correlation: of the same two, in [-1, 1].
-        pointing: whether the map's largest value lies on the truth; NaN where that is unknown.
-        relevance_mass: share of the positive relevance on the truth; NaN likewise, and where no relevance is positive.
-        sensitivity: largest relative change of the map under small perturbations; NaN unless asked for.
-        passes: price of explaining one clip, in forward passes.
-        memory: most bytes of tensors that explaining one clip holds at one time.
-        seconds: of the explanation, per clip: the one thing here that differs from run to run.
-        fraction: share of the clip exchanged at each point, as numbers separated by spaces.
-        deletion_curve: probability at each point, likewise.
-        insertion_curve: likewise.
+        infidelity: mean squared difference between the change of the probability that the map predicts for random
+            removals, with the best scale of the map, and the measured change.
+        correlation: correlation between the predicted and the measured change, in [-1, 1].
+        pointing: whether the largest value of the map lies on the truth; NaN if the truth is unknown.
+        relevance_mass: share of the positive relevance on the truth; NaN if the truth is unknown or no relevance is
+            positive.
+        sensitivity: largest relative change of the map under small perturbations; NaN if not requested.
+        passes: cost of explaining one clip, in forward passes.
+        memory: largest number of bytes of tensors that explaining one clip holds at one time.
+        seconds: time of explaining one clip; the only column that differs from run to run.
+        fraction: share of the clip that is replaced at each point of the curves, as numbers separated by spaces.
+        deletion_curve: probability at each point of the deletion curve, as numbers separated by spaces.
+        insertion_curve: probability at each point of the insertion curve, as numbers separated by spaces.
     """
 
     method: str
@@ -90,14 +94,15 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """One line per row, the columns in their order."""
+    """A table with one line per row, and the columns in the order of `COLUMNS`."""
     return pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
 
 
 def numbers(values: Iterable[float]) -> str:
-    """As a curve stands in a row; `repr` loses no digit.
+    """The numbers of a curve as a text, separated by spaces, with all digits.
 
-    >>> numbers([1.0, 0.5])
-    '1.0 0.5'
+    Example:
+        >>> numbers([1.0, 0.5])
+        '1.0 0.5'
     """
     return " ".join(repr(float(value)) for value in values)

@@ -1,7 +1,8 @@
-"""Task × method × grid × fill → rows, in jobs that run side by side, can be interrupted, and are not computed twice.
+"""A run: rows for every method, region grid and fill, in parallel jobs that can be interrupted and continued.
 
-First every method explains the clips; of its maps only the regions' sums are kept. Then, grid by grid and fill by fill, all methods are
-scored together, a few clips at a time, so that a mask that several of them ask about costs one pass.
+First every method explains the clips; only the sums of its maps over the regions are stored. Then, for each grid and
+fill, all methods are scored together, a few clips at a time, so that a mask that several methods need costs one forward
+pass.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import torch
@@ -22,21 +24,21 @@ from tqdm import tqdm
 
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.runs.allocator import keep_freed_memory
-from benchmarks.runs.maps import Map, Summed, explained, status_of
+from benchmarks.runs.maps import Map, RegionSums, run_method, status_of
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import Cell, Row
-from benchmarks.runs.scoring import row_of, scored
+from benchmarks.runs.scoring import row_of, score_methods
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
 from benchmarks.tasks import Split
 from captum_apex.masking.grids import GRIDS
 
 DEFAULT_FILLS = ("silence", "mean")
-CLIPS_TOGETHER = 8  # in one job of the scoring
+CLIPS_TOGETHER = 8  # clips in one job of the scoring
 
 
 def default_methods() -> tuple[str, ...]:
-    """All that are registered but those that are too dear to be judged unasked."""
+    """Names of the methods that a run without `--methods` includes: all but those registered with `default=False`."""
     return tuple(name for name, method in METHODS.items() if method.default)
 
 
@@ -45,16 +47,17 @@ class Settings:
     """What a run computes.
 
     Attributes:
-        methods: names in `benchmarks.methods.METHODS`.
-        grids: names in `captum_apex.masking.grids.GRIDS`.
-        fills: names in `captum_apex.masking.fills.FILLS`.
-        clips: how many.
-        part: of the task that they are taken from; the training part is there to choose settings with.
-        points: of each curve, both ends counted.
-        sensitivity: how many perturbed copies of each clip are explained to see how much the maps change; each costs as much as the map.
-        limit: seconds after which one explanation of all clips is given up; None for none.
-        files: absolute paths of methods that are not the benchmark's own, see `benchmarks.methods.load_methods`.
-        retry: whether cells that ended for want of time or memory, or by an error, are computed again.
+        methods: names of the methods, in `benchmarks.methods.METHODS`.
+        grids: names of the region grids, in `captum_apex.masking.grids.GRIDS`.
+        fills: names of the fills, in `captum_apex.masking.fills.FILLS`.
+        clips: number of clips.
+        part: the split of the task that the clips are taken from; "train" is used to choose settings of methods.
+        points: number of points of each curve, including both ends.
+        sensitivity: number of perturbed copies of each clip that are explained to measure the sensitivity of the maps;
+            each costs as much as the map.
+        limit: largest number of seconds for one explanation of all clips; None for no limit.
+        files: absolute paths of files with further methods, see `benchmarks.methods.load_methods`.
+        retry: whether cells that ran out of time or memory, or had an error, are computed again.
     """
 
     methods: Sequence[str]
@@ -76,22 +79,25 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One call of a method, and the cells that its maps are judged in."""
+    """One call of a method, and the cells that its maps are scored in."""
 
     cells: tuple[Cell, ...]
 
     @staticmethod
     def plan(cells: Sequence[Cell]) -> list[Job]:
-        """The fewest calls: cells share one where the maps depend on neither their grid nor their fill, or come of one call."""
+        """The smallest number of calls for all cells, in the order of execution.
+
+        Cells share a call if one function computes their maps, and if the maps do not depend on the grid or the fill
+        where the cells differ in them.
+        """
         calls: dict[tuple, list[Cell]] = {}
         for cell in cells:
             method = METHODS[cell.method]
             key = (method.names, cell.grid if method.uses_grid else None, cell.fill if method.uses_fill else None)
             calls.setdefault(key, []).append(cell)
-        jobs = [Job(tuple(own)) for own in calls.values()]
-        return sorted(
-            jobs, key=lambda job: not METHODS[job.cells[0].method].uses_grid
-        )  # the longest first, so that none is left alone
+        jobs = [Job(tuple(cells_of_call)) for cells_of_call in calls.values()]
+        # Methods of regions take longest: they come first, so that no long job runs alone at the end.
+        return sorted(jobs, key=lambda job: not METHODS[job.cells[0].method].uses_grid)
 
 
 def run(
@@ -103,18 +109,19 @@ def run(
     backend: str | None = None,
     progress: bool = False,
 ) -> None:
-    """Scores every cell that is not finished; the cells of a grid and fill are kept when their last clips are scored.
+    """Scores every cell that is not finished; the cells of a grid and fill are stored when their last clips are scored.
 
-    A method that fails is a row that says so, and the run goes on. Cells do not depend on each other, nor on the number of jobs: on the CPU
-    every job uses one thread.
+    If a method fails, its cell gets a row with the reason, and the run goes on. The scores of a cell depend neither on
+    other cells nor on the number of jobs: on the CPU every job uses one thread.
 
     Args:
         subject: the classifier and its clips.
-        settings: methods, grids, fills, clips.
-        results: where the maps' sums and the cells are kept.
-        jobs: how many processes work side by side.
-        backend: of joblib, `"loky"` where None; `"dask"` or `"ray"` where these are installed and connected to a cluster.
-        progress: show progress bars with the time left.
+        settings: methods, grids, fills and clips of the run.
+        results: the folder for the sums of the maps and for the cells.
+        jobs: number of processes that run at the same time.
+        backend: name of a joblib backend, None for `"loky"`; `"dask"` and `"ray"` need these packages, connected to a
+            cluster.
+        progress: whether to show progress bars with the remaining time.
     """
     cells = results.missing(settings.cells, retry=settings.retry)
     if not cells:
@@ -127,99 +134,122 @@ def run(
 
 
 def _explain(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable) -> None:
-    """Keeps the sums of every cell's map; where there is no map to score, the cell is finished with a row that says why."""
-    done = _parallel(_work, ((job, stage, settings) for job in Job.plan(cells)))
+    """Stores the sums of every cell's map; a cell without a map is finished with a row that says why."""
+    finished_jobs = _parallel(explain_job, ((job, stage, settings) for job in Job.plan(cells)))
     with bar(total=len(cells), desc="explaining", unit="map") as counter:
-        for finished in done:
-            for cell, found in finished:
-                if found.sums is None:
-                    results.add(cell, [row_of(cell, found)])
+        for sums_by_cell in finished_jobs:
+            for cell, sums in sums_by_cell.items():
+                if sums.sums is None:
+                    results.add(cell, [row_of(cell, sums)])
                 else:
-                    results.keep(cell, found)
+                    results.add_sums(cell, sums)
                 counter.update()
 
 
 def _score(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable) -> None:
-    """Scores all methods of a grid and fill together, a few clips at a time; a cell is kept when its last clips are."""
-    together: dict[tuple[str, str], list[Cell]] = {}
+    """Scores all methods of a grid and fill together, a few clips at a time, and stores finished cells."""
+    cells_by_table: dict[tuple[str, str], list[Cell]] = {}  # (grid, fill) → cells
     for cell in cells:
-        together.setdefault((cell.grid, cell.fill), []).append(cell)
-    n_parts = math.ceil(len(stage.indices) / CLIPS_TOGETHER)
-    scored_parts: dict[tuple[str, str], dict[int, dict[str, list[Row]]]] = {key: {} for key in together}
-
-    def jobs() -> Iterator[tuple]:
-        for key, own in together.items():
-            maps = {cell.method: found for cell in own if (found := results.sums(cell)) is not None}
-            for clips, part in stage.parts(CLIPS_TOGETHER):
-                yield key, part, {name: found.clips(clips) for name, found in maps.items()}, settings
-
-    with bar(total=len(together) * len(stage.indices), desc="scoring", unit="clip") as counter:
-        for key, first, n_clips, rows in _parallel(_ask, jobs()):
-            scored_parts[key][first] = rows
-            counter.update(n_clips)
-            if len(scored_parts[key]) == n_parts:
-                ordered = [rows for _, rows in sorted(scored_parts.pop(key).items())]
-                for cell in together[key]:
-                    results.add(cell, _joined([rows[cell.method] for rows in ordered]))
+        cells_by_table.setdefault((cell.grid, cell.fill), []).append(cell)
+    n_batches = math.ceil(len(stage.indices) / CLIPS_TOGETHER)
+    scored_batches: dict[tuple[str, str], list[ScoredBatch]] = {table: [] for table in cells_by_table}
+    jobs = _scoring_jobs(stage, cells_by_table, settings, results)
+    with bar(total=len(cells_by_table) * len(stage.indices), desc="scoring", unit="clip") as counter:
+        for batch in _parallel(score_batch, jobs):
+            table = (batch.grid, batch.fill)
+            scored_batches[table].append(batch)
+            counter.update(batch.n_clips)
+            if len(scored_batches[table]) == n_batches:
+                in_order = sorted(scored_batches.pop(table), key=lambda each: each.first_clip)
+                for cell in cells_by_table[table]:
+                    results.add(cell, _joined([each.rows[cell.method] for each in in_order]))
 
 
-def _joined(parts: Sequence[list[Row]]) -> list[Row]:
-    """The rows of a cell; where a part could not be scored, the one that says why: half a cell is none."""
-    failed = next((rows for rows in parts if rows[0].clip < 0), None)
-    return failed or [row for rows in parts for row in rows]
+def _scoring_jobs(
+    stage: Stage, cells_by_table: Mapping[tuple[str, str], Sequence[Cell]], settings: Settings, results: Results
+) -> Iterator[tuple]:
+    """The arguments of `score_batch` for every grid and fill and every few clips."""
+    for (grid, fill), cells in cells_by_table.items():
+        maps = {cell.method: sums for cell in cells if (sums := results.sums(cell)) is not None}
+        for clips, batch in stage.batches(CLIPS_TOGETHER):
+            yield batch, grid, fill, {name: sums.clips(clips) for name, sums in maps.items()}, settings
+
+
+def _joined(batches: Sequence[list[Row]]) -> list[Row]:
+    """The rows of a cell; if some clips could not be scored, only the row that says why: the cell is incomplete."""
+    failed = next((rows for rows in batches if rows[0].clip < 0), None)
+    return failed or [row for rows in batches for row in rows]
 
 
 @contextmanager
 def one_thread(subject: Subject) -> Iterator[None]:
-    """One thread for torch, where the classifier runs on the CPU, so that sums have one order; the former number is put back."""
+    """Limits torch to one thread on the CPU, so that sums are added in one order; restores the number at the end."""
     if next(subject.model.parameters()).is_cuda:
         yield
         return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):  # of BLAS, which scikit-learn's fits use
+        with threadpool_limits(1):  # for BLAS, which the fits of scikit-learn use
             yield
     finally:
         torch.set_num_threads(before)
 
 
 def _parallel(function: Callable, arguments: Iterable[tuple]) -> Iterator:
-    """The results as they come, in any order."""
+    """The results of the function for all arguments, in the order in which they are ready."""
     return joblib.Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")(
-        joblib.delayed(function)(*own) for own in arguments
+        joblib.delayed(function)(*arguments_of_call) for arguments_of_call in arguments
     )
 
 
-def _work(job: Job, stage: Stage, settings: Settings) -> list[tuple[Cell, Summed]]:
-    """In a worker: one call of a method, and the sums of its maps in each cell."""
-    _single(stage)
+def explain_job(job: Job, stage: Stage, settings: Settings) -> dict[Cell, RegionSums]:
+    """Calls a method and sums its maps for each cell of the job; runs in a worker."""
+    _set_up_worker(stage)
     for path in settings.files:
         load_methods(path)
     first = job.cells[0]
     names = tuple(dict.fromkeys(cell.method for cell in job.cells))
-    query = replace(stage.query(stage.grid(first.grid), stage.fill(first.fill)), names=names)
-    maps = explained(METHODS[first.method], query, limit=settings.limit, sensitivity=settings.sensitivity)
-    return [(cell, _summed(maps[cell.method], stage.grid(cell.grid), stage)) for cell in job.cells]
+    query = stage.query(stage.grid(first.grid), stage.fill(first.fill), names)
+    maps = run_method(METHODS[first.method], query, limit=settings.limit, sensitivity=settings.sensitivity)
+    return {cell: _region_sums(maps[cell.method], stage.grid(cell.grid), stage) for cell in job.cells}
 
 
-def _summed(found: Map, grid: Tensor, stage: Stage) -> Summed:
+def _region_sums(method_map: Map, grid: Tensor, stage: Stage) -> RegionSums:
+    """The sums of a map over the regions of a grid; an exception becomes a status."""
     try:
-        return Summed.of(found, grid, stage.truth)
-    except Exception as error:  # the copies that it makes may not fit where the map did
-        return Summed(None, status_of(error), found.passes, found.memory, found.seconds)
+        return RegionSums.of(method_map, grid, stage.truth)
+    except Exception as error:  # memory that was enough for the map may not be enough for the copies made here
+        return RegionSums(None, status_of(error), method_map.passes, method_map.memory, method_map.seconds)
 
 
-def _ask(
-    key: tuple[str, str], stage: Stage, maps: Mapping[str, Summed], settings: Settings
-) -> tuple[tuple[str, str], int, int, dict[str, list[Row]]]:
-    """In a worker: the rows of all methods for a few clips, with the grid and fill, the first clip and how many there are."""
-    _single(stage)
-    return key, stage.indices[0], len(stage.indices), scored(stage, *key, maps, settings.points)
+class ScoredBatch(NamedTuple):
+    """The rows of all methods for a few clips of one grid and fill.
+
+    Attributes:
+        grid: name of the region grid.
+        fill: name of the fill.
+        first_clip: index of the first clip in its split.
+        n_clips: number of clips.
+        rows: name of a method → its rows.
+    """
+
+    grid: str
+    fill: str
+    first_clip: int
+    n_clips: int
+    rows: dict[str, list[Row]]
 
 
-def _single(stage: Stage) -> None:
-    """One thread in a worker of its own as well, which keeps its memory."""
+def score_batch(stage: Stage, grid: str, fill: str, maps: Mapping[str, RegionSums], settings: Settings) -> ScoredBatch:
+    """Scores all methods for the clips of the stage; runs in a worker."""
+    _set_up_worker(stage)
+    rows = score_methods(stage, grid, fill, maps, settings.points)
+    return ScoredBatch(grid, fill, stage.indices[0], len(stage.indices), rows)
+
+
+def _set_up_worker(stage: Stage) -> None:
+    """One thread in every worker, and freed memory stays with it."""
     keep_freed_memory()
     if not stage.inputs.is_cuda:
         torch.set_num_threads(1)

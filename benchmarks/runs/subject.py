@@ -1,4 +1,4 @@
-"""What a run explains: a task, a trained classifier, the bank of its layer and a basis per scheme, each taken from the cache."""
+"""What a run explains: a task, a trained classifier, the bank of its layer and a basis per scheme; from the cache."""
 
 from __future__ import annotations
 
@@ -19,25 +19,34 @@ from benchmarks.classifiers.training import trained_classifier
 from benchmarks.classifiers.waveform_networks import ENDING, waveform_model, waveform_task
 from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
-from captum_apex.bases import basis, features, fitting, schemes
+from captum_apex.bases import bank_writer, basis, collation, features, fitting, schemes
+from captum_apex.layers import hooks, layout, origin, padding, values
 from captum_apex.layers.models import fingerprint, layer_name
 
 FIT = {"epochs": 20, "learning_rate": 1e-2}
 
+# A bank and a basis in the cache depend on this code: what computes the features and fits the basis, and the format of
+# their files. These are `features` and `fitting`, and all modules of `bases` and `layers` that they import except
+# `models`: it gives names and fingerprints, which are in the key by their values. The regions of a scheme's cells
+# (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
+# missed change of the code would give wrong numbers.
+CODE = (bank_writer, basis, collation, features, fitting, schemes, hooks, layout, origin, padding, values)
+
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained classifier on a task, ready to be explained.
+    """A trained classifier on a task, with fitted bases.
 
     Attributes:
         task: the clips.
         network: name of the classifier.
         model: the classifier, in evaluation mode.
         bank: features of the training clips.
-        bases: fitted on the bank, one per scheme.
-        seed: of everything that is random.
-        layer_name: of the explained layer; empty for the last one before pooling.
-        orthogonal: the kind of the bases.
+        bases: the basis of each scheme, fitted on the bank.
+        seed: seed of all random number generators.
+        layer_name: name of the explained layer; empty for the last one before pooling.
+        orthogonal: whether the bases are orthogonal.
+        layer: the explained layer, a module of `model`.
     """
 
     task: Task
@@ -54,12 +63,16 @@ class Subject:
         object.__setattr__(self, "layer", explained_layer(self.model, self.layer_name))
 
     def test_clips(self, n_clips: int) -> tuple[list[int], Tensor]:
-        """Test clips spread evenly over the test part: indices, and inputs (clip, channel, frequency, time) on the model's device."""
+        """Test clips, evenly spaced in the test split; see `clips`."""
         return self.clips("test", n_clips)
 
-    def clips(self, part: Split, n_clips: int) -> tuple[list[int], Tensor]:
-        """Clips spread evenly over a part of the task; see `test_clips`."""
-        dataset = getattr(self.task, part)
+    def clips(self, split: Split, n_clips: int) -> tuple[list[int], Tensor]:
+        """Clips of one split of the task, evenly spaced.
+
+        Returns:
+            The indices of the clips, and their inputs (clip, channel, frequency, time) on the model's device.
+        """
+        dataset = getattr(self.task, split)
         n_clips = min(n_clips, len(dataset))
         indices = torch.linspace(0, len(dataset) - 1, n_clips).round().long().tolist()
         inputs = torch.stack([dataset[index][0] for index in indices])
@@ -76,57 +89,70 @@ def prepare(
     orthogonal: bool = True,
     progress: bool = False,
 ) -> Subject:
-    """Loads or makes everything that a run needs.
+    """Loads everything that a run needs from the cache; what is missing is computed and stored there.
 
     Args:
         task_name: a name in `benchmarks.tasks.TASKS`.
-        network: a name in `benchmarks.classifiers.networks.NETWORKS`, or in `benchmarks.classifiers.waveform_networks.WAVEFORM_NETWORKS`.
-        seed: of clips, training and fitting.
-        device: where the classifier runs.
-        layer_name: of the layer that is explained, see `benchmarks.classifiers.networks.explained_layer`.
-        orthogonal: the kind of the bases: `U = exp(A − Aᵀ)`; otherwise `U = exp(A)`.
-        progress: show progress bars.
+        network: a name in `benchmarks.classifiers.networks.NETWORKS`, or in
+            `benchmarks.classifiers.waveform_networks.WAVEFORM_NETWORKS`.
+        seed: seed of synthetic clips, training and fitting.
+        device: the torch device on which the classifier runs.
+        layer_name: name of the layer that is explained, see `benchmarks.classifiers.networks.explained_layer`.
+        orthogonal: whether the bases are orthogonal, `U = exp(A − Aᵀ)`, or only invertible, `U = exp(A)`.
+        progress: whether to show progress bars.
 
     Raises:
+        FileNotFoundError: the task needs recordings that are not there.
         LayerError: the network has no such layer.
+
+    Example:
+        >>> from benchmarks.runs.subject import prepare
+        >>> subject = prepare("scenes", "cnn")  # doctest: +SKIP
+        >>> subject.bank.n_channels  # doctest: +SKIP
+        128
     """
     task = load_task(task_name, seed)
     plain = network.removesuffix(ENDING)
     model = trained_classifier(task, plain, seed=seed, device=device, progress=progress)
     layer = explained_layer(model, layer_name)
     bank = _bank(task, model, layer, progress).to(device)
-    fit, key = FIT | {"orthogonal": orthogonal}, _key(task, model, layer)
+    fit = FIT | {"orthogonal": orthogonal}
+    key = _key(task, model, layer)
     bases = {scheme: _basis(bank, scheme, seed, key, progress, fit) for scheme in SCHEMES}
     subject = Subject(task, plain, model, bank, bases, seed, layer_name, orthogonal)
     return subject if network == plain else with_spectrogram_inside(subject)
 
 
 def with_spectrogram_inside(subject: Subject) -> Subject:
-    """The same classifier on the clips' spectra: its layer hears the same log-mels, so the features and the bases are the same."""
-    task, model = waveform_task(subject.task), waveform_model(subject.task, subject.model)
-    name, shape = layer_name(model, subject.layer), tuple(task.test[0][0].shape)
-    origin = replace(subject.bank.origin, layer=name, fingerprint=fingerprint(model), input_shape=shape)
-    bases = {scheme: replace(basis, origin=origin) for scheme, basis in subject.bases.items()}
+    """The same classifier with its log-mels inside, on the clips' spectra; features and bases are the same."""
+    task = waveform_task(subject.task)
+    model = waveform_model(subject.task, subject.model)
+    origin_inside = replace(
+        subject.bank.origin,
+        layer=layer_name(model, subject.layer),
+        fingerprint=fingerprint(model),
+        input_shape=tuple(task.test[0][0].shape),
+    )
     return replace(
         subject,
         task=task,
         network=f"{subject.network}{ENDING}",
         model=model,
-        bank=replace(subject.bank, origin=origin),
-        bases=bases,
+        bank=replace(subject.bank, origin=origin_inside),
+        bases={scheme: replace(fitted_basis, origin=origin_inside) for scheme, fitted_basis in subject.bases.items()},
     )
 
 
 def fitted(
     subject: Subject, scheme: Scheme | str, *, orthogonal: bool = True, progress: bool = False
 ) -> PrototypeBasis:
-    """A basis of either kind, fitted as `FIT` says: the subject's own where it is of that kind, else from the cache.
+    """An orthogonal or invertible basis, fitted with the settings `FIT`; the subject's basis if it is of that kind.
 
     Args:
-        subject: whose bank and seed.
-        scheme: the perspective.
-        orthogonal: `U = exp(A − Aᵀ)`; otherwise `U = exp(A)`.
-        progress: show a progress bar.
+        subject: the bank that the basis is fitted on, and the seed.
+        scheme: the scheme of the basis.
+        orthogonal: whether the basis is orthogonal, `U = exp(A − Aᵀ)`, or only invertible, `U = exp(A)`.
+        progress: whether to show a progress bar.
     """
     scheme = Scheme(scheme)
     if orthogonal == subject.orthogonal:
@@ -137,17 +163,17 @@ def fitted(
 
 def _bank(task: Task, model: nn.Module, layer: nn.Module, progress: bool) -> FeatureBank:
     folder = cache_path("bank", _key(task, model, layer)).with_suffix("")
-    with contextlib.suppress(ValueError):  # not there, or not whole
+    with contextlib.suppress(ValueError):  # the folder is missing or incomplete
         return FeatureBank.load(folder)
     bank = FeatureBank.from_dataset(model, layer, task.train, progress=progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent))
-    bank.save(beside)
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
+    bank.save(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        beside.rename(folder)
-    except OSError:  # another run was faster, with the same features
-        shutil.rmtree(beside)
+        unfinished.rename(folder)
+    except OSError:  # another run has stored the same features meanwhile
+        shutil.rmtree(unfinished)
     return bank
 
 
@@ -155,17 +181,16 @@ def _basis(bank: FeatureBank, scheme: Scheme, seed: int, key: dict, progress: bo
     path = cache_path("basis", {**key, "scheme": str(scheme), "seed": seed, **fit})
     with contextlib.suppress(ValueError, FileNotFoundError):
         return PrototypeBasis.load(path)
-    found = fit_basis(bank, scheme, seed=seed, progress=progress, **fit)
+    fitted_basis = fit_basis(bank, scheme, seed=seed, progress=progress, **fit)
     path.parent.mkdir(parents=True, exist_ok=True)
-    found.save(path)
-    return found
+    fitted_basis.save(path)
+    return fitted_basis
 
 
 def _key(task: Task, model: nn.Module, layer: nn.Module) -> dict:
-    code = [inspect.getsource(module) for module in (basis, features, fitting, schemes)]
     return {
         "weights": fingerprint(model),
         "layer": layer_name(model, layer),
         "clips": task.train.fingerprint(),
-        "code": code,
+        "code": [inspect.getsource(module) for module in CODE],
     }

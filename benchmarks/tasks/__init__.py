@@ -1,4 +1,8 @@
-"""The tasks of the benchmark: what is classified, on which clips, and where the evidence lies where that is known."""
+"""The tasks of the benchmark: labelled clips, and where the evidence lies in them if that is known.
+
+`task` says what a task is. `scenes` makes synthetic clips with known evidence; `digits`, `environment` and `vocoded`
+read recordings through `recorded_task`. `task_clips` gives the clips as pictures and sounds.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +29,17 @@ def load_task(name: str, seed: int = 0) -> Task:
 
     Args:
         name: one of `TASKS`.
-        seed: makes the clips of a synthetic task; recordings and their two parts are the same for every seed.
+        seed: seed of the clips of a synthetic task; recordings and their splits are the same for every seed.
 
     Raises:
         ValueError: there is no task of this name.
         FileNotFoundError: the task needs recordings that are not there.
+
+    Example:
+        >>> from benchmarks.tasks import load_task
+        >>> task = load_task("scenes")  # doctest: +SKIP
+        >>> len(task.train), len(task.test)  # doctest: +SKIP
+        (2400, 400)
     """
     if name not in TASKS:
         raise ValueError(f"expected `name` to be one of {', '.join(TASKS)}, but got {name!r}")

@@ -7,8 +7,8 @@ from benchmarks.tasks.task import SPLITS, LogMel, Task
 from captum_apex.datasets import fsdd
 
 RATE = 8_000  # Hz
-SAMPLES = RATE  # one second; 0.9% of the recordings are longer, and are cut at their end
-LOG_MEL = LogMel(RATE, n_fft=512, window=256, hop=64, lowest=50.0, floor=-60.0)  # one second are 126 frames
+SAMPLES = RATE  # one second; 0.9% of the recordings are longer and are cut at their end
+LOG_MEL = LogMel(RATE, n_fft=512, window=256, hop=64, lowest=50.0, floor=-60.0)  # 126 frames per second
 
 
 def read_digits() -> Task:
@@ -16,7 +16,12 @@ def read_digits() -> Task:
 
     Raises:
         FileNotFoundError: the recordings are not there.
+
+    Example:
+        >>> from benchmarks.tasks.digits import read_digits
+        >>> read_digits().classes[:3]  # doctest: +SKIP
+        ('zero', 'one', 'two')
     """
     folder = data_folder("fsdd", "{digit}_{speaker}_{take}.wav")
-    parts = {split: fsdd(folder, split) for split in SPLITS}
-    return recorded_task("digits", parts["train"].class_names, labelled(parts), LOG_MEL, SAMPLES)
+    splits = {split: fsdd(folder, split) for split in SPLITS}
+    return recorded_task("digits", splits["train"].class_names, labelled(splits), LOG_MEL, SAMPLES)

@@ -1,48 +1,46 @@
-"""Tasks made of recordings: where the files are, and what becomes of them."""
+"""Tasks made of recordings: where the files are, and how they become clips."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
-from torchaudio.functional import resample
 
 from benchmarks.cache import cached_tensors
 from benchmarks.tasks.task import SPLITS, ClipDataset, LogMel, Normalisation, Split, Task
-from captum_apex.recordings.folders import Recordings
+from captum_apex.recordings import Recordings, read
 
-VARIABLE = "CAPTUM_APEX_DATA"
+VARIABLE = "CAPTUM_APEX_DATA"  # names the folder that holds the collections of recordings
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One file, its label and the part that it belongs to."""
+    """An audio file, the index of its class, and the split that it belongs to."""
 
     path: Path
     label: int
     split: Split
 
     def waveform(self, sample_rate: int, samples: int) -> Tensor:
-        """The clip that is made of the file, float32 of shape (sample,), as long as `samples`."""
-        return read(self.path, sample_rate, samples)
+        """The clip that is made of the file, float32 (sample,), with this number of samples at this rate in Hz."""
+        return read_resampled(self.path, sample_rate, samples)
 
     @property
     def key(self) -> list[str | int | float]:
-        """What the clip depends on, beside the rate and the length, to name a cache entry by."""
+        """What the clip depends on besides the rate and the length, for the key of a cache entry."""
         return [self.path.parent.name, self.path.name, self.path.stat().st_size]
 
 
-def labelled(parts: Mapping[Split, Recordings]) -> list[Recording]:
-    """The files of both parts of a collection, in its order."""
+def labelled(splits: Mapping[Split, Recordings]) -> list[Recording]:
+    """The files of all splits of a collection, in the order of the collection."""
     return [
         Recording(sounds.path(index), label, split)
-        for split, sounds in parts.items()
+        for split, sounds in splits.items()
         for index, label in enumerate(sounds.labels or ())
     ]
 
@@ -51,8 +49,8 @@ def data_folder(name: str, layout: str) -> Path:
     """The folder of one collection of recordings.
 
     Args:
-        name: of the collection, a folder in the one that `CAPTUM_APEX_DATA` names.
-        layout: how the files in it are named, for the error message.
+        name: name of the collection, a sub-folder of the folder that `CAPTUM_APEX_DATA` names.
+        layout: pattern of the file names in it, for the error message.
 
     Raises:
         FileNotFoundError: the variable is unset, or there is no such folder.
@@ -69,59 +67,51 @@ def data_folder(name: str, layout: str) -> Path:
     return folder
 
 
-def read(path: Path, sample_rate: int, samples: int) -> Tensor:
-    """The recording as float32 (sample,), resampled, cut at its end or padded with zeros to `samples`.
+def read_resampled(path: Path, sample_rate: int, samples: int | None = None) -> Tensor:
+    """A recording as a waveform, as `captum_apex.recordings.read` gives it, but without a warning if it is resampled.
+
+    Args:
+        path: path of the audio file.
+        sample_rate: sample rate of the waveform in Hz.
+        samples: length of the waveform; a longer recording is cut at its end, a shorter one is padded with zeros. None
+            for the whole recording.
+
+    Returns:
+        float32 tensor (sample,).
 
     Raises:
-        ValueError: a sample is NaN or infinite, or there is more than one channel.
+        ValueError: the file is not audio, is empty, or holds NaN or infinity.
     """
-    return lengthened(excerpt(path, sample_rate, samples), samples)
-
-
-def lengthened(waveform: Tensor, samples: int) -> Tensor:
-    """The waveform (sample,) with zeros behind it, up to `samples`."""
-    return pad(waveform, (0, samples - len(waveform)))
-
-
-def excerpt(path: Path, sample_rate: int, longest: int) -> Tensor:
-    """The recording as float32 (sample,), resampled, cut at its end where it has more samples than `longest`.
-
-    Raises:
-        ValueError: a sample is NaN or infinite, or there is more than one channel.
-    """
-    sound, own_rate = soundfile.read(path, dtype="float32")
-    if sound.ndim != 1:
-        raise ValueError(f"expected a mono recording, but {path} has {sound.shape[1]} channels")
-    waveform = resample(torch.from_numpy(sound), own_rate, sample_rate)[:longest]
-    if not waveform.isfinite().all():
-        raise ValueError(f"expected finite samples, but {path} holds NaN or infinity")
-    return waveform
+    with warnings.catch_warnings():
+        # A task has one sample rate: its recordings are resampled on purpose.
+        warnings.filterwarnings("ignore", message="recordings at .* Hz are resampled")
+        return read(path, sample_rate, samples)
 
 
 def recorded_task(
     name: str, classes: Sequence[str], recordings: Sequence[Recording], log_mel: LogMel, samples: int
 ) -> Task:
-    """A task of recordings, its log-mels through the cache.
+    """A task of recordings; the log-mels are stored in the cache.
 
     Args:
-        name: of the task.
-        classes: the name of each label.
-        recordings: all files of both parts.
-        log_mel: how they become spectrograms.
-        samples: the length that every clip is brought to, at the rate of `log_mel`.
+        name: name of the task.
+        classes: name of each class, in the order of the labels.
+        recordings: all files of both splits.
+        log_mel: the transform from waveforms to log-mels.
+        samples: number of samples of every clip, at the rate of `log_mel`; see `read_resampled`.
 
     Raises:
-        FileNotFoundError: a part has no recordings.
+        FileNotFoundError: a split has no recordings.
     """
-    parts = {split: [recording for recording in recordings if recording.split == split] for split in SPLITS}
-    for split, members in parts.items():
+    splits = {split: [recording for recording in recordings if recording.split == split] for split in SPLITS}
+    for split, members in splits.items():
         if not members:
-            raise FileNotFoundError(f"expected recordings for the {split} part of {name}, but found none")
-    decibels = {split: _decibels(members, log_mel, samples) for split, members in parts.items()}
+            raise FileNotFoundError(f"expected recordings for the {split} split of {name}, but found none")
+    decibels = {split: _decibels(members, log_mel, samples) for split, members in splits.items()}
     normalise = Normalisation.of(decibels["train"])
     clips = {
         split: ClipDataset(normalise(decibels[split]), torch.tensor([member.label for member in members]))
-        for split, members in parts.items()
+        for split, members in splits.items()
     }
     return Task(
         name=name,
@@ -130,14 +120,14 @@ def recorded_task(
         log_mel=log_mel,
         normalisation=normalise,
         silence=normalise(log_mel.floor),
-        waveform=lambda split, index: parts[split][index].waveform(log_mel.sample_rate, samples),
+        waveform=lambda split, index: splits[split][index].waveform(log_mel.sample_rate, samples),
         train=clips["train"],
         test=clips["test"],
     )
 
 
 def _decibels(recordings: Sequence[Recording], log_mel: LogMel, samples: int) -> Tensor:
-    """Log-mels before normalisation, shape (clip, 1, mel, frame), from the cache where it has them."""
+    """Log-mels before normalisation, in dB, (clip, 1, mel, frame); from the cache if it has them."""
     key = {
         "log_mel": log_mel.key,
         "samples": samples,

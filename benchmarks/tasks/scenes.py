@@ -1,18 +1,18 @@
-"""Synthetic acoustic scenes: eight classes whose evidence lies, by construction, in one place only.
+"""Synthetic acoustic scenes: eight classes with evidence that lies, by construction, in one place only.
 
-Every clip is a *backdrop* and an *evidence*. The backdrop (background noise and distractors) is drawn from a random stream
-that does not know the class; the evidence is all that the class decides. So nothing but the evidence can tell the classes
-apart, and since the classes come in pairs that differ in the evidence's shape, its absence cannot either.
+Every clip is the sum of a *backdrop* and an *evidence*. The backdrop (background noise and distractors) is drawn from a
+random stream that does not depend on the class; the evidence is all that the class determines. So only the evidence can
+distinguish the classes. Its absence cannot, since the classes come in pairs that differ in the shape of the evidence.
 
-| perspective | classes | evidence | what stands beside it in every class |
+| scheme | classes | evidence | distractors in every class |
 |---|---|---|---|
-| square | rising chirp, falling chirp | a sweep over an octave, at any time and frequency | flat pips, chirps that rise and fall |
-| time | even rhythm, galloping rhythm | six broadband bursts, as many per second in both | up to two single bursts |
+| square | rising chirp, falling chirp | a sweep over an octave, at any time and frequency | flat pips, arched chirps |
+| time | even rhythm, galloping rhythm | six broadband bursts, equally many per second | up to two single bursts |
 | frequency | low band, high band | a steady band of noise | a steady band between the two |
 | time-frequency | short low tone, long high tone | a gated tone | long low tones and short high tones |
 
-Levels are signal-to-noise ratios: the power of an event while it sounds, against the background's power in the third of an
-octave around it (in the whole range for bursts, in its own width for a steady band).
+Levels are signal-to-noise ratios: the power of an event while it sounds, relative to the power of the background in the
+third of an octave around it (in the whole range for bursts, in its own width for a steady band).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torch import Tensor
 from benchmarks.cache import cached_tensors
 from benchmarks.tasks.task import SPLITS, ClipDataset, LogMel, Normalisation, Split, Task
 
-Samples = NDArray[np.floating]  # shape (sample,), or along whatever axis the name says
+Samples = NDArray[np.floating]  # (sample,) if no other axes are named
 Band = tuple[float, float]  # lower and upper edge in Hz
 
 PERSPECTIVES: dict[str, str] = {
@@ -48,15 +48,22 @@ CLASSES = tuple(PERSPECTIVES)
 
 RATE = 16_000  # Hz
 SAMPLES = 2 * RATE
-LOG_MEL = LogMel(RATE, n_fft=1024, window=512, hop=256, lowest=50.0, floor=-60.0)  # two seconds are 126 frames
-STREAM = 1  # the recipes of `benchmarks.classifiers` were settled on scenes of another stream: these were not looked at
-TRUTH_RANGE = 15.0  # dB below the evidence's own maximum that still count as evidence
+LOG_MEL = LogMel(RATE, n_fft=1024, window=512, hop=256, lowest=50.0, floor=-60.0)  # 126 frames in 2 s
+STREAM = 1  # the recipes of `benchmarks.classifiers` were chosen on scenes of another random stream
+TRUTH_RANGE = 15.0  # a bin counts as evidence down to this level below the maximum of the evidence, in dB
 
-LOW_BAND, MIDDLE_BAND, HIGH_BAND = (280.0, 400.0), (1100.0, 1500.0), (3600.0, 4800.0)  # centres of steady bands
-LOW_TONE, HIGH_TONE = (620.0, 820.0), (2000.0, 2600.0)
-SHORT, LONG = (0.14, 0.24), (0.55, 0.75)  # seconds
-SWEEPS = (600.0, 4500.0)  # centres of chirps
-PIPS = ((900.0, 1900.0), (2800.0, 4500.0))  # centres of flat pips, which must not be taken for short tones
+# Ranges of centre frequencies in Hz
+LOW_BAND = (280.0, 400.0)
+MIDDLE_BAND = (1100.0, 1500.0)
+HIGH_BAND = (3600.0, 4800.0)
+LOW_TONE = (620.0, 820.0)
+HIGH_TONE = (2000.0, 2600.0)
+SWEEPS = (600.0, 4500.0)
+PIPS = ((900.0, 1900.0), (2800.0, 4500.0))  # apart from the tones, so that a pip is not mistaken for a short tone
+
+# Ranges of durations of tones in seconds
+SHORT = (0.14, 0.24)
+LONG = (0.55, 0.75)
 
 _SECONDS = np.arange(SAMPLES, dtype=np.float32) / RATE
 _FREQUENCIES = np.fft.rfftfreq(SAMPLES, 1 / RATE).astype(np.float32)
@@ -65,13 +72,13 @@ _AUDIBLE = (50.0, RATE / 2)
 
 @dataclass(frozen=True)
 class Event:
-    """A sound of its own, with power 1 while it sounds.
+    """A single sound, with power 1 while it sounds.
 
     Attributes:
-        samples: float32, as long as the clip, zero where it is silent.
-        band: in Hz, where the background must be quieter for it to be heard.
-        levels: the smallest and the largest signal-to-noise ratio that it comes at, in dB; the same as evidence and as distractor.
-        gate: for gated tones, when they start and stop, in seconds.
+        samples: waveform (sample,), float32, as long as the clip, and zero outside the event.
+        band: lower and upper edge in Hz of the band in which its level is measured against the background.
+        levels: smallest and largest signal-to-noise ratio in dB, the same for evidence and for distractors.
+        gate: start and stop of a gated tone in seconds; None for other events.
     """
 
     samples: Samples
@@ -82,12 +89,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip, before its two halves are added.
+    """One clip, as its two components.
 
     Attributes:
-        backdrop: background noise and distractors, shape (sample,).
-        evidence: what makes the class, shape (sample,), at the level that it has in the clip.
-        label: index into `CLASSES`.
+        backdrop: waveform of background noise and distractors, (sample,).
+        evidence: waveform of the event that determines the class, (sample,), at its level in the clip.
+        label: index of the class in `CLASSES`.
     """
 
     backdrop: Samples
@@ -96,16 +103,29 @@ class Scene:
 
     @property
     def waveform(self) -> Samples:
-        """The clip as it sounds."""
+        """The waveform of the clip, (sample,)."""
         return self.backdrop + self.evidence
 
 
 def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400) -> Task:
-    """The task of two-second scenes; clip `i` of a part depends on nothing but the seed, the part and `i`."""
+    """The task of two-second scenes; clip `i` of a split depends only on the seed, the split and `i`.
+
+    Args:
+        seed: seed of all clips.
+        train_clips: number of training clips.
+        test_clips: number of test clips.
+
+    Example:
+        >>> from benchmarks.tasks.scenes import make_scenes
+        >>> task = make_scenes(0, train_clips=8, test_clips=8)
+        >>> log_mel, label = task.test[1]
+        >>> log_mel.shape, task.classes[label]
+        (torch.Size([1, 64, 126]), 'falling chirp')
+    """
     sizes = {"train": train_clips, "test": test_clips}
     decibels = {split: _decibels(seed, split, sizes[split]) for split in SPLITS}
     normalise = Normalisation.of(decibels["train"])
-    parts = {split: ClipDataset(normalise(decibels[split]), _labels(sizes[split])) for split in SPLITS}
+    clips = {split: ClipDataset(normalise(decibels[split]), _labels(sizes[split])) for split in SPLITS}
     return Task(
         name="scenes",
         classes=CLASSES,
@@ -116,32 +136,37 @@ def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400
         waveform=lambda split, index: torch.from_numpy(scene(seed, split, index).waveform),
         truth=lambda index: truth(scene(seed, "test", index)),
         perspectives=PERSPECTIVES,
-        train=parts["train"],
-        test=parts["test"],
+        train=clips["train"],
+        test=clips["test"],
     )
 
 
 def scene(seed: int, split: Split, index: int) -> Scene:
-    """Clip `index` of a part, by itself."""
-    surroundings, own = (np.random.default_rng([STREAM, seed, SPLITS.index(split), index, stream]) for stream in (0, 1))
+    """Clip `index` of a split, computed alone."""
+    # Two independent streams, so that the backdrop does not depend on the class.
+    of_backdrop, of_evidence = (
+        np.random.default_rng([STREAM, seed, SPLITS.index(split), index, stream]) for stream in (0, 1)
+    )
     label = index % len(CLASSES)
-    background, gain = _background(surroundings, _talkers(seed, split)), 10 ** (surroundings.uniform(-54, -34) / 20)
+    background = _background(of_backdrop, _talkers(seed, split))
+    gain = 10 ** (of_backdrop.uniform(-54, -34) / 20)
     spectrum = np.abs(np.fft.rfft(background)) ** 2
-    distractors = list(_distractors(surroundings))
-    backdrop = background + sum(_audible(event, spectrum, surroundings.uniform(*event.levels)) for event in distractors)
-    event = _EVIDENCE[CLASSES[label]](own, distractors)
-    evidence = _audible(event, spectrum, own.uniform(*event.levels))
+    distractors = list(_distractors(of_backdrop))
+    backdrop = background + sum(_scaled(event, spectrum, of_backdrop.uniform(*event.levels)) for event in distractors)
+    event = _EVIDENCE[CLASSES[label]](of_evidence, distractors)
+    evidence = _scaled(event, spectrum, of_evidence.uniform(*event.levels))
     return Scene(
         backdrop=(gain * backdrop).astype(np.float32), evidence=(gain * evidence).astype(np.float32), label=label
     )
 
 
 def truth(scene: Scene) -> Tensor:
-    """Where the evidence lies in a clip: a bool mask (mel, frame).
+    """The bins on which the evidence of a clip lies, a bool mask (mel, frame).
 
-    It is taken from the mel power of the evidence alone. First that is averaged over what the class's perspective does not
-    tell apart: over the bands for `time`, over the frames for `frequency`. Then a bin belongs to the evidence where it is less
-    than `TRUTH_RANGE` dB below the largest. So a rhythm gives whole columns and a steady band whole rows.
+    It is computed from the mel power of the evidence alone. First the power is averaged over the axis that the scheme
+    of the class does not resolve: over the bands for `time`, over the frames for `frequency`. Then a bin belongs to the
+    evidence if its power is less than `TRUTH_RANGE` dB below the maximum. So a rhythm gives whole columns, and a steady
+    band whole rows.
     """
     power = LOG_MEL.transform(torch.from_numpy(scene.evidence))  # (mel, frame)
     perspective = PERSPECTIVES[CLASSES[scene.label]]
@@ -157,7 +182,7 @@ def _labels(clips: int) -> Tensor:
 
 
 def _decibels(seed: int, split: Split, clips: int) -> Tensor:
-    """Log-mels before normalisation, shape (clip, 1, mel, frame), from the cache where it has them."""
+    """Log-mels before normalisation, in dB, (clip, 1, mel, frame); from the cache if it has them."""
     batches = (range(start, min(start + 50, clips)) for start in range(0, clips, 50))
     waveforms = (
         torch.from_numpy(np.stack([scene(seed, split, index).waveform for index in batch])) for batch in batches
@@ -166,15 +191,14 @@ def _decibels(seed: int, split: Split, clips: int) -> Tensor:
     return cached_tensors("scenes", key, lambda: {"decibels": LOG_MEL.decibels(waveforms)})["decibels"]
 
 
-# --- levels ---------------------------------------------------------------------------------------------------------------
+# Levels
 
 
-def _audible(event: Event, spectrum: Samples, ratio: float) -> Samples:
-    """The event at a signal-to-noise ratio in dB, against a background of this power spectrum."""
+def _scaled(event: Event, spectrum: Samples, ratio: float) -> Samples:
+    """The waveform of an event at a signal-to-noise ratio in dB, relative to a background of this power spectrum."""
     low, high = np.searchsorted(_FREQUENCIES, event.band)
-    power = (
-        2 * spectrum[low:high].sum(dtype=np.float64) / SAMPLES**2
-    )  # Parseval: mean square of the background in the band
+    # By Parseval's theorem, this is the mean square of the background in the band.
+    power = 2 * spectrum[low:high].sum(dtype=np.float64) / SAMPLES**2
     return event.samples * np.float32(np.sqrt(power * 10 ** (ratio / 10)))
 
 
@@ -182,7 +206,7 @@ def _third_octave(frequency: float) -> Band:
     return frequency * 2 ** (-1 / 6), frequency * 2 ** (1 / 6)
 
 
-# --- backgrounds ----------------------------------------------------------------------------------------------------------
+# Backgrounds
 
 
 def _background(rng: Generator, talkers: Samples) -> Samples:
@@ -192,9 +216,9 @@ def _background(rng: Generator, talkers: Samples) -> Samples:
 
 
 def _shaped_noise(rng: Generator, amplitude: Samples) -> Samples:
-    """Gaussian noise of power 1 whose spectrum has this amplitude at each of `_FREQUENCIES`."""
-    parts = rng.standard_normal((2, len(_FREQUENCIES)), dtype=np.float32)
-    noise = np.fft.irfft(amplitude * (parts[0] + 1j * parts[1]), SAMPLES).astype(np.float32)
+    """Gaussian noise of power 1 with this amplitude of the spectrum at each of `_FREQUENCIES`."""
+    components = rng.standard_normal((2, len(_FREQUENCIES)), dtype=np.float32)
+    noise = np.fft.irfft(amplitude * (components[0] + 1j * components[1]), SAMPLES).astype(np.float32)
     return noise / np.sqrt(np.mean(noise**2))
 
 
@@ -203,7 +227,7 @@ _PINK = 1 / np.sqrt(np.maximum(_FREQUENCIES, 40.0))
 
 
 def _babble(rng: Generator, talkers: Samples, voices: int = 6) -> Samples:
-    """Several of the talkers at once, each from any moment on."""
+    """Several talkers at the same time, each shifted by a random time."""
     chosen = rng.choice(len(talkers), voices, replace=False)
     sound = sum(np.roll(talkers[talker], rng.integers(SAMPLES)) * np.float32(rng.uniform(0.5, 1)) for talker in chosen)
     return sound / np.sqrt(np.mean(sound**2)) + np.float32(0.15) * _shaped_noise(rng, _PINK)
@@ -211,14 +235,15 @@ def _babble(rng: Generator, talkers: Samples, voices: int = 6) -> Samples:
 
 @lru_cache(maxsize=8)
 def _talkers(seed: int, split: Split, number: int = 60) -> Samples:
-    """Made-up talkers: pulse trains of wandering pitch, in syllables, through formants; shape (talker, sample), power 1."""
+    """Synthetic talkers: pulse trains of varying pitch in syllables, through formants; (talker, sample), power 1."""
     rng = np.random.default_rng([STREAM, seed, SPLITS.index(split), -1 % 2**32])
     return np.stack([_talker(rng) for _ in range(number)])
 
 
 def _talker(rng: Generator) -> Samples:
     pitch = rng.uniform(90, 260) * (1 + 0.12 * _wander(rng, _PHRASES))
-    pulses = np.exp(12 * np.cos(np.cumsum(2 * np.pi / RATE * pitch, dtype=np.float64)) - 12)  # some twelve harmonics
+    # Pulses with about twelve harmonics
+    pulses = np.exp(12 * np.cos(np.cumsum(2 * np.pi / RATE * pitch, dtype=np.float64)) - 12)
     source = (pulses - pulses.mean() + 0.05 * rng.standard_normal(SAMPLES)) * np.maximum(
         0.4 + _wander(rng, _SYLLABLES), 0
     )
@@ -229,39 +254,41 @@ def _talker(rng: Generator) -> Samples:
 
 
 def _turns(knots: int) -> Samples:
-    """Raised-cosine windows, one around each of the evenly spaced knots; they add up to 1. Shape (knot, sample)."""
+    """Raised-cosine windows around evenly spaced knots, (knot, sample); they add up to 1."""
     distance = np.abs(
         np.linspace(0, knots - 1, SAMPLES, dtype=np.float32) - np.arange(knots, dtype=np.float32)[:, None]
     )
     return (1 + np.cos(np.pi * np.minimum(distance, 1))) / 2
 
 
-_PHRASES, _SYLLABLES = _turns(12), _turns(20)
+_PHRASES = _turns(12)
+_SYLLABLES = _turns(20)
 
 
 def _wander(rng: Generator, turns: Samples) -> Samples:
-    """A smooth random curve through random knots, shape (sample,)."""
+    """A smooth curve through random values at the knots, (sample,)."""
     return rng.standard_normal(len(turns)) @ turns
 
 
-# --- events ---------------------------------------------------------------------------------------------------------------
+# Events
 
 
 def _gate(start: float, seconds: float, ramp: float) -> Samples:
-    """Raised-cosine gate from `start` on, with ramps of `ramp` seconds inside."""
+    """A gate that opens at `start` for a number of seconds, with raised-cosine ramps of `ramp` seconds inside it."""
     inside = np.minimum(_SECONDS - start, start + seconds - _SECONDS)
     return (1 - np.cos(np.pi * np.clip(inside / ramp, 0, 1, dtype=np.float32))) / 2
 
 
 def _sounding(samples: Samples, gate: Samples) -> Samples:
-    """Scaled to power 1 while the gate is open."""
+    """The samples behind the gate, scaled to power 1 while it is open."""
     sound = samples * gate
     return sound / np.sqrt(np.sum(sound**2) / np.sum(gate > 0))
 
 
 def _sweep(rng: Generator, octaves: Callable[[Samples], Samples], centres: Band = SWEEPS) -> Event:
-    """A transient whose pitch follows `octaves`, a function of its time from 0 to 1, around a random centre."""
-    seconds, centre = rng.uniform(0.10, 0.16), _logarithmic(rng, centres)
+    """A short sound around a random centre frequency, with `octaves` as its pitch, a function of time from 0 to 1."""
+    seconds = rng.uniform(0.10, 0.16)
+    centre = _logarithmic(rng, centres)
     start = rng.uniform(0.02, SAMPLES / RATE - seconds - 0.02)
     pitch = centre * 2 ** octaves(np.clip((_SECONDS - start) / seconds, 0, 1))
     tone = np.sin(2 * np.pi * np.cumsum(pitch / RATE, dtype=np.float64)).astype(np.float32)
@@ -285,7 +312,7 @@ def _flat(rng: Generator) -> Event:
 
 
 def _bursts(rng: Generator, starts: Samples) -> Event:
-    """Broadband bursts that last some 60 ms."""
+    """Broadband bursts of about 60 ms."""
     since = _SECONDS[None] - starts[:, None]  # (burst, sample)
     envelope = np.where(since >= 0, np.exp(-np.clip(since, 0, 1) / 0.02), 0).sum(axis=0, dtype=np.float32)
     envelope[envelope < 0.05] = 0
@@ -294,7 +321,7 @@ def _bursts(rng: Generator, starts: Samples) -> Event:
 
 
 def _rhythm(rng: Generator, swing: float) -> Event:
-    """Six bursts whose gaps are by turns longer and shorter by the share `swing`."""
+    """Six bursts with gaps that are alternately shorter and longer than the mean by the share `swing`."""
     gap = rng.uniform(0.19, 0.25)
     gaps = gap * (1 + swing * np.array([-1, 1, -1, 1, -1]))
     starts = rng.uniform(0.02, SAMPLES / RATE - gaps.sum() - 0.12) + np.concatenate([[0], gaps.cumsum()])
@@ -302,7 +329,7 @@ def _rhythm(rng: Generator, swing: float) -> Event:
 
 
 def _steady(rng: Generator, centres: Band) -> Event:
-    """A quarter of an octave of noise through the whole clip."""
+    """Noise in a quarter of an octave, through the whole clip."""
     centre = _logarithmic(rng, centres)
     octaves = np.log2(np.maximum(_FREQUENCIES, 1.0) / centre)
     shape = np.exp(-((octaves / 0.125) ** 2)).astype(np.float32)
@@ -310,8 +337,9 @@ def _steady(rng: Generator, centres: Band) -> Event:
 
 
 def _tone(rng: Generator, band: Band, durations: tuple[float, float], apart: list[tuple[float, float]]) -> Event:
-    """A gated tone, at a time that stands apart from the spans given (start and stop in seconds)."""
-    pitch, seconds = _logarithmic(rng, band), rng.uniform(*durations)
+    """A gated tone at a random time outside the intervals `apart`, each a start and a stop in seconds."""
+    pitch = _logarithmic(rng, band)
+    seconds = rng.uniform(*durations)
     starts = np.arange(0.02, SAMPLES / RATE - seconds - 0.02, 0.01)
     free = [
         start for start in starts if all(start + seconds + 0.08 < first or start > last + 0.08 for first, last in apart)
@@ -330,11 +358,11 @@ def _logarithmic(rng: Generator, band: Band) -> float:
     return float(np.exp(rng.uniform(*np.log(band))))
 
 
-# --- what happens in a clip -----------------------------------------------------------------------------------------------
+# The events of a clip
 
 
 def _distractors(rng: Generator) -> Iterator[Event]:
-    """What may happen in a clip of any class; drawn without knowing which."""
+    """The distractors of a clip; they do not depend on its class."""
     if rng.random() < 0.5:
         yield _tone(rng, LOW_TONE, LONG, [])
     if rng.random() < 0.5:
@@ -348,7 +376,7 @@ def _distractors(rng: Generator) -> Iterator[Event]:
 
 
 def _gates(events: list[Event], band: Band) -> list[tuple[float, float]]:
-    """When the gated tones of this band sound; a tone that ran into another would change its duration."""
+    """Start and stop of each gated tone in this band; a tone that ran into another would change its duration."""
     return [event.gate for event in events if event.gate and event.band[0] < band[1] and band[0] < event.band[1]]
 
 

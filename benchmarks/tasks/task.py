@@ -1,4 +1,4 @@
-"""What a task is: clips as log-mel spectrograms with their labels, and how to hear them."""
+"""What a task is: clips as log-mel spectrograms and as waveforms, with their labels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,22 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
     """A map-style dataset in memory; item `i` is a log-mel (1, mel, frame) in float32 and its label.
 
     Args:
-        log_mels: shape (clip, 1, mel, frame), normalised.
-        labels: shape (clip,), int64.
+        log_mels: normalised log-mels, float32 (clip, 1, mel, frame).
+        labels: index of the class of each clip, int64 (clip,).
+
+    Raises:
+        ValueError: the numbers of clips and labels differ.
+
+    Example:
+        >>> import torch
+        >>> from benchmarks.tasks import ClipDataset
+        >>> ClipDataset(torch.zeros(2, 1, 1, 3), torch.tensor([0, 1]))[1]
+        (tensor([[[0., 0., 0.]]]), 1)
     """
 
     def __init__(self, log_mels: Tensor, labels: Tensor) -> None:
         if len(log_mels) != len(labels):
-            raise ValueError(f"expected one label per clip, got {len(labels)} labels for {len(log_mels)} clips")
+            raise ValueError(f"expected one label per clip, but got {len(labels)} labels for {len(log_mels)} clips")
         self.log_mels = log_mels
         self.labels = labels
 
@@ -40,7 +49,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         return self.log_mels[index], int(self.labels[index])
 
     def fingerprint(self) -> str:
-        """Changes when a value or a label does; to name a cache entry by."""
+        """A digest of all values and labels, for the key of a cache entry."""
         digest = hashlib.sha256(str(tuple(self.log_mels.shape)).encode())
         for tensor in (self.log_mels, self.labels):
             digest.update(tensor.contiguous().numpy().data)
@@ -49,19 +58,26 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
 
 @dataclass(frozen=True)
 class LogMel:
-    """Waveforms to log-mel spectrograms in dB, above an absolute floor.
+    """The transform from waveforms to log-mel spectrograms in dB, above an absolute floor.
 
-    The floor is absolute, unlike torchaudio's `top_db`, which lies a fixed distance below each clip's own maximum: so
-    silence is the same value in every clip.
+    The floor is absolute, unlike torchaudio's `top_db`, which is relative to the maximum of each clip: so silence has
+    the same value in every clip.
 
     Attributes:
-        sample_rate: in Hz.
-        n_fft: length of the Fourier transform in samples, the window padded with zeros to it.
+        sample_rate: sample rate of the waveforms in Hz.
+        n_fft: length of the Fourier transform in samples; the window is padded with zeros to it.
         window: length of the Hann window in samples.
-        hop: samples from one frame to the next.
+        hop: number of samples from one frame to the next.
         lowest: lower edge of the first band in Hz; the last band ends at half the sample rate.
-        floor: in dB re a power of 1.
+        floor: smallest level in dB, relative to a power of 1.
         bands: number of mel bands.
+
+    Example:
+        >>> import torch
+        >>> from benchmarks.tasks.task import LogMel
+        >>> log_mel = LogMel(8000, n_fft=512, window=256, hop=64, lowest=50.0, floor=-60.0)
+        >>> log_mel.floored(torch.tensor([100.0, 0.0]))
+        tensor([ 20., -60.])
     """
 
     sample_rate: int
@@ -74,73 +90,93 @@ class LogMel:
 
     @property
     def transform(self) -> MelSpectrogram:
-        """The mel power spectrogram that the decibels are taken of."""
+        """The transform from waveforms to mel power spectrograms, before the logarithm."""
         return MelSpectrogram(
             self.sample_rate, self.n_fft, self.window, self.hop, f_min=self.lowest, n_mels=self.bands, power=2.0
         )
 
     @property
     def axes(self) -> SpectrogramAxes:
-        """Mel bands and frames in Hz and seconds."""
+        """The axes of the log-mels, in Hz and seconds."""
         return SpectrogramAxes.from_transform(self.transform)
 
     @property
     def key(self) -> dict[str, float]:
-        """All parameters, to name a cache entry by."""
+        """All parameters, for the key of a cache entry."""
         return asdict(self)
 
     def decibels(self, batches: Iterable[Tensor]) -> Tensor:
-        """Batches of waveforms (clip, sample) → dB, shape (clip, 1, mel, frame), at least `floor`."""
+        """Log-mels in dB, at least `floor`: batches of waveforms (clip, sample) → (clip, 1, mel, frame)."""
         transform = self.transform
         with torch.no_grad():
             return torch.cat([self.floored(transform(batch)) for batch in batches])[:, None]
 
     def floored(self, power: Tensor) -> Tensor:
-        """Power in dB, at least `floor`."""
+        """Power in dB, at least `floor`, of the same shape."""
         return 10 * power.clamp_min(10 ** (self.floor / 10)).log10()
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """The affine map from dB that gives the training part mean 0 and standard deviation 1."""
+    """The affine map from dB that gives the training split the mean 0 and the standard deviation 1.
+
+    Attributes:
+        mean: mean of the training split in dB.
+        std: standard deviation of the training split in dB.
+
+    Example:
+        >>> import torch
+        >>> from benchmarks.tasks.task import Normalisation
+        >>> normalise = Normalisation.of(torch.tensor([-30.0, -20.0, -10.0]))
+        >>> normalise(-10.0)
+        1.0
+    """
 
     mean: float
     std: float
 
     @classmethod
     def of(cls, decibels: Tensor) -> Normalisation:
-        """The mean and standard deviation over all bins of all clips given, in dB."""
+        """The normalisation by the mean and standard deviation of all bins of these clips, in dB."""
         return cls(decibels.mean(dtype=torch.float64).item(), decibels.std().item())
 
     def __call__(self, decibels: Level) -> Level:
-        """From dB; a number or a tensor."""
+        """Normalised values of a number or a tensor in dB."""
         return (decibels - self.mean) / self.std
 
     def decibels(self, log_mels: Tensor) -> Tensor:
-        """Back to dB."""
+        """The values of normalised log-mels in dB."""
         return log_mels * self.std + self.mean
 
 
 @dataclass(frozen=True)
 class Task:
-    """Labelled clips in a training and a test part, and what is known about them.
+    """Labelled clips in a training and a test split, and what is known about them.
 
     Attributes:
         name: "scenes", "digits", "environment" or "vocoded".
-        classes: the name of each label.
-        sample_rate: of the waveforms, in Hz.
-        log_mel: how the waveforms become the clips.
-        normalisation: between dB and the values of the clips.
-        silence: what a bin at the dB floor is after normalisation.
-        train: the clips to learn from; their mean and standard deviation normalise both parts.
-        test: the clips to judge with; no source of a training clip is among them.
-        waveform: split and index to the clip as it sounds, float32 of shape (sample,).
-        truth: test index to a bool mask (mel, frame) of where the evidence lies; None where nobody knows. A mask without any bin set
-            says that for this clip alone nobody does: such a clip is left out wherever a map is held against the truth.
-        perspectives: for each class the scheme that its evidence is made for; empty where nobody knows.
-        twin: test index to the test index of the same sound in another class, what differs between the two being all that the class
-            decides; None where clips have no twins.
-        band_shares: how much of each mel band lies on each bin of the clips' frequency axis, (bin, band); None where these are the same.
+        classes: name of each class, in the order of the labels.
+        sample_rate: sample rate of the waveforms in Hz.
+        log_mel: the transform from waveforms to log-mels in dB.
+        normalisation: the map from dB to the values of the clips.
+        silence: value of a bin at the dB floor after normalisation.
+        train: the training clips; their mean and standard deviation normalise both splits.
+        test: the test clips; none has a source in common with a training clip.
+        waveform: function from a split and an index to the waveform of the clip, float32 (sample,).
+        truth: function from the index of a test clip to the bins on which its evidence lies, bool (mel, frame); None if
+            they are unknown for all clips. If no bin is True, they are unknown for this clip: it is left out wherever a
+            map is compared with the truth.
+        perspectives: name of a class → the scheme that its evidence is made for; empty if that is unknown.
+        twin: function from the index of a test clip to the index of the test clip that is the same sound in another
+            class, and differs from it only in what makes the class; None if clips have no twins.
+        band_shares: how much of each mel band lies on each bin of the clips' frequency axis, (bin, band); None if the
+            bins are the mel bands.
+
+    Example:
+        >>> from benchmarks.tasks import load_task
+        >>> task = load_task("scenes")  # doctest: +SKIP
+        >>> task.test[0][0].shape, task.classes[task.test[0][1]]  # doctest: +SKIP
+        (torch.Size([1, 64, 126]), 'rising chirp')
     """
 
     name: str
@@ -159,5 +195,5 @@ class Task:
 
     @property
     def axes(self) -> SpectrogramAxes:
-        """Mel bands and frames in Hz and seconds."""
+        """The axes of the log-mels, in Hz and seconds."""
         return self.log_mel.axes

@@ -1,4 +1,4 @@
-"""A task's clips as people see and hear them."""
+"""The clips of a task with their spectrogram in dB, their waveform and their class, for pictures and sounds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from captum_apex import Clip
 
 @dataclass(frozen=True)
 class TaskClips:
-    """Index → clip of one part of a task, made when it is asked for.
+    """Gives the clip at an index of one split of a task, a `ClipLookup`.
 
     Attributes:
-        task: the clips.
-        split: the part; a prototype's index is one of "train".
+        task: the task.
+        split: the split of the task; the indices of prototypes belong to "train".
     """
 
     task: Task

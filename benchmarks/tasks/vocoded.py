@@ -1,18 +1,20 @@
-"""Vocoded digits: recordings of the Free Spoken Digit Dataset, and the same recordings re-synthesised from their magnitudes alone.
+"""Vocoded digits: recordings of the Free Spoken Digit Dataset, and the same recordings made from their magnitudes.
 
-Every recording gives a *real* clip and its *vocoded* twin: the magnitudes of its short-time Fourier transform, with phases that
-Griffin–Lim finds again from a random start. So a detector of vocoded speech is asked for, and where the two twins differ is measured.
+Every recording gives a *real* clip and its *vocoded* twin, which has the magnitudes of the recording's short-time
+Fourier transform and the phases that the Griffin–Lim algorithm reconstructs from a random start. The task is to detect
+vocoded speech, and it is known where the twins differ.
 
-Nothing but the vocoder tells the classes apart. Both twins come from the same samples; the vocoder sees the recording only, and the
-zeros behind it are added afterwards; both are brought to the same mean, the same fades, the same power and 16 bits. No
-re-synthesis of the real clip with its own phases is needed beside that: the transform's inverse gives the recording back, to its edges.
+Nothing but the vocoder distinguishes the classes. Both twins are made of the same samples. The vocoder processes the
+recording only; the zeros after it are added later. Both twins get the same mean, fades, power and 16-bit steps. The
+real clip needs no synthesis with its own phases: the inverse transform returns the recording exactly, up to its edges.
 
-Two choices were measured. The magnitudes are linear: with 80 mel bands in between, which smear the harmonics, 1,000 clips taught the
-reference CNN to make no error at all. And the vocoder's frames overlap by half, not by the usual three quarters: with more overlap the
-twins grow alike, after 64 iterations all but 1% of the log-mel's bins, against 6% that still differ.
+Two choices are based on measurements. The magnitudes are linear: with 80 mel bands in between, which blur the
+harmonics, the reference CNN made no error after training on 1,000 clips. The vocoder's frames overlap by half, not by
+the usual three quarters: with more overlap, 64 iterations leave a difference in 1% of the bins of the log-mels instead
+of 6%.
 
-What is left is the vocoder's own doing: noise and beats between the harmonics and between the frames; and, where no log-mel shows it,
-peaks that are a little lower (by 6% in the median) and as high on one side as on the other.
+The remaining differences are caused by the vocoder: noise and beats between the harmonics and between the frames, and,
+not visible in log-mels, peaks that are slightly lower (by 6% in the median) and symmetric around zero.
 """
 
 from __future__ import annotations
@@ -28,18 +30,19 @@ from torch.nn.functional import pad
 from torchaudio.transforms import GriffinLim, Spectrogram
 
 from benchmarks.tasks.digits import LOG_MEL, SAMPLES
-from benchmarks.tasks.recorded_task import Recording, data_folder, excerpt, lengthened, recorded_task
+from benchmarks.tasks.recorded_task import Recording, data_folder, read_resampled, recorded_task
 from benchmarks.tasks.task import Split, Task
 
 CLASSES = ("real", "vocoded")
-ITERATIONS = (4, 16, 64)  # of Griffin–Lim, taken in turn
-TEST_TAKES = range(5)  # of each digit and speaker, the customary test part
-TRAIN_TAKES = range(5, 25)  # with their twins they are as many clips as the other tasks have
-N_FFT, HOP = 512, 256  # of the vocoder, in samples: 64 ms and 32 ms
-FADE = 40  # samples, 5 ms, at either end
-LEVEL = 0.05  # root mean square of every recording, before the zeros behind it
-TRUTH_DIFFERENCE = 3.0  # dB: a factor of two in power
-TRUTH_RANGE = 40.0  # dB below the maximum of the two twins that still count as audible
+ITERATIONS = (4, 16, 64)  # numbers of Griffin–Lim iterations, used in turn
+TEST_TAKES = range(5)  # takes of each digit and speaker in the usual test split
+TRAIN_TAKES = range(5, 25)  # with their twins they are as many clips as in the other tasks
+N_FFT = 512  # length of the vocoder's Fourier transform in samples, 64 ms
+HOP = 256  # samples from one frame of the vocoder to the next, 32 ms
+FADE = 40  # samples of the fade at either end, 5 ms
+LEVEL = 0.05  # root mean square of every recording, before the zeros after it
+TRUTH_DIFFERENCE = 3.0  # smallest difference of the twins that counts, in dB: a factor of two in power
+TRUTH_RANGE = 40.0  # a bin counts as audible down to this level below the maximum of both twins, in dB
 
 
 @dataclass(frozen=True)
@@ -47,18 +50,18 @@ class Twin(Recording):
     """One of the two clips that are made of a recording.
 
     Attributes:
-        iterations: of Griffin–Lim; 0 for the real one.
+        iterations: number of Griffin–Lim iterations; 0 for the real clip.
     """
 
     iterations: int
 
     def waveform(self, sample_rate: int, samples: int) -> Tensor:
-        """The clip as it sounds, float32 of shape (sample,), zeros behind it.
+        """The waveform of the clip, float32 (sample,), with zeros after it.
 
         Raises:
             ValueError: the recording is too short for the vocoder, or silent.
         """
-        sound = excerpt(self.path, sample_rate, samples)
+        sound = read_resampled(self.path, sample_rate)[:samples]  # without padding: the vocoder must not see zeros
         if len(sound) <= N_FFT:
             raise ValueError(f"expected a recording of more than {N_FFT} samples, but {self.path} has {len(sound)}")
         if sound.min() == sound.max():
@@ -66,58 +69,64 @@ class Twin(Recording):
         sound = sound - sound.mean()
         if self.iterations:
             sound = vocoded(sound, self.iterations, seed=crc32(self.path.stem.encode()))
-        return lengthened(finished(sound), samples)
+        return pad(finished(sound), (0, samples - len(sound)))
 
     @property
     def key(self) -> list[str | int | float]:
-        """What the clip depends on, beside the rate and the length, to name a cache entry by."""
+        """What the clip depends on besides the rate and the length, for the key of a cache entry."""
         return [*super().key, self.iterations, N_FFT, HOP, FADE, LEVEL]
 
 
 def read_vocoded() -> Task:
-    """The task of telling real from vocoded digits.
+    """The task of distinguishing real from vocoded digits.
 
-    The clips of a part come in pairs, the real one first, and both twins are always in the same part.
+    The clips of a split are pairs of twins, the real one first.
 
     Raises:
         FileNotFoundError: the recordings are not there.
+
+    Example:
+        >>> from benchmarks.tasks.vocoded import read_vocoded
+        >>> task = read_vocoded()  # doctest: +SKIP
+        >>> task.classes, task.twin(6)  # doctest: +SKIP
+        (('real', 'vocoded'), 7)
     """
     folder = data_folder("fsdd", "{digit}_{speaker}_{take}.wav")
-    task = recorded_task(
-        "vocoded", CLASSES, [twin for path in sorted(folder.glob("*.wav")) for twin in _twins(path)], LOG_MEL, SAMPLES
-    )
+    twins = [twin for path in sorted(folder.glob("*.wav")) for twin in _twins(path)]
+    task = recorded_task("vocoded", CLASSES, twins, LOG_MEL, SAMPLES)
     return replace(task, truth=_truth(task), twin=_other)
 
 
 def vocoded(sound: Tensor, iterations: int, *, seed: int) -> Tensor:
-    """The sound that Griffin–Lim finds for a sound's magnitudes (torchaudio's, with momentum 0.99).
+    """A sound with the magnitudes of the given one, reconstructed by Griffin–Lim (torchaudio's, with momentum 0.99).
 
-    While it is found, the sound goes on beyond either end, mirrored: at a real end fewer frames overlap, and what is found is too loud
-    (by 4 dB in the last 8 ms), which is a sign of where a clip was cut, not of the vocoder. How far it goes on before the beginning is
-    random, so that the vocoder's frames begin anywhere, and their places in the clip are no sign either.
+    During the reconstruction the sound is continued at both ends by its mirror image. Without that, fewer frames
+    overlap at the ends, and the result is too loud there (by 4 dB in the last 8 ms): that would show where a clip was
+    cut, not that it was vocoded. The length of the continuation at the beginning is random, so that the positions of
+    the vocoder's frames in the clip do not identify vocoded clips either.
 
     Args:
-        sound: shape (sample,), more than `N_FFT` of them.
-        iterations: the more, the closer the magnitudes of what is found come to those that were given.
-        seed: of the frames' places and of the phases that it begins with; the global random state is left alone.
+        sound: waveform (sample,) with more than `N_FFT` samples.
+        iterations: number of iterations; with more, the magnitudes come closer to those of the sound.
+        seed: seed of the positions of the frames and of the initial phases; the global random state does not change.
 
     Returns:
-        Tensor of shape (sample,).
+        Tensor (sample,) of the same length.
 
-    Source: Griffin and Lim, Signal estimation from modified short-time Fourier transform, 1984; Perraudin, Balazs and Søndergaard,
-    A fast Griffin-Lim algorithm, 2013.
+    Source: Griffin and Lim, Signal estimation from modified short-time Fourier transform, 1984; Perraudin, Balazs and
+    Søndergaard, A fast Griffin-Lim algorithm, 2013.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         before = N_FFT // 2 + int(torch.randint(HOP, ()))
         margined = pad(sound[None], (before, N_FFT), mode="reflect")  # (sample,) → (1, sample)
         power = Spectrogram(N_FFT, hop_length=HOP)(margined)
-        found = GriffinLim(N_FFT, n_iter=iterations, hop_length=HOP, length=margined.shape[1])(power)
-    return found[0, before : before + len(sound)]
+        reconstructed = GriffinLim(N_FFT, n_iter=iterations, hop_length=HOP, length=margined.shape[1])(power)
+    return reconstructed[0, before : before + len(sound)]
 
 
 def finished(sound: Tensor) -> Tensor:
-    """The sound as every clip of both classes has it: mean 0, faded in and out, at `LEVEL`, in the steps of 16 bits; (sample,)."""
+    """The sound (sample,) with mean 0, a fade at either end, the root mean square `LEVEL`, and the steps of 16 bits."""
     ramp = torch.sin(torch.linspace(0, torch.pi / 2, FADE)) ** 2
     gain = torch.cat([ramp, torch.ones(len(sound) - 2 * FADE), ramp.flip(0)])
     sound = gain * (sound - (gain * sound).sum() / gain.sum())
@@ -126,18 +135,18 @@ def finished(sound: Tensor) -> Tensor:
 
 
 def difference(task: Task, index: int) -> Tensor:
-    """What the vocoder did: the vocoded clip's log-mel less its real twin's, in dB, shape (mel, frame); the same for both twins.
+    """The effect of the vocoder: the log-mel of the vocoded clip minus that of its real twin, in dB, (mel, frame).
 
     Args:
-        task: made by `read_vocoded`.
-        index: of either twin, in the test part.
+        task: the task that `read_vocoded` returns.
+        index: index of one of the twins in the test split; the result is the same for both.
     """
-    real, fake = _pair(task, index)
-    return fake - real
+    real, synthetic = _pair(task, index)
+    return synthetic - real
 
 
 def _twins(path: Path) -> list[Twin]:
-    """Both clips of a recording; none where its take is in neither part."""
+    """Both clips of a recording; none if its take belongs to no split."""
     digit, _, take = path.stem.split("_")
     split: Split
     if int(take) in TEST_TAKES:
@@ -146,29 +155,33 @@ def _twins(path: Path) -> list[Twin]:
         split = "train"
     else:
         return []
-    iterations = ITERATIONS[
-        (int(digit) + int(take)) % len(ITERATIONS)
-    ]  # as many of each among the takes of a digit as among its digits
+    # Each number of iterations is equally frequent among the takes of a digit and among the digits of a take.
+    iterations = ITERATIONS[(int(digit) + int(take)) % len(ITERATIONS)]
     return [Twin(path, label, split, count) for label, count in enumerate((0, iterations))]
 
 
 def _other(index: int) -> int:
-    return index ^ 1  # pairs begin at even places
+    return index ^ 1  # pairs begin at even indices
 
 
 def _pair(task: Task, index: int) -> tuple[Tensor, Tensor]:
     """Log-mels of the real and the vocoded twin in dB, each (mel, frame)."""
-    real, fake = task.normalisation.decibels(task.test.log_mels[sorted((index, _other(index))), 0])
-    return real, fake
+    real, synthetic = task.normalisation.decibels(task.test.log_mels[sorted((index, _other(index))), 0])
+    return real, synthetic
 
 
 def _truth(task: Task) -> Callable[[int], Tensor]:
-    """For a vocoded clip the bins that are audible in one twin or the other, and differ; for a real one none: nothing was done to it."""
+    """The truth of the task, a function from the index of a test clip to a bool mask (mel, frame).
+
+    For a vocoded clip, these are the bins that differ and are audible in at least one of the twins. For a real clip
+    there are none, since it was not changed.
+    """
 
     def truth(index: int) -> Tensor:
-        real, fake = _pair(task, index)
-        louder = torch.maximum(real, fake)
-        found = ((fake - real).abs() > TRUTH_DIFFERENCE) & (louder > louder.max() - TRUTH_RANGE)
-        return found & (task.test.labels[index] == CLASSES.index("vocoded"))
+        real, synthetic = _pair(task, index)
+        louder = torch.maximum(real, synthetic)
+        audible = louder > louder.max() - TRUTH_RANGE
+        changed = ((synthetic - real).abs() > TRUTH_DIFFERENCE) & audible
+        return changed & (task.test.labels[index] == CLASSES.index("vocoded"))
 
     return truth

@@ -1,6 +1,27 @@
-"""APEX as a Captum attribution class at the input."""
+"""APEX as Captum attribution classes.
+
+- `decomposition`: a forward pass decomposed into the channels of a basis, and the choice of the evidence's channels.
+- `layer_apex`: `LayerAPEX`, maps on the grid of a layer.
+- `apex`: `APEX`, maps of the shape of the input.
+- `projection`: a map enlarged from the grid of the layer to the input.
+- `evidence_score`: the evidence as a scalar function of the input, for any other attribution method.
+- `basis_insertion`: a copy of the model with the basis inside.
+- `arguments`: inputs and additional arguments in the forms that Captum accepts.
+"""
 
 from captum_apex.attribution.apex import APEX
+from captum_apex.attribution.basis_insertion import ChannelMatrix, insert_basis
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
+from captum_apex.attribution.evidence_score import EvidenceScore
 from captum_apex.attribution.layer_apex import LayerAPEX
 
-__all__ = ["APEX", "LayerAPEX"]
+__all__ = [
+    "APEX",
+    "N_CHANNELS",
+    "ChannelMatrix",
+    "Decomposition",
+    "EvidenceScore",
+    "LayerAPEX",
+    "insert_basis",
+    "select_channels",
+]

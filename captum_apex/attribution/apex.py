@@ -1,4 +1,4 @@
-"""APEX as a Captum attribution class at the input."""
+"""APEX as a Captum attribution class whose maps have the shape of the input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from captum_apex.attribution.arguments import Inputs, arguments_of, detached, map_dtype, only_one
+from captum_apex.attribution.arguments import Inputs, detached_inputs, forward_arguments, map_dtype, single_input
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.layer_apex import Channels, LayerAPEX
 from captum_apex.attribution.projection import enlarged, enlarged_alone
@@ -24,35 +25,51 @@ from captum_apex.layers.padding import Columns
 __all__ = ["APEX"]
 
 Projection = type[GradientAttribution] | Callable[..., Tensor]
+"""A Captum attribution class, or a function `(score, inputs, additional_forward_args) -> Tensor`."""
 
 
 class APEX(GradientAttribution):
-    r"""Contributions of prototype channels at the input, as `captum.attr.GuidedGradCam` stands to `LayerGradCam`.
+    r"""Contributions of prototype channels at the input; `LayerAPEX` gives them at the layer.
 
     Args:
         forward_func: the classifier.
         layer: the module that the basis was fitted on.
-        basis: from `fit_basis`.
-        device_ids: as in Captum.
-        projection: how the evidence reaches the input. None enlarges the layer's map (linearly, its total kept). A Captum class, such
-            as `IntegratedGradients`, attributes the evidence score; a function `(score, inputs, additional_forward_args) -> Tensor`
-            does so with settings of its own, such as a baseline.
-        input_layout: the axes of the inputs, `n` clip, `c` channel, `f` frequency, `t` time. Needed where three axes could mean
-            several things; by default `"n c f t"`, `"n t"`, and `"n c t"` where the layer has one frequency row.
-        columns: as in `LayerAPEX`.
-        input_layer: a module of the model, such as a spectrogram that it makes of waveforms: maps are then of what this gives, not of the
-            inputs, and so is `input_layout`. For padded clips it needs a `projection`.
+        basis: the basis, usually from `fit_basis`.
+        device_ids: devices, as in `LayerAPEX`.
+        projection: method that brings the evidence to the input. None enlarges the map of the layer linearly and keeps
+            its total. A Captum class, such as `IntegratedGradients`, attributes the evidence score to the input with
+            its default settings. A function `(score, inputs, additional_forward_args) -> Tensor` does so with other
+            settings, such as a baseline.
+        input_layout: axes of the inputs, `n` clip, `c` channel, `f` frequency, `t` time. The default is `"n c f t"` for
+            four axes and `"n t"` for two. For three axes it is `"n c t"` where the layer has one frequency row or the
+            input has one channel; otherwise the layout must be given.
+        columns: function from lengths to columns for batches of padded clips, as in `LayerAPEX`.
+        input_layer: a module of the model, such as a spectrogram that the model computes from waveforms. The maps then
+            have the shape of the output of this module, and `input_layout` names the axes of that output. For padded
+            clips this needs a `projection`.
 
     Raises:
-        ValueError: as `LayerAPEX`.
+        TypeError: `projection` cannot be called; or an argument has the wrong type, as in `LayerAPEX`.
+        ValueError: `columns` and `input_layer` are given without a `projection`; or an argument does not fit the model,
+            as in `LayerAPEX`.
 
-    >>> from captum.attr import IntegratedGradients
-    >>> from captum_apex import PrototypeBasis
-    >>> layer = nn.Conv2d(1, 2, 3)
-    >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 4))
-    >>> apex = APEX(model, layer, PrototypeBasis(torch.eye(2), "square"), projection=IntegratedGradients)
-    >>> apex.attribute(torch.randn(5, 1, 8, 10), target=3).shape
-    torch.Size([5, 1, 8, 10])
+    Example:
+        >>> import torch
+        >>> from captum.attr import InputXGradient
+        >>> from torch import nn
+        >>> from captum_apex import APEX, PrototypeBasis
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())  # one class for each channel
+        >>> basis = PrototypeBasis(torch.eye(2), "time")
+        >>> inputs = torch.tensor([[[[0.0, 2.0]], [[1.0, 3.0]]]])  # (clip, channel, frequency, time)
+        >>> APEX(model, layer, basis).attribute(inputs, target=0)  # enlarged, the same for all channels of an input
+        tensor([[[[0.0000, 0.5000]],
+        <BLANKLINE>
+                 [[0.0000, 0.5000]]]])
+        >>> APEX(model, layer, basis, projection=InputXGradient).attribute(inputs, target=0)
+        tensor([[[[0., 1.]],
+        <BLANKLINE>
+                 [[0., 0.]]]])
     """
 
     def __init__(
@@ -79,7 +96,8 @@ class APEX(GradientAttribution):
         if columns is not None and input_layer is not None and projection is None:
             raise ValueError(
                 "expected a `projection` where clips are padded, because their lengths do not say how much of what "
-                f"{self.input_layer_name!r} gives is theirs, but got None; pass a Captum class, such as IntegratedGradients"
+                f"{self.input_layer_name!r} gives is theirs, but got None; pass a Captum class, such as "
+                "IntegratedGradients"
             )
 
     @property
@@ -94,7 +112,7 @@ class APEX(GradientAttribution):
 
     @property
     def evidence_score(self) -> EvidenceScore:
-        """The scalar `h(x) = Σ w ⊙ φ(x)`, to be attributed by any input method; see `evidence_weights`."""
+        """The scalar function `h(x) = Σ w ⊙ φ(x)` for any input attribution method; `evidence_weights` gives `w`."""
         return self._score(self.basis.origin.at_input)
 
     @log_usage()
@@ -104,56 +122,60 @@ class APEX(GradientAttribution):
         target: TargetType = None,
         additional_forward_args: Any = None,
         attribute_to_layer_input: bool = False,
-        n_channels: int | None = 5,
+        n_channels: int | None = N_CHANNELS,
         sides: str = "positive",
         return_convergence_delta: bool = False,
         channels: Channels | None = None,
     ) -> Inputs | tuple[Inputs, Tensor]:
-        """The evidence's relevance at the input.
-
-        Arguments, errors and the delta are those of `LayerAPEX.attribute`; the delta is that of the evidence at the layer, so it does
-        not depend on the projection.
+        """The relevance of the evidence at the input.
 
         Args:
-            inputs: one tensor, or a tuple of one.
-            target: as there.
-            additional_forward_args: as there.
-            attribute_to_layer_input: as there.
-            n_channels: as there.
-            sides: as there.
-            return_convergence_delta: as there.
-            channels: as there.
+            inputs: inputs of the model, one tensor or a tuple of one tensor; the first axis is the clip.
+            target: index of the class to explain, as in `LayerAPEX.attribute`.
+            additional_forward_args: further arguments of the model.
+            attribute_to_layer_input: whether to explain the input of the layer, as in `LayerAPEX.attribute`.
+            n_channels: largest number of channels in the evidence, `N_CHANNELS` (5) by default; None takes every
+                channel.
+            sides: `"positive"` or `"both"`, as in `LayerAPEX.attribute`.
+            return_convergence_delta: whether to return also the convergence delta of the evidence at the layer, as in
+                `LayerAPEX.attribute`; it does not depend on the projection.
+            channels: the channels to explain instead of the evidence, as in `LayerAPEX.attribute`.
 
         Returns:
-            A tensor of the input's shape (or of what `input_layer` gives), or a tuple of one where a tuple came; with
-            `return_convergence_delta` also the deltas, (clip,).
+            Tensor of the shape of the input, or of the output of `input_layer`; a tuple of one tensor where the inputs
+            are a tuple. With `return_convergence_delta`, a tuple of this and the deltas, (clip,).
 
         Raises:
-            ValueError: for more than one input tensor; pass the others as `additional_forward_args`.
+            AssertionError: Captum refuses the target.
+            IndexError: the target is out of range.
+            TypeError: an argument has the wrong type, as in `LayerAPEX.attribute`.
+            ValueError: there are several input tensors, all but the first of which belong in `additional_forward_args`;
+                the `input_layout` is needed or does not fit; or an argument is out of range, as in
+                `LayerAPEX.attribute`.
         """
-        only = only_one(inputs)
+        only = single_input(inputs)
         at_layer = self.layer_apex
-        with self._mapped_inputs(only) as mapped:
-            parts = at_layer.decompose(only, target, additional_forward_args, attribute_to_layer_input)
-        chosen = at_layer.evidence(parts, n_channels, sides, channels)
+        with self._mapped_tensor(only) as mapped:
+            decomposition = at_layer.decompose(only, target, additional_forward_args, attribute_to_layer_input)
+        selected = at_layer.selected_channels(decomposition, n_channels, sides, channels)
         if self.projection is None:
-            relevance = at_layer.basis.scheme.spread((parts.relevance * chosen[:, :, None, None]).sum(1), parts.columns)
-            attributions = self._enlarged(relevance, mapped.value, parts.columns, additional_forward_args)
+            attributions = self._enlarged(decomposition, selected, mapped.value, additional_forward_args)
         else:
-            weights, at_input = at_layer.weights(parts, chosen), at_layer.reads_input(attribute_to_layer_input)
-            attributions = self._projected(
-                mapped.value, only, (weights, *arguments_of(additional_forward_args)), at_input
-            )
+            arguments = (at_layer.weights(decomposition, selected), *forward_arguments(additional_forward_args))
+            at_input = at_layer.reads_input(attribute_to_layer_input)
+            attributions = self._projected(mapped.value, only, arguments, at_input)
         attributions = attributions.detach().to(map_dtype(only, attributions)).contiguous()
         formatted = (attributions,) if isinstance(inputs, tuple) else attributions
         if not return_convergence_delta:
             return formatted
-        silent = at_layer.score_without_layer(only, parts.target, additional_forward_args, attribute_to_layer_input)
-        evidence = (parts.contributions * chosen).sum(1)
-        return formatted, evidence - (parts.score - silent)
+        without_layer = at_layer.score_without_layer(
+            only, decomposition.target, additional_forward_args, attribute_to_layer_input
+        )
+        contribution = (decomposition.contributions * selected).sum(1)
+        return formatted, contribution - (decomposition.score - without_layer)
 
-    def _mapped_inputs(self, inputs: Tensor) -> AbstractContextManager[Capture]:
-        """What the map is a map of: the inputs themselves, or what `input_layer` gives in the forward pass inside."""
+    def _mapped_tensor(self, inputs: Tensor) -> AbstractContextManager[Capture]:
+        """The tensor that gets the map: the inputs, or the output of `input_layer` in the forward pass inside."""
         if self.input_layer is not None:
             return captured(self.input_layer, self.input_layer_name, prepare=Tensor.detach)
         capture = Capture()
@@ -174,49 +196,55 @@ class APEX(GradientAttribution):
         inputs: Inputs,
         target: TargetType = None,
         additional_forward_args: Any = None,
-        n_channels: int | None = 5,
+        n_channels: int | None = N_CHANNELS,
         sides: str = "positive",
         channels: Channels | None = None,
     ) -> Tensor:
-        """The weights that make `evidence_score` the evidence's contribution, `Σ w ⊙ φ(x) = Σ_{k in E} c_k`.
+        """The weights for which `evidence_score` is the contribution of the evidence, `Σ w ⊙ φ(x) = Σ_{k in E} c_k`.
 
         Args:
-            inputs: one tensor, or a tuple of one.
-            target: as in `attribute`.
-            additional_forward_args: as in `attribute`.
-            n_channels: as in `attribute`.
-            sides: as in `attribute`.
-            channels: as in `attribute`; one int gives the score of one prototype channel.
+            inputs: inputs of the model, one tensor or a tuple of one tensor; the first axis is the clip.
+            target: index of the class to explain, as in `attribute`.
+            additional_forward_args: further arguments of the model.
+            n_channels: largest number of channels in the evidence, as in `attribute`.
+            sides: `"positive"` or `"both"`, as in `attribute`.
+            channels: the channels to take instead of the evidence; one int gives the score of one prototype channel.
 
         Returns:
-            Tensor (clip, channel, frequency, time), to be passed as (the first of) `additional_forward_args`.
+            Tensor (clip, channel, frequency, time), the first of the `additional_forward_args` of `evidence_score`.
         """
-        parts = self.layer_apex.decompose(only_one(inputs), target, additional_forward_args)
-        return self.layer_apex.weights(parts, self.layer_apex.evidence(parts, n_channels, sides, channels))
+        decomposition = self.layer_apex.decompose(single_input(inputs), target, additional_forward_args)
+        selected = self.layer_apex.selected_channels(decomposition, n_channels, sides, channels)
+        return self.layer_apex.weights(decomposition, selected)
 
     def _score(self, at_input: bool) -> EvidenceScore:
         return EvidenceScore(self.forward_func, self.layer, self.basis.origin.layout, at_input)
 
     def _enlarged(
-        self, relevance: Tensor, inputs: Tensor, columns: Tensor | None, additional_forward_args: Any
+        self, decomposition: Decomposition, selected: Tensor, mapped: Tensor, additional_forward_args: Any
     ) -> Tensor:
+        """The map of the selected channels, laid out by the scheme and enlarged to the shape of a tensor."""
+        relevance = (decomposition.relevance * selected[:, :, None, None]).sum(1)  # (clip, frequency, time)
+        columns = decomposition.columns
+        relevance = self.basis.scheme.spread(relevance, columns)
         if columns is None:
-            return enlarged(relevance, inputs, self.input_layout)
-        lengths = arguments_of(additional_forward_args)[0]
-        return enlarged_alone(relevance, inputs, self.input_layout, columns.tolist(), lengths.tolist())
+            return enlarged(relevance, mapped, self.input_layout)
+        lengths = forward_arguments(additional_forward_args)[0]
+        return enlarged_alone(relevance, mapped, self.input_layout, columns.tolist(), lengths.tolist())
 
     def _projected(self, mapped: Tensor, inputs: Tensor, arguments: tuple, at_input: bool) -> Tensor:
-        """The evidence score attributed to the inputs, or to what the model makes of them at `input_layer`."""
-        project, score = self.projection, self._score(at_input)
+        """The evidence score, attributed to the inputs or to the output of `input_layer` for them."""
+        project = self.projection
+        assert project is not None
+        score = self._score(at_input)
+        function: nn.Module = score
         with torch.inference_mode(False):
-            mapped, arguments = mapped.detach().clone(), arguments_of(arguments)
-            function: nn.Module = score
+            mapped = mapped.detach().clone()
+            arguments = forward_arguments(arguments)
             if self.input_layer is not None:
-                function, arguments = (
-                    InnerScore(score, self.input_layer, self.input_layer_name),
-                    (*detached(inputs), *arguments),
-                )
+                function = InnerScore(score, self.input_layer, self.input_layer_name)
+                arguments = (*detached_inputs(inputs), *arguments)
             if isinstance(project, type):
-                # Captum warns where it has to ask for gradients itself
-                return project(function).attribute(mapped.requires_grad_(), additional_forward_args=arguments)
-            return project(function, mapped, arguments)  # type: ignore[misc]  # not None here
+                mapped.requires_grad_()  # Captum would do it, with a warning
+                return project(function).attribute(mapped, additional_forward_args=arguments)
+            return project(function, mapped, arguments)

@@ -1,4 +1,4 @@
-"""What a user hands to an attribution method, as Captum takes it: inputs and additional arguments."""
+"""The arguments of an attribution method in the forms that Captum accepts: inputs and additional forward arguments."""
 
 from __future__ import annotations
 
@@ -10,46 +10,100 @@ from torch import Tensor
 
 from captum_apex.layers.values import check_finite
 
-__all__ = ["Inputs", "arguments_of", "check_inputs", "detached", "first_of", "map_dtype", "only_one"]
+__all__ = ["Inputs", "check_inputs", "detached_inputs", "first_input", "forward_arguments", "map_dtype", "single_input"]
 
 Inputs = Tensor | tuple[Tensor, ...]
+"""One input tensor, or a tuple of input tensors; the first axis of each is the clip."""
 
 
-def first_of(inputs: Inputs) -> Tensor:
-    """The inputs themselves, or the first of several."""
+def first_input(inputs: Inputs) -> Tensor:
+    """The input tensor, or the first tensor of a tuple.
+
+    Example:
+        >>> import torch
+        >>> first_input((torch.tensor([1.0]), torch.tensor([2.0])))
+        tensor([1.])
+    """
     return inputs[0] if isinstance(inputs, tuple) else inputs
 
 
-def only_one(inputs: Inputs) -> Tensor:
-    """The inputs, or the only one of a tuple; what else there is must be passed as `additional_forward_args`."""
+def single_input(inputs: Inputs) -> Tensor:
+    """The input tensor, or the only tensor of a tuple.
+
+    Raises:
+        TypeError: the input is not a tensor.
+        ValueError: the tuple does not have exactly one tensor.
+
+    Example:
+        >>> import torch
+        >>> single_input((torch.tensor([1.0]),))
+        tensor([1.])
+    """
     if isinstance(inputs, tuple) and len(inputs) != 1:
         raise ValueError(
             f"expected one input tensor, but got {len(inputs)}; pass the others as `additional_forward_args`"
         )
-    only = first_of(inputs)
+    only = first_input(inputs)
     if not isinstance(only, Tensor):
         raise TypeError(f"expected `inputs` to be a tensor, but got {type(only).__name__}")
     return only
 
 
-def detached(inputs: Inputs) -> tuple[Tensor, ...]:
-    """Inputs of our own, so that nothing the model does reaches the user's; an inference tensor becomes a normal one."""
+def detached_inputs(inputs: Inputs) -> tuple[Tensor, ...]:
+    """Copies of the inputs without a graph, as a tuple.
+
+    A model that changes its input in place changes only the copies. The copy of an inference tensor is a normal tensor.
+
+    Example:
+        >>> import torch
+        >>> detached_inputs(torch.ones(2, requires_grad=True))
+        (tensor([1., 1.]),)
+    """
     return tuple(tensor.detach().clone() for tensor in (inputs if isinstance(inputs, tuple) else (inputs,)))
 
 
-def arguments_of(additional_forward_args: Any) -> tuple:
-    """As a tuple; an inference tensor becomes a normal one, which autograd can save."""
+def forward_arguments(additional_forward_args: Any) -> tuple:
+    """The additional forward arguments as a tuple.
+
+    Inference tensors are copied, because autograd can save only normal tensors.
+
+    Args:
+        additional_forward_args: one value, a tuple of values, or None.
+
+    Example:
+        >>> forward_arguments(3)
+        (3,)
+    """
     arguments = _format_additional_forward_args(additional_forward_args) or ()
     return tuple(value.clone() if isinstance(value, Tensor) and value.is_inference() else value for value in arguments)
 
 
 def map_dtype(inputs: Tensor, relevance: Tensor) -> torch.dtype:
-    """A map has the input's precision; that of integer samples keeps its own."""
+    """The dtype of a map: that of the inputs, or that of the relevance where the inputs are integers.
+
+    Example:
+        >>> import torch
+        >>> map_dtype(torch.zeros(2, dtype=torch.float64), torch.zeros(2))
+        torch.float64
+    """
     return inputs.dtype if inputs.is_floating_point() else relevance.dtype
 
 
 def check_inputs(inputs: Inputs) -> None:
-    """Refuses inputs that are no tensors, without clips, or with NaN or infinity."""
+    """Refuses inputs that cannot be explained.
+
+    Raises:
+        TypeError: an input is not a tensor.
+        ValueError: an input has no clips, or holds NaN or infinity.
+
+    Example:
+        >>> import torch
+        >>> try:
+        ...     check_inputs(torch.zeros(0, 1, 8, 10))
+        ... except ValueError as error:
+        ...     print(error)
+        expected `inputs` with at least one clip, but got shape (0, 1, 8, 10)
+    """
     for tensor in inputs if isinstance(inputs, tuple) else (inputs,):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"expected `inputs` to be a tensor or a tuple of tensors, but got {type(tensor).__name__}")

@@ -1,4 +1,4 @@
-"""A copy of the model with the disentanglement module inside, as the paper draws it: U after the layer, U⁻¹ in the head."""
+"""A copy of the model with the disentanglement module inside, as in the paper: U after the layer, U⁻¹ in the head."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ __all__ = ["ChannelMatrix", "insert_basis"]
 
 
 class ChannelMatrix(nn.Module):
-    """Applies a matrix to the channels, axis 1, at every position of (clip, channel, ...).
+    """Multiplies the channels, axis 1 of (clip, channel, ...), by a matrix at every position.
 
-    >>> ChannelMatrix(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))(torch.tensor([[1.0, 2.0]]))
-    tensor([[2., 1.]])
+    Args:
+        matrix: the matrix, (output channel, input channel).
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import ChannelMatrix
+        >>> ChannelMatrix(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))(torch.tensor([[1.0, 2.0]]))
+        tensor([[2., 1.]])
     """
 
     def __init__(self, matrix: Tensor) -> None:
@@ -28,29 +34,58 @@ class ChannelMatrix(nn.Module):
         self.register_buffer("matrix", matrix)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The features in the other basis, of the same shape."""
+        """The features in the other basis.
+
+        Args:
+            features: (clip, channel, ...).
+
+        Returns:
+            Tensor of the same shape for a square matrix.
+        """
         return torch.einsum("kc,nc...->nk...", self.matrix, features)
 
 
 def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inputs: Tensor | None = None) -> nn.Module:
-    """A deep copy of the model whose layer gives disentangled channels and whose outputs stay as they were.
+    """A deep copy of the model whose layer gives disentangled channels and whose outputs are the same.
 
-    Between the layer and the first module with weights, only pooling, flattening, dropout and the like may stand: they treat all channels
-    alike, so `U` passes through them. If that module is a linear layer, its weights become `A U⁻¹`; otherwise (a normalisation) `U⁻¹` is
-    put before it.
+    Between the layer and the next module with weights there may be only modules that treat all channels alike, such as
+    pooling, flattening and dropout, because `U` passes through them. If the next module with weights is a linear layer,
+    its weights become `A U⁻¹`. Otherwise (a normalisation) `U⁻¹` is placed before it.
 
     Args:
         model: the classifier; it is not changed.
         layer: the module that the basis was fitted on, with output (clip, channel, frequency, time).
-        basis: from `fit_basis`.
-        inputs: an example batch; by default random inputs of the shape that the basis was fitted on.
+        basis: the basis, usually from `fit_basis`.
+        inputs: an example batch of inputs; by default two random inputs of the shape that the basis was fitted on.
 
     Returns:
-        The copy, in evaluation mode where the model is. Its module of the layer's name is `Sequential(layer, ChannelMatrix(U))`.
+        The copy, in evaluation mode where the model is. The module with the layer's name is
+        `Sequential(layer, ChannelMatrix(U))`.
 
     Raises:
-        TypeError: where the model is a function and not a module.
-        ValueError: where the head cannot take `U⁻¹`: the copy's outputs are compared with the model's.
+        TypeError: the model is not a module.
+        ValueError: the basis does not fit, or the outputs of the copy differ from those of the model.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import PrototypeBasis, insert_basis
+        >>> layer = nn.Identity()
+        >>> head = nn.Linear(2, 1, bias=False)
+        >>> _ = nn.init.ones_(head.weight)
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+        >>> basis = PrototypeBasis(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), "time")
+        >>> inputs = torch.tensor([[[[1.0, 3.0]], [[0.0, 1.0]]]])  # (clip, channel, frequency, time)
+        >>> inserted = insert_basis(model, layer, basis, inputs)
+        >>> inserted[0](inputs)  # the layer and U
+        tensor([[[[2., 6.]],
+        <BLANKLINE>
+                 [[0., 4.]]]])
+        >>> inserted[3].weight  # A U⁻¹
+        Parameter containing:
+        tensor([[0.5000, 0.2500]], requires_grad=True)
+        >>> torch.equal(inserted(inputs), model(inputs))
+        True
 
     Source: APEX (arXiv 2605.10153), Figure 2; EPIC (arXiv 2505.12897), the purification module.
     """
@@ -61,21 +96,22 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
         raise ValueError(f"expected a basis of the output of {name!r}, but it was fitted on its input")
     if layer is model:
         raise ValueError("expected `layer` to be a part of the model, but it is the whole model")
-    model = model_of(model) or model  # without what compiles it or copies it to several devices
-    inputs = _example(model, basis) if inputs is None else inputs
-    inserted, training = copy.deepcopy(model), {place: module.training for place, module in model.named_modules()}
+    model = model_of(model) or model  # without a wrapper that compiles it or copies it to several devices
+    inputs = _example_inputs(model, basis) if inputs is None else inputs
+    inserted = copy.deepcopy(model)
+    training = {place: module.training for place, module in model.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
         expected = model(inputs)
         head_name = _first_weighted_after(inserted, name, inputs)
         head = inserted.get_submodule(head_name)
         U, inverse = (matrix.to(next(head.parameters())) for matrix in (basis.U, basis.inverse))
-        inserted.set_submodule(head_name, _undone(head, inverse, basis, training[head_name]))
+        inserted.set_submodule(head_name, _with_inverse(head, inverse, basis, training[head_name]))
         inserted.set_submodule(name, _sequence(training[name], inserted.get_submodule(name), ChannelMatrix(U)))
         _check_same(expected, _outputs(inserted, inputs, name, head_name), name, head_name)
     return inserted
 
 
-def _example(model: nn.Module, basis: PrototypeBasis) -> Tensor:
+def _example_inputs(model: nn.Module, basis: PrototypeBasis) -> Tensor:
     shape = basis.origin.input_shape
     if shape is None:
         raise ValueError(
@@ -87,7 +123,7 @@ def _example(model: nn.Module, basis: PrototypeBasis) -> Tensor:
 
 
 def _first_weighted_after(model: nn.Module, name: str, inputs: Tensor) -> str:
-    """The name of the first module with parameters of its own that runs after the layer."""
+    """The name of the first module after the layer that itself has parameters."""
     order: list[str] = []
     reached: list[bool] = []
 
@@ -112,7 +148,8 @@ def _first_weighted_after(model: nn.Module, name: str, inputs: Tensor) -> str:
     return order[0]
 
 
-def _undone(head: nn.Module, inverse: Tensor, basis: PrototypeBasis, training: bool) -> nn.Module:
+def _with_inverse(head: nn.Module, inverse: Tensor, basis: PrototypeBasis, training: bool) -> nn.Module:
+    """The head after `U⁻¹`: a linear layer with changed weights, or the head with a matrix before it."""
     if isinstance(head, nn.Linear) and head.in_features == basis.n_channels:
         head.weight.copy_((head.weight.double() @ basis.inverse.to(head.weight.device)).to(head.weight))
         return head
@@ -120,7 +157,7 @@ def _undone(head: nn.Module, inverse: Tensor, basis: PrototypeBasis, training: b
 
 
 def _sequence(training: bool, *modules: nn.Module) -> nn.Module:
-    """The modules in a row; what is new gets the flag of what it stands for, the module inside keeps its own."""
+    """The modules in sequence; the sequence and its matrices get the training flag, the other module keeps its flag."""
     sequence = nn.Sequential(*modules)
     for module in (sequence, *(module for module in modules if isinstance(module, ChannelMatrix))):
         module.training = training
@@ -132,8 +169,8 @@ def _outputs(inserted: nn.Module, inputs: Tensor, name: str, head_name: str) -> 
         return inserted(inputs)
     except RuntimeError as error:
         raise ValueError(
-            f"expected {name!r} to give, and {head_name!r} to take, its channels on axis 1, one per channel of the basis, "
-            "such as after pooling over the grid; the copy with the basis inside does not run"
+            f"expected {name!r} to give, and {head_name!r} to take, its channels on axis 1, one per channel of the "
+            "basis, such as after pooling over the grid; the copy with the basis inside does not run"
         ) from error
 
 
@@ -142,6 +179,7 @@ def _check_same(expected: Tensor, got: Tensor, name: str, head_name: str) -> Non
     difference = ((got - expected).abs().max() / scale).item()
     if not difference <= 1e3 * torch.finfo(expected.dtype).eps:
         raise ValueError(
-            f"expected only pooling between {name!r} and {head_name!r}, but with the basis inside the outputs differ by {difference:.1e} "
-            "(relative): something there does not treat all channels alike, such as an activation; take a layer after it"
+            f"expected only pooling between {name!r} and {head_name!r}, but with the basis inside the outputs differ "
+            f"by {difference:.1e} (relative): something there does not treat all channels alike, such as an "
+            "activation; take a layer after it"
         )

@@ -1,4 +1,4 @@
-"""One forward pass taken apart into the channels of a basis, and the channels that speak for a class."""
+"""The decomposition of a forward pass into the channels of a basis, and the choice of the evidence's channels."""
 
 from __future__ import annotations
 
@@ -8,22 +8,34 @@ import torch
 from captum._utils.typing import TargetType
 from torch import Tensor
 
-__all__ = ["Decomposition", "select_channels"]
+__all__ = ["N_CHANNELS", "Decomposition", "select_channels"]
+
+N_CHANNELS = 5
+"""Largest number of channels in the evidence by default, in attributions and in explanations."""
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """One forward pass, taken apart into the channels of a basis.
+    """One forward pass, decomposed into the channels of a basis.
 
     Args:
-        features: `Ẑ`, the layer's grid in the basis, (clip, channel, frequency, time).
-        relevance: `R = Ĝ ⊙ Ẑ`, (clip, channel, frequency, time).
-        gradient: `G = ∂f_y/∂Z` in the raw channels, (clip, channel, frequency, time).
-        output: the model's whole output, (clip, class) as a rule.
-        target: the class asked for, as Captum takes it; the predicted class of each clip where none was given.
-        score: `f_y`, (clip,).
-        columns: how many columns of the grid are each clip's own, int64 (clip,), where shorter clips are padded; features, relevance and
-            gradient are zero in the others. None where all are.
+        features: `Ẑ`, the grid of the layer in the channels of the basis, (clip, channel, frequency, time).
+        relevance: `R = Ĝ ⊙ Ẑ` in the channels of the basis, (clip, channel, frequency, time).
+        gradient: `G = ∂f_y/∂Z` in the raw channels of the layer, (clip, channel, frequency, time).
+        output: whole output of the model, usually (clip, class).
+        target: the explained class, in a form that Captum accepts.
+        score: `f_y`, the output of the model for the target, (clip,).
+        columns: number of grid columns of each clip without padding, int64 (clip,); features, relevance and gradient
+            are zero in the other columns. None where no clip is padded.
+
+    Example:
+        >>> import torch
+        >>> features = torch.tensor([[[[0.0, 2.0]], [[1.0, 1.0]]]])  # two channels on a grid of one row and two columns
+        >>> gradient = torch.full_like(features, 0.5)
+        >>> output = torch.tensor([[2.0]])
+        >>> decomposition = Decomposition(features, gradient * features, gradient, output, 0, output[:, 0])
+        >>> decomposition.contributions, decomposition.activations
+        (tensor([[1., 1.]]), tensor([[1., 1.]]))
     """
 
     features: Tensor
@@ -36,36 +48,43 @@ class Decomposition:
 
     @property
     def contributions(self) -> Tensor:
-        """`c_k`, what each channel adds to the score, (clip, channel)."""
+        """`c_k`, the amount that each channel adds to the score, (clip, channel)."""
         return self.relevance.sum((2, 3))
 
     @property
     def activations(self) -> Tensor:
-        """`a_k`, the mean of each channel over the grid, (clip, channel)."""
+        """`a_k`, the mean of each channel over the grid without padding, (clip, channel)."""
         if self.columns is None:
             return self.features.mean((2, 3))
         return self.features.sum((2, 3)) / (self.features.shape[2] * self.columns[:, None])
 
 
 def select_channels(
-    contributions: Tensor, activations: Tensor, n_channels: int | None = 5, sides: str = "positive"
+    contributions: Tensor, activations: Tensor, n_channels: int | None = N_CHANNELS, sides: str = "positive"
 ) -> Tensor:
-    """Which channels are the evidence for the class.
+    """The channels that are evidence for the explained class.
 
     Args:
         contributions: `c_k`, (clip, channel).
         activations: `a_k`, (clip, channel).
-        n_channels: how many, the largest contributions first; there may be fewer. None for every channel, whatever its sign.
-        sides: `"positive"` takes channels with `c_k > 0` and `a_k > 0`; `"both"` also those with `c_k > 0` and `a_k < 0`.
+        n_channels: largest number of channels in the evidence, `N_CHANNELS` (5) by default. The channels with the
+            largest contributions are selected; None selects every channel, also those with a negative contribution.
+        sides: `"positive"` selects among the channels with `c_k > 0` and `a_k > 0`; `"both"` also among those with
+            `c_k > 0` and `a_k < 0`.
 
     Returns:
-        bool tensor (clip, channel).
+        bool tensor (clip, channel), True for the selected channels.
 
     Raises:
-        TypeError, ValueError: for `n_channels` that is not a positive int or None, or an unknown `sides`.
+        TypeError: `n_channels` is neither an int nor None.
+        ValueError: `n_channels` is not larger than 0, or `sides` is unknown.
 
-    >>> select_channels(torch.tensor([[3.0, 2.0, 1.0, -1.0]]), torch.tensor([[1.0, -1.0, 1.0, 1.0]]), n_channels=2)
-    tensor([[ True, False,  True, False]])
+    Example:
+        >>> import torch
+        >>> contributions = torch.tensor([[3.0, 2.0, 1.0, -1.0]])
+        >>> activations = torch.tensor([[1.0, -1.0, 1.0, 1.0]])
+        >>> select_channels(contributions, activations, n_channels=2)
+        tensor([[ True, False,  True, False]])
     """
     if sides not in ("positive", "both"):
         raise ValueError(f"expected `sides` to be 'positive' or 'both', but got {sides!r}")
@@ -76,7 +95,6 @@ def select_channels(
     if n_channels <= 0:
         raise ValueError(f"expected `n_channels` to be an int larger than 0, but got {n_channels}")
     eligible = (contributions > 0) & (activations > 0 if sides == "positive" else activations != 0)
-    largest = (
-        contributions.where(eligible, -torch.inf).sort(dim=1, descending=True, stable=True).indices[:, :n_channels]
-    )
+    ordered = contributions.where(eligible, -torch.inf).sort(dim=1, descending=True, stable=True)
+    largest = ordered.indices[:, :n_channels]  # (clip, selected channel)
     return torch.zeros_like(eligible).scatter(1, largest, True) & eligible

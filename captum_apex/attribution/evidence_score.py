@@ -1,4 +1,4 @@
-"""The evidence score: how strongly the channels of the evidence fire, as a scalar function of the input."""
+"""The evidence score: the strength of the evidence's channels as a scalar function of the input."""
 
 from __future__ import annotations
 
@@ -16,15 +16,26 @@ __all__ = ["EvidenceScore", "InnerScore"]
 
 
 class EvidenceScore(nn.Module):
-    """`h(x) = Σ w ⊙ φ(x)`: a scalar per clip that says how strongly the evidence's channels fire, for any input attribution method.
+    """`h(x) = Σ w ⊙ φ(x)`: a weighted sum of the layer's features, one scalar per clip, for any attribution method.
 
-    The model runs up to the layer only. A module, so that methods that walk through modules (LRP, DeepLift) find the model's.
+    The forward pass ends at the layer. The score is a module, so that methods that look for the modules of a model
+    (LRP, DeepLift) find those of the explained model.
 
-    >>> import torch
-    >>> layer = nn.Conv2d(1, 2, 3)
-    >>> score = EvidenceScore(nn.Sequential(layer, nn.Tanh()), layer)
-    >>> score(torch.randn(5, 1, 8, 10), torch.ones(5, 2, 6, 8)).shape
-    torch.Size([5])
+    Args:
+        forward_func: the classifier.
+        layer: the module that the basis was fitted on.
+        layout: layout of the layer's output, where it is not (clip, channel, frequency, time).
+        at_input: whether the score reads the input of the layer instead of its output.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import EvidenceScore
+        >>> layer = nn.ReLU()
+        >>> score = EvidenceScore(nn.Sequential(layer, nn.Flatten()), layer)
+        >>> inputs = torch.tensor([[[[-1.0, 2.0]]]])  # (clip, channel, frequency, time)
+        >>> score(inputs, torch.tensor([[[[5.0, 3.0]]]]))
+        tensor([6.])
     """
 
     def __init__(
@@ -45,9 +56,9 @@ class EvidenceScore(nn.Module):
         """The score of each clip.
 
         Args:
-            inputs: as the model takes them.
-            weights: from `APEX.evidence_weights`, (clip, channel, frequency, time).
-            *additional_forward_args: passed on to the model.
+            inputs: inputs of the model, the first axis is the clip.
+            weights: the weights that `APEX.evidence_weights` gives, (clip, channel, frequency, time).
+            *additional_forward_args: further arguments of the model.
 
         Returns:
             Tensor (clip,).
@@ -63,12 +74,23 @@ class EvidenceScore(nn.Module):
 
 
 class InnerScore(nn.Module):
-    """An evidence score as a function of what a module inside of the model gives, such as a spectrogram made of the waveform.
+    """An evidence score as a function of the output of an inner module, such as the spectrogram of the waveform.
 
     Args:
-        score: of the model's inputs.
-        input_layer: the module, which runs before the layer.
-        name: of the module.
+        score: the evidence score as a function of the model's inputs.
+        input_layer: the inner module, which runs before the layer.
+        name: name of the inner module, for messages.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import EvidenceScore
+        >>> from torch import nn
+        >>> doubled = nn.Upsample(scale_factor=2)  # stands for a spectrogram
+        >>> layer = nn.ReLU()
+        >>> score = InnerScore(EvidenceScore(nn.Sequential(doubled, layer), layer), doubled, "doubled")
+        >>> inner = torch.tensor([[[[-1.0, 2.0], [0.0, 1.0]]]])
+        >>> score(inner, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 2, 2))
+        tensor([3.])
     """
 
     def __init__(self, score: EvidenceScore, input_layer: nn.Module, name: str) -> None:
@@ -78,15 +100,28 @@ class InnerScore(nn.Module):
         self.input_layer_name = name
 
     def forward(self, inner: Tensor, inputs: Tensor, weights: Tensor, *additional_forward_args: Any) -> Tensor:
-        """The score of each clip, (clip,), with `inner` in place of what the module gives for the inputs."""
-        with watched(
-            self._input_layer[0], self.input_layer_name, lambda _: inner.clone()
-        ):  # what follows may work in place
+        """The score of each clip where `inner` replaces the output of the inner module.
+
+        Args:
+            inner: replacement for the output of the inner module, of the same shape.
+            inputs: inputs of the model.
+            weights: weights, as in `EvidenceScore.forward`.
+            *additional_forward_args: further arguments of the model.
+
+        Returns:
+            Tensor (clip,).
+        """
+        # A copy, because the modules after the inner module may change the tensor in place.
+        with watched(self._input_layer[0], self.input_layer_name, lambda _: inner.clone()):
             return self.score(inputs, weights, *additional_forward_args)
 
 
 class _WeightedSum(nn.Module):
-    """`Σ w ⊙ Z`, (clip,). A module with a rule, because LRP starts at the last one that has a rule: here each product gets its share."""
+    """`Σ w ⊙ Z`, (clip,), as a module with a special rule for LRP.
+
+    LRP starts at the last module that has a rule; the rule here gives each product the relevance that it adds to the
+    sum.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,14 +133,14 @@ class _WeightedSum(nn.Module):
 
     @rule.deleter
     def rule(self) -> None:
-        """Kept: LRP removes the rules of all modules after each call, and could not run again."""
+        """Does nothing: LRP deletes the rules of all modules after each call, and could not run a second time."""
 
     def forward(self, grid: Tensor, weights: Tensor) -> Tensor:
         return (weights * grid).flatten(1).sum(1)
 
 
 class _FirstInputRule(EpsilonRule):
-    """The relevance goes to the first input alone."""
+    """An LRP rule that gives all relevance to the first input."""
 
     def forward_hook(self, module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> Tensor:
         return super().forward_hook(module, inputs[:1], outputs)

@@ -1,4 +1,4 @@
-"""APEX as a Captum attribution class at the layer."""
+"""APEX as a Captum attribution class whose maps lie on the grid of a layer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from captum.attr import GradientAttribution, LayerAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from captum_apex.attribution.arguments import Inputs, arguments_of, check_inputs, detached, first_of, map_dtype
-from captum_apex.attribution.decomposition import Decomposition, select_channels
+from captum_apex.attribution.arguments import (
+    Inputs,
+    check_inputs,
+    detached_inputs,
+    first_input,
+    forward_arguments,
+    map_dtype,
+)
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.hooks import captured, frozen, watched
 from captum_apex.layers.models import fingerprint, layer_name, on_one_device
@@ -24,36 +31,46 @@ from captum_apex.layers.values import at_least_float32
 __all__ = ["Channels", "LayerAPEX"]
 
 Channels = int | Sequence[int]
+"""The index of one channel of the basis, or the indices of several."""
 
 
 class LayerAPEX(LayerAttribution, GradientAttribution):
-    r"""Contributions of prototype channels at a layer, laid out by the basis's scheme.
+    r"""Contributions of prototype channels on the grid of a layer, laid out by the scheme of the basis.
 
-    Stands beside `captum.attr.LayerGradCam` and is called like it. The model is held in evaluation mode during a call and left
-    as it was; only the part after the layer keeps a graph. Normalisations after the layer use their variance as a constant
-    while the gradient is taken (`captum_apex.layers.normalisation`).
+    The class is called like `captum.attr.LayerGradCam`. During a call the model is in evaluation mode; afterwards it is
+    as it was before. Only the modules after the layer keep a graph. While the gradient is taken, normalisations after
+    the layer use their variance as a constant (see `captum_apex.layers.normalisation`).
 
     Args:
         forward_func: the classifier.
         layer: the module that the basis was fitted on.
-        basis: from `fit_basis`.
-        device_ids: as in Captum; kept for its contract. A data-parallel model is explained on its first device alone.
-        columns: for batches of padded clips, from the clips' lengths to how many columns of the layer's grid are their own, as
-            `FeatureBank.from_dataset` takes it. The lengths, int64 (clip,), are then the first of the `additional_forward_args`, which the
-            model gets: it must not hear the padding.
+        basis: the basis, usually from `fit_basis`.
+        device_ids: devices, as in Captum; accepted, but not used. A data-parallel model is explained on its first
+            device.
+        columns: function for batches of padded clips. It takes the lengths of the clips, int64 (clip,), and gives the
+            number of columns of the layer's grid without padding, int64 (clip,), as in `FeatureBank.from_dataset`. The
+            lengths must then be the first of the `additional_forward_args`. The model gets them too, and must ignore
+            the padding.
 
     Raises:
-        ValueError: for a layer that is not part of the model, a basis of another width (when called), or one that was
-            fitted on other weights.
+        TypeError: `layer` is not a module, or `basis` is not a `PrototypeBasis`.
+        ValueError: the layer is not part of the model, or the basis was fitted on a model with other weights. A basis
+            of another width than the layer is refused when the object is called.
 
-    Source: contributions follow EPIC (arXiv 2505.12897), generalised from pooling + linear heads by the gradient at the layer.
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import LayerAPEX, PrototypeBasis
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())  # one class for each channel
+        >>> inputs = torch.tensor([[[[0.0, 2.0], [0.0, 6.0]], [[1.0, 1.0], [1.0, 1.0]]]])
+        >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(2), "time"))
+        >>> apex.attribute(inputs, target=0)  # the score, 2, lies in the second column
+        tensor([[[[0., 1.],
+                  [0., 1.]]]])
 
-    >>> from captum_apex import PrototypeBasis
-    >>> layer = nn.Conv2d(1, 2, 3)
-    >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 4))
-    >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(2), "time"))
-    >>> apex.attribute(torch.randn(5, 1, 8, 10), target=3).shape
-    torch.Size([5, 1, 6, 8])
+    Source: contributions follow EPIC (arXiv 2505.12897). The gradient at the layer generalises them from heads that
+    consist of a pooling and a linear layer to all heads.
     """
 
     def __init__(
@@ -72,12 +89,13 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         self.layer_name = layer_name(forward_func, layer)
         self.basis = basis
         self.columns = columns
-        self._kept: tuple[PrototypeBasis, Tensor, Tensor] | None = None
-        fitted_on, weights = basis.origin.fingerprint, fingerprint(forward_func)
+        self._cached_matrices: tuple[PrototypeBasis, Tensor, Tensor] | None = None
+        fitted_on = basis.origin.fingerprint
+        weights = fingerprint(forward_func)
         if fitted_on and weights and fitted_on != weights:
             raise ValueError(
-                f"expected the model that the basis was fitted on (layer {basis.origin.layer!r}), but its weights differ; "
-                "fit the basis again on this model"
+                f"expected the model that the basis was fitted on (layer {basis.origin.layer!r}), but its weights "
+                "differ; fit the basis again on this model"
             )
 
     @log_usage()
@@ -87,44 +105,48 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         target: TargetType = None,
         additional_forward_args: Any = None,
         attribute_to_layer_input: bool = False,
-        n_channels: int | None = 5,
+        n_channels: int | None = N_CHANNELS,
         sides: str = "positive",
         return_convergence_delta: bool = False,
         channels: Channels | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """The evidence's relevance on the layer's grid.
+        """The relevance of the evidence on the grid of the layer.
 
         Args:
-            inputs: as the model takes them, one tensor or a tuple.
-            target: output index, in every form that Captum takes.
-            additional_forward_args: passed on to the model.
-            attribute_to_layer_input: explain what goes into the layer; a basis that was fitted there is always used there.
-            n_channels: size of the evidence; None for every channel: the map is then complete and equal for every invertible `U`.
-            sides: `"positive"`, or `"both"` to count channels from their negative side as well.
-            return_convergence_delta: also return the map's total minus `f_y(Z) − f_y(Z := 0)`; costs a second pass.
-            channels: explain these channels instead of the evidence; one int gives the map of one prototype channel.
+            inputs: inputs of the model, one tensor or a tuple of tensors; the first axis of each is the clip.
+            target: index of the class to explain, in every form that Captum accepts.
+            additional_forward_args: further arguments of the model.
+            attribute_to_layer_input: whether to explain the input of the layer instead of its output. A basis that was
+                fitted at the input of the layer is always used there.
+            n_channels: largest number of channels in the evidence, `N_CHANNELS` (5) by default. None takes every
+                channel: the map is then complete, and equal for every invertible `U`.
+            sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
+            return_convergence_delta: whether to return also the convergence delta, the total of the map minus
+                `f_y(Z) − f_y(Z := 0)`. It takes a second forward pass.
+            channels: the channels to explain instead of the evidence; one int gives the map of one prototype channel.
 
         Returns:
-            Tensor (clip, 1, frequency, time); with `return_convergence_delta` also the deltas, (clip,).
+            Tensor (clip, 1, frequency, time). With `return_convergence_delta`, a tuple of this and the deltas, (clip,).
 
         Raises:
-            AssertionError, IndexError: for a target that Captum refuses.
-            ValueError: where the layer does not fit, naming it.
+            AssertionError: Captum refuses the target.
+            IndexError: the target is out of range.
+            TypeError: an input is not a tensor, or `n_channels` is neither an int nor None.
+            ValueError: the layer does not fit the basis, an input has NaN or infinity, or `n_channels`, `sides` or
+                `channels` is out of range.
         """
-        parts = self.decompose(inputs, target, additional_forward_args, attribute_to_layer_input)
-        chosen = self.evidence(parts, n_channels, sides, channels)
-        relevance = (parts.relevance * chosen[:, :, None, None]).sum(
-            1
-        )  # (clip, channel, frequency, time) → (clip, frequency, time)
-        attributions = (
-            self.basis.scheme.spread(relevance, parts.columns)[:, None]
-            .to(map_dtype(first_of(inputs), relevance))
-            .contiguous()
-        )
+        decomposition = self.decompose(inputs, target, additional_forward_args, attribute_to_layer_input)
+        selected = self.selected_channels(decomposition, n_channels, sides, channels)
+        relevance = decomposition.relevance * selected[:, :, None, None]
+        relevance = relevance.sum(1)  # (clip, channel, frequency, time) → (clip, frequency, time)
+        attributions = self.basis.scheme.spread(relevance, decomposition.columns)[:, None]
+        attributions = attributions.to(map_dtype(first_input(inputs), relevance)).contiguous()
         if not return_convergence_delta:
             return attributions
-        silent = self.score_without_layer(inputs, parts.target, additional_forward_args, attribute_to_layer_input)
-        return attributions, relevance.sum((1, 2)) - (parts.score - silent)
+        without_layer = self.score_without_layer(
+            inputs, decomposition.target, additional_forward_args, attribute_to_layer_input
+        )
+        return attributions, relevance.sum((1, 2)) - (decomposition.score - without_layer)
 
     def has_convergence_delta(self) -> bool:
         """True: `attribute(..., return_convergence_delta=True)` gives one value per clip."""
@@ -144,19 +166,22 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         *,
         predicted: bool = False,
     ) -> Decomposition:
-        """One forward pass and the gradient from the output back to the layer, in the channels of the basis.
+        """Decomposes the score of one class into the channels of the basis, by one forward pass and one gradient.
 
         Args:
-            inputs: as in `attribute`.
-            target: as in `attribute`.
-            additional_forward_args: as in `attribute`.
-            attribute_to_layer_input: as in `attribute`.
-            predicted: where no target is given, take each clip's predicted class.
+            inputs: inputs of the model, as in `attribute`.
+            target: index of the class to explain, as in `attribute`.
+            additional_forward_args: further arguments of the model.
+            attribute_to_layer_input: whether to explain the input of the layer, as in `attribute`.
+            predicted: whether to explain the predicted class of each clip where `target` is None.
+
+        Returns:
+            The decomposition of all clips.
         """
-        leaf, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
+        features, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
             target = output.argmax(1)
-        return self._taken_apart(leaf, output, target, self._own_columns(additional_forward_args))
+        return self._decompose_target(features, output, target, self._unpadded_columns(additional_forward_args))
 
     def decompose_each(
         self,
@@ -165,26 +190,31 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         additional_forward_args: Any = None,
         attribute_to_layer_input: bool = False,
     ) -> Iterator[Decomposition]:
-        """Several targets of the same clips: the model runs once, and only the part after the layer is gone back through for each.
+        """Decomposes the scores of several classes by one forward pass, and one gradient at the layer for each.
 
         Args:
-            inputs: as in `attribute`.
-            targets: from the model's whole output to the targets, each in a form that `attribute` takes.
-            additional_forward_args: as in `attribute`.
-            attribute_to_layer_input: as in `attribute`.
+            inputs: inputs of the model, as in `attribute`.
+            targets: function from the whole output of the model to the targets to explain, each in a form that
+                `attribute` accepts.
+            additional_forward_args: further arguments of the model.
+            attribute_to_layer_input: whether to explain the input of the layer, as in `attribute`.
+
+        Yields:
+            One decomposition of all clips for each target.
         """
-        leaf, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
+        features, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         for target in targets(output.detach()):
-            yield self._taken_apart(leaf, output, target, self._own_columns(additional_forward_args), again=True)
+            columns = self._unpadded_columns(additional_forward_args)
+            yield self._decompose_target(features, output, target, columns, keep_graph=True)
 
     def _forward(
         self, inputs: Inputs, additional_forward_args: Any, attribute_to_layer_input: bool
     ) -> tuple[Tensor, Tensor]:
-        """What the layer gave, as a leaf, and the model's output, with the graph between the two."""
+        """The features of the layer, as a leaf, and the output of the model, with the graph between the two."""
         check_inputs(inputs)
 
-        def leaf(features: Tensor) -> Tensor:
-            torch.set_grad_enabled(True)  # also where the model itself runs this part under no_grad
+        def as_leaf(features: Tensor) -> Tensor:
+            torch.set_grad_enabled(True)  # also where the model itself runs these modules under no_grad
             return features.detach().clone().requires_grad_()
 
         at_input = self.reads_input(attribute_to_layer_input)
@@ -193,55 +223,71 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             torch.enable_grad(),
             frozen(self.forward_func, self.layer),
             ConstantVariance(),
-            captured(self.layer, self.layer_name, at_input=at_input, prepare=leaf) as capture,
+            captured(self.layer, self.layer_name, at_input=at_input, prepare=as_leaf) as capture,
         ):
-            output = _run_forward(self.forward_func, detached(inputs), None, arguments_of(additional_forward_args))
+            arguments = forward_arguments(additional_forward_args)
+            output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)
         return capture.value, output
 
-    def _own_columns(self, additional_forward_args: Any) -> Tensor | None:
-        """How many columns are each clip's own, where clips are padded."""
+    def _unpadded_columns(self, additional_forward_args: Any) -> Tensor | None:
+        """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded."""
         if self.columns is None:
             return None
-        arguments = arguments_of(additional_forward_args)
+        arguments = forward_arguments(additional_forward_args)
         if not arguments or not isinstance(arguments[0], Tensor):
             raise ValueError(
-                "expected the clips' lengths as the first of `additional_forward_args`, because clips are padded, but got none"
+                "expected the clips' lengths as the first of `additional_forward_args`, because clips are padded, "
+                "but got none"
             )
         return self.columns(arguments[0])
 
-    def _taken_apart(
-        self, leaf: Tensor, output: Tensor, target: TargetType, columns: Tensor | None, again: bool = False
+    def _decompose_target(
+        self, features: Tensor, output: Tensor, target: TargetType, columns: Tensor | None, keep_graph: bool = False
     ) -> Decomposition:
-        """The gradient of one target's score at the layer, in the channels of the basis; `again` keeps the graph for another one."""
-        # Frozen, because checkpointed parts run again on the way back.
+        """Decomposes the score of one target; `keep_graph` keeps the graph for the gradient of another target."""
+        # Frozen, because checkpointed modules run again during the backward pass.
         with torch.inference_mode(False), torch.enable_grad(), frozen(self.forward_func, self.layer):
             score = _select_targets(output, target)
             assert score[0].numel() == 1, (
                 "Target not provided when necessary, cannot take gradient with respect to multiple outputs."
             )
-            gradient = self._gradient(score, leaf, again)
-        Z, G = self._grids(leaf.detach(), gradient, columns)
+            gradient = self._gradient(score, features, keep_graph)
+        Z, G = self._grids(features.detach(), gradient, columns)
         return self._in_basis(Z, G, output.detach(), target, score.detach().reshape(len(score)), columns)
 
-    def evidence(
+    def selected_channels(
         self,
-        parts: Decomposition,
-        n_channels: int | None = 5,
+        decomposition: Decomposition,
+        n_channels: int | None = N_CHANNELS,
         sides: str = "positive",
         channels: Channels | None = None,
     ) -> Tensor:
-        """The channels that make up an explanation, bool (clip, channel): the evidence, or the `channels` named."""
+        """The channels to explain: those of the evidence, or the given `channels`.
+
+        Args:
+            decomposition: the decomposition of the clips, from `decompose`.
+            n_channels: largest number of channels in the evidence, as in `attribute`.
+            sides: `"positive"` or `"both"`, as in `attribute`.
+            channels: the channels to explain instead of the evidence, as in `attribute`.
+
+        Returns:
+            bool tensor (clip, channel), True for the selected channels.
+
+        Raises:
+            TypeError: `n_channels` is neither an int nor None.
+            ValueError: `n_channels`, `sides` or `channels` is out of range.
+        """
         if channels is None:
-            return select_channels(parts.contributions, parts.activations, n_channels, sides)
-        wanted = torch.tensor([channels] if isinstance(channels, int) else list(channels), dtype=torch.int64)
+            return select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
+        indices = torch.tensor([channels] if isinstance(channels, int) else list(channels), dtype=torch.int64)
         width = self.basis.n_channels
-        if not len(wanted) or wanted.min() < 0 or wanted.max() >= width:
+        if not len(indices) or indices.min() < 0 or indices.max() >= width:
             raise ValueError(
                 f"expected `channels` among the basis's {width} channels, 0 to {width - 1}, but got {channels}"
             )
         mask = torch.zeros(width, dtype=torch.bool)
-        mask[wanted] = True
-        return mask.to(parts.score.device).expand(len(parts.score), -1)
+        mask[indices] = True
+        return mask.to(decomposition.score.device).expand(len(decomposition.score), -1)
 
     def score_without_layer(
         self,
@@ -250,81 +296,104 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         additional_forward_args: Any = None,
         attribute_to_layer_input: bool = False,
     ) -> Tensor:
-        """`f_y(Z := 0)`: the score when the layer gives zeros, (clip,). One forward pass."""
-        score = _select_targets(
-            self.output_without_layer(inputs, additional_forward_args, attribute_to_layer_input), target
-        )
+        """`f_y(Z := 0)`: the score of a class where the layer gives zeros, by one forward pass.
+
+        Args:
+            inputs: inputs of the model, as in `attribute`.
+            target: index of the class, as in `attribute`.
+            additional_forward_args: further arguments of the model.
+            attribute_to_layer_input: whether the input of the layer is zero instead of its output.
+
+        Returns:
+            Tensor (clip,).
+        """
+        output = self.output_without_layer(inputs, additional_forward_args, attribute_to_layer_input)
+        score = _select_targets(output, target)
         return score.reshape(len(score))
 
     def output_without_layer(
         self, inputs: Inputs, additional_forward_args: Any = None, attribute_to_layer_input: bool = False
     ) -> Tensor:
-        """`f(Z := 0)`: the model's whole output when the layer gives zeros, (clip, class) as a rule. One forward pass."""
-        silence = watched(
-            self.layer, self.layer_name, torch.zeros_like, at_input=self.reads_input(attribute_to_layer_input)
-        )
-        with torch.no_grad(), frozen(self.forward_func, self.layer), silence:
-            return _run_forward(self.forward_func, detached(inputs), None, arguments_of(additional_forward_args))
-
-    def reads_input(self, attribute_to_layer_input: bool) -> bool:
-        """Whether the layer's input is explained: because it is asked for, or because the basis was fitted there."""
-        return attribute_to_layer_input or self.basis.origin.at_input
-
-    def weights(self, parts: Decomposition, chosen: Tensor) -> Tensor:
-        """`w = Uᵀ 1_E U⁻ᵀ G`: what a sum with the raw features must weigh so that it is the chosen channels' contribution.
+        """`f(Z := 0)`: the whole output of the model where the layer gives zeros, by one forward pass.
 
         Args:
-            parts: from `decompose`.
-            chosen: bool (clip, channel).
+            inputs: inputs of the model, as in `attribute`.
+            additional_forward_args: further arguments of the model.
+            attribute_to_layer_input: whether the input of the layer is zero instead of its output.
 
         Returns:
-            Tensor (clip, channel, frequency, time) in the raw channels.
+            The output of the model, usually (clip, class).
         """
-        U, inverse = self._matrices(parts.gradient)
-        with torch.autocast(parts.gradient.device.type, enabled=False):
-            in_basis = torch.einsum("ck,ncft->nkft", inverse, parts.gradient)
-            return torch.einsum("kc,nkft->ncft", U, in_basis * chosen[:, :, None, None])
+        at_input = self.reads_input(attribute_to_layer_input)
+        zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=at_input)
+        with torch.no_grad(), frozen(self.forward_func, self.layer), zeros:
+            return _run_forward(
+                self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
+            )
+
+    def reads_input(self, attribute_to_layer_input: bool) -> bool:
+        """Whether the input of the layer is explained: by request, or because the basis was fitted there."""
+        return attribute_to_layer_input or self.basis.origin.at_input
+
+    def weights(self, decomposition: Decomposition, selected: Tensor) -> Tensor:
+        """`w = Uᵀ 1_E U⁻ᵀ G`: the weights of the raw features for which their sum is the contribution of the channels.
+
+        Args:
+            decomposition: the decomposition of the clips, from `decompose`.
+            selected: the channels, bool (clip, channel).
+
+        Returns:
+            Tensor (clip, channel, frequency, time) in the raw channels of the layer.
+        """
+        U, inverse = self._matrices(decomposition.gradient)
+        with torch.autocast(decomposition.gradient.device.type, enabled=False):
+            in_basis = torch.einsum("ck,ncft->nkft", inverse, decomposition.gradient)
+            return torch.einsum("kc,nkft->ncft", U, in_basis * selected[:, :, None, None])
 
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """`U` and its inverse, kept where and as they were last asked for: between calls nothing is copied to a GPU again."""
-        kept = self._kept
-        if kept is None or kept[0] is not self.basis or kept[1].dtype != like.dtype or kept[1].device != like.device:
-            self._kept = kept = (self.basis, self.basis.U.to(like), self.basis.inverse.to(like))
-        return kept[1:]
+        """`U` and `U⁻¹` on the device and in the dtype of a tensor; cached, so that a GPU gets them only once."""
+        cached = self._cached_matrices
+        if (
+            cached is None
+            or cached[0] is not self.basis
+            or cached[1].dtype != like.dtype
+            or cached[1].device != like.device
+        ):
+            cached = (self.basis, self.basis.U.to(like), self.basis.inverse.to(like))
+            self._cached_matrices = cached
+        return cached[1:]
 
-    def _gradient(self, score: Tensor, leaf: Tensor, again: bool) -> Tensor:
-        gradient = (
-            torch.autograd.grad(score.sum(), leaf, allow_unused=True, retain_graph=again)[0]
-            if score.requires_grad
-            else None
-        )
+    def _gradient(self, score: Tensor, features: Tensor, keep_graph: bool) -> Tensor:
+        gradient = None
+        if score.requires_grad:
+            gradient = torch.autograd.grad(score.sum(), features, allow_unused=True, retain_graph=keep_graph)[0]
         if gradient is None:
             raise ValueError(
                 f"expected the output to depend on the layer {self.layer_name!r}, but no gradient reaches it"
             )
         return gradient
 
-    def _grids(self, output_of_layer: Tensor, gradient: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`Z` and `G`, (clip, channel, frequency, time), zero where a clip is padded."""
+    def _grids(self, features: Tensor, gradient: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`Z` and `G`, (clip, channel, frequency, time), zero in the padding of a clip."""
         layout = self.basis.origin.layout
-        Z, G = (at_least_float32(layout.grid(tensor, repr(self.layer_name))) for tensor in (output_of_layer, gradient))
+        Z, G = (at_least_float32(layout.grid(tensor, repr(self.layer_name))) for tensor in (features, gradient))
         if Z.shape[1] != self.basis.n_channels:
             raise ValueError(
-                f"expected the layer {self.layer_name!r} to have the basis's {self.basis.n_channels} channels, but it gives {Z.shape[1]}"
+                f"expected the layer {self.layer_name!r} to have the basis's {self.basis.n_channels} channels, but it "
+                f"gives {Z.shape[1]}"
             )
         self.basis.scheme.check(Z.shape[2], Z.shape[3], repr(self.layer_name))
         if columns is None:
             return Z, G
-        own = column_mask(Z, checked_columns(columns, Z))
-        return Z.where(own, 0.0), G.where(own, 0.0)
+        unpadded = column_mask(Z, checked_columns(columns, Z))
+        return Z.where(unpadded, 0.0), G.where(unpadded, 0.0)
 
     def _in_basis(
         self, Z: Tensor, G: Tensor, output: Tensor, target: TargetType, score: Tensor, columns: Tensor | None
     ) -> Decomposition:
         U, inverse = self._matrices(Z)
-        with torch.autocast(Z.device.type, enabled=False):  # mixed precision is the model's affair
+        with torch.autocast(Z.device.type, enabled=False):  # mixed precision is meant for the model alone
             features = torch.einsum("kc,ncft->nkft", U, Z)
             relevance = torch.einsum("ck,ncft->nkft", inverse, G).mul_(features)  # Ĝ = U⁻ᵀ G
-        return Decomposition(
-            features, relevance, G, output, target, score, None if columns is None else columns.to(Z.device)
-        )
+        columns = None if columns is None else columns.to(Z.device)
+        return Decomposition(features, relevance, G, output, target, score, columns)

@@ -1,4 +1,4 @@
-"""From the layer's grid to the input: a map enlarged."""
+"""The projection of a map from the grid of the layer to the input by enlarging it."""
 
 from __future__ import annotations
 
@@ -13,72 +13,95 @@ __all__ = ["enlarged", "enlarged_alone"]
 
 
 def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Tensor:
-    """A map on the layer's grid, enlarged linearly to the inputs' shape; its total is spread over the input's bins.
+    """A map on the grid of the layer, enlarged linearly to the shape of the inputs with its total kept.
 
-    The total is kept exactly where the sizes divide, and else up to what the interpolation gives the outer cells: 0.3% for one such cell
-    of 15 columns on 126 frames. An axis that is finer at the layer than at the input is averaged first.
+    The total is exact where the input has a multiple of the grid's rows and columns. Otherwise the interpolation gives
+    the outer cells a different share: 0.3% for an outer cell of 15 columns that are enlarged to 126 frames. Along an
+    axis that is finer at the layer than at the input, the map is averaged first.
 
     Args:
-        relevance: (clip, frequency, time).
-        inputs: of which only the shape counts.
-        input_layout: the axes of the inputs, such as `"n c f t"`; without `f` the map's rows are added up.
+        relevance: maps on the grid of the layer, (clip, frequency, time).
+        inputs: inputs of the model; only their shape is used.
+        input_layout: axes of the inputs, such as `"n c f t"`; without `f` the rows of the map are added up. None
+            derives the axes from the shape of the inputs.
+
+    Returns:
+        Tensor of the shape of the inputs; all channels of an input have the same map.
 
     Raises:
-        ValueError: where the layout does not fit, or none is given and the inputs' axes could mean several things.
+        ValueError: the layout does not fit, or it is None and the axes of the inputs are ambiguous.
 
-    >>> enlarged(torch.ones(1, 2, 3), torch.zeros(1, 1, 4, 6), None).sum()
-    tensor(6.)
+    Example:
+        >>> import torch
+        >>> enlarged(torch.tensor([[[4.0, 8.0]]]), torch.zeros(1, 1, 1, 4), None)
+        tensor([[[[2.0000, 2.5000, 3.5000, 4.0000]]]])
     """
-    axes = (input_layout or _guessed_layout(relevance, inputs)).split()
+    axes = (input_layout or _default_layout(relevance, inputs)).split()
     if len(axes) != inputs.dim() or axes[0] != "n" or set(axes[1:]) - set("cft") or "t" not in axes:
         raise ValueError(
-            f"expected `input_layout` to name the {inputs.dim()} axes of the inputs by n, c, f and t, such as 'n c f t', "
-            f"but got {input_layout!r}"
+            f"expected `input_layout` to name the {inputs.dim()} axes of the inputs by n, c, f and t, such as "
+            f"'n c f t', but got {input_layout!r}"
         )
     if "f" not in axes:
         relevance = relevance.sum(1, keepdim=True)
     size = [inputs.shape[axes.index(axis)] if axis in axes else 1 for axis in "ft"]
-    coarse = (min(relevance.shape[1], size[0]), min(relevance.shape[2], size[1]))  # where bilinear would skip cells
-    large = F.interpolate(
-        F.adaptive_avg_pool2d(relevance[:, None], coarse), size, mode="bilinear", align_corners=False
-    )[:, 0]
-    large = large * (relevance[0].numel() / inputs[0].numel())
-    source, large = ("n f t", large) if "f" in axes else ("n t", large[:, 0])
+    large = _interpolated(relevance, size) * (relevance[0].numel() / inputs[0].numel())
     channels = {"c": inputs.shape[axes.index("c")]} if "c" in axes else {}
-    return repeat(large, f"{source} -> {' '.join(axes)}", **channels)
+    if "f" in axes:
+        return repeat(large, f"n f t -> {' '.join(axes)}", **channels)
+    return repeat(large[:, 0], f"n t -> {' '.join(axes)}", **channels)
+
+
+def _interpolated(relevance: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (clip, frequency, time) in another size, bilinear; an axis that gets shorter is averaged first."""
+    # Bilinear interpolation to a smaller size would skip cells.
+    coarse = (min(relevance.shape[1], size[0]), min(relevance.shape[2], size[1]))
+    averaged = F.adaptive_avg_pool2d(relevance[:, None], coarse)
+    return F.interpolate(averaged, size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def enlarged_alone(
     relevance: Tensor, inputs: Tensor, input_layout: str | None, columns: Sequence[int], lengths: Sequence[int]
 ) -> Tensor:
-    """As `enlarged`, for clips that are padded: each clip's map on its own part of the input, as if it were alone; zero in the padding.
+    """The maps of padded clips, each enlarged to the unpadded length of its clip; the map is zero in the padding.
 
     Args:
-        relevance: (clip, frequency, time).
-        inputs: as in `enlarged`.
-        input_layout: as in `enlarged`.
-        columns: of the grid, each clip's own.
-        lengths: of the clips, in steps of the input's time axis.
+        relevance: maps on the grid of the layer, (clip, frequency, time).
+        inputs: inputs of the model; only their shape is used.
+        input_layout: axes of the inputs, as in `enlarged`.
+        columns: number of grid columns of each clip without padding.
+        lengths: length of each clip without padding, in steps of the inputs' time axis.
+
+    Returns:
+        Tensor of the shape of the inputs; each clip has the map that `enlarged` gives for the clip without padding.
 
     Raises:
-        ValueError: as `enlarged`, and where a clip is longer than the inputs, naming it.
+        ValueError: the layout does not fit, or the length of a clip is not from 1 to that of the inputs.
+
+    Example:
+        >>> import torch
+        >>> enlarged_alone(torch.tensor([[[4.0, 0.0]]]), torch.zeros(1, 1, 1, 4), None, columns=[1], lengths=[2])
+        tensor([[[[2., 2., 0., 0.]]]])
     """
-    layout = input_layout or _guessed_layout(relevance, inputs)
+    layout = input_layout or _default_layout(relevance, inputs)
     time = layout.split().index("t")
-    whole = torch.zeros(inputs.shape, dtype=relevance.dtype, device=relevance.device)
+    maps = torch.zeros(inputs.shape, dtype=relevance.dtype, device=relevance.device)
     for clip, (n_columns, length) in enumerate(zip(columns, lengths, strict=True)):
         if not 0 < length <= inputs.shape[time]:
             raise ValueError(
-                f"expected lengths from 1 to the inputs' {inputs.shape[time]} steps of time, but got {length} for clip {clip}"
+                f"expected lengths from 1 to the inputs' {inputs.shape[time]} steps of time, but got {length} for clip "
+                f"{clip}"
             )
-        part = slice(clip, clip + 1)
-        own = inputs[part].narrow(time, 0, length)
-        whole[part].narrow(time, 0, length).copy_(enlarged(relevance[part, :, :n_columns], own, layout))
-    return whole
+        this = slice(clip, clip + 1)  # keeps the clip axis
+        unpadded = inputs[this].narrow(time, 0, length)
+        maps[this].narrow(time, 0, length).copy_(enlarged(relevance[this, :, :n_columns], unpadded, layout))
+    return maps
 
 
-def _guessed_layout(relevance: Tensor, inputs: Tensor) -> str:
-    layouts = {2: "n t", 4: "n c f t"} | ({3: "n c t"} if relevance.shape[1] == 1 or inputs.shape[1] == 1 else {})
+def _default_layout(relevance: Tensor, inputs: Tensor) -> str:
+    layouts = {2: "n t", 4: "n c f t"}
+    if relevance.shape[1] == 1 or inputs.shape[1] == 1:
+        layouts[3] = "n c t"
     if inputs.dim() not in layouts:
         raise ValueError(
             f"expected inputs (clip, channel, frequency, time) or (clip, time), but got shape {tuple(inputs.shape)}; "

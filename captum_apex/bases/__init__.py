@@ -1,1 +1,23 @@
-"""Prototype bases: the four schemes, the features of a training set, and the basis that is fitted on them."""
+"""Prototype bases: the four schemes, the features of a training set, and the basis that is fitted on them.
+
+- `schemes`: `Scheme`, the four acoustic perspectives on a grid, with their cells, peaks, purity, maps and regions.
+- `features`: `FeatureBank`, the layer's output for every training clip. `collation` makes the batches of clips, and
+  `bank_writer` fills the arrays of the bank.
+- `fitting`: `fit_basis` learns a basis that maximises the purity of its prototypes; `basis_from_matrix` takes a matrix.
+- `basis`: `PrototypeBasis`, the fitted matrix with the `Prototypes` of each channel, as a file too.
+"""
+
+from captum_apex.bases.basis import PrototypeBasis, Prototypes
+from captum_apex.bases.features import FeatureBank
+from captum_apex.bases.fitting import basis_from_matrix, fit_basis
+from captum_apex.bases.schemes import SCHEMES, Scheme
+
+__all__ = [
+    "SCHEMES",
+    "FeatureBank",
+    "PrototypeBasis",
+    "Prototypes",
+    "Scheme",
+    "basis_from_matrix",
+    "fit_basis",
+]

@@ -1,4 +1,4 @@
-"""The fitted artefact: a disentangled basis of a layer's channels, with the prototypes of each channel."""
+"""A disentangled basis of a layer's channels, with the prototypes of each channel."""
 
 from __future__ import annotations
 
@@ -28,12 +28,24 @@ class Prototypes:
     """The prototypes of one side of every channel, best first.
 
     Args:
-        indices: the clips, as indices into the dataset, int64 (channel, prototype).
+        indices: indices of the clips in the dataset, int64 (channel, prototype).
         activations: mean of the channel over the clip's grid, (channel, prototype).
-        purities: in [-1, 1], (channel, prototype).
-        peaks: the peak cell in each of the scheme's sequences, int64 (channel, prototype, sequence), counted in the clip's own grid.
-        labels: the clips' labels, (channel, prototype) or (channel, prototype, class); None where the dataset has none.
-        columns: how many columns the clips' grids have, int64 (channel, prototype); None where all have those of the basis's origin.
+        purities: purity of each prototype, in [-1, 1], (channel, prototype).
+        peaks: index of the peak cell in each of the scheme's sequences, int64 (channel, prototype, sequence), counted
+            in the grid of the clip.
+        labels: labels of the clips, (channel, prototype) or (channel, prototype, class); None where the dataset has
+            none.
+        columns: number of columns of the clips' grids, int64 (channel, prototype); None where all grids have the size
+            in the origin of the basis.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import PrototypeBasis
+        >>> indices = torch.tensor([[4], [7]])
+        >>> peaks = torch.tensor([[[0]], [[2]]])
+        >>> prototypes = Prototypes(indices, activations=torch.ones(2, 1), purities=torch.ones(2, 1), peaks=peaks)
+        >>> PrototypeBasis(torch.eye(2), "time", prototypes).prototype_indices.tolist()
+        [[4], [7]]
     """
 
     indices: Tensor
@@ -49,19 +61,22 @@ class PrototypeBasis:
     """An invertible change of channels and, where it was fitted on clips, the prototypes of every channel.
 
     Args:
-        U: (channel, channel); `Ẑ[:, i, j] = U · Z[:, i, j]` at every position of the grid.
-        scheme: the perspective that it was fitted for.
-        positive: the clips that activate each channel most; None for a matrix without prototypes.
-        negative: the clips with the most negative activation, for explanations with both sides.
+        U: invertible matrix, (channel, channel); `Ẑ[:, i, j] = U · Z[:, i, j]` at every position of the grid.
+        scheme: the scheme that the basis was fitted for, by name or object.
+        positive: prototypes of the positive side, the clips with the largest activation of each channel; None for a
+            matrix without prototypes.
+        negative: prototypes of the negative side, the clips with the most negative activation of each channel.
         purity_history: mean purity of the prototypes before fitting and after each epoch, (epoch + 1,).
-        origin: the layer, the grid and the weights that it was fitted on.
+        origin: the layer, the grid and the weights that the basis was fitted on.
 
     Raises:
-        ValueError: where an entry is not finite, `U` is not square and invertible, or shapes do not agree.
+        ValueError: an entry is not finite, `U` is not square and invertible, or shapes do not fit each other.
 
-    >>> basis = PrototypeBasis(torch.eye(3), "time")
-    >>> basis.scheme, basis.n_channels, basis.prototype_indices
-    (<Scheme.TIME: 'time'>, 3, None)
+    Example:
+        >>> import torch
+        >>> basis = PrototypeBasis(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), "time")
+        >>> basis.scheme, basis.n_channels, basis.inverse.tolist()
+        (<Scheme.TIME: 'time'>, 2, [[0.5, 0.0], [0.0, 0.25]])
     """
 
     U: Tensor
@@ -73,9 +88,8 @@ class PrototypeBasis:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scheme", Scheme(self.scheme))
-        object.__setattr__(
-            self, "U", self.U.detach().clone()
-        )  # what the caller does with its tensor later does not reach the basis
+        # A copy: the caller may change its tensor later.
+        object.__setattr__(self, "U", self.U.detach().clone())
         for name, tensor in _tensors(self).items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise ValueError(f"expected `{name}` to be finite, but it has NaN or infinity")
@@ -83,13 +97,13 @@ class PrototypeBasis:
             raise ValueError(
                 f"expected `U` to be a square matrix of floats, but got {self.U.dtype} of shape {tuple(self.U.shape)}"
             )
-        _ = self.inverse
+        _ = self.inverse  # raises for a singular matrix
         for side in ("positive", "negative"):
             _check_prototypes(side, getattr(self, side), self)
 
     @property
     def n_channels(self) -> int:
-        """Width of the layer."""
+        """Number of channels of the layer."""
         return self.U.shape[0]
 
     @cached_property
@@ -102,23 +116,23 @@ class PrototypeBasis:
 
     @property
     def prototype_indices(self) -> Tensor | None:
-        """Clips that activate each channel most, best first, int64 (channel, prototype), into the dataset."""
+        """Indices of the clips that activate each channel most, best first, int64 (channel, prototype)."""
         return None if self.positive is None else self.positive.indices
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes one safetensors file, beside the target first, then renamed: an interrupted save leaves the old file whole."""
+        """Writes the basis to one safetensors file; after an interrupted save the old file is unchanged."""
         about = {"scheme": str(self.scheme), "origin": asdict(self.origin)}
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in _tensors(self).items()}
-        with replaced(path) as beside:
-            save_file(tensors, beside, {"format": _FORMAT, "about": json.dumps(about)})
+        with replaced(path) as unfinished:
+            save_file(tensors, unfinished, {"format": _FORMAT, "about": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PrototypeBasis:
         """Reads a basis that `save` wrote; nothing in the file is executed.
 
         Raises:
-            FileNotFoundError: where there is no such file.
-            ValueError: naming the file, where it is damaged, truncated or something else.
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, truncated or not a basis (the message names the file).
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"expected a basis file at {os.fspath(path)}, but there is none")
@@ -127,8 +141,9 @@ class PrototypeBasis:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
                     raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is not a dict
-            return _from_parts(tensors, json.loads(metadata["about"]))
+                names = file.keys()
+                tensors = {name: file.get_tensor(name) for name in names}
+            return _from_tensors(tensors, json.loads(metadata["about"]))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"expected {os.fspath(path)} to be a captum-apex basis, but it cannot be read: {error}"
@@ -136,6 +151,7 @@ class PrototypeBasis:
 
 
 def _tensors(basis: PrototypeBasis) -> dict[str, Tensor]:
+    """The tensors of a basis by their names in the file, such as `positive.indices`."""
     tensors = {"U": basis.U, "purity_history": basis.purity_history}
     for side in ("positive", "negative"):
         prototypes = getattr(basis, side)
@@ -144,11 +160,13 @@ def _tensors(basis: PrototypeBasis) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
-def _from_parts(tensors: dict[str, Tensor], about: dict[str, Any]) -> PrototypeBasis:
+def _from_tensors(tensors: dict[str, Tensor], about: dict[str, Any]) -> PrototypeBasis:
+    """The inverse of `_tensors`, with the scheme and the origin from the file's metadata."""
     sides = {}
     for side in ("positive", "negative"):
-        own = {name.removeprefix(f"{side}."): tensor for name, tensor in tensors.items() if name.startswith(f"{side}.")}
-        sides[side] = Prototypes(**own) if own else None
+        prefix = f"{side}."
+        entries = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        sides[side] = Prototypes(**entries) if entries else None
     origin = Origin.from_dict(about["origin"])
     return PrototypeBasis(
         tensors["U"], about["scheme"], purity_history=tensors["purity_history"], origin=origin, **sides
@@ -156,9 +174,11 @@ def _from_parts(tensors: dict[str, Tensor], about: dict[str, Any]) -> PrototypeB
 
 
 def _check_prototypes(side: str, prototypes: Prototypes | None, basis: PrototypeBasis) -> None:
+    """Raises a ValueError where the prototypes of a side do not fit the basis."""
     if prototypes is None:
         return
-    indices, n_clips = prototypes.indices, basis.origin.n_clips
+    indices = prototypes.indices
+    n_clips = basis.origin.n_clips
     if indices.dtype != torch.int64 or indices.dim() != 2 or indices.shape[0] != basis.n_channels:
         raise ValueError(
             f"expected `{side}.indices` to be int64 (channel, prototype) with {basis.n_channels} channels, "
@@ -166,9 +186,9 @@ def _check_prototypes(side: str, prototypes: Prototypes | None, basis: Prototype
         )
     if indices.numel() and (indices.min() < 0 or (n_clips and indices.max() >= n_clips)):
         raise ValueError(
-            f"expected `{side}.indices` to lie in the dataset of {n_clips} clips, but they reach from {indices.min()} to {indices.max()}"
+            f"expected `{side}.indices` to lie in the dataset of {n_clips} clips, but they reach from {indices.min()} "
+            f"to {indices.max()}"
         )
-    shape, n_sequences = tuple(indices.shape), len(basis.scheme.sequences)
     if prototypes.peaks.dtype != torch.int64 or (prototypes.peaks.numel() and prototypes.peaks.min() < 0):
         raise ValueError(
             f"expected `{side}.peaks` to be cell indices, int64 from 0 on, but got {prototypes.peaks.dtype}"
@@ -177,10 +197,15 @@ def _check_prototypes(side: str, prototypes: Prototypes | None, basis: Prototype
         raise ValueError(
             f"expected `{side}.labels` of shape {tuple(indices.shape)}, but got {tuple(prototypes.labels.shape)}"
         )
-    wanted = {"activations": shape, "purities": shape, "peaks": (*shape, n_sequences)}
+    _check_shapes_of_prototypes(side, prototypes, len(basis.scheme.sequences))
+
+
+def _check_shapes_of_prototypes(side: str, prototypes: Prototypes, n_sequences: int) -> None:
+    shape = tuple(prototypes.indices.shape)
+    shapes = {"activations": shape, "purities": shape, "peaks": (*shape, n_sequences)}
     if prototypes.columns is not None:
-        wanted["columns"] = shape
-    for name, expected in wanted.items():
+        shapes["columns"] = shape
+    for name, expected in shapes.items():
         got = tuple(getattr(prototypes, name).shape)
         if got != expected:
             raise ValueError(f"expected `{side}.{name}` of shape {expected}, but got {got}")

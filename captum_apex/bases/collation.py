@@ -1,4 +1,4 @@
-"""Batches of clips: inputs, labels and lengths from the items of a dataset."""
+"""Batches of clips: inputs, labels and lengths from a list of the dataset's items."""
 
 from __future__ import annotations
 
@@ -14,48 +14,79 @@ __all__ = ["Collate"]
 
 
 class Collate:
-    """Makes `(inputs, labels, lengths)` of a list of items, None where there are none; a class so that workers can have it."""
+    """Makes a batch `(inputs, labels, lengths)` from a list of items; the workers of a DataLoader can receive it.
+
+    Args:
+        collate_fn: function of the caller that makes a batch from a list of items; None for torch's.
+        padded: whether the model takes padded clips with their lengths.
+
+    Example:
+        >>> import torch
+        >>> collate = Collate(None, padded=True)
+        >>> inputs, labels, lengths = collate([(torch.tensor([1.0, 2.0, 3.0]), 0), (torch.tensor([4.0]), 1)])
+        >>> inputs.tolist(), labels.tolist(), lengths.tolist()
+        ([[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]], [0, 1], [3, 1])
+    """
 
     def __init__(self, collate_fn: Callable | None, padded: bool) -> None:
-        self.collate_fn, self.padded = collate_fn, padded
+        self.collate_fn = collate_fn
+        self.padded = padded
 
     def __call__(self, items: list[Any]) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Makes a batch of a list of items."""
+        """Makes a batch from a list of items.
+
+        Returns:
+            Inputs (clip, ...); labels, None where the items have none; lengths int64 (clip,), None unless `padded`.
+
+        Raises:
+            TypeError: the items have no tensor as inputs, or labels that are not numbers.
+            ValueError: clips differ in shape.
+        """
         lengths = None
         if self.collate_fn is None:
-            items, lengths = _padded(items) if self.padded else (items, None)
+            if self.padded:
+                items, lengths = _padded(items)
             _check_shapes(items)
         batch = (self.collate_fn or default_collate)(items)
-        parts = [batch] if isinstance(batch, Tensor) else list(batch) if isinstance(batch, (tuple, list)) else []
-        if self.padded and self.collate_fn is not None and len(parts) == 3:
-            lengths = parts.pop()
-        inputs, labels = [*parts, None][:2] if len(parts) in (1, 2) else (None, None)
+        entries = [batch] if isinstance(batch, Tensor) else list(batch) if isinstance(batch, (tuple, list)) else []
+        if self.padded and self.collate_fn is not None and len(entries) == 3:
+            lengths = entries.pop()
+        inputs, labels = [*entries, None][:2] if len(entries) in (1, 2) else (None, None)
         if not isinstance(inputs, Tensor) or isinstance(lengths, Tensor) != self.padded:
+            returned = "(inputs, labels, lengths)" if self.padded else "(inputs, labels)"
             raise TypeError(
                 "expected the dataset's items to be `inputs` or `(inputs, label)` with `inputs` a tensor, but got "
-                f"{_described(items[0])}; pass a `collate_fn` that returns (inputs, labels{', lengths' if self.padded else ''})"
+                f"{_described(items[0])}; pass a `collate_fn` that returns {returned}"
             )
         return inputs, None if labels is None else _label_tensor(labels), lengths
 
 
 def _padded(items: list[Any]) -> tuple[list[Any], Tensor]:
-    """The items with zeros at the end of each clip, up to the longest one's length; and the lengths they had, int64 (clip,)."""
-    clips = [item[0] if isinstance(item, (tuple, list)) and item else item for item in items]
+    """The items with zeros at the end of each clip, up to the longest clip's length; and the lengths, int64 (clip,)."""
+    clips = [_clip_of(item) for item in items]
     if not all(isinstance(clip, Tensor) and clip.dim() for clip in clips):
-        return items, torch.empty(0)  # to be refused as what it is
+        return items, torch.empty(0)  # `Collate` refuses these items and describes them
     lengths = torch.tensor([clip.shape[-1] for clip in clips])
-    longer = [pad(clip, (0, int(lengths.max()) - clip.shape[-1])) for clip in clips]
-    return [
-        (clip, *item[1:]) if isinstance(item, (tuple, list)) else clip for clip, item in zip(longer, items, strict=True)
-    ], lengths
+    longest = int(lengths.max())
+    padded_items = []
+    for item, clip in zip(items, clips, strict=True):
+        padded_clip = pad(clip, (0, longest - clip.shape[-1]))
+        padded_items.append((padded_clip, *item[1:]) if isinstance(item, (tuple, list)) else padded_clip)
+    return padded_items, lengths
+
+
+def _clip_of(item: Any) -> Any:
+    """The inputs of an item, with or without a label."""
+    return item[0] if isinstance(item, (tuple, list)) and item else item
 
 
 def _check_shapes(items: list[Any]) -> None:
-    clips = [item[0] if isinstance(item, (tuple, list)) and item else item for item in items]
+    clips = [_clip_of(item) for item in items]
     shapes = [tuple(clip.shape) for clip in clips if hasattr(clip, "shape")]
     if len(set(shapes)) > 1:
+        other = next(shape for shape in shapes if shape != shapes[0])
         raise ValueError(
-            f"expected clips of one shape, but got {shapes[0]} and {next(s for s in shapes if s != shapes[0])}; pass a `collate_fn`, "
+            f"expected clips of one shape, but got {shapes[0]} and {other}; pass a `collate_fn`, "
             "or `batch_size=1`, which runs every clip alone, or `columns` for a model that takes padded clips"
         )
 
@@ -70,6 +101,7 @@ def _label_tensor(labels: Any) -> Tensor:
 
 
 def _described(value: Any) -> str:
+    """The type of a value, and those of its entries."""
     if isinstance(value, (tuple, list)):
-        return f"{type(value).__name__} ({', '.join(type(part).__name__ for part in value)})"
+        return f"{type(value).__name__} ({', '.join(type(entry).__name__ for entry in value)})"
     return type(value).__name__

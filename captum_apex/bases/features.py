@@ -1,11 +1,9 @@
-"""What the explained layer gave for every clip of a dataset, taken in one pass."""
+"""The feature bank: the explained layer's output for every clip of a dataset, from one pass over the dataset."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -18,14 +16,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from tqdm.auto import tqdm
 
+from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.collation import Collate
 from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.files import replaced
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import fingerprint, layer_name, model_of, on_one_device
 from captum_apex.layers.origin import Origin
-from captum_apex.layers.padding import Columns, checked_columns, column_mask
-from captum_apex.layers.values import at_least_float32, check_finite
+from captum_apex.layers.padding import Columns
+from captum_apex.layers.values import check_finite
 
 __all__ = ["FeatureBank"]
 
@@ -34,17 +34,28 @@ _FORMAT = "captum-apex bank 1"
 
 @dataclass(frozen=True, eq=False)
 class FeatureBank:
-    """The cells of every clip, for the schemes asked for, and each clip's mean over the grid.
+    """The cells of every clip for the requested schemes, and the mean over each clip's grid.
 
-    Only what fitting needs is kept: one row of cells per clip for `time` and for `frequency`, the full grid where
-    `square` is wanted.
+    The bank stores what fitting needs: one sequence of cells per clip for `time` and for `frequency`, and the full grid
+    for `square`.
 
     Args:
-        cells: for each sequence (`square`, `time`, `frequency`), (clip, channel, cell); where clips have several lengths, as many cells as
-            the longest has, and NaN for those that a shorter one has not.
+        cells: cells of each sequence (`square`, `time`, `frequency`), each (clip, channel, cell). Where clips have
+            several lengths, there are as many cells as the longest clip has, and NaN in place of the missing cells of
+            shorter clips.
         means: mean over the clip's grid, (clip, channel).
-        labels: (clip,) or (clip, class); None where the dataset has none.
+        labels: labels of the clips, (clip,) or (clip, class); None where the dataset has none.
         origin: the layer, the grid and the weights that the features come from.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
+        >>> clips = [torch.tensor([[[0.0, 1.0], [2.0, 3.0]]]), torch.ones(1, 2, 2)]
+        >>> bank = FeatureBank.from_dataset(model, model[0], clips)
+        >>> bank.means.tolist()
+        [[1.5], [1.0]]
+        >>> bank.sequences("time")[0].tolist()
+        [[[1.0, 2.0]], [[1.0, 1.0]]]
     """
 
     cells: dict[Scheme, Tensor]
@@ -54,19 +65,19 @@ class FeatureBank:
 
     @property
     def n_clips(self) -> int:
-        """Clips in the dataset."""
+        """Number of clips in the dataset."""
         return self.means.shape[0]
 
     @property
     def n_channels(self) -> int:
-        """Width of the layer."""
+        """Number of channels of the layer."""
         return self.means.shape[1]
 
     def sequences(self, scheme: Scheme | str) -> tuple[Tensor, ...]:
-        """The cells of each of a scheme's sequences, (clip, channel, cell) each.
+        """The cells of each of a scheme's sequences, each (clip, channel, cell).
 
         Raises:
-            ValueError: where the grid does not support the scheme, or the bank was made without it.
+            ValueError: the grid does not support the scheme, or the bank has no cells for it.
         """
         scheme = Scheme(scheme)
         if self.origin.grid is not None:
@@ -74,23 +85,28 @@ class FeatureBank:
         missing = [str(sequence) for sequence in scheme.sequences if sequence not in self.cells]
         if missing:
             raise ValueError(
-                f"expected a bank with the cells of {str(scheme)!r}, but it was made for {', '.join(map(str, self.cells))}; "
-                f"pass schemes=[..., {str(scheme)!r}] to `FeatureBank.from_dataset`"
+                f"expected a bank with the cells of {str(scheme)!r}, but it was made for "
+                f"{', '.join(map(str, self.cells))}; pass schemes=[..., {str(scheme)!r}] to `FeatureBank.from_dataset`"
             )
         return tuple(self.cells[sequence] for sequence in scheme.sequences)
 
     @cached_property
     def columns(self) -> Tensor | None:
-        """How many columns each clip's grid has, int64 (clip,); None where all have as many, or no cells kept tell it."""
-        rows = {Scheme.TIME: 1, Scheme.SQUARE: self.origin.grid[0] if self.origin.grid else 1}
-        for sequence in rows.keys() & self.cells.keys():
-            of_first_channel = self.cells[sequence][:, 0].unflatten(1, (rows[sequence], -1))[:, 0]  # (clip, time)
-            columns = of_first_channel.isfinite().sum(1)
-            return None if (columns == of_first_channel.shape[1]).all() else columns
+        """Number of columns of each clip's grid, int64 (clip,).
+
+        None where all clips have the same number, or where the bank has only the cells of `frequency`, which do not
+        depend on it.
+        """
+        n_rows = {Scheme.TIME: 1, Scheme.SQUARE: self.origin.grid[0] if self.origin.grid else 1}
+        for sequence in n_rows.keys() & self.cells.keys():
+            first_channel = self.cells[sequence][:, 0]
+            first_row = first_channel.unflatten(1, (n_rows[sequence], -1))[:, 0]  # (clip, cell) → (clip, time)
+            columns = first_row.isfinite().sum(1)
+            return None if (columns == first_row.shape[1]).all() else columns
         return None
 
     def to(self, device: torch.device | str) -> FeatureBank:
-        """The bank on a device; fitting runs where the bank is."""
+        """The bank on a device; fitting runs on the device of the bank."""
         cells = {sequence: tensor.to(device) for sequence, tensor in self.cells.items()}
         labels = None if self.labels is None else self.labels.to(device)
         return FeatureBank(cells, self.means.to(device), labels, self.origin)
@@ -114,43 +130,45 @@ class FeatureBank:
         folder: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> FeatureBank:
-        """Runs the model once over a map-style dataset, in its order, and keeps what the layer gives.
+        """Runs the model once over a map-style dataset, in its order, and stores the layer's output.
 
         Args:
-            model: the classifier (or a function around it); held in evaluation mode and left as it was.
-            layer: the module to explain, a part of the model.
-            dataset: items are `inputs` or `(inputs, label)`; `inputs` of one shape within a batch, or made so by `collate_fn`. With
-                `batch_size=1`, clips of any length will do, for every model.
-            schemes: what the bank is for.
-            layout: for outputs that are not (clip, channel, frequency, time), an einops pattern, or (pattern, axis sizes).
-            at_input: take what goes into the layer instead of what comes out.
-            batch_size: clips per forward pass.
-            collate_fn: makes a batch of items, `inputs` or `(inputs, labels)`; with `columns`, `(inputs, labels, lengths)`.
-            columns: for a model that takes batches of padded clips, as `model(inputs, lengths)`, and does not hear the padding: from the
-                clips' lengths, int64 (clip,), to how many columns of the layer's grid are their own. Clips are padded with zeros at the
-                end of their last axis, unless `collate_fn` does it. Padding is never a peak, and counts in no mean.
-            num_workers: loader processes.
-            device: where inputs are sent; by default the device of the model's parameters.
-            max_memory: bytes that the arrays may take in memory; past it they are memory-mapped files.
-            folder: where the mapped files lie, without a name: they go with the bank. By default the system's temporary folder.
+            model: the classifier, or a function that runs it; set to evaluation mode meanwhile and restored.
+            layer: the module to explain, a submodule of the model.
+            dataset: the clips; its items are `inputs` or `(inputs, label)`. The inputs of a batch have one shape, or
+                `collate_fn` brings them to one. With `batch_size=1`, clips of any length serve every model.
+            schemes: the schemes that bases can be fitted for.
+            layout: an einops pattern, or (pattern, axis sizes), for outputs that are not (clip, channel, frequency,
+                time).
+            at_input: take the input of the layer instead of its output.
+            batch_size: number of clips per forward pass.
+            collate_fn: function that makes a batch from a list of items: `inputs` or `(inputs, labels)`; with
+                `columns`, `(inputs, labels, lengths)`.
+            columns: function from the clips' lengths, int64 (clip,), to the number of columns that each clip has in the
+                layer's grid, int64 (clip,). It is for a model that takes batches of padded clips, as
+                `model(inputs, lengths)`, and ignores the padding. Clips are padded with zeros at the end of their last
+                axis, unless `collate_fn` pads them. Padding is never a peak and does not count in means.
+            num_workers: number of processes that load clips.
+            device: device of the inputs; by default the device of the model's parameters.
+            max_memory: number of bytes that the arrays may take in memory; larger arrays are memory-mapped files.
+            folder: folder of the mapped files, which have no name and are removed with the bank. By default the
+                system's temporary folder.
             progress: show a progress bar.
 
         Raises:
-            TypeError: for an iterable-style dataset, or items of another kind.
-            ValueError: for an empty dataset, a layer that is not part of the model, runs twice, never, or gives several tensors,
-                clips of different shape, and NaN or infinity in inputs or features, naming the clip.
+            TypeError: the dataset is iterable-style, or its items are of another kind.
+            ValueError: the dataset is empty; the layer is not a submodule of the model, runs twice or never, or gives
+                several tensors; clips differ in shape; inputs or features have NaN or infinity (the message names the
+                clip).
         """
-        model, device = on_one_device(model), _device(layer, model) if device is None else torch.device(device)
+        device = _device(layer, model) if device is None else torch.device(device)
+        model = on_one_device(model)
         name = layer_name(model, layer)
         n_clips = _length(dataset)
-        writer = _Writer(n_clips, _wanted(schemes), max_memory, folder)
-        layout = Layout.of(layout)
-        # A generator of its own: a DataLoader otherwise draws a seed from the global one.
-        collate = Collate(collate_fn, padded=columns is not None)
-        loader = DataLoader(
-            cast(Dataset, dataset), batch_size, num_workers=num_workers, collate_fn=collate, generator=torch.Generator()
-        )
-        shapes = set()
+        sequences = _sequences(schemes)
+        writer = BankWriter(n_clips, sequences, name, Layout.of(layout), max_memory, folder)
+        loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
+        input_shapes = set()
         with (
             torch.no_grad(),
             frozen(model, layer),
@@ -158,52 +176,47 @@ class FeatureBank:
         ):
             for inputs, labels, lengths in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
-                shapes.add(tuple(inputs.shape[1:]))
-                own = None if columns is None else columns(lengths)
-                # Written while the layer runs: what follows may change its output in place.
-                write = partial(
-                    writer.write, labels=labels, n_inputs=len(inputs), name=name, layout=layout, columns=own
-                )
+                input_shapes.add(tuple(inputs.shape[1:]))
+                clip_columns = None if columns is None else columns(lengths)
+                # Written while the layer runs: the modules after the layer may change the tensor in place.
+                write = partial(writer.write, labels=labels, n_inputs=len(inputs), columns=clip_columns)
                 with watched(layer, name, write, at_input=at_input):
-                    model(inputs.to(device), *(() if lengths is None else (lengths.to(device),)))
+                    model(*(tensor.to(device) for tensor in (inputs, lengths) if tensor is not None))
                 bar.update(len(inputs))
-        if writer.n_written != n_clips:
-            raise ValueError(
-                f"expected `collate_fn` to keep all {n_clips} clips of the dataset, but {writer.n_written} came"
-            )
-        input_shape = shapes.pop() if len(shapes) == 1 and columns is None else None
-        origin = Origin(name, layout, writer.grid, input_shape, fingerprint(model), n_clips, at_input)
-        return writer.bank(origin)
+        writer.check_complete()
+        input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
+        origin = Origin(name, writer.layout, writer.grid, input_shape, fingerprint(model), n_clips, at_input)
+        return cls(writer.cells, writer.means, writer.labels, origin)
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes the bank to a folder of .npy arrays and one bank.json, which is written last: without it, nothing is a bank."""
+        """Writes the bank to a folder: an .npy file per array, and last bank.json.
+
+        An interrupted save leaves a folder without bank.json, which `load` refuses.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bank.json").unlink(missing_ok=True)
         for name, tensor in self._arrays().items():
-            beside = (
-                folder / f".{name}.npy"
-            )  # then renamed: the array may be mapped from the very file that it replaces
-            np.save(beside, tensor.cpu().numpy(), allow_pickle=False)
-            os.replace(beside, folder / f"{name}.npy")
+            # The array may be mapped from the file that it replaces, so that file must not be overwritten.
+            with replaced(folder / f"{name}.npy") as path, path.open("wb") as file:
+                np.save(file, tensor.cpu().numpy(), allow_pickle=False)
         about = {"format": _FORMAT, "arrays": list(self._arrays()), "origin": asdict(self.origin)}
-        beside = folder / ".bank.json"
-        beside.write_text(json.dumps(about))
-        os.replace(beside, folder / "bank.json")
+        with replaced(folder / "bank.json") as path:
+            path.write_text(json.dumps(about))
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> FeatureBank:
-        """Maps a bank that `save` wrote into memory; nothing is unpickled, the files are never changed.
+        """Maps a bank that `save` wrote into memory; nothing is unpickled, and the files are never changed.
 
         Raises:
-            ValueError: naming the folder, where it holds no whole bank.
+            ValueError: the folder holds no complete bank.
         """
         folder = Path(folder)
         try:
             about = json.loads((folder / "bank.json").read_text())
             if about["format"] != _FORMAT:
                 raise ValueError(f"its format is {about['format']!r}, not {_FORMAT!r}")
-            # copy-on-write: torch wants a writable array, the file must stay as it is
+            # Mode "c" is copy-on-write: torch needs a writable array, but the file must not change.
             arrays = {
                 name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
                 for name in about["arrays"]
@@ -214,104 +227,24 @@ class FeatureBank:
             raise ValueError(f"expected {folder} to hold a feature bank, but it cannot be read: {error}") from error
 
     def _arrays(self) -> dict[str, Tensor]:
+        """The tensors of the bank by the names of their files."""
         arrays = {str(sequence): tensor for sequence, tensor in self.cells.items()} | {"means": self.means}
         return arrays if self.labels is None else arrays | {"labels": self.labels}
 
 
-class _Writer:
-    """Fills the bank's arrays batch by batch, in memory or in mapped files."""
-
-    def __init__(
-        self, n_clips: int, sequences: Sequence[Scheme], max_memory: int, folder: str | os.PathLike | None
-    ) -> None:
-        self.n_clips, self.sequences, self.max_memory = n_clips, sequences, max_memory
-        self.folder = None if folder is None else os.fspath(folder)
-        self.arrays: dict[Scheme, Tensor] = {}  # (clip, channel, row or 1, column or 1)
-        self.means = torch.empty(0)
-        self.labels: list[Tensor] = []
-        self.grid: tuple[int, int] | None = None
-        self.n_written = 0
-
-    def write(
-        self,
-        features: Tensor,
-        labels: Tensor | None,
-        n_inputs: int,
-        name: str,
-        layout: Layout,
-        columns: Tensor | None = None,
-    ) -> None:
-        grid = at_least_float32(layout.grid(features, repr(name)))
-        if len(grid) != n_inputs or self.n_written + n_inputs > self.n_clips:
-            raise ValueError(f"expected {name!r} to give one grid per clip, but got {len(grid)} for {n_inputs} clips")
-        own = None if columns is None else column_mask(grid, checked_columns(columns, grid))
-        check_finite(grid if own is None else grid.where(own, 0.0), f"the output of {name!r}", self.n_written)
-        self._make_room(grid, name)
-        rows = slice(self.n_written, self.n_written + len(grid))
-        for sequence, array in self.arrays.items():
-            cells = sequence.cells(grid, columns)[0].unflatten(2, _sides(sequence, grid)).to("cpu")
-            array[rows, :, :, : cells.shape[3]] = cells
-            array[rows, :, :, cells.shape[3] :] = torch.nan
-        self.means[rows] = (grid.mean((2, 3)) if own is None else grid.where(own, torch.nan).nanmean((2, 3))).to("cpu")
-        if labels is not None:
-            self.labels.append(labels)
-        self.n_written += len(grid)
-
-    def bank(self, origin: Origin) -> FeatureBank:
-        labels = torch.cat(self.labels) if self.labels else None
-        return FeatureBank(
-            {sequence: array.flatten(2) for sequence, array in self.arrays.items()}, self.means, labels, origin
-        )
-
-    def _make_room(self, grid: Tensor, name: str) -> None:
-        """Arrays for grids of this size; a clip that is longer than all before it makes them wider."""
-        n_rows, n_columns = grid.shape[2:]
-        if self.grid is None:
-            self.means = torch.empty(self.n_clips, grid.shape[1], dtype=grid.dtype)
-        elif self.grid[0] != n_rows:
-            raise ValueError(
-                f"expected {name!r} to give a grid of {self.grid[0]} frequency rows for every clip, but got {n_rows} from clip "
-                f"{self.n_written} on"
-            )
-        if self.grid is None or self.grid[1] < n_columns:
-            self.grid = (n_rows, n_columns)
-            self._allocate(grid)
-
-    def _allocate(self, grid: Tensor) -> None:
-        shapes = {sequence: (self.n_clips, grid.shape[1], *_sides(sequence, grid)) for sequence in self.sequences}
-        in_memory = sum(math.prod(shape) for shape in shapes.values()) * grid.element_size() <= self.max_memory
-        for sequence, shape in shapes.items():
-            narrower = self.arrays.get(sequence)
-            if narrower is not None and tuple(narrower.shape) == shape:
-                continue
-            wider = torch.empty(shape, dtype=grid.dtype) if in_memory else self._map(shape, grid.dtype)
-            if narrower is not None:
-                wider[: self.n_written, :, :, : narrower.shape[3]] = narrower[: self.n_written]
-                wider[: self.n_written, :, :, narrower.shape[3] :] = torch.nan
-            self.arrays[sequence] = wider
-
-    def _map(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """An array in a file without a name, which the system removes with the last tensor that uses it."""
-        with tempfile.TemporaryFile(dir=self.folder) as file:
-            return torch.from_numpy(np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, "w+", shape=shape))
-
-
-def _sides(sequence: Scheme, grid: Tensor) -> tuple[int, int]:
-    """Rows and columns of a sequence's cells."""
-    return (1 if sequence is Scheme.TIME else grid.shape[2], 1 if sequence is Scheme.FREQUENCY else grid.shape[3])
-
-
-def _wanted(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:
+def _sequences(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:
+    """The sequences of cells that the schemes need, each once."""
     chosen = [Scheme(schemes)] if isinstance(schemes, str) else [Scheme(scheme) for scheme in schemes]
     sequences = {sequence for scheme in chosen for sequence in scheme.sequences}
     return tuple(sequence for sequence in SCHEMES if sequence in sequences)
 
 
 def _length(dataset: Dataset | Sequence) -> int:
+    """The number of clips in a dataset, after a check that its items can be indexed."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise TypeError(
-            f"expected a map-style dataset (with __getitem__ and __len__), so that a prototype's index means a clip, but got "
-            f"{type(dataset).__name__}; put an iterable one into a list first"
+            "expected a map-style dataset (with __getitem__ and __len__), so that a prototype's index means a clip, "
+            f"but got {type(dataset).__name__}; put an iterable one into a list first"
         )
     n_clips = len(dataset)
     if n_clips == 0:
@@ -319,6 +252,16 @@ def _length(dataset: Dataset | Sequence) -> int:
     return n_clips
 
 
+def _loader(dataset: Dataset | Sequence, batch_size: int, num_workers: int, collate: Collate) -> DataLoader:
+    """Batches of clips in the order of the dataset."""
+    # Without a generator, a DataLoader draws a seed from the global random state.
+    generator = torch.Generator()
+    return DataLoader(
+        cast(Dataset, dataset), batch_size, num_workers=num_workers, collate_fn=collate, generator=generator
+    )
+
+
 def _device(layer: nn.Module, model: Callable) -> torch.device:
-    owner = model_of(model) or layer
-    return next((tensor.device for tensor in (*owner.parameters(), *owner.buffers())), torch.device("cpu"))
+    """The device of the model's first parameter or buffer; the CPU for a model without any."""
+    module = model_of(model) or layer
+    return next((tensor.device for tensor in (*module.parameters(), *module.buffers())), torch.device("cpu"))

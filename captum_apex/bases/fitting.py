@@ -1,4 +1,4 @@
-"""From a feature bank to a basis: choosing prototypes and maximising their purity."""
+"""Fits a basis on a feature bank: chooses prototypes and maximises their purity."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from captum_apex.bases.schemes import Scheme, peak_cells, purity
 
 __all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
 
-_WIDE = 256  # channels; in wider layers the gradient of the matrix exponential costs more than all else
+_WIDE = 256  # channels; in wider layers the gradient of the matrix exponential dominates the costs
 _CHANNELS_AT_ONCE = 64  # bounds the (clip, channel) table of activations while prototypes are chosen
 _PAIRS_AT_ONCE = 4096  # bounds the peak vectors (pair, channel) while purities are measured
-_GATHERED_BYTES = {"cpu": 2**21}  # bounds the gathered cells (pair, channel, cell) while peaks are looked for
+_GATHERED_BYTES = {"cpu": 2**21}  # bounds the gathered cells (pair, channel, cell) in the search for peaks
 
 
 def fit_basis(
@@ -39,43 +39,49 @@ def fit_basis(
     """Learns `U` by maximising the mean purity of all channels' prototypes; the model is not run.
 
     Args:
-        bank: the features; fitting runs on the bank's device.
-        scheme: the perspective, by name or object.
-        orthogonal: `U = exp(A − Aᵀ)`; otherwise `U = exp(A)`, invertible. `A` starts at zero: at the raw channels. In layers of more
-            than 256 channels every step of an orthogonal fit begins at the last one's matrix, `U = exp(A − Aᵀ) V` with `A = 0`: the
-            exponential's gradient costs nothing there. (Elsewhere it takes an exponential of twice the size: an invertible fit of a wide
-            layer is slow. Fitted like that, it was not stable.)
-        epochs: passes over all (channel, prototype) pairs; 0 gives the raw channels with their prototypes.
-        learning_rate: of Adam; by default 1e-2, and in layers of more than 256 channels `1e-2 √(128 / channels)`: a larger one turns so
-            many channels too far in a step. EPIC's 1e-3 has not converged after 20 epochs: the purity is lower in every scheme.
-        weight_decay: of Adam, on `A`; without effect where every step begins at `A = 0`.
-        batch_size: pairs per step; by default 512, as in EPIC, and in layers of more than 256 channels four per channel (as 512 are of
-            128), so that a wider layer has no more steps, each of which costs a matrix exponential.
-        n_prototypes: per channel, at the start and at the end; falls linearly.
-        reselect_every: epochs between two choices of prototypes.
-        seed: of the order of the pairs; the global generator is not used.
+        bank: features of the clips; fitting runs on the device of the bank.
+        scheme: the scheme to fit for, by name or object.
+        orthogonal: fit an orthogonal `U = exp(A − Aᵀ)`; otherwise an invertible `U = exp(A)`. `A` starts at zero, so
+            that `U` starts at the raw channels. In layers of more than 256 channels, every step of an orthogonal fit
+            starts at the matrix `V` of the step before: `U = exp(A − Aᵀ) V` with `A = 0`, where the gradient of the
+            exponential is that of `A − Aᵀ`. Away from zero that gradient takes an exponential of twice the size, so an
+            invertible fit of a wide layer is slow; it was not stable with restarts.
+        epochs: number of passes over all (channel, prototype) pairs; 0 gives the raw channels with their prototypes.
+        learning_rate: learning rate of Adam; by default 1e-2, and in layers of more than 256 channels
+            `1e-2 √(128 / channels)`, because a larger rate turns so many channels too far in a step. With EPIC's 1e-3
+            the purity has not converged after 20 epochs and is lower in every scheme.
+        weight_decay: weight decay of Adam on `A`; without effect where every step starts at `A = 0`.
+        batch_size: number of pairs per step; by default 512, as in EPIC, and in layers of more than 256 channels four
+            per channel (as 512 for 128 channels). A wider layer then has no more steps, each of which computes a matrix
+            exponential.
+        n_prototypes: number of prototypes per channel at the start and at the end; it falls linearly.
+        reselect_every: number of epochs between two choices of prototypes.
+        seed: seed of the random number generator that shuffles the pairs; the global random state is not used.
         progress: show a progress bar.
 
     Raises:
-        ValueError: where the bank's grid does not support the scheme, or a setting is out of range.
+        ValueError: the bank's grid does not support the scheme, or a setting is out of range.
 
-    Source: EPIC (arXiv 2505.12897), training of the disentanglement module; for wide layers, Lezcano-Casado, "Trivializations for
-        gradient-based optimization on manifolds" (2019).
+    Example:
+        >>> import torch
+        >>> from captum_apex import FeatureBank
+        >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
+        >>> clips = [torch.tensor([[[2.0, 0.0]], [[1.0, 0.0]]]), torch.tensor([[[-1.0, 0.0]], [[2.0, 0.0]]])]
+        >>> bank = FeatureBank.from_dataset(model, model[0], clips)
+        >>> basis = fit_basis(bank, "time", n_prototypes=(1, 1))
+        >>> basis.prototype_indices.tolist()
+        [[0], [1]]
+        >>> [round(purity, 2) for purity in basis.purity_history[[0, -1]].tolist()]  # before and after
+        [0.89, 1.0]
+
+    Source: EPIC (arXiv 2505.12897), training of the disentanglement module; for wide layers, Lezcano-Casado,
+        "Trivializations for gradient-based optimization on manifolds" (2019).
     """
     scheme = Scheme(scheme)
     sequences = bank.sequences(scheme)
-    wide = bank.n_channels > _WIDE
-    if batch_size is None:
-        batch_size = 4 * bank.n_channels if wide else 512
-    if learning_rate is None:
-        learning_rate = 1e-2 * math.sqrt(128 / bank.n_channels) if wide else 1e-2
-    for name, value, least in (
-        ("epochs", epochs, 0),
-        ("batch_size", batch_size, 1),
-        ("reselect_every", reselect_every, 1),
-    ):
-        if value < least:
-            raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")
+    batch_size = _default_batch_size(bank.n_channels) if batch_size is None else batch_size
+    learning_rate = _default_learning_rate(bank.n_channels) if learning_rate is None else learning_rate
+    _check_settings(epochs, batch_size, reselect_every)
     first, last = _available(bank, n_prototypes)
     with torch.inference_mode(False), torch.enable_grad():
         matrix = _Matrix(bank.means, orthogonal)
@@ -85,16 +91,11 @@ def fit_basis(
         pairs = torch.empty(0, 2)
         for epoch in tqdm(range(epochs), desc=f"fitting {scheme}", unit="epoch", disable=not progress):
             if epoch % reselect_every == 0:
-                chosen = most_active(
-                    bank.means, matrix.U(), _prototype_count(epoch, epochs, reselect_every, first, last)
-                )
-                pairs = _pairs(chosen)
-            for batch in pairs[torch.randperm(len(pairs), generator=generator).to(pairs.device)].split(batch_size):
-                optimizer.zero_grad()
-                loss = -pair_purity(sequences, matrix.U(track=True), batch)[0].mean()
-                loss.backward()
-                optimizer.step()
-                matrix.rebase()
+                count = _prototype_count(epoch, epochs, reselect_every, first, last)
+                pairs = _pairs(most_active(bank.means, matrix.U(), count))
+            shuffle = torch.randperm(len(pairs), generator=generator).to(pairs.device)
+            for batch in pairs[shuffle].split(batch_size):
+                _step(matrix, optimizer, sequences, batch)
             history.append(_mean_purity(bank, scheme, matrix.U(), last))
         return basis_from_matrix(bank, scheme, matrix.U(), n_prototypes=last, purity_history=torch.tensor(history))
 
@@ -102,22 +103,33 @@ def fit_basis(
 def basis_from_matrix(
     bank: FeatureBank, scheme: Scheme | str, U: Tensor, *, n_prototypes: int = 5, purity_history: Tensor | None = None
 ) -> PrototypeBasis:
-    """Any invertible matrix as a basis, with the prototypes that it gives in a bank: raw channels, a rotation, PCA, ICA.
+    """A basis from any invertible matrix (raw channels, a rotation, PCA, ICA), with its prototypes in a bank.
 
     Args:
-        bank: the features.
-        scheme: the perspective, by name or object.
-        U: (channel, channel).
-        n_prototypes: per channel and side.
-        purity_history: kept in the basis.
+        bank: features of the clips.
+        scheme: the scheme of the basis, by name or object.
+        U: invertible matrix, (channel, channel).
+        n_prototypes: number of prototypes per channel and side.
+        purity_history: mean purity before fitting and after each epoch, (epoch + 1,), to store in the basis; by default
+            empty.
 
     Raises:
-        ValueError: where `U` does not fit the bank.
+        ValueError: `U` does not fit the bank, or the bank has no cells for the scheme.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import FeatureBank
+        >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
+        >>> clips = [torch.tensor([[[2.0, 0.0]], [[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]], [[0.0, 2.0]]])]
+        >>> bank = FeatureBank.from_dataset(model, model[0], clips)
+        >>> swapped = basis_from_matrix(bank, "time", torch.tensor([[0.0, 1.0], [1.0, 0.0]]), n_prototypes=1)
+        >>> swapped.prototype_indices.tolist(), swapped.positive.activations.tolist()
+        ([[1], [0]], [[1.0], [1.0]])
     """
     scheme = Scheme(scheme)
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
-    bank.sequences(scheme)  # says so where the bank lacks them
+    bank.sequences(scheme)  # raises where the bank has no cells for the scheme
     count = _available(bank, (n_prototypes, n_prototypes))[1]
     positive, negative = (_prototypes(bank, scheme, U.to(bank.means), count, sign) for sign in (1, -1))
     history = torch.empty(0) if purity_history is None else purity_history
@@ -126,33 +138,50 @@ def basis_from_matrix(
 
 @torch.no_grad()
 def most_active(means: Tensor, U: Tensor, n_prototypes: int) -> Tensor:
-    """The clips with the largest activation of each channel, best first, int64 (channel, prototype).
+    """The clips with the largest activation of each channel.
 
     Args:
-        means: mean over the grid, (clip, channel).
-        U: (channel, channel); negated for the negative side.
-        n_prototypes: how many of each channel.
+        means: mean over each clip's grid, (clip, channel).
+        U: matrix of the basis, (channel, channel); negated for the negative side.
+        n_prototypes: number of clips per channel.
+
+    Returns:
+        Indices of the clips, best first, int64 (channel, prototype).
+
+    Example:
+        >>> import torch
+        >>> most_active(torch.tensor([[1.0, 5.0], [2.0, 4.0], [3.0, 6.0]]), torch.eye(2), n_prototypes=2)
+        tensor([[2, 1],
+                [2, 0]])
     """
-    blocks = U.split(_CHANNELS_AT_ONCE)
-    return torch.cat(
-        [(means @ block.T).topk(n_prototypes, dim=0).indices.T for block in blocks]
-    )  # (clip, channel) → (channel, prototype)
+    # (clip, channel) → (channel, prototype) for each block of channels
+    indices = [(means @ block.T).topk(n_prototypes, dim=0).indices.T for block in U.split(_CHANNELS_AT_ONCE)]
+    return torch.cat(indices)
 
 
 def pair_purity(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
     """Purity and peaks of (channel, clip) pairs.
 
     Args:
-        sequences: the cells of each of the scheme's sequences, (clip, channel, cell) each.
-        U: (channel, channel).
-        pairs: int64 (pair, 2): channel, clip.
-        sign: −1 for the negative side, whose peak and purity are those of −Ẑ.
+        sequences: cells of each of the scheme's sequences, each (clip, channel, cell).
+        U: matrix of the basis, (channel, channel).
+        pairs: channel and clip of each pair, int64 (pair, 2).
+        sign: +1 for the positive side, −1 for the negative side, which has the peaks and purities of −Ẑ.
 
     Returns:
-        Purity (pair,), the mean over sequences, differentiable in `U`; peaks, int64 (pair, sequence).
+        Purity (pair,), the mean over the sequences, differentiable in `U`; and index of the peak cell in each sequence,
+        int64 (pair, sequence).
+
+    Example:
+        >>> import torch
+        >>> cells = torch.tensor([[[0.0, 3.0], [1.0, 4.0]]])
+        >>> pair_purity([cells], torch.eye(2), torch.tensor([[0, 0], [1, 0]]))
+        (tensor([0.6000, 0.8000]), tensor([[1],
+                [1]]))
     """
     channels, clips = pairs.unbind(1)
-    purities, peaks = [], []
+    purities = []
+    peaks = []
     for sequence in sequences:
         peak = _peaks(sequence, clips, sign * U.detach()[channels])
         purities.append(sign * purity(sequence[clips, :, peak] @ U.T, channels))  # (pair, channel) → (pair,)
@@ -161,15 +190,15 @@ def pair_purity(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int
 
 
 def _peaks(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
-    """The peak cells, a few pairs at a time: on a CPU the gathered cells then stay in its cache, which is several times as fast."""
+    """The peak cells of pairs; a few pairs at a time fit into the cache of a CPU, which is several times as fast."""
     bytes_at_once = _GATHERED_BYTES.get(sequence.device.type, 2**28)
     pairs_at_once = max(1, bytes_at_once // (sequence[0].numel() * sequence.element_size()))
-    parts = zip(clips.split(pairs_at_once), directions.split(pairs_at_once), strict=True)
-    return torch.cat([peak_cells(sequence.index_select(0, some), rows) for some, rows in parts])
+    batches = zip(clips.split(pairs_at_once), directions.split(pairs_at_once), strict=True)
+    return torch.cat([peak_cells(sequence.index_select(0, batch), rows) for batch, rows in batches])
 
 
 class _Matrix:
-    """`U` while it is fitted: `exp(A − Aᵀ) V` or `exp(A)`; `V` is where a wide layer's last step led to, else the identity."""
+    """`U` during the fit: `exp(A)`, `exp(A − Aᵀ)`, or in a wide layer `exp(A − Aᵀ) V` with the `U` of the last step."""
 
     def __init__(self, like: Tensor, orthogonal: bool) -> None:
         width = like.shape[1]
@@ -182,58 +211,87 @@ class _Matrix:
             generator = self.A - self.A.T if self.orthogonal else self.A
             if self.V is None:
                 return torch.matrix_exp(generator)
-            return (
-                self.V + generator @ self.V if track else self.V
-            )  # at A = 0 this is exp(A − Aᵀ) V, and has its derivative
+            # At A = 0 the sum has the value and the derivative of exp(A − Aᵀ) V.
+            return self.V + generator @ self.V if track else self.V
 
     @torch.no_grad()
     def rebase(self) -> None:
-        """After a step in a wide layer: what it changed goes into `V`, and `A` is zero again."""
+        """After a step in a wide layer: multiplies `V` by the step's rotation, and sets `A` to zero again."""
         if self.V is None:
             return
         moved = torch.matrix_exp(self.A - self.A.T) @ self.V
-        self.V = 1.5 * moved - 0.5 * moved @ (
-            moved.T @ moved
-        )  # rounding would add up over the steps; Newton's iteration takes it away
+        # A step of Newton's iteration makes `V` orthogonal again; rounding errors would add up over the steps.
+        self.V = 1.5 * moved - 0.5 * moved @ (moved.T @ moved)
         self.A.zero_()
 
 
+def _step(matrix: _Matrix, optimizer: torch.optim.Optimizer, sequences: Sequence[Tensor], pairs: Tensor) -> None:
+    """One step of gradient descent on the mean purity of the pairs."""
+    optimizer.zero_grad()
+    loss = -pair_purity(sequences, matrix.U(track=True), pairs)[0].mean()
+    loss.backward()
+    optimizer.step()
+    matrix.rebase()
+
+
+def _default_batch_size(n_channels: int) -> int:
+    return 4 * n_channels if n_channels > _WIDE else 512
+
+
+def _default_learning_rate(n_channels: int) -> float:
+    return 1e-2 * math.sqrt(128 / n_channels) if n_channels > _WIDE else 1e-2
+
+
+def _check_settings(epochs: int, batch_size: int, reselect_every: int) -> None:
+    settings = [("epochs", epochs, 0), ("batch_size", batch_size, 1), ("reselect_every", reselect_every, 1)]
+    for name, value, least in settings:
+        if value < least:
+            raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")
+
+
 def _pairs(chosen: Tensor) -> Tensor:
-    """(channel, prototype) clips → (pair, 2): channel, clip."""
+    """Clips (channel, prototype) as pairs of channel and clip (pair, 2)."""
     channels = torch.arange(len(chosen), device=chosen.device)[:, None].expand_as(chosen)
     return torch.stack([channels, chosen], -1).flatten(0, 1)
 
 
 def _prototype_count(epoch: int, epochs: int, reselect_every: int, first: int, last: int) -> int:
-    """Falls linearly over the choices of prototypes, from `first` at the first to `last` at the last one."""
+    """The number of prototypes per channel, which falls linearly over the choices of prototypes."""
     n_choices = (epochs - 1) // reselect_every
     return round(first + (last - first) * (epoch // reselect_every) / n_choices) if n_choices else last
 
 
 @torch.no_grad()
 def _measured(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
-    parts = [pair_purity(sequences, U, batch, sign) for batch in pairs.split(_PAIRS_AT_ONCE)]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    """`pair_purity` without gradients, a bounded number of pairs at a time."""
+    batches = [pair_purity(sequences, U, batch, sign) for batch in pairs.split(_PAIRS_AT_ONCE)]
+    return torch.cat([purities for purities, _ in batches]), torch.cat([peaks for _, peaks in batches])
 
 
 def _mean_purity(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int) -> float:
+    """The mean purity of all channels' prototypes on the positive side."""
     return _measured(bank.sequences(scheme), U, _pairs(most_active(bank.means, U, n_prototypes)))[0].mean().item()
 
 
 def _prototypes(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int, sign: int) -> Prototypes:
+    """The prototypes of one side."""
     chosen = most_active(bank.means, sign * U, n_prototypes)
     purities, peaks = _measured(bank.sequences(scheme), U, _pairs(chosen), sign)
     activations = torch.einsum("kc,kpc->kp", U, bank.means[chosen])
     labels = None if bank.labels is None else bank.labels[chosen.to(bank.labels.device)].cpu()
-    peaks, columns = peaks.view(*chosen.shape, -1).cpu(), None
+    peaks = peaks.view(*chosen.shape, -1).cpu()
+    columns = None
     if bank.columns is not None:
         columns = bank.columns.cpu()[chosen.cpu()]
-        peaks = _in_own_grid(peaks, scheme, bank.origin.grid, columns)
+        peaks = _in_clip_grid(peaks, scheme, bank.origin.grid, columns)
     return Prototypes(chosen.cpu(), activations.cpu(), purities.view_as(chosen).cpu(), peaks, labels, columns)
 
 
-def _in_own_grid(peaks: Tensor, scheme: Scheme, grid: tuple[int, int] | None, columns: Tensor) -> Tensor:
-    """Peaks counted in the clips' own grids, not in the bank's, which is as wide as the longest clip's; only cells of `square` differ."""
+def _in_clip_grid(peaks: Tensor, scheme: Scheme, grid: tuple[int, int] | None, columns: Tensor) -> Tensor:
+    """Peaks counted in each clip's grid, instead of the bank's grid, which is as wide as that of the longest clip.
+
+    Only the cells of `square` are counted over rows and columns, so only they differ.
+    """
     if scheme is not Scheme.SQUARE:
         return peaks
     assert grid is not None
@@ -241,7 +299,7 @@ def _in_own_grid(peaks: Tensor, scheme: Scheme, grid: tuple[int, int] | None, co
 
 
 def _available(bank: FeatureBank, n_prototypes: tuple[int, int]) -> tuple[int, int]:
-    """The numbers of prototypes asked for, or as many as there are clips."""
+    """The requested numbers of prototypes at the start and at the end, at most the number of clips."""
     first, last = n_prototypes
     if not first >= last >= 1:
         raise ValueError(f"expected `n_prototypes` as (start, end) with start ≥ end ≥ 1, but got {n_prototypes}")

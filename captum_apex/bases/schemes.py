@@ -1,4 +1,4 @@
-"""The four acoustic perspectives: how a layer's grid becomes cells, peaks, maps and regions."""
+"""The four schemes, which look at a grid from four acoustic perspectives: cells, peaks, purity, maps and regions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ __all__ = ["SCHEMES", "Scheme", "peak_cells", "purity"]
 
 
 class Scheme(StrEnum):
-    """One perspective. A member equals its name: `Scheme("time") == "time"`.
+    """One of the four acoustic perspectives on a grid; a member equals its name.
 
     Raises:
-        ValueError: for a name that is none of the four.
+        ValueError: the name is none of the four.
+
+    Example:
+        >>> Scheme("time") == "time", Scheme("time-frequency").sequences
+        (True, (<Scheme.TIME: 'time'>, <Scheme.FREQUENCY: 'frequency'>))
 
     Source: APEX (arXiv 2605.10153), the four prototype schemes.
     """
@@ -34,77 +38,97 @@ class Scheme(StrEnum):
 
     @property
     def sequences(self) -> tuple[Scheme, ...]:
-        """The sequences of cells that the scheme looks at: itself, or time and frequency for `time-frequency`."""
+        """The sequences of cells of the scheme: the scheme itself, or time and frequency for `time-frequency`."""
         return (Scheme.TIME, Scheme.FREQUENCY) if self is Scheme.TIME_FREQUENCY else (self,)
 
     def cells(self, grid: Tensor, columns: Tensor | None = None) -> tuple[Tensor, ...]:
         """The cells of each sequence.
 
         Args:
-            grid: (clip, channel, frequency, time).
-            columns: how many columns of each clip are its own, int64 (clip,), where shorter clips are padded; None for all.
+            grid: output of the layer as a grid, (clip, channel, frequency, time).
+            columns: number of columns that are not padding in each clip's grid, int64 (clip,); None for all columns.
 
         Returns:
-            One tensor (clip, channel, cell) per sequence: frequency·time cells for `square` (row by row), one per
-            column for `time`, one per row for `frequency`, the last two for `time-frequency`. Cells of padding are NaN, and no mean
-            knows of them.
+            One tensor (clip, channel, cell) per sequence. `square` has one cell per position of the grid (row by row),
+            `time` one per column, `frequency` one per row, and `time-frequency` the sequences of the last two. Cells of
+            padding are NaN, and padding does not count in means.
 
-        >>> [cells.shape[-1] for cells in Scheme("time-frequency").cells(torch.zeros(1, 3, 4, 15))]
-        [15, 4]
+        Example:
+            >>> import torch
+            >>> grid = torch.tensor([[[[0.0, 1.0, 2.0], [4.0, 5.0, 6.0]]]])
+            >>> Scheme("time-frequency").cells(grid)
+            (tensor([[[2., 3., 4.]]]), tensor([[[1., 5.]]]))
         """
         if columns is not None:
             grid = grid.where(column_mask(grid, columns), torch.nan)
         return tuple(_pool(grid, sequence, columns is not None).flatten(2) for sequence in self.sequences)
 
     def spread(self, relevance: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Lays a relevance map out as the scheme sees it; the total of every map is kept.
+        """Spreads a relevance map evenly over the axes that the scheme averages; every map keeps its sum.
 
         Args:
-            relevance: (clip, frequency, time).
-            columns: as in `cells`; the map is zero in the others.
+            relevance: relevance on the grid, (clip, frequency, time).
+            columns: number of columns that are not padding, as in `cells`; the result is zero in the padding.
 
         Returns:
-            Tensor of the same shape: as it is for `square`, column means in every row for `time`, row means in every
-            column for `frequency`, the mean of these two for `time-frequency`.
+            Tensor (clip, frequency, time). For `square` it is the map itself. `time` has the column means in every row,
+            `frequency` the row means in every column, and `time-frequency` the mean of these two.
+
+        Example:
+            >>> import torch
+            >>> Scheme("time").spread(torch.tensor([[[0.0, 2.0], [4.0, 0.0]]]))
+            tensor([[[2., 1.],
+                     [2., 1.]]])
         """
-        own = None if columns is None else column_mask(relevance, columns)
-        relevance = relevance if own is None else relevance.where(own, torch.nan)
-        layers = [_pool(relevance, sequence, own is not None).expand_as(relevance) for sequence in self.sequences]
-        laid_out = torch.stack(layers).mean(0) if len(layers) > 1 else layers[0]
-        return laid_out if own is None else laid_out.where(own, 0.0)
+        unpadded = None if columns is None else column_mask(relevance, columns)
+        if unpadded is not None:
+            relevance = relevance.where(unpadded, torch.nan)
+        layers = [_pool(relevance, sequence, columns is not None).expand_as(relevance) for sequence in self.sequences]
+        spread = torch.stack(layers).mean(0) if len(layers) > 1 else layers[0]
+        return spread if unpadded is None else spread.where(unpadded, 0.0)
 
     def supports(self, n_rows: int, n_columns: int) -> bool:
-        """Whether a grid of this size has anything to tell apart: several columns for time, several rows for frequency."""
-        return all(
-            {Scheme.SQUARE: True, Scheme.TIME: n_columns > 1, Scheme.FREQUENCY: n_rows > 1}[part]
-            for part in self.sequences
-        )
+        """Whether a grid of this size has several cells in the scheme: columns for time, rows for frequency."""
+        supported = {Scheme.SQUARE: True, Scheme.TIME: n_columns > 1, Scheme.FREQUENCY: n_rows > 1}
+        return all(supported[sequence] for sequence in self.sequences)
 
     def check(self, n_rows: int, n_columns: int, layer: str = "the layer") -> None:
-        """Raises a ValueError that names the schemes a grid of this size supports, where it does not support this one."""
+        """Refuses a grid that does not support the scheme.
+
+        Args:
+            n_rows: number of frequency rows of the grid.
+            n_columns: number of time columns of the grid.
+            layer: name of the layer, for the message.
+
+        Raises:
+            ValueError: the grid does not support the scheme; the message lists the schemes that it supports.
+        """
         if not self.supports(n_rows, n_columns):
             fitting = [str(scheme) for scheme in Scheme if scheme.supports(n_rows, n_columns)]
             reason = " (a layer over frames has no frequency axis)" if n_rows == 1 and n_columns > 1 else ""
             raise ValueError(
-                f"expected several rows for frequency and several columns for time in the scheme {str(self)!r}, but {layer} gives "
-                f"{n_rows} frequency row(s) and {n_columns} time column(s){reason}; it supports: {', '.join(fitting)}"
+                f"expected several rows for frequency and several columns for time in the scheme {str(self)!r}, but "
+                f"{layer} gives {n_rows} frequency row(s) and {n_columns} time column(s){reason}; it supports: "
+                f"{', '.join(fitting)}"
             )
 
     def region(self, peaks: Sequence[int], n_rows: int, n_columns: int, *, intersection: bool = False) -> Region:
-        """Where on the input the peak cells lie.
+        """The region of the input that the peak cells cover.
 
         Args:
             peaks: index of the peak cell in each of the scheme's sequences.
-            n_rows: frequency rows of the layer's grid.
-            n_columns: time columns of the layer's grid.
-            intersection: for `time-frequency`, the rectangle where column and row meet instead of the cross of both.
+            n_rows: number of frequency rows of the layer's grid.
+            n_columns: number of time columns of the layer's grid.
+            intersection: give the rectangle where column and row of a `time-frequency` scheme meet, instead of the
+                cross of both.
 
         Returns:
-            One rectangle for `square`, a full-height strip for `time`, a full-width band for `frequency`, the cross of the
-            last two (two boxes) for `time-frequency`.
+            One rectangle for `square`, a full-height strip for `time`, a full-width band for `frequency`, the cross of
+            strip and band (two boxes) for `time-frequency`.
 
-        >>> Scheme("time").region([3], n_rows=4, n_columns=15).boxes
-        (Box(low=0.0, high=1.0, start=0.2, end=0.26666666666666666),)
+        Example:
+            >>> Scheme("time").region([3], n_rows=4, n_columns=8).boxes
+            (Box(low=0.0, high=1.0, start=0.375, end=0.5),)
         """
         boxes = tuple(
             _cell_box(sequence, int(peak), n_rows, n_columns)
@@ -115,17 +139,22 @@ class Scheme(StrEnum):
         return Region(boxes)
 
     def grown_region(self, relevance: Tensor, quantile: float, *, intersection: bool = False) -> Region:
-        """The smallest box around the cells whose relevance reaches a quantile of the channel's own map.
+        """The smallest box around all cells with a relevance at or above a quantile of the map.
 
         Args:
-            relevance: one channel's map on the grid, (frequency, time).
-            quantile: in [0, 1]; the cells at or above it are kept, so 1 keeps the largest cell alone.
-            intersection: as in `region`.
+            relevance: relevance of one channel on the grid, (frequency, time).
+            quantile: quantile of the cells' relevance, in [0, 1]; 1 selects the largest cell alone.
+            intersection: give one rectangle for a `time-frequency` scheme, as in `region`.
 
         Raises:
-            ValueError: for a quantile outside [0, 1].
+            ValueError: the quantile is not in [0, 1].
 
-        Source: AudioProtoPNet's prototype boxes; per sequence here, so that `time` grows along time alone.
+        Example:
+            >>> import torch
+            >>> Scheme("time").grown_region(torch.tensor([[0.0, 3.0, 4.0, 0.0]]), quantile=0.5).boxes
+            (Box(low=0.0, high=1.0, start=0.25, end=0.75),)
+
+        Source: AudioProtoPNet's prototype boxes. Here each sequence has a box, so that `time` grows along time alone.
         """
         if not 0 <= quantile <= 1:
             raise ValueError(f"expected `quantile` in [0, 1], but got {quantile}")
@@ -133,10 +162,10 @@ class Scheme(StrEnum):
         boxes = []
         for sequence in self.sequences:
             cells = _pool(relevance[None], sequence)[0]  # (1 or frequency, 1 or time)
-            kept = (cells >= torch.quantile(cells.double().flatten(), quantile).to(cells.dtype)).expand(
-                n_rows, n_columns
-            )
-            rows, columns = kept.any(1).nonzero(), kept.any(0).nonzero()
+            threshold = torch.quantile(cells.double().flatten(), quantile).to(cells.dtype)
+            selected = (cells >= threshold).expand(n_rows, n_columns)
+            rows = selected.any(1).nonzero()
+            columns = selected.any(0).nonzero()
             boxes.append(
                 Box(
                     rows.min().item() / n_rows,
@@ -152,40 +181,51 @@ SCHEMES: tuple[Scheme, ...] = tuple(Scheme)
 
 
 def peak_cells(cells: Tensor, directions: Tensor) -> Tensor:
-    """Index of the cell where each pair's channel is largest.
+    """Index of the cell with the largest value of the channel, for pairs of a channel and a clip.
 
     Args:
-        cells: the raw cells of each pair's clip, (pair, channel, cell).
-        directions: the row of U that reads each pair's channel (negated for its negative side), (pair, channel).
+        cells: cells of each pair's clip in the layer's channels, (pair, channel, cell).
+        directions: row of U for each pair's channel, negated for the negative side, (pair, channel).
 
     Returns:
-        int64 tensor (pair,); the first of equal cells, never one of padding, which is NaN.
+        int64 tensor (pair,); the first of equal cells, never a cell of padding, which is NaN.
+
+    Example:
+        >>> import torch
+        >>> cells = torch.tensor([[[1.0, 3.0, 2.0], [5.0, 0.0, 4.0]]])
+        >>> peak_cells(cells, torch.tensor([[1.0, 0.0]])), peak_cells(cells, torch.tensor([[1.0, 1.0]]))
+        (tensor([1]), tensor([0]))
     """
     levels = torch.bmm(directions[:, None], cells)[:, 0]  # (pair, 1, cell) → (pair, cell)
     return levels.nan_to_num_(-torch.inf, torch.inf, -torch.inf).argmax(1)
 
 
 def purity(vectors: Tensor, channels: Tensor) -> Tensor:
-    """How much of each peak vector lies on its own channel.
+    """Share of the pair's channel in the length of its peak vector: `p_k / ‖p‖₂`.
 
     Args:
         vectors: peak cells in the basis, (pair, channel).
-        channels: the channel that each pair belongs to, (pair,).
+        channels: index of each pair's channel, (pair,).
 
     Returns:
         Tensor (pair,), in [-1, 1]; 1 where no other channel is active, 0 where the vector is zero.
 
-    Source: EPIC (arXiv 2505.12897), "Purity of Prototype".
+    Example:
+        >>> import torch
+        >>> purity(torch.tensor([[3.0, 4.0]]), torch.tensor([1]))
+        tensor([0.8000])
 
-    >>> purity(torch.tensor([[3.0, 4.0]]), torch.tensor([1]))
-    tensor([0.8000])
+    Source: EPIC (arXiv 2505.12897), "Purity of Prototype".
     """
-    own = vectors.gather(1, channels[:, None]).squeeze(1)  # (pair, channel) → (pair,)
-    return own / vectors.norm(dim=1).clamp_min(torch.finfo(vectors.dtype).tiny)
+    components = vectors.gather(1, channels[:, None]).squeeze(1)  # (pair, channel) → (pair,)
+    return components / vectors.norm(dim=1).clamp_min(torch.finfo(vectors.dtype).tiny)
 
 
 def _pool(grid: Tensor, sequence: Scheme, padded: bool = False) -> Tensor:
-    """The mean over the axis that a sequence does not see, kept with size 1; the last two axes are frequency and time, padding is NaN."""
+    """The mean over the axis that a sequence averages, which remains with size 1.
+
+    The last two axes of the grid are frequency and time; its padding is NaN.
+    """
     if sequence is Scheme.TIME:
         return grid.mean(-2, keepdim=True)
     if sequence is Scheme.FREQUENCY:
@@ -194,13 +234,18 @@ def _pool(grid: Tensor, sequence: Scheme, padded: bool = False) -> Tensor:
 
 
 def _cell_box(sequence: Scheme, cell: int, n_rows: int, n_columns: int) -> Box:
+    """The rectangle of the input that a cell covers."""
     row, column = divmod(cell, n_columns) if sequence is Scheme.SQUARE else (cell, cell)
-    low, high = (0.0, 1.0) if sequence is Scheme.TIME else (row / n_rows, (row + 1) / n_rows)
-    start, end = (0.0, 1.0) if sequence is Scheme.FREQUENCY else (column / n_columns, (column + 1) / n_columns)
-    return Box(low, high, start, end)
+    height = (0.0, 1.0) if sequence is Scheme.TIME else (row / n_rows, (row + 1) / n_rows)
+    width = (0.0, 1.0) if sequence is Scheme.FREQUENCY else (column / n_columns, (column + 1) / n_columns)
+    return Box(*height, *width)
 
 
 def _meet(boxes: Sequence[Box]) -> Box:
+    """The intersection of boxes."""
     return Box(
-        max(b.low for b in boxes), min(b.high for b in boxes), max(b.start for b in boxes), min(b.end for b in boxes)
+        low=max(box.low for box in boxes),
+        high=min(box.high for box in boxes),
+        start=max(box.start for box in boxes),
+        end=min(box.end for box in boxes),
     )

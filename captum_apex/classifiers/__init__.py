@@ -1,1 +1,9 @@
-"""A classifier with all that stands between it and an audio file, and its classes in words."""
+"""The user's classifier: the model, the way from an audio file to its input, and its classes.
+
+- `classifier`: `Classifier`, and `InputDataset`, the recordings as inputs of the model.
+- `class_names`: the name of a class from a label or a target.
+"""
+
+from captum_apex.classifiers.classifier import Classifier
+
+__all__ = ["Classifier"]

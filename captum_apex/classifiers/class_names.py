@@ -1,4 +1,4 @@
-"""Classes in words."""
+"""The name of a class, for figures and messages."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ __all__ = ["class_name"]
 
 
 def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
-    """A label or a target in words.
+    """The name of the class that a label or a target means.
 
     Args:
-        label: an int, a tuple of them, a row of a multi-label dataset, or None.
-        class_names: the name of each class; without them the number is used.
+        label: index of a class, a tuple of indices, a list with one number per class (present above 0.5), or None.
+        class_names: name of each class; by default the index is named.
+
+    Returns:
+        The name, several names with commas, or an empty text for None.
 
     Raises:
-        ValueError: for a class that has no name.
+        ValueError: the class has no name.
 
-    >>> class_name(1, ["dog", "rain"]), class_name([1.0, 1.0], ["dog", "rain"]), class_name(3), class_name(None)
-    ('rain', 'dog, rain', 'class 3', '')
+    Example:
+        >>> class_name(1, ["dog", "rain"]), class_name([1.0, 1.0], ["dog", "rain"])
+        ('rain', 'dog, rain')
+        >>> class_name(3), class_name(None)
+        ('class 3', '')
     """
     if label is None:
         return ""
-    if isinstance(label, list):  # of a multi-label dataset: one number per class
+    if isinstance(label, list):  # a multi-label dataset has one number per class
         return ", ".join(class_name(index, class_names) for index, present in enumerate(label) if present > 0.5)
     if isinstance(label, tuple) and len(label) == 1:
         return class_name(label[0], class_names)

@@ -1,4 +1,4 @@
-"""A classifier with all that stands between it and an audio file."""
+"""A classifier with the way from an audio file to its input, and recordings as its inputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,33 +26,38 @@ __all__ = ["Classifier", "InputDataset"]
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model, and how it hears: what `python -m captum_apex` asks the factory for.
+    """A model with the transform from audio to its input; a factory for `python -m captum_apex` returns it.
 
     Args:
-        model: gives one score per class.
-        transform: from a waveform (sample,) in float32 to one input of the model, without the batch axis.
-        sample_rate: that the transform expects, in Hz.
-        class_names: in the order of the model's scores.
-        axes: of the input, where it is a spectrogram; None for a model that takes waveforms.
-        decibels: from one input to what is drawn of it, (frequency, time) in dB; None where the input is in dB already. Not asked for
-            without axes.
-        length: of every clip in samples: longer files are cut, shorter ones padded with zeros; None keeps files as they are, which then
-            must have one length to fit a basis on, unless there are `columns`.
-        layout: of the explained layer, where its output is not (clip, channel, frequency, time); see `FeatureBank.from_dataset`.
+        model: model that gives one score per class.
+        transform: function from a waveform (sample,) in float32 to one input of the model, without the batch axis.
+        sample_rate: sample rate of the waveforms in Hz.
+        class_names: names of the classes, in the order of the model's scores.
+        axes: axes of the inputs where they are spectrograms; None for a model that takes waveforms.
+        decibels: function from one input to the picture of it, (frequency, time) in dB; None for inputs in dB. It is
+            not called without `axes`.
+        length: length of every clip in samples: longer files are cut, shorter files padded with zeros. None leaves the
+            files as they are; a basis can then be fitted on files of one length, or with `columns`.
+        layout: layout of the explained layer where its output is not (clip, channel, frequency, time); see
+            `FeatureBank.from_dataset`.
         convert: resample files of other rates and average several channels, with a warning; False refuses such files.
-        layer: the module to explain, the last one before pooling, as a rule; the command line then needs no `--layer`.
-        input_layout: the axes of the inputs, for `APEX`; None where they need not be said.
-        columns: for a model that takes clips padded to one length, with their lengths as second argument: from lengths along the input's
-            last axis to columns at the layer, int64 (clip,) both. None for a model that takes clips of one length alone.
+        layer: the module to explain, usually the last module before pooling; the command line then needs no `--layer`.
+        input_layout: layout of the inputs, for `APEX`; None for inputs that `APEX` understands without it.
+        columns: function from the clips' lengths along the last axis of the inputs, int64 (clip,), to their numbers of
+            columns at the layer, int64 (clip,). It is for a model that takes clips padded to one length, and their
+            lengths as second argument. None for a model that takes clips of one length.
 
     Raises:
-        TypeError: the model is no module, the layer is none, or the transform cannot be called.
-        ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, or the layer is not part of the
-            model.
+        TypeError: the model or the layer is not a module, or the transform cannot be called.
+        ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
+            another sample rate, or the layer is not a submodule of the model.
 
-    >>> classifier = Classifier(nn.Linear(8, 2), lambda waveform: waveform[:8], sample_rate=16000, class_names=["cat", "dog"])
-    >>> classifier.inputs(torch.ones(100)).shape
-    torch.Size([8])
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 2)
+        >>> classifier = Classifier(model, lambda waveform: waveform[:2], sample_rate=8000, class_names=["cat", "dog"])
+        >>> classifier.inputs(torch.tensor([0.5, -0.5, 0.25]))
+        tensor([ 0.5000, -0.5000])
     """
 
     model: nn.Module
@@ -76,14 +82,7 @@ class Classifier:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value > 0):
                 raise ValueError(f"expected `{name}` to be an int above 0, but got {value!r}")
-        names = self.class_names
-        if (
-            isinstance(names, str)
-            or not names
-            or len(set(names)) != len(names)
-            or not all(isinstance(name, str) for name in names)
-        ):
-            raise ValueError(f"expected `class_names` to be different strings, at least one, but got {names!r}")
+        _check_class_names(self.class_names)
         if self.axes is not None and self.axes.sample_rate != self.sample_rate:
             raise ValueError(
                 f"expected `axes` with the sample rate {self.sample_rate}, but got {self.axes.sample_rate}"
@@ -93,7 +92,7 @@ class Classifier:
             layer_name(self.model, self.layer)
 
     def waveform(self, path: str | os.PathLike) -> Tensor:
-        """A file as the transform takes it, (sample,); see `recordings.read` for what it raises."""
+        """The waveform of a file at the classifier's sample rate and length, (sample,); errors as in `read`."""
         return read(path, self.sample_rate, self.length, convert=self.convert)
 
     @torch.no_grad()
@@ -101,39 +100,45 @@ class Classifier:
         """One input of the model, without the batch axis.
 
         Args:
-            waveform: (sample,).
-            name: for messages.
+            waveform: samples at the classifier's sample rate, (sample,).
+            name: name of the clip, for messages.
 
         Raises:
-            ValueError: the transform fails, or gives something other than a tensor.
+            ValueError: the transform fails, or does not give a tensor of floats.
         """
         try:
-            made = self.transform(waveform)
-        except Exception as error:  # it is the user's code: whatever it raises is said together with the clip
+            inputs = self.transform(waveform)
+        except Exception as error:  # the transform is the user's code and may raise anything
             raise ValueError(
-                f"expected the transform to take the {len(waveform)} samples of {name}, but it raised {type(error).__name__}: {error}"
+                f"expected the transform to take the {len(waveform)} samples of {name}, but it raised "
+                f"{type(error).__name__}: {error}"
             ) from error
-        if not isinstance(made, Tensor) or not made.is_floating_point():
-            raise ValueError(
-                f"expected the transform to give a tensor of floats, but got {getattr(made, 'dtype', type(made).__name__)}"
-            )
-        return made
+        if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+            got = getattr(inputs, "dtype", type(inputs).__name__)
+            raise ValueError(f"expected the transform to give a tensor of floats, but got {got}")
+        return inputs
 
     def clip(self, path: str | os.PathLike, label: str = "") -> Clip:
-        """A file to look at and to listen to; see `drawn` for what it raises."""
+        """A file as a clip to look at and to listen to; errors as in `waveform` and `drawn`."""
         return self.drawn(self.waveform(path), os.fspath(path), label)
 
     @torch.no_grad()
     def drawn(self, waveform: Tensor, name: str = "", label: str = "") -> Clip:
-        """A waveform (sample,) to look at and to listen to.
+        """A waveform as a clip to look at and to listen to.
+
+        Args:
+            waveform: samples at the classifier's sample rate, (sample,).
+            name: name of the clip, for its title and for messages.
+            label: class of the clip in words, for its title.
 
         Raises:
-            ValueError: with the name: `decibels` fails, what it gives does not fit the axes, or the waveform is too short to draw.
+            ValueError: the transform or `decibels` fails, the result does not fit the axes, or the waveform is too
+                short to draw (the message names the clip).
         """
         inputs = None if self.axes is None else self.inputs(waveform, name)
         try:
             return self._drawn(waveform, inputs, name, label)
-        except Exception as error:  # `decibels` is the user's code
+        except Exception as error:  # `decibels` is the user's code and may raise anything
             raise ValueError(
                 f"expected a clip that can be drawn, but {name} gives {type(error).__name__}: {error}"
             ) from error
@@ -145,71 +150,101 @@ class Classifier:
         return Clip(decibels.cpu(), self.axes, waveform, name, label)
 
     def dataset(self, recordings: AudioDataset) -> InputDataset:
-        """The recordings as the model takes them, read one by one when they are asked for.
+        """The recordings as inputs of the model; each recording is read when its item is requested.
 
         Args:
-            recordings: a `Recordings`, or what a function of `captum_apex.datasets` gives.
+            recordings: a `Recordings`, or a data set of `captum_apex.datasets`.
 
         Raises:
-            ValueError: they are labelled by other classes than the classifier's, or in another order.
+            ValueError: the classes of the recordings are not the classifier's, or are in another order.
         """
-        theirs = tuple(recordings.class_names)
-        if recordings.labels is not None and theirs and theirs != tuple(self.class_names):
+        class_names = tuple(recordings.class_names)
+        if recordings.labels is not None and class_names and class_names != tuple(self.class_names):
             raise ValueError(
-                f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), in this order, "
-                f"but got {', '.join(theirs)}; where they mean the same, give the classifier these `class_names`"
+                f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), "
+                f"in this order, but got {', '.join(class_names)}; where they mean the same, give the classifier these "
+                "`class_names`"
             )
         return InputDataset(self, recordings)
 
 
 class InputDataset(Dataset):
-    """Recordings as a classifier takes them: item `i` is `(input, label)` of clip `i`, or the input alone where there are no labels.
+    """Recordings as inputs of a classifier; item `i` is `(input, label)` of clip `i`, or its input without labels.
 
     Args:
-        classifier: reads and transforms.
-        recordings: the sounds.
+        classifier: classifier that reads and transforms the recordings.
+        recordings: the clips.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Classifier
+        >>> class Ramps:
+        ...     class_names = ("low", "high")
+        ...     labels = (0, 1)
+        ...     def __len__(self):
+        ...         return 2
+        ...     def name(self, index):
+        ...         return f"ramp {index}"
+        ...     def waveform(self, index, sample_rate, length=None, *, convert=True):
+        ...         return torch.linspace(0, 1 + index, 3)
+        >>> model = torch.nn.Linear(3, 2)
+        >>> classifier = Classifier(model, torch.square, sample_rate=8000, class_names=["low", "high"])
+        >>> InputDataset(classifier, Ramps())[1]
+        (tensor([0., 1., 4.]), 1)
     """
 
     def __init__(self, classifier: Classifier, recordings: AudioDataset) -> None:
-        self.classifier, self.recordings = classifier, recordings
+        self.classifier = classifier
+        self.recordings = recordings
 
     def __len__(self) -> int:
         return len(self.recordings)
 
     def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int | Tensor]:
-        made = self.input(index)
+        inputs = self.input(index)
+        self._check_shape(inputs, index)
+        return inputs if self.recordings.labels is None else (inputs, self.recordings.labels[index])
+
+    def _check_shape(self, inputs: Tensor, index: int) -> None:
+        name = self.recordings.name(index)
         columns = self.classifier.columns
-        kept = slice(None, -1 if columns else None)  # clips of different length are padded along the last axis
-        if made.shape[kept] != self.shape[kept]:
+        fixed_axes = slice(None, -1 if columns else None)  # clips of different length are padded along the last axis
+        if inputs.shape[fixed_axes] != self.shape[fixed_axes]:
             raise ValueError(
-                f"expected inputs of one shape, but the transform gives {tuple(made.shape)} for {self.recordings.name(index)} and "
+                f"expected inputs of one shape, but the transform gives {tuple(inputs.shape)} for {name} and "
                 f"{tuple(self.shape)} for {self.recordings.name(0)}; give the Classifier a `length`, in samples"
             )
-        if columns and columns(torch.tensor(made.shape[-1:])) < 1:
+        if columns and columns(torch.tensor(inputs.shape[-1:])) < 1:
             raise ValueError(
-                f"expected clips that are long enough for one column of the layer, but {self.recordings.name(index)} has {made.shape[-1]} "
+                f"expected clips that are long enough for one column of the layer, but {name} has {inputs.shape[-1]} "
                 "steps of time"
             )
-        return made if self.recordings.labels is None else (made, self.recordings.labels[index])
 
     @cached_property
     def shape(self) -> torch.Size:
-        """Of the first input, which all others must have; but for the last axis, where the model takes padded clips."""
+        """The shape of the first input, which all inputs must have; the last axis may differ with `columns`."""
         return self.input(0).shape
 
     def input(self, index: int) -> Tensor:
-        """The input of a clip, without its label, whatever its shape."""
+        """The input of a clip, without its label and without a check of its shape."""
         return self.classifier.inputs(self.waveform(index), self.recordings.name(index))
 
     def waveform(self, index: int) -> Tensor:
-        """A clip as the transform takes it, (sample,)."""
+        """The waveform of a clip at the classifier's sample rate and length, (sample,)."""
         classifier = self.classifier
         return self.recordings.waveform(index, classifier.sample_rate, classifier.length, convert=classifier.convert)
 
     def clip(self, index: int) -> Clip:
-        """A clip to look at and to listen to, with its classes in words; see `Classifier.drawn` for what it raises."""
+        """A clip to look at and to listen to, with its classes in words; errors as in `Classifier.drawn`."""
         labels = self.recordings.labels
-        label = labels[index].tolist() if isinstance(labels, Tensor) else None if labels is None else labels[index]
-        return self.classifier.drawn(
-            self.waveform(index), self.recordings.name(index), class_name(label, self.classifier.class_names)
-        )
+        label: Any = None if labels is None else labels[index]
+        if isinstance(labels, Tensor):
+            label = label.tolist()
+        words = class_name(label, self.classifier.class_names)
+        return self.classifier.drawn(self.waveform(index), self.recordings.name(index), words)
+
+
+def _check_class_names(names: Sequence[str]) -> None:
+    is_list_of_names = not isinstance(names, str) and bool(names) and all(isinstance(name, str) for name in names)
+    if not is_list_of_names or len(set(names)) != len(names):
+        raise ValueError(f"expected `class_names` to be different strings, at least one, but got {names!r}")

@@ -1,38 +1,72 @@
-"""`events`: the events of a long recording."""
+"""`events`: lists the events of a long recording."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.cli.factory import made_classifier
+from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import check_output_folder, load_apex, load_bases
+from captum_apex.cli.types import add_evidence_arguments
 from captum_apex.explanations.events import write_audacity, write_raven
 from captum_apex.explanations.long_recordings import explain_recording
 
+SUMMARY = "list what is detected in a long recording, for Raven and Audacity"
+DESCRIPTION = (
+    "Slides over a recording of any length, and writes what is detected, when and in which band, by which prototype "
+    "channel."
+)
+EXAMPLES = [
+    "events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt",
+    "events night.wav --model my_model:classifier --basis time.safetensors --window 3 --hop 1 --audacity night.txt",
+]
 LABEL_SUFFIX = ".txt"
 
 
-def events_command(options: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `events`."""
+    _add_files(parser)
+    parser.add_argument(
+        "--window", type=float, metavar="S", help="length of a window; the length of the factory's clips if left out"
+    )
+    parser.add_argument("--hop", type=float, metavar="S", help="from one window to the next; half a window if left out")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        default=0.5,
+        help="the smallest probability of a class that counts as detected (%(default)s)",
+    )
+    parser.add_argument(
+        "--exclusive", action="store_true", help="one class at a time: probabilities by the softmax, not by the sigmoid"
+    )
+    add_evidence_arguments(parser)
+    parser.add_argument(
+        "--level",
+        type=float,
+        metavar="SHARE",
+        default=0.5,
+        help="an event ends where the evidence falls below this share of its peak (%(default)s)",
+    )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="an audio file")
+    parser.add_argument("--basis", type=Path, required=True, metavar="BASIS", help="a file that `fit` wrote")
+    parser.add_argument("--raven", type=Path, metavar="FILE.txt", help="the selection table to write")
+    parser.add_argument("--audacity", type=Path, metavar="FILE.txt", help="the label track to write")
+
+
+def run(options: argparse.Namespace) -> int:
     """Lists the events of a long recording, and writes them for Raven and Audacity."""
-    writers = {
-        path: write
-        for path, write in ((options.raven, write_raven), (options.audacity, write_audacity))
-        if path is not None
-    }
-    if not writers:
-        raise ValueError("expected --raven, --audacity or both, the files to write, but got neither")
-    if options.raven == options.audacity:
-        raise ValueError(f"expected --raven and --audacity to be two files, but got {options.raven} for both")
-    for path in writers:
-        if path.suffix.lower() != LABEL_SUFFIX:  # so that no recording or basis is overwritten by a slip
-            raise ValueError(f"expected files to write that end in {LABEL_SUFFIX}, but got {path}")
-        check_output_folder(path)
-    classifier = made_classifier(options.model, options.device, options.convert)
+    writers = _writers(options)
+    classifier = load_classifier(options.model, options.device, options.convert)
     if options.exclusive and len(classifier.class_names) == 1:
         raise ValueError(
             "expected several classes with --exclusive, but there is one: its softmax is 1, whatever sounds"
@@ -40,11 +74,10 @@ def events_command(options: argparse.Namespace) -> int:
     bases = load_bases([options.basis], None)
     if len(bases) > 1:
         raise ValueError(f"expected one basis, but got {', '.join(map(str, bases))}")
-    apex = load_apex(classifier.model, *next(iter(bases.items())), classifier.columns)
-    found = explain_recording(
-        apex,
+    explanation = explain_recording(
+        load_apex(classifier.model, *next(iter(bases.items())), classifier.columns),
         options.recording,
-        *_window(options, classifier),
+        *_window_and_hop(options, classifier),
         classifier=classifier,
         threshold=options.threshold,
         probabilities=partial(torch.softmax, dim=-1) if options.exclusive else torch.sigmoid,
@@ -53,15 +86,32 @@ def events_command(options: argparse.Namespace) -> int:
         level=options.level,
         progress=True,
     )
-    print(f"{len(found.events)} events in {found.duration:.1f} s", file=sys.stderr)
+    print(f"{len(explanation.events)} events in {explanation.duration:.1f} s", file=sys.stderr)
     for path, write in writers.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, found.events)
+        write(path, explanation.events)
         print(path)
     return 0
 
 
-def _window(options: argparse.Namespace, classifier: Classifier) -> tuple[float, float]:
+def _writers(options: argparse.Namespace) -> dict[Path, Callable]:
+    """The function that writes each file."""
+    writers = {}
+    for path, write in ((options.raven, write_raven), (options.audacity, write_audacity)):
+        if path is not None:
+            writers[path] = write
+    if not writers:
+        raise ValueError("expected --raven, --audacity or both, the files to write, but got neither")
+    if options.raven == options.audacity:
+        raise ValueError(f"expected --raven and --audacity to be two files, but got {options.raven} for both")
+    for path in writers:
+        if path.suffix.lower() != LABEL_SUFFIX:  # so that a slip overwrites no recording and no basis
+            raise ValueError(f"expected files to write that end in {LABEL_SUFFIX}, but got {path}")
+        check_output_folder(path)
+    return writers
+
+
+def _window_and_hop(options: argparse.Namespace, classifier: Classifier) -> tuple[float, float]:
     """Window and hop in s: by default the length of the classifier's clips, and half of the window."""
     window = options.window
     if window is None:

@@ -1,4 +1,4 @@
-"""`explain`: a page about clips."""
+"""`explain`: explains clips in one HTML page."""
 
 from __future__ import annotations
 
@@ -17,83 +17,158 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.cli.factory import made_classifier, near
+from captum_apex.cli.factory import closest_names, load_classifier
 from captum_apex.cli.loading import check_output_folder, class_scores, load_apex, load_bases
+from captum_apex.cli.types import add_evidence_arguments, positive_integer, probability
 from captum_apex.explanations.explanation import Explanation, explain
+from captum_apex.layers.origin import Origin
 from captum_apex.recordings.folders import Recordings
 
+SUMMARY = "explain clips in one HTML page"
+DESCRIPTION = (
+    "Explains clips by fitted bases, with the recordings that show each channel, in one HTML page that needs nothing "
+    "else."
+)
+EXAMPLES = [
+    "explain new.wav --model my_model:classifier --basis bases --data recordings --out page.html",
+    "explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren dog --out page.html",
+]
 PAGE_SUFFIXES = (".html", ".htm")
 
 
-def explain_command(options: argparse.Namespace) -> int:
-    """Explains clips in one HTML page."""
-    from captum_apex.report import Page, write
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `explain`."""
+    _add_files(parser)
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument(
+        "--target",
+        nargs="+",
+        metavar="CLASS",
+        help="classes to explain, by name or number; the predicted class of each clip if left out",
+    )
+    classes.add_argument(
+        "--threshold",
+        type=probability,
+        metavar="P",
+        help="explain all classes whose sigmoid reaches P (several labels)",
+    )
+    add_evidence_arguments(parser)
+    parser.add_argument(
+        "--prototypes",
+        type=positive_integer,
+        metavar="N",
+        help="prototypes per channel (4, or as many as the bases have)",
+    )
+    parser.add_argument("--limit", type=float, metavar="MB", default=64, help="the largest page to write (%(default)s)")
+    parser.add_argument("--title", default="Why the model heard that", help="title of the page (%(default)s)")
 
-    if options.out.is_dir():
-        raise ValueError(f"expected --out to be a file, but {options.out} is a folder")
-    if options.out.suffix.lower() not in PAGE_SUFFIXES:  # so that no recording or basis is overwritten by a slip
-        raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {options.out}")
-    check_output_folder(options.out)
-    classifier = made_classifier(options.model, options.device, options.convert)
-    chosen = list(dict.fromkeys(_class(name, classifier.class_names) for name in options.target or ()))
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="audio files")
+    parser.add_argument(
+        "--basis", type=Path, nargs="+", required=True, metavar="BASIS", help="files that `fit` wrote, or their folder"
+    )
+    parser.add_argument("--layer", metavar="NAME", help="checked against the bases, which know their layer")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="the folder that the bases were fitted on, to show prototypes"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Explains clips in one HTML page."""
+    from captum_apex.report import Page, write  # needs matplotlib, which the other commands do without
+
+    _check_page_path(options.out)
+    classifier = load_classifier(options.model, options.device, options.convert)
+    targets = list(dict.fromkeys(_target(name, classifier.class_names) for name in options.target or ()))
     bases = load_bases(options.basis, options.layer)
-    apexes = {path: load_apex(classifier.model, path, basis) for path, basis in bases.items()}
-    data = None if options.data is None else _data(classifier, options.data, bases)
-    if data is None:
-        print("without --data, the folder that the bases were fitted on, the page has no prototypes", file=sys.stderr)
-    pages, clips = [], _Prototypes(classifier, data)
+    apexes = [load_apex(classifier.model, path, basis) for path, basis in bases.items()]
+    training_clips = _TrainingClips(classifier, _training_recordings(classifier, options.data, bases))
+    pages = []
     for path in tqdm(options.clips, desc="explaining", unit="clip"):
         waveform = classifier.waveform(path)
-        clip, inputs = classifier.drawn(waveform, os.fspath(path)), classifier.inputs(waveform, os.fspath(path))
+        clip = classifier.drawn(waveform, os.fspath(path))
+        inputs = classifier.inputs(waveform, os.fspath(path))
         scores = class_scores(classifier, inputs, os.fspath(path))
-        for target in chosen or _heard(scores, options.threshold):
+        for target in targets or _detected(scores, options.threshold):
             try:
-                found = [
-                    _explanation(apex, inputs.to(options.device), target, options, data is not None)
-                    for apex in apexes.values()
-                ]
+                explanations = [_explanation(apex, inputs, target, options) for apex in apexes]
             except ValueError as error:
                 raise ValueError(f"{path} cannot be explained: {error}") from error
-            pages.append(Page(clip, found, clips.of(found), classifier.class_names, scores))
+            prototypes = training_clips.of(explanations)
+            pages.append(Page(clip, explanations, prototypes, classifier.class_names, scores))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write(options.out, pages, title=options.title, limit=options.limit)
     print(options.out)
     return 0
 
 
-def _heard(scores: Sequence[float], threshold: float | None) -> list[int | None]:
-    """The classes whose probability reaches the threshold, highest first; None, the model's first choice, where there are none."""
+def _check_page_path(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"expected --out to be a file, but {path} is a folder")
+    if path.suffix.lower() not in PAGE_SUFFIXES:  # so that a slip overwrites no recording and no basis
+        raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {path}")
+    check_output_folder(path)
+
+
+def _target(text: str, class_names: Sequence[str]) -> int | None:
+    """The index of a class given by name or number; None for a model of one class, which may have no class axis."""
+    index = len(class_names)
+    if text in class_names:
+        index = list(class_names).index(text)
+    elif text.isdecimal():
+        index = int(text)
+    if index < len(class_names):
+        return index if len(class_names) > 1 else None
+    names = closest_names(text, class_names)
+    raise ValueError(
+        f"expected --target to be a class or a number from 0 to {len(class_names) - 1}, but got {text!r}; "
+        f"there are: {names}"
+    )
+
+
+def _detected(scores: Sequence[float], threshold: float | None) -> list[int | None]:
+    """The classes whose probability reaches the threshold, highest first; [None], the predicted, if there are none."""
     if threshold is None or len(scores) == 1:
         return [None]
     ordered, labels = torch.tensor(scores).sort(descending=True)
     return labels[ordered.sigmoid() >= threshold].tolist() or [None]
 
 
-def _explanation(
-    apex: LayerAPEX, inputs: Tensor, target: int | None, options: argparse.Namespace, with_prototypes: bool
-) -> Explanation:
+def _explanation(apex: LayerAPEX, inputs: Tensor, target: int | None, options: argparse.Namespace) -> Explanation:
+    """The explanation of one input; without the training recordings it names no prototypes."""
     assert apex.basis.positive is not None
-    kept = apex.basis.positive.indices.shape[1]
-    n_prototypes = min(4, kept) if options.prototypes is None else options.prototypes
-    found = explain(
-        apex, inputs[None], target, n_channels=options.channels, n_prototypes=n_prototypes, sides=options.sides
+    available = apex.basis.positive.indices.shape[1]
+    explanation = explain(
+        apex,
+        inputs[None].to(options.device),
+        target,
+        n_channels=options.channels,
+        n_prototypes=min(4, available) if options.prototypes is None else options.prototypes,
+        sides=options.sides,
     )[0]
-    if with_prototypes:
-        return found
-    return replace(found, evidence=tuple(replace(part, prototypes=()) for part in found.evidence))
+    if options.data is not None:
+        return explanation
+    return replace(explanation, evidence=tuple(replace(channel, prototypes=()) for channel in explanation.evidence))
 
 
-class _Prototypes:
-    """The recordings that explanations point at, each read once."""
+class _TrainingClips:
+    """The training clips that explanations name as prototypes; each is read once.
+
+    Args:
+        classifier: the classifier, which knows how a recording becomes a clip.
+        recordings: the recordings that the bases were fitted on; None where they were not given.
+    """
 
     def __init__(self, classifier: Classifier, recordings: Recordings | None) -> None:
         self.inputs = None if recordings is None else classifier.dataset(recordings)
         self.clips: dict[int, Clip] = {}
 
     def of(self, explanations: Iterable[Explanation]) -> dict[int, Clip]:
-        indices = {
-            prototype.index for found in explanations for part in found.evidence for prototype in part.prototypes
-        }
+        """The clip of each prototype of the explanations, by its index."""
+        channels = [channel for explanation in explanations for channel in explanation.evidence]
+        indices = {prototype.index for channel in channels for prototype in channel.prototypes}
         return {index: self._clip(index) for index in sorted(indices)}
 
     def _clip(self, index: int) -> Clip:
@@ -103,40 +178,41 @@ class _Prototypes:
         return self.clips[index]
 
 
-def _class(text: str, class_names: Sequence[str]) -> int | None:
-    """The index of a class, by its name or its number; None for the only one of a model, whose output may have no axis of classes."""
-    index = (
-        list(class_names).index(text) if text in class_names else int(text) if text.isdecimal() else len(class_names)
-    )
-    if index < len(class_names):
-        return index if len(class_names) > 1 else None
-    there = near(text, class_names)
-    raise ValueError(
-        f"expected --target to be a class or a number from 0 to {len(class_names) - 1}, but got {text!r}; there are: {there}"
-    )
-
-
-def _data(classifier: Classifier, folder: Path, bases: dict[Path, PrototypeBasis]) -> Recordings:
-    """The recordings of a folder, after making sure that they are the ones that the bases were fitted on."""
+def _training_recordings(
+    classifier: Classifier, folder: Path | None, bases: dict[Path, PrototypeBasis]
+) -> Recordings | None:
+    """The recordings of a folder, after a check that the bases were fitted on them."""
+    if folder is None:
+        print("without --data, the folder that the bases were fitted on, the page has no prototypes", file=sys.stderr)
+        return None
     recordings = Recordings.in_folder(folder, classifier.class_names)
-    fingerprint, shape = recordings.fingerprint(), tuple(classifier.dataset(recordings).shape)
+    given = Origin(
+        n_clips=len(recordings),
+        dataset=recordings.fingerprint(),
+        input_shape=tuple(classifier.dataset(recordings).shape),
+    )
     for path, basis in bases.items():
-        origin = basis.origin
-        if len(recordings) != origin.n_clips:
-            raise ValueError(
-                f"expected in {folder} the {origin.n_clips} recordings that {path} was fitted on, but got {len(recordings)}"
-            )
-        if origin.dataset not in ("", fingerprint):
-            raise ValueError(
-                f"expected in {folder} the recordings that {path} was fitted on, but names or sizes of files differ"
-            )
-        if origin.input_shape not in (None, shape):
-            raise ValueError(
-                f"expected inputs of shape {origin.input_shape}, as {path} was fitted on, but the transform gives {shape}"
-            )
-        if not origin.dataset:
-            print(
-                f"{path} does not know its recordings by name: only their number could be compared with {folder}",
-                file=sys.stderr,
-            )
+        _check_origin(given, folder, path, basis.origin)
     return recordings
+
+
+def _check_origin(given: Origin, folder: Path, path: Path, origin: Origin) -> None:
+    """Raises where the basis of a file has another origin than the recordings given, as far as the basis knows."""
+    if given.n_clips != origin.n_clips:
+        raise ValueError(
+            f"expected in {folder} the {origin.n_clips} recordings that {path} was fitted on, but got {given.n_clips}"
+        )
+    if origin.dataset not in ("", given.dataset):
+        raise ValueError(
+            f"expected in {folder} the recordings that {path} was fitted on, but names or sizes of files differ"
+        )
+    if origin.input_shape not in (None, given.input_shape):
+        raise ValueError(
+            f"expected inputs of shape {origin.input_shape}, as {path} was fitted on, but the transform gives "
+            f"{given.input_shape}"
+        )
+    if not origin.dataset:
+        print(
+            f"{path} does not know its recordings by name: only their number could be compared with {folder}",
+            file=sys.stderr,
+        )

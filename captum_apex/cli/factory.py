@@ -1,4 +1,4 @@
-"""The function of the user's own module that says what the model is and how it hears."""
+"""Loads the classifier that a function of the user's module returns."""
 
 from __future__ import annotations
 
@@ -13,31 +13,72 @@ from types import ModuleType
 
 from captum_apex.classifiers.classifier import Classifier
 
-__all__ = ["made_classifier", "near"]
+__all__ = ["closest_names", "load_classifier"]
 
 
-def made_classifier(name: str, device: str, convert: bool) -> Classifier:
-    """What the factory returns, its model on the device and in evaluation mode; without `convert` it refuses what it would convert."""
+def load_classifier(name: str, device: str, convert: bool) -> Classifier:
+    """The classifier that a factory returns, with its model on the device and in evaluation mode.
+
+    Args:
+        name: module and function, as `module:factory`.
+        device: the device that the model runs on, such as `cuda`.
+        convert: whether recordings of another sample rate or with several channels are converted; False refuses them.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        ValueError: the module cannot be imported, has no such function, or the function gives no classifier.
+
+    Example:
+        >>> from captum_apex.cli.factory import load_classifier
+        >>> try:
+        ...     load_classifier("my_model", "cpu", convert=True)
+        ... except ValueError as error:
+        ...     print(error)
+        expected --model as module:factory, such as my_model:classifier, but got 'my_model'
+    """
     module_name, colon, factory_name = name.partition(":")
     if not (module_name and colon and factory_name):
         raise ValueError(f"expected --model as module:factory, such as my_model:classifier, but got {name!r}")
     module = _module(module_name)
     factory = getattr(module, factory_name, None)
     if not callable(factory):
-        there = near(factory_name, [own for own in vars(module) if not own.startswith("_")])
+        names = closest_names(factory_name, [public for public in vars(module) if not public.startswith("_")])
         raise ValueError(
-            f"expected a function {factory_name!r} in {module.__file__}, but there is none; there are: {there}"
+            f"expected a function {factory_name!r} in {module.__file__}, but there is none; there are: {names}"
         )
     try:
         classifier = factory()
-    except Exception as error:  # the user's code: what it raises is said with its place
+    except Exception as error:  # the user's code can raise anything; the message says where it did
         raise ValueError(
-            f"expected {name} to return a captum_apex.Classifier, but it raised {_said(error, module)}"
+            f"expected {name} to return a captum_apex.Classifier, but it raised {_with_line(error, module)}"
         ) from error
     if not isinstance(classifier, Classifier):
         raise ValueError(f"expected {name} to return a captum_apex.Classifier, but got {type(classifier).__name__}")
     classifier.model.to(device).eval()
     return classifier if convert else replace(classifier, convert=False)
+
+
+def closest_names(name: str, names: Sequence[str], most: int = 12) -> str:
+    """The names that look like a name that does not exist, for a message.
+
+    Args:
+        name: the name that does not exist.
+        names: the names that exist.
+        most: how many of them are listed at most.
+
+    Returns:
+        The most similar names, or the first names where none is similar, separated by commas.
+
+    Example:
+        >>> from captum_apex.cli.factory import closest_names
+        >>> closest_names("feature", ["features", "head"])
+        'features, …'
+    """
+    close = difflib.get_close_matches(name, names, most, 0.5)
+    listed = close or names[:most]
+    return ", ".join(listed) + (", …" if len(listed) < len(names) else "")
 
 
 def _module(name: str) -> ModuleType:
@@ -46,20 +87,13 @@ def _module(name: str) -> ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except Exception as error:  # the user's code
+    except Exception as error:  # the user's code can raise anything
         raise ValueError(
             f"expected a module {name!r} that can be imported from {here}, but got {type(error).__name__}: {error}"
         ) from error
 
 
-def _said(error: Exception, module: ModuleType) -> str:
+def _with_line(error: Exception, module: ModuleType) -> str:
     """An error with the last line of the user's module that led to it."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__]
     return f"{type(error).__name__}: {error}" + (f" ({module.__file__}, line {lines[-1]})" if lines else "")
-
-
-def near(name: str, names: Sequence[str], most: int = 12) -> str:
-    """The names that look like one that is not there; the first ones where none does."""
-    close = difflib.get_close_matches(name, names, most, 0.5)
-    listed = close or names[:most]
-    return ", ".join(listed) + (", …" if len(listed) < len(names) else "")

@@ -1,4 +1,4 @@
-"""`fit`: bases of a model on a folder of audio."""
+"""`fit`: fits bases of a model on a folder of audio."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from torch import nn
 
@@ -13,25 +14,57 @@ from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import InputDataset
-from captum_apex.cli.factory import made_classifier
-from captum_apex.cli.loading import check_output_folder, chosen_layer, class_scores
-from captum_apex.cli.parser import SUFFIX
+from captum_apex.cli.factory import load_classifier
+from captum_apex.cli.loading import BASIS_SUFFIX, check_output_folder, chosen_layer, class_scores
+from captum_apex.cli.types import positive_integer
 from captum_apex.recordings.folders import Recordings
 
+SUMMARY = "fit bases on a folder of audio"
+DESCRIPTION = "Runs the model once over a folder of audio, fits a basis per scheme, and prints the files that it wrote."
+EXAMPLES = [
+    "fit recordings --model my_model:classifier --layer features --out bases",
+    "fit recordings --model my_model:classifier --layer features --scheme time --out time.safetensors",
+]
+MOST_PROTOTYPES = (100, 5)  # per channel: for the fit, and in the basis
 
-def fit_command(options: argparse.Namespace) -> int:
-    """Fits a basis for each scheme on a folder of audio, and writes them."""
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `fit`."""
+    parser.add_argument(
+        "data", type=Path, metavar="FOLDER", help="a sub-folder per class, named like it; or files without labels"
+    )
+    parser.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="the layer to explain, usually the last one before pooling; the layer that the factory names if left out",
+    )
+    parser.add_argument(
+        "--scheme",
+        nargs="+",
+        choices=[str(scheme) for scheme in SCHEMES],
+        metavar="SCHEME",
+        help=f"schemes among {', '.join(SCHEMES)}; all that the layer supports if left out",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help=f"a folder, for SCHEME{BASIS_SUFFIX}; or one file, for one scheme"
+    )
+    parser.add_argument(
+        "--epochs", type=positive_integer, metavar="N", default=20, help="epochs of the fit (%(default)s)"
+    )
+    parser.add_argument("--invertible", action="store_true", help="fit U = exp(A) instead of an orthogonal U")
+    parser.add_argument(
+        "--batch-size", type=positive_integer, metavar="N", default=32, help="recordings per forward pass (%(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="seed of the random number generator (%(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fits a basis for each scheme on a folder of audio, and writes the bases."""
     schemes = tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES)))
-    if options.out.suffix == SUFFIX and (not options.scheme or len(schemes) > 1):
-        raise ValueError(
-            f"expected --out to be a folder, which gets a file per scheme, or one --scheme, but got {options.out}"
-        )
-    if options.out.suffix != SUFFIX and options.out.is_file():
-        raise ValueError(
-            f"expected --out to be a folder, or a file that ends in {SUFFIX}, but {options.out} is another file"
-        )
-    check_output_folder(options.out if options.out.suffix == SUFFIX else options.out / SUFFIX)
-    classifier = made_classifier(options.model, options.device, options.convert)
+    _check_output(options, schemes)
+    classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
     recordings = Recordings.in_folder(options.data, classifier.class_names)
     inputs = classifier.dataset(recordings)
@@ -48,27 +81,46 @@ def fit_command(options: argparse.Namespace) -> int:
         progress=True,
     )
     bank = replace(bank, origin=replace(bank.origin, dataset=recordings.fingerprint())).to(options.device)
-    paths = {
-        scheme: options.out if options.out.suffix == SUFFIX else options.out / f"{scheme}{SUFFIX}" for scheme in schemes
-    }
-    for scheme, path in paths.items():
-        kept = (min(100, len(recordings)), min(5, len(recordings)))
-        settings = {
-            "orthogonal": not options.invertible,
-            "epochs": options.epochs,
-            "n_prototypes": kept,
-            "seed": options.seed,
-        }
-        basis = fit_basis(bank, scheme, **settings, progress=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        basis.save(path)
-        print(path)
+    for scheme in schemes:
+        _fit(bank, scheme, len(recordings), options)
     return 0
 
 
+def _fit(bank: FeatureBank, scheme: Scheme, n_recordings: int, options: argparse.Namespace) -> None:
+    n_prototypes = tuple(min(most, n_recordings) for most in MOST_PROTOTYPES)
+    settings = {
+        "orthogonal": not options.invertible,
+        "epochs": options.epochs,
+        "n_prototypes": n_prototypes,
+        "seed": options.seed,
+    }
+    basis = fit_basis(bank, scheme, **settings, progress=True)
+    path = options.out if options.out.suffix == BASIS_SUFFIX else options.out / f"{scheme}{BASIS_SUFFIX}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    basis.save(path)
+    print(path)
+
+
+def _check_output(options: argparse.Namespace, schemes: tuple[Scheme, ...]) -> None:
+    is_basis = options.out.suffix == BASIS_SUFFIX
+    if is_basis and (not options.scheme or len(schemes) > 1):
+        raise ValueError(
+            f"expected --out to be a folder, which gets a file per scheme, or one --scheme, but got {options.out}"
+        )
+    if not is_basis and options.out.is_file():
+        raise ValueError(
+            f"expected --out to be a folder, or a file that ends in {BASIS_SUFFIX}, but {options.out} is another file"
+        )
+    check_output_folder(options.out if is_basis else options.out / BASIS_SUFFIX)
+
+
 def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme], chosen: bool) -> tuple[Scheme, ...]:
-    """The schemes to fit, found out with the first input, before the long pass; all that the layer supports unless they were chosen."""
-    classifier, first = inputs.classifier, inputs.input(0)
+    """The schemes to fit: those that the layer supports, or an error where one that was chosen is not supported.
+
+    Only the first input is run, so that an error comes before the long pass over the recordings.
+    """
+    classifier = inputs.classifier
+    first = inputs.input(0)
     class_scores(classifier, first, inputs.recordings.name(0))
     origin = FeatureBank.from_dataset(classifier.model, layer, [first], layout=classifier.layout).origin
     assert origin.grid is not None

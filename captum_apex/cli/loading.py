@@ -1,4 +1,4 @@
-"""What several commands load and check: the layer, the bases, the folder to write to."""
+"""Loads and checks what several commands need: the layer, the bases, the folder to write to."""
 
 from __future__ import annotations
 
@@ -13,43 +13,45 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.cli.factory import near
-from captum_apex.cli.parser import SUFFIX
+from captum_apex.cli.factory import closest_names
 from captum_apex.layers.padding import Columns
+
+BASIS_SUFFIX = ".safetensors"
 
 
 def check_output_folder(path: Path) -> None:
-    """Raises where no file can be written at a path: before the long work, not after it."""
+    """Raises where no file can be written at a path; commands call it before they compute anything."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"expected {path} in a folder that can be written to, but {folder} is none")
 
 
 def chosen_layer(classifier: Classifier, name: str | None) -> nn.Module:
-    """The part of the model that has this name; the classifier's own layer where none is given."""
+    """The module of the model that has this name; the classifier's layer where no name is given."""
     if name is not None:
-        return _part(classifier.model, name)
+        return _submodule(classifier.model, name)
     if classifier.layer is None:
-        there = near("", [own for own, _ in classifier.model.named_modules() if own])
-        raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {there}")
+        names = closest_names("", [name for name, _ in classifier.model.named_modules() if name])
+        raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {names}")
     return classifier.layer
 
 
-def _part(model: nn.Module, name: str) -> nn.Module:
-    """The part of a model that has this name."""
-    parts = {own: part for own, part in model.named_modules() if own}
-    if name not in parts:
+def _submodule(model: nn.Module, name: str) -> nn.Module:
+    submodules = dict(model.named_modules())
+    submodules.pop("")  # the model itself
+    if name not in submodules:
+        names = closest_names(name, list(submodules))
         raise ValueError(
-            f"expected --layer to be a part of {type(model).__name__}, but got {name!r}; there are: {near(name, list(parts))}"
+            f"expected --layer to be a part of {type(model).__name__}, but got {name!r}; there are: {names}"
         )
-    return parts[name]
+    return submodules[name]
 
 
 def load_bases(paths: Sequence[Path], layer: str | None) -> dict[Path, PrototypeBasis]:
-    """The bases of all files, and of all files in folders, in the schemes' order."""
-    files = [file for path in paths for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
+    """The bases of files and of all files in folders, by their path, in the order of `SCHEMES`."""
+    files = [file for path in paths for file in (sorted(path.glob(f"*{BASIS_SUFFIX}")) if path.is_dir() else [path])]
     if not files:
-        raise FileNotFoundError(f"expected bases, *{SUFFIX}, in {', '.join(map(str, paths))}, but there are none")
+        raise FileNotFoundError(f"expected bases, *{BASIS_SUFFIX}, in {', '.join(map(str, paths))}, but there are none")
     bases = {file: PrototypeBasis.load(file) for file in files}
     seen: dict[Scheme, Path] = {}
     for file, basis in bases.items():
@@ -68,20 +70,20 @@ def load_bases(paths: Sequence[Path], layer: str | None) -> dict[Path, Prototype
 
 
 def load_apex(model: nn.Module, path: Path, basis: PrototypeBasis, columns: Columns | None = None) -> LayerAPEX:
-    """The attribution of a basis on a model; a ValueError names the file where the two do not fit."""
+    """The attribution object of a basis and a model; where the two do not fit, the ValueError names the file."""
     try:
-        return LayerAPEX(model, _part(model, basis.origin.layer), basis, columns=columns)
+        return LayerAPEX(model, _submodule(model, basis.origin.layer), basis, columns=columns)
     except ValueError as error:
         raise ValueError(f"{path} does not fit this model: {error}") from error
 
 
 def class_scores(classifier: Classifier, inputs: Tensor, name: str) -> list[float]:
-    """The model's scores of one input, after making sure that it takes it and gives one score per class."""
+    """The model's scores for one input, after a check that it takes the input and gives one score per class."""
     device = next((tensor.device for tensor in classifier.model.parameters()), torch.device("cpu"))
     try:
         with torch.no_grad():
             output = classifier.model(inputs[None].to(device))
-    except Exception as error:  # the user's code
+    except Exception as error:  # the user's code can raise anything
         shape = (1, *inputs.shape)
         raise ValueError(
             f"expected the model to take what the transform gives for {name}, of shape {shape}, but it raised "

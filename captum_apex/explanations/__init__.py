@@ -1,1 +1,27 @@
-"""Explanations of clips by prototypes, and of long recordings by events."""
+"""Explanations: the evidence for a class with its regions and prototypes, and the events of long recordings.
+
+- `evidence`: one channel that supports a class, `Evidence`, and its `Prototype`s.
+- `explanation`: `explain` and `explain_classes` for clips, and the `Explanation` that they return.
+- `long_recordings`: `explain_recording` for recordings of any length.
+- `merging`: the maps of a recording's windows, averaged on one time axis and cut into events.
+- `events`: the `RecordingExplanation` and its `Event`s, and files of events for Raven and Audacity.
+"""
+
+from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
+from captum_apex.explanations.evidence import Evidence, Prototype
+from captum_apex.explanations.explanation import Explanation, explain, explain_classes, prototypes_of
+from captum_apex.explanations.long_recordings import explain_recording
+
+__all__ = [
+    "Event",
+    "Evidence",
+    "Explanation",
+    "Prototype",
+    "RecordingExplanation",
+    "explain",
+    "explain_classes",
+    "explain_recording",
+    "prototypes_of",
+    "write_audacity",
+    "write_raven",
+]

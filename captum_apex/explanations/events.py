@@ -1,4 +1,4 @@
-"""What was heard in a recording, when and in which band: events, and files of them that Raven and Audacity open."""
+"""Events: the detected sounds of a recording with their times and bands, and files of them for Raven and Audacity."""
 
 from __future__ import annotations
 
@@ -15,19 +15,26 @@ __all__ = ["Event", "RecordingExplanation", "write_audacity", "write_raven"]
 
 @dataclass(frozen=True)
 class Event:
-    """A part of a recording in which one channel speaks for a class.
+    """A time span and a band of a recording in which one channel supports a detected class.
 
     Args:
-        start: in s.
-        end: in s.
-        low: in Hz.
-        high: in Hz.
-        label: of the class.
-        name: of the class.
-        score: the class's largest probability in the windows that show the event, in [0, 1].
-        channel: of the basis.
-        side: 1, or −1 where the channel speaks through its negative activation.
-        contribution: the most that the channel adds to the class's logit in one of these windows.
+        start: start of the event, in s from the start of the recording.
+        end: end of the event, in s from the start of the recording.
+        low: lower edge of the band, in Hz.
+        high: upper edge of the band, in Hz.
+        label: index of the detected class.
+        name: name of the detected class.
+        score: largest probability of the class, in [0, 1], among the windows that overlap the event and have the
+            channel in the evidence for the class.
+        channel: index of the channel in the basis.
+        side: 1, or −1 where the channel supports the class by a negative activation.
+        contribution: largest contribution of the channel to the logit of the class among these windows.
+
+    Example:
+        >>> from captum_apex import Event
+        >>> event = Event(1.25, 2.5, 150.0, 8000.0, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
+        >>> event.end - event.start
+        1.25
     """
 
     start: float
@@ -42,48 +49,84 @@ class Event:
     contribution: float
 
 
+_RAVEN_COLUMNS = (
+    "Selection",
+    "View",
+    "Channel",
+    "Begin Time (s)",
+    "End Time (s)",
+    "Low Freq (Hz)",
+    "High Freq (Hz)",
+    "Class",
+    "Score",
+    "Prototype Channel",
+    "Side",
+    "Contribution",
+)
+
+
 def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
-    """Writes a selection table that Raven Pro and Raven Lite open: tab-separated, one line per event.
+    r"""Writes a selection table for Raven Pro and Raven Lite: text with tabs, one line per event after the header.
 
     Args:
-        path: of the file, such as `recording.Table.1.selections.txt`.
-        events: of one recording.
+        path: path of the new file, such as `recording.Table.1.selections.txt`.
+        events: the events of one recording.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from captum_apex import Event, write_raven
+        >>> event = Event(1.25, 2.5, 150.0, 8000.0, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "recording.Table.1.selections.txt")
+        ...     write_raven(path, [event])
+        ...     path.read_text().splitlines()[1].split("\t")[3:9]
+        ['1.250000', '2.500000', '150.000', '8000.000', 'dog', '0.8750']
 
     Source: the selection table format of Raven Pro, Cornell Lab of Ornithology.
     """
-    columns = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
-    lines = ["\t".join((*columns, "Class", "Score", "Prototype Channel", "Side", "Contribution"))]
-    for number, event in enumerate(events, 1):
-        place = (f"{event.start:.6f}", f"{event.end:.6f}", f"{event.low:.3f}", f"{event.high:.3f}")
-        more = (
-            _one_line(event.name),
-            f"{event.score:.4f}",
-            str(event.channel),
-            str(event.side),
-            f"{event.contribution:.4f}",
-        )
-        lines.append("\t".join((str(number), "Spectrogram 1", "1", *place, *more)))
-    with replaced(path) as beside:
-        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    lines = [_raven_line(number, event) for number, event in enumerate(events, 1)]
+    _write_lines(path, ["\t".join(_RAVEN_COLUMNS), *lines])
+
+
+def _raven_line(number: int, event: Event) -> str:
+    place = (f"{event.start:.6f}", f"{event.end:.6f}", f"{event.low:.3f}", f"{event.high:.3f}")
+    about_class = (_one_line(event.name), f"{event.score:.4f}")
+    about_channel = (str(event.channel), str(event.side), f"{event.contribution:.4f}")
+    return "\t".join((str(number), "Spectrogram 1", "1", *place, *about_class, *about_channel))
 
 
 def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: bool = True) -> None:
-    """Writes a label track that Audacity imports.
+    r"""Writes a label track that Audacity imports.
 
     Args:
-        path: of the file, such as `recording.txt`.
-        events: of one recording.
-        bands: with a second line per label for its frequencies, which programs other than Audacity may not know.
+        path: path of the new file, such as `recording.txt`.
+        events: the events of one recording.
+        bands: whether each label gets a second line with its band, which other programs than Audacity may not read.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from captum_apex import Event, write_audacity
+        >>> event = Event(1.25, 2.5, 150.0, 8000.0, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "recording.txt")
+        ...     write_audacity(path, [event], bands=False)
+        ...     path.read_text()
+        '1.250000\t2.500000\tdog 0.88 (channel 17)\n'
 
     Source: the label file format of Audacity's manual, "Importing and Exporting Labels".
     """
     lines = []
     for event in events:
-        lines.append(
-            f"{event.start:.6f}\t{event.end:.6f}\t{_one_line(event.name)} {event.score:.2f} (channel {event.channel})"
-        )
+        text = f"{_one_line(event.name)} {event.score:.2f} (channel {event.channel})"
+        lines.append(f"{event.start:.6f}\t{event.end:.6f}\t{text}")
         if bands:
             lines.append(f"\\\t{event.low:.6f}\t{event.high:.6f}")
+    _write_lines(path, lines)
+
+
+def _write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
     with replaced(path) as beside:
         beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
@@ -94,14 +137,24 @@ def _one_line(name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class RecordingExplanation:
-    """What was found in a recording.
+    """The events of a recording, and the evidence for its classes over time.
 
     Args:
-        events: sorted by start, then by class and channel; `pandas.DataFrame(found.events)` is the table.
-        evidence: class → its evidence over time, (time,), in logit per second; 0 where the class is not heard. Classes that are never
-            heard are left out.
-        times: the middle of each value of the evidence, in s, float64 (time,).
-        duration: of the recording, in s.
+        events: the events, sorted by start, class, channel and side; `pandas.DataFrame(explanation.events)` is their
+            table.
+        evidence: evidence for each detected class over time: index of the class → logit per second, (time,). The value
+            is 0 at times at which the class is not detected.
+        times: time of each value of the evidence, the middle of a column, in s, float64 (time,).
+        duration: duration of the recording, in s.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import RecordingExplanation
+        >>> times = torch.tensor([0.25, 0.75, 1.25, 1.75], dtype=torch.float64)
+        >>> evidence = {0: torch.tensor([0.0, 4.0, 2.0, 0.0])}
+        >>> explanation = RecordingExplanation((), evidence, times, duration=2.0)
+        >>> explanation.times[explanation.evidence[0] > 0]
+        tensor([0.7500, 1.2500], dtype=torch.float64)
     """
 
     events: tuple[Event, ...]

@@ -1,4 +1,4 @@
-"""Why the model heard that: per clip, the channels that speak for a class, where, and the training clips that show them."""
+"""Explanations of clips: the channels that support a class, with their regions and prototypes."""
 
 from __future__ import annotations
 
@@ -11,68 +11,33 @@ from captum._utils.typing import TargetType
 from torch import Tensor
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.decomposition import Decomposition, select_channels
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.audio.regions import Region
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme, purity
+from captum_apex.explanations.evidence import Evidence, Prototype
 
-__all__ = ["Evidence", "Explanation", "Prototype", "explain", "explain_classes", "prototypes_of"]
-
-
-@dataclass(frozen=True)
-class Prototype:
-    """A training clip that shows a channel.
-
-    Args:
-        index: into the dataset that the basis was fitted on.
-        label: as the dataset gives it, an int or a list; None where it has none.
-        activation: mean of the channel over the clip's grid.
-        purity: in [-1, 1].
-        region: where in the clip.
-    """
-
-    index: int
-    label: Any
-    activation: float
-    purity: float
-    region: Region
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One channel that speaks for the class.
-
-    Args:
-        channel: of the basis.
-        side: 1, or −1 where the channel speaks through its negative activation.
-        contribution: `c_k`, what it adds to the score.
-        activation: `a_k`, its mean over the grid.
-        purity: of its peak in this clip, in [-1, 1].
-        region: where in this clip.
-        prototypes: best first.
-    """
-
-    channel: int
-    side: int
-    contribution: float
-    activation: float
-    purity: float
-    region: Region
-    prototypes: tuple[Prototype, ...]
+__all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """One clip's explanation in one scheme.
+    """The explanation of one class in one clip, in one scheme.
 
     Args:
-        scheme: the perspective.
-        target: the class explained.
-        score: the model's output for it (the logit, where the model gives logits).
-        score_without_layer: the output when the layer gives zeros: biases, as a rule.
-        evidence: largest contribution first.
-        total: the sum of all channels' contributions, the evidence's and the rest's.
+        scheme: scheme of the basis.
+        target: index of the explained class.
+        score: output of the model for the class (the logit, where the model gives logits).
+        score_without_layer: output of the model for the class where the layer gives zeros, usually a sum of biases.
+        evidence: the channels that support the class, largest contribution first.
+        total: sum of the contributions of all channels, those outside the evidence included.
+
+    Example:
+        >>> from captum_apex import Explanation, Scheme
+        >>> explanation = Explanation(Scheme.TIME, 3, score=4.0, score_without_layer=0.5, evidence=(), total=3.25)
+        >>> explanation.other_channels, explanation.unexplained
+        (3.25, 0.25)
     """
 
     scheme: Scheme
@@ -87,6 +52,19 @@ class Explanation:
         """`Σ_k c_k − (f_y(Z) − f_y(Z := 0))` over all channels: 0 where the head is affine, up to rounding."""
         return self.total - (self.score - self.score_without_layer)
 
+    @property
+    def other_channels(self) -> float:
+        """Sum of the contributions of all channels outside the evidence."""
+        return self.total - sum(evidence.contribution for evidence in self.evidence)
+
+    @property
+    def unexplained(self) -> float:
+        """`score − score_without_layer − total`, the change of the score that no channel explains.
+
+        It is 0, up to rounding, where the head is affine.
+        """
+        return -self.completeness
+
 
 def explain(
     apex: APEX | LayerAPEX,
@@ -94,38 +72,59 @@ def explain(
     target: TargetType = None,
     additional_forward_args: Any = None,
     *,
-    n_channels: int = 3,
+    n_channels: int = N_CHANNELS,
     n_prototypes: int = 4,
     sides: str = "positive",
     quantile: float | None = None,
     intersection: bool = False,
 ) -> list[Explanation]:
-    """Explains a batch of clips: one pass for the evidence, one with the layer silent for the completeness.
+    """Explains one class of each clip of a batch by two forward passes; in the second the layer gives zeros.
 
     Args:
         apex: the attribution object, `APEX` or `LayerAPEX`; its basis must have prototypes.
-        inputs: as the model takes them.
-        target: as Captum takes it; None explains each clip's predicted class where the model has several outputs.
-        additional_forward_args: passed on to the model.
-        n_channels: size of the evidence; there may be fewer.
-        n_prototypes: per channel, at most as many as the basis keeps.
-        sides: `"positive"` or `"both"`.
-        quantile: grow a clip's region to this quantile of the channel's own map, in [0, 1]; None keeps the single peak cell.
-        intersection: for `time-frequency`, the rectangle where column and row meet instead of the cross.
+        inputs: inputs of the model, one tensor or a tuple of tensors; the first axis of each is the clip.
+        target: index of the class to explain, in every form that Captum accepts. None explains the predicted class of
+            each clip where the model has several outputs.
+        additional_forward_args: further arguments of the model.
+        n_channels: largest number of channels in the evidence, `N_CHANNELS` (5) by default, as in `attribute`.
+        n_prototypes: number of prototypes per channel, from 1 to the number that the basis has.
+        sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
+        quantile: threshold for the region of a channel in the clip, as a quantile of the channel's values on the grid,
+            in [0, 1]: the region is the smallest box around the cells that reach it. None takes the peak cell alone.
+        intersection: whether the region of the scheme `time-frequency` is the rectangle in which the column and the row
+            meet, instead of the cross of both.
 
     Returns:
         One explanation per clip.
 
     Raises:
-        ValueError: where the basis has no prototypes, or fewer than `n_prototypes` are kept.
+        AssertionError: Captum refuses the target.
+        ValueError: the basis has no prototypes for the sides, or fewer than `n_prototypes`; or an argument is out of
+            range, as in `LayerAPEX.attribute`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import FeatureBank, LayerAPEX, basis_from_matrix, explain
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())  # one class for each channel
+        >>> clips = torch.arange(24.0).reshape(3, 2, 2, 2)  # (clip, channel, frequency, time)
+        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
+        >>> basis = basis_from_matrix(bank, "time", torch.eye(2), n_prototypes=2)
+        >>> explanation = explain(LayerAPEX(model, layer, basis), clips[:1], target=1, n_prototypes=2)[0]
+        >>> evidence = explanation.evidence[0]
+        >>> evidence.channel, evidence.contribution, [prototype.index for prototype in evidence.prototypes]
+        (1, 5.5, [2, 1])
     """
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     _check_prototypes(at_layer.basis, n_prototypes, sides)
-    parts = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
-    silent = at_layer.score_without_layer(inputs, parts.target, additional_forward_args)
-    chosen = select_channels(parts.contributions, parts.activations, n_channels, sides)
-    read = _Reader(at_layer.basis, parts, silent, chosen, n_prototypes, quantile, intersection)
-    return [read.explanation(clip) for clip in range(len(parts.score))]
+    decomposition = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
+    without_layer = at_layer.score_without_layer(inputs, decomposition.target, additional_forward_args)
+    selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
+    builder = _ExplanationBuilder(
+        at_layer.basis, decomposition, without_layer, selected, n_prototypes, quantile, intersection
+    )
+    return [builder.explanation(clip) for clip in range(len(decomposition.score))]
 
 
 def explain_classes(
@@ -134,92 +133,120 @@ def explain_classes(
     classes: Tensor | Callable[[Tensor], Tensor],
     additional_forward_args: Any = None,
     *,
-    n_channels: int = 3,
+    n_channels: int = N_CHANNELS,
     n_prototypes: int = 4,
     sides: str = "positive",
     quantile: float | None = None,
     intersection: bool = False,
 ) -> list[list[Explanation]]:
-    """Explains several classes of each clip, as multi-label models have them; the model runs no more often than for one.
+    """Explains several classes of each clip, as multi-label models need it, by two forward passes in all.
 
     Args:
-        apex: as in `explain`.
-        inputs: as in `explain`.
-        classes: which classes of each clip to explain, bool (clip, class); or a function from the model's output to that, such as
-            `lambda logits: logits.sigmoid() > 0.5`.
-        additional_forward_args: as in `explain`.
-        n_channels: as in `explain`.
-        n_prototypes: as in `explain`.
-        sides: as in `explain`.
-        quantile: as in `explain`.
-        intersection: as in `explain`.
+        apex: the attribution object, as in `explain`.
+        inputs: inputs of the model, as in `explain`.
+        classes: the classes to explain, bool (clip, class); or a function from the output of the model to such a
+            tensor, such as `lambda logits: logits.sigmoid() > 0.5`.
+        additional_forward_args: further arguments of the model.
+        n_channels: largest number of channels in the evidence for a class, `N_CHANNELS` (5) by default.
+        n_prototypes: number of prototypes per channel, as in `explain`.
+        sides: `"positive"` or `"both"`, as in `explain`.
+        quantile: threshold for the regions, as in `explain`.
+        intersection: shape of the regions of the scheme `time-frequency`, as in `explain`.
 
     Returns:
-        For each clip, one explanation per class, in the order of the classes; an empty list where a clip has none.
+        For each clip, one explanation for each of its classes, in the order of the classes; an empty list for a clip
+        without classes.
 
     Raises:
-        ValueError: as `explain`, and where `classes` is not bool (clip, class) like the model's output.
+        ValueError: `classes` is not bool (clip, class) with the shape of the model's output; or another argument is out
+            of range, as in `explain`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import FeatureBank, LayerAPEX, basis_from_matrix, explain_classes
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())  # one class for each channel
+        >>> clips = torch.arange(24.0).reshape(3, 2, 2, 2)  # (clip, channel, frequency, time)
+        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
+        >>> basis = basis_from_matrix(bank, "time", torch.eye(2), n_prototypes=2)
+        >>> apex = LayerAPEX(model, layer, basis)
+        >>> explanations = explain_classes(apex, clips, lambda logits: logits > 9.0, n_prototypes=2)
+        >>> [[explanation.target for explanation in of_clip] for of_clip in explanations]
+        [[], [0, 1], [0, 1]]
     """
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     _check_prototypes(at_layer.basis, n_prototypes, sides)
-    wanted: list[Tensor] = []
+    requested: list[Tensor] = []
 
     def targets(output: Tensor) -> list[int]:
-        wanted.append(_wanted_classes(classes, output))
-        return wanted[0].any(0).nonzero()[:, 0].tolist()
+        requested.append(_requested_classes(classes, output))
+        return requested[0].any(0).nonzero()[:, 0].tolist()
 
-    found: list[list[Explanation]] = []
-    silent = at_layer.output_without_layer(inputs, additional_forward_args)
-    for parts in at_layer.decompose_each(inputs, targets, additional_forward_args):
-        chosen = select_channels(parts.contributions, parts.activations, n_channels, sides)
-        read = _Reader(at_layer.basis, parts, silent[:, parts.target], chosen, n_prototypes, quantile, intersection)
-        found = found or [[] for _ in parts.score]
-        for clip in wanted[0][:, parts.target].nonzero()[:, 0].tolist():
-            found[clip].append(read.explanation(clip))
-    return found or [[] for _ in wanted[0]]
+    explanations: list[list[Explanation]] = []
+    without_layer = at_layer.output_without_layer(inputs, additional_forward_args)
+    for decomposition in at_layer.decompose_each(inputs, targets, additional_forward_args):
+        label = decomposition.target
+        selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
+        builder = _ExplanationBuilder(
+            at_layer.basis, decomposition, without_layer[:, label], selected, n_prototypes, quantile, intersection
+        )
+        explanations = explanations or [[] for _ in decomposition.score]
+        for clip in requested[0][:, label].nonzero()[:, 0].tolist():
+            explanations[clip].append(builder.explanation(clip))
+    return explanations or [[] for _ in requested[0]]
 
 
-def _wanted_classes(classes: Tensor | Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
-    wanted = classes(output) if callable(classes) else classes
-    if (
-        not isinstance(wanted, Tensor)
-        or wanted.dtype != torch.bool
-        or wanted.shape != output.shape
-        or output.dim() != 2
-    ):
-        got = f"{wanted.dtype} {tuple(wanted.shape)}" if isinstance(wanted, Tensor) else type(wanted).__name__
+def _requested_classes(classes: Tensor | Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
+    """The classes to explain, bool (clip, class), for the output of the model."""
+    mask = classes(output) if callable(classes) else classes
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != output.shape or output.dim() != 2:
+        got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"expected `classes` as bool (clip, class) of shape {tuple(output.shape)}, but got {got}")
-    return wanted
+    return mask
 
 
 def prototypes_of(
     basis: PrototypeBasis, channel: int, n_prototypes: int, *, side: int = 1, intersection: bool = False
 ) -> tuple[Prototype, ...]:
-    """A channel's prototypes, best first.
+    """The prototypes of a channel, best first.
 
     Args:
-        basis: with prototypes.
-        channel: of the basis.
-        n_prototypes: at most as many as the basis keeps.
+        basis: the basis, with prototypes.
+        channel: index of the channel in the basis.
+        n_prototypes: number of prototypes, from 1 to the number that the basis has.
         side: 1, or −1 for the clips with the most negative activation.
-        intersection: as in `explain`.
+        intersection: shape of the regions of the scheme `time-frequency`, as in `explain`.
 
     Raises:
-        ValueError: where the basis has no prototypes, or fewer than `n_prototypes` are kept.
+        ValueError: the basis has no prototypes for the side, or fewer than `n_prototypes`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import FeatureBank, basis_from_matrix
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> clips = torch.arange(24.0).reshape(3, 2, 2, 2)  # (clip, channel, frequency, time)
+        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
+        >>> basis = basis_from_matrix(bank, "time", torch.eye(2), n_prototypes=2)
+        >>> [(prototype.index, prototype.activation) for prototype in prototypes_of(basis, 0, 2)]
+        [(2, 17.5), (1, 9.5)]
     """
     _check_prototypes(basis, n_prototypes, "positive" if side > 0 else "both")
-    kept, grid = basis.positive if side > 0 else basis.negative, basis.origin.grid
-    assert kept is not None
+    stored = basis.positive if side > 0 else basis.negative
+    grid = basis.origin.grid
+    assert stored is not None
     assert grid is not None
-    columns = torch.full_like(kept.indices, grid[1]) if kept.columns is None else kept.columns
+    columns = torch.full_like(stored.indices, grid[1]) if stored.columns is None else stored.columns
     return tuple(
         Prototype(
-            index=int(kept.indices[channel, rank]),
-            label=None if kept.labels is None else kept.labels[channel, rank].tolist(),
-            activation=kept.activations[channel, rank].item(),
-            purity=kept.purities[channel, rank].item(),
+            index=int(stored.indices[channel, rank]),
+            label=None if stored.labels is None else stored.labels[channel, rank].tolist(),
+            activation=stored.activations[channel, rank].item(),
+            purity=stored.purities[channel, rank].item(),
             region=basis.scheme.region(
-                kept.peaks[channel, rank].tolist(), grid[0], int(columns[channel, rank]), intersection=intersection
+                stored.peaks[channel, rank].tolist(), grid[0], int(columns[channel, rank]), intersection=intersection
             ),
         )
         for rank in range(n_prototypes)
@@ -227,43 +254,62 @@ def prototypes_of(
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Reads one clip, and one channel of it, out of a decomposition."""
+class _ExplanationBuilder:
+    """Builds the explanations of single clips from the decomposition of their batch.
+
+    Args:
+        basis: the basis, with prototypes.
+        decomposition: the decomposition of all clips of the batch for one target.
+        without_layer: score of each clip where the layer gives zeros, (clip,).
+        selected: the channels of the evidence, bool (clip, channel).
+        n_prototypes: number of prototypes per channel.
+        quantile: threshold for the regions, as in `explain`.
+        intersection: shape of the regions of the scheme `time-frequency`, as in `explain`.
+    """
 
     basis: PrototypeBasis
-    parts: Decomposition
-    silent: Tensor
-    chosen: Tensor
+    decomposition: Decomposition
+    without_layer: Tensor
+    selected: Tensor
     n_prototypes: int
     quantile: float | None
     intersection: bool
 
     def explanation(self, clip: int) -> Explanation:
+        decomposition = self.decomposition
         return Explanation(
             scheme=self.basis.scheme,
-            target=_per_clip(self.parts.target, len(self.parts.score))[clip],
-            score=self.parts.score[clip].item(),
-            score_without_layer=self.silent[clip].item(),
-            evidence=tuple(self.evidence(clip, channel) for channel in _by_contribution(self.parts, self.chosen, clip)),
-            total=self.parts.contributions[clip].sum().item(),
+            target=_targets_per_clip(decomposition.target, len(decomposition.score))[clip],
+            score=decomposition.score[clip].item(),
+            score_without_layer=self.without_layer[clip].item(),
+            evidence=tuple(self._evidence(clip, channel) for channel in self._channels(clip)),
+            total=decomposition.contributions[clip].sum().item(),
         )
 
-    def evidence(self, clip: int, channel: int) -> Evidence:
-        activation = self.parts.activations[clip, channel].item()
+    def _channels(self, clip: int) -> list[int]:
+        """The channels of a clip's evidence, largest contribution first."""
+        channels = self.selected[clip].nonzero()[:, 0]
+        contributions = self.decomposition.contributions[clip, channels]
+        return channels[contributions.argsort(descending=True, stable=True)].tolist()
+
+    def _evidence(self, clip: int, channel: int) -> Evidence:
+        activation = self.decomposition.activations[clip, channel].item()
         side = 1 if activation > 0 else -1
-        peaks, pure = self._peak(clip, channel, side)
+        peaks, mean_purity = self._peaks(clip, channel, side)
         return Evidence(
             channel=channel,
             side=side,
-            contribution=self.parts.contributions[clip, channel].item(),
+            contribution=self.decomposition.contributions[clip, channel].item(),
             activation=activation,
-            purity=pure,
+            purity=mean_purity,
             region=self._region(clip, channel, side, peaks),
             prototypes=prototypes_of(self.basis, channel, self.n_prototypes, side=side, intersection=self.intersection),
         )
 
-    def _peak(self, clip: int, channel: int, side: int) -> tuple[list[int], float]:
-        peaks, purities = [], []
+    def _peaks(self, clip: int, channel: int, side: int) -> tuple[list[int], float]:
+        """Index of the peak cell in each of the scheme's sequences, and the mean purity of these cells."""
+        peaks = []
+        purities = []
         for cells in self.basis.scheme.cells(self._grid(clip)[None]):
             peak = int((side * cells[0, channel]).argmax())
             vector = cells[:, :, peak]  # (1, channel)
@@ -272,23 +318,20 @@ class _Reader:
         return peaks, sum(purities) / len(purities)
 
     def _grid(self, clip: int) -> Tensor:
-        """A clip's features in the basis, (channel, frequency, time), without padding."""
-        columns = None if self.parts.columns is None else int(self.parts.columns[clip])
-        return self.parts.features[clip, :, :, :columns]
+        """The features of a clip in the channels of the basis, (channel, frequency, time), without padding."""
+        columns = None if self.decomposition.columns is None else int(self.decomposition.columns[clip])
+        return self.decomposition.features[clip, :, :, :columns]
 
     def _region(self, clip: int, channel: int, side: int, peaks: list[int]) -> Region:
+        """The region of a channel in a clip: the place of its peak cells, or of all cells that reach the quantile."""
         features = self._grid(clip)[channel]
         if self.quantile is not None:
             return self.basis.scheme.grown_region(side * features, self.quantile, intersection=self.intersection)
         return self.basis.scheme.region(peaks, *features.shape, intersection=self.intersection)
 
 
-def _by_contribution(parts: Decomposition, chosen: Tensor, clip: int) -> list[int]:
-    channels = chosen[clip].nonzero()[:, 0]
-    return channels[parts.contributions[clip, channels].argsort(descending=True, stable=True)].tolist()
-
-
-def _per_clip(target: TargetType, n_clips: int) -> list[Any]:
+def _targets_per_clip(target: TargetType, n_clips: int) -> list[Any]:
+    """The target of each clip, from a target in any form that Captum accepts."""
     values = target.tolist() if isinstance(target, Tensor) else target
     if isinstance(values, list):
         return values if len(values) == n_clips else values * n_clips
@@ -298,10 +341,12 @@ def _per_clip(target: TargetType, n_clips: int) -> list[Any]:
 def _check_prototypes(basis: PrototypeBasis, n_prototypes: int, sides: str) -> None:
     if basis.positive is None or basis.origin.grid is None or (sides == "both" and basis.negative is None):
         raise ValueError(
-            "expected a basis with prototypes, but there are none for this side; make one with `fit_basis` or `basis_from_matrix`"
+            "expected a basis with prototypes, but there are none for this side; make one with `fit_basis` or "
+            "`basis_from_matrix`"
         )
-    kept = basis.positive.indices.shape[1]
-    if not 1 <= n_prototypes <= kept:
+    available = basis.positive.indices.shape[1]
+    if not 1 <= n_prototypes <= available:
         raise ValueError(
-            f"expected `n_prototypes` from 1 to the {kept} that the basis keeps per channel, but got {n_prototypes}"
+            f"expected `n_prototypes` from 1 to the {available} that the basis keeps per channel, but got "
+            f"{n_prototypes}"
         )

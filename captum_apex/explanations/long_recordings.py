@@ -1,4 +1,4 @@
-"""Long recordings: what the model heard in each of their windows, merged on one time axis, as events."""
+"""The explanation of a long recording: the classes detected in its windows, merged on one time axis into events."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.decomposition import Decomposition
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.events import RecordingExplanation
-from captum_apex.explanations.merging import Findings
+from captum_apex.explanations.merging import WindowMerger
 from captum_apex.layers.models import model_of
 from captum_apex.recordings.windows import Windows
 
@@ -31,121 +31,150 @@ def explain_recording(
     classifier: Classifier,
     threshold: float = 0.5,
     probabilities: Callable[[Tensor], Tensor] = torch.sigmoid,
-    n_channels: int = 3,
+    n_channels: int = N_CHANNELS,
     sides: str = "positive",
     level: float = 0.5,
     batch_size: int = 8,
     progress: bool = False,
 ) -> RecordingExplanation:
-    """Slides over a recording of any length, and lists what the model heard in it.
+    """Explains a recording of any length by windows, and lists the events that the model detects in it.
 
-    The model runs once on every window, for all classes. A class is *heard* in a window where its probability reaches `threshold`. Its
-    evidence there are the `n_channels` channels that add most to its logit; each has a map `R_k` on the layer's grid, which is laid on the
-    recording's columns: a window that begins at `s` has its first column at the one nearest to `s`.
+    The model runs once on every window, for all classes. A class is *detected* in a window where its probability is at
+    least `threshold`. The evidence for the class in the window are the channels with the largest contributions to its
+    logit, at most `n_channels`. Each has a map `R_k` on the grid of the layer. The columns of the grid continue over
+    the whole recording. The first column of a window that begins at `s` is the one that begins nearest to `s`.
 
-    *Merging.* A channel's merged map for a class, `M(f, t)`, is the mean of its maps in the windows that cover `t` and have the channel in
-    the class's evidence. Such windows that overlap or touch make one stretch; between stretches there is nothing.
+    *Merging.* The merged map of a channel for a class, `M(f, t)`, is the mean of its maps in the windows that cover `t`
+    and have the channel in the evidence for the class. Such windows form a *stretch* where they overlap or touch.
+    Between the stretches there is no map.
 
-    *Events* are the runs of columns with `r(t) ≥ level · max r > 0`, where `r(t) = Σ_f M(f, t)`, and the maximum is taken over a window's
-    length on either side of `t`, within the stretch. So what several windows hear is one event, also where it is longer than a window, and
-    a quiet sound is not lost because a loud one comes minutes later. The band of an event spans the rows with `q(f) ≥ level · max q`, where
-    `q` sums `M` over the event. The scheme `time` does not look at bands: the band is the whole one, as it is for a classifier without
-    axes. Nor does `frequency` look at times: each map is spread evenly over its window.
+    *Events* are the runs of columns with `r(t) ≥ level · max r > 0`, where `r(t) = Σ_f M(f, t)`. The maximum is taken
+    over the columns of the stretch that are at most the length of a window from `t`. So a sound in several windows is
+    one event, also if it is longer than a window, and a loud sound minutes later does not hide a quiet one. The band of
+    an event reaches from the first to the last row with `q(f) ≥ level · max q`, where `q(f)` is the sum of `M` over the
+    columns of the event. For the scheme `time` and for a classifier without axes, the band is the whole one. For the
+    scheme `frequency`, each map is spread evenly over its window before merging.
 
-    *Evidence over time* of a class is the sum of its evidence channels' maps over frequency, averaged over the windows that cover `t` and
-    hear the class.
+    *Evidence over time* for a class is the sum of the maps of its evidence's channels over frequency, as a mean over
+    the windows that cover `t` and in which the class is detected.
 
-    Memory grows with what is heard, not with the recording: it takes the events, two numbers per column and class, and a map of each
-    stretch that is not over yet. A file is read window by window.
+    The required memory grows with the detected sounds, not with the duration: it holds the events, two numbers per
+    column and class, and the merged map of each stretch that may still continue. A file is read window by window.
 
     Args:
-        apex: `APEX` or `LayerAPEX`; prototypes are not needed.
-        waveform: (sample,) at the classifier's rate, or the path of an audio file.
-        window: in s; what the model was trained on, as a rule. The last one ends where the recording does; a shorter recording is padded
-            with zeros, in which nothing is found.
-        hop: from one window to the next, in s, at most a window; half of it is usual.
-        classifier: how the model hears: the transform, the rate, the axes and the class names.
-        threshold: in [0, 1].
-        probabilities: from logits (clip, class) to probabilities; the sigmoid suits several labels per clip, and a single logit. For
-            exclusive classes `lambda logits: logits.softmax(-1)`.
-        n_channels: size of a class's evidence in a window.
-        sides: `"positive"`, or `"both"` to count channels that speak through a negative activation.
-        level: in (0, 1]; the smaller, the longer and wider an event.
-        batch_size: windows per forward pass.
-        progress: show a progress bar.
+        apex: the attribution object, `APEX` or `LayerAPEX`; its basis needs no prototypes.
+        waveform: samples at the rate of the classifier, (sample,), or the path of an audio file.
+        window: length of a window, in s, usually that of the model's training clips. The last window ends at the end of
+            the recording. A recording that is shorter than a window is padded with zeros, in which no event is
+            reported.
+        hop: time from the start of one window to the start of the next, in s, at most `window`; usually half of it.
+        classifier: the model with its transform, its sample rate, the axes of its input and its class names.
+        threshold: probability from which on a class is detected in a window, in [0, 1].
+        probabilities: function from logits (clip, class) to probabilities of the same shape. The sigmoid is for classes
+            that can sound together, and for a single logit; for exclusive classes pass
+            `lambda logits: logits.softmax(-1)`.
+        n_channels: largest number of channels in the evidence for a class in a window, `N_CHANNELS` (5) by default.
+        sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
+        level: share of the largest evidence nearby that an event must reach, in (0, 1]; a smaller level gives longer
+            and wider events.
+        batch_size: number of windows per forward pass.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The events, and the evidence for each detected class over time.
 
     Raises:
-        ValueError: a setting is out of range, the recording holds NaN or infinity, or it cannot be cut or heard; see `Windows`.
         FileNotFoundError: there is no such file.
+        ValueError: an argument is out of range, the recording holds NaN or infinity, or it cannot be cut into windows
+            (see `Windows`); or the model does not give one score for each class.
 
-    >>> from captum_apex import PrototypeBasis
-    >>> from captum_apex.layers.layout import Layout
-    >>> from captum_apex.layers.origin import Origin
-    >>> layer = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 400, 400), torch.nn.ReLU())
-    >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten(), torch.nn.Linear(2, 3))
-    >>> basis = PrototypeBasis(torch.eye(2), "time", origin=Origin(layout=Layout("n c t -> n c 1 t")))
-    >>> classifier = Classifier(model, lambda waveform: waveform[None], 8000, ["dog", "rain", "siren"])
-    >>> found = explain_recording(LayerAPEX(model, layer, basis), torch.randn(80000), 1.0, 0.5, classifier=classifier, threshold=0.0)
-    >>> found.duration, sorted(found.evidence)
-    (10.0, [0, 1, 2])
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import Classifier, LayerAPEX, PrototypeBasis, explain_recording
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+        >>> _ = nn.init.eye_(model[3].weight), nn.init.constant_(model[3].bias, -0.25)
+        >>> def transform(waveform):  # the mean of each half second, above zero and below: (channel, 1, time)
+        ...     means = waveform.reshape(-1, 50).mean(1)
+        ...     return torch.stack([means, -means])[:, None]
+        >>> classifier = Classifier(model, transform, sample_rate=100, class_names=["dog", "rain"])
+        >>> waveform = torch.zeros(1000)  # 10 s
+        >>> waveform[300:450] = 1.0
+        >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(2), "time"))
+        >>> explanation = explain_recording(apex, waveform, window=2.0, hop=1.0, classifier=classifier)
+        >>> [(event.name, event.start, event.end) for event in explanation.events]
+        [('dog', 3.0, 4.5)]
     """
+    _check_settings(threshold, level, batch_size)
+    at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
+    windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
+    n_classes = len(classifier.class_names)
+    merger: WindowMerger | None = None
+    with tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar:
+        for starts, inputs in _batches(windows, classifier, batch_size):
+            for label, probability, decomposition in _detected(at_layer, inputs, n_classes, threshold, probabilities):
+                merger = merger or WindowMerger.of(
+                    classifier, windows, inputs, decomposition, at_layer.basis.scheme, level
+                )
+                selected = at_layer.selected_channels(decomposition, n_channels, sides)
+                for clip in (probability >= threshold).nonzero()[:, 0].tolist():
+                    merger.add(starts[clip], label, probability[clip].item(), decomposition, clip, selected)
+            bar.update(len(starts))
+    if merger is None:
+        duration = windows.n_samples / windows.sample_rate
+        return RecordingExplanation((), {}, torch.empty(0, dtype=torch.float64), duration)
+    return merger.explanation()
+
+
+def _check_settings(threshold: float, level: float, batch_size: int) -> None:
     if not 0 <= threshold <= 1 or not 0 < level <= 1:
         raise ValueError(f"expected `threshold` in [0, 1] and `level` in (0, 1], but got {threshold} and {level}")
     if batch_size < 1:
         raise ValueError(f"expected `batch_size` to be at least 1, but got {batch_size}")
-    at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
-    windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
-    sounds, found = iter(windows), None
-    with tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar:
-        while batch := list(islice(sounds, batch_size)):
-            starts = [start / windows.sample_rate for start, _ in batch]
-            inputs = torch.stack(
-                [
-                    classifier.inputs(sound, f"the window at {at:g} s")
-                    for at, (_, sound) in zip(starts, batch, strict=True)
-                ]
-            )
-            for label, parts, heard in _heard(at_layer, inputs, len(classifier.class_names), threshold, probabilities):
-                found = found or Findings.of(classifier, windows, inputs, parts, at_layer.basis.scheme, level)
-                chosen = at_layer.evidence(parts, n_channels, sides)
-                for clip in (heard >= threshold).nonzero()[:, 0].tolist():
-                    found.add(starts[clip], label, heard[clip].item(), parts, clip, chosen)
-            bar.update(len(batch))
-    if found is None:
-        return RecordingExplanation(
-            (), {}, torch.empty(0, dtype=torch.float64), windows.n_samples / windows.sample_rate
-        )
-    return found.result()
 
 
-def _heard(
+def _batches(windows: Windows, classifier: Classifier, batch_size: int) -> Iterator[tuple[list[float], Tensor]]:
+    """The start of each window, in s, and the inputs of the model for them, batch by batch."""
+    waveforms = iter(windows)
+    while batch := list(islice(waveforms, batch_size)):
+        starts = [sample / windows.sample_rate for sample, _ in batch]
+        inputs = [
+            classifier.inputs(waveform, f"the window at {start:g} s")
+            for start, (_, waveform) in zip(starts, batch, strict=True)
+        ]
+        yield starts, torch.stack(inputs)
+
+
+def _detected(
     at_layer: LayerAPEX, inputs: Tensor, n_classes: int, threshold: float, probabilities: Callable[[Tensor], Tensor]
-) -> Iterator[tuple[int, Decomposition, Tensor]]:
-    """Each class that is heard in some clip, with the clips taken apart for it, and its probability in each, (clip,)."""
-    heard: list[Tensor] = []
+) -> Iterator[tuple[int, Tensor, Decomposition]]:
+    """Each class detected in the batch, its probability in each clip, (clip,), and the decomposition."""
+    of_classes: list[Tensor] = []
 
     def targets(output: Tensor) -> list[int | None]:
         logits = output[:, None] if output.dim() == 1 else output
         if logits.shape != (len(inputs), n_classes):
             raise ValueError(
-                f"expected the model to give one score for each of the {n_classes} classes, but got {tuple(output.shape)}"
+                f"expected the model to give one score for each of the {n_classes} classes, but got "
+                f"{tuple(output.shape)}"
             )
-        heard.append(_checked(probabilities(logits), logits))
-        labels = (heard[0] >= threshold).any(0).nonzero()[:, 0].tolist()
+        of_classes.append(_checked_probabilities(probabilities(logits), logits))
+        labels = (of_classes[0] >= threshold).any(0).nonzero()[:, 0].tolist()
         return labels if logits.shape[1] > 1 else [None for _ in labels]
 
     model = model_of(at_layer.forward_func) or at_layer.layer
     device = next((tensor.device for tensor in model.parameters()), inputs.device)
-    lengths = (
-        None if at_layer.columns is None else torch.full((len(inputs),), inputs.shape[-1], device=device)
-    )  # no window is padded
-    for parts in at_layer.decompose_each(inputs.to(device), targets, lengths):
-        label = 0 if parts.target is None else parts.target
+    lengths = None
+    if at_layer.columns is not None:  # no window is padded
+        lengths = torch.full((len(inputs),), inputs.shape[-1], device=device)
+    for decomposition in at_layer.decompose_each(inputs.to(device), targets, lengths):
+        label = 0 if decomposition.target is None else decomposition.target
         assert isinstance(label, int)
-        yield label, parts, heard[0][:, label].cpu()
+        yield label, of_classes[0][:, label].cpu(), decomposition
 
 
-def _checked(probabilities: Tensor, logits: Tensor) -> Tensor:
+def _checked_probabilities(probabilities: Tensor, logits: Tensor) -> Tensor:
     if probabilities.shape != logits.shape or not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError(
             f"expected `probabilities` to give (clip, class) of shape {tuple(logits.shape)}, in [0, 1], but got shape "

@@ -1,4 +1,11 @@
-"""The maps of overlapping windows, merged on one time axis and cut into events."""
+"""The maps of a recording's overlapping windows, averaged on one time axis and cut into events.
+
+- `_RecordingGrid` is the grid of the layer, continued over the recording: columns of equal duration.
+- `_EvidenceKey` names one channel in the evidence for one class; maps and events are kept by key.
+- `_Stretch` holds the maps of one key in windows that overlap or touch, as sums over the windows.
+- `WindowMerger` takes the windows in the order of time, keeps one open stretch per key, and cuts it into events as soon
+  as a window of the key begins after its end.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +13,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -18,18 +26,21 @@ from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.events import Event, RecordingExplanation
 from captum_apex.recordings.windows import Windows
 
-__all__ = ["Findings"]
+__all__ = ["WindowMerger"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Grid:
-    """The layer's grid on the recording.
+class _RecordingGrid:
+    """The grid of the layer, continued over the recording.
+
+    Column `i` of the recording lasts from `offset + i · step` to `offset + (i + 1) · step`.
 
     Args:
-        offset: from the start of a window to its first column, in s.
-        step: the length of a column, in s.
-        n_columns: how many of them a window covers.
-        hertz: where each row begins and the last one ends, (frequency + 1,); two values for the whole band.
+        offset: time from the start of a window to its first column, in s.
+        step: duration of a column, in s.
+        n_columns: number of columns in a window.
+        hertz: edges of the rows, in Hz, ascending, float64 (row + 1,); two values where one row stands for the whole
+            band.
     """
 
     offset: float
@@ -38,39 +49,72 @@ class _Grid:
     hertz: Tensor
 
     @classmethod
-    def of(cls, classifier: Classifier, length: float, inputs: Tensor, maps: Tensor, *, bands: bool) -> _Grid:
-        """The grid of maps (…, frequency, time), which the layer has for inputs of windows of a length in s; one row without bands."""
-        (n_rows, n_columns), axes = maps.shape[-2:], classifier.axes
-        if axes is None:
-            return cls(0.0, length / n_columns, n_columns, torch.tensor([0.0, classifier.sample_rate / 2]).double())
-        n_frames = inputs.shape[-1 if classifier.input_layout is None else classifier.input_layout.split().index("t")]
-        start, end = axes.seconds(0.0), axes.seconds(float(n_frames))
-        step, rows = (end - start) / n_columns, torch.linspace(0, axes.n_bins, (n_rows if bands else 1) + 1).double()
-        return cls(start, step, _n_whole(length / step), axes.hertz(rows))
+    def of(
+        cls, classifier: Classifier, duration: float, inputs: Tensor, maps: Tensor, *, bands: bool
+    ) -> _RecordingGrid:
+        """The grid of a recording.
 
-    def first(self, start: float) -> int:
-        """The recording's column that is the first one of a window at `start`, in s."""
+        Args:
+            classifier: the classifier, with the axes of its inputs.
+            duration: duration of a window, in s.
+            inputs: inputs of the model for some windows; the first axis is the window.
+            maps: maps of the layer for these inputs, (..., frequency, time).
+            bands: whether the rows of the maps stay apart; otherwise one row stands for the whole band.
+        """
+        n_rows, n_columns = maps.shape[-2:]
+        axes = classifier.axes
+        if axes is None:
+            whole_band = torch.tensor([0.0, classifier.sample_rate / 2]).double()
+            return cls(0.0, duration / n_columns, n_columns, whole_band)
+        n_frames = inputs.shape[-1 if classifier.input_layout is None else classifier.input_layout.split().index("t")]
+        start = axes.seconds(0.0)
+        step = (axes.seconds(float(n_frames)) - start) / n_columns
+        edges = torch.linspace(0, axes.n_bins, (n_rows if bands else 1) + 1).double()  # in bins
+        return cls(start, step, _count_columns(duration / step), axes.hertz(edges))
+
+    def first_column(self, start: float) -> int:
+        """The first column of a window that begins at `start`, in s."""
         return round(start / self.step)
 
-    def within(self, duration: float) -> int:
-        """How many of the recording's columns begin before its end, in s."""
-        return _n_whole((duration - self.offset) / self.step)
+    def columns_within(self, duration: float) -> int:
+        """The number of columns that begin before the end of a recording, from its duration in s."""
+        return _count_columns((duration - self.offset) / self.step)
 
-    def laid(self, maps: Tensor) -> Tensor:
-        """Maps (…, time) on the columns that a window covers: without what a transform pads; what it leaves out is as its last column."""
+    def time(self, column: int) -> float:
+        """The time at which a column begins, in s."""
+        return self.offset + column * self.step
+
+    def fitted(self, maps: Tensor) -> Tensor:
+        """Maps (..., time) with exactly the columns of a window.
+
+        Columns that a transform has added by padding are cut off; for columns that it leaves out, the last one is
+        repeated.
+        """
         return maps[..., torch.arange(self.n_columns).clamp(max=maps.shape[-1] - 1)]
 
 
-class _Voice(NamedTuple):
-    """Who speaks, and for whom."""
+class _EvidenceKey(NamedTuple):
+    """A channel in the evidence for a class.
+
+    Args:
+        label: index of the class.
+        channel: index of the channel in the basis.
+        side: 1, or −1 where the channel supports the class by a negative activation.
+    """
 
     label: int
     channel: int
     side: int
 
 
-class _Shown(NamedTuple):
-    """What a window shows of one voice, beside its map: its first column in the recording, and how much."""
+class _WindowEvidence(NamedTuple):
+    """The evidence of one key in one window, without its map.
+
+    Args:
+        first: the first column of the window, counted from the start of the recording.
+        contribution: contribution of the channel to the logit of the class in the window.
+        score: probability of the class in the window.
+    """
 
     first: int
     contribution: float
@@ -79,54 +123,99 @@ class _Shown(NamedTuple):
 
 @dataclass
 class _Stretch:
-    """The maps of windows that overlap or touch, as sums and numbers of windows: kept one by one they would leave the memory in pieces.
+    """The maps of one key in consecutive windows that overlap or touch.
+
+    The maps are added up as they come: single maps of a long recording would leave the memory fragmented.
 
     Args:
-        first: its first column in the recording.
-        sums: (frequency, time), longer than the stretch, which may grow.
-        counts: (time,).
-        shown: by each window.
+        first: the first column of the stretch, counted from the start of the recording.
+        sums: sum of the maps, (frequency, time); longer than the stretch, so that it can grow.
+        counts: number of windows that cover each column, (time,), as long as `sums`.
+        windows: the evidence in each window, in the order of time.
     """
 
     first: int
     sums: Tensor
     counts: Tensor
-    shown: list[_Shown] = field(default_factory=list)
+    windows: list[_WindowEvidence] = field(default_factory=list)
 
-    def add(self, shown: _Shown, relevance: Tensor) -> None:
-        """One more window, with its map (frequency, time)."""
-        own = slice(shown.first - self.first, shown.first - self.first + relevance.shape[1])
-        if own.stop > len(self.counts):
-            room = own.stop  # twice as long, so that a long stretch is copied a few times only
-            self.sums, self.counts = pad(self.sums, (0, room)), pad(self.counts, (0, room))
-        self.sums[:, own] += relevance
-        self.counts[own] += 1
-        self.shown.append(shown)
+    def add(self, window: _WindowEvidence, relevance: Tensor) -> None:
+        """Adds the next window with its map (frequency, time)."""
+        start = window.first - self.first
+        columns = slice(start, start + relevance.shape[1])
+        if columns.stop > len(self.counts):
+            # The space is doubled, so that a long stretch is copied only a few times.
+            extra = columns.stop
+            self.sums = pad(self.sums, (0, extra))
+            self.counts = pad(self.counts, (0, extra))
+        self.sums[:, columns] += relevance
+        self.counts[columns] += 1
+        self.windows.append(window)
 
     def merged(self, n_columns: int) -> Tensor:
-        """The mean of the maps at every column, (frequency, time), for windows of so many columns."""
-        end = self.shown[-1].first + n_columns - self.first
+        """The mean of the maps at every column of the stretch, (frequency, time).
+
+        Args:
+            n_columns: number of columns in a window.
+        """
+        end = self.windows[-1].first + n_columns - self.first
         return self.sums[:, :end] / self.counts[:end]
 
-    def showing(self, first: int, end: int, n_columns: int) -> list[_Shown]:
-        """What the windows, of so many columns, show that cover one of the recording's columns from `first` to `end`."""
-        # They are in order. A night has many windows and many events: to look at all for each would take hours.
-        begins = bisect_right(self.shown, first - n_columns, key=lambda one: one.first)
-        return self.shown[begins : bisect_left(self.shown, end, key=lambda one: one.first)]
+    def windows_over(self, first: int, end: int, n_columns: int) -> list[_WindowEvidence]:
+        """The evidence in the windows that cover a column from `first` to `end`, exclusive.
+
+        Args:
+            first: the first column, counted from the start of the recording.
+            end: the column after the last one.
+            n_columns: number of columns in a window.
+        """
+        # By bisection, because a recording of a night has many windows and many events.
+        start = bisect_right(self.windows, first - n_columns, key=attrgetter("first"))
+        return self.windows[start : bisect_left(self.windows, end, key=attrgetter("first"))]
 
 
 @dataclass
-class Findings:
-    """What the windows have shown so far: sums and numbers of windows of each class's evidence, open stretches, events of closed ones."""
+class WindowMerger:
+    """Merges the windows of a recording: `of` begins, `add` takes one detected class of one window, `explanation` ends.
 
-    grid: _Grid
+    Args:
+        grid: the grid of the layer, continued over the recording.
+        scheme: scheme of the basis.
+        level: share of the largest evidence nearby that an event must reach, in (0, 1].
+        class_names: name of each class.
+        duration: duration of the recording, in s.
+        n_columns: number of columns up to the end of the last window.
+        evidence: sum of the evidence over the windows, float32 (time,), and number of windows, int32 (time,), on the
+            columns of the recording, by the index of each class that is detected so far.
+        stretches: the open stretch of each key.
+        events: events of the stretches that are closed.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import Classifier, LayerAPEX, PrototypeBasis, Scheme
+        >>> from captum_apex.recordings.windows import Windows
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> classifier = Classifier(model, lambda waveform: waveform[None, None], 4, ["dog"])
+        >>> windows = Windows.of(torch.tensor([0.0, 0.0, 0.0, 8.0, 8.0, 0.0, 0.0, 0.0]), 4, 1.0, 1.0)
+        >>> inputs = torch.stack([classifier.inputs(waveform) for _, waveform in windows])
+        >>> decomposition = LayerAPEX(model, layer, PrototypeBasis(torch.eye(1), "time")).decompose(inputs, target=0)
+        >>> merger = WindowMerger.of(classifier, windows, inputs, decomposition, Scheme.TIME, level=0.5)
+        >>> for clip, start in enumerate([0.0, 1.0]):
+        ...     merger.add(start, 0, 0.9, decomposition, clip, torch.ones(2, 1, dtype=torch.bool))
+        >>> [(event.name, event.start, event.end, event.contribution) for event in merger.explanation().events]
+        [('dog', 0.75, 1.25, 2.0)]
+    """
+
+    grid: _RecordingGrid
     scheme: Scheme
     level: float
-    names: Sequence[str]
+    class_names: Sequence[str]
     duration: float
     n_columns: int
     evidence: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    stretches: dict[_Voice, _Stretch] = field(default_factory=dict)
+    stretches: dict[_EvidenceKey, _Stretch] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
     @classmethod
@@ -135,86 +224,145 @@ class Findings:
         classifier: Classifier,
         windows: Windows,
         inputs: Tensor,
-        parts: Decomposition,
+        decomposition: Decomposition,
         scheme: Scheme,
         level: float,
-    ) -> Findings:
-        """Nothing yet, for windows of which the first inputs were taken apart."""
-        rate, bands = windows.sample_rate, scheme is not Scheme.TIME
-        grid = _Grid.of(classifier, windows.length / rate, inputs, parts.relevance, bands=bands)
-        n_columns = grid.first(windows.starts[-1] / rate) + grid.n_columns
+    ) -> WindowMerger:
+        """A merger without any window.
+
+        Args:
+            classifier: the classifier.
+            windows: the windows of the recording.
+            inputs: inputs of the model for some windows, which show the size of an input.
+            decomposition: a decomposition of these inputs, which shows the size of the layer's grid.
+            scheme: scheme of the basis.
+            level: share of the largest evidence nearby that an event must reach, in (0, 1].
+        """
+        rate = windows.sample_rate
+        bands = scheme is not Scheme.TIME
+        grid = _RecordingGrid.of(classifier, windows.length / rate, inputs, decomposition.relevance, bands=bands)
+        n_columns = grid.first_column(windows.starts[-1] / rate) + grid.n_columns
         return cls(grid, scheme, level, tuple(classifier.class_names), windows.n_samples / rate, n_columns)
 
-    def add(self, start: float, label: int, score: float, parts: Decomposition, clip: int, chosen: Tensor) -> None:
-        """What the window at `start`, in s, shows of a class that is heard in it."""
-        channels = chosen[clip].nonzero()[:, 0]
-        maps, first = parts.relevance[clip, channels].cpu(), self.grid.first(start)
-        contributions = maps.sum((1, 2)).tolist()
-        sides = [1 if activation > 0 else -1 for activation in parts.activations[clip, channels].tolist()]
+    def add(
+        self, start: float, label: int, score: float, decomposition: Decomposition, clip: int, selected: Tensor
+    ) -> None:
+        """Adds the evidence for a class in a window; the windows of a class come in the order of time.
+
+        Args:
+            start: start of the window, in s.
+            label: index of the class.
+            score: probability of the class in the window.
+            decomposition: decomposition of a batch of windows for the class.
+            clip: index of the window in the batch.
+            selected: the channels of the evidence, bool (clip, channel).
+        """
+        channels = selected[clip].nonzero()[:, 0]
+        relevance = decomposition.relevance[clip, channels].cpu()  # (selected channel, frequency, time)
+        contributions = relevance.sum((1, 2)).tolist()
+        activations = decomposition.activations[clip, channels].tolist()
+        first = self.grid.first_column(start)
+        maps = self._laid_out(relevance)
+        self._add_evidence(label, first, maps.sum((0, 1)))
+        for channel, activation, map_of_channel, contribution in zip(
+            channels.tolist(), activations, maps, contributions, strict=True
+        ):
+            key = _EvidenceKey(label, channel, 1 if activation > 0 else -1)
+            self._add_map(key, _WindowEvidence(first, contribution, score), map_of_channel)
+
+    def _laid_out(self, maps: Tensor) -> Tensor:
+        """Maps (channel, frequency, time) as the scheme and the recording's grid have them."""
         if len(self.grid.hertz) == 2:
             maps = maps.sum(1, keepdim=True)
         if self.scheme is Scheme.FREQUENCY:
             maps = maps.mean(2, keepdim=True).expand_as(maps)
-        maps = self.grid.laid(maps)
-        self._add_evidence(label, first, maps.sum((0, 1)))
-        for channel, side, own, contribution in zip(channels.tolist(), sides, maps, contributions, strict=True):
-            voice = _Voice(label, channel, side)
-            if voice in self.stretches and first > self.stretches[voice].shown[-1].first + self.grid.n_columns:
-                self._close(voice)
-            stretch = self.stretches.setdefault(
-                voice, _Stretch(first, torch.zeros_like(own), torch.zeros(own.shape[1]))
-            )
-            stretch.add(_Shown(first, contribution, score), own)
+        return self.grid.fitted(maps)
 
     def _add_evidence(self, label: int, first: int, profile: Tensor) -> None:
-        sums, counts = self.evidence.setdefault(
-            label, (torch.zeros(self.n_columns), torch.zeros(self.n_columns, dtype=torch.int32))
-        )
-        own = slice(first, first + len(profile))
-        sums[own] += profile / self.grid.step
-        counts[own] += 1
+        """Adds the evidence (time,) for a class in a window, in logit per column, from column `first` on."""
+        empty = (torch.zeros(self.n_columns), torch.zeros(self.n_columns, dtype=torch.int32))
+        sums, counts = self.evidence.setdefault(label, empty)
+        columns = slice(first, first + len(profile))
+        sums[columns] += profile / self.grid.step
+        counts[columns] += 1
 
-    def _close(self, voice: _Voice) -> None:
-        """Turns a stretch that is over into its events."""
-        stretch, grid = self.stretches.pop(voice), self.grid
-        origin, merged = stretch.first, stretch.merged(grid.n_columns)
-        merged[:, max(0, grid.within(self.duration) - origin) :] = (
-            0  # the zeros after a short recording are no sound to be quieter than
-        )
-        for first, end in _runs(merged.sum(0), self.level, grid.n_columns):
-            start, stop = (grid.offset + (origin + column) * grid.step for column in (first, end))
-            low, high = grid.hertz[_hull(merged[:, first:end].sum(1), self.level)].tolist()
-            shown = stretch.showing(origin + first, origin + end, grid.n_columns)
-            score, contribution = max(one.score for one in shown), max(one.contribution for one in shown)
-            about = (voice.label, self.names[voice.label], score, voice.channel, voice.side, contribution)
-            self.events.append(Event(max(0.0, start), min(stop, self.duration), low, high, *about))
+    def _add_map(self, key: _EvidenceKey, window: _WindowEvidence, relevance: Tensor) -> None:
+        """Adds the map (frequency, time) of a key in a window to its stretch; closes the stretch that ended before."""
+        stretch = self.stretches.get(key)
+        if stretch is not None and window.first > stretch.windows[-1].first + self.grid.n_columns:
+            self._close(key)
+            stretch = None
+        if stretch is None:
+            stretch = _Stretch(window.first, torch.zeros_like(relevance), torch.zeros(relevance.shape[1]))
+            self.stretches[key] = stretch
+        stretch.add(window, relevance)
 
-    def result(self) -> RecordingExplanation:
-        """The end of the recording."""
-        for voice in list(self.stretches):
-            self._close(voice)
-        order = sorted(self.events, key=lambda event: (event.start, event.label, event.channel, event.side))
-        n_columns = min(self.n_columns, self.grid.within(self.duration))
+    def _close(self, key: _EvidenceKey) -> None:
+        """Cuts the stretch of a key into events."""
+        stretch = self.stretches.pop(key)
+        merged = stretch.merged(self.grid.n_columns)
+        # The model may respond to the zeros that pad a short recording. No event of the recording is compared with
+        # that.
+        merged[:, max(0, self.grid.columns_within(self.duration) - stretch.first) :] = 0
+        for first, end in _column_runs(merged.sum(0), self.level, self.grid.n_columns):
+            rows = _row_range(merged[:, first:end].sum(1), self.level)
+            self.events.append(self._event(key, stretch, stretch.first + first, stretch.first + end, rows))
+
+    def _event(self, key: _EvidenceKey, stretch: _Stretch, first: int, end: int, rows: Sequence[int]) -> Event:
+        """The event from column `first` to `end`, exclusive, and from the first to the second of two edges of rows."""
+        low, high = self.grid.hertz[rows].tolist()
+        windows = stretch.windows_over(first, end, self.grid.n_columns)
+        return Event(
+            start=max(0.0, self.grid.time(first)),
+            end=min(self.grid.time(end), self.duration),
+            low=low,
+            high=high,
+            label=key.label,
+            name=self.class_names[key.label],
+            score=max(window.score for window in windows),
+            channel=key.channel,
+            side=key.side,
+            contribution=max(window.contribution for window in windows),
+        )
+
+    def explanation(self) -> RecordingExplanation:
+        """Closes the open stretches, and gives the events and the evidence over time of the whole recording."""
+        for key in list(self.stretches):
+            self._close(key)
+        events = sorted(self.events, key=attrgetter("start", "label", "channel", "side"))
+        n_columns = min(self.n_columns, self.grid.columns_within(self.duration))
         evidence = {
             label: (sums / counts.clamp_min(1))[:n_columns] for label, (sums, counts) in sorted(self.evidence.items())
         }
         times = self.grid.offset + (torch.arange(n_columns).double() + 0.5) * self.grid.step
-        return RecordingExplanation(tuple(order), evidence, times, self.duration)
+        return RecordingExplanation(tuple(events), evidence, times, self.duration)
 
 
-def _n_whole(columns: float) -> int:
-    """So many columns, the last one whole: one that is there by a rounding error alone is none."""
+def _count_columns(columns: float) -> int:
+    """A number of columns, rounded up; a fraction that is only a rounding error is no column."""
     return math.ceil(round(columns, 6))
 
 
-def _runs(profile: Tensor, level: float, reach: int) -> list[tuple[int, int]]:
-    """First and end of each run of columns that reach the level: a share of the largest value within `reach` columns on either side."""
+def _column_runs(profile: Tensor, level: float, reach: int) -> list[tuple[int, int]]:
+    """The runs of columns whose value is above 0 and at least `level` times the largest value nearby.
+
+    Args:
+        profile: value of each column, (time,).
+        level: share of the largest value, in (0, 1].
+        reach: number of columns on either side among which the largest value is sought.
+
+    Returns:
+        The first column of each run, and the column after its last one.
+    """
     largest = max_pool1d(profile[None], 2 * reach + 1, stride=1, padding=reach)[0]
-    edges = pad(((profile >= level * largest) & (profile > 0)).int(), (1, 1)).diff()
-    return list(zip((edges == 1).nonzero()[:, 0].tolist(), (edges == -1).nonzero()[:, 0].tolist(), strict=True))
+    reached = (profile >= level * largest) & (profile > 0)
+    edges = pad(reached.int(), (1, 1)).diff()
+    starts = (edges == 1).nonzero()[:, 0].tolist()
+    ends = (edges == -1).nonzero()[:, 0].tolist()
+    return list(zip(starts, ends, strict=True))
 
 
-def _hull(profile: Tensor, level: float) -> list[int]:
-    """The first row that reaches the level, a share of the largest, and the one after the last."""
+def _row_range(profile: Tensor, level: float) -> list[int]:
+    """The first row that reaches `level` times the largest value of (frequency,), and the row after the last."""
     reached = (profile >= level * profile.max()).nonzero()[:, 0].tolist()
     return [reached[0], reached[-1] + 1]

@@ -1,11 +1,11 @@
-"""Pictures of explanations: real axes in seconds and Hz, colours in dB, readable without colour vision and in print.
+"""Pictures of explanations: real axes in seconds and Hz, levels in dB, readable without colour vision and in print.
 
-Every function returns the matplotlib figure, never shows it, and needs no display. It draws on a new figure, or where the user says so:
-`figure=` takes a figure or a subfigure, which gets a constrained layout unless it has one; functions of one panel take axes, `ax=`.
-Sizes of text follow matplotlib's own `font.size`.
+Every function returns the matplotlib figure, never opens a window, and needs no display. It draws on a new figure, or
+on one that you give: `figure=` takes a figure or a subfigure, which gets a constrained layout unless it has a layout;
+functions of one panel take axes, `ax=`. Sizes of text follow matplotlib's `font.size`.
 
-*One clip*: `spectrogram`, `waveform`, and `clips` side by side. *An explanation*: `explanation`, `perspectives`, `waterfall`.
-*A long recording*: `recording`. *A basis*: `before_and_after`, `purity`, `channels`, `class_prototypes`.
+*One clip*: `spectrogram`, `waveform`, and `clips` side by side. *An explanation*: `explanation`, `perspectives`,
+`waterfall`. *A long recording*: `recording`. *A basis*: `before_and_after`, `purity`, `channels`, `class_prototypes`.
 *Comparisons*: `maps`, `masking`, `twins`, `curves`.
 """
 

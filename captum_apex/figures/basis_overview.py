@@ -1,4 +1,4 @@
-"""A basis as a whole: which channels carry which class, and where in frequency they fire."""
+"""A basis as a whole: the channels that each class activates most, and where in frequency they are active."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from captum_apex.classifiers.class_names import class_name
 from captum_apex.explanations.explanation import prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import SIGNED
-from captum_apex.figures.panels import array, bar, label_axes
-from captum_apex.figures.prototypes import HEIGHT, MARGIN, WIDTH, heading, load, prototype_panels
+from captum_apex.figures.panels import as_array, colour_bar, label_axes, small_ticks
+from captum_apex.figures.prototypes import HEIGHT, MARGIN, WIDTH, heading, load_clips, prototype_panels
 from captum_apex.figures.spectrogram import draw_image, set_frequency
 from captum_apex.figures.titles import SMALL, TINY, fitted, quoted
 
@@ -39,51 +39,66 @@ def channels(
     n_channels: int = 3,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """Class × channel: the channels that carry each class, and below, where in frequency each of them fires.
+    """Draws a matrix of classes and channels, and below it where in frequency each channel is active.
 
-    A square says how far the channel's activation by clips of that class lies above its activation by all clips, in standard deviations;
-    a number in it, how many of the channel's prototypes are of that class.
+    A square's colour is how far the channel's mean activation for clips of the class lies above its mean for all clips,
+    in standard deviations. The number in it is how many of the channel's prototypes are of the class.
 
     Args:
-        basis: with prototypes.
-        bank: the features that it was fitted on, with labels, one class per clip.
-        axes: of the model's input; with them, and with several frequency rows in the layer, the lower panel is drawn.
-        class_names: the name of each class.
-        weights: (class, channel), how the channels count for a class instead: `head.weight.double() @ basis.inverse`, say.
-        n_channels: those chosen for each class, strongest first; a channel that two classes choose is shown once.
-        figure: where to draw; by default a new figure.
+        basis: a basis with prototypes.
+        bank: the features that the basis was fitted on, with labels, one class per clip.
+        axes: the axes of the model's input. With them, and if the layer has several frequency rows, the lower panel is
+            drawn.
+        class_names: the name of each class; without them classes are numbered.
+        weights: weight of each channel for each class, (class, channel), to draw instead of the deviations, such as
+            `head.weight.double() @ basis.inverse`.
+        n_channels: number of channels that are chosen for each class, strongest first; a channel that is chosen for
+            two classes is drawn once.
+        figure: the figure or subfigure to draw on; by default a new figure.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: where the basis has no prototypes, the bank no labels or several per clip, or the bank is of another width.
+        ValueError: the basis has no prototypes, the bank has no labels or several per clip, the numbers of channels
+            differ, or the weights have another shape.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import FeatureBank, basis_from_matrix, figures
+        >>> layer = torch.nn.AvgPool2d(3)
+        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> inputs = torch.arange(108.0).view(2, 1, 9, 6)
+        >>> bank = FeatureBank.from_dataset(model, layer, [(inputs[0], 0), (inputs[1], 1)])
+        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2)
+        >>> panel = figures.channels(basis, bank, class_names=["dog", "rain"]).axes[0]
+        >>> [label.get_text() for label in panel.get_yticklabels()], panel.images[0].get_array().tolist()
+        (['dog', 'rain'], [[-1.0], [1.0]])
     """
     labels = _labels(basis, bank)
-    strength = (
-        class_deviations(bank.means @ basis.U.to(bank.means).T, labels) if weights is None else weights.detach().cpu()
-    )
-    if strength.shape[1:] != (basis.n_channels,) or strength.shape[0] <= int(labels.max()):
+    strengths = _strengths(basis, bank, labels) if weights is None else weights.detach().cpu()
+    if strengths.shape[1:] != (basis.n_channels,) or strengths.shape[0] <= int(labels.max()):
         raise ValueError(
-            f"expected `weights` of shape (class, {basis.n_channels}), a row for each class, but got {tuple(strength.shape)}"
+            f"expected `weights` of shape (class, {basis.n_channels}), a row for each class, but got "
+            f"{tuple(strengths.shape)}"
         )
-    chosen = list(dict.fromkeys(strength.topk(min(n_channels, basis.n_channels), dim=1).indices.flatten().tolist()))
-    n_classes, with_profiles = (
-        len(strength),
-        axes is not None and Scheme.FREQUENCY in bank.cells and bank.cells[Scheme.FREQUENCY].shape[2] > 1,
-    )
-    target = canvas(figure, 2.6 + 0.27 * len(chosen), 1.0 + 0.27 * n_classes + 2.2 * with_profiles)
-    heights = [0.27 * n_classes, 2.2] if with_profiles else [0.27 * n_classes]
+    strongest = strengths.topk(min(n_channels, basis.n_channels), dim=1).indices
+    chosen = list(dict.fromkeys(strongest.flatten().tolist()))
+    rows = bank.cells.get(Scheme.FREQUENCY)
+    profile_axes = axes if rows is not None and rows.shape[2] > 1 else None
+    heights = [0.27 * len(strengths), 2.2] if profile_axes is not None else [0.27 * len(strengths)]
+    target = canvas(figure, 2.6 + 0.27 * len(chosen), 1.0 + sum(heights))
     panels = target.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    names = [fitted(class_name(label, class_names), 1.8, TINY) for label in range(n_classes)]
-    image = _classes(panels[0], strength[:, chosen], prototype_counts(basis, chosen, n_classes), names)
-    bar(target, panels[:1], image, "standard deviations\nabove all clips" if weights is None else "weight", beyond=True)
-    if with_profiles and axes is not None:
-        profiles = _draw_profiles(panels[1], frequency_profiles(basis, bank, chosen), axes)
-        bar(target, panels[1:], profiles, "activation, share of\nthe channel's largest", ticks=(-1, 0, 1))
+    image = _draw_classes(panels[0], basis, strengths[:, chosen], chosen, class_names)
+    label = "standard deviations\nabove the mean" if weights is None else "weight"
+    colour_bar(target, panels[:1], image, label, beyond=True)
+    if profile_axes is not None:
+        profiles = _draw_profiles(panels[1], frequency_profiles(basis, bank, chosen), profile_axes)
+        colour_bar(target, panels[1:], profiles, "activation, share of\nthe channel's largest", ticks=(-1, 0, 1))
     for panel in panels:
         panel.set_xticks(range(len(chosen)), [str(channel) for channel in chosen], rotation=90)
-        panel.tick_params(labelsize=TINY, length=2.5, pad=2)
-    panels[-1].set_xlabel(
-        f"channel of the {basis.scheme} basis, in the order of the classes that it carries", fontsize=SMALL
-    )
+        small_ticks(panel)
+    panels[-1].set_xlabel(f"channel of the {basis.scheme} basis, in the order of the classes", fontsize=SMALL)
     return root(target)
 
 
@@ -98,56 +113,75 @@ def class_prototypes(
     class_names: Sequence[str] | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """What a class is made of in a basis: one row for each of the channels that carry it most, with its prototypes.
+    r"""Draws the channels that a class activates most: a row for each channel, with its prototypes.
 
-    Beside a row stands how far the channel's activation by clips of the class lies above that by all clips, in standard deviations.
+    Beside each row is how far the channel's mean activation for clips of the class lies above its mean for all clips,
+    in standard deviations.
 
     Args:
-        basis: with prototypes.
-        bank: the features that it was fitted on, with labels, one class per clip.
-        target: the class.
-        prototypes: index → clip; only those shown are asked for.
-        n_channels: rows.
-        n_prototypes: in each row.
-        class_names: the name of each class.
-        figure: where to draw; by default a new figure.
+        basis: a basis with prototypes.
+        bank: the features that the basis was fitted on, with labels, one class per clip.
+        target: index of the class.
+        prototypes: the training clip at each index; only the prototypes that are drawn are looked up.
+        n_channels: number of rows.
+        n_prototypes: number of prototypes in each row.
+        class_names: the name of each class; without them classes are numbered.
+        figure: the figure or subfigure to draw on; by default a new figure.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: as `channels`; where no clip is of this class, or a channel keeps fewer prototypes.
+        ValueError: the basis or the bank does not serve (see `channels`), the bank has no clip of the class, or the
+            basis has fewer than `n_prototypes`.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, FeatureBank, SpectrogramAxes, basis_from_matrix, figures
+        >>> layer = torch.nn.AvgPool2d(3)
+        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> inputs = torch.arange(108.0).view(2, 1, 9, 6)
+        >>> bank = FeatureBank.from_dataset(model, layer, [(inputs[0], 0), (inputs[1], 1)])
+        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2)
+        >>> clips = [Clip(clip[0], SpectrogramAxes(8000, 16, 80)) for clip in inputs]
+        >>> figure = figures.class_prototypes(basis, bank, 1, clips, n_prototypes=2)
+        >>> figure.axes[0].get_ylabel()
+        'channel 0: 1.0 standard\ndeviations above the mean\nfrequency in Hz'
     """
     labels = _labels(basis, bank)
     if target not in labels:
         raise ValueError(f"expected a class that the bank has clips of, but got {target}")
-    strength = class_deviations(bank.means @ basis.U.to(bank.means).T, labels)[target]
-    chosen = strength.topk(min(n_channels, basis.n_channels)).indices.tolist()
-    found = [prototypes_of(basis, channel, n_prototypes) for channel in chosen]
-    shown = load(prototypes, (prototype for row in found for prototype in row))
-    limits = level_limits(shown.values())
+    strengths = _strengths(basis, bank, labels)[target]
+    chosen = strengths.topk(min(n_channels, basis.n_channels)).indices.tolist()
+    rows = [prototypes_of(basis, channel, n_prototypes) for channel in chosen]
+    clips = load_clips(prototypes, (prototype for row in rows for prototype in row))
+    limits = level_limits(clips.values())
     drawn = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + HEIGHT * len(chosen))
     panels = drawn.subplots(len(chosen), n_prototypes, squeeze=False)
     width = panel_width(drawn, n_prototypes, MARGIN)
-    for rank, (row, own) in enumerate(zip(panels, found, strict=True)):
-        images = prototype_panels(row, own, shown, limits, width, rank, class_names)
+    for rank, (panel_row, row) in enumerate(zip(panels, rows, strict=True)):
+        images = prototype_panels(panel_row, row, clips, limits, width, rank, class_names)
     label_axes(panels)
     for panel, channel in zip(panels[:, 0], chosen, strict=True):
-        panel.set_ylabel(f"channel {channel}\n{strength[channel]:.1f} deviations above\nfrequency in Hz", fontsize=TINY)
-    bar(drawn, panels.flat, images[0], "level in dB")
-    heading(
-        drawn, f"The channels that carry {quoted(class_name(target, class_names))}. Perspective: {basis.scheme}", ""
-    )
+        deviations = f"{strengths[channel]:.1f} standard\ndeviations above the mean"
+        panel.set_ylabel(f"channel {channel}: {deviations}\nfrequency in Hz", fontsize=TINY)
+    colour_bar(drawn, panels.flat, images[0], "level in dB")
+    heading(drawn, f"Strongest channels of {quoted(class_name(target, class_names))}. Perspective: {basis.scheme}")
     return root(drawn)
 
 
 def class_deviations(activations: Tensor, labels: Tensor) -> Tensor:
-    """How far each class's mean activation lies above that of all clips, in standard deviations over the clips.
+    """How far each class's mean activation lies above the mean of all clips, in standard deviations over the clips.
 
     Args:
         activations: `a_k`, (clip, channel).
-        labels: int64, (clip,).
+        labels: index of the class of each clip, int64, (clip,).
 
     Returns:
         Tensor (class, channel); 0 for a channel that is constant and for a class without clips.
 
+    >>> import torch
+    >>> from captum_apex.figures.basis_overview import class_deviations
     >>> class_deviations(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.tensor([0, 1]))
     tensor([[-1.,  0.],
             [ 1.,  0.]])
@@ -166,7 +200,7 @@ def prototype_counts(basis: PrototypeBasis, chosen: Sequence[int], n_classes: in
 
 
 def frequency_profiles(basis: PrototypeBasis, bank: FeatureBank, chosen: Sequence[int]) -> Tensor:
-    """Mean activation of each channel in each frequency row over its prototypes, (channel, row); row 0 is the lowest."""
+    """Mean activation of each channel over its prototypes, (channel, frequency row), from the lowest row."""
     assert basis.positive is not None
     rows = bank.cells[Scheme.FREQUENCY]  # (clip, raw channel, row)
     U = basis.U.to(rows)
@@ -185,17 +219,30 @@ def _labels(basis: PrototypeBasis, bank: FeatureBank) -> Tensor:
     return bank.labels.long()
 
 
-def _classes(panel: Axes, strength: Tensor, counts: Tensor, names: Sequence[str]) -> AxesImage:
-    most = float(strength.abs().quantile(0.99)) or 1.0
-    image = panel.imshow(array(strength), cmap=SIGNED, vmin=-most, vmax=most, aspect="auto")
-    panel.set_yticks(range(len(names)), names, parse_math=False)
+def _strengths(basis: PrototypeBasis, bank: FeatureBank, labels: Tensor) -> Tensor:
+    return class_deviations(bank.means @ basis.U.to(bank.means).T, labels)
+
+
+def _draw_classes(
+    panel: Axes,
+    basis: PrototypeBasis,
+    strengths: Tensor,
+    chosen: Sequence[int],
+    class_names: Sequence[str] | None,
+) -> AxesImage:
+    """Draws the strengths, (class, chosen channel), with the number of prototypes of each class."""
+    largest = float(strengths.abs().quantile(0.99)) or 1.0
+    image = panel.imshow(as_array(strengths), cmap=SIGNED, vmin=-largest, vmax=largest, aspect="auto")
+    n_classes = len(strengths)
+    names = [fitted(class_name(label, class_names), 1.8, TINY) for label in range(n_classes)]
+    panel.set_yticks(range(n_classes), names, parse_math=False)
+    counts = prototype_counts(basis, chosen, n_classes)
     for row, column in counts.nonzero().tolist():
-        pale = abs(strength[row, column]) < 0.6 * most
-        text = str(int(counts[row, column]))
+        pale = abs(strengths[row, column]) < 0.6 * largest
         panel.text(
             column,
             row,
-            text,
+            str(int(counts[row, column])),
             fontsize=TINY,
             color="black" if pale else "white",
             horizontalalignment="center",
@@ -205,7 +252,7 @@ def _classes(panel: Axes, strength: Tensor, counts: Tensor, names: Sequence[str]
 
 
 def _draw_profiles(panel: Axes, profiles: Tensor, axes: SpectrogramAxes) -> AxesImage:
-    """A column per channel, (channel, row) from the lowest to the highest frequency of the input."""
+    """Draws a column per channel from its profile, (channel, row), with the lowest frequency at the bottom."""
     shares = profiles / profiles.abs().amax(1, keepdim=True).clamp_min(torch.finfo(profiles.dtype).tiny)
     set_frequency(panel, axes)
     panel.set_ylabel("frequency in Hz", fontsize=TINY)

@@ -1,4 +1,4 @@
-"""Charts: the purity over the epochs, the score taken apart, and what happens while a clip is taken away or put back."""
+"""Charts: purity over the epochs, the score as a sum of contributions, deletion and insertion curves."""
 
 from __future__ import annotations
 
@@ -16,78 +16,110 @@ from captum_apex.classifiers.class_names import class_name
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.canvas import root, single_panel
 from captum_apex.figures.colours import AGAINST, LINES, MARKERS, TOTAL, TOWARDS
-from captum_apex.figures.panels import array
+from captum_apex.figures.panels import as_array
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number
+from captum_apex.metrics import bootstrap_interval
 
-__all__ = ["curves", "purity", "waterfall"]
+__all__ = ["curves", "purity", "remainders", "waterfall"]
 
-_RESAMPLES = 2000
-_ROUNDING = 1e-3  # of the score: what completeness may miss before it gets a bar of its own
+_ROUNDING = 1e-3  # of the waterfall's largest value: a smaller unexplained remainder has no bar
 
 
 def purity(bases: PrototypeBasis | Mapping[str, PrototypeBasis], *, ax: Axes | None = None) -> Figure:
-    """Mean purity of the prototypes, before fitting (epoch 0) and after each epoch.
+    """Draws the mean purity of the prototypes before fitting (epoch 0) and after each epoch.
 
     Args:
-        bases: fitted ones, by name; one alone is named by its scheme.
-        ax: where to draw; by default a new figure.
+        bases: fitted bases by name; a single basis is named by its scheme.
+        ax: the axes to draw on; by default those of a new figure.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: for a basis that was not fitted.
+        ValueError: a basis was not fitted.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import PrototypeBasis, figures
+        >>> basis = PrototypeBasis(torch.eye(3), "time", purity_history=torch.tensor([0.25, 0.5, 0.75]))
+        >>> figure = figures.purity(basis)
+        >>> figure.axes[0].get_lines()[0].get_ydata().tolist()
+        [0.25, 0.5, 0.75]
     """
     named = {str(bases.scheme): bases} if isinstance(bases, PrototypeBasis) else bases
     panel = single_panel(ax, 5.0, 3.2)
     for rank, (name, basis) in enumerate(named.items()):
         if not len(basis.purity_history):
             raise ValueError(f"expected fitted bases, which have a purity history, but {name!r} has none")
-        _line(panel, rank, np.arange(len(basis.purity_history)), array(basis.purity_history), name)
+        _draw_line(panel, rank, np.arange(len(basis.purity_history)), as_array(basis.purity_history), name)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(panel, "epoch", "mean purity of the prototypes")
     return root(panel)
 
 
 def waterfall(explanation: Explanation, *, class_names: Sequence[str] | None = None, ax: Axes | None = None) -> Figure:
-    """The score taken apart: from what is left without the layer, through what each channel adds, to the whole score.
+    """Draws the score as a sum: the score without the layer, the contribution of each channel, the other channels.
 
-    Where the part after the layer is not affine, the contributions do not add up; what is missing then has a bar of its own.
+    Where the modules after the layer are not affine, the contributions do not add up to the score; the difference then
+    has a bar, "unexplained".
 
     Args:
-        explanation: of one clip.
-        class_names: the name of each class.
-        ax: where to draw; by default a new figure.
+        explanation: the explanation of one clip.
+        class_names: the name of each class; without them classes are numbered.
+        ax: the axes to draw on; by default those of a new figure.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> from captum_apex import Box, Evidence, Explanation, Region, Scheme, figures
+        >>> region = Region((Box(0.0, 1.0, 0.25, 0.5),))
+        >>> evidence = Evidence(7, 1, contribution=1.0, activation=0.5, purity=0.9, region=region, prototypes=())
+        >>> explanation = Explanation(Scheme("time"), 0, 2.0, score_without_layer=0.5, evidence=(evidence,), total=1.5)
+        >>> figure = figures.waterfall(explanation, class_names=["dog"])
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['without the layer', 'channel 7', 'other channels', 'score: dog']
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['0.5', '+1', '+0.5', '2']
     """
-    steps = {channel_name(part): part.contribution for part in explanation.evidence}
-    steps["other channels"] = explanation.total - sum(steps.values())
-    if abs(explanation.completeness) > _ROUNDING * max(1.0, abs(explanation.score)):
-        steps["not additive"] = -explanation.completeness
-    panel = single_panel(ax, 5.0, 1.2 + 0.3 * (len(steps) + 2))
-    ends = explanation.score_without_layer + np.cumsum([0.0, *steps.values()])  # of the steps, one after the other
-    names = [
-        "without the layer",
-        *steps,
-        fitted(f"score: {class_name(explanation.target, class_names)}".removesuffix(": "), 1.6, TINY),
-    ]
-    lefts = [0.0, *ends[:-1], 0.0]
-    widths = [explanation.score_without_layer, *steps.values(), explanation.score]
-    colours = [TOTAL, *(TOWARDS if step >= 0 else AGAINST for step in steps.values()), TOTAL]
-    bars = panel.barh(range(len(names)), widths, left=lefts, color=colours, height=0.62)
-    for rank, (bar, width) in enumerate(zip(bars, widths, strict=True)):
-        text, end = number(width, sign=0 < rank < len(names) - 1), (max(bar.get_x(), bar.get_x() + width), rank)
-        panel.annotate(text, end, (3, 0), textcoords="offset points", verticalalignment="center", fontsize=TINY)
-    joints = [explanation.score_without_layer, *ends[1:]]
-    panel.vlines(
-        joints, np.arange(len(joints)) - 0.31, np.arange(len(joints)) + 1.31, color="0.6", linewidth=0.7, zorder=0
-    )
+    steps = {channel_name(evidence): evidence.contribution for evidence in explanation.evidence}
+    steps |= remainders(explanation)
+    last = f"score: {class_name(explanation.target, class_names)}".removesuffix(": ")
+    names = ["without the layer", *steps, fitted(last, 1.6, TINY)]
+    panel = single_panel(ax, 5.0, 1.2 + 0.3 * len(names))
+    _draw_steps(panel, explanation, list(steps.values()))
     panel.axvline(0, color="0.3", linewidth=0.8)
     panel.set_yticks(range(len(names)), names, parse_math=False)
     panel.invert_yaxis()
     low, high = panel.get_xlim()
-    panel.set_xlim(
-        low, high + 0.2 * (high - low)
-    )  # room for the numbers; margins leave none beside a bar that leads back
+    panel.set_xlim(low, high + 0.2 * (high - low))  # room for the numbers
     _finish(panel, "score", "")
     panel.grid(visible=False)
     return root(panel)
+
+
+def remainders(explanation: Explanation) -> dict[str, float]:
+    """What leads from the evidence to the score: "other channels", and "unexplained" where it is more than rounding.
+
+    Args:
+        explanation: the explanation of one clip.
+
+    Returns:
+        The values by their names, in the order in which a waterfall shows them.
+
+    Example:
+        >>> from captum_apex import Explanation, Scheme
+        >>> from captum_apex.figures.charts import remainders
+        >>> remainders(Explanation(Scheme("time"), 0, score=2.0, score_without_layer=0.5, evidence=(), total=1.25))
+        {'other channels': 1.25, 'unexplained': 0.25}
+    """
+    values = {"other channels": explanation.other_channels}
+    contributions = [evidence.contribution for evidence in explanation.evidence]
+    levels = explanation.score_without_layer + np.cumsum([0.0, *contributions, explanation.other_channels])
+    largest = max(abs(explanation.score), np.abs(levels).max())
+    if abs(explanation.unexplained) > _ROUNDING * largest:
+        values["unexplained"] = explanation.unexplained
+    return values
 
 
 def curves(
@@ -99,43 +131,63 @@ def curves(
     ax: Axes | None = None,
     seed: int = 0,
 ) -> Figure:
-    """Mean deletion or insertion curves with bands: 95 % of the means of clips drawn with replacement.
+    """Draws mean deletion or insertion curves with the bootstrap's 95% interval of the mean over clips.
 
     Args:
-        fractions: x of each point, (point,), or (clip, point), as `captum_apex.metrics.Curves` has it: then the mean over clips.
-        values: name → (clip, point), such as `Curves.deletion`.
-        xlabel: what the fractions are of.
-        ylabel: what the values are.
-        ax: where to draw; by default a new figure.
-        seed: of the draws; all curves of equally many clips share them.
+        fractions: x of each point, (point,) or (clip, point), as `captum_apex.metrics.Curves` has it; of fractions that
+            differ between clips the mean is drawn.
+        values: y of each point by the name of the curve, (clip, point), such as `Curves.deletion`.
+        xlabel: label of the x axis.
+        ylabel: label of the y axis.
+        ax: the axes to draw on; by default those of a new figure.
+        seed: seed of the random number generator; all curves of equally many clips share its resamples.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: where the shapes do not agree.
+        ValueError: the shapes do not agree.
+
+    Example:
+        >>> from captum_apex import figures
+        >>> figure = figures.curves([0.0, 0.5, 1.0], {"APEX": [[0.9, 0.5, 0.1], [0.7, 0.3, 0.1]]})
+        >>> figure.axes[0].get_legend().get_texts()[0].get_text()
+        'APEX, area 0.43'
     """
-    x = np.atleast_2d(array(fractions)).mean(0)  # (clip, point) → (point,)
+    x = np.atleast_2d(as_array(fractions)).mean(0)  # (clip, point) → (point,)
     panel = single_panel(ax, 5.0, 3.4)
-    for rank, (name, own) in enumerate(values.items()):
-        y = array(own)
+    for rank, (name, given) in enumerate(values.items()):
+        y = as_array(given)
         if y.ndim != 2 or y.shape[1:] != x.shape or not len(y):
             raise ValueError(
-                f"expected `values` of shape (clip, {len(x)}), a point for each fraction, but got {y.shape} for {name!r}"
+                f"expected `values` of shape (clip, {len(x)}), a point for each fraction, but got {y.shape} for "
+                f"{name!r}"
             )
-        colour = _line(panel, rank, x, y.mean(0), f"{name}, area {np.trapezoid(y.mean(0), x):.2f}")
-        panel.fill_between(x, *_band(y, seed), color=colour, alpha=0.18, linewidth=0)
+        colour = _draw_line(panel, rank, x, y.mean(0), f"{name}, area {np.trapezoid(y.mean(0), x):.2f}")
+        panel.fill_between(x, *bootstrap_interval(y, seed=seed), color=colour, alpha=0.18, linewidth=0)
     panel.set_xlim(x.min(), x.max())
     _finish(panel, xlabel, ylabel)
     return root(panel)
 
 
-def _band(values: NDArray, seed: int) -> NDArray:
-    """Ends of the 95 % interval of the mean over clips, (2, point)."""
-    n_clips = len(values)
-    weights = np.random.default_rng(seed).multinomial(n_clips, np.full(n_clips, 1 / n_clips), size=_RESAMPLES) / n_clips
-    return np.quantile(weights @ values, [0.025, 0.975], axis=0)  # (resample, clip) @ (clip, point)
+def _draw_steps(panel: Axes, explanation: Explanation, steps: Sequence[float]) -> None:
+    """Bars that begin where the bar before ends, between the score without the layer and the whole score."""
+    ends = explanation.score_without_layer + np.cumsum([0.0, *steps])
+    lefts = [0.0, *ends[:-1], 0.0]
+    widths = [explanation.score_without_layer, *steps, explanation.score]
+    colours = [TOTAL, *(TOWARDS if step >= 0 else AGAINST for step in steps), TOTAL]
+    rows = np.arange(len(widths))
+    bars = panel.barh(rows, widths, left=lefts, color=colours, height=0.62)
+    for row, (bar, width) in enumerate(zip(bars, widths, strict=True)):
+        text = number(width, sign=0 < row < len(widths) - 1)
+        end = (max(bar.get_x(), bar.get_x() + width), row)
+        panel.annotate(text, end, (3, 0), textcoords="offset points", verticalalignment="center", fontsize=TINY)
+    panel.vlines(ends, rows[:-1] - 0.31, rows[:-1] + 1.31, color="0.6", linewidth=0.7, zorder=0)
 
 
-def _line(panel: Axes, rank: int, x: NDArray, y: NDArray, name: str) -> str:
-    colour, marker = LINES[rank % len(LINES)], MARKERS[rank % len(MARKERS)]
+def _draw_line(panel: Axes, rank: int, x: NDArray, y: NDArray, name: str) -> str:
+    colour = LINES[rank % len(LINES)]
+    marker = MARKERS[rank % len(MARKERS)]
     every = max(1, len(x) // 12)
     panel.plot(x, y, color=colour, marker=marker, markevery=every, markersize=4, linewidth=1.5, label=name)
     return colour

@@ -1,19 +1,66 @@
-"""Colours that colour-blind readers tell apart."""
+"""Colours that colour-blind readers tell apart; the report page takes its colours from here, too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-LineStyle = tuple[float, Sequence[float]]  # where the dashes begin, and the lengths of dashes and gaps
+import matplotlib as mpl
+import numpy as np
 
-LEVELS = "magma"  # rises evenly in lightness: it reads in grey and without colour vision
-GREY_LEVELS = "Greys"  # beneath a coloured map: quiet is white
-SIGNED = "RdBu_r"  # white in the middle
-# Okabe and Ito's; yellow is left out: it is too pale for lines on white.
+LineStyle = tuple[float, Sequence[float]]  # offset of the dashes, lengths of dashes and gaps, in line widths
+
+LEVELS = "magma"  # its lightness rises evenly: it can be read in grey and without colour vision
+GREY_LEVELS = "Greys"  # beneath a coloured map: low levels are white
+SIGNED = "RdBu_r"  # zero is nearly white
+# The colours of Okabe and Ito; yellow is left out, because it is too pale for lines on white.
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = "osD^vP*"
-TOWARDS, AGAINST, TOTAL = LINES[0], LINES[1], "0.45"
-# Pale ones, on the dark levels. Where several regions are on one panel, each has dashes of its own, in the gaps of the others; they are
-# short, so that the line around a small spot is still seen as one.
-REGIONS = ("#5fe0ff", "#f0e442", "#ffffff", "#4fd6a0")
-REGION_STYLES: tuple[LineStyle, ...] = ((0, ()), (0, (2.5, 3.5)), (2.75, (2, 4)), (0, (0.75, 2.25)))
+# Bars of a waterfall; the pale ones are for a dark background.
+TOWARDS = LINES[0]
+AGAINST = LINES[1]
+TOTAL = "#737373"
+PALE_TOWARDS = LINES[4]
+PALE_AGAINST = LINES[5]
+# Outlines of regions are pale, because they lie on dark levels. Where several regions are on one panel, the dashes of
+# each lie in the gaps of the others, so that all are visible where regions coincide. The dashes are short, so that the
+# outline of a small spot still looks like one line.
+DARK = "#000004"  # the darkest of the levels, as background of pale lines elsewhere
+REGIONS = ("#5fe0ff", "#f0e442", "#ffffff", "#4fd6a0", "#ffb3e6")
+REGION_STYLES: tuple[LineStyle, ...] = (
+    (0, ()),
+    (0, (2.5, 3.5)),
+    (2.75, (2, 4)),
+    (0, (0.75, 2.25)),
+    (1.75, (0.75, 2.25)),
+)
+
+
+def region_line(rank: int, *, dashed: bool = True) -> tuple[str, LineStyle]:
+    """Colour and line style of a region.
+
+    Args:
+        rank: rank of the region's channel in the evidence, 0 for the strongest, which is never dashed.
+        dashed: whether other ranks are dashed.
+
+    Example:
+        >>> from captum_apex.figures.colours import region_line
+        >>> region_line(1)
+        ('#f0e442', (0, (2.5, 3.5)))
+    """
+    style = REGION_STYLES[rank % len(REGION_STYLES)] if dashed else REGION_STYLES[0]
+    return REGIONS[rank % len(REGIONS)], style
+
+
+def colour_steps(name: str, n_steps: int = 11) -> list[str]:
+    """Colours of a colour map from its low to its high end, for a legend.
+
+    Args:
+        name: name of the colour map in matplotlib.
+        n_steps: number of colours.
+
+    Example:
+        >>> from captum_apex.figures.colours import colour_steps
+        >>> colour_steps("Greys", 3)
+        ['#ffffff', '#959595', '#000000']
+    """
+    return [mpl.colors.to_hex(mpl.colormaps[name](share)) for share in np.linspace(0, 1, n_steps)]

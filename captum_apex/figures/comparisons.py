@@ -1,4 +1,4 @@
-"""Pictures that compare: attribution maps on one clip, a clip and what masking leaves of it, a clip and its twin."""
+"""Pictures that compare: attribution maps of a clip, a clip and its masked version, a clip and its twin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -15,14 +17,16 @@ from captum_apex.audio.regions import Region
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import GREY_LEVELS, SIGNED
 from captum_apex.figures.outlines import draw_outline
-from captum_apex.figures.panels import array, bar, kept, label_axes
+from captum_apex.figures.panels import Limits, as_array, colour_bar, label_axes, remove_empty
 from captum_apex.figures.signed_maps import map_scale, signed_map
 from captum_apex.figures.spectrogram import draw_clip, draw_map
 from captum_apex.figures.titles import number, title
 
 __all__ = ["maps", "masking", "twins"]
 
-_WIDTH, _HEIGHT = 2.7, 2.1
+# Of a panel with its title, in inches
+_WIDTH = 2.7
+_HEIGHT = 2.1
 
 
 def maps(
@@ -33,21 +37,32 @@ def maps(
     n_columns: int = 4,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """The clip, and attribution maps over it: red speaks for the class, blue against it, no colour for neither.
+    r"""Draws the clip, and attribution maps over it: red supports the class, blue opposes it, zero has no colour.
 
-    Each map has a scale of its own, because methods differ in their units: full colour is at the 99.5 % quantile of its absolute values,
-    which its title gives.
+    Each map has its own scale, because methods differ in their units. Full colour is at the 99.5% quantile of the
+    absolute values, which the title gives.
 
     Args:
-        clip: the explained one.
-        attributions: name → map of the whole input, (…, frequency, time) of any size, the leading axes of size 1; (…, sample) for
-            waveforms.
-        region: outlined on the clip.
-        n_columns: panels in a row.
-        figure: where to draw; by default a new figure.
+        clip: the explained clip.
+        attributions: the map of each method by its name: attribution of the whole input, (…, frequency, time) of any
+            size or, for waveforms, (…, sample); the leading axes have size 1.
+        region: the region to outline on the clip; None for none.
+        n_columns: number of panels in a row.
+        figure: the figure or subfigure to draw on; by default a new figure.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: for a map of another shape, with NaN or infinity.
+        ValueError: a map has another shape, or holds NaN or infinity.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, SpectrogramAxes, figures
+        >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), label="dog")
+        >>> figure = figures.maps(clip, {"Saliency": torch.full((9, 100), 0.5)})
+        >>> [panel.get_title() for panel in figure.axes if panel.images]
+        ['dog', 'Saliency\nfull colour: ±0.5']
 
     Source: APEX (arXiv 2605.10153), Figure 4.
     """
@@ -56,49 +71,72 @@ def maps(
     n_rows = math.ceil(n_panels / n_columns)
     target = canvas(figure, 2.0 + _WIDTH * n_columns, 0.4 + _HEIGHT * n_rows)
     panels = target.subplots(n_rows, n_columns, squeeze=False)
-    limits, width = level_limits([clip]), panel_width(target, n_columns, 2.1)
+    limits = level_limits([clip])
+    width = panel_width(target, n_columns, 2.1)
     levels = draw_clip(panels.flat[0], clip, limits)
     title(panels.flat[0], [clip.title], width)
     if region is not None:
         draw_outline(panels.flat[0], clip, region)
     for panel, (name, values) in zip(panels.flat[1:], attributions.items(), strict=False):
-        own = signed_map(values, name, clip)
-        scale = map_scale(own)
-        draw_clip(panel, clip, limits, GREY_LEVELS)
-        shares = (own / scale if scale else own).clip(-1, 1)
-        drawn = draw_map(panel, clip, shares, cmap=SIGNED, limits=(-1, 1), alpha=np.abs(shares))
-        title(panel, [name, f"full colour: ±{number(scale)}" if scale else "zero everywhere"], width)
-    label_axes(kept(panels, (place < n_panels for place in range(panels.size))))
-    bar(target, panels.flat[:n_panels], levels, "level in dB")
+        image = _draw_attributions(panel, clip, name, values, limits, width)
+    label_axes(remove_empty(panels, (place < n_panels for place in range(panels.size))))
+    colour_bar(target, panels.flat[:n_panels], levels, "level in dB")
     if attributions:
-        bar(target, panels.flat[:n_panels], drawn, "attribution, each map by its own scale", ticks=(-1, 0, 1))
+        colour_bar(target, panels.flat[:n_panels], image, "attribution, each map on its own scale", ticks=(-1, 0, 1))
     return root(target)
 
 
+def _draw_attributions(
+    panel: Axes, clip: Clip, name: str, values: ArrayLike | Tensor, limits: Limits, width: float
+) -> AxesImage:
+    attribution = signed_map(values, name, clip)
+    scale = map_scale(attribution)
+    draw_clip(panel, clip, limits, GREY_LEVELS)
+    shares = (attribution / scale if scale else attribution).clip(-1, 1)
+    title(panel, [name, f"full colour: ±{number(scale)}" if scale else "zero everywhere"], width)
+    return draw_map(panel, clip, shares, cmap=SIGNED, limits=(-1, 1), alpha=np.abs(shares))
+
+
 def masking(clip: Clip, region: Region, masked: Clip, *, figure: Figure | SubFigure | None = None) -> Figure:
-    """The masking strip: the clip, its region alone in colour, and the clip after masking.
+    """Draws the clip, its region with the rest greyed out, and the clip after masking.
 
     Args:
-        clip: the original.
-        region: what is masked.
+        clip: the original clip.
+        region: the region that is masked.
         masked: the clip after masking, on the same axes.
-        figure: where to draw; by default a new figure.
+        figure: the figure or subfigure to draw on; by default a new figure.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Box, Clip, Region, SpectrogramAxes, figures
+        >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), label="dog")
+        >>> figure = figures.masking(clip, Region((Box(0.0, 1.0, 0.25, 0.5),)), clip)
+        >>> [panel.get_title() for panel in figure.axes if panel.images]
+        ['original: dog', 'region', 'masked: dog']
 
     Source: APEX (arXiv 2605.10153), Figure 5.
     """
     target = canvas(figure, 1.2 + _WIDTH * 3, 0.2 + _HEIGHT)
     panels = target.subplots(1, 3, squeeze=False)[0]
-    limits, width = level_limits([clip, masked]), panel_width(target, 3)
-    shown = {"original": clip, "region": clip, "masked": masked}
-    for panel, (name, own) in zip(panels, shown.items(), strict=True):
-        image = draw_clip(panel, own, limits)
-        title(panel, [f"{name}: {own.title}" if own.title and name != "region" else name], width)
-    outside = ~region.mask(*_size(clip)).numpy()
-    draw_map(panels[1], clip, np.ones(outside.shape), cmap="Greys", limits=(0, 2), alpha=0.75 * outside)
+    limits = level_limits([clip, masked])
+    width = panel_width(target, 3)
+    titles = [
+        f"original: {clip.title}" if clip.title else "original",
+        "region",
+        f"masked: {masked.title}" if masked.title else "masked",
+    ]
+    for panel, drawn, text in zip(panels, (clip, clip, masked), titles, strict=True):
+        image = draw_clip(panel, drawn, limits)
+        title(panel, [text], width)
+    outside = ~region.mask(clip.decibels.shape[0], clip.decibels.shape[1]).numpy()
+    draw_map(panels[1], clip, np.ones(outside.shape), cmap=GREY_LEVELS, limits=(0, 2), alpha=0.75 * outside)
     for panel in panels[1:]:
         draw_outline(panel, clip, region)
     label_axes([panels])
-    bar(target, panels, image, "level in dB")
+    colour_bar(target, panels, image, "level in dB")
     return root(target)
 
 
@@ -109,41 +147,50 @@ def twins(
     *,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """Two clips of the same sound and what differs: red where the second is louder, blue where it is quieter.
+    """Draws two clips of the same sound and their difference: red where the second is louder, blue where it is quieter.
 
     Args:
-        real: the first, the recording.
-        fake: the second, its vocoded twin, on the same axes; the longer of the two is cut.
-        regions: outlined on the one and on the other.
-        figure: where to draw; by default a new figure.
+        real: the first clip, the recording.
+        fake: the second clip, its vocoded twin, on the same axes; the longer of the two is cut.
+        regions: the region to outline on each clip; None for none.
+        figure: the figure or subfigure to draw on; by default a new figure.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: where the clips have different axes.
+        ValueError: the clips have different axes.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, SpectrogramAxes, figures
+        >>> real = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), label="real")
+        >>> fake = Clip(torch.ones(9, 90), SpectrogramAxes(8000, 16, 80), label="fake")
+        >>> figure = figures.twins(real, fake)
+        >>> [panel.get_title() for panel in figure.axes if panel.images]
+        ['real', 'fake', 'second minus first']
 
     Source: APEX (arXiv 2605.10153), Figure 6.
     """
     if real.axes != fake.axes:
         raise ValueError(f"expected twins on the same axes, but got {real.axes} and {fake.axes}")
     n_frames = min(real.decibels.shape[1], fake.decibels.shape[1])
-    difference = array(fake.decibels)[:, :n_frames] - array(real.decibels)[:, :n_frames]
-    most = map_scale(difference) or 1.0
+    difference = as_array(fake.decibels)[:, :n_frames] - as_array(real.decibels)[:, :n_frames]
+    largest = map_scale(difference) or 1.0
     target = canvas(figure, 2.0 + _WIDTH * 3, 0.2 + _HEIGHT)
     panels = target.subplots(1, 3, squeeze=False)[0]
-    limits, width = level_limits([real, fake]), panel_width(target, 3, 2.1)
+    limits = level_limits([real, fake])
+    width = panel_width(target, 3, 2.1)
     for panel, clip, region, name in zip(panels, (real, fake), regions, ("first", "second"), strict=False):
-        image = draw_clip(panel, clip, limits)
+        levels = draw_clip(panel, clip, limits)
         title(panel, [clip.title or name], width)
         if region is not None:
             draw_outline(panel, clip, region)
     shorter = min(real, fake, key=lambda clip: clip.decibels.shape[1])
-    drawn = draw_clip(panels[2], shorter, (-most, most), SIGNED)
-    drawn.set_data(difference)
-    title(panels[2], ["second less first"], width)
+    image = draw_clip(panels[2], shorter, (-largest, largest), SIGNED)
+    image.set_data(difference)
+    title(panels[2], ["second minus first"], width)
     label_axes([panels])
-    bar(target, panels[:2], image, "level in dB")
-    bar(target, panels[2:], drawn, "difference in dB", beyond=True)
+    colour_bar(target, panels[:2], levels, "level in dB")
+    colour_bar(target, panels[2:], image, "difference in dB", beyond=True)
     return root(target)
-
-
-def _size(clip: Clip) -> tuple[int, int]:
-    return clip.decibels.shape[0], clip.decibels.shape[1]

@@ -1,4 +1,4 @@
-"""The line around a region, and how it is drawn."""
+"""The outline of a region, and how it is drawn."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from captum_apex.audio.clip import Clip, Place
 from captum_apex.audio.regions import Box, Region
-from captum_apex.figures.colours import REGION_STYLES, REGIONS, LineStyle
+from captum_apex.figures.colours import region_line
 
-__all__ = ["draw_outline", "outline", "region_line", "union_path"]
+__all__ = ["draw_outline", "draw_places", "outline", "union_path"]
 
 
 def draw_outline(ax: Axes, clip: Clip, region: Region, rank: int = 0, *, dashed: bool = False) -> PathPatch:
@@ -24,14 +24,50 @@ def draw_outline(ax: Axes, clip: Clip, region: Region, rank: int = 0, *, dashed:
 
     Args:
         ax: the panel.
-        clip: says where the boxes lie.
-        region: of the model's input.
-        rank: chooses the colour, the strongest channel's first.
-        dashed: with the line style of that rank, for panels with several regions.
+        clip: the clip that is drawn on the panel.
+        region: a region of the model's input for this clip.
+        rank: rank of the region's channel in the evidence, which chooses the colour; 0 for the strongest channel.
+        dashed: whether the line style of the rank is used, for panels with several regions.
+
+    Returns:
+        The outline.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex import Box, Clip, Region, SpectrogramAxes
+        >>> from captum_apex.figures.outlines import draw_outline
+        >>> clip = Clip(torch.zeros(9, 4), SpectrogramAxes(8000, 16, 80))
+        >>> patch = draw_outline(Figure().add_subplot(), clip, Region((Box(0.0, 1.0, 0.25, 0.5),)))
+        >>> patch.get_path().vertices[:2].tolist()
+        [[0.005, 0.0], [0.015, 0.0]]
+    """
+    return draw_places(ax, [clip.place(box) for box in region.boxes], rank, dashed=dashed)
+
+
+def draw_places(ax: Axes, places: Sequence[Place], rank: int = 0, *, dashed: bool = False) -> PathPatch:
+    """Outlines the union of places on a panel whose axes are seconds and Hz.
+
+    Args:
+        ax: the panel.
+        places: rectangles in Hz and seconds.
+        rank: chooses the colour, see `draw_outline`.
+        dashed: whether the line style of the rank is used.
+
+    Returns:
+        The outline.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex import Place
+        >>> from captum_apex.figures.outlines import draw_places
+        >>> patch = draw_places(Figure().add_subplot(), [Place(0, 1000, 0, 1), Place(0, 1000, 1, 2)])
+        >>> patch.get_path().vertices.tolist()
+        [[0.0, 0.0], [2.0, 0.0], [2.0, 1000.0], [0.0, 1000.0], [0.0, 0.0]]
     """
     colour, style = region_line(rank, dashed=dashed)
-    path = union_path([clip.place(box) for box in region.boxes])
-    # Below all lines, so that no other region is hidden; for where the sound is as pale as the line.
+    path = union_path(places)
+    # A dark line, for places where the levels are as pale as the outline. It is below the outlines of all regions.
     ax.add_collection(
         PathCollection([path], facecolors="none", edgecolors="black", linewidths=3.2, alpha=0.5, zorder=0.9)
     )
@@ -40,54 +76,57 @@ def draw_outline(ax: Axes, clip: Clip, region: Region, rank: int = 0, *, dashed:
     return patch
 
 
-def region_line(rank: int, *, dashed: bool = True) -> tuple[str, LineStyle]:
-    """Colour and line style of a region; the first is never dashed."""
-    return REGIONS[rank % len(REGIONS)], REGION_STYLES[rank % len(REGION_STYLES) if dashed else 0]
-
-
 def union_path(places: Sequence[Place]) -> Path:
     """The edge of a union of rectangles, as closed lines with x in seconds and y in Hz.
 
-    >>> union_path([Place(0, 1000, 0, 1), Place(0, 1000, 1, 2)]).vertices.tolist()
-    [[0.0, 0.0], [2.0, 0.0], [2.0, 1000.0], [0.0, 1000.0], [0.0, 0.0]]
+    Args:
+        places: rectangles in Hz and seconds.
+
+    Example:
+        >>> from captum_apex import Place
+        >>> from captum_apex.figures.outlines import union_path
+        >>> union_path([Place(0, 1000, 0, 1), Place(0, 1000, 1, 2)]).vertices.tolist()
+        [[0.0, 0.0], [2.0, 0.0], [2.0, 1000.0], [0.0, 1000.0], [0.0, 0.0]]
     """
     loops = outline(places)
-    return (
-        Path.make_compound_path(*(Path([*loop, loop[0]], closed=True) for loop in loops))
-        if loops
-        else Path(np.empty((0, 2)))
-    )
+    if not loops:
+        return Path(np.empty((0, 2)))
+    return Path.make_compound_path(*(Path([*loop, loop[0]], closed=True) for loop in loops))
 
 
 def outline(boxes: Sequence[Box | Place]) -> list[list[tuple[float, float]]]:
     """The edge of a union of rectangles.
 
     Args:
-        boxes: of a region, as fractions or in Hz and seconds.
+        boxes: the rectangles, as fractions or in Hz and seconds.
 
     Returns:
-        Closed lines, each by its corners, (time, frequency): the inside is on the left, so holes run the other way round.
+        Closed lines, each as its corners (time, frequency). The inside is on the left: edges of holes run clockwise.
 
-    >>> outline([Place(0, 1000, 0, 1), Place(0, 1000, 1, 2)])
-    [[(0, 0), (2, 0), (2, 1000), (0, 1000)]]
+    Example:
+        >>> from captum_apex import Place
+        >>> from captum_apex.figures.outlines import outline
+        >>> outline([Place(0, 1000, 0, 1), Place(0, 1000, 1, 2)])
+        [[(0, 0), (2, 0), (2, 1000), (0, 1000)]]
     """
-    across = sorted({side for box in boxes for side in (box.start, box.end)})
-    up = sorted({side for box in boxes for side in (box.low, box.high)})
-    inside = np.zeros(
-        (len(up) + 1, len(across) + 1), dtype=bool
-    )  # with an empty margin; cell (i, j) begins at edge (i − 1, j − 1)
+    times = sorted({side for box in boxes for side in (box.start, box.end)})
+    frequencies = sorted({side for box in boxes for side in (box.low, box.high)})
+    # A grid of cells with an empty margin: cell (i, j) begins at frequency i − 1 and time j − 1.
+    inside = np.zeros((len(frequencies) + 1, len(times) + 1), dtype=bool)
     for box in boxes:
-        rows = slice(up.index(box.low) + 1, up.index(box.high) + 1)
-        inside[rows, across.index(box.start) + 1 : across.index(box.end) + 1] = True
-    return [[(across[column], up[row]) for row, column in loop] for loop in _loops(inside)]
+        rows = slice(frequencies.index(box.low) + 1, frequencies.index(box.high) + 1)
+        columns = slice(times.index(box.start) + 1, times.index(box.end) + 1)
+        inside[rows, columns] = True
+    return [[(times[column], frequencies[row]) for row, column in loop] for loop in _loops(inside)]
 
 
 def _loops(inside: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
-    """The corners of the lines around what is inside, as (row, column) of the edges."""
+    """The corners of the lines around the cells that are inside, as (row, column) of the edges."""
     following = _edges(inside)
     loops = []
     while following:
-        start = place = next(iter(following))
+        start = next(iter(following))
+        place = start
         loop: list[tuple[int, int]] = []
         while not loop or place != start:
             loop.append(place)
@@ -103,15 +142,16 @@ def _loops(inside: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
 def _edges(inside: NDArray[np.bool_]) -> dict[tuple[int, int], list[tuple[int, int]]]:
     """Start → ends of every edge between inside and outside, with the inside on its left."""
     following: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    for row, column in np.argwhere(inside).tolist():
-        low, high, left, right = row - 1, row, column - 1, column
-        if not inside[row - 1, column]:
+    for high, right in np.argwhere(inside).tolist():
+        low = high - 1
+        left = right - 1
+        if not inside[high - 1, right]:
             following[low, left].append((low, right))
-        if not inside[row, column + 1]:
+        if not inside[high, right + 1]:
             following[low, right].append((high, right))
-        if not inside[row + 1, column]:
+        if not inside[high + 1, right]:
             following[high, right].append((high, left))
-        if not inside[row, column - 1]:
+        if not inside[high, right - 1]:
             following[high, left].append((low, left))
     return following
 

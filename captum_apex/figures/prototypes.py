@@ -1,4 +1,4 @@
-"""Explanations by prototypes: a clip, where its channels fire, and the training clips that fire them most."""
+"""Explanations by prototypes: a clip, the regions of its channels, and the training clips that activate them most."""
 
 from __future__ import annotations
 
@@ -12,18 +12,27 @@ from matplotlib.lines import Line2D
 from captum_apex.audio.clip import Clip, ClipLookup, level_limits
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_name
-from captum_apex.explanations.explanation import Evidence, Explanation, Prototype, prototypes_of
+from captum_apex.explanations.evidence import Evidence, Prototype
+from captum_apex.explanations.explanation import Explanation, prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
-from captum_apex.figures.outlines import draw_outline, region_line
-from captum_apex.figures.panels import Limits, bar, kept, label_axes
+from captum_apex.figures.colours import DARK, region_line
+from captum_apex.figures.outlines import draw_outline
+from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.spectrogram import draw_clip
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number, points, quoted, title
 
 __all__ = ["before_and_after", "explanation", "perspectives"]
 
-WIDTH, HEIGHT = 2.15, 1.85  # of a panel with its title, in inches
+# Of a panel with its title, and of the labels and the colour bar beside the panels, in inches
+WIDTH = 2.15
+HEIGHT = 1.85
 MARGIN = 1.2
+_NOTE = "beside each channel: its contribution to the score, and its share of what the layer adds"
+_ROWS = (
+    "Left: where each channel is most active in this clip; in brackets its share of what the layer adds. "
+    "Right: prototypes."
+)
 
 
 def explanation(
@@ -34,41 +43,59 @@ def explanation(
     class_names: Sequence[str] | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """The paper's main figure: the clip with all regions and the score taken apart; below, a row per channel with its prototypes.
+    r"""Draws the clip with all regions beside the waterfall; below them a row for each channel, with its prototypes.
+
+    All spectrograms have the same colours for the same level.
 
     Args:
-        explanation: of the clip, in one scheme.
-        clip: the explained one.
-        prototypes: index → clip; only those shown are asked for.
-        class_names: the name of each class.
-        figure: where to draw; by default a new figure.
+        explanation: the explanation of the clip in one scheme.
+        clip: the explained clip.
+        prototypes: the training clip at each index; only the prototypes that are drawn are looked up.
+        class_names: the name of each class; without them classes are numbered.
+        figure: the figure or subfigure to draw on; by default a new figure.
 
     Returns:
-        The whole figure. All spectrograms have the same colours for the same level.
+        The figure.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Box, Clip, Evidence, Explanation, Prototype, Region, Scheme, SpectrogramAxes
+        >>> from captum_apex import figures
+        >>> region = Region((Box(0.0, 1.0, 0.25, 0.5),))
+        >>> prototype = Prototype(index=12, label=0, activation=0.9, purity=0.75, region=region)
+        >>> channel = Evidence(7, 1, 1.0, activation=0.5, purity=0.5, region=region, prototypes=(prototype,))
+        >>> time = Explanation(Scheme("time"), 0, 2.5, score_without_layer=0.5, evidence=(channel,), total=2.0)
+        >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), name="new.wav")
+        >>> figure = figures.explanation(time, clip, {12: clip}, class_names=["dog"])
+        >>> [panel.get_title() for panel in figure.axes if panel.get_title()]
+        ['channel 7: purity 0.50\ncontribution +1 (50%)', 'dog\nprototype, purity 0.75']
     """
-    parts = explanation.evidence
-    shown = load(prototypes, (prototype for part in parts for prototype in part.prototypes))
-    limits = level_limits([clip, *shown.values()])
-    n_columns = 1 + max((len(part.prototypes) for part in parts), default=2)
-    target = canvas(figure, MARGIN + WIDTH * n_columns, 2.9 + HEIGHT * len(parts))
-    head, *rest = target.subfigures(
-        2 if parts else 1, 1, height_ratios=[2.7, HEIGHT * len(parts) + 0.3] if parts else None, squeeze=False
-    )[:, 0]
-    image = _head(head, explanation, clip, limits, class_names)
-    for body in rest:
-        body.suptitle(
-            "left: where each channel fires in this clip; right: its prototypes, the training clips that fire it most",
-            fontsize=SMALL,
-        )
-        panels = body.subplots(len(parts), n_columns, squeeze=False)
-        width = panel_width(body, n_columns, MARGIN)
-        for rank, (row, part) in enumerate(zip(panels, parts, strict=True)):
-            draw_clip(row[0], clip, limits)
-            draw_outline(row[0], clip, part.region, rank)
-            title(row[0], [_contribution(explanation, part), f"purity {part.purity:.2f}"], width)
-            prototype_panels(row[1:], part.prototypes, shown, limits, width, rank, class_names)
-        label_axes(panels)
-    bar(rest[0] if rest else head, panels.flat if rest else head.axes[:1], image, "level in dB")
+    evidence = explanation.evidence
+    clips = load_clips(prototypes, (prototype for channel in evidence for prototype in channel.prototypes))
+    limits = level_limits([clip, *clips.values()])
+    n_columns = 1 + max((len(channel.prototypes) for channel in evidence), default=2)
+    target = canvas(figure, MARGIN + WIDTH * n_columns, 2.9 + HEIGHT * len(evidence))
+    if not evidence:
+        image = _draw_head(target, explanation, clip, limits, class_names)
+        colour_bar(target, target.axes[:1], image, "level in dB")
+        return root(target)
+    subfigures = target.subfigures(2, 1, squeeze=False, height_ratios=[2.7, HEIGHT * len(evidence) + 0.3])
+    head, body = subfigures[:, 0]
+    image = _draw_head(head, explanation, clip, limits, class_names)
+    body.suptitle(fitted(_ROWS, panel_width(body, 1, 0.2)), fontsize=SMALL)
+    panels = body.subplots(len(evidence), n_columns, squeeze=False)
+    width = panel_width(body, n_columns, MARGIN)
+    for rank, (row, channel) in enumerate(zip(panels, evidence, strict=True)):
+        draw_clip(row[0], clip, limits)
+        draw_outline(row[0], clip, channel.region, rank)
+        lines = [
+            f"{channel_name(channel)}: purity {channel.purity:.2f}",
+            f"contribution {_contribution(explanation, channel)}",
+        ]
+        title(row[0], lines, width)
+        prototype_panels(row[1:], channel.prototypes, clips, limits, width, rank, class_names)
+    label_axes(panels)
+    colour_bar(body, panels.flat, image, "level in dB")
     return root(target)
 
 
@@ -80,40 +107,54 @@ def perspectives(
     class_names: Sequence[str] | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """One clip in several schemes, side by side.
+    """Draws one clip in several schemes, side by side.
 
     Args:
-        explanations: of the clip, one per scheme.
-        clip: the explained one.
-        prototypes: index → clip; with it, the prototypes of each scheme's strongest channel stand below.
-        class_names: the name of each class.
-        figure: where to draw; by default a new figure.
+        explanations: the explanations of the clip, one per scheme.
+        clip: the explained clip.
+        prototypes: the training clip at each index; with it, the prototypes of each scheme's strongest channel are
+            drawn below the clip.
+        class_names: the name of each class; without them classes are numbered.
+        figure: the figure or subfigure to draw on; by default a new figure.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: where there is no explanation.
+        ValueError: there is no explanation.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes, figures
+        >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80))
+        >>> schemes = [Explanation(Scheme(name), 0, 2.0, 0.5, evidence=(), total=1.5) for name in ("time", "square")]
+        >>> figure = figures.perspectives(schemes, clip)
+        >>> [panel.get_title() for panel in figure.axes if panel.images]
+        ['time', 'square']
     """
     if not explanations:
         raise ValueError("expected at least one explanation, but got none")
-    columns = [part.evidence[0].prototypes if part.evidence and prototypes is not None else () for part in explanations]
-    shown = (
-        load(prototypes, (prototype for column in columns for prototype in column)) if prototypes is not None else {}
-    )
-    limits = level_limits([clip, *shown.values()])
+    columns = [_strongest_prototypes(scheme) if prototypes is not None else () for scheme in explanations]
+    clips = {}
+    if prototypes is not None:
+        clips = load_clips(prototypes, (prototype for column in columns for prototype in column))
+    limits = level_limits([clip, *clips.values()])
     n_rows = 1 + max(map(len, columns))
-    target = canvas(
-        figure, MARGIN + 2.6 * len(explanations), 0.9 + 0.2 * _most_channels(explanations) + HEIGHT * n_rows
-    )
+    n_lines = max(len(scheme.evidence) for scheme in explanations)  # of the longest legend
+    target = canvas(figure, MARGIN + 2.6 * len(explanations), 0.9 + 0.2 * n_lines + HEIGHT * n_rows)
     panels = target.subplots(n_rows, len(explanations), squeeze=False)
     width = panel_width(target, len(explanations), MARGIN)
-    for column, part, below in zip(panels.T, explanations, columns, strict=True):
-        image = draw_clip(column[0], clip, limits)
-        _all_regions(column[0], part, clip, [_contribution(part, own) for own in part.evidence], n_columns=1)
-        title(column[0], [str(part.scheme)], width, pad=4 + points(TINY) * (1.5 * len(part.evidence) + 1))
-        prototype_panels(column[1:], below, shown, limits, width, 0, class_names)
-    rows = kept(panels, (bool(panel.images) for panel in panels.flat))
+    for panel_column, scheme, below in zip(panels.T, explanations, columns, strict=True):
+        image = draw_clip(panel_column[0], clip, limits)
+        labels = [f"{channel_name(channel)}: {_contribution(scheme, channel)}" for channel in scheme.evidence]
+        _draw_regions(panel_column[0], scheme, clip, labels, n_columns=1)
+        pad = 4 + points(TINY) * (1.5 * len(scheme.evidence) + 1)
+        title(panel_column[0], [str(scheme.scheme)], width, pad=pad)
+        prototype_panels(panel_column[1:], below, clips, limits, width, 0, class_names)
+    rows = remove_empty(panels, (bool(panel.images) for panel in panels.flat))
     label_axes(rows)
-    bar(target, (panel for row in rows for panel in row if panel is not None), image, "level in dB")
-    heading(target, _question(explanations[0], class_names), clip.title)
+    colour_bar(target, (panel for row in rows for panel in row if panel is not None), image, "level in dB")
+    heading(target, _question(explanations[0], class_names), clip.title, _NOTE if n_lines else "")
     return root(target)
 
 
@@ -127,70 +168,134 @@ def before_and_after(
     class_names: Sequence[str] | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """One channel's prototypes in two bases, with their purities: what fitting does.
+    r"""Draws one channel's prototypes in two bases, with their purities, to show the effect of fitting.
 
     Args:
-        before: the raw channels, say: `basis_from_matrix(bank, torch.eye(bank.n_channels), scheme)`.
+        before: the basis before fitting, such as `basis_from_matrix(bank, scheme, torch.eye(bank.n_channels))`.
         after: the fitted basis.
-        channel: of both.
-        prototypes: index → clip; only those shown are asked for.
-        n_prototypes: in each row.
-        class_names: the name of each class.
-        figure: where to draw; by default a new figure.
+        channel: index of the channel in both bases.
+        prototypes: the training clip at each index; only the prototypes that are drawn are looked up.
+        n_prototypes: number of prototypes in each row.
+        class_names: the name of each class; without them classes are numbered.
+        figure: the figure or subfigure to draw on; by default a new figure.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: where a basis has no prototypes, or fewer.
+        ValueError: a basis has no prototypes, or fewer than `n_prototypes`.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, FeatureBank, SpectrogramAxes, basis_from_matrix, figures
+        >>> layer = torch.nn.AvgPool2d(3)
+        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> inputs = torch.arange(108.0).view(2, 1, 9, 6)
+        >>> bank = FeatureBank.from_dataset(model, layer, [(inputs[0], 0), (inputs[1], 1)])
+        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2)
+        >>> clips = [Clip(clip[0], SpectrogramAxes(8000, 16, 80)) for clip in inputs]
+        >>> figure = figures.before_and_after(basis, basis, 0, clips, n_prototypes=2, class_names=["dog", "rain"])
+        >>> [panel.get_title() for panel in figure.axes if panel.images][:2]
+        ['rain\nprototype, purity 1.00', 'dog\nprototype, purity 1.00']
 
     Source: APEX (arXiv 2605.10153), Figure 3.
     """
-    found = {
+    rows = {
         "before": prototypes_of(before, channel, n_prototypes),
         "after": prototypes_of(after, channel, n_prototypes),
     }
-    shown = load(prototypes, (prototype for row in found.values() for prototype in row))
-    limits = level_limits(shown.values())
+    clips = load_clips(prototypes, (prototype for row in rows.values() for prototype in row))
+    limits = level_limits(clips.values())
     target = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + HEIGHT * 2)
     panels = target.subplots(2, n_prototypes, squeeze=False)
     width = panel_width(target, n_prototypes, MARGIN)
-    for panel_row, row in zip(panels, found.values(), strict=True):
-        images = prototype_panels(panel_row, row, shown, limits, width, 0, class_names)
+    for panel_row, row in zip(panels, rows.values(), strict=True):
+        images = prototype_panels(panel_row, row, clips, limits, width, 0, class_names)
     label_axes(panels)
-    for panel, (name, row) in zip(panels[:, 0], found.items(), strict=True):
+    for panel, (name, row) in zip(panels[:, 0], rows.items(), strict=True):
         mean = sum(prototype.purity for prototype in row) / len(row)
         panel.set_ylabel(f"{name} fitting: mean purity {mean:.2f}\nfrequency in Hz", fontsize=TINY)
-    bar(target, panels.flat, images[0], "level in dB")
-    heading(target, f"Prototypes of channel {channel}. Perspective: {after.scheme}", "")
+    colour_bar(target, panels.flat, images[0], "level in dB")
+    heading(target, f"Prototypes of channel {channel}. Perspective: {after.scheme}")
     return root(target)
 
 
-def _head(
-    target: SubFigure, explanation: Explanation, clip: Clip, limits: Limits, class_names: Sequence[str] | None
+def heading(target: Figure | SubFigure, question: str, name: str = "", note: str = "") -> None:
+    """Writes the heading of a figure.
+
+    Args:
+        target: the figure.
+        question: the first line.
+        name: name of the clip, for a line below it.
+        note: a remark on the numbers, for another line.
+    """
+    width = panel_width(target, 1, 0.2)
+    lines = [f"clip: {name}"] if name else []
+    lines += [note] if note else []
+    text = [fitted(question, width, "medium"), *(fitted(line, width, SMALL, 1) for line in lines)]
+    target.suptitle("\n".join(text), fontsize="medium", parse_math=False)
+
+
+def prototype_panels(
+    panels: Sequence[Axes],
+    prototypes: Sequence[Prototype],
+    clips: dict[int, Clip],
+    limits: Limits,
+    width: float,
+    rank: int,
+    class_names: Sequence[str] | None,
+) -> list[AxesImage]:
+    """Draws a channel's prototypes on panels of one row or column.
+
+    Args:
+        panels: empty panels, at least one per prototype.
+        prototypes: the prototypes, best first.
+        clips: the training clip of each prototype, by its index.
+        limits: lowest and highest level of the colours, in dB.
+        width: width of a panel in inches.
+        rank: rank of the channel in the evidence, which chooses the colour of the outlines.
+        class_names: the name of each class.
+
+    Returns:
+        The spectrogram of each prototype.
+    """
+    images = []
+    for panel, prototype in zip(panels, prototypes, strict=False):
+        clip = clips[prototype.index]
+        images.append(draw_clip(panel, clip, limits))
+        draw_outline(panel, clip, prototype.region, rank)
+        name = class_name(prototype.label, class_names) or clip.title or f"clip {prototype.index}"
+        title(panel, [name, f"prototype, purity {prototype.purity:.2f}"], width)
+    return images
+
+
+def load_clips(lookup: ClipLookup, prototypes: Iterable[Prototype]) -> dict[int, Clip]:
+    """The training clip of each prototype, by its index; each is looked up once."""
+    return {index: lookup[index] for index in dict.fromkeys(prototype.index for prototype in prototypes)}
+
+
+def _draw_head(
+    target: Figure | SubFigure,
+    explanation: Explanation,
+    clip: Clip,
+    limits: Limits,
+    class_names: Sequence[str] | None,
 ) -> AxesImage:
-    """The clip with all regions, and beside it the waterfall."""
+    """Draws the clip with all regions, and beside it the waterfall."""
     left, right = target.subplots(1, 2, width_ratios=[3, 2])
     image = draw_clip(left, clip, limits)
-    _all_regions(left, explanation, clip, [channel_name(part) for part in explanation.evidence], n_columns=3)
+    _draw_regions(left, explanation, clip, [channel_name(channel) for channel in explanation.evidence], n_columns=3)
     label_axes([[left]])
     waterfall(explanation, class_names=class_names, ax=right)
     heading(target, f"{_question(explanation, class_names)} Perspective: {explanation.scheme}", clip.title)
     return image
 
 
-def heading(target: Figure | SubFigure, question: str, name: str) -> None:
-    width = panel_width(target, 1, 0.2)
-    text = [fitted(question, width, "medium"), *([fitted(f"clip: {name}", width, SMALL, 1)] if name else [])]
-    target.suptitle("\n".join(text), fontsize="medium", parse_math=False)
-
-
-def _question(explanation: Explanation, class_names: Sequence[str] | None) -> str:
-    return f"Why {quoted(class_name(explanation.target, class_names)) or 'this score'}?"
-
-
-def _all_regions(ax: Axes, explanation: Explanation, clip: Clip, labels: Sequence[str], n_columns: int) -> None:
-    """Outlines every channel's region, with a legend above the panel, on a dark ground as the regions are."""
+def _draw_regions(ax: Axes, explanation: Explanation, clip: Clip, labels: Sequence[str], n_columns: int) -> None:
+    """Outlines every channel's region, with a legend above the panel; its background is dark, like the levels."""
     handles = []
-    for rank, (part, label) in enumerate(zip(explanation.evidence, labels, strict=True)):
-        draw_outline(ax, clip, part.region, rank, dashed=True)
+    for rank, (channel, label) in enumerate(zip(explanation.evidence, labels, strict=True)):
+        draw_outline(ax, clip, channel.region, rank, dashed=True)
         colour, style = region_line(rank)
         handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=1.5, label=label))
     if handles:
@@ -201,7 +306,7 @@ def _all_regions(ax: Axes, explanation: Explanation, clip: Clip, labels: Sequenc
             borderaxespad=0,
             ncols=n_columns,
             fontsize=TINY,
-            facecolor="#2a1636",
+            facecolor=DARK,
             edgecolor="none",
             framealpha=1,
             labelcolor="white",
@@ -209,35 +314,16 @@ def _all_regions(ax: Axes, explanation: Explanation, clip: Clip, labels: Sequenc
         )
 
 
-def _contribution(explanation: Explanation, part: Evidence) -> str:
-    """A channel's name, what it adds, and its share of what the layer adds, where that is a share of something positive."""
-    whole = explanation.score - explanation.score_without_layer
-    share = f" ({part.contribution / whole:.0%})" if whole > 0 else ""
-    return f"{channel_name(part)}: {number(part.contribution, sign=True)}{share}"
+def _strongest_prototypes(explanation: Explanation) -> tuple[Prototype, ...]:
+    return explanation.evidence[0].prototypes if explanation.evidence else ()
 
 
-def prototype_panels(
-    panels: Sequence[Axes],
-    found: Sequence[Prototype],
-    shown: dict[int, Clip],
-    limits: Limits,
-    width: float,
-    rank: int,
-    class_names: Sequence[str] | None,
-) -> list[AxesImage]:
-    images = []
-    for panel, prototype in zip(panels, found, strict=False):
-        clip = shown[prototype.index]
-        images.append(draw_clip(panel, clip, limits))
-        draw_outline(panel, clip, prototype.region, rank)
-        name = class_name(prototype.label, class_names) or clip.title or f"clip {prototype.index}"
-        title(panel, [name, f"prototype, purity {prototype.purity:.2f}"], width)
-    return images
+def _question(explanation: Explanation, class_names: Sequence[str] | None) -> str:
+    return f"Why {quoted(class_name(explanation.target, class_names)) or 'this score'}?"
 
 
-def load(prototypes: ClipLookup, wanted: Iterable[Prototype]) -> dict[int, Clip]:
-    return {index: prototypes[index] for index in dict.fromkeys(prototype.index for prototype in wanted)}
-
-
-def _most_channels(explanations: Sequence[Explanation]) -> int:
-    return max(len(part.evidence) for part in explanations)
+def _contribution(explanation: Explanation, channel: Evidence) -> str:
+    """A channel's contribution, and its share of what the layer adds to the score, where the layer adds something."""
+    layer = explanation.score - explanation.score_without_layer
+    share = f" ({channel.contribution / layer:.0%})" if layer > 0 else ""
+    return f"{number(channel.contribution, sign=True)}{share}"

@@ -1,4 +1,4 @@
-"""An attribution map as it is drawn over a clip."""
+"""An attribution map in the form in which it is drawn over a clip."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from captum_apex.audio.clip import Clip
+from captum_apex.figures.panels import as_array
 
 __all__ = ["map_scale", "signed_map"]
 
@@ -14,33 +15,61 @@ _QUANTILE = 0.995  # of the absolute values: a few bins far above the others wou
 
 
 def signed_map(values: ArrayLike | Tensor, name: str, clip: Clip) -> NDArray:
-    """A map as (frequency, time); samples are added up in frames, because there are more of them than a picture has dots.
+    """An attribution map as (frequency, time).
+
+    The values of samples are summed over the time of a frame, because there are more samples than a picture has dots.
 
     Args:
-        values: of the whole input, (…, frequency, time), the leading axes of size 1; (…, sample) too where the model takes waveforms.
-        name: for messages.
-        clip: the explained one.
+        values: attribution of the whole input, (…, frequency, time) or, where the model takes waveforms, (…, sample);
+            the leading axes have size 1.
+        name: name of the map, for messages.
+        clip: the explained clip.
+
+    Returns:
+        Array (frequency, time), float64; one row for a map of samples.
 
     Raises:
-        ValueError: for another shape, NaN or infinity.
+        ValueError: the map has another shape, or holds NaN or infinity.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, SpectrogramAxes
+        >>> from captum_apex.figures.signed_maps import signed_map
+        >>> clip = Clip(torch.zeros(5, 2), SpectrogramAxes(8000, 8, 4), torch.zeros(6), of_samples=True)
+        >>> signed_map([1.0, 2.0, 3.0, 0.0, 0.0, -1.0], "IntegratedGradients", clip).tolist()
+        [[6.0, -1.0]]
     """
-    given = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    own = given.astype(float)
-    while own.ndim > (1 if clip.of_samples else 2) and own.shape[0] == 1:
-        own = own[0]
-    if not own.size or own.ndim > 2 or own.ndim < (1 if clip.of_samples else 2):
-        wanted = "(…, sample)" if clip.of_samples else "(…, frequency, time)"
+    given = as_array(values)
+    n_axes = 1 if clip.of_samples else 2  # the smallest number of axes
+    attribution = given.astype(float)
+    while attribution.ndim > n_axes and attribution.shape[0] == 1:
+        attribution = attribution[0]
+    if not attribution.size or not n_axes <= attribution.ndim <= 2:
+        shape = "(…, sample)" if clip.of_samples else "(…, frequency, time)"
         raise ValueError(
-            f"expected the map {name!r} of shape {wanted} with leading axes of size 1, but got {given.shape}"
+            f"expected the map {name!r} of shape {shape} with leading axes of size 1, but got {given.shape}"
         )
-    if not np.isfinite(own).all():
+    if not np.isfinite(attribution).all():
         raise ValueError(f"expected the map {name!r} to be finite, but there is NaN or infinity")
-    if own.ndim == 1:
-        own = np.stack([part.sum() for part in np.array_split(own, min(len(own), clip.decibels.shape[1]))])[None]
-    return own
+    if attribution.ndim == 1:
+        frames = np.array_split(attribution, min(len(attribution), clip.decibels.shape[1]))
+        attribution = np.stack([samples.sum() for samples in frames])[None]
+    return attribution
 
 
 def map_scale(values: NDArray) -> float:
-    """Where a signed map has full colour: the 99.5 % quantile of its absolute values, or the largest where that is zero."""
+    """The value at which a signed map has full colour.
+
+    Args:
+        values: the map.
+
+    Returns:
+        The 99.5% quantile of the absolute values, or the largest absolute value where the quantile is zero.
+
+    Example:
+        >>> from captum_apex.figures.signed_maps import map_scale
+        >>> map_scale([0.0, -3.0])
+        2.985
+    """
     sizes = np.abs(values)
     return float(np.quantile(sizes, _QUANTILE) or sizes.max())

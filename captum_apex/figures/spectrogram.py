@@ -1,4 +1,4 @@
-"""A clip's spectrogram as a panel: seconds on x, Hz on y, spaced as the spectrogram's bins are, colours in dB."""
+"""A clip's spectrogram as a panel: seconds on x, Hz on y with the spacing of the spectrogram's bins, colours in dB."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -20,9 +19,9 @@ from captum_apex.audio.regions import Region
 from captum_apex.figures.canvas import canvas, panel_width, root, single_panel
 from captum_apex.figures.colours import LEVELS
 from captum_apex.figures.outlines import draw_outline
-from captum_apex.figures.panels import Limits, array, bar, kept, label_axes
-from captum_apex.figures.ticks import hertz_ticks
-from captum_apex.figures.titles import SMALL, TINY, title
+from captum_apex.figures.panels import Limits, as_array, colour_bar, label_axes, remove_empty, small_ticks
+from captum_apex.figures.ticks import hertz_ticks, time_locator
+from captum_apex.figures.titles import SMALL, title
 
 __all__ = ["clips", "spectrogram"]
 
@@ -30,13 +29,24 @@ __all__ = ["clips", "spectrogram"]
 def spectrogram(
     clip: Clip, region: Region | None = None, *, limits: Limits | None = None, ax: Axes | None = None
 ) -> Figure:
-    """One clip, with a region outlined.
+    """Draws one clip, with a region outlined.
 
     Args:
-        clip: what is drawn.
-        region: of the model's input.
-        limits: of the colours, in dB; by default the clip's own.
-        ax: where to draw; by default a new figure.
+        clip: the clip.
+        region: the region of the model's input to outline; None for none.
+        limits: lowest and highest level of the colours, in dB; by default those of the clip.
+        ax: the axes to draw on; by default those of a new figure.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, SpectrogramAxes, figures
+        >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), label="dog")
+        >>> panel = figures.spectrogram(clip).axes[0]
+        >>> panel.get_title(), panel.get_ylabel(), panel.get_yticks().tolist()
+        ('dog', 'frequency in Hz', [0.0, 1000.0, 2000.0, 3000.0, 4000.0])
     """
     panel = single_panel(ax, 4.6, 2.8)
     image = draw_clip(panel, clip, level_limits([clip]) if limits is None else limits)
@@ -44,7 +54,7 @@ def spectrogram(
         draw_outline(panel, clip, region)
     label_axes([[panel]])
     panel.set_title(clip.title, fontsize=SMALL, parse_math=False)
-    bar(panel.figure, [panel], image, "level in dB")
+    colour_bar(panel.figure, [panel], image, "level in dB")
     return root(panel)
 
 
@@ -55,51 +65,64 @@ def clips(
     n_columns: int = 4,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
-    """A contact sheet: clips side by side, in the same colours for the same level, each with a region outlined.
+    """Draws a contact sheet: clips side by side, in the same colours for the same level, each with a region outlined.
 
     Args:
-        shown: the clips, titled by their labels and names.
-        regions: one per clip, or None.
-        n_columns: clips in a row.
-        figure: where to draw; by default a new figure.
+        shown: the clips; their labels and names are the titles.
+        regions: the region to outline on each clip, None for no region; by default there are none.
+        n_columns: number of clips in a row.
+        figure: the figure or subfigure to draw on; by default a new figure.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: where there are no clips, or not one region for each.
+        ValueError: there are no clips, or not one region for each.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, SpectrogramAxes, figures
+        >>> axes = SpectrogramAxes(8000, 16, 80)
+        >>> sheet = figures.clips([Clip(torch.zeros(9, 100), axes, label=label) for label in ("dog", "rain", "siren")])
+        >>> [panel.get_title() for panel in sheet.axes if panel.images]
+        ['dog', 'rain', 'siren']
     """
     if not shown or (regions is not None and len(regions) != len(shown)):
         raise ValueError(
-            f"expected clips, and one region or None for each, but got {len(shown)} clips and {len(regions or ())} regions"
+            f"expected clips, and one region or None for each, but got {len(shown)} clips and {len(regions or ())} "
+            "regions"
         )
     n_columns = min(n_columns, len(shown))
     n_rows = math.ceil(len(shown) / n_columns)
     target = canvas(figure, 1.2 + 2.6 * n_columns, 0.5 + 2.1 * n_rows)
     panels = target.subplots(n_rows, n_columns, squeeze=False)
-    limits, width = level_limits(shown), panel_width(target, n_columns)
+    limits = level_limits(shown)
+    width = panel_width(target, n_columns)
     for panel, clip, region in zip(panels.flat, shown, regions or [None] * len(shown), strict=False):
         image = draw_clip(panel, clip, limits)
         title(panel, [clip.title], width)
         if region is not None:
             draw_outline(panel, clip, region)
-    label_axes(kept(panels, (place < len(shown) for place in range(panels.size))))
-    bar(target, panels.flat[: len(shown)], image, "level in dB")
+    label_axes(remove_empty(panels, (place < len(shown) for place in range(panels.size))))
+    colour_bar(target, panels.flat[: len(shown)], image, "level in dB")
     return root(target)
 
 
 def draw_clip(ax: Axes, clip: Clip, limits: Limits, colours: str = LEVELS) -> AxesImage:
-    """Draws a clip and sets both axes, without labels; `label_axes` writes these.
+    """Draws a clip and sets both axes, without their labels, which `label_axes` writes.
 
     Args:
         ax: an empty panel.
-        clip: what is drawn.
-        limits: of the colours, in dB.
-        colours: name of a colour map.
+        clip: the clip.
+        limits: lowest and highest level of the colours, in dB.
+        colours: name of the colour map.
     """
     set_frequency(ax, clip.axes)
     extent = _extent(clip)
     image = draw_image(ax, clip.decibels, extent, cmap=colours, vmin=limits[0], vmax=limits[1])
     ax.set_xlim(0, extent[1])
-    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    ax.tick_params(labelsize=TINY, length=2.5, pad=2)
+    ax.xaxis.set_major_locator(time_locator(4))
+    small_ticks(ax)
     return image
 
 
@@ -110,11 +133,11 @@ def draw_map(
 
     Args:
         ax: the panel of the clip.
-        clip: says where the input lies.
-        values: (frequency, time), of any size: it covers the whole input.
-        cmap: name of a colour map.
-        limits: of the colours.
-        alpha: how much each value covers what is beneath, in [0, 1], of the shape of `values`.
+        clip: the clip.
+        values: the map, (frequency, time), of any size: it covers the whole input.
+        cmap: name of the colour map.
+        limits: the values at both ends of the colour map.
+        alpha: opacity of each value, in [0, 1], of the shape of `values`.
     """
     extent = (0.0, clip.duration, 0.0, clip.axes.nyquist) if clip.of_samples else _extent(clip)
     return draw_image(ax, values, extent, cmap=cmap, vmin=limits[0], vmax=limits[1], alpha=alpha)
@@ -130,29 +153,29 @@ def draw_image(
     vmax: float,
     alpha: NDArray | None = None,
 ) -> AxesImage:
-    """An image whose rows are evenly spaced on the panel's own frequency scale.
+    """Draws an image with rows that are evenly spaced on the panel's frequency scale.
 
-    Its ends are given behind that scale, because an image on a curved axis would be bent.
+    `extent` is in the coordinates after that scale, because matplotlib draws no image on a scale that is not linear.
     """
-    limits = ax.get_xlim(), ax.get_ylim()
-    behind_the_scale = ax.transLimits + ax.transAxes
+    xlim = ax.get_xlim()
+    ylim = ax.get_ylim()
     image = ax.imshow(
-        array(values),
+        as_array(values),
         origin="lower",
         aspect="auto",
         extent=extent,
-        transform=behind_the_scale,
+        transform=ax.transLimits + ax.transAxes,  # without the scale, which comes before them
         cmap=cmap,
         vmin=vmin,
         vmax=vmax,
         alpha=alpha,
     )
-    ax.set(xlim=limits[0], ylim=limits[1])
+    ax.set(xlim=xlim, ylim=ylim)
     return image
 
 
 def set_frequency(ax: Axes, axes: SpectrogramAxes) -> None:
-    """The y axis in Hz, from the lowest to the highest bin, evenly spaced in mel where the bins are, with ticks at round numbers."""
+    """Sets the y axis: Hz from the lowest to the highest bin, spaced as the bins are, with ticks at round numbers."""
     if axes.n_mels is not None:
 
         def forward(hertz: ArrayLike) -> NDArray:
@@ -169,10 +192,11 @@ def set_frequency(ax: Axes, axes: SpectrogramAxes) -> None:
 
 
 def _extent(clip: Clip) -> tuple[float, float, float, float]:
-    """Where the bins and frames begin and end: in seconds, and on the scale of `set_frequency`, which is bins for mel bands."""
-    axes, n_frames = clip.axes, clip.decibels.shape[1]
+    """Ends of the frames in seconds, and of the bins on the scale of `set_frequency`, which is bins for mel bands."""
+    axes = clip.axes
+    n_frames = clip.decibels.shape[1]
     end = axes.seconds(float(n_frames))
-    start = end - n_frames * axes.hop_length / axes.sample_rate  # before the first sample, where frames are centred
+    start = end - n_frames * axes.hop_length / axes.sample_rate  # below 0 where frames are centred
     if axes.n_mels is not None:
         return start, end, 0.0, float(axes.n_bins)
     half_a_bin = axes.sample_rate / axes.n_fft / 2

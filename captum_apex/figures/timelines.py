@@ -3,40 +3,55 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.patches import PathPatch
-from matplotlib.ticker import MaxNLocator
 
 from captum_apex.audio.clip import Clip, Place, level_limits
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.figures.canvas import canvas, panel_width, root
-from captum_apex.figures.colours import REGIONS
-from captum_apex.figures.outlines import region_line, union_path
-from captum_apex.figures.panels import array, bar
+from captum_apex.figures.colours import DARK, region_line
+from captum_apex.figures.outlines import draw_places
+from captum_apex.figures.panels import as_array, colour_bar, small_ticks
 from captum_apex.figures.spectrogram import draw_clip
+from captum_apex.figures.ticks import time_locator
 from captum_apex.figures.titles import TINY, fitted, title
 
 __all__ = ["recording"]
 
-_NIGHT = "#000004"  # the darkest of the levels' colours: the same pale lines are seen on both panels
+_MOST_CLASSES = 4  # in one picture
 
 
 def recording(
     found: RecordingExplanation, clip: Clip, start: float = 0.0, *, figure: Figure | SubFigure | None = None
 ) -> Figure:
-    """A part of a recording: where each class has events, on the spectrogram, and how much evidence there is for it, below.
+    """Draws a part of a recording: the events of each class on the spectrogram, and below it the evidence over time.
 
-    The four classes with the most evidence in this part are drawn. The outline is around all events of a class, whatever their channels.
+    The four classes with the most evidence in this part are drawn. One outline is around all events of a class,
+    whatever their channels.
 
     Args:
-        found: in the whole recording.
-        clip: the part's sound, such as `classifier.drawn(waveform[first:end])`; its title is drawn.
-        start: where in the recording the part begins, in s.
-        figure: where to draw; by default a new figure.
+        found: the explanation of the whole recording.
+        clip: the part to draw, such as `classifier.drawn(waveform[first:end])`; its title is drawn.
+        start: the time in the recording at which the part begins, in s.
+        figure: the figure or subfigure to draw on; by default a new figure.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: the part does not lie in the recording.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, Event, RecordingExplanation, SpectrogramAxes, figures
+        >>> event = Event(21.0, 22.0, 1000.0, 2000.0, 0, "dog", 0.9, channel=3, side=1, contribution=2.0)
+        >>> times = torch.arange(60.0) + 0.5
+        >>> explanation = RecordingExplanation((event,), {0: torch.ones(60)}, times, 60.0)
+        >>> clip = Clip(torch.zeros(9, 1001), SpectrogramAxes(8000, 16, 80))
+        >>> figure = figures.recording(explanation, clip, start=20.0)
+        >>> [line.get_label() for line in figure.axes[1].get_lines()]
+        ['dog']
+        >>> [tick.get_text() for tick in figure.axes[1].get_xticklabels()]
+        ['20', '22', '24', '26', '28', '30']
     """
     end = start + clip.duration
     if not (start >= 0 and end <= found.duration + 0.01):
@@ -46,70 +61,77 @@ def recording(
     target = canvas(figure, 8.0, 4.0)
     spectrogram, evidence = target.subplots(2, 1, height_ratios=[2, 1])
     image = draw_clip(spectrogram, clip, level_limits([clip]))
-    inside = (found.times >= start) & (found.times <= end)
-    largest = {label: values[inside].max().item() for label, values in found.evidence.items() if inside.any()}
-    strongest = sorted((label for label in largest if largest[label] > 0), key=lambda label: -largest[label])[
-        : len(REGIONS)
-    ]
-    names = {event.label: event.name for event in found.events}
-    for rank, label in enumerate(strongest):
-        colour, style = region_line(rank)
-        parts = [event for event in found.events if event.label == label and event.start < end and event.end > start]
-        _draw_events(
-            spectrogram,
-            [Place(e.low, e.high, max(e.start, start) - start, min(e.end, end) - start) for e in parts],
-            rank,
-        )
-        name = fitted(names.get(label, f"class {label}"), 2.0, TINY, lines=1)
-        evidence.plot(
-            array(found.times[inside] - start),
-            array(found.evidence[label][inside]),
-            color=colour,
-            linestyle=style,
-            label=name,
-        )
-    _finish(spectrogram, evidence, start, clip.duration)
+    for rank, label in enumerate(_strongest_classes(found, start, end)):
+        draw_places(spectrogram, _places(found, label, start, end), rank, dashed=True)
+        _draw_evidence(evidence, found, label, start, end, rank)
+    _label_axes(spectrogram, evidence, start, clip.duration)
+    _draw_legend(evidence)
     title(spectrogram, [clip.title], panel_width(target, 1))
-    bar(target, [spectrogram], image, "level in dB")
+    colour_bar(target, [spectrogram], image, "level in dB")
     return root(target)
 
 
-def _draw_events(ax: Axes, places: list[Place], rank: int) -> None:
-    colour, style = region_line(rank)
-    path = union_path(places)
-    ax.add_collection(
-        PathCollection([path], facecolors="none", edgecolors="black", linewidths=3.2, alpha=0.5, zorder=0.9)
-    )
-    ax.add_patch(PathPatch(path, fill=False, edgecolor=colour, linestyle=style, linewidth=1.5, joinstyle="miter"))
+def _strongest_classes(explanation: RecordingExplanation, start: float, end: float) -> list[int]:
+    """The classes with the largest evidence between two times, strongest first, without those that have none."""
+    inside = (explanation.times >= start) & (explanation.times <= end)
+    if not inside.any():
+        return []
+    largest = {label: values[inside].max().item() for label, values in explanation.evidence.items()}
+    labels = sorted((label for label in largest if largest[label] > 0), key=lambda label: -largest[label])
+    return labels[:_MOST_CLASSES]
 
 
-def _finish(spectrogram: Axes, evidence: Axes, start: float, duration: float) -> None:
-    ticks = [
-        tick
-        for tick in MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(start, start + duration)
-        if 0 <= tick - start <= duration
+def _places(explanation: RecordingExplanation, label: int, start: float, end: float) -> list[Place]:
+    """Where the events of a class lie in the part between two times, in seconds from its start."""
+    return [
+        Place(event.low, event.high, max(event.start, start) - start, min(event.end, end) - start)
+        for event in explanation.events
+        if event.label == label and event.start < end and event.end > start
     ]
+
+
+def _draw_evidence(
+    panel: Axes, explanation: RecordingExplanation, label: int, start: float, end: float, rank: int
+) -> None:
+    inside = (explanation.times >= start) & (explanation.times <= end)
+    names = {event.label: event.name for event in explanation.events}
+    colour, style = region_line(rank)
+    panel.plot(
+        as_array(explanation.times[inside] - start),
+        as_array(explanation.evidence[label][inside]),
+        color=colour,
+        linestyle=style,
+        label=fitted(names.get(label, f"class {label}"), 2.0, TINY, lines=1),
+    )
+
+
+def _label_axes(spectrogram: Axes, evidence: Axes, start: float, duration: float) -> None:
+    ticks = [tick for tick in time_locator(8).tick_values(start, start + duration) if 0 <= tick - start <= duration]
     for panel in (spectrogram, evidence):
         panel.set_xlim(0, duration)
         panel.set_xticks([tick - start for tick in ticks], [f"{tick:g}" for tick in ticks])
-        panel.tick_params(labelsize=TINY, length=2.5, pad=2)
+        small_ticks(panel)
     spectrogram.tick_params(labelbottom=False)
     spectrogram.set_ylabel("frequency in Hz", fontsize=TINY)
-    evidence.set_facecolor(_NIGHT)
+    evidence.set_facecolor(DARK)  # as dark as the spectrogram, so that the same pale lines can be seen on both panels
     evidence.set_ylim(bottom=min(0.0, evidence.get_ylim()[0]))
     evidence.set_ylabel("evidence,\nlogit per s", fontsize=TINY)
     evidence.set_xlabel("time in s", fontsize=TINY)
-    if evidence.lines:
-        legend = evidence.legend(
-            handles=evidence.lines,  # else a class whose name begins with "_" would be left out
-            loc="lower right",
-            bbox_to_anchor=(1, 1),
-            borderaxespad=0.2,
-            ncols=len(evidence.lines),
-            fontsize=TINY,
-            facecolor=_NIGHT,
-            edgecolor=_NIGHT,
-            labelcolor="white",
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+
+
+def _draw_legend(evidence: Axes) -> None:
+    if not evidence.lines:
+        return
+    legend = evidence.legend(
+        handles=evidence.lines,  # by default, matplotlib leaves out a class with a name that begins with "_"
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.2,
+        ncols=len(evidence.lines),
+        fontsize=TINY,
+        facecolor=DARK,
+        edgecolor=DARK,
+        labelcolor="white",
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

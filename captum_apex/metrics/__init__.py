@@ -1,18 +1,24 @@
-"""How good an attribution is: each measure answers one question, gives one number per clip, and takes one map per clip.
+"""Measures of how good an attribution is, and of how good the classifier is that it explains.
 
-*Does the score follow what the map points at?* The deletion and the insertion curve (`deletion_insertion`), with their areas, the
-difference of these and AOPC. *Does the marked part alone carry the prediction?* `mask_fidelity`: average drop, increase and gain,
-faithfulness and input fidelity of a soft mask. *Does the map predict what a random removal does?* `infidelity` and
-`faithfulness_correlation`. *Does it point at where the sound is?* `pointing_game` and `relevance_mass`; these need the truth and no
-model. *Is it short enough to be read?* `sparseness` and `complexity`, which say nothing about being right.
+Each measure of an attribution answers one question, takes one map per clip and gives one number per clip:
 
-And how good the classifier itself is, so that explanations of it are worth having: `classification_scores`, from outputs and labels.
+- `curves`: does the score follow the order in which the map ranks the regions? `deletion_insertion` gives the deletion
+  and the insertion curve, with their areas, the difference of the areas, and AOPC.
+- `fidelity`: do the marked bins alone give the prediction? `mask_fidelity` gives average drop, increase and gain,
+  faithfulness and input fidelity of a soft mask.
+- `agreement`: does the map predict what the removal of random regions does? `infidelity`, `faithfulness_correlation`.
+- `localisation`: does the map point at the sound? `pointing_game` and `relevance_mass` need the true place of the
+  sound, and no model.
+- `concentration`: is the map concentrated enough to be read? `sparseness` and `complexity` do not tell whether it is
+  right.
 
-Captum's own `captum.metrics.sensitivity_max` (how much the map changes when the input hardly does) works on the same maps.
+The other modules serve them: `passes` runs the model on masked clips, `intervals` gives the confidence interval of a
+mean over clips, and `classification` measures the classifier itself.
 
-Nothing is asked of a model but its outputs on masked clips, in full batches; see `captum_apex.masking` for the grids and the fills. As in
-Captum, `target` selects a class from what `forward_func` returns. Where the score shall be a probability, pass a `forward_func` that ends
-in a softmax or a sigmoid.
+The measures use only the model's outputs on masked clips, in full batches; `captum_apex.masking` has the region grids
+and the fills. As in Captum, `target` selects a class from what `forward_func` returns. For scores that are
+probabilities, pass a `forward_func` that ends in a softmax or a sigmoid. `captum.metrics.sensitivity_max` (how much the
+map changes when the input hardly does) works on the same maps.
 """
 
 from captum_apex.metrics.agreement import faithfulness_correlation, infidelity, random_removals
@@ -45,6 +51,7 @@ from captum_apex.metrics.fidelity import (
     soft_mask,
     speechbrain_average_drop,
 )
+from captum_apex.metrics.intervals import bootstrap_interval
 from captum_apex.metrics.localisation import pointing_game, relevance_mass
 from captum_apex.metrics.passes import masked_outputs, masked_scores, mixed_outputs
 
@@ -57,6 +64,7 @@ __all__ = [
     "average_drop",
     "average_gain",
     "average_increase",
+    "bootstrap_interval",
     "classification_scores",
     "complexity",
     "deletion",

@@ -1,7 +1,8 @@
-"""How well a classifier classifies, for one class per clip, for several, and for detectors; computed by torchmetrics.
+"""Scores of a classifier, for one class per clip, for several classes per clip, and for detectors; from torchmetrics.
 
-Outputs are scores before the softmax or the sigmoid (logits). The areas and the error rate depend on their order only; it is handed on as
-ranks, since torchmetrics would take scores between 0 and 1 for probabilities and let large ones saturate into ties.
+Outputs are scores before the softmax or the sigmoid (logits). The areas and the error rate depend only on the order of
+the outputs. They are passed to torchmetrics as ranks: torchmetrics takes scores between 0 and 1 for probabilities, and
+its sigmoid saturates for large scores, which makes ties.
 """
 
 from __future__ import annotations
@@ -20,21 +21,24 @@ def classification_scores(outputs: Tensor, labels: Tensor) -> dict[str, float]:
     """All measures of this module at once.
 
     Args:
-        outputs: scores before the softmax or the sigmoid, of shape (clip, class); (clip,) or (clip, 1) for a detector with one output.
-        labels: the class of each clip, int, of shape (clip,), for a detector 0 or 1; or (clip, class) of 0 and 1, where a clip can have
-            several classes or none.
+        outputs: scores before the softmax or the sigmoid, shape (clip, class); (clip,) or (clip, 1) for a detector with
+            one output.
+        labels: index of each clip's class, int, shape (clip,), 0 or 1 for a detector; or the classes of each clip as 0
+            and 1, shape (clip, class), where a clip can have several classes or none.
 
     Returns:
-        `top_1`, `mean_average_precision`, `auroc`, all in [0, 1] and higher is better, and for a detector with one or two outputs
-        `equal_error_rate`, in [0, 1] and lower is better.
+        `top_1`, `mean_average_precision` and `auroc`, in [0, 1], higher is better; for a detector with one or two
+        outputs also `equal_error_rate`, in [0, 1], lower is better.
 
     Raises:
         ImportError: torchmetrics is missing.
-        TypeError: outputs or labels are no tensors of floats and of integers.
-        ValueError: for shapes that do not belong together, outputs that are not finite, and labels that are no classes.
+        TypeError: outputs are not a tensor of floats, or labels not a tensor of integers.
+        ValueError: shapes do not fit each other, outputs are not finite, or labels are not classes.
 
     Example:
-        >>> classification_scores(torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 0, 0, 1]))
+        >>> import torch
+        >>> outputs = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
+        >>> classification_scores(outputs, torch.tensor([0, 0, 0, 1]))
         {'top_1': 0.75, 'mean_average_precision': 1.0, 'auroc': 1.0, 'equal_error_rate': 0.0}
     """
     measures = (top_1, mean_average_precision, auroc)
@@ -45,21 +49,38 @@ def classification_scores(outputs: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def top_1(outputs: Tensor, labels: Tensor) -> float:
-    """The share of clips whose highest score is that of their class, or of one of their classes; arguments as in `classification_scores`.
+    """Share of clips where the highest score is that of the clip's class, or of one of its classes.
 
-    A detector with one output says 1 where it is above 0. Clips without any class are left out; NaN where that leaves none.
+    A detector with one output detects class 1 where the output is above 0. Clips without any class are left out.
+    Arguments and errors are those of `classification_scores`.
+
+    Returns:
+        In [0, 1], higher is better; NaN where no clip has a class.
+
+    Example:
+        >>> import torch
+        >>> top_1(torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 0, 0, 1]))
+        0.75
 
     Source: BirdSet (arXiv 2403.10380), "T1-Acc", for several classes.
     """
     scores, truth = _checked(outputs, labels)
-    right = truth.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)  # (clip, class) → (clip,)
-    return right[truth.any(1)].double().mean().item()
+    correct = truth.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)  # (clip, class) → (clip,)
+    return correct[truth.any(1)].double().mean().item()
 
 
 def mean_average_precision(outputs: Tensor, labels: Tensor) -> float:
-    """Average precision of each class against the rest, and its mean over the classes (cmAP); arguments as in `classification_scores`.
+    """Average precision of each class against the rest, averaged over the classes (cmAP).
 
-    Classes that no clip has are left out, with a warning; NaN where that leaves none.
+    Classes that no clip has are left out, with a warning. Arguments and errors are those of `classification_scores`.
+
+    Returns:
+        In [0, 1], higher is better; NaN where no class is left.
+
+    Example:
+        >>> import torch
+        >>> round(mean_average_precision(torch.tensor([2.0, 1.0, -1.0]), torch.tensor([1, 0, 1])), 4)  # 5/6 and 1/2
+        0.6667
 
     Source: BirdSet (arXiv 2403.10380), "cmAP".
     """
@@ -68,32 +89,46 @@ def mean_average_precision(outputs: Tensor, labels: Tensor) -> float:
 
 
 def auroc(outputs: Tensor, labels: Tensor) -> float:
-    """Area under the ROC curve of each class against the rest, and its mean over the classes; arguments as in `classification_scores`.
+    """Area under the ROC curve of each class against the rest, averaged over the classes.
 
-    Classes that no clip has, or that every clip has, are left out, with a warning; NaN where that leaves none. For two exclusive classes it
-    is the same for both.
+    Classes that no clip has, or that every clip has, are left out, with a warning. Two exclusive classes have the same
+    area. Arguments and errors are those of `classification_scores`.
+
+    Returns:
+        In [0, 1], higher is better; NaN where no class is left.
+
+    Example:
+        >>> import torch
+        >>> auroc(torch.tensor([2.0, 1.0, -1.0]), torch.tensor([1, 0, 1]))
+        0.5
     """
     scores, truth = _checked(outputs, labels)
     return _class_mean(_torchmetrics().binary_auroc, _comparable(scores, labels), truth, truth.any(0) & ~truth.all(0))
 
 
 def equal_error_rate(outputs: Tensor, labels: Tensor) -> float:
-    """The rate of errors of a detector where it misses as many as it raises false alarms; arguments as in `classification_scores`.
+    """Error rate of a detector at the threshold where its miss rate and its false alarm rate are closest.
 
-    It is the mean of the share of misses among the clips of class 1 and the share of alarms among those of class 0, at the threshold where
-    the two are closest. 0.5 is chance; more than that says that the classes are the wrong way round.
+    It is the mean of the share of misses among the clips of class 1 and the share of false alarms among the clips of
+    class 0. Chance is 0.5; a larger rate means that the two classes are swapped. Arguments and errors are those of
+    `classification_scores`.
 
     Returns:
-        in [0, 1], lower is better; NaN where there are clips of one class only.
+        In [0, 1], lower is better; NaN where all clips have one class.
 
     Raises:
-        ValueError: also for other than one or two outputs.
+        ValueError: there are not one or two outputs per clip.
+
+    Example:
+        >>> import torch
+        >>> equal_error_rate(torch.tensor([2.0, 1.0, -1.0, -2.0]), torch.tensor([1, 0, 1, 0]))
+        0.5
     """
     scores, truth = _checked(outputs, labels)
     if scores.shape[1] != 2 or labels.dim() != 1:
         raise ValueError(
-            f"expected one or two outputs per clip and labels (clip,), but got {tuple(outputs.shape)} and {tuple(labels.shape)}; "
-            "an equal error rate is of a detector"
+            f"expected one or two outputs per clip and labels (clip,), but got {tuple(outputs.shape)} and "
+            f"{tuple(labels.shape)}; only a detector has an equal error rate"
         )
     if not truth.any(0).all():
         return float("nan")
@@ -101,7 +136,7 @@ def equal_error_rate(outputs: Tensor, labels: Tensor) -> float:
 
 
 def _checked(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores in float64, and whether a clip has a class; both (clip, class)."""
+    """Scores in float64, and which classes each clip has as bool; both (clip, class)."""
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
         raise TypeError(
             f"expected `outputs` to be a tensor of floats, but got {getattr(outputs, 'dtype', type(outputs).__name__)}"
@@ -112,23 +147,25 @@ def _checked(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError("expected `outputs` to be finite, but got NaN or infinity")
     scores = outputs.detach().double()
     if labels.dim() == 2:
-        return _several(scores, labels.to(scores.device))
-    if scores.dim() == 1 or (scores.dim() == 2 and scores.shape[1] == 1):  # a detector: it says 1 above 0
+        return _checked_several(scores, labels.to(scores.device))
+    if scores.dim() == 1 or (scores.dim() == 2 and scores.shape[1] == 1):
+        # A detector with one output: a constant score of 0 for class 0 makes it detect class 1 above 0.
         scores = torch.stack([torch.zeros_like(scores.flatten()), scores.flatten()], 1)  # (clip,) → (clip, class)
-    return _exclusive(scores, labels.to(scores.device))
+    return _checked_exclusive(scores, labels.to(scores.device))
 
 
-def _several(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _checked_several(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if scores.shape != labels.shape or not len(labels):
         raise ValueError(
-            f"expected `outputs` and `labels` of one shape (clip, class), but got {tuple(scores.shape)} and {tuple(labels.shape)}"
+            f"expected `outputs` and `labels` of one shape (clip, class), but got {tuple(scores.shape)} and "
+            f"{tuple(labels.shape)}"
         )
     if not ((labels == 0) | (labels == 1)).all():
         raise ValueError("expected `labels` of shape (clip, class) to be 0 or 1, but got other numbers")
     return scores, labels > 0
 
 
-def _exclusive(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _checked_exclusive(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if scores.dim() != 2 or labels.shape != scores.shape[:1] or not len(labels):
         raise ValueError(
             f"expected `outputs` of shape (clip, class) and `labels` of shape (clip,), "
@@ -147,15 +184,16 @@ def _exclusive(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _comparable(scores: Tensor, labels: Tensor) -> Tensor:
     """Scores of a class that can be compared between clips, (clip, class).
 
-    For several classes to a clip they are so already. For exclusive classes they are the log-odds of each class against all others, which
-    are in the order of the softmax, and have no ties where it is all but 1.
+    The scores of several classes per clip are comparable already. For exclusive classes they are the log-odds of each
+    class against all others, which have the order of the softmax without its ties near 1.
     """
     if labels.dim() == 2:
         return scores
-    log_probabilities, top = scores.log_softmax(1), scores.argmax(1, keepdim=True)
+    log_probabilities = scores.log_softmax(1)
+    top = scores.argmax(1, keepdim=True)
     others = scores.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True)
     odds = (log_probabilities - torch.log1p(-log_probabilities.exp())).scatter(1, top, scores.gather(1, top) - others)
-    return odds.float()  # so that what is equal stays so, whichever way it was computed
+    return odds.float()  # equal odds that were computed in two ways differ in the last digits of float64
 
 
 def _class_mean(measure: Callable, scores: Tensor, truth: Tensor, defined: Tensor) -> float:
@@ -164,7 +202,8 @@ def _class_mean(measure: Callable, scores: Tensor, truth: Tensor, defined: Tenso
     if left_out:
         listed = ", ".join(map(str, left_out[:10])) + (", …" if len(left_out) > 10 else "")
         warnings.warn(
-            f"{len(left_out)} of {len(defined)} classes are left out of a mean, since none or all of the clips have them: {listed}",
+            f"{len(left_out)} of {len(defined)} classes are left out of a mean, since none or all of the clips have "
+            f"them: {listed}",
             stacklevel=3,
         )
     values = [

@@ -1,10 +1,11 @@
-"""Deletion and insertion: what happens to the score when the regions that an attribution points at are exchanged one after the other."""
+"""Deletion and insertion: the score while the regions that an attribution ranks are replaced one after the other."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -13,23 +14,39 @@ from captum_apex.masking.grids import n_regions, region_sums
 from captum_apex.masking.rankings import check_attributions, ranking
 from captum_apex.metrics.passes import check_clips, masked_scores
 
+__all__ = ["Curves", "Order", "Removal", "deletion", "deletion_insertion", "deletion_sequence", "insertion"]
+
 Order = Literal["most", "least"]
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class Curves:
-    """What the model says while regions are replaced one after the other; one curve per clip.
+    """The model's score while regions are replaced one after the other: a deletion and an insertion curve per clip.
 
-    The least relevant regions first (LeRF) need no passes of their own: what deletion then leaves is what insertion has put back, so the
-    deletion curve of LeRF is the insertion curve of the most relevant first (MoRF) run backwards, and the area between both deletion curves
-    is the `difference` of the two areas here. This is exact with a point after every region, and with fewer points but for the middle one
-    where an odd number of points meets an odd number of regions, which no point halves.
+    The order with the least relevant regions first (LeRF) needs no further forward passes: the clips that deletion
+    leaves in this order are those that insertion of the most relevant regions first (MoRF) restores. The deletion curve
+    of LeRF is therefore the insertion curve of MoRF run backwards, and the area between the deletion curves of both
+    orders is `difference`. This is exact for curves with a point after every region. For curves with fewer points it is
+    exact too, except at the middle point if the numbers of points and of regions are both odd: half of the regions is
+    then no whole number.
 
     Args:
-        fraction: share of the clip's bins that has been exchanged at each point, in [0, 1] with both ends, float64, shape (batch, point).
-            It is the true share: regions may differ in size, so clips may differ in it.
-        deletion: score after that share was replaced by the fill, shape (batch, point); it begins with the whole clip.
-        insertion: score after that share of the clip was put back into the fill, shape (batch, point); it ends with the whole clip.
+        fraction: share of the clip's bins that has been exchanged at each point, in [0, 1] with both ends, float64,
+            shape (batch, point). Regions may differ in size, so the fractions may differ between clips.
+        deletion: score after that share was replaced by the fill, shape (batch, point); the first point is the whole
+            clip.
+        insertion: score after that share of the clip was put back into the fill, shape (batch, point); the last point
+            is the whole clip.
+
+    Example:
+        >>> import torch
+        >>> fraction = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
+        >>> curves = Curves(fraction, torch.tensor([[1.0, 0.5, 0.0]]), torch.tensor([[0.0, 1.0, 1.0]]))
+        >>> curves.deletion_auc, curves.insertion_auc, curves.difference, curves.aopc
+        (tensor([0.5000]), tensor([0.7500]), tensor([0.2500]), tensor([0.7500]))
     """
 
     fraction: Tensor
@@ -38,43 +55,57 @@ class Curves:
 
     @property
     def deletion_auc(self) -> Tensor:
-        """Area under the deletion curve, shape (batch,); lower is more faithful when the most relevant regions go first."""
+        """Area under the deletion curve, shape (batch,).
+
+        With the most relevant regions first, lower is more faithful.
+        """
         return _area(self.fraction, self.deletion)
 
     @property
     def insertion_auc(self) -> Tensor:
-        """Area under the insertion curve, shape (batch,); higher is more faithful when the most relevant regions come first."""
+        """Area under the insertion curve, shape (batch,).
+
+        With the most relevant regions first, higher is more faithful.
+        """
         return _area(self.fraction, self.insertion)
 
     @property
     def difference(self) -> Tensor:
-        """Insertion area less deletion area, shape (batch,); higher is more faithful, and 0 is what a random order gives on average."""
+        """Insertion area minus deletion area, shape (batch,).
+
+        Higher is more faithful; a random order gives 0 on average.
+        """
         return self.insertion_auc - self.deletion_auc
 
     @property
     def aopc(self) -> Tensor:
-        """How far deletion is below the whole clip's score, on average over the points after the first; shape (batch,), higher is better.
+        """Mean fall of the deletion curve below the whole clip's score, over the points after the first.
 
-        Source: Samek et al. (arXiv 1509.06321), for one clip. There the first point, which adds nothing, is counted in the mean: their
-        value is `(points - 1) / points` of this one.
+        Shape (batch,); higher is better.
+
+        Source: Samek et al. (arXiv 1509.06321), for one clip. They count the first point, which adds nothing, in the
+        mean: their value is `(points - 1) / points` of this one.
         """
         return (self.deletion[:, :1] - self.deletion[:, 1:]).mean(1)
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Which regions deletion has replaced at each point: what is to be asked of the model, before it is asked.
+    """The regions that deletion has replaced at each point, computed before any forward pass.
 
     Args:
-        removed: bool, shape (batch, point, region); none at the first point, all at the last.
-        fraction: share of the clip's bins that they hold, in [0, 1], float64, shape (batch, point).
+        removed: which regions are replaced, bool, shape (batch, point, region); none at the first point, all at the
+            last.
+        fraction: share of the clip's bins in these regions, in [0, 1], float64, shape (batch, point).
 
     Example:
-        >>> from captum_apex.metrics import masked_outputs
-        >>> inputs, grid = torch.tensor([[[3.0, 1.0, 2.0, 0.0]]]), torch.arange(4)
+        >>> import torch
+        >>> from captum_apex.metrics import deletion_sequence, masked_outputs
+        >>> inputs = torch.tensor([[[3.0, 1.0, 2.0, 0.0]]])
+        >>> grid = torch.arange(4)
         >>> removal = deletion_sequence(inputs, inputs, grid)
         >>> outputs = masked_outputs(lambda clips: clips[:, 0], inputs, torch.zeros_like(inputs), removal.masks, grid)
-        >>> removal.curves(outputs[:, :, 0]).deletion, removal.curves(outputs[:, :, 2]).deletion  # two scores of the same passes
+        >>> removal.curves(outputs[:, :, 0]).deletion, removal.curves(outputs[:, :, 2]).deletion  # the same passes
         (tensor([[3., 0., 0., 0., 0.]]), tensor([[2., 2., 0., 0., 0.]]))
     """
 
@@ -83,9 +114,21 @@ class Removal:
 
     @classmethod
     def of(cls, sums: Tensor, grid: Tensor, points: int | None = None, seed: int = 0, order: Order = "most") -> Removal:
-        """The removal that follows the regions' sums, (batch, region), as `captum_apex.masking.grids.region_sums` gives them.
+        """Orders the regions by their attribution.
 
-        The other arguments, and the errors, are those of `deletion_insertion`; it is on the device of the sums.
+        Args:
+            sums: attribution of each region, shape (batch, region), as `captum_apex.masking.grids.region_sums` gives
+                it.
+            grid: the region that each bin belongs to, as in `deletion_insertion`.
+            points: number of points of each curve, as in `deletion_insertion`.
+            seed: seed of the random number generator that breaks ties.
+            order: which regions go first, as in `deletion_insertion`.
+
+        Returns:
+            Removal, on the device of the sums.
+
+        Raises:
+            ValueError: `points` or `order` is out of range, or a sum is NaN.
         """
         if order not in get_args(Order):
             raise ValueError(f"expected `order` to be one of {get_args(Order)}, but got {order!r}")
@@ -100,28 +143,33 @@ class Removal:
 
     @property
     def masks(self) -> Tensor:
-        """Every mask that both curves need, once: those of deletion, then those of insertion between its ends, which are deletion's.
+        """Every mask that both curves need, each once; the `removed` of `masked_outputs`.
 
-        bool, shape (batch, 2 · points − 2, region); as `removed` in `masked_outputs`.
+        The masks of deletion come first, then those of insertion without its two ends, which are the ends of deletion.
+        The tensor is bool, shape (batch, 2 · points − 2, region).
         """
         return torch.cat([self.removed, ~self.removed[:, 1:-1]], 1)
 
     def curves(self, scores: Tensor) -> Curves:
-        """The curves, from the score under each of the `masks`, shape (batch, 2 · points − 2).
+        """The curves of the scores under the `masks`.
+
+        Args:
+            scores: score of the model under each of the `masks`, shape (batch, 2 · points − 2).
 
         Raises:
-            ValueError: for scores of another shape.
+            ValueError: the scores have another shape.
         """
         n_clips, n_points = self.fraction.shape
         if scores.shape != (n_clips, 2 * n_points - 2):
             raise ValueError(
                 f"expected `scores` of shape ({n_clips}, {2 * n_points - 2}), as `masks`, but got {tuple(scores.shape)}"
             )
-        down, inner = scores[:, :n_points], scores[:, n_points:]
-        return Curves(self.fraction, deletion=down, insertion=torch.cat([down[:, -1:], inner, down[:, :1]], 1))
+        deletion = scores[:, :n_points]
+        inner = scores[:, n_points:]
+        return Curves(self.fraction, deletion, insertion=torch.cat([deletion[:, -1:], inner, deletion[:, :1]], 1))
 
 
-def deletion_insertion(
+def _removal_and_scores(
     forward_func: Callable[..., Tensor],
     inputs: Tensor,
     attributions: Tensor,
@@ -134,37 +182,68 @@ def deletion_insertion(
     batch_size: int = 32,
     seed: int = 0,
     order: Order = "most",
-) -> Curves:
+) -> tuple[Removal, Callable[[Tensor], Tensor]]:
+    """The removal of the regions, and a function that gives the model's scores under masks (clip, mask, region)."""
+    removal = deletion_sequence(inputs, attributions, grid, points, seed, order)
+
+    def scores(masks: Tensor) -> Tensor:
+        return masked_scores(forward_func, inputs, fills, masks, grid, target, additional_forward_args, batch_size)
+
+    return removal, scores
+
+
+def _with_arguments_of(
+    source: Callable[_Arguments, object],
+) -> Callable[[Callable[..., _Result]], Callable[_Arguments, _Result]]:
+    """Gives a function the signature of `source`, to which it passes all its arguments.
+
+    The arguments are then written once, and readers, editors and type checkers see them at each function.
+    """
+
+    def decorate(function: Callable[..., _Result]) -> Callable[_Arguments, _Result]:
+        result = inspect.signature(function).return_annotation
+        signature = inspect.signature(source).replace(return_annotation=result)
+        setattr(function, "__signature__", signature)  # noqa: B010 - the type of a function has no such attribute
+        return function
+
+    return decorate
+
+
+@_with_arguments_of(_removal_and_scores)
+def deletion_insertion(*args: Any, **kwargs: Any) -> Curves:  # noqa: D417 - `_removal_and_scores` lists the arguments
     """The deletion and the insertion curve of each clip.
 
-    Deletion replaces the regions by the fill, the most relevant first; insertion begins with the fill alone and puts the clip's own
-    regions back, the most relevant first. Each clip costs `2 · points − 2` forward passes: both curves share their end points.
+    Deletion replaces the regions by the fill, the most relevant first; insertion begins with the fill alone and puts
+    the clip's regions back, the most relevant first. Each clip costs `2 · points − 2` forward passes: both curves share
+    their end points.
 
     Args:
-        forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,) without a target.
-        inputs: shape (batch, channel, frequency, time), or (batch, channel, samples).
-        attributions: same shape; the channel axis may have another size or be absent.
-        fills: what replaces the inputs, same shape as the inputs; see `captum_apex.masking.fills.named_fill`.
-        grid: the region that each bin belongs to, int64, shape (frequency, time); see `captum_apex.masking.grids.named_grid`.
-            All channels of a region go together.
-        target: class whose score is followed, in any form that Captum takes.
+        forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,)
+            without a target.
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        attributions: attribution of each bin, shape of the inputs; the channel axis may have another size or be absent.
+        fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
+        grid: the region that each bin belongs to, int64, shape (frequency, time); see
+            `captum_apex.masking.grids.named_grid`. All channels of a region are replaced together.
+        target: the class to follow, in any form that Captum takes.
         additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
-        points: how many points each curve has, with both ends, equally spaced in the number of regions; None, or more than there are
-            regions, for a point after every region.
-        batch_size: how many masked clips the model gets at once.
-        seed: of the shuffle that breaks ties, see `captum_apex.masking.rankings.ranking`.
-        order: `"most"` relevant first (MoRF) or `"least"` relevant first (LeRF), which is the exact reverse; see `Curves`: a single call
-            gives the areas of both.
+        points: number of points of each curve, with both ends, equally spaced in the number of regions; None, or more
+            points than there are regions, for a point after every region.
+        batch_size: number of masked clips per forward pass.
+        seed: seed of the random number generator that breaks ties, see `captum_apex.masking.rankings.ranking`.
+        order: `"most"` relevant region first (MoRF) or `"least"` relevant first (LeRF), the exact reverse. A single
+            call gives the areas of both, see `Curves`.
 
     Returns:
         Curves, in the dtype of the scores and on the device of the inputs.
 
     Raises:
-        TypeError: for inputs, attributions or fills that are not tensors, or a grid that is not int64.
-        ValueError: for shapes that do not belong together, for attributions that are not finite, naming the clip, and for numbers out
-            of range.
+        TypeError: inputs, attributions or fills are not tensors, or the grid is not int64.
+        ValueError: shapes do not fit each other, attributions are not finite (the message names the clip), or a number
+            is out of range.
 
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[[3.0, 1.0, 2.0, 0.0]]]])
         >>> total = lambda clips: clips.sum((1, 2, 3))
         >>> curves = deletion_insertion(total, inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
@@ -173,86 +252,66 @@ def deletion_insertion(
         >>> curves.deletion_auc, curves.insertion_auc
         (tensor([1.7500]), tensor([4.2500]))
 
-    Source: Petsiuk, Das, Saenko: "RISE" (arXiv 1806.07421), Section 4, with regions in place of single pixels, and the trapezoid over
-    the true fraction in place of equal steps.
+    Source: Petsiuk, Das, Saenko: "RISE" (arXiv 1806.07421), Section 4, with regions in place of single pixels, and the
+    trapezoid over the true fraction in place of equal steps.
     """
-    removal = deletion_sequence(inputs, attributions, grid, points, seed, order)
-    return removal.curves(
-        masked_scores(forward_func, inputs, fills, removal.masks, grid, target, additional_forward_args, batch_size)
-    )
+    removal, scores = _removal_and_scores(*args, **kwargs)
+    return removal.curves(scores(removal.masks))
 
 
-def deletion(
-    forward_func: Callable[..., Tensor],
-    inputs: Tensor,
-    attributions: Tensor,
-    fills: Tensor,
-    *,
-    grid: Tensor,
-    target: Any = None,
-    additional_forward_args: Any = None,
-    points: int | None = None,
-    batch_size: int = 32,
-    seed: int = 0,
-    order: Order = "most",
-) -> Tensor:
-    """Area under each clip's deletion curve, shape (batch,); lower is better. Arguments and errors as in `deletion_insertion`.
+@_with_arguments_of(_removal_and_scores)
+def deletion(*args: Any, **kwargs: Any) -> Tensor:
+    """Area under each clip's deletion curve; arguments and errors as in `deletion_insertion`.
 
     Each clip costs `points` forward passes.
 
+    Returns:
+        Tensor of shape (batch,); lower is better.
+
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[[3.0, 1.0, 2.0, 0.0]]]])
-        >>> deletion(lambda clips: clips.sum((1, 2, 3)), inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
+        >>> total = lambda clips: clips.sum((1, 2, 3))
+        >>> deletion(total, inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
         tensor([1.7500])
     """
-    removal = deletion_sequence(inputs, attributions, grid, points, seed, order)
-    scores = masked_scores(
-        forward_func, inputs, fills, removal.removed, grid, target, additional_forward_args, batch_size
-    )
-    return _area(removal.fraction, scores)
+    removal, scores = _removal_and_scores(*args, **kwargs)
+    return _area(removal.fraction, scores(removal.removed))
 
 
-def insertion(
-    forward_func: Callable[..., Tensor],
-    inputs: Tensor,
-    attributions: Tensor,
-    fills: Tensor,
-    *,
-    grid: Tensor,
-    target: Any = None,
-    additional_forward_args: Any = None,
-    points: int | None = None,
-    batch_size: int = 32,
-    seed: int = 0,
-    order: Order = "most",
-) -> Tensor:
-    """Area under each clip's insertion curve, shape (batch,); higher is better. Arguments and errors as in `deletion_insertion`.
+@_with_arguments_of(_removal_and_scores)
+def insertion(*args: Any, **kwargs: Any) -> Tensor:
+    """Area under each clip's insertion curve; arguments and errors as in `deletion_insertion`.
 
     Each clip costs `points` forward passes.
 
+    Returns:
+        Tensor of shape (batch,); higher is better.
+
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[[3.0, 1.0, 2.0, 0.0]]]])
-        >>> insertion(lambda clips: clips.sum((1, 2, 3)), inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
+        >>> total = lambda clips: clips.sum((1, 2, 3))
+        >>> insertion(total, inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
         tensor([4.2500])
     """
-    removal = deletion_sequence(inputs, attributions, grid, points, seed, order)
-    scores = masked_scores(
-        forward_func, inputs, fills, ~removal.removed, grid, target, additional_forward_args, batch_size
-    )
-    return _area(removal.fraction, scores)
+    removal, scores = _removal_and_scores(*args, **kwargs)
+    return _area(removal.fraction, scores(~removal.removed))
 
 
 def deletion_sequence(
     inputs: Tensor, attributions: Tensor, grid: Tensor, points: int | None = None, seed: int = 0, order: Order = "most"
 ) -> Removal:
-    """Which regions are gone at each point of the deletion curve, and how much of the clip that is.
+    """The regions that deletion has replaced at each point, and their share of the clip.
 
-    For callers who share passes between scores or measures; `deletion_insertion` does it all. Arguments and errors are the same there.
+    It serves callers who share forward passes between scores or measures. Arguments and errors are those of
+    `deletion_insertion`.
 
     Returns:
         Removal, on the device of the inputs.
 
     Example:
+        >>> import torch
         >>> inputs = torch.tensor([[[3.0, 1.0, 2.0]]])
         >>> deletion_sequence(inputs, inputs, torch.arange(3), points=3).removed
         tensor([[[False, False, False],
@@ -265,12 +324,13 @@ def deletion_sequence(
 
 
 def _counts(regions: int, points: int | None) -> Tensor:
-    """How many regions are exchanged at each point, from none to all; as many from the one end as from the other."""
+    """The number of regions that are exchanged at each point, from none to all: the same steps from either end."""
     if points is not None and points < 2:
         raise ValueError(f"expected `points` to be at least 2, the two ends, or None, but got {points}")
     n_points = regions + 1 if points is None else min(points, regions + 1)
     counts = torch.linspace(0, regions, n_points, dtype=torch.float64).round().long()
-    half = n_points // 2  # rounded on their own, both halves would differ: 2.5 and 22.5 of 25 become 2 and 22
+    half = n_points // 2
+    # The second half mirrors the first: rounded by themselves, 2.5 and 22.5 of 25 regions would become 2 and 22.
     return torch.cat([counts[: n_points - half], regions - counts[:half].flip(0)])
 
 
@@ -283,7 +343,6 @@ def _check_attributions(attributions: Tensor, inputs: Tensor, grid: Tensor) -> N
         isinstance(attributions, Tensor)
         and attributions.shape[:1] + attributions.shape[-grid.dim() :] != inputs.shape[:1] + grid.shape
     ):
-        raise ValueError(
-            f"expected `attributions` of shape {tuple(inputs.shape)}, as the inputs, but got {tuple(attributions.shape)}"
-        )
+        got = tuple(attributions.shape)
+        raise ValueError(f"expected `attributions` of shape {tuple(inputs.shape)}, as the inputs, but got {got}")
     check_attributions(attributions)

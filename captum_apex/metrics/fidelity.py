@@ -1,11 +1,13 @@
-"""What the part of a clip that a map marks says by itself, and what the rest says without it.
+"""How well a mask's region predicts by itself, and how well the rest of the clip predicts without it.
 
-A mask `m` in [0, 1] splits a clip `x` into the masked-in clip `fill + m · (x − fill)` and the masked-out clip `x + m · (fill − x)`. All
-measures compare what the model says of these with what it says of the whole clip. They are about *probabilities*: of softmax or sigmoid
-outputs, never of logits. Each is a value per clip; the "average" of a name is the mean of these over clips, which is left to the caller.
+A mask `m` in [0, 1] splits a clip `x` into the masked-in clip `fill + m · (x − fill)` and the masked-out clip
+`x + m · (fill − x)`. All measures compare the model's probabilities for these clips with those for the whole clip.
+Probabilities are outputs of a softmax or a sigmoid, not logits. Each measure gives one value per clip; the "average" in
+a name is the mean over clips, which the caller takes.
 
-Source: the metrics of L-MAC (arXiv 2403.13086), which took average drop and increase from Grad-CAM++ (arXiv 1710.11063) and average gain
-from Opti-CAM (arXiv 2301.07002). There the fill is silence and the mask acts on the spectrogram's magnitude; here both are the caller's.
+Source: the metrics of L-MAC (arXiv 2403.13086), which took average drop and increase from Grad-CAM++ (arXiv 1710.11063)
+and average gain from Opti-CAM (arXiv 2301.07002). They use silence as the fill and mask the magnitude of the
+spectrogram; here the caller chooses the fill and the representation.
 """
 
 from __future__ import annotations
@@ -21,20 +23,39 @@ from captum_apex.masking.grids import n_regions, region_sums
 from captum_apex.masking.rankings import check_attributions
 from captum_apex.metrics.passes import check_fills, check_target, mixed_outputs, selected
 
-TOLERANCE = 1e-3
-"""How far past 0 and 1 a probability may be for rounding, in half precision too."""
+__all__ = [
+    "Fidelity",
+    "average_drop",
+    "average_gain",
+    "average_increase",
+    "faithfulness",
+    "input_fidelity",
+    "mask_fidelity",
+    "region_shares",
+    "soft_mask",
+    "speechbrain_average_drop",
+]
+
+_TOLERANCE = 1e-3  # how far rounding, also in half precision, may take a probability below 0 or above 1
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What a mask keeps and takes away, one value per clip; each of shape (batch,).
+    """The five measures of a mask, one value per clip; each tensor has the shape (batch,).
 
     Args:
-        average_drop: in percent, lower is better; see `average_drop`.
+        average_drop: lost share of the probability in percent, lower is better; see `average_drop`.
         average_increase: 0 or 100 percent, higher is better; see `average_increase`.
-        average_gain: in percent, higher is better; see `average_gain`.
-        faithfulness: in [-1, 1], higher is better; see `faithfulness`.
+        average_gain: gained share of the missing probability in percent, higher is better; see `average_gain`.
+        faithfulness: probability lost without the marked region, in [-1, 1], higher is better; see `faithfulness`.
         input_fidelity: 0 or 1, higher is better; see `input_fidelity`.
+
+    Example:
+        >>> import torch
+        >>> whole, masked_in, masked_out = torch.tensor([[[0.5, 0.5]], [[0.75, 0.25]], [[0.25, 0.75]]])
+        >>> measures = Fidelity.of(whole, masked_in, masked_out, target=0)
+        >>> measures.average_gain, measures.faithfulness
+        (tensor([50.]), tensor([0.2500]))
     """
 
     average_drop: Tensor
@@ -45,19 +66,27 @@ class Fidelity:
 
     @classmethod
     def of(cls, outputs: Tensor, masked_in: Tensor, masked_out: Tensor, target: Any) -> Fidelity:
-        """All five from the probabilities of the whole, the masked-in and the masked-out clips, each (batch, class).
+        """The measures from the model's probabilities.
+
+        Args:
+            outputs: probabilities of the whole clips, shape (batch, class).
+            masked_in: probabilities of the masked-in clips, shape (batch, class).
+            masked_out: probabilities of the masked-out clips, shape (batch, class).
+            target: the class to follow, in any form that Captum takes.
 
         Raises:
-            ValueError: for outputs that are no probabilities.
+            ValueError: the outputs are not probabilities.
         """
-        for each in (outputs, masked_in, masked_out):
-            _check_probabilities(each, len(outputs))
-        probability, inside, outside = (selected(each, target) for each in (outputs, masked_in, masked_out))
+        for probabilities in (outputs, masked_in, masked_out):
+            _check_probabilities(probabilities, len(outputs))
+        of_whole = selected(outputs, target)
+        of_masked_in = selected(masked_in, target)
+        of_masked_out = selected(masked_out, target)
         return cls(
-            average_drop=average_drop(probability, inside),
-            average_increase=average_increase(probability, inside),
-            average_gain=average_gain(probability, inside),
-            faithfulness=faithfulness(probability, outside),
+            average_drop=average_drop(of_whole, of_masked_in),
+            average_increase=average_increase(of_whole, of_masked_in),
+            average_gain=average_gain(of_whole, of_masked_in),
+            faithfulness=faithfulness(of_whole, of_masked_out),
             input_fidelity=input_fidelity(outputs, masked_in),
         )
 
@@ -73,32 +102,35 @@ def mask_fidelity(
     outputs: Tensor | None = None,
     batch_size: int = 32,
 ) -> Fidelity:
-    """All five measures of one mask per clip, for two forward passes per clip, and one for the clip itself.
+    """All five measures of one mask per clip, from two forward passes per clip and one for the clip itself.
 
     Args:
-        forward_func: gives a probability for every class, shape (batch, class): a model that ends in a softmax or a sigmoid. Logits are
-            refused rather than sent through a softmax, since a softmax of probabilities would pass unnoticed.
-        inputs: shape (batch, channel, frequency, time), or (batch, channel, samples).
-        masks: how much of each bin the explanation marks, in [0, 1], bool or floating, shape (batch, 1, frequency, time), for all channels,
-            or that of the inputs; see `soft_mask`.
-        fills: what replaces the inputs, same shape as the inputs; see `captum_apex.masking.fills.named_fill`.
-        target: class whose probability is followed, in any form that Captum takes; L-MAC follows the predicted class.
+        forward_func: a model that ends in a softmax or a sigmoid, with a probability for every class, shape
+            (batch, class). Logits are refused. They are not passed through a softmax here, because a second softmax
+            over the probabilities of another model would go unnoticed.
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        masks: how strongly the explanation marks each bin, in [0, 1], bool or floating, shape
+            (batch, 1, frequency, time) for all channels, or the shape of the inputs; see `soft_mask`.
+        fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
+        target: the class to follow, in any form that Captum takes; L-MAC follows the predicted class.
         additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
-        outputs: what `forward_func` gives for the inputs, where that is known already; it saves a pass per clip.
-        batch_size: how many clips the model gets at once.
+        outputs: outputs of `forward_func` for the inputs, where they are known; they save a forward pass per clip.
+        batch_size: number of clips per forward pass.
 
     Returns:
         Fidelity, in the dtype of the probabilities.
 
     Raises:
-        TypeError: for inputs, fills or masks that are not tensors.
-        ValueError: for shapes that do not belong together, a mask outside [0, 1], and for outputs that are no probabilities.
+        TypeError: inputs, fills or masks are not tensors.
+        ValueError: shapes do not fit each other, a mask is not in [0, 1], or the outputs are not probabilities.
 
     Example:
-        >>> inputs, mask = torch.tensor([[[4.0, 0.0, 0.0]]]), torch.tensor([[[1.0, 0.0, 0.0]]])
+        >>> import torch
+        >>> inputs = torch.tensor([[[4.0, 0.0, 0.0]]])
+        >>> mask = torch.tensor([[[1.0, 0.0, 0.0]]])
         >>> classify = lambda clips: clips[:, 0].softmax(1)
-        >>> found = mask_fidelity(classify, inputs, mask, torch.zeros_like(inputs), target=0)
-        >>> found.average_drop, found.input_fidelity, found.faithfulness  # the marked bin is all that counts
+        >>> measures = mask_fidelity(classify, inputs, mask, torch.zeros_like(inputs), target=0)
+        >>> measures.average_drop, measures.input_fidelity, measures.faithfulness  # the model uses the marked bin alone
         (tensor([0.]), tensor([1.]), tensor([0.6313]))
     """
     check_fills(_checked_inputs(inputs), fills, batch_size)
@@ -114,16 +146,17 @@ def mask_fidelity(
 
 
 def average_drop(probability: Tensor, masked_in: Tensor) -> Tensor:
-    """How much of the probability is lost when only the marked part is left: `100 · max(0, p − p_in) / p`.
+    """Share of the probability that is lost when only the marked region is left: `100 · max(0, p − p_in) / p`.
 
     Args:
-        probability: of the followed class for the whole clip, shape (batch,).
-        masked_in: of the same class for the masked-in clip, shape (batch,).
+        probability: probability of the followed class for the whole clip, shape (batch,).
+        masked_in: probability of the followed class for the masked-in clip, shape (batch,).
 
     Returns:
-        Tensor of shape (batch,), in percent, in [0, 100], lower is better; 0 where there was no probability to lose.
+        Tensor of shape (batch,), in percent, in [0, 100], lower is better; 0 where the probability is 0.
 
     Example:
+        >>> import torch
         >>> average_drop(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
         tensor([50.,  0.])
     """
@@ -132,12 +165,15 @@ def average_drop(probability: Tensor, masked_in: Tensor) -> Tensor:
 
 
 def average_increase(probability: Tensor, masked_in: Tensor) -> Tensor:
-    """Whether the marked part alone is more probable than the whole clip: 100 where `p_in > p`, else 0. Arguments as in `average_drop`.
+    """Whether the marked region alone is more probable than the whole clip; arguments as in `average_drop`.
+
+    100 where `p_in > p`, else 0.
 
     Returns:
         Tensor of shape (batch,), 0 or 100 percent, higher is better.
 
     Example:
+        >>> import torch
         >>> average_increase(torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.75]))
         tensor([  0., 100.])
     """
@@ -146,12 +182,15 @@ def average_increase(probability: Tensor, masked_in: Tensor) -> Tensor:
 
 
 def average_gain(probability: Tensor, masked_in: Tensor) -> Tensor:
-    """How much of the missing probability the marked part alone wins: `100 · max(0, p_in − p) / (1 − p)`. Arguments as in `average_drop`.
+    """Share of the missing probability that the marked region alone gains; arguments as in `average_drop`.
+
+    `100 · max(0, p_in − p) / (1 − p)`.
 
     Returns:
-        Tensor of shape (batch,), in percent, in [0, 100], higher is better; 0 where no probability was missing.
+        Tensor of shape (batch,), in percent, in [0, 100], higher is better; 0 where the probability is 1.
 
     Example:
+        >>> import torch
         >>> average_gain(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
         tensor([ 0., 50.])
     """
@@ -160,16 +199,17 @@ def average_gain(probability: Tensor, masked_in: Tensor) -> Tensor:
 
 
 def faithfulness(probability: Tensor, masked_out: Tensor) -> Tensor:
-    """How much probability goes with the marked part: `p − p_out`.
+    """How much probability is lost without the marked region: `p − p_out`.
 
     Args:
-        probability: of the followed class for the whole clip, shape (batch,).
-        masked_out: of the same class for the masked-out clip, shape (batch,).
+        probability: probability of the followed class for the whole clip, shape (batch,).
+        masked_out: probability of the followed class for the masked-out clip, shape (batch,).
 
     Returns:
         Tensor of shape (batch,), in [-1, 1], higher is better.
 
     Example:
+        >>> import torch
         >>> faithfulness(torch.tensor([0.75]), torch.tensor([0.5]))
         tensor([0.2500])
     """
@@ -178,16 +218,17 @@ def faithfulness(probability: Tensor, masked_out: Tensor) -> Tensor:
 
 
 def input_fidelity(outputs: Tensor, masked_in_outputs: Tensor) -> Tensor:
-    """Whether the model still predicts the same class when only the marked part is left.
+    """Whether the model predicts the same class when only the marked region is left.
 
     Args:
         outputs: probabilities or logits for the whole clips, shape (batch, class).
-        masked_in_outputs: the same for the masked-in clips.
+        masked_in_outputs: probabilities or logits for the masked-in clips, shape (batch, class).
 
     Returns:
-        Tensor of shape (batch,): 1 where the largest output is of the same class, else 0; higher is better.
+        Tensor of shape (batch,): 1 where the same class has the largest output, else 0; higher is better.
 
     Example:
+        >>> import torch
         >>> input_fidelity(torch.tensor([[0.25, 0.75], [0.25, 0.75]]), torch.tensor([[0.5, 0.5], [0.0, 1.0]]))
         tensor([0., 1.])
     """
@@ -196,49 +237,55 @@ def input_fidelity(outputs: Tensor, masked_in_outputs: Tensor) -> Tensor:
 
 
 def speechbrain_average_drop(outputs: Tensor, masked_in_outputs: Tensor) -> Tensor:
-    """The average drop as SpeechBrain's recipes compute it: after a second softmax over what are probabilities already.
+    """The average drop as SpeechBrain's recipes compute it, with a second softmax over the probabilities.
 
-    Only for comparison with published numbers: the second softmax squeezes every probability of C classes into
+    Only for comparison with published numbers: the second softmax maps every probability of C classes into
     `[1 / (C − 1 + e), e / (C − 1 + e)]`, so no drop exceeds 63.2%. It always follows the predicted class.
 
     Args:
         outputs: probabilities for the whole clips, shape (batch, class).
-        masked_in_outputs: the same for the masked-in clips.
+        masked_in_outputs: probabilities for the masked-in clips, shape (batch, class).
 
     Returns:
         Tensor of shape (batch,), in percent, lower is better.
 
     Example:
-        >>> whole, inside = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-        >>> speechbrain_average_drop(whole, inside), average_drop(whole[:, 0], inside[:, 0])
-        (tensor([63.2121]), tensor([100.]))
+        >>> import torch
+        >>> whole = torch.tensor([[1.0, 0.0]])
+        >>> masked_in = torch.tensor([[0.0, 1.0]])
+        >>> speechbrain_average_drop(whole, masked_in)  # `average_drop` is 100 percent
+        tensor([63.2121])
 
     Source: SpeechBrain, recipes/ESC50/interpret: `compute_AD` of interpreter_brain.py, as train_lmac.py calls it.
     """
     _check_outputs(outputs, masked_in_outputs)
     predicted = outputs.argmax(1, keepdim=True)
-    once_more = (
-        each.softmax(1).gather(1, predicted).squeeze(1) for each in (outputs, masked_in_outputs)
-    )  # (clip, class) → (clip,)
-    return average_drop(*once_more)
+    probability = outputs.softmax(1).gather(1, predicted).squeeze(1)  # (clip, class) → (clip,)
+    masked_in = masked_in_outputs.softmax(1).gather(1, predicted).squeeze(1)
+    return average_drop(probability, masked_in)
 
 
 def soft_mask(attributions: Tensor, grid: Tensor) -> Tensor:
-    """A map as a mask for `mask_fidelity`: each region marked as strongly as its positive attribution per bin, the strongest fully.
+    """A map as a mask for `mask_fidelity`, constant within each region.
+
+    A region is marked in proportion to its mean attribution per bin, the strongest region with 1; regions with a
+    negative attribution are not marked.
 
     Args:
-        attributions: shape (batch, channel, frequency, time); the channel axis may be absent.
+        attributions: attribution of each bin, shape (batch, channel, frequency, time); the channel axis may be absent.
         grid: the region that each bin belongs to, int64, shape (frequency, time).
 
     Returns:
-        Tensor of shape (batch, 1, frequency, time) in [0, 1], constant within a region; 0 everywhere where no region is positive. In the
-        attributions' dtype.
+        Tensor of shape (batch, 1, frequency, time) in [0, 1], in the dtype of the attributions; zero for a clip without
+        a region of positive attribution.
 
     Raises:
-        TypeError: for attributions that are not a tensor, or a grid that is not int64.
-        ValueError: where the last axes are not those of the grid, and for attributions that are not finite, naming the clip.
+        TypeError: the attributions are not a tensor, or the grid is not int64.
+        ValueError: the last axes are not those of the grid, or the attributions are not finite (the message names the
+            clip).
 
     Example:
+        >>> import torch
         >>> soft_mask(torch.tensor([[[1.0, 3.0, 1.0, -5.0]]]), torch.tensor([0, 0, 1, 2]))
         tensor([[[1.0000, 1.0000, 0.5000, 0.0000]]])
     """
@@ -249,33 +296,33 @@ def soft_mask(attributions: Tensor, grid: Tensor) -> Tensor:
 
 
 def region_shares(sums: Tensor, grid: Tensor) -> Tensor:
-    """How strongly `soft_mask` marks each region, in [0, 1].
+    """How strongly `soft_mask` marks each region.
 
     Args:
-        sums: the attribution of each region, (batch, region), as `captum_apex.masking.grids.region_sums` gives it.
+        sums: attribution of each region, shape (batch, region), as `captum_apex.masking.grids.region_sums` gives it.
         grid: the region that each bin belongs to, int64, shape (frequency, time).
 
     Returns:
-        Tensor of the shape of `sums`.
+        Tensor of shape (batch, region), in [0, 1].
 
     Example:
+        >>> import torch
         >>> region_shares(torch.tensor([[4.0, 1.0, -5.0]]), torch.tensor([0, 0, 1, 2]))
         tensor([[1.0000, 0.5000, 0.0000]])
     """
-    sizes = (
-        grid.flatten().bincount(minlength=n_regions(grid)).clamp_min(1)
-    )  # a number may be left out of a grid: its sum is 0
+    # A grid may skip a number: that region has no bins and the sum 0.
+    sizes = grid.flatten().bincount(minlength=n_regions(grid)).clamp_min(1)
     strength = (sums / sizes.to(sums.device)).clamp_min(0)
     return _ratio(strength, strength.amax(1, keepdim=True))
 
 
-def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """The quotient, and 0 where there is nothing to take a part of."""
-    return part / whole.where(whole > 0, 1)
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The quotient; the numerator, which is then 0, where the denominator is 0."""
+    return numerator / denominator.where(denominator > 0, 1)
 
 
 def _aligned(masks: Tensor, inputs: Tensor) -> Tensor:
-    """The masks with the inputs' number of axes, floating; refuses what is no mask of the inputs."""
+    """The masks with the inputs' number of axes and dtype, after a check that they are masks of the inputs."""
     if not isinstance(masks, Tensor):
         raise TypeError(f"expected `masks` to be a tensor, but got {type(masks).__name__}")
     aligned = masks
@@ -284,7 +331,7 @@ def _aligned(masks: Tensor, inputs: Tensor) -> Tensor:
     elif masks.dim() == inputs.dim() + 1 and masks.shape[1] == 1:
         aligned = masks.squeeze(1)
     fits = aligned.dim() == inputs.dim() and all(
-        own in (1, size) for own, size in zip(aligned.shape, inputs.shape, strict=True)
+        mask_size in (1, size) for mask_size, size in zip(aligned.shape, inputs.shape, strict=True)
     )
     if not fits or len(aligned) != len(inputs):
         raise ValueError(
@@ -307,7 +354,7 @@ def _check_probabilities(outputs: Tensor, n_clips: int) -> None:
     if outputs.dim() != 2 or len(outputs) != n_clips:
         raise ValueError(f"expected probabilities of shape ({n_clips}, class), but got {tuple(outputs.shape)}")
     low, high = (float(value) for value in outputs.aminmax())
-    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
         raise ValueError(
             f"expected probabilities, in [0, 1], but got outputs from {low:.4g} to {high:.4g}; "
             "pass a `forward_func` that ends in a softmax or a sigmoid"
@@ -316,9 +363,8 @@ def _check_probabilities(outputs: Tensor, n_clips: int) -> None:
 
 def _check_pair(probability: Tensor, other: Tensor, name: str) -> None:
     if probability.dim() != 1 or other.shape != probability.shape:
-        raise ValueError(
-            f"expected `probability` and `{name}` of shape (batch,), but got {tuple(probability.shape)} and {tuple(other.shape)}"
-        )
+        got = f"{tuple(probability.shape)} and {tuple(other.shape)}"
+        raise ValueError(f"expected `probability` and `{name}` of shape (batch,), but got {got}")
 
 
 def _check_outputs(outputs: Tensor, masked_in_outputs: Tensor) -> None:

@@ -1,6 +1,7 @@
-"""Whether a map points at where the evidence is known to lie. They need the truth, and no model.
+"""Whether a map points at the sound, where the true place of the sound is known. No model is needed.
 
-They judge the model and the map together: a model that decides by something else than the marked sound has a faithful map that fails here.
+These measures judge the model and the map together: where the model decides by something else than the sound, a
+faithful map points elsewhere and scores low.
 """
 
 from __future__ import annotations
@@ -10,25 +11,30 @@ from torch import Tensor
 
 from captum_apex.masking.rankings import check_attributions
 
+__all__ = ["pointing_game", "relevance_mass"]
+
 
 def pointing_game(attributions: Tensor, truth: Tensor) -> Tensor:
-    """Whether the bin with the largest attribution lies on the truth.
+    """Whether the bin with the largest attribution is a bin of the sound.
 
-    Where several bins are the largest, as in a map that is constant within its regions, it is the share of them that lie there: what a fair
-    draw among them would score on average. A constant map so scores the truth's share of all bins.
+    Several bins can have the largest attribution, such as all bins of a region. The score is then the share of these
+    bins that belong to the sound: the average score of one of them chosen at random. A constant map therefore scores
+    the sound's share of all bins.
 
     Args:
-        attributions: shape (batch, channel, frequency, time); the channels are summed, and their axis may be absent.
-        truth: where the evidence lies, bool, shape (batch, 1, frequency, time) or (batch, frequency, time).
+        attributions: attribution of each bin, shape (batch, channel, frequency, time); the channels are summed, and
+            their axis may be absent.
+        truth: which bins belong to the sound, bool, shape (batch, 1, frequency, time) or (batch, frequency, time).
 
     Returns:
-        float64 tensor of shape (batch,), 1 or 0, or between these for ties; NaN where the truth is empty.
+        float64 tensor of shape (batch,), 1 or 0, or between these for ties; NaN where no bin belongs to the sound.
 
     Raises:
-        TypeError: for attributions that are not a tensor, or a truth that is not bool.
-        ValueError: for shapes that do not belong together, and for attributions that are not finite, naming the clip.
+        TypeError: the attributions are not a tensor, or the truth is not bool.
+        ValueError: shapes do not fit each other, or the attributions are not finite (the message names the clip).
 
     Example:
+        >>> import torch
         >>> truth = torch.tensor([[True, False, False, False]])[:, None]
         >>> pointing_game(torch.tensor([[2.0, 0.0, 1.0, 2.0]])[:, None], truth)
         tensor([0.5000], dtype=torch.float64)
@@ -42,18 +48,20 @@ def pointing_game(attributions: Tensor, truth: Tensor) -> Tensor:
 
 
 def relevance_mass(attributions: Tensor, truth: Tensor) -> Tensor:
-    """The share of the positive attribution that lies on the truth; arguments and errors as in `pointing_game`.
+    """Share of the positive attribution that lies on the sound; arguments and errors as in `pointing_game`.
 
     Returns:
-        float64 tensor of shape (batch,), in [0, 1], higher is better; NaN where no bin is positive or the truth is empty. The truth's share
-        of all bins is what a constant positive map scores.
+        float64 tensor of shape (batch,), in [0, 1], higher is better; NaN where no attribution is positive or no bin
+        belongs to the sound. A constant positive map scores the sound's share of all bins.
 
     Example:
+        >>> import torch
         >>> truth = torch.tensor([[True, False, False, False]])[:, None]
         >>> relevance_mass(torch.tensor([[3.0, 0.0, 1.0, -4.0]])[:, None], truth)
         tensor([0.7500], dtype=torch.float64)
 
-    Source: Arras et al. (arXiv 2003.07258), "relevance mass accuracy", the channels pooled by the positive part of their sum.
+    Source: Arras et al. (arXiv 2003.07258), "relevance mass accuracy". The channels are summed before negative values
+    are set to zero.
     """
     values, inside = _by_bin(attributions, truth)
     positive = values.clamp_min(0)
@@ -62,7 +70,7 @@ def relevance_mass(attributions: Tensor, truth: Tensor) -> Tensor:
 
 
 def _by_bin(attributions: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """The attribution of each bin, and whether it lies on the truth; both (clip, bin), the first float64."""
+    """The attribution of each bin as float64, and whether the bin belongs to the sound; both (clip, bin)."""
     check_attributions(attributions)
     if not isinstance(truth, Tensor) or truth.dtype != torch.bool:
         raise TypeError(
@@ -74,7 +82,7 @@ def _by_bin(attributions: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     marked = truth.squeeze(1) if truth.dim() == 4 and truth.shape[1] == 1 else truth
     if maps.dim() != 3 or marked.shape != maps.shape:
         raise ValueError(
-            "expected `attributions` of shape (batch, channel, frequency, time) and `truth` of shape (batch, frequency, time), "
-            f"but got {tuple(attributions.shape)} and {tuple(truth.shape)}"
+            "expected `attributions` of shape (batch, channel, frequency, time) and `truth` of shape "
+            f"(batch, frequency, time), but got {tuple(attributions.shape)} and {tuple(truth.shape)}"
         )
     return maps.flatten(1), marked.flatten(1).to(maps.device)

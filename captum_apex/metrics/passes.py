@@ -1,6 +1,6 @@
-"""What the model says of masked clips: the forward passes that every masking measure is made of.
+"""The model's outputs for masked clips: the forward passes of every masking measure.
 
-The masked clips are made batch by batch, so they never lie in memory all at once, and they keep the memory format of the inputs.
+The clips are masked batch by batch, so that they are never all in memory, and keep the memory format of the inputs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,16 @@ from torch import Tensor
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import check_grid, n_regions
 
+__all__ = [
+    "check_clips",
+    "check_fills",
+    "check_target",
+    "masked_outputs",
+    "masked_scores",
+    "mixed_outputs",
+    "selected",
+]
+
 
 def masked_outputs(
     forward_func: Callable[..., Tensor],
@@ -25,27 +35,32 @@ def masked_outputs(
     additional_forward_args: Any = None,
     batch_size: int = 32,
 ) -> Tensor:
-    """Everything that the model says of each clip under each of its masks, so that several scores can come of the same passes.
+    """All outputs of the model for each clip under each of its masks; several scores can be computed from them.
 
     Args:
         forward_func: the model, or a function of its inputs, with one output per clip.
-        inputs: shape (batch, channel, frequency, time), or (batch, channel, samples).
-        fills: what replaces the inputs, same shape; see `captum_apex.masking.fills.named_fill`.
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
         removed: which regions of a clip each of its masks replaces by the fill, bool, shape (batch, mask, region).
-        grid: the region that each bin belongs to, int64, shape (frequency, time); all channels of a region go together.
+        grid: the region that each bin belongs to, int64, shape (frequency, time); all channels of a region are replaced
+            together.
         additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
-        batch_size: how many masked clips the model gets at once.
+        batch_size: number of masked clips per forward pass.
 
     Returns:
-        Tensor of shape (batch, mask, class), or (batch, mask) where `forward_func` gives one score per clip, in the dtype that it gives.
+        Tensor of shape (batch, mask, class), or (batch, mask) where `forward_func` gives one score per clip, in the
+        dtype of the outputs.
 
     Raises:
-        TypeError: for inputs or fills that are not tensors, or a grid that is not int64.
-        ValueError: for shapes that do not belong together, and for outputs that are not one per clip.
+        TypeError: inputs or fills are not tensors, or the grid is not int64.
+        ValueError: shapes do not fit each other, or there is not one output per clip.
 
     Example:
+        >>> import torch
+        >>> inputs = torch.ones(1, 1, 3)
         >>> removed = torch.tensor([[[False, False], [True, False]]])
-        >>> masked_outputs(lambda clips: clips.mean(1), torch.ones(1, 1, 3), torch.zeros(1, 1, 3), removed, grid=torch.tensor([0, 1, 1]))
+        >>> grid = torch.tensor([0, 1, 1])
+        >>> masked_outputs(lambda clips: clips.mean(1), inputs, torch.zeros_like(inputs), removed, grid)
         tensor([[[1., 1., 1.],
                  [0., 1., 1.]]])
     """
@@ -54,7 +69,7 @@ def masked_outputs(
     arguments = _format_additional_forward_args(additional_forward_args)
     with torch.no_grad():
         batches = _masked_batches(inputs, fills, removed, grid, batch_size)
-        outputs = torch.cat([_answer(forward_func, batch, clips, arguments, len(inputs)) for clips, batch in batches])
+        outputs = torch.cat([_outputs(forward_func, batch, clips, arguments, len(inputs)) for clips, batch in batches])
     return outputs.reshape(*removed.shape[:2], *outputs.shape[1:])
 
 
@@ -68,18 +83,20 @@ def masked_scores(
     additional_forward_args: Any = None,
     batch_size: int = 32,
 ) -> Tensor:
-    """The score of each clip under each of its masks: `masked_outputs`, of which only the target's score is kept.
+    """The target's score of each clip under each of its masks.
 
-    `forward_func` returns scores of shape (batch, class), or (batch,) without a target, and `target` is the class whose score is followed,
-    in any form that Captum takes. The other arguments, and the errors, are those of `masked_outputs`.
+    `forward_func` returns scores of shape (batch, class), or (batch,) without a target. `target` is the class to
+    follow, in any form that Captum takes. The other arguments and the errors are those of `masked_outputs`.
 
     Returns:
-        Tensor of shape (batch, mask), in the dtype that `forward_func` returns.
+        Tensor of shape (batch, mask), in the dtype of the scores.
 
     Example:
+        >>> import torch
+        >>> inputs = torch.ones(1, 1, 4)
         >>> removed = torch.tensor([[[False, False], [True, False]]])
-        >>> total = lambda clips: clips.sum((1, 2))
-        >>> masked_scores(total, torch.ones(1, 1, 4), torch.zeros(1, 1, 4), removed, grid=torch.tensor([0, 1, 1, 1]))
+        >>> grid = torch.tensor([0, 1, 1, 1])
+        >>> masked_scores(lambda clips: clips.sum((1, 2)), inputs, torch.zeros_like(inputs), removed, grid)
         tensor([[4., 3.]])
     """
     check_clips(inputs, grid)
@@ -88,7 +105,7 @@ def masked_scores(
     arguments = _format_additional_forward_args(additional_forward_args)
     with torch.no_grad():
         scores = [
-            selected(_answer(forward_func, batch, clips, arguments, len(inputs)), _target_of(clips, target))
+            selected(_outputs(forward_func, batch, clips, arguments, len(inputs)), _target_of(clips, target))
             for clips, batch in _masked_batches(inputs, fills, removed, grid, batch_size)
         ]
     return torch.cat(scores).reshape(removed.shape[:2])
@@ -102,29 +119,49 @@ def mixed_outputs(
     additional_forward_args: Any = None,
     batch_size: int = 32,
 ) -> Tensor:
-    """What the model says of each clip mixed with its fill: `fill + share · (clip − fill)`, one pass per clip.
+    """The model's outputs for each clip mixed with its fill, `fill + share · (clip − fill)`; one forward pass per clip.
 
-    `shares` says how much of the clip is left in each bin, in [0, 1], in a shape that broadcasts to that of the inputs. Where it is 0 or 1
-    the mixture is the fill or the clip to the last bit. The other arguments are those of `masked_outputs`.
+    `shares` is the share of the clip in each bin, in [0, 1], in a shape that broadcasts to that of the inputs. A share
+    of 0 gives the fill, and a share of 1 the clip, both bit for bit. The other arguments are those of `masked_outputs`.
 
     Returns:
-        Tensor of shape (batch, class), or (batch,).
+        Tensor of shape (batch, class), or (batch,) where `forward_func` gives one score per clip.
+
+    Example:
+        >>> import torch
+        >>> inputs = torch.tensor([[[4.0, 2.0]]])
+        >>> mixed_outputs(lambda clips: clips[:, 0], inputs, torch.zeros_like(inputs), torch.tensor([0.25, 1.0]))
+        tensor([[1., 2.]])
     """
     arguments = _format_additional_forward_args(additional_forward_args)
-    fills, shares, layout = fills.to(inputs), shares.to(inputs).expand_as(inputs), _memory_format(inputs)
+    fills = fills.to(inputs)
+    shares = shares.to(inputs).expand_as(inputs)
+    layout = _memory_format(inputs)
     outputs = []
     with torch.no_grad():
         for clips in torch.arange(len(inputs), device=inputs.device).split(batch_size):
             batch = torch.lerp(fills[clips], inputs[clips], shares[clips]).to(memory_format=layout)
-            outputs.append(_answer(forward_func, batch, clips, arguments, len(inputs)))
+            outputs.append(_outputs(forward_func, batch, clips, arguments, len(inputs)))
     return torch.cat(outputs)
 
 
 def selected(outputs: Tensor, target: Any) -> Tensor:
-    """The target's score in each output, (clip, class) → (clip,).
+    """The target's score in each output.
+
+    Args:
+        outputs: outputs of the model, shape (clip, class), or (clip,) without a target.
+        target: the class to follow, in any form that Captum takes.
+
+    Returns:
+        Tensor of shape (clip,).
 
     Raises:
-        ValueError: where that does not leave one score per clip.
+        ValueError: the target does not select one score per clip.
+
+    Example:
+        >>> import torch
+        >>> selected(torch.tensor([[0.25, 0.75], [0.5, 0.5]]), target=[1, 0])
+        tensor([0.7500, 0.5000])
     """
     scores = _select_targets(outputs, target)
     if scores.shape != outputs.shape[:1]:
@@ -136,7 +173,18 @@ def selected(outputs: Tensor, target: Any) -> Tensor:
 
 
 def check_clips(inputs: Tensor, grid: Tensor) -> None:
-    """Refuses inputs that are no tensor, that hold no clip, or whose last axes are not those of the grid."""
+    """Refuses inputs that the grid does not fit.
+
+    Raises:
+        TypeError: the inputs are not a tensor, or the grid is not int64.
+        ValueError: there is no clip, or the last axes of the inputs are not those of the grid.
+
+    Example:
+        >>> import torch
+        >>> check_clips(torch.zeros(0, 1, 3), grid=torch.tensor([0, 1, 1]))
+        Traceback (most recent call last):
+        ValueError: expected `inputs` of shape (batch, channel, 3), the last axes as in `grid`, but got (0, 1, 3)
+    """
     if not isinstance(inputs, Tensor):
         raise TypeError(f"expected `inputs` to be a tensor, but got {type(inputs).__name__}")
     check_grid(grid)
@@ -152,7 +200,18 @@ def check_clips(inputs: Tensor, grid: Tensor) -> None:
 
 
 def check_fills(inputs: Tensor, fills: Tensor, batch_size: int) -> None:
-    """Refuses fills that are no tensor of the inputs' shape, and a batch size below 1."""
+    """Refuses fills that do not fit the inputs, and a batch size below 1.
+
+    Raises:
+        TypeError: the fills are not a tensor.
+        ValueError: the fills have another shape than the inputs, or the batch size is below 1.
+
+    Example:
+        >>> import torch
+        >>> check_fills(torch.zeros(2, 1, 3), fills=torch.zeros(3), batch_size=32)
+        Traceback (most recent call last):
+        ValueError: expected `fills` of shape (2, 1, 3), as the inputs, but got (3,)
+    """
     if not isinstance(fills, Tensor):
         raise TypeError(
             f"expected `fills` to be a tensor, but got {type(fills).__name__}; call the fill on the inputs first"
@@ -166,7 +225,18 @@ def check_fills(inputs: Tensor, fills: Tensor, batch_size: int) -> None:
 
 
 def check_target(target: Any, n_clips: int) -> None:
-    """Refuses a list or tensor of targets that has not one per clip: a batch of masked clips could have its length by chance."""
+    """Refuses a list or a tensor of several targets with another length than the number of clips.
+
+    Captum would accept it where the number of masked clips in a batch happens to equal the length.
+
+    Raises:
+        ValueError: the length is not the number of clips.
+
+    Example:
+        >>> check_target([0, 1], n_clips=3)
+        Traceback (most recent call last):
+        ValueError: expected `target` with one class for each of the 3 clips, but got 2
+    """
     several = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() != 1)
     if several and len(target) != n_clips:
         raise ValueError(f"expected `target` with one class for each of the {n_clips} clips, but got {len(target)}")
@@ -175,36 +245,38 @@ def check_target(target: Any, n_clips: int) -> None:
 def _masked_batches(
     inputs: Tensor, fills: Tensor, removed: Tensor, grid: Tensor, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The masked clips, with the number of the clip that each was made of."""
-    owners = torch.arange(len(inputs), device=inputs.device).repeat_interleave(
-        removed.shape[1]
-    )  # the clip of each mask
+    """Batches of masked clips, each with the indices of the clips that were masked."""
+    clip_of_mask = torch.arange(len(inputs), device=inputs.device).repeat_interleave(removed.shape[1])
     masks = removed.to(inputs.device).flatten(0, 1)  # (clip, mask, region) → (clip · mask, region)
-    fills, grid, layout = fills.to(inputs), grid.to(inputs.device), _memory_format(inputs)
-    for clips, regions in zip(owners.split(batch_size), masks.split(batch_size), strict=True):
-        batch = masked(
-            inputs.index_select(0, clips), fills.index_select(0, clips), _bin_mask(regions, grid, inputs.dim())
-        )
+    fills = fills.to(inputs)
+    grid = grid.to(inputs.device)
+    layout = _memory_format(inputs)
+    for clips, regions in zip(clip_of_mask.split(batch_size), masks.split(batch_size), strict=True):
+        bins = _bin_mask(regions, grid, inputs.dim())
+        batch = masked(inputs.index_select(0, clips), fills.index_select(0, clips), bins)
         yield clips, batch.to(memory_format=layout)
 
 
 def _memory_format(inputs: Tensor) -> torch.memory_format:
-    """Indexing gives plain strides whatever those of the inputs are; a convolution would then convert every batch."""
-    # A single channel makes both formats contiguous: the stride tells which one is meant.
-    last = inputs.dim() == 4 and inputs.stride(1) == 1 and inputs.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.preserve_format
+    """The memory format of the inputs; indexing loses it, and a convolution would then convert every batch."""
+    # With a single channel both formats are contiguous, so the stride has to decide.
+    channels_last = (
+        inputs.dim() == 4 and inputs.stride(1) == 1 and inputs.is_contiguous(memory_format=torch.channels_last)
+    )
+    return torch.channels_last if channels_last else torch.preserve_format
 
 
 def _bin_mask(removed: Tensor, grid: Tensor, n_axes: int) -> Tensor:
-    """Region masks (mask, region) → bin masks (mask, 1, frequency, time), with as many axes as the inputs have."""
+    """Region masks (mask, region) as bin masks (mask, 1, frequency, time), with the inputs' number of axes."""
     per_bin = removed.gather(1, grid.flatten().expand(len(removed), -1))
     channel = (1,) * (n_axes - 1 - grid.dim())
     return per_bin.reshape(len(removed), *channel, *grid.shape)
 
 
-def _answer(
+def _outputs(
     forward_func: Callable[..., Tensor], batch: Tensor, clips: Tensor, arguments: tuple[Any, ...] | None, n_clips: int
 ) -> Tensor:
+    """The outputs for one batch, after a check that there is one per clip."""
     output = _run_forward(forward_func, batch, None, _arguments_of(clips, arguments, n_clips))
     if not isinstance(output, Tensor) or output.shape[:1] != clips.shape:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -215,15 +287,18 @@ def _answer(
 
 
 def _arguments_of(clips: Tensor, arguments: tuple[Any, ...] | None, n_clips: int) -> tuple[Any, ...] | None:
-    """The further arguments for one batch: of a tensor with an entry per clip, the entries of the batch's clips."""
+    """The further arguments for one batch; a tensor with one entry per clip is indexed by the batch's clips."""
     if arguments is None:
         return None
     per_clip = [isinstance(each, Tensor) and each.dim() > 0 and len(each) == n_clips for each in arguments]
-    return tuple(each[clips.to(each.device)] if own else each for each, own in zip(arguments, per_clip, strict=True))
+    return tuple(
+        each[clips.to(each.device)] if follows_clip else each
+        for each, follows_clip in zip(arguments, per_clip, strict=True)
+    )
 
 
 def _target_of(clips: Tensor, target: Any) -> Any:
-    """The target for one batch, in the form in which it came."""
+    """The target for one batch, in the caller's form."""
     if isinstance(target, list):
         return [target[clip] for clip in clips.tolist()]
     return target[clips.to(target.device)] if isinstance(target, Tensor) and target.numel() > 1 else target

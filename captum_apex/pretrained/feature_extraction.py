@@ -1,4 +1,4 @@
-"""A Hugging Face feature extractor as the transform of a classifier."""
+"""A feature extractor of transformers as the transform of a classifier."""
 
 from __future__ import annotations
 
@@ -12,23 +12,30 @@ __all__ = ["FeatureExtraction"]
 
 @dataclass(frozen=True)
 class FeatureExtraction:
-    """A waveform as a model takes it, by a feature extractor of transformers.
+    """A function from a waveform to the input of a model, computed by a feature extractor of transformers.
 
     Args:
-        feature_extractor: of transformers.
-        time_first: whether it gives (time, row), which is turned round.
+        feature_extractor: the feature extractor.
+        time_first: whether the feature extractor gives (time, row), which is then transposed.
+
+    Example:
+        >>> import torch
+        >>> from transformers import Wav2Vec2FeatureExtractor
+        >>> extraction = FeatureExtraction(Wav2Vec2FeatureExtractor(do_normalize=False))
+        >>> extraction(torch.tensor([0.25, -0.5]))
+        tensor([ 0.2500, -0.5000])
     """
 
     feature_extractor: Any
     time_first: bool = False
 
     def __call__(self, waveform: Tensor) -> Tensor:
-        """One input without the batch axis, (sample,) → (sample,) or (row, time)."""
+        """The input for one waveform (sample,), without the batch axis: (sample,) or (row, time)."""
         extractor = self.feature_extractor
-        made = extractor(waveform.cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt")
-        values = made[extractor.model_input_names[0]][0]
+        features = extractor(waveform.cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt")
+        values = features[extractor.model_input_names[0]][0]
         if not self.time_first:
             return values
-        if "attention_mask" in made:  # frames that were added to fill the last token
-            values = values[: int(made["attention_mask"][0].sum())]
+        if "attention_mask" in features:  # without the frames that only fill the last token
+            values = values[: int(features["attention_mask"][0].sum())]
         return values.T.contiguous()

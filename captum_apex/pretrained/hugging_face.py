@@ -1,4 +1,4 @@
-"""Classifiers of Hugging Face's transformers, with all that the library asks for."""
+"""Classifiers from models of Hugging Face's transformers."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _WAVEFORMS = tuple(
 _IMAGES = tuple(f"{name}ForImageClassification" for name in ("ConvNext", "ConvNextV2", "EfficientNet", "ResNet"))
 _KNOWN = (_AST, _WHISPER, _BERT, *_WAVEFORMS, *_IMAGES)
 
-_ASKED_OF_EXTRACTORS = {
+_EXTRACTOR_ATTRIBUTES = {
     _AST: ("num_mel_bins", "do_normalize", "mean", "std"),
     _WHISPER: ("feature_size", "n_fft", "hop_length"),
 }
 
-_DECIBELS = 10 / math.log(10)  # in a natural logarithm of power
+_DECIBELS = 10 / math.log(10)  # dB per unit of the natural logarithm of power
 
 
 def from_transformers(
@@ -56,64 +56,71 @@ def from_transformers(
     transform: Callable[[Tensor], Tensor] | None = None,
     axes: SpectrogramAxes | None = None,
 ) -> Classifier:
-    """What the classes need for a classifier of Hugging Face's transformers: forward function, layer, layout, axes, class names.
+    """A `Classifier` from a model of transformers, with its layer, layout, transform, axes and class names.
 
-    | model | input, time last | layer | grid |
+    | model | input, time last | layer | grid of the layer |
     | --- | --- | --- | --- |
-    | wav2vec 2.0 and its Conformer, HuBERT, WavLM, UniSpeech(-SAT), data2vec, SEW(-D) | waveform | `projector` | 1 row |
+    | wav2vec 2.0 (and Conformer), HuBERT, WavLM, UniSpeech(-SAT), data2vec, SEW(-D) | waveform | `projector` | 1 row |
     | wav2vec 2.0 BERT | frames of 2 × 80 mel bands | `projector` | 1 row |
-    | Whisper | log-mel, of 30 s | `projector` | 1 row |
-    | AST | log-mel, of 10.24 s | the last but one | patches |
+    | Whisper | log-mel spectrogram of 30 s | `projector` | 1 row |
+    | AST | log-mel spectrogram of 10.24 s | the last but one | patches |
     | ConvNeXt, ConvNeXt V2, EfficientNet, ResNet | your spectrogram | the last stage | (frequency, time) |
 
-    *Over frames* (1 row) only the schemes `square` and `time` make sense. A mean and a linear layer follow the projector, so the
-    contributions of all channels add up to the logit, less the bias. Clips of different length may be padded, see `LogitsModel`; but what
-    the feature extractors of Whisper and AST pad is part of the model's input, and can be a peak.
+    *Grids of one row* fit only the schemes `square` and `time`. A mean and a linear layer follow the projector, so the
+    contributions of all channels add up to the logit less the bias. Clips of different length may be padded (see
+    `LogitsModel`). The padding that the feature extractors of Whisper and AST add, however, is part of the model's
+    input, and a peak can lie in it.
 
-    *AST* reads its two class tokens alone, so the last layer from which patch tokens act is the last but one. What follows is not linear:
-    attention weights depend on the tokens, and the class tokens bring a share of their own. So contributions do not add up to the logit;
-    `return_convergence_delta=True` says what is missing.
+    *AST* reads only its two class tokens at the end, so the last layer through which patch tokens act is the last but
+    one.
+    The modules after it are not linear: attention weights depend on the tokens, and the class tokens themselves add to
+    the logit. So the contributions do not add up to the logit; `return_convergence_delta=True` gives the difference.
 
-    *Image classifiers* have no feature extractor for sound: say by `transform` and `axes` which spectrogram they were trained on. Where it
-    is not in dB, give the way back, to draw it: `dataclasses.replace(found, decibels=...)`. In the same way, `length` cuts and pads files.
+    *Image classifiers* have no feature extractor for sound. Give with `transform` and `axes` the spectrogram that they
+    were trained on. If it is not in dB, also give a function that converts it to dB for pictures, by
+    `dataclasses.replace(classifier, decibels=...)`. In the same way, `length` cuts or pads all files to one length.
 
     Args:
-        model_or_name: a model of yours, which stays as it is; or a folder that `save_pretrained` wrote, or a name on the Hugging Face hub:
-            from there safetensors alone are read, in float32. Nothing is unpickled, and no code of the hub is run.
-        feature_extractor: of transformers; by default the one that lies beside the model's weights, or for a model that was made from a
-            configuration the default one of its kind.
-        transform: for image classifiers, from a waveform (sample,) to one input (channel, frequency, time).
-        axes: for image classifiers, of that spectrogram.
+        model_or_name: a model, which is not changed; or a folder that `save_pretrained` wrote; or a name on the Hugging
+            Face hub. From a folder or the hub, only safetensors are read, as float32. Nothing is unpickled, and no code
+            from the hub is run.
+        feature_extractor: feature extractor of transformers. The default is the one that was saved with the weights of
+            the model; for a model that was made from a configuration, the default feature extractor for its kind.
+        transform: function from a waveform (sample,) to one input (channel, frequency, time), for image classifiers.
+        axes: the axes of that spectrogram, for image classifiers.
 
     Returns:
-        A `Classifier`. Its `transform` holds the feature extractor as `.feature_extractor`, its `model` the given one as `.model`.
+        The classifier. `transform.feature_extractor` is the feature extractor, and `model.model` the model of
+        transformers.
 
     Raises:
-        TypeError: the feature extractor is none, or one for other models.
-        ValueError: the model is none of these, or has no layer to explain; `transform` or `axes` is missing, or is given to a model that
-            has a feature extractor.
-        OSError: the name is not in reach, has no safetensors or damaged ones, or no feature extractor.
-        ImportError: transformers is missing.
+        TypeError: the feature extractor is not one of transformers, or is for other models.
+        ValueError: the model is not in the table, or has no layer to explain; `transform` or `axes` is missing; or they
+            are given for a model that has a feature extractor.
+        OSError: the name cannot be found, or the folder has no safetensors, damaged ones, or no feature extractor.
+        ImportError: transformers cannot be imported.
 
-    >>> from transformers import ASTConfig, ASTForAudioClassification
-    >>> config = ASTConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=2, intermediate_size=8, max_length=100, num_labels=3)
-    >>> found = from_transformers(ASTForAudioClassification(config))
-    >>> found.layout
-    Layout(pattern='n (f t) c -> n c f t', sizes={'f': 12}, class_tokens=2)
-    >>> found.model(found.inputs(torch.randn(16000))[None]).shape
-    torch.Size([1, 3])
+    Example:
+        >>> from captum_apex import from_transformers
+        >>> from transformers import ASTConfig, ASTForAudioClassification
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 8}
+        >>> classifier = from_transformers(ASTForAudioClassification(ASTConfig(**sizes, max_length=100, num_labels=3)))
+        >>> classifier.layout
+        Layout(pattern='n (f t) c -> n c f t', sizes={'f': 12}, class_tokens=2)
+        >>> classifier.class_names
+        ['LABEL_0', 'LABEL_1', 'LABEL_2']
     """
     model = _loaded(os.fspath(model_or_name)) if isinstance(model_or_name, (str, os.PathLike)) else model_or_name
-    kind = _known([base.__name__ for base in type(model).__mro__], repr(type(model).__name__))
+    kind = _known_kind([base.__name__ for base in type(model).__mro__], repr(type(model).__name__))
     if kind in _IMAGES:
         return _image_classifier(model, kind, feature_extractor, transform, axes)
     if transform is not None or axes is not None:
         raise ValueError(
-            f"expected `transform` and `axes` for image classifiers alone, but {kind} hears by its `feature_extractor`"
+            f"expected `transform` and `axes` for image classifiers alone, but {kind} has a `feature_extractor`"
         )
     extractor = _feature_extractor(model, kind) if feature_extractor is None else feature_extractor
-    asked = ("sampling_rate", "model_input_names", *_ASKED_OF_EXTRACTORS.get(kind, ()))
-    if not callable(extractor) or not all(hasattr(extractor, name) for name in asked):
+    required = ("sampling_rate", "model_input_names", *_EXTRACTOR_ATTRIBUTES.get(kind, ()))
+    if not callable(extractor) or not all(hasattr(extractor, name) for name in required):
         raise TypeError(
             f"expected `feature_extractor` to be one of transformers, for {kind}, but got {type(extractor).__name__}"
         )
@@ -125,10 +132,10 @@ def from_transformers(
 
 
 def _frame_classifier(model: Any, kind: str, extractor: Any) -> Classifier:
-    """A model with one token per frame, and a projector, a mean and a linear layer after them."""
+    """The classifier for a model with one token per frame and, after them, a projector, a mean and a linear layer."""
     n_rows = model.config.feature_projection_input_dim if kind == _BERT else None
     convolutions = ((), ()) if kind == _BERT else (model.config.conv_kernel, model.config.conv_stride)
-    # SEW pools neighbouring columns, the last of a clip with the padding.
+    # SEW cannot take padded clips: it pools neighbouring columns, and the last column of a clip with its padding.
     columns = None if kind.startswith("SEW") else partial(frames_of, kernels=convolutions[0], strides=convolutions[1])
     return Classifier(
         LogitsModel(model, columns, n_rows),
@@ -143,13 +150,16 @@ def _frame_classifier(model: Any, kind: str, extractor: Any) -> Classifier:
 
 
 def _whisper_classifier(model: Any, extractor: Any) -> Classifier:
-    rate, n_fft, hop = extractor.sampling_rate, extractor.n_fft, extractor.hop_length
+    rate = extractor.sampling_rate
+    axes = SpectrogramAxes(
+        rate, extractor.n_fft, extractor.hop_length, n_mels=extractor.feature_size, mel_scale="slaney", f_max=8000.0
+    )
     return Classifier(
         LogitsModel(model),
         FeatureExtraction(extractor),
         rate,
         _class_names(model),
-        axes=SpectrogramAxes(rate, n_fft, hop, n_mels=extractor.feature_size, mel_scale="slaney", f_max=8000.0),
+        axes=axes,
         decibels=partial(_linear, scale=40.0, offset=-40.0),  # the input is (log10 of power + 4) / 4
         layer=model.projector,
         layout=Layout("n t c -> n c 1 t"),
@@ -158,29 +168,35 @@ def _whisper_classifier(model: Any, extractor: Any) -> Classifier:
 
 
 def _patch_classifier(model: Any, extractor: Any) -> Classifier:
-    config, rate = model.config, extractor.sampling_rate
+    config = model.config
     layers = [module for module in model.modules() if type(module).__name__ == "ASTLayer"]
     if len(layers) < 2:
         raise ValueError(
-            f"expected a model of at least two layers, the last of which the patch tokens act through, but got {len(layers)}"
+            "expected a model of at least two layers, because patch tokens do not act through the last one, but got "
+            f"{len(layers)}"
         )
+    # The input is (natural logarithm of power − mean) / (2 · standard deviation), where it is normalised.
     scale, offset = (2 * extractor.std, extractor.mean) if extractor.do_normalize else (1.0, 0.0)
     n_rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
-    # Kaldi's frames begin at the first sample and last 25 ms. What is padded for the Fourier transform does not move their centres.
-    window, hop = int(rate * 0.025), int(rate * 0.01)
     return Classifier(
         LogitsModel(model, n_rows=config.num_mel_bins),
         FeatureExtraction(extractor, time_first=True),
-        rate,
+        extractor.sampling_rate,
         _class_names(model),
-        axes=SpectrogramAxes(
-            rate, window, hop, n_mels=extractor.num_mel_bins, mel_scale="htk", f_min=20.0, center=False
-        ),
+        axes=_kaldi_axes(extractor.sampling_rate, extractor.num_mel_bins),
         decibels=partial(_linear, scale=scale * _DECIBELS, offset=offset * _DECIBELS),
         layer=layers[-2],
         layout=Layout("n (f t) c -> n c f t", {"f": n_rows}, class_tokens=2),
         input_layout="n f t",
     )
+
+
+def _kaldi_axes(rate: int, n_mels: int) -> SpectrogramAxes:
+    """The axes of a spectrogram that Kaldi computes, for a sample rate in Hz and a number of mel bands."""
+    # Kaldi's frames begin at the first sample and last 25 ms. Padding for the Fourier transform keeps their centres.
+    window = int(rate * 0.025)
+    hop = int(rate * 0.01)
+    return SpectrogramAxes(rate, window, hop, n_mels=n_mels, mel_scale="htk", f_min=20.0, center=False)
 
 
 def _image_classifier(
@@ -196,9 +212,10 @@ def _image_classifier(
         )
     if transform is None or axes is None:
         raise ValueError(
-            f"expected `transform` and `axes` of the spectrogram that {kind} was trained on, because transformers has no feature extractor "
-            f"of sound for it, but got {transform} and {axes}; such as from_transformers(model, transform=lambda waveform: "
-            "decibels(mel(waveform))[None], axes=SpectrogramAxes.from_transform(mel)) with a torchaudio MelSpectrogram and AmplitudeToDB"
+            f"expected `transform` and `axes` of the spectrogram that {kind} was trained on, because transformers has "
+            f"no feature extractor of sound for it, but got {transform} and {axes}; such as from_transformers(model, "
+            "transform=lambda waveform: decibels(mel(waveform))[None], axes=SpectrogramAxes.from_transform(mel)) with "
+            "a torchaudio MelSpectrogram and AmplitudeToDB"
         )
     encoder = model.base_model.encoder
     layer = encoder.top_activation if kind.startswith("EfficientNet") else encoder.stages[-1]
@@ -221,43 +238,45 @@ def _class_names(model: Any) -> list[str]:
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
 
 
-def _known(names: Iterable[str], what: str) -> str:
-    """The first of the names that is a class this module knows."""
+def _known_kind(names: Iterable[str], description: str) -> str:
+    """The first of the names that is in `_KNOWN`; `description` describes the model in the error message."""
     kind = next((name for name in names if name in _KNOWN), None)
     if kind is None:
         raise ValueError(
-            f"expected a classifier among {', '.join(_KNOWN)}, but got {what}; any other can be explained by hand: put it into a module "
-            "whose `forward` returns the logits, and give that, the layer before pooling and its `layout`, such as 'n t c -> n c 1 t' for "
-            "tokens over time, to FeatureBank.from_dataset or to a Classifier"
+            f"expected a classifier among {', '.join(_KNOWN)}, but got {description}; any other can be explained "
+            "by hand: put it into a module whose `forward` returns the logits, and give that, the layer before pooling "
+            "and its `layout`, such as 'n t c -> n c 1 t' for tokens over time, to FeatureBank.from_dataset or to a "
+            "Classifier"
         )
     return kind
 
 
 def _loaded(name: str) -> nn.Module:
-    """The model of a folder or of a name on the hub."""
+    """The model in a folder, or on the hub under a name."""
     transformers = _transformers()
     try:
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-        kind = _known(config.architectures or (), f"{name!r} with {config.architectures}")
+        kind = _known_kind(config.architectures or (), f"{name!r} with {config.architectures}")
         return getattr(transformers, kind).from_pretrained(name, use_safetensors=True, dtype=torch.float32)
     except (OSError, SafetensorError) as error:
         raise OSError(
-            f"expected {name!r} to be a folder that save_pretrained wrote, or a model on the Hugging Face hub, with safetensors in it, but "
-            f"got: {_first_line(error)}; without a network, fetch it where there is one (hf download {name} --local-dir FOLDER), and give "
-            "the folder"
+            f"expected {name!r} to be a folder that save_pretrained wrote, or a model on the Hugging Face hub, with "
+            f"safetensors in it, but got: {_first_line(error)}; without a network, fetch it where there is one "
+            f"(hf download {name} --local-dir FOLDER), and give the folder"
         ) from error
 
 
 def _feature_extractor(model: Any, kind: str) -> Any:
-    """The feature extractor beside the model's weights; for a model from a configuration, the default one of its kind."""
-    transformers, config = _transformers(), model.config
+    """The feature extractor that was saved with the model's weights; without weights, the default one for its kind."""
+    transformers = _transformers()
+    config = model.config
     if model.name_or_path:
         try:
             return transformers.AutoFeatureExtractor.from_pretrained(model.name_or_path, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise OSError(
-                f"expected a feature extractor beside the weights of {model.name_or_path!r}, but got: {_first_line(error)}; pass "
-                "`feature_extractor`"
+                f"expected a feature extractor beside the weights of {model.name_or_path!r}, but got: "
+                f"{_first_line(error)}; pass `feature_extractor`"
             ) from error
     if kind == _AST:
         return transformers.ASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)

@@ -1,4 +1,4 @@
-"""A Hugging Face classifier as a module that returns its logits."""
+"""A classifier of Hugging Face's transformers as a module that gives its logits."""
 
 from __future__ import annotations
 
@@ -17,54 +17,74 @@ __all__ = ["LogitsModel", "frames_of"]
 
 
 class LogitsModel(nn.Module):
-    """A model of transformers as a forward function: time last in, logits out, also for clips that were padded to one length.
+    """A model of transformers as a forward function from inputs, time on the last axis, to logits.
 
-    With `lengths`, a batch gives what each clip gives alone: an attention mask keeps the padding out, a normalisation over time
-    (`feat_extract_norm="group"`, as in wav2vec 2.0 base, which transformers itself can only run without a mask) is computed on each clip's
-    own frames, and convolutions find zeros after a clip's end. Hooks do this, and are taken off again; the model stays as it is.
+    For clips that are padded to one length, pass their `lengths`: a batch then gives what each clip gives alone. An
+    attention mask hides the padding from the tokens. A normalisation over time is computed on each clip without padding
+    (`feat_extract_norm="group"`, as in wav2vec 2.0 base, for which transformers itself allows no mask). Convolutions
+    find zeros after the end of a clip. Hooks do this during a call; the model is not changed.
 
     Args:
-        model: of transformers.
-        columns: from the clips' lengths in the input to their columns at the layer, int64 (clip,) both; None where all clips must have one
-            length.
-        n_rows: for a model that takes (clip, time, row), how many rows there are; the inputs are (clip, row, time) here all the same.
+        model: the model of transformers.
+        columns: function from the lengths of the clips to their numbers of columns at the layer, both int64 (clip,);
+            None for a model that does not accept padded clips.
+        n_rows: number of rows of the input, for a model of transformers that takes (clip, time, row); this module takes
+            (clip, row, time). None for all other models.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.pretrained import LogitsModel
+        >>> from transformers import ResNetConfig, ResNetForImageClassification
+        >>> config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic", num_labels=2)
+        >>> resnet = ResNetForImageClassification(config).eval()
+        >>> _ = torch.nn.init.zeros_(resnet.classifier[1].weight)
+        >>> _ = resnet.classifier[1].bias.data.copy_(torch.tensor([1.0, 2.0]))
+        >>> LogitsModel(resnet)(torch.zeros(1, 3, 32, 32)).detach()
+        tensor([[1., 2.]])
     """
 
     def __init__(self, model: nn.Module, columns: Columns | None = None, n_rows: int | None = None) -> None:
         super().__init__()
         self.model: Any = model
-        self.columns, self.n_rows = columns, n_rows
+        self.columns = columns
+        self.n_rows = n_rows
         self.training = model.training
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The logits, (clip, class).
+        """The logits of each clip.
 
         Args:
-            inputs: (clip, time), (clip, row, time) or (clip, channel, frequency, time), as `Classifier.inputs` gives them; cast to the
-                model's dtype.
-            lengths: of the clips along the last axis, int64 (clip,), where they were padded at their ends; whatever the padding holds.
+            inputs: (clip, time), (clip, row, time) or (clip, channel, frequency, time), as `Classifier.inputs` gives
+                them for each clip; converted to the dtype of the model.
+            lengths: lengths of the clips without padding along the last axis, int64 (clip,). The padding is at the end
+                of each clip and may hold any values. None where no clip is padded.
+
+        Returns:
+            Tensor (clip, class).
 
         Raises:
-            TypeError: the lengths are no tensor of integers.
-            ValueError: the inputs' axes are others, the lengths do not fit them, or this model cannot take padded clips.
+            TypeError: the lengths are not a tensor of integers.
+            ValueError: the inputs have other axes, the lengths do not fit them, or this model does not accept padded
+                clips.
         """
-        inputs = self._in_order(inputs)
+        inputs = self._with_axes_of_model(inputs)
         if lengths is None:
             return self.model(inputs, return_dict=True).logits
         lengths = self._checked(lengths, inputs).to(inputs.device)
-        n_samples = inputs.shape[1]  # time comes second in every model that takes a mask
+        n_samples = inputs.shape[1]  # time is the second axis in every model that takes a mask
         mask = (torch.arange(n_samples, device=inputs.device) < lengths[:, None]).long()
         with self._each_clip_alone(lengths):
             return self.model(inputs, attention_mask=mask, return_dict=True).logits
 
-    def _in_order(self, inputs: Tensor) -> Tensor:
+    def _with_axes_of_model(self, inputs: Tensor) -> Tensor:
+        """The inputs in the dtype of the model, with its order of axes."""
         inputs = inputs.to(next(self.model.parameters()).dtype)
         if self.n_rows is None:
             return inputs
         if inputs.dim() != 3 or inputs.shape[1] != self.n_rows:
             raise ValueError(
-                f"expected inputs (clip, {self.n_rows}, time), time last, as the classifier's `transform` gives them, but got shape "
-                f"{tuple(inputs.shape)}; what the feature extractor itself gives has time first"
+                f"expected inputs (clip, {self.n_rows}, time), time last, as the classifier's `transform` gives them, "
+                f"but got shape {tuple(inputs.shape)}; what the feature extractor itself gives has time first"
             )
         return inputs.transpose(1, 2)
 
@@ -79,24 +99,23 @@ class LogitsModel(nn.Module):
         longest = inputs.shape[1]
         if lengths.shape != inputs.shape[:1] or lengths.max() > longest or self.columns(lengths).min() < 1:
             raise ValueError(
-                f"expected `lengths` of shape ({len(inputs)},), at most {longest} and enough for one column of the layer, but got "
-                f"{lengths.tolist()}"
+                f"expected `lengths` of shape ({len(inputs)},), at most {longest} and enough for one column of the "
+                f"layer, but got {lengths.tolist()}"
             )
         return lengths
 
     @contextmanager
     def _each_clip_alone(self, lengths: Tensor) -> Iterator[None]:
-        """Inside, what lies after a clip's end takes part neither in a normalisation over time nor in a convolution over tokens."""
+        """Inside, padding changes neither a normalisation over time nor a convolution over tokens."""
         assert self.columns is not None
         handles = []
         for module in self.model.modules():
-            if isinstance(module, nn.GroupNorm):  # there is one, after the first convolution
-                first = partial(
-                    frames_of, lengths, self.model.config.conv_kernel[:1], self.model.config.conv_stride[:1]
-                )
-                handles.append(module.register_forward_hook(partial(_normalised_alone, first().tolist())))
+            if isinstance(module, nn.GroupNorm):  # there is only one, after the first convolution
+                config = self.model.config
+                n_frames = frames_of(lengths, config.conv_kernel[:1], config.conv_stride[:1]).tolist()
+                handles.append(module.register_forward_hook(partial(_normalised_alone, n_frames)))
             elif isinstance(module, nn.Conv1d) and module.padding != (0,):
-                handles.append(module.register_forward_pre_hook(partial(_silent_after, self.columns(lengths))))
+                handles.append(module.register_forward_pre_hook(partial(_zero_after_end, self.columns(lengths))))
         try:
             yield
         finally:
@@ -105,14 +124,28 @@ class LogitsModel(nn.Module):
 
 
 def frames_of(lengths: Tensor, kernels: Sequence[int], strides: Sequence[int]) -> Tensor:
-    """How many frames a stack of convolutions without padding gives, int64 (clip,)."""
+    """The number of frames after a stack of convolutions without padding.
+
+    Args:
+        lengths: lengths of the clips, int64 (clip,).
+        kernels: kernel size of each convolution.
+        strides: stride of each convolution.
+
+    Returns:
+        int64 tensor (clip,).
+
+    Example:
+        >>> import torch
+        >>> frames_of(torch.tensor([400, 720]), kernels=[10, 3], strides=[5, 2])
+        tensor([39, 71])
+    """
     for kernel, stride in zip(kernels, strides, strict=True):
         lengths = (lengths - kernel) // stride + 1
     return lengths
 
 
 def _normalised_alone(n_frames: Sequence[int], norm: nn.GroupNorm, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-    """A group normalisation with the statistics of each clip's own frames; zeros after its end."""
+    """A group normalisation with the statistics of each clip without padding; the output is zero in the padding."""
     alone = torch.zeros_like(output)
     for clip, n in enumerate(n_frames):
         alone[clip, :, :n] = F.group_norm(
@@ -121,10 +154,11 @@ def _normalised_alone(n_frames: Sequence[int], norm: nn.GroupNorm, inputs: tuple
     return alone
 
 
-def _silent_after(n_columns: Tensor, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:  # noqa: ARG001 - a hook's signature
-    """Zeros after each clip's end, (clip, channel, time): what a convolution pads with where the clip is alone."""
-    return (
-        inputs[0].masked_fill(
-            torch.arange(inputs[0].shape[-1], device=n_columns.device) >= n_columns[:, None, None], 0
-        ),
-    )
+def _zero_after_end(
+    n_columns: Tensor,
+    module: nn.Module,  # noqa: ARG001 - hooks get the module
+    inputs: tuple[Tensor],
+) -> tuple[Tensor]:
+    """Sets (clip, channel, time) to zero after the end of each clip, as the convolution pads a clip that is alone."""
+    padding = torch.arange(inputs[0].shape[-1], device=n_columns.device) >= n_columns[:, None, None]
+    return (inputs[0].masked_fill(padding, 0),)

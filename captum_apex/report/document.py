@@ -1,105 +1,161 @@
-"""The page as one file."""
+"""Writes the pages as one HTML file: the pictures and sounds encoded, the facts as JSON, style and script inside."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import html
+import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+
+from captum_apex import listening
+from captum_apex.figures import colours
 from captum_apex.files import replaced
-from captum_apex.report.content import content
+from captum_apex.report.content import Content, Picture, Sound, content
 from captum_apex.report.page import Page
 
 __all__ = ["write"]
 
 _MEGABYTE = 1_000_000
 _SCRIPTS = ("elements.js", "player.js", "page.js")
+_STYLE = {
+    "towards": colours.TOWARDS,
+    "against": colours.AGAINST,
+    "pale_towards": colours.PALE_TOWARDS,
+    "pale_against": colours.PALE_AGAINST,
+    "total": colours.TOTAL,
+}
 
 
 def write(
     path: str | os.PathLike, pages: Sequence[Page], *, title: str = "Why the model heard that", limit: float = 64
 ) -> Path:
-    """Writes one HTML file, beside the target first, then renamed: an interruption leaves an old file whole.
+    """Writes one HTML file that opens from disk and needs nothing else; its policy forbids every request.
 
-    The file opens from disk and needs nothing else; its own policy forbids every request. It holds each picture and each sound
-    once: a picture in at most 1.4 bytes per bin of the spectrogram, a sound in at most 0.4 bytes per sample (FLAC, for rates that
-    MP3 does not know, takes more), and 2 kB for either. The sounds are those of the clip and its prototypes and, for each region
-    shown, of the region alone, cut to the time that it takes, and of the clip without it: for four schemes, three channels and four
-    prototypes at most 121 for each page. So a page of one second at 8 kHz takes about 0.4 MB, one of five seconds at 32 kHz at most
-    8 MB.
+    The file is written beside the target first and then renamed, so that an interruption leaves an old file as it was.
+
+    The file holds each picture and each sound once: a picture in at most 1.4 bytes per bin of the spectrogram, a sound
+    in at most 0.4 bytes per sample (more in FLAC, for sample rates that MP3 lacks), and 2 kB for either. The sounds are
+    the clip and its prototypes and, for each region, the region alone, cut to its time, and the clip without it: at
+    most 201 for a page of four schemes, five channels and four prototypes. So a page of one second at 8 kHz takes at
+    most about 1.3 MB, a page of five seconds at 32 kHz about 15 MB.
 
     Args:
-        path: of the file.
-        pages: one per clip, in the order of the list.
-        title: of the whole.
-        limit: in MB (a million bytes); browsers become slow past some hundred.
+        path: path of the file.
+        pages: one page per clip, in the order of the list.
+        title: title of the whole.
+        limit: largest size of the file in MB (a million bytes); browsers become slow past some hundred.
 
     Returns:
         The path.
 
     Raises:
         ValueError: there is no page, or the file would be larger than the limit.
+
+    Example:
+        >>> from captum_apex import report
+        >>> try:
+        ...     report.write("page.html", [])
+        ... except ValueError as error:
+        ...     print(error)
+        expected at least one page, but got none
     """
     if not pages:
         raise ValueError("expected at least one page, but got none")
-    text = _document(content(pages, title)).encode(errors="replace")  # a file's name may hold what is not Unicode
+    # A file name, and so the title of a clip, can hold code points that UTF-8 cannot encode.
+    text = _document(content(pages, title)).encode(errors="replace")
     if len(text) > limit * _MEGABYTE:
         raise ValueError(
-            f"expected a file of at most {limit:g} MB, but got {len(text) / _MEGABYTE:.1f} MB for {len(pages)} clip(s): "
-            "give fewer clips, schemes, channels or prototypes, or a larger `limit`"
+            f"expected a file of at most {limit:g} MB, but got {len(text) / _MEGABYTE:.1f} MB for {len(pages)} "
+            "clip(s): give fewer clips, schemes, channels or prototypes, or a larger `limit`"
         )
     with replaced(path) as beside:
         beside.write_bytes(text)
     return Path(path)
 
 
-def _document(facts: dict[str, Any]) -> str:
-    style, script = _part("page.css"), "".join(map(_part, _SCRIPTS))
-    pictures = sum(map(len, facts["pictures"].values()))
-    sounds = sum(len(sound["data"]) for sound in facts["sounds"].values())
-    parts = {
-        "title": html.escape(facts["title"]),
-        "policy": f"default-src 'none'; img-src data:; media-src blob:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'",
+def _document(content: Content) -> str:
+    pictures = {name: _encoded_picture(picture) for name, picture in content.pictures.items()}
+    sounds = {name: _encoded_sound(sound) for name, sound in content.sounds.items()}
+    style = _filled(_source("page.css"), _STYLE)
+    script = "".join(map(_source, _SCRIPTS))
+    picture_bytes = sum(map(len, pictures.values()))
+    sound_bytes = sum(len(sound["data"]) for sound in sounds.values())
+    values = {
+        "title": html.escape(content.facts["title"]),
+        "policy": f"default-src 'none'; img-src data:; media-src blob:; style-src '{_hash(style)}'; "
+        f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'",
         "style": style,
         "script": script,
-        "facts": _json(facts),
-        "shares": f"pictures {_size(pictures)}, sounds {_size(sounds)}",
+        "facts": _json(content.facts | {"pictures": pictures, "sounds": sounds}),
+        "shares": f"pictures {_size(picture_bytes)}, sounds {_size(sound_bytes)}",
     }
-    template = _part("page.html")
-    return _filled(template, parts | {"size": _size(len(_filled(template, parts | {"size": ""})))})
+    template = _source("page.html")
+    size = len(_filled(template, values | {"size": ""}))
+    return _filled(template, values | {"size": _size(size)})
 
 
-def _filled(template: str, parts: dict[str, str]) -> str:
-    """Puts each part in its place, in one pass: what a part holds is not looked at again."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+def _encoded_picture(picture: Picture) -> str:
+    """The picture as a PNG with a palette, in a data URI."""
+    image = Image.fromarray(picture.pixels[::-1])  # the highest frequency on top
+    image.putpalette(mpl.colormaps[picture.colours](np.arange(256), bytes=True)[:, :3].tobytes())
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{_base64(file.getvalue())}"
+
+
+def _encoded_sound(sound: Sound) -> dict[str, str]:
+    """The media type of a sound, and its file in base64."""
+    assert sound.clip.waveform is not None
+    samples = sound.clip.waveform.detach().cpu()
+    full_scale = samples.abs().max().clamp_min(1)  # the same for all sounds of a clip, so that their levels compare
+    if sound.region is not None:
+        change = listening.remove if sound.without else listening.isolate
+        samples = change(sound.clip, sound.region).detach().cpu()
+    samples = (samples[sound.first : sound.last] / full_scale).clamp(-1, 1)
+    kind = "mp3" if sound.clip.sample_rate in listening.MP3_RATES else "flac"
+    encoded = listening.encoded(samples, sound.clip.sample_rate, kind)
+    return {"type": listening.MEDIA_TYPES[kind], "data": _base64(encoded)}
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """Puts each value in its place, in one pass: placeholders inside of a value are not replaced."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
 
 
 def _json(facts: dict[str, Any]) -> str:
-    """JSON that cannot end the element that it stands in."""
+    """JSON that cannot end the HTML element that holds it."""
     return json.dumps(facts, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c")
 
 
 def _hash(text: str) -> str:
-    """As a content security policy names what it allows."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    """The hash of a script or style, in the form of a content security policy."""
+    return "sha256-" + _base64(hashlib.sha256(text.encode()).digest())
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def _size(n_bytes: int) -> str:
-    """For people.
+    """A size for readers.
 
+    >>> from captum_apex.report.document import _size
     >>> _size(12_345), _size(4_560_000)
     ('12 kB', '4.6 MB')
     """
     return f"{n_bytes / _MEGABYTE:.1f} MB" if n_bytes >= _MEGABYTE else f"{n_bytes / 1000:.0f} kB"
 
 
-def _part(name: str) -> str:
+def _source(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")

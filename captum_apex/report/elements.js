@@ -4,24 +4,22 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 
 /* Texts always become text nodes and attributes, never markup. */
 function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  return filled(made, properties, children);
+  return fill(document.createElement(tag), properties, children);
 }
 
 function drawing(tag, properties = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  return filled(made, properties, children);
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), properties, children);
 }
 
-function filled(made, properties, children) {
+function fill(node, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
-    if (name === "style") for (const [key, setting] of Object.entries(value)) made.style.setProperty(key, setting);
-    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null) made.setAttribute(name, value);
+    if (name === "style") for (const [key, setting] of Object.entries(value)) node.style.setProperty(key, setting);
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null) node.setAttribute(name, value);
   }
-  made.append(...children.flat(Infinity).filter((child) => child !== null));
-  return made;
+  node.append(...children.flat(Infinity).filter((child) => child !== null));
+  return node;
 }
 
 function fixed(value, digits = 2) {
@@ -29,7 +27,7 @@ function fixed(value, digits = 2) {
   return value < 0 && Number(text) !== 0 ? "−" + text : text;
 }
 
-/* A logit or a part of one: two digits behind the point, up to four where it is small. */
+/* A logit or a contribution to one: two digits after the point, up to four for small values. */
 function logit(value) {
   const first = value ? -Math.floor(Math.log10(Math.abs(value))) : 0;
   return fixed(value, Math.min(Math.max(first + 1, 2), 4));

@@ -1,29 +1,30 @@
 const PERSPECTIVES = {
-  square: ["Spot", "Which single spot in time and frequency speaks for the class: a short event in one band."],
-  time: ["Moment", "Which moment speaks for the class, whatever the frequency: each outline spans all bands."],
-  frequency: ["Band", "Which band of frequencies speaks for the class, whenever it sounds: each outline spans the whole clip."],
-  "time-frequency": ["Moment and band", "Which moment and which band speak for the class together: each outline shows both."],
+  square: ["Spot", "The single spot in time and frequency that supports the class: a short event in one band."],
+  time: ["Moment", "The moment that supports the class, at any frequency: each outline spans all bands."],
+  frequency: ["Band", "The frequency band that supports the class, at any time: each outline spans the whole clip."],
+  "time-frequency": ["Moment and band", "The moment and band that together support the class: an outline shows both."],
 };
-const OUTLINES = ["#40e0ff", "#ffffff", "#9dff6b", "#ffb3e6", "#ffd60a"];
-// Where several regions are on one picture, each has dashes of its own, in the gaps of the others: [lengths, where they begin], in pixels.
-const DASHES = [["none", 0], ["5 7", 0], ["4 8", -6], ["2 4", 0]];
-const TAG = 0.06; // of the large picture's width, for a number
-let scheme = null; // the chosen perspective, kept from clip to clip
+const LINE_WIDTH = 2; // of an outline, in pixels
+const TAG = 0.06; // width of a region's number, as a share of the large picture
+let scheme = null; // the chosen perspective, which stays when another clip is chosen
 
 /* Pictures */
 
 function spectrogram(name, { regions = [], picture, size = "small", about = "", whole = null }) {
   const clip = facts.clips[name];
-  const described = `${about || "Spectrogram"} of ${clip.title || "a clip"}, ${short(clip.duration)} s. ${regions.map((r) => r.text).join(" ")}`;
-  const image = element("img", { src: facts.pictures[picture ?? clip.picture], alt: described.trim() });
+  const subject = `${about || "Spectrogram"} of ${clip.title || "a clip"}, ${short(clip.duration)} s.`;
+  const alt = [subject, ...regions.map((region) => region.text)].join(" ");
+  const image = element("img", { src: facts.pictures[picture ?? clip.picture], alt });
   image.addEventListener("load", () => image.classList.toggle("pixels", image.naturalWidth < image.clientWidth));
-  const frame = element("div", { class: "picture", "data-clip": name }, image, overlay(regions), element("div", { class: "cursor", hidden: true }));
+  const cursor = element("div", { class: "cursor", hidden: true });
+  const frame = element("div", { class: "picture", "data-clip": name }, image, overlay(regions), cursor);
   if (whole) seekable(frame, whole, clip, name);
   const [across, up] = size === "large" ? [0.1, 0.1] : [0.25, 0.17];
+  const frequencies = spaced(clip.hertz, up).map((tick) => mark(hertz(tick.value), "bottom", tick.at));
   return element(
     "div",
     { class: `spectrogram ${size}` },
-    element("div", { class: "hertz", "aria-hidden": "true" }, spaced(clip.hertz, up).map((tick) => mark(hertz(tick.value), "bottom", tick.at))),
+    element("div", { class: "hertz", "aria-hidden": "true" }, frequencies),
     frame,
     element("div", { class: "unit", "aria-hidden": "true" }, "Hz"),
     element("div", { class: "seconds", "aria-hidden": "true" }, seconds(spaced(clip.seconds, across))),
@@ -39,35 +40,47 @@ function mark(text, side, at) {
 }
 
 function spaced(ticks, apart) {
-  const kept = [];
-  for (const tick of ticks) if (!kept.length || tick.at - kept.at(-1).at >= apart - 1e-6) kept.push(tick);
-  return kept;
+  const selected = [];
+  for (const tick of ticks) if (!selected.length || tick.at - selected.at(-1).at >= apart - 1e-6) selected.push(tick);
+  return selected;
 }
 
 function overlay(regions) {
-  const lines = [
-    regions.map(({ outline }) => drawing("path", { class: "halo", d: outline })), // below all lines, so that none is hidden
-    regions.map(({ outline, colour }, i) => {
-      const [dashes, offset] = regions.length > 1 ? DASHES[i % DASHES.length] : DASHES[0];
-      return drawing("path", { class: "outline", d: outline, style: { stroke: colour, "stroke-dasharray": dashes, "stroke-dashoffset": offset } });
-    }),
-  ];
+  const several = regions.length > 1;
+  const halos = regions.map(({ outline }) => drawing("path", { class: "halo", d: outline }));
+  const lines = regions.map(({ outline, line }) =>
+    drawing("path", { class: "outline", d: outline, style: stroke(line, several) }),
+  );
+  const properties = { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" };
   return [
-    drawing("svg", { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, lines),
+    drawing("svg", properties, halos, lines), // all halos are below all lines, so that they hide none
     tags(regions),
   ];
 }
 
-/* The regions' numbers above their upper left corners, moved aside where another one stands already. */
+/* The style of an outline; the dashes of facts.lines are in line widths. A single region on a picture has no dashes. */
+function stroke({ colour, dashes, offset }, several) {
+  const lengths = several ? dashes.map((length) => length * LINE_WIDTH) : [];
+  return {
+    stroke: colour,
+    "stroke-width": `${LINE_WIDTH}px`,
+    "stroke-dasharray": lengths.join(" ") || "none",
+    "stroke-dashoffset": String(offset * LINE_WIDTH),
+  };
+}
+
+const lineOf = (rank) => facts.lines[rank % facts.lines.length];
+
+/* The regions' numbers above their upper left corners; a number moves aside where another number is already. */
 function tags(regions) {
   const placed = [];
-  return regions.map(({ number, corner, colour }) => {
+  return regions.map(({ number, corner, line }) => {
     if (!number) return null;
     let [x, y] = [Math.min(corner[0], 1 - TAG), corner[1]];
     const step = x > 0.5 ? -TAG : TAG;
     while (placed.some((other) => Math.abs(other.x - x) < 0.99 * TAG && Math.abs(other.y - y) < 0.08)) x += step;
     placed.push({ x, y });
-    const style = { left: percent(x), top: `max(0px, calc(${percent(y)} - 1.5em))`, "--colour": colour };
+    const style = { left: percent(x), top: `max(0px, calc(${percent(y)} - 1.5em))`, "--colour": line.colour };
     return element("span", { class: "tag", "aria-hidden": "true", style }, String(number));
   });
 }
@@ -93,9 +106,9 @@ function place(boxes) {
     .join(" and ");
 }
 
-function outlined(part, rank = 0, number = 0) {
-  const text = number ? `Outline ${number}: ${place(part.boxes)}.` : `Outlined: ${place(part.boxes)}.`;
-  return { ...part, colour: OUTLINES[rank % OUTLINES.length], number, text };
+function outlined(region, rank = 0, number = 0) {
+  const text = number ? `Outline ${number}: ${place(region.boxes)}.` : `Outlined: ${place(region.boxes)}.`;
+  return { ...region, line: lineOf(rank), number, text };
 }
 
 function scale() {
@@ -104,8 +117,10 @@ function scale() {
 }
 
 function legend(colours, ends, text) {
-  const bar = element("span", { class: "bar", style: { background: `linear-gradient(to right, ${colours.join(", ")})` } });
-  return element("p", { class: "legend" }, element("span", {}, `${text}: `), element("span", { class: "scale" }, ends[0], bar, ends[1]));
+  const background = `linear-gradient(to right, ${colours.join(", ")})`;
+  const bar = element("span", { class: "bar", style: { background } });
+  const labelled = element("span", { class: "scale" }, ends[0], bar, ends[1]);
+  return element("p", { class: "legend" }, element("span", {}, `${text}: `), labelled);
 }
 
 /* The clip */
@@ -127,7 +142,7 @@ function strong(text) {
 function query(page, perspective) {
   const clip = facts.clips[page.clip];
   const whole = soundButton("Play the clip", "Play the whole clip", clip.sound, page.clip);
-  const regions = perspective.evidence.map((part, i) => outlined(part, i, i + 1));
+  const regions = perspective.evidence.map((channel, i) => outlined(channel, i, i + 1));
   return [
     spectrogram(page.clip, { regions, size: "large", about: "Spectrogram", whole }),
     element("div", { class: "below" }, whole, scale()),
@@ -136,11 +151,11 @@ function query(page, perspective) {
 
 function tabs(page, choose) {
   const buttons = page.perspectives.map((perspective, i) => {
-    const properties = { type: "button", role: "tab", id: `tab-${i}`, "aria-controls": `panel-${i}`, onclick: () => choose(i) };
-    return element("button", properties, PERSPECTIVES[perspective.scheme][0]);
+    const properties = { type: "button", role: "tab", id: `tab-${i}`, "aria-controls": `panel-${i}` };
+    return element("button", { ...properties, onclick: () => choose(i) }, PERSPECTIVES[perspective.scheme][0]);
   });
   const steps = { ArrowRight: (i) => i + 1, ArrowLeft: (i) => i - 1, Home: () => 0, End: () => -1 };
-  const turned = (event) => {
+  const onkeydown = (event) => {
     const next = steps[event.key]?.(buttons.indexOf(document.activeElement));
     if (next === undefined) return;
     event.preventDefault();
@@ -148,32 +163,38 @@ function tabs(page, choose) {
     choose(i);
     buttons[i].focus();
   };
-  return element("div", { role: "tablist", "aria-label": "Perspectives", onkeydown: turned }, buttons);
+  return element("div", { role: "tablist", "aria-label": "Perspectives", onkeydown }, buttons);
 }
 
 function panel(page, perspective, i) {
   const [title, text] = PERSPECTIVES[perspective.scheme];
-  const { evidence } = perspective;
+  const { evidence, scheme } = perspective;
+  const none = element("p", {}, "No channel supports the class in this perspective.");
   return element(
     "section",
-    { role: "tabpanel", id: `panel-${i}`, "aria-labelledby": `tab-${i}`, tabindex: "0", "data-scheme": perspective.scheme },
+    { role: "tabpanel", id: `panel-${i}`, "aria-labelledby": `tab-${i}`, tabindex: "0", "data-scheme": scheme },
     element("h3", { class: "printed" }, title),
     element("p", { class: "lead" }, text),
-    evidence.length ? evidence.map((part, rank) => card(page, part, rank)) : element("p", {}, "No channel speaks for the class in this perspective."),
+    evidence.length ? evidence.map((channel, rank) => card(page, channel, rank)) : none,
     waterfall(page, perspective),
   );
 }
 
-function card(page, part, rank) {
-  const name = `channel ${part.channel}`;
+function card(page, evidence, rank) {
+  const name = `channel ${evidence.channel}`;
   const clip = facts.clips[page.clip];
   const whole = soundButton("clip", "Play the whole clip", clip.sound, page.clip);
-  const about = [`adds ${signed(part.contribution)} to the logit`, `purity ${fixed(part.purity)}`, place(part.boxes)];
-  if (part.side < 0) about.push("speaks through its negative activation");
+  const about = [
+    `contribution ${signed(evidence.contribution)}`,
+    `purity ${fixed(evidence.purity)}`,
+    place(evidence.boxes),
+  ];
+  if (evidence.side < 0) about.push("supports the class by its negative activation");
+  const description = element("span", { class: "about" }, about.join(" · "));
   return element(
     "article",
-    { class: "card", "aria-label": `Channel ${part.channel}` },
-    element("h4", {}, number(rank), ` Channel ${part.channel}`, element("span", { class: "about" }, about.join(" · "))),
+    { class: "card", "aria-label": `Channel ${evidence.channel}` },
+    element("h4", {}, number(rank), ` Channel ${evidence.channel}`, description),
     element(
       "div",
       { class: "pair" },
@@ -181,58 +202,64 @@ function card(page, part, rank) {
         "div",
         { class: "query" },
         element("p", { class: "caption" }, "In this clip"),
-        spectrogram(page.clip, { regions: [outlined(part, rank)], size: "middle", whole }),
+        spectrogram(page.clip, { regions: [outlined(evidence, rank)], size: "middle", whole }),
         element(
           "div",
           { class: "sounds" },
           whole,
-          soundButton("region", `Play the region of ${name}`, part.region, page.clip),
-          soundButton("without it", `Play the clip without the region of ${name}`, part.without, page.clip),
+          soundButton("region", `Play the region of ${name}`, evidence.region, page.clip),
+          soundButton("without it", `Play the clip without the region of ${name}`, evidence.without, page.clip),
         ),
       ),
-      part.prototypes.length ? examples(part, rank, name) : null,
+      evidence.prototypes.length ? examples(evidence, rank, name) : null,
     ),
   );
 }
 
-function examples(part, rank, channel) {
+function examples(evidence, rank, channel) {
   return element(
     "div",
     { class: "examples" },
-    element("p", { class: "caption" }, "Training clips that fire it most"),
-    element("ul", { class: "prototypes" }, part.prototypes.map((prototype) => example(prototype, rank, channel))),
+    element("p", { class: "caption" }, "Prototypes: the training clips that activate it most"),
+    element("ul", { class: "prototypes" }, evidence.prototypes.map((prototype) => example(prototype, rank, channel))),
   );
 }
 
 function number(rank) {
-  return element("span", { class: "tag still", "aria-hidden": "true", style: { "--colour": OUTLINES[rank % OUTLINES.length] } }, String(rank + 1));
+  const properties = { class: "tag still", "aria-hidden": "true", style: { "--colour": lineOf(rank).colour } };
+  return element("span", properties, String(rank + 1));
 }
 
 function example(prototype, rank, channel) {
   const clip = facts.clips[prototype.clip];
   const name = prototype.class || clip.title || `clip ${prototype.index}`;
   const whole = soundButton("clip", `Play the prototype ${name}`, clip.sound, prototype.clip);
+  const description = `Play the region of the prototype ${name}`;
+  const region = soundButton("region", description, prototype.region, prototype.clip);
+  const about = `Prototype of ${channel}, ${name}: spectrogram`;
   return element(
     "li",
     {},
     element("p", { class: "caption" }, strong(name), ` · purity ${fixed(prototype.purity)}`),
-    spectrogram(prototype.clip, { regions: [outlined(prototype, rank)], about: `Prototype of ${channel}, ${name}: spectrogram`, whole }),
-    element("div", { class: "sounds" }, whole, soundButton("region", `Play the region of the prototype ${name}`, prototype.region, prototype.clip)),
+    spectrogram(prototype.clip, { regions: [outlined(prototype, rank)], about, whole }),
+    element("div", { class: "sounds" }, whole, region),
   );
 }
 
 /* Numbers */
 
 function waterfall(page, perspective) {
-  const rows = [{ text: "without the layer", from: 0, to: perspective.before, kind: "end" }];
-  const add = (text, value) => rows.push({ text, from: rows.at(-1).to, to: rows.at(-1).to + value, kind: value < 0 ? "down" : "up", value });
-  perspective.evidence.forEach((part, i) => add(`${i + 1} · channel ${part.channel}`, part.contribution));
-  add("other channels", perspective.others);
-  const extent = Math.max(...rows.map((row) => Math.abs(row.to)), Math.abs(perspective.score)) || 1;
-  if (Math.abs(perspective.missing) > 0.005 * extent) add("not accounted for", perspective.missing);
-  rows.push({ text: "logit", from: 0, to: perspective.score, kind: "end" });
-  const shown = rows.map((row) => ({ ...row, figure: row.kind === "end" ? logit(row.to) : signed(row.value) }));
-  return chart(shown, `From the score without the layer to the logit${page.explained ? ` of “${page.explained}”` : ""}`, "waterfall");
+  const total = (text, value) => ({ text, from: 0, to: value, kind: "total", figure: logit(value) });
+  const rows = [total("without the layer", perspective.before)];
+  const add = (text, value) => {
+    const from = rows.at(-1).to;
+    rows.push({ text, from, to: from + value, kind: value < 0 ? "against" : "towards", figure: signed(value) });
+  };
+  perspective.evidence.forEach((channel, i) => add(`${i + 1} · channel ${channel.channel}`, channel.contribution));
+  perspective.remainders.forEach(({ name, value }) => add(name, value));
+  rows.push(total("logit", perspective.score));
+  const explained = page.explained ? ` of “${page.explained}”` : "";
+  return chart(rows, `From the logit without the layer to the logit${explained}`, "waterfall");
 }
 
 function scores(page) {
@@ -242,33 +269,37 @@ function scores(page) {
     before: `${row.rank}. `,
     from: 0,
     to: row.score,
-    kind: row.explained ? "up" : "end",
+    kind: row.explained ? "towards" : "total",
     figure: logit(row.score),
     marked: row.explained,
   }));
   return chart(rows, "Highest logits, the explained class in bold", "scores");
 }
 
-/* A table whose bars lie between `from` and `to` on one scale. */
+/* A table with a bar from `from` to `to` in each row, all on one scale. */
 function chart(rows, title, kind) {
   const ends = rows.flatMap((row) => [row.from, row.to]);
   const low = Math.min(0, ...ends);
   const span = Math.max(0, ...ends) - low || 1;
   const at = (value) => percent((value - low) / span);
-  const line = (row) =>
-    element(
+  const line = (row) => {
+    const mark = row.marked ? element("span", { class: "unseen" }, ", explained") : null;
+    const style = { left: at(Math.min(row.from, row.to)), width: percent(Math.abs(row.to - row.from) / span) };
+    return element(
       "tr",
       { class: row.marked ? "marked" : null },
-      element("th", { scope: "row" }, row.before ?? "", element("span", { class: "name" }, row.text), row.marked ? element("span", { class: "unseen" }, ", explained") : null),
+      element("th", { scope: "row" }, row.before ?? "", element("span", { class: "name" }, row.text), mark),
       element(
         "td",
         { class: "track", "aria-hidden": "true" },
         element("span", { class: "zero", style: { left: at(0) } }),
-        element("span", { class: `bar ${row.kind}`, style: { left: at(Math.min(row.from, row.to)), width: percent(Math.abs(row.to - row.from) / span) } }),
+        element("span", { class: `bar ${row.kind}`, style }),
       ),
       element("td", { class: "figure" }, row.figure),
     );
-  return element("table", { class: `chart ${kind}` }, element("caption", {}, title), element("tbody", {}, rows.map(line)));
+  };
+  const body = element("tbody", {}, rows.map(line));
+  return element("table", { class: `chart ${kind}` }, element("caption", {}, title), body);
 }
 
 /* Other maps */
@@ -277,32 +308,43 @@ function comparison(page, perspective) {
   if (!page.maps.length) return null;
   const [strongest] = perspective.evidence;
   const regions = strongest ? [outlined(strongest)] : [];
-  const shown = page.maps.map(({ name, picture }) =>
-    element("li", {}, element("p", { class: "caption name" }, name), spectrogram(page.clip, { regions, picture, about: `Attribution map by ${name}` })),
-  );
+  const maps = page.maps.map(({ name, picture }) => {
+    const drawn = spectrogram(page.clip, { regions, picture, about: `Attribution map by ${name}` });
+    return element("li", {}, element("p", { class: "caption name" }, name), drawn);
+  });
+  const lead = strongest && `The outline is the region of channel ${strongest.channel}, the strongest one above.`;
   return [
     element("h3", {}, "Other methods on the same clip"),
-    element("p", { class: "lead" }, strongest ? `The outline is that of channel ${strongest.channel}, the strongest of the perspective above.` : ""),
-    element("ul", { class: "prototypes maps" }, shown),
-    legend(facts.signed, ["negative", "positive"], "Each map on its own scale, zero in the middle"),
+    element("p", { class: "lead" }, lead ?? ""),
+    element("ul", { class: "prototypes maps" }, maps),
+    legend(facts.signed, ["negative", "positive"], "Attribution, each map on its own scale, zero in the middle"),
   ];
 }
 
 function notes() {
   const lines = [
-    ["Contribution", "What a channel adds to the logit of the explained class. All channels and what is left without the layer add up to the logit."],
-    ["Purity", "How much of the strongest cell belongs to this channel alone: 1 where no other channel is active."],
-    ["Prototypes", "Real training clips, those that activate the channel most. The outline is where they do so."],
+    [
+      "Contribution",
+      "What a channel adds to the logit of the explained class. The logit without the layer and the contributions of " +
+        "all channels add up to the logit; a difference is listed as unexplained.",
+    ],
+    [
+      "Purity",
+      "How much of the activation at the channel’s strongest cell belongs to this channel: 1 where no other is active.",
+    ],
+    ["Prototypes", "The training clips that activate the channel most. The outline is the place where they do."],
   ];
   const terms = lines.map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text)));
   const careful = element(
     "p",
     { class: "careful" },
     element("strong", {}, "Be careful. "),
-    "A region is a cell of the layer’s grid, and a cell sees more of the clip than itself: the sound that fires it can lie beside the outline. " +
-      "What you hear as a region is what lies inside the outline. Neither it nor the clip without it was given to the model.",
+    "A region is a cell of the layer’s grid. The cell depends on a larger part of the clip, so the sound that " +
+      "activates it can lie beside the outline. The sound of a region is what lies inside the outline. The model was " +
+      "given neither this sound nor the clip without it.",
   );
-  return element("section", { class: "notes" }, element("h3", {}, "How to read this"), element("dl", {}, terms), careful);
+  const title = element("h3", {}, "How to read this");
+  return element("section", { class: "notes" }, title, element("dl", {}, terms), careful);
 }
 
 /* The page */
@@ -336,13 +378,14 @@ function list() {
   const entries = facts.pages.map((page, i) => {
     const clip = facts.clips[page.clip];
     const about = element("span", { class: "about name" }, page.explained ? `explained: ${page.explained}` : "");
-    return element("li", {}, element("a", { href: `#${i + 1}` }, element("span", { class: "name" }, clip.title || `Clip ${i + 1}`), about));
+    const name = element("span", { class: "name" }, clip.title || `Clip ${i + 1}`);
+    return element("li", {}, element("a", { href: `#${i + 1}` }, name, about));
   });
   nav.replaceChildren(element("ol", {}, entries));
 }
 
-function turnTo(asked, moved) {
-  const chosen = facts.pages[asked - 1] ? asked - 1 : 0;
+function turnTo(number, moved) {
+  const chosen = facts.pages[number - 1] ? number - 1 : 0;
   document.querySelectorAll("#list a").forEach((link, i) => {
     if (i === chosen) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -1,4 +1,4 @@
-"""What the page tells of one clip."""
+"""One clip with all that its page shows."""
 
 from __future__ import annotations
 
@@ -23,20 +23,29 @@ class Page:
     """One clip with its explanations.
 
     Args:
-        clip: the clip that is explained.
-        explanations: one per scheme, all of the same target.
-        prototypes: the training clips that the explanations name, by their index; only those are looked up, and once.
-        class_names: the name of each class; without them the numbers are shown.
-        scores: the model's output for each class, as a rule logits.
-        maps: other attribution maps by the name of their method, as `figures.maps` takes them: of the whole input, (…, frequency, time) of
-            any size, the leading axes of size 1; (…, sample) for waveforms.
+        clip: the explained clip.
+        explanations: one explanation per scheme, all of the same target.
+        prototypes: the training clip at each index; only the prototypes of the explanations are looked up, each once.
+        class_names: the name of each class; without them classes are numbered.
+        scores: the model's output for each class, usually logits.
+        maps: attribution maps of other methods by their names: attribution of the whole input, (…, frequency, time) of
+            any size or, for waveforms, (…, sample); the leading axes have size 1.
 
     Attributes:
-        shown_prototypes: those that were looked up.
+        shown_prototypes: the training clips that were looked up, by their index.
 
     Raises:
-        ValueError: there is no explanation, two of one scheme, or of different targets; scores and names do not fit; a score or a map is
-            not finite; a map has another shape; a prototype is missing.
+        ValueError: there is no explanation, two of one scheme, or of different targets; scores and names do not fit; a
+            score or a map is not finite; a map has another shape; a prototype is missing.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+        >>> from captum_apex.report import Page
+        >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), name="new.wav")
+        >>> time = Explanation(Scheme("time"), -1, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
+        >>> Page(clip, [time], {}, ["dog", "rain"]).explained
+        1
     """
 
     clip: Clip
@@ -63,7 +72,7 @@ class Page:
 
     @property
     def target(self) -> Any:
-        """The class explained, as the explanations have it."""
+        """The target of the explanations."""
         return self.explanations[0].target
 
     @property
@@ -76,12 +85,12 @@ class Page:
         return target % n_classes if n_classes and -n_classes <= target < n_classes else target
 
     def class_name(self, label: Any) -> str:
-        """A label or a target in words; empty where there is none."""
+        """The name of a label or a target; an empty text for None."""
         return class_name(label, self.class_names)
 
     def _prototype_indices(self) -> list[int]:
-        parts = (part for explanation in self.explanations for part in explanation.evidence)
-        return sorted({prototype.index for part in parts for prototype in part.prototypes})
+        channels = [channel for explanation in self.explanations for channel in explanation.evidence]
+        return sorted({prototype.index for channel in channels for prototype in channel.prototypes})
 
     def _prototype(self, index: int) -> Clip:
         try:

@@ -1,4 +1,5 @@
-/* One sound at a time, through one audio element. `current` says which button began it, and where in which clip it begins. */
+/* One sound at a time, through one audio element. `current` holds the button that started it, its clip, and the second
+   of the clip at which it begins. */
 const player = document.getElementById("player");
 const addresses = new Map();
 let current = null;

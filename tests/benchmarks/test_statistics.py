@@ -25,7 +25,7 @@ from benchmarks.statistics import holm, interval, intervals, paired_test
 
 
 def rows_of(cells):
-    """Rows from {(method, grid, fill): {clip: insertion − deletion}}; an empty cell is one that could not be computed."""
+    """Rows from {(method, grid, fill): {clip: insertion − deletion}}; an empty cell could not be computed."""
     lines = []
     for (method, grid, fill), values in cells.items():
         for clip, value in values.items() or [(-1, math.nan)]:
@@ -95,13 +95,13 @@ def test_the_signed_rank_test_by_trying_all_signs():
 
 
 def test_equal_clips_keep_their_rank():
-    """As scipy has it with Pratt's way; dropping the equal clips would find five wins of five significant enough to differ."""
+    """As in SciPy with Pratt's treatment of zeros; without the equal clips, five wins of five would be significant."""
     values = np.array([0.0] * 30 + [0.1, 0.2, 0.3, 0.4, 0.5])
     assert paired_test(values, np.zeros(35)) == stats.wilcoxon(values, zero_method="pratt").pvalue
     assert paired_test(values, np.zeros(35)) != stats.wilcoxon(values, zero_method="wilcox").pvalue
 
 
-def test_nothing_differs_and_nothing_is_there():
+def test_equal_scores_and_no_scores():
     assert paired_test([0.1, 0.2], [0.1, 0.2]) == 1.0
     assert math.isnan(paired_test([], []))
     with pytest.raises(ValueError, match=r"expected two values for each clip, but got shapes \(2,\) and \(3,\)"):
@@ -161,7 +161,7 @@ def test_scores_keep_the_order_of_the_rows_and_leave_gaps():
     assert len(table) == 2
 
 
-def test_a_clip_that_stands_twice_is_refused():
+def test_a_clip_that_occurs_twice_is_refused():
     rows = rows_of({("A", "time", "mean"): clips(0.1, 0.2)})
     with pytest.raises(
         ValueError, match="expected one row per clip and cell, but got several of clip 1 in A, time, mean"
@@ -169,7 +169,7 @@ def test_a_clip_that_stands_twice_is_refused():
         scores(pd.concat([rows, rows.iloc[1:]]))
 
 
-def test_the_common_part_has_no_gaps():
+def test_common_scores_have_no_gaps():
     rows = rows_of(
         {
             ("A", "time", "silence"): clips(1, 2, 3),
@@ -342,7 +342,7 @@ def test_the_summary_holds_means_and_intervals():
     assert cells.loc[("B", "mean"), ["difference", "low", "high", "deletion"]].isna().all()
 
 
-def test_incomplete_methods_stand_below_and_unscored_ones_last():
+def test_incomplete_methods_come_after_the_others_and_unscored_ones_last():
     cells = {
         (name, "time", fill): clips(value)
         for name, value in (("A", 0.1), ("B", 0.2), ("C", 0.3))

@@ -54,7 +54,7 @@ def grid_of(model, shape):
     return tuple(found[0])
 
 
-# --- networks -------------------------------------------------------------------------------------------------------------
+# Networks
 
 
 @pytest.mark.parametrize("task_name", TASKS)
@@ -95,7 +95,7 @@ def test_the_logit_of_the_cnn_is_linear_in_the_pooled_layer():
 
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")
 def test_captum_has_rules_for_every_module_of_the_cnn():
-    """LRP gives back the logit without a bias, and DeepLift is complete: neither can be where an operation has no rule."""
+    """LRP adds up to the logit without a bias, and DeepLift is complete: neither holds if an operation has no rule."""
     torch.manual_seed(0)
     model = PlainCNN(5).eval()
     nn.init.zeros_(model.classifier.bias)
@@ -144,7 +144,7 @@ def test_a_layer_that_is_not_before_the_pooling_is_refused(network, name):
         explained_layer(NETWORKS[network](5), name)
 
 
-# --- augmentation ---------------------------------------------------------------------------------------------------------
+# Augmentation
 
 
 def test_twins_come_in_one_batch_and_are_augmented_alike(task):
@@ -198,7 +198,7 @@ def test_mixup_mixes_clips_and_labels_with_the_same_weight():
     assert ((mixed_targets > 0) & (mixed_targets < 1)).any()
 
 
-# --- training -------------------------------------------------------------------------------------------------------------
+# Training
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -22,7 +22,7 @@ from captum_apex.masking.fills import FILLS
 from tests.small import small_subject
 
 README = Path(__file__).parents[3] / "benchmarks" / "README.md"
-OWN = "gradient × distance from the fill"
+README_METHOD = "gradient × distance from the fill"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_the_same_command_again_computes_nothing_and_more_methods_are_added(prep
     assert set(pd.read_csv(folder / "rows.csv").method) == {"APEX time", "LayerGradCam", "random", "energy"}
 
 
-def test_an_interruption_is_said_and_keeps_what_is_finished(prepared, tmp_path, monkeypatch, capsys):
+def test_an_interruption_is_reported_and_keeps_what_is_finished(prepared, tmp_path, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -82,14 +82,14 @@ def test_a_folder_of_another_run_exits_with_2(prepared, tmp_path, capsys):
     assert "seed 0 and not 7" in capsys.readouterr().err
 
 
-def test_a_layer_that_is_not_there_exits_with_2(small, tmp_path, monkeypatch, capsys):
+def test_an_unknown_layer_exits_with_2(small, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(subject, "load_task", lambda *_: small.task)
     monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: small.model)
     assert main(arguments(tmp_path / "out", "--layer", "features.relu9")) == 2
     assert "one of features.conv0, features.norm0" in capsys.readouterr().err
 
 
-def test_a_run_explains_the_layer_and_the_kind_of_bases_that_it_is_asked_for(small, tmp_path, monkeypatch):
+def test_a_run_explains_the_given_layer_with_the_given_kind_of_bases(small, tmp_path, monkeypatch):
     monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(subject, "load_task", lambda *_: small.task)
     monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: small.model)
@@ -105,7 +105,7 @@ def test_a_run_explains_the_layer_and_the_kind_of_bases_that_it_is_asked_for(sma
     assert (U @ U.T - torch.eye(64)).abs().max() > 1e-3
 
 
-def test_report_takes_up_an_unfinished_run(prepared, tmp_path, capsys):
+def test_report_of_an_unfinished_run(prepared, tmp_path, capsys):
     folder = tmp_path / "out"
     main(arguments(folder))
     (folder / "report.md").unlink()
@@ -116,7 +116,7 @@ def test_report_takes_up_an_unfinished_run(prepared, tmp_path, capsys):
     assert set(pd.read_csv(folder / "rows.csv").method) == {"APEX time", "LayerGradCam"}
 
 
-def test_a_table_that_fails_does_not_take_the_report_with_it(prepared, tmp_path, monkeypatch, capsys):
+def test_a_failed_experiment_does_not_prevent_the_report(prepared, tmp_path, monkeypatch, capsys):
     def fails(*_):
         raise RuntimeError("no convergence")
 
@@ -126,7 +126,7 @@ def test_a_table_that_fails_does_not_take_the_report_with_it(prepared, tmp_path,
     assert (tmp_path / "out" / "report.md").exists()
 
 
-def test_who_chooses_on_the_training_part_sees_no_test_clips(prepared, small, tmp_path):
+def test_a_run_on_training_clips_has_no_tables_of_test_clips(prepared, small, tmp_path):
     assert main(arguments(tmp_path / "out", "--part", "train", methods=("energy",))) == 0
     rows = pd.read_csv(tmp_path / "out" / "rows.csv")
     assert rows.label.tolist() == [small.task.train[index][1] for index in rows["clip"]]
@@ -134,16 +134,16 @@ def test_who_chooses_on_the_training_part_sees_no_test_clips(prepared, small, tm
     assert rows.pointing.isna().all()
 
 
-def test_a_worker_that_the_system_ends_is_said(prepared, tmp_path, monkeypatch, capsys):
+def test_a_worker_that_the_system_ends_is_reported(prepared, tmp_path, monkeypatch, capsys):
     def killed(*_, **__):
         raise TerminatedWorkerError("SIGKILL")
 
     monkeypatch.setattr(run_command, "run", killed)
     assert main(arguments(tmp_path / "out")) == 1
-    assert "want of memory" in capsys.readouterr().err
+    assert "lack of memory" in capsys.readouterr().err
 
 
-def test_report_says_what_is_no_run(tmp_path, capsys):
+def test_report_refuses_a_folder_without_a_run(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
     assert "has no run.json" in capsys.readouterr().err
 
@@ -152,7 +152,7 @@ def test_the_readmes_own_method_is_judged_beside_the_others(prepared, small, tmp
     path = tmp_path / "my_method.py"
     path.write_text(re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)[0])
     try:
-        assert main(arguments(tmp_path / "out", "--add", str(path), methods=(OWN, "random"))) == 0
+        assert main(arguments(tmp_path / "out", "--add", str(path), methods=(README_METHOD, "random"))) == 0
         stage = Stage.of(small, 3)
         query = stage.query(stage.grid("time"), stage.fill("mean"))
         clips = query.inputs.clone().requires_grad_()
@@ -160,12 +160,12 @@ def test_the_readmes_own_method_is_judged_beside_the_others(prepared, small, tmp
         asked = replace(
             query, inputs=query.inputs.clone().requires_grad_()
         )  # Captum warns where it has to ask for gradients itself
-        torch.testing.assert_close(METHODS[OWN].explain(asked), clips.grad * (query.inputs - query.fill))
+        torch.testing.assert_close(METHODS[README_METHOD].explain(asked), clips.grad * (query.inputs - query.fill))
     finally:
-        METHODS.pop(OWN, None)
+        METHODS.pop(README_METHOD, None)
     rows = pd.read_csv(tmp_path / "out" / "rows.csv")
-    assert rows[rows.method == OWN].status.tolist() == ["ok"] * 3
-    assert not rows[rows.method == OWN].deletion.equals(rows[rows.method == "random"].deletion)
+    assert rows[rows.method == README_METHOD].status.tolist() == ["ok"] * 3
+    assert not rows[rows.method == README_METHOD].deletion.equals(rows[rows.method == "random"].deletion)
 
 
 def test_a_file_of_methods_that_cannot_be_read_exits_with_2(tmp_path, capsys):
@@ -176,7 +176,7 @@ def test_a_file_of_methods_that_cannot_be_read_exits_with_2(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["run", "--clips", "0"], "expected a number of at least 1, but got 0"),
+        (["run", "--clips", "0"], "expected a number of at least 1, but got '0'"),
         (["run", "--points", "1"], "expected at least 2 points"),
         (["run", "--limit", "0"], "expected more than 0 seconds"),
         (["run", "--sensitivity", "-1"], "expected a number of at least 0"),

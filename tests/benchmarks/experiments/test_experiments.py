@@ -1,4 +1,4 @@
-"""The tables beside the scores: what channels are worth, the masking test, and the classifier with a basis inside."""
+"""The experiments beside the scores: channel removal, purity, truth, the masking test, and output invariance."""
 
 import dataclasses
 import itertools
@@ -12,15 +12,15 @@ from scipy import ndimage, stats
 from benchmarks.classifiers.networks import NETWORKS, PlainCNN, explained_layer, head
 from benchmarks.experiments import invariance, region_masking, truth
 from benchmarks.experiments.channels import (
-    Channels,
-    channel_bases,
-    evidence_table,
+    NamedBasis,
+    channel_removal_table,
+    decompose,
     in_basis,
     independent_directions,
+    named_bases,
     positions_of,
     principal_directions,
     probability_after,
-    taken_apart,
     upright,
 )
 from benchmarks.experiments.invariance import invariance_table, metrics
@@ -64,7 +64,7 @@ def precise(small):
 
 @pytest.fixture(scope="module")
 def table(small):
-    return evidence_table(small, ns=(1, 3))
+    return channel_removal_table(small, ns=(1, 3))
 
 
 def random_matrix(n, seed=0):
@@ -86,7 +86,7 @@ def only(frame, **wanted):
     return found.iloc[0]
 
 
-# --- evidence per channel -------------------------------------------------------------------------------------------------
+# --- channel removal --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -113,7 +113,7 @@ def test_channels_are_removed_and_kept_as_by_hand(precise, matrix):
         "invertible": random_matrix(n),
     }[matrix]
     basis, inverse, inputs = PrototypeBasis(U, "square"), torch.linalg.inv(U), precise.test_clips(3)[1].double()
-    raw = taken_apart(precise, inputs)
+    raw = decompose(precise, inputs)
     parts = in_basis(raw, basis)
     evidence_of_three = select_channels(parts.contributions, parts.activations, 3)
     after, energy = probability_after(head(precise.model, precise.layer), raw, parts, basis, evidence_of_three)
@@ -136,10 +136,10 @@ def test_channels_are_removed_and_kept_as_by_hand(precise, matrix):
 
 
 def test_the_scale_and_the_order_of_channels_do_not_matter(precise):
-    """c_k, and the part of the features that a channel makes, do not change when its row of U is multiplied by a positive number."""
+    """Multiplying a row of U by a positive number changes neither c_k nor the features that the channel stands for."""
     n = precise.bank.n_channels
     U, scales = random_matrix(n), torch.linspace(0.1, 10, n, dtype=torch.float64)[:, None]
-    raw = taken_apart(precise, precise.test_clips(4)[1].double())
+    raw = decompose(precise, precise.test_clips(4)[1].double())
     found = []
     for basis in (PrototypeBasis(matrix, "square") for matrix in (U, (U * scales).flip(0))):
         parts = in_basis(raw, basis)
@@ -189,11 +189,11 @@ def test_the_table_holds_every_basis_with_what_the_model_itself_gives(small, tab
 
 
 def test_bases_are_compared_with_the_raw_channels_clip_by_clip(small, table):
-    """The drops of every clip again, from the whole model's own logits; Wilcoxon's test and Holm's correction by hand."""
+    """The drop of every clip again, from the whole model's logits; Wilcoxon's test and Holm's correction by hand."""
     inputs = small.test_clips(16)[1]
-    raw, rest = taken_apart(small, inputs), head(small.model, small.layer)
+    raw, rest = decompose(small, inputs), head(small.model, small.layer)
     drops, shares = {}, {}
-    for channels in channel_bases(small):
+    for channels in named_bases(small):
         parts = in_basis(raw, channels.basis)
         chosen = select_channels(parts.contributions, parts.activations, 3)
         part = torch.einsum("ck,nkft->ncft", channels.basis.inverse.float(), parts.features * chosen[:, :, None, None])
@@ -222,15 +222,15 @@ def test_bases_are_compared_with_the_raw_channels_clip_by_clip(small, table):
         assert np.isnan(line.p_holm) if name == "raw" else line.p_holm == pytest.approx(adjusted[name], rel=0.05)
 
 
-def test_ica_that_does_not_converge_says_so_in_the_table(small, monkeypatch):
+def test_ica_that_does_not_converge_has_this_status(small, monkeypatch):
     monkeypatch.setattr("benchmarks.experiments.channels.ICA_ITERATIONS", 1)
-    status = {channels.name: channels.status for channels in channel_bases(small)}
+    status = {channels.name: channels.status for channels in named_bases(small)}
     assert status.pop("ICA") == "not converged (1 iterations)"
     assert set(status.values()) == {"ok"}
 
 
 def test_unfitted_bases_are_what_their_names_say(small):
-    bases: dict[str, Channels] = {channels.name: channels for channels in itertools.islice(channel_bases(small), 4)}
+    bases: dict[str, NamedBasis] = {channels.name: channels for channels in itertools.islice(named_bases(small), 4)}
     matrices, means = (
         {name: channels.basis.U.double() for name, channels in bases.items()},
         small.bank.means.double().mean(0),
@@ -258,7 +258,7 @@ def test_principal_directions_diagonalise_the_covariance_of_all_positions(small)
     np.testing.assert_allclose(in_pca, np.diag(variances), atol=1e-9 * variances[0])
 
 
-def test_of_many_positions_a_seeded_part_is_drawn(small, monkeypatch):
+def test_many_positions_are_sampled_with_a_seed(small, monkeypatch):
     every = {tuple(position) for position in positions_of(small.bank, seed=0)}
     monkeypatch.setattr("benchmarks.experiments.channels.N_POSITIONS", 100)
     first, again, other = (positions_of(small.bank, seed=seed) for seed in (0, 0, 1))
@@ -269,7 +269,7 @@ def test_of_many_positions_a_seeded_part_is_drawn(small, monkeypatch):
 
 
 def test_ica_finds_the_sources_of_a_mixture():
-    """Uniform and two-sided exponential sources through a known matrix; U · mixing has one large entry in each row and column."""
+    """Uniform and exponential sources through a known matrix; U · mixing has one large entry per row and column."""
     random = np.random.default_rng(0)
     sources = np.stack([random.uniform(-1, 1, 5000), random.laplace(size=5000), random.laplace(size=5000) ** 3], 1)
     sources /= sources.std(0)
@@ -311,7 +311,7 @@ def test_invertible_bases_are_fitted_once(small, monkeypatch):
     assert not torch.equal(first.U, subject.fitted(small, "time", orthogonal=False).U)
 
 
-# --- purity and truth -----------------------------------------------------------------------------------------------------
+# --- purity and truth -------------------------------------------------------------------------------------------------
 
 
 def test_purities_are_those_of_the_prototypes(small):
@@ -380,11 +380,11 @@ def test_where_no_truth_is_known_there_are_no_lines(small, change):
     assert list(frame.columns) == ["scheme", "channel", "enlarged", "integrated", "random", "clips"]
 
 
-# --- the masking test -----------------------------------------------------------------------------------------------------
+# --- the masking test -------------------------------------------------------------------------------------------------
 
 
 def boxes(scheme, size, n=3, seed=0):
-    """One mask per sequence, (sequence, frequency, time): the union of a few boxes of the scheme's shape, as long as a few bins."""
+    """One mask per sequence, (sequence, frequency, time): the union of a few small boxes of the scheme's shape."""
     random, masks = np.random.default_rng(seed), []
     for sequence in scheme.sequences:
         mask = torch.zeros(size, dtype=torch.bool)
@@ -408,7 +408,7 @@ def test_random_regions_have_as_many_bins_in_as_many_pieces(scheme):
             assert other.any(1).sum() == masks.any(1).sum()
             moved += not torch.equal(other, masks)
             for before, after in zip(masks[0], other[0], strict=True):
-                # shifted around the ends: the same number of bins in rows and in columns, in another order that keeps the neighbours
+                # a cyclic shift: the numbers of bins in rows and in columns are shifted cyclically as well
                 for axis in (0, 1):
                     counts = [before.sum(axis).roll(shift).tolist() for shift in range(before.shape[1 - axis])]
                     assert after.sum(axis).tolist() in counts
@@ -432,7 +432,7 @@ def test_strips_move_along_time_and_bands_along_frequency_each_on_its_own():
     assert places == set(itertools.product(range(8), range(6)))
 
 
-def test_every_place_is_as_likely_as_any_other():
+def test_all_places_are_equally_likely():
     """A single bin on a grid of 12: χ² with 11 degrees of freedom stays below its 99.9th percentile, 31.3."""
     mask = torch.zeros(1, 1, 3, 4, dtype=torch.bool)
     mask[0, 0, 1, 2] = True
@@ -441,7 +441,7 @@ def test_every_place_is_as_likely_as_any_other():
     assert ((counts - 200) ** 2 / 200).sum() < 31.3
 
 
-def test_what_fills_an_axis_or_is_empty_stays():
+def test_a_mask_that_fills_an_axis_or_is_empty_does_not_move():
     generator = np.random.default_rng(0)
     for mask in (torch.ones(2, 1, 4, 5, dtype=torch.bool), torch.zeros(2, 1, 4, 5, dtype=torch.bool)):
         assert torch.equal(elsewhere(mask, generator), mask)
@@ -480,7 +480,7 @@ def test_grown_regions_hold_the_cells(small):
 
 
 def by_hand(small, masks, fill):
-    """(clip, 3): the drop in probability, whether the label is predicted, whether the prediction stays; one clip at a time."""
+    """Drop in probability, whether the label is predicted, whether the prediction stays: (clip, 3), clip by clip."""
     indices, inputs = small.test_clips(len(masks))
     found = []
     for index, clip, mask in zip(indices, inputs, masks, strict=True):
@@ -540,7 +540,7 @@ def test_a_region_that_is_the_whole_clip_is_no_better_than_a_random_one(small, m
 
 
 def test_a_region_that_alone_matters_is_better_than_a_random_one(small, monkeypatch):
-    """A model that hears only the lowest bins of the first frames, and masks that lie there; it is right wherever it hears something."""
+    """The model sees only the lowest bins of the first frames, where the masks are; it is right where it sees sound."""
 
     class Corner(PlainCNN):
         def forward(self, clips):
@@ -597,7 +597,7 @@ def test_the_masking_test_repeats(small):
     pd.testing.assert_frame_equal(first, second)
 
 
-# --- output invariance ----------------------------------------------------------------------------------------------------
+# --- output invariance ------------------------------------------------------------------------------------------------
 
 
 def test_metrics_are_those_of_their_definitions():
@@ -666,7 +666,7 @@ def test_the_convnext_with_a_basis_inside_decides_as_before(small, monkeypatch):
     assert set(frame.same_predictions) == {1.0}
 
 
-def test_a_copy_that_decides_otherwise_shows(small, monkeypatch):
+def test_a_copy_with_other_predictions_is_detected(small, monkeypatch):
     """The largest of the differences, in either direction, over all clips and classes."""
 
     def wrong(model, layer, basis):
@@ -694,7 +694,7 @@ def test_a_copy_that_decides_otherwise_shows(small, monkeypatch):
     )
 
 
-def test_a_basis_that_cannot_be_inserted_is_a_line_that_says_so(small, monkeypatch):
+def test_a_basis_that_cannot_be_inserted_has_a_line_with_the_reason(small, monkeypatch):
     def refuse(model, layer, basis):
         raise ValueError("expected only pooling")
 

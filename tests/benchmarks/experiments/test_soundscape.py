@@ -1,4 +1,4 @@
-"""Recordings whose events are known: the clips are where they are said to be, and events are judged by what they meet."""
+"""Recordings with known sounds: the clips are at their places, and events are scored by the sounds that they meet."""
 
 import math
 
@@ -8,8 +8,8 @@ import torch
 from benchmarks.experiments.soundscape import (
     THRESHOLDS,
     Sound,
-    hearing,
-    judged,
+    classifier_of,
+    event_scores,
     soundscape,
     soundscape_picture,
     soundscape_table,
@@ -22,7 +22,7 @@ def event(start, end, label):
     return Event(start, end, 0.0, 4000.0, label, "", 0.9, 0, 1, 1.0)
 
 
-def test_clips_lie_where_they_are_said_to_be_with_silence_between():
+def test_the_clips_are_at_their_places_with_silence_between_them():
     task = small_subject().task
     waveform, sounds = soundscape(task, 4)
     rate, length = task.sample_rate, len(task.waveform("test", 0))
@@ -38,9 +38,9 @@ def test_clips_lie_where_they_are_said_to_be_with_silence_between():
     assert len(waveform) == 4 * length + 5 * round(0.8 * length)
 
 
-def test_a_subject_hears_its_own_clips():
+def test_the_classifier_of_a_subject_makes_its_inputs():
     subject = small_subject()
-    classifier = hearing(subject)
+    classifier = classifier_of(subject)
     made = classifier.inputs(subject.task.waveform("test", 3))
     torch.testing.assert_close(made, subject.task.test[3][0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
@@ -48,10 +48,10 @@ def test_a_subject_hears_its_own_clips():
     )
 
 
-def test_events_are_judged_by_the_sounds_that_they_meet():
+def test_events_are_scored_by_the_sounds_that_they_meet():
     sounds = [Sound(1.0, 2.0, 0), Sound(3.0, 4.0, 1), Sound(5.0, 6.0, 0)]
     events = [event(0.5, 1.5, 0), event(1.9, 2.1, 1), event(2.2, 2.8, 1), event(3.0, 3.5, 1)]
-    assert judged(events, sounds) == pytest.approx(
+    assert event_scores(events, sounds) == pytest.approx(
         {
             "events": 4,
             "precision": 2 / 4,
@@ -63,8 +63,8 @@ def test_events_are_judged_by_the_sounds_that_they_meet():
     )
 
 
-def test_of_no_events_nothing_is_said():
-    found = judged([], [Sound(1.0, 2.0, 0)])
+def test_shares_of_no_events_are_nan():
+    found = event_scores([], [Sound(1.0, 2.0, 0)])
     assert (found["events"], found["recall"]) == (0, 0.0)
     assert math.isnan(found["precision"])
     assert math.isnan(found["time"])
@@ -77,7 +77,7 @@ def test_the_table_has_a_row_per_scheme_and_threshold():
     assert table["scheme"].tolist() == [str(scheme) for scheme in subject.bases for _ in THRESHOLDS]
 
 
-def test_the_picture_says_what_sounds():
+def test_the_picture_names_the_sounds():
     subject = small_subject()
     waveform, sounds = soundscape(subject.task, 5)
     drawn = soundscape_picture(subject)

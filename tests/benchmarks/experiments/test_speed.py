@@ -16,7 +16,7 @@ def test_speed_measures_everything_it_promises(monkeypatch):
     monkeypatch.setattr(speed, "HOUR", 12)
     monkeypatch.setattr(speed, "WIDE", (20, 16, 2, 4))
     monkeypatch.setattr(
-        speed, "_in_a_process_of_its_own", lambda measured, *arguments: measured(*arguments)
+        speed, "_in_separate_process", lambda measured, *arguments: measured(*arguments)
     )  # it would not see the sizes
     with pytest.warns(UserWarning, match="20 clips are fewer than 100 prototypes"):
         timings = speed.measure(repeats=1)
@@ -41,6 +41,6 @@ def held(amount):
     return [speed.Timing("held", len(kept), "", math.nan, 0.0, speed.most_megabytes())]
 
 
-def test_memory_is_that_of_a_process_of_its_own():
-    little, much = (speed._in_a_process_of_its_own(held, amount)[0].megabytes for amount in (0, 300 * 2**20))
+def test_memory_is_that_of_a_separate_process():
+    little, much = (speed._in_separate_process(held, amount)[0].megabytes for amount in (0, 300 * 2**20))
     assert much - little == pytest.approx(300, abs=30)

@@ -1,4 +1,4 @@
-"""Every attribution method of the benchmark on both networks, and each of our own against a slow one written from its definition."""
+"""Every attribution method on both networks; those of the benchmark against slow ones written from the definition."""
 
 import copy
 import dataclasses
@@ -72,7 +72,7 @@ def network(name, dtype=torch.float32, biased=True):
     return model
 
 
-def ask(name="cnn", dtype=torch.float32, clips=2, grid=(2, 3), biased=True):
+def random_query(name="cnn", dtype=torch.float32, clips=2, grid=(2, 3), biased=True):
     """A query about random clips, on a copy of the network."""
     model = copy.deepcopy(network(name, dtype, biased))
     draw = torch.Generator().manual_seed(1)
@@ -85,7 +85,13 @@ def ask(name="cnn", dtype=torch.float32, clips=2, grid=(2, 3), biased=True):
         scheme: PrototypeBasis(torch.linalg.qr(torch.randn(width, width, generator=draw))[0].to(dtype), scheme)
         for scheme in SCHEMES
     }
-    return Query(model, explained_layer(model), inputs, target, fill, region_grid(SIZE, *grid), -2.0, bases, seed=0)
+    return query_of(model, explained_layer(model), inputs, target, fill, region_grid(SIZE, *grid), bases)
+
+
+def query_of(model, layer, inputs, target, fill, grid, bases):
+    """With silence at -2 and the seed 0."""
+    clips = {"inputs": inputs, "target": target, "fill": fill}
+    return Query(model=model, layer=layer, **clips, grid=grid, silence=-2.0, bases=bases, seed=0)
 
 
 def run(name, query, seed=0):
@@ -123,7 +129,7 @@ def without(query, regions):
 def test_every_method_gives_a_map_or_says_why_not_and_leaves_the_model_as_it_was(architecture, name):
     if "zennit" in name:
         pytest.importorskip("zennit")
-    query = ask(architecture)
+    query = random_query(architecture)
     before, inputs, fill = copy.deepcopy(query.model.state_dict()), query.inputs.clone(), query.fill.clone()
     modules, logits = [id(module) for module in query.model.modules()], query.model(inputs)
     if (architecture, name) in UNSUPPORTED:
@@ -153,7 +159,7 @@ def test_every_method_gives_a_map_or_says_why_not_and_leaves_the_model_as_it_was
 def test_random_methods_follow_the_seed_and_the_others_neither_it_nor_the_batch(name):
     if "zennit" in name:
         pytest.importorskip("zennit")
-    query = ask()
+    query = random_query()
     first, again, other = (torch.stack(maps(name, copy.deepcopy(query), seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert torch.equal(first, other) == (name not in RANDOM)
@@ -170,7 +176,7 @@ def test_names_say_what_apex_explains():
     assert {name for name in METHODS if name.startswith("APEX")} == names | scored | ends | {"APEX all, two-sided"}
     assert [name for name, each in METHODS.items() if not each.default] == ["greedy oracle"]
     assert next(iter(METHODS)) == "APEX square"
-    query = ask()
+    query = random_query()
     for size, n in (("", 5), (", n=1", 1), (", n=3", 3), (", all", None)):
         for scheme in SCHEMES:
             wanted = APEX(query.model, query.layer, query.bases[scheme]).attribute(
@@ -181,7 +187,7 @@ def test_names_say_what_apex_explains():
 
 @pytest.mark.parametrize(("architecture", "part"), [("cnn", slice(None)), ("convnext", slice(2, None, 5))])
 def test_apex_through_occlusion_is_feature_ablation_of_each_evidence_score(architecture, part):
-    query = ask(architecture, torch.float64)
+    query = random_query(architecture, torch.float64)
     names = METHODS["APEX all, through Occlusion"].names
     together = METHODS[names[0]].maps(dataclasses.replace(query, names=names))
     for name, got in list(zip(names, together, strict=True))[part]:
@@ -197,7 +203,7 @@ def test_apex_through_occlusion_is_feature_ablation_of_each_evidence_score(archi
 
 
 def test_apex_through_integrated_gradients_attributes_the_evidence_score_from_the_fill():
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     apex = APEX(query.model, query.layer, query.bases["frequency"])
     weights = apex.evidence_weights(query.inputs, query.target, n_channels=3)
     wanted = IntegratedGradients(apex.evidence_score).attribute(
@@ -208,26 +214,26 @@ def test_apex_through_integrated_gradients_attributes_the_evidence_score_from_th
 
 
 def test_all_channels_through_integrated_gradients_are_the_logit_where_the_head_is_linear():
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     torch.testing.assert_close(
         maps("APEX all, through IG", query)[0], maps("IntegratedGradients", query)[0], rtol=1e-6, atol=1e-10
     )
 
 
 def test_cam_is_grad_cam_where_the_head_is_pooling_and_linear_and_adds_up_to_the_logit():
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     cam = maps("CAM", query)[0]
     torch.testing.assert_close(cam, maps("LayerGradCam", query)[0], rtol=1e-8, atol=1e-12)
     cells = query.model.features(query.inputs)[:, :, 0, 0].shape[1]
     assert cells == 128
     wanted = [logit(query, query.inputs, i) - query.model.classifier.bias[query.target[i]].item() for i in range(2)]
-    # Enlarged eight times along each axis; what bilinear interpolation takes from the inner cells it gives to the outer ones.
+    # Enlarged eight times along each axis; bilinear interpolation weights outer cells more than inner ones.
     assert (cam.sum((1, 2, 3)) / 64).tolist() == pytest.approx(wanted, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["IntegratedGradients", "DeepLift"])
 def test_deltas_are_what_the_map_adds_up_to_beyond_the_logits_difference(name):
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     attributions, delta = run(name, query)[0]
     for i in range(2):
         difference = logit(query, query.inputs, i) - logit(query, query.fill, i)
@@ -235,7 +241,7 @@ def test_deltas_are_what_the_map_adds_up_to_beyond_the_logits_difference(name):
 
 
 def test_sixteen_steps_are_enough_for_integrated_gradients():
-    query = ask(clips=4)
+    query = random_query(clips=4)
     attributions, delta = run("IntegratedGradients", query)[0]
     relative = delta.abs() / (attributions.sum((1, 2, 3)) - delta).abs()
     assert relative.median() < 0.03
@@ -263,7 +269,7 @@ def additive():
     model = Additive().double()
     inputs, fill = torch.randn(2, 2, 1, 8, 13, dtype=torch.float64)
     target = torch.tensor([2, 0])
-    query = Query(model, model.flatten, inputs, target, fill, region_grid((8, 13), 2, 3), -2.0, {}, seed=0)
+    query = query_of(model, model.flatten, inputs, target, fill, region_grid((8, 13), 2, 3), {})
     return query, model.linear.weight[target].reshape(2, 1, 8, 13).detach()
 
 
@@ -300,7 +306,7 @@ def test_gradient_shap_of_an_additive_model_is_near_what_the_bins_add(additive):
 
 
 def test_the_noise_tunnel_averages_absolute_gradients_of_noisy_copies():
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     torch.manual_seed(0)
     for i, got in enumerate(maps("NoiseTunnel (Saliency)", query)[0]):
         clip = query.inputs[i]
@@ -314,10 +320,11 @@ def test_the_noise_tunnel_averages_absolute_gradients_of_noisy_copies():
 
 
 def test_occlusion_averages_the_drops_of_overlapping_windows():
-    query = ask(dtype=torch.float64, clips=1)
+    query = random_query(dtype=torch.float64, clips=1)
     got = maps("Occlusion", query)[0]
     total, count = torch.zeros(SIZE, dtype=torch.float64), torch.zeros(SIZE)
-    # Regions of 32 × 11 bins (three columns on 32 frames); steps smaller by √2 along both axes; the last windows are cut at the edge.
+    # Regions of 32 × 11 bins (three columns on 32 frames); steps smaller by √2 along both axes; the last windows are
+    # cut at the edge.
     for top in (0, 23, 46):
         for left in (0, 8, 16, 24):
             changed = query.inputs.clone()
@@ -333,15 +340,12 @@ def test_occlusion_takes_about_twice_as_many_windows_as_there_are_regions(grid):
     model = nn.Sequential(nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten(), nn.Linear(4, 3)).eval()
     model.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     inputs, regions = torch.randn(1, 1, *shape), named_grid(grid, shape)
-    run(
-        "Occlusion",
-        Query(model, model[0], inputs, torch.tensor([0]), torch.zeros_like(inputs), regions, -2.0, {}, seed=0),
-    )
+    run("Occlusion", query_of(model, model[0], inputs, torch.tensor([0]), torch.zeros_like(inputs), regions, {}))
     assert 1.5 < sum(calls) / n_regions(regions) < 2.5
 
 
 def test_two_sided_occlusion_is_what_a_region_takes_away_and_what_it_brings():
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     sums = region_sums(maps("two-sided occlusion", query)[0], query.grid)
     everything = set(range(6))
     for i in range(2):
@@ -352,7 +356,7 @@ def test_two_sided_occlusion_is_what_a_region_takes_away_and_what_it_brings():
 
 
 def test_apex_two_sided_is_the_same_of_the_evidence_score():
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     everything = set(range(6))
     asked = [*((scheme, 5) for scheme in SCHEMES), (SCHEMES[0], None)]
     for (scheme, n), found in zip(asked, maps(f"APEX {SCHEMES[0]}, two-sided", query), strict=True):
@@ -366,7 +370,7 @@ def test_apex_two_sided_is_the_same_of_the_evidence_score():
             torch.testing.assert_close(sums[:, region], takes + brings, rtol=0, atol=1e-9)
 
 
-def test_enough_evidence_is_the_fewest_channels_that_make_up_the_share(monkeypatch):
+def test_the_variants_take_the_fewest_channels_that_make_up_the_share(monkeypatch):
     monkeypatch.setattr(registry, "METHODS", {})  # the variants are not to stay
     path = Path(registry.__file__).parent / "variants.py"
     spec = importlib.util.spec_from_file_location("variants_alone", path)
@@ -376,13 +380,13 @@ def test_enough_evidence_is_the_fewest_channels_that_make_up_the_share(monkeypat
     contributions = torch.tensor([[5.0, 3.0, 1.0, 1.0, -4.0, 9.0]])
     activations = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, -1.0]])
     relevance, features = (each[:, :, None, None] for each in (contributions, activations))
-    parts = Decomposition(features, relevance, relevance, contributions, 0, contributions.sum(1))
+    decomposition = Decomposition(features, relevance, relevance, contributions, 0, contributions.sum(1))
     assert variants.SHARE == 0.8
-    assert variants.enough(parts).tolist() == [[True, True, False, False, False, False]]
+    assert variants.fewest_channels(decomposition).tolist() == [[True, True, False, False, False, False]]
 
 
 def test_audio_lime_is_the_ridge_regression_of_the_lime_package():
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     sums = region_sums(maps("audioLIME", query)[0], query.grid)
     torch.manual_seed(0)
     draws = torch.rand(2, 12, 6) < 0.5
@@ -399,7 +403,7 @@ def test_audio_lime_is_the_ridge_regression_of_the_lime_package():
 
 
 def test_the_greedy_oracle_takes_the_best_next_region_each_time():
-    query = ask(dtype=torch.float64, clips=3, grid=(2, 2))
+    query = random_query(dtype=torch.float64, clips=3, grid=(2, 2))
     sums = region_sums(maps("greedy oracle", query)[0], query.grid)
     everything = {0, 1, 2, 3}
 
@@ -440,22 +444,20 @@ def test_maps_of_regions_sum_to_their_scores():
     ],
 )
 def test_relevance_adds_up_to_the_logit_where_there_are_no_biases(architecture, name):
-    query = ask(architecture, torch.float64, biased=False)
+    query = random_query(architecture, torch.float64, biased=False)
     total = maps(name, query)[0].sum((1, 2, 3))
     assert total.tolist() == pytest.approx([logit(query, query.inputs, i) for i in range(2)], rel=0.01)
 
 
 @needs_zennit
 def test_relevance_of_one_layer_is_the_share_of_what_excites_it():
-    """z⁺ and mean and ε by hand: R = x·w⁺ of its sum, of the cell's share of the mean, of the channel's share of the logit."""
+    """z⁺, mean and ε by hand: the share of x·w⁺ in its sum, of the cell in the mean, of the channel in the logit."""
     torch.manual_seed(5)
     layer = nn.Conv2d(1, 2, 1, bias=False)
     model = nn.Sequential(layer, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3, bias=False)).double()
     layer.weight.data = torch.tensor([2.0, -1.0]).double().reshape(2, 1, 1, 1)
     inputs = torch.tensor([[[[1.0, -2.0, 3.0]]]]).double()
-    query = Query(
-        model, layer, inputs, torch.tensor([1]), inputs, torch.zeros(1, 3, dtype=torch.int64), -2.0, {}, seed=0
-    )
+    query = query_of(model, layer, inputs, torch.tensor([1]), inputs, torch.zeros(1, 3, dtype=torch.int64), {})
     first, second = model[4].weight[1].tolist()
     # The first channel is 2, 0, 6 and hears positive bins, the second is 0, 2, 0 and hears negative ones.
     wanted = [2 / 3 * first, 2 / 3 * second, 6 / 3 * first]
@@ -465,11 +467,11 @@ def test_relevance_of_one_layer_is_the_share_of_what_excites_it():
 def test_without_zennit_its_methods_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "zennit", None)
     with pytest.raises(NotImplementedError, match="`pip install zennit` brings it"):
-        run("LRP EpsilonPlus (zennit)", ask())
+        run("LRP EpsilonPlus (zennit)", random_query())
 
 
 def test_blurred_noise_is_as_smooth_as_a_cell_of_the_layer():
-    query = ask(clips=1)
+    query = random_query(clips=1)
     torch.manual_seed(0)
     noise = torch.randn(1, 1, *SIZE).numpy()  # cells of 8 × 8 bins
     wanted = gaussian_filter1d(gaussian_filter1d(noise, 4.0, axis=2), 4.0, axis=3)
@@ -477,15 +479,40 @@ def test_blurred_noise_is_as_smooth_as_a_cell_of_the_layer():
 
 
 def test_energy_is_the_level_above_silence():
-    query = ask(clips=1)
+    query = random_query(clips=1)
     assert torch.equal(maps("energy", query)[0], query.inputs + 2.0)
 
 
-# The registry
+# Queries and the registry
+
+
+def test_a_copy_of_a_query_shares_no_memory_and_its_layer_is_a_module_of_its_model():
+    query = random_query()
+    copied = query.copy()
+    assert copied.layer is copied.model.features
+    for name in ("inputs", "target", "fill", "grid"):
+        before = getattr(query, name).clone()
+        getattr(copied, name).zero_()
+        assert torch.equal(getattr(query, name), before)
+    weight = query.model.classifier.weight.clone()
+    copied.model.classifier.weight.data.zero_()
+    copied.bases[SCHEMES[0]].U.zero_()
+    assert torch.equal(query.model.classifier.weight, weight)
+    assert query.bases[SCHEMES[0]].U.any()
+
+
+def test_the_clips_of_a_query_keep_everything_but_the_other_clips():
+    query = dataclasses.replace(random_query(clips=3), names=("a",), band_shares=torch.ones(64, 64))
+    first, last = query.batches(2)
+    for name in ("inputs", "target", "fill"):
+        assert torch.equal(getattr(first, name), getattr(query, name)[:2])
+        assert torch.equal(getattr(last, name), getattr(query, name)[2:])
+    for name in ("model", "layer", "grid", "silence", "bases", "seed", "names", "band_shares"):
+        assert getattr(first, name) is getattr(query, name)
 
 
 def test_batches_are_put_together_whatever_a_method_gives():
-    query, seen = dataclasses.replace(ask(clips=5), names=("first", "second")), []
+    query, seen = dataclasses.replace(random_query(clips=5), names=("first", "second")), []
 
     def explain(part):
         seen.append(len(part.inputs))
@@ -504,7 +531,7 @@ def test_batches_are_put_together_whatever_a_method_gives():
 
 @pytest.mark.parametrize("kind", ["through IG", "through Occlusion", "two-sided"])
 def test_maps_that_share_passes_are_those_that_each_has_alone(kind):
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     names = next(each.names for name, each in METHODS.items() if name.endswith(kind))
     asked = (names[-1], *names[:3])
     together = METHODS[names[0]].maps(dataclasses.replace(query, names=asked))
@@ -535,7 +562,7 @@ def test_a_file_with_methods_is_loaded_once(registered, tmp_path):
     path.write_text(example())
     assert load_methods(path) == ["my gradient × distance from the fill"]
     assert load_methods(str(path)) == ["my gradient × distance from the fill"]
-    query = ask(dtype=torch.float64)
+    query = random_query(dtype=torch.float64)
     inputs = query.inputs.clone().requires_grad_()
     gradient = torch.autograd.grad(query.model(inputs).gather(1, query.target[:, None]).sum(), inputs)[0]
     got = maps("my gradient × distance from the fill", query)[0]

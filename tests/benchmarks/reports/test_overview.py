@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.reports.overview import overview
+from benchmarks.reports.overview import overview, update
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import COLUMNS, Cell
 
@@ -138,9 +138,9 @@ def test_a_lead_is_of_the_best_apex_that_selects_channels_over_the_best_other_an
     assert "| scenes cnn | square | APEX time, 0.600 | Saliency, 0.500 | 0.100 [0.100, 0.100] | 4 |" in lines
 
 
-def test_the_tables_beside_the_rows_stand_in_their_runs_columns(text):
-    assert table(text, "Channels")[1] == {"raw": ["0.60, 0.20"], "APEX time": ["0.60, 0.20"]}
-    assert table(text, "Why")[1]["raw"] == ["25%, 50%"]
+def test_the_experiments_are_in_the_columns_of_their_runs(text):
+    assert table(text, "Channel removal")[1] == {"raw": ["0.60, 0.20"], "APEX time": ["0.60, 0.20"]}
+    assert table(text, "Energy and contribution")[1]["raw"] == ["25%, 50%"]
     head, lines = table(text, "Masking test")
     assert (head[1:], lines) == (["digits cnn features.relu2 invertible"], {"time": ["0.30; 0.10; 0.20 [0.15, 0.25]"]})
     assert table(text, "Purity")[1] == {"time": ["0.20 → 0.30; 0.50"]}
@@ -161,18 +161,58 @@ def test_a_method_without_a_fill_has_no_mean_and_does_not_lead(tmp_path):
     assert "Saliency, 0.500" in text.split("## Leads")[1].split("\n## ")[0]
 
 
-def test_runs_of_the_same_kind_are_told_apart_by_their_folders(tmp_path):
+def test_runs_with_the_same_name_get_the_names_of_their_folders(tmp_path):
     runs = [run(tmp_path / name, "scenes", shift) for name, shift in (("one", 0.0), ("two", -0.2))]
     head, lines = table(overview(runs), "Scores")
     assert head[1:] == ["scenes cnn (one)", "scenes cnn (two)"]
     assert lines["APEX time"] == ["0.60 / 0.50", "0.40 / 0.30"]
 
 
-def test_what_could_not_run_is_said_with_its_reason(text):
+def test_methods_that_could_not_run_are_listed_with_their_reason(text):
     assert "| scenes cnn | LRP | unsupported (no rule …) | 1 |" in text
 
 
-def test_the_command_prints_it_and_refuses_what_is_no_run(folders, text, tmp_path, capsys):
+PLACE = (
+    "# Title\n\nThe mark is `<!-- Leads -->`.\n\n<!-- Leads -->\nold table\n<!-- end of Leads -->\n\nProse | after.\n"
+)
+
+
+def test_the_tables_of_a_file_are_replaced_between_their_marks(folders, text, tmp_path, capsys):
+    path = tmp_path / "results.md"
+    path.write_text(PLACE + "\n<!-- Statistics -->stays<!-- end of Statistics -->\n<!-- Scores -->without an end\n")
+    for _ in range(2):  # the second time changes nothing
+        assert main(["overview", *map(str, folders), "--out", str(path)]) == 0
+        assert capsys.readouterr().out == f"{path}: Leads\n"
+        table = text.split("## Leads\n\n")[1].split("\n\n## ")[0]
+        written = path.read_text()
+        assert written.startswith(
+            f"# Title\n\nThe mark is `<!-- Leads -->`.\n\n<!-- Leads -->\n\n{table}\n\n<!-- end of Leads -->\n"
+        )
+        assert written.endswith(
+            "\n\nProse | after.\n\n<!-- Statistics -->stays<!-- end of Statistics -->\n<!-- Scores -->without an end\n"
+        )
+
+
+def test_several_tables_are_replaced_each_at_its_place(folders, text, tmp_path):
+    path = tmp_path / "results.md"
+    path.write_text("<!-- Purity -->\n<!-- end of Purity -->\nbetween\n<!-- Scores -->\n<!-- end of Scores -->\n")
+    assert update(path, folders) == ["Scores", "Purity"]
+    first, second = path.read_text().split("between")
+    assert table("## Purity\n" + first, "Purity") == table(text, "Purity")
+    assert table("## Scores\n" + second, "Scores") == table(text, "Scores")
+
+
+def test_a_file_without_a_place_for_tables_is_refused_and_stays(folders, tmp_path, capsys):
+    path = tmp_path / "results.md"
+    path.write_text("no place")
+    assert main(["overview", str(folders[0]), "--out", str(path)]) == 2
+    assert "to have a place for a table, such as the lines `<!-- Scores -->`" in capsys.readouterr().err
+    assert path.read_text() == "no place"
+    assert main(["overview", str(folders[0]), "--out", str(tmp_path / "none.md")]) == 2
+    assert "none.md" in capsys.readouterr().err
+
+
+def test_the_command_prints_the_overview_and_refuses_a_folder_without_a_run(folders, text, tmp_path, capsys):
     assert main(["overview", *map(str, folders)]) == 0
     assert capsys.readouterr().out.strip() == text.strip()
     assert main(["overview", str(folders[0]), str(tmp_path)]) == 2

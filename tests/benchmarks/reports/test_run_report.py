@@ -277,15 +277,15 @@ def test_measures_say_which_way_is_better_and_leave_out_what_was_not_measured(ta
     assert line(lines, "APEX time")[1:] == ["0.5", "0.95", "3", "0.45", "0.000123", "0"]
 
 
-def test_statuses_are_told_as_they_came(tables, markdown):
+def test_statuses_are_reported_unchanged(tables, markdown):
     _, *lines = tables["Statuses"]
     assert [re.sub(r"\\(.)", r"\1", entry) for entry in line(lines, "LRP")] == ["LRP", "all 4 cells", REASON, "no"]
     assert line(lines, ODD) == [ODD, "all 4 cells", "axiom violated (0.23)", "yes"]
     assert "not finished" not in markdown
 
 
-def test_further_tables_are_shown_where_they_are(tables, markdown):
-    assert tables["Evidence per channel"][1] == [
+def test_experiments_have_a_section_if_the_run_has_their_table(tables, markdown):
+    assert tables["Channel removal"][1] == [
         "raw_channels",
         "5",
         "removed",
@@ -298,7 +298,7 @@ def test_further_tables_are_shown_where_they_are(tables, markdown):
     assert tables["Purity"][1] == ["time", "0.25", "0.31", "0.48", "27.3"]
     assert tables["Masking test"][1][5:] == ["0.2", "0.05", "0.15 [0.10, 0.20]", "< 0.001", "0.6"]
     assert tables["Output invariance"][1] == ["as it is", "4e-06"]
-    assert "Where the evidence is" not in markdown
+    assert "Known truth" not in markdown
 
 
 def test_every_table_of_the_markdown_is_rectangular(tables):
@@ -362,7 +362,10 @@ def test_an_unfinished_run_lists_what_is_missing(tmp_path):
     for i, part in enumerate(kept.values()):
         part.to_csv(folder / "cells" / f"{len(kept) - i:02}.csv", index=False)
     shown = run_report.write(folder)
-    told = "This run is not finished. 6 cells are not computed yet: Saliency (time: mean; frequency: mean); random (all 4 cells)."
+    told = (
+        "This run is not finished. 6 cells are not computed yet: Saliency (time: mean; frequency: mean); "
+        "random (all 4 cells)."
+    )
     assert shown.endswith(told)
     assert told in (folder / "report.md").read_text()
     assert "| Saliency (partly) | 0.250 | 6 | 0.250 | – | 0.250 | – |" in (folder / "report.md").read_text()
@@ -420,7 +423,7 @@ def cells(rows):
 
 
 def many_cells(n_methods):
-    """Cells of so many methods of each of two families, with the controls; APEX 0 leads on time, Other 0 on frequency."""
+    """Cells of methods of two families, with the controls; APEX 0 leads on time, Other 0 on frequency."""
     names = [f"{kind} {i}" for i in range(n_methods) for kind in ("APEX", "Other")] + [
         "random",
         "energy",

@@ -1,13 +1,16 @@
 """The folder of a run: whole cells or none, and no mixing of runs."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 import torch
 
-from benchmarks.runs.maps import Summed
-from benchmarks.runs.results import FolderError, Results, code_fingerprint, digest, versions, write_whole
+import benchmarks
+import captum_apex
+from benchmarks.runs.maps import RegionSums
+from benchmarks.runs.results import FolderError, Results, code_fingerprint, digest, versions
 from benchmarks.runs.rows import COLUMNS, Cell, Row
 
 KEY = {"task": "scenes", "clips": 2}
@@ -109,7 +112,7 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path):
 
 
 def test_what_a_kill_left_before_the_settings_is_no_other_run(tmp_path):
-    (tmp_path / "run-x1.part").write_text("{")
+    (tmp_path / ".run.json.x1").write_text("{")
     Results.open(tmp_path, KEY, ABOUT)
     assert (tmp_path / "run.json").is_file()
 
@@ -138,42 +141,57 @@ def test_damaged_settings_are_named(tmp_path, text, message):
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "cell.csv"
-    path.write_text("old")
+    results = Results(tmp_path)
+    results.write("table.csv", pd.DataFrame({"a": [1]}))
 
-    def half(target):
-        target.write_text("ha")
-        raise KeyboardInterrupt
+    class Interrupted(pd.DataFrame):
+        def to_csv(self, path, **_):
+            path.write_text("half")
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_whole(path, half)
-    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("cell.csv", "old")]
+        results.write("table.csv", Interrupted())
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("table.csv", "a\n1\n")]
+
+
+def test_a_map_without_sums_is_not_stored(tmp_path):
+    with pytest.raises(ValueError, match="expected the sums of a map, but there is no map: non-finite"):
+        RegionSums(None, "non-finite", 1.0, 1.0, 1.0).save(tmp_path / "sums")
 
 
 def test_a_key_has_one_name_whatever_its_order():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
-    assert len(code_fingerprint()) == 16
     assert json.dumps(versions())
+
+
+def test_the_fingerprint_covers_every_folder_of_both_packages(tmp_path, monkeypatch):
+    before = code_fingerprint()
+    assert len(before) == 16
+    for package in (benchmarks, captum_apex):
+        copy = tmp_path / package.__name__
+        shutil.copytree(package.__path__[0], copy, ignore=shutil.ignore_patterns("__pycache__", "pictures"))
+        monkeypatch.setattr(package, "__path__", [str(copy)])
+    assert code_fingerprint() == before
+    for path in (tmp_path / "benchmarks" / "runs" / "stage.py", tmp_path / "captum_apex" / "bases" / "collation.py"):
+        path.write_text(path.read_text() + "\n")
+        assert code_fingerprint() != before
+        before = code_fingerprint()
 
 
 def test_sums_come_back_bit_for_bit_and_a_damaged_file_is_none(tmp_path):
     results, cell = Results.open(tmp_path / "run", KEY, ABOUT), Cell("b", "time", "mean")
     assert results.sums(cell) is None
     sums = torch.rand(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 3
-    kept = Summed(
+    stored = RegionSums(
         sums, "axiom violated (0.20)", 1 / 3, 1e9, 0.1 + 0.2, {"pointing": torch.tensor([1.0, 0.0, float("nan"), 0.5])}
     )
-    results.keep(cell, kept)
-    found = results.sums(cell)
-    assert torch.equal(found.sums, sums)
-    assert (found.status, found.passes, found.memory, found.seconds) == (
-        kept.status,
-        kept.passes,
-        kept.memory,
-        kept.seconds,
-    )
-    torch.testing.assert_close(found.columns, kept.columns, rtol=0, atol=0, equal_nan=True)
-    assert torch.equal(found.clips(slice(1, 3)).sums, sums[1:3])
+    results.add_sums(cell, stored)
+    loaded = results.sums(cell)
+    assert torch.equal(loaded.sums, sums)
+    for name in ("status", "passes", "memory", "seconds"):
+        assert getattr(loaded, name) == getattr(stored, name)
+    torch.testing.assert_close(loaded.columns, stored.columns, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(loaded.clips(slice(1, 3)).sums, sums[1:3])
     path = next((tmp_path / "run" / "sums").iterdir())
     path.write_bytes(path.read_bytes()[:50])
     assert results.sums(cell) is None

@@ -21,11 +21,11 @@ from torch import nn
 from benchmarks.classifiers.networks import convnext, explained_layer
 from benchmarks.methods import CLIPS_AT_ONCE, METHODS, Method, Query
 from benchmarks.runs import scoring
-from benchmarks.runs.maps import RADIUS, Map, Summed, explained, time_limit
+from benchmarks.runs.maps import RADIUS, Map, RegionSums, run_method, time_limit
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import COLUMNS, Cell
 from benchmarks.runs.runner import Job, Settings, default_methods, run
-from benchmarks.runs.scoring import SCORES, _fidelity, asked, scored
+from benchmarks.runs.scoring import SCORES, _fidelity, masked_logits, score_methods
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
 from captum_apex import SCHEMES, FeatureBank, basis_from_matrix
@@ -240,7 +240,7 @@ def test_a_method_that_fails_is_a_row_that_says_so_and_the_run_goes_on(
 
 def test_a_tensor_that_does_not_fit_is_out_of_memory(small):
     stage = Stage.of(small, 2)
-    found = explained(Method(("large",), broken("allocates")), stage.query(stage.grid("time"), stage.fill("mean")))
+    found = run_method(Method(("large",), broken("allocates")), stage.query(stage.grid("time"), stage.fill("mean")))
     assert found["large"].status.startswith("out of memory (")
 
 
@@ -254,7 +254,7 @@ def test_a_cell_that_cannot_be_scored_is_a_row_that_says_so(small, tmp_path, mon
         rows = scores(small, settings, tmp_path / "run")
     assert rows.status.tolist() == ["out of memory ([enforce fail] DefaultCPUAllocator: can't allocate memory)"]
     assert scores(small, settings, tmp_path / "run").status.tolist() == rows.status.tolist()
-    monkeypatch.setattr("benchmarks.runs.maps.explained", lambda *_, **__: pytest.fail("the map was there"))
+    monkeypatch.setattr("benchmarks.runs.runner.run_method", lambda *_, **__: pytest.fail("the map was there"))
     again = scores(small, replace(settings, retry=True), tmp_path / "run")
     assert again.status.tolist() == ["ok", "ok"]
 
@@ -267,14 +267,14 @@ def test_a_mask_that_several_ask_about_costs_one_pass_and_says_the_same_to_each(
     handle = small.model.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
     twice = torch.cat([shares, shares.flip(1), shares[:, :3]], 1)
     try:
-        once = asked(stage, fill, grid, shares)
+        once = masked_logits(stage, fill, grid, shares)
         assert passes == [CLIPS_AT_ONCE] * 4  # 40 masks of a clip are two batches
-        again = asked(stage, fill, grid, twice)
+        again = masked_logits(stage, fill, grid, twice)
     finally:
         handle.remove()
     assert passes == [CLIPS_AT_ONCE] * 8
     assert torch.equal(again, torch.cat([once, once.flip(1), once[:, :3]], 1))
-    assert torch.equal(asked(stage, fill, grid, shares[:, :1]), once[:, :1])  # alone, too
+    assert torch.equal(masked_logits(stage, fill, grid, shares[:, :1]), once[:, :1])  # alone, too
     with torch.no_grad():
         for i in range(2):
             masked = torch.where(shares[i, 7][grid].bool(), stage.inputs[i], fill[i])
@@ -291,7 +291,7 @@ def test_a_map_is_not_lost_with_its_sensitivity(small):
         return query.inputs
 
     stage = Stage.of(small, 2)
-    found = explained(Method(("once",), once), stage.query(stage.grid("time"), stage.fill("mean")), sensitivity=2)[
+    found = run_method(Method(("once",), once), stage.query(stage.grid("time"), stage.fill("mean")), sensitivity=2)[
         "once"
     ]
     assert (found.status, found.sensitivity) == ("ok", None)
@@ -321,15 +321,15 @@ def test_what_happens_near_certainty_agrees_with_the_map(small):
         torch.zeros(2, 25).index_fill(1, grid[0, 0], 1.0)
         * (stage.inputs - stage.fill("silence"))[:, 0, :, :5].mean((1, 2))[:, None]
     )
-    found = Summed(sums, "ok", 1.0, 1.0, 1.0)
-    for row in scored(stage, "time", "silence", {"mine": found}, 4)["mine"]:
+    found = RegionSums(sums, "ok", 1.0, 1.0, 1.0)
+    for row in score_methods(stage, "time", "silence", {"mine": found}, 4)["mine"]:
         assert row.correlation == pytest.approx(1, abs=0.02)  # exactly linear in the removal, but for the softmax
 
 
 def test_a_map_that_cannot_be_scored_leaves_the_others_their_rows(small, monkeypatch):
     stage = Stage.of(small, 2)
-    good = Summed(torch.arange(50.0).reshape(2, 25), "ok", 1.0, 1.0, 1.0)
-    wanted = scored(stage, "time", "mean", {"good": good}, 4)["good"]
+    good = RegionSums(torch.arange(50.0).reshape(2, 25), "ok", 1.0, 1.0, 1.0)
+    wanted = score_methods(stage, "time", "mean", {"good": good}, 4)["good"]
 
     def fail(sums):
         if (sums < 0).any():
@@ -337,7 +337,7 @@ def test_a_map_that_cannot_be_scored_leaves_the_others_their_rows(small, monkeyp
         return {}
 
     monkeypatch.setattr(scoring, "_concentration", fail)
-    rows = scored(stage, "time", "mean", {"bad": replace(good, sums=-good.sums), "good": good}, 4)
+    rows = score_methods(stage, "time", "mean", {"bad": replace(good, sums=-good.sums), "good": good}, 4)
     assert [row.status for row in rows["bad"]] == ["error (of this map alone)"]
     assert [row.deletion for row in rows["good"]] == [row.deletion for row in wanted]
 
@@ -345,11 +345,37 @@ def test_a_map_that_cannot_be_scored_leaves_the_others_their_rows(small, monkeyp
 def test_sums_that_overflow_are_not_scored(small):
     stage = Stage.of(small, 2)
     huge = Map(torch.full_like(stage.inputs, 1e308, dtype=torch.float64), "ok")
-    assert Summed.of(huge, stage.grid("time"), None).status == "non-finite"
+    assert RegionSums.of(huge, stage.grid("time"), None).status == "non-finite"
+
+
+def test_a_stage_of_some_clips_is_sent_without_the_others(small):
+    stage = Stage.of(small, 16)
+    whole = len(pickle.dumps(stage))
+    size = stage.inputs[0].nbytes
+    batches = list(stage.batches(6))
+    assert [selection for selection, _ in batches] == [slice(0, 6), slice(6, 12), slice(12, 18)]
+    assert [len(batch.indices) for _, batch in batches] == [6, 6, 4]
+    for selection, batch in batches:
+        assert len(pickle.dumps(batch)) < whole - 9 * size
+        assert torch.equal(batch.inputs, stage.inputs[selection])
+        assert torch.equal(batch.target, stage.target[selection])
+        assert batch.labels == stage.labels[selection]
+        assert batch.truth is None
+
+
+def test_a_query_has_the_clips_and_the_model_of_the_stage(small):
+    stage = Stage.of(small, 3)
+    grid, fill = stage.grid("time"), stage.fill("mean")
+    query = stage.query(grid, fill, ("energy",))
+    assert query.grid is grid
+    assert query.fill is fill
+    assert query.names == ("energy",)
+    for name in ("model", "layer", "inputs", "target", "silence", "bases", "seed", "band_shares"):
+        assert getattr(query, name) is getattr(stage, name)
 
 
 def test_sums_of_some_clips_travel_without_the_others():
-    found = Summed(torch.zeros(2000, 40), "ok", 1.0, 1.0, 1.0, {"pointing": torch.zeros(2000)})
+    found = RegionSums(torch.zeros(2000, 40), "ok", 1.0, 1.0, 1.0, {"pointing": torch.zeros(2000)})
     assert len(pickle.dumps(found.clips(slice(8, 16)))) < 10_000
 
 
@@ -376,7 +402,7 @@ def test_a_family_gives_a_map_for_each_of_its_names(small, monkeypatch, tmp_path
 def test_a_family_that_gives_too_few_maps_is_an_error(small):
     stage = Stage.of(small, 2)
     query = stage.query(stage.grid("time"), stage.fill("mean"))
-    found = explained(Method(("a", "b"), lambda query: []), query)
+    found = run_method(Method(("a", "b"), lambda query: []), query)
     assert {name: one.status for name, one in found.items()} == dict.fromkeys(
         "ab", "error (expected a map for each of 1 names, but got 0)"
     )
@@ -397,7 +423,7 @@ def test_a_member_of_a_family_does_not_spoil_the_others(small):
         ("wrong", "error (of this name)"),
         ("array", "error (expected a tensor"),
     ):
-        found = explained(Method(("good", bad), explain), query, limit=0.5)
+        found = run_method(Method(("good", bad), explain), query, limit=0.5)
         assert found["good"].status == "ok"
         assert found[bad].status.startswith(status)
 
@@ -406,7 +432,7 @@ def test_a_delta_that_is_not_a_number_breaks_the_axiom(small):
     stage = Stage.of(small, 2)
     query = stage.query(stage.grid("time"), stage.fill("mean"))
     method = Method(("odd",), lambda query: (query.inputs, torch.full((len(query.inputs),), math.nan)))
-    assert explained(method, query)["odd"].status == "axiom violated (nan)"
+    assert run_method(method, query)["odd"].status == "axiom violated (nan)"
 
 
 def test_prices_are_counted_in_forward_passes(quick):
@@ -426,7 +452,7 @@ def only(inputs):
 def test_sensitivity_is_captums(small):
     stage = Stage.of(small, 3)
     query = stage.query(stage.grid("time"), stage.fill("mean"))
-    own = explained(METHODS["Saliency"], query, sensitivity=2)["Saliency"].sensitivity
+    own = run_method(METHODS["Saliency"], query, sensitivity=2)["Saliency"].sensitivity
     generator = torch.Generator().manual_seed(query.seed)
     draws = [(2 * torch.rand(query.inputs.shape, generator=generator) - 1) * RADIUS for _ in range(2)]
     method = Saliency(small.model)
@@ -449,19 +475,19 @@ def test_a_limit_is_only_kept_in_a_main_thread():
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     finished = []
 
-    def work():
+    def sleep():
         with time_limit(0.01):
             time.sleep(0.1)
         finished.append(True)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=sleep)
     thread.start()
     thread.join()
     assert finished == [True]
 
 
 def test_random_masks_tell_a_true_map_from_a_random_one(small):
-    """The score is nearly a sum of the clip's bins here, so what the clip has above the fill is nearly the perfect map."""
+    """The score is nearly the sum of the clip's bins, so the clip minus the fill is nearly the perfect map."""
 
     class Sum(nn.Module):
         def forward(self, clips):
@@ -472,10 +498,10 @@ def test_random_masks_tell_a_true_map_from_a_random_one(small):
     true = region_sums(stage.inputs - stage.silence, stage.grid("time"))
     about, draw = ("ok", 0.0, 0.0, 0.0), torch.Generator().manual_seed(0)
     maps = {
-        "true": Summed(true, *about),
-        "other": Summed(torch.randn(true.shape, generator=draw, dtype=torch.float64), *about),
+        "true": RegionSums(true, *about),
+        "other": RegionSums(torch.randn(true.shape, generator=draw, dtype=torch.float64), *about),
     }
-    rows = scored(stage, "time", "silence", maps, points=3)
+    rows = score_methods(stage, "time", "silence", maps, points=3)
     assert all(row.correlation > 0.999 and row.infidelity < 1e-4 for row in rows["true"])
     assert all(row.correlation < 0.9 and row.infidelity > 1e-3 for row in rows["other"])
 

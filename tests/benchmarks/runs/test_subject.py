@@ -1,5 +1,7 @@
 """What a run explains comes from the cache where it was made before."""
 
+import inspect
+import re
 import subprocess
 import sys
 
@@ -31,9 +33,22 @@ def test_banks_and_bases_come_from_the_cache(tmp_path, monkeypatch):
     assert not torch.equal(first.bank.means, other.bank.means)
 
 
+def test_cached_features_and_bases_depend_on_all_code_that_computes_them():
+    """Every module of `bases` and `layers` that these import, but for `models`, whose results are in the key."""
+    for package in ("bases", "layers"):
+        modules = {name for module in subject.CODE for name in imports_of(module, f"captum_apex.{package}")}
+        assert modules - {"captum_apex.layers.models"} <= {module.__name__ for module in subject.CODE}
+
+
+def imports_of(module, package):
+    """Names of the modules of a package that a module imports."""
+    found = re.findall(rf"^from ({re.escape(package)}\.\w+) import", inspect.getsource(module), flags=re.MULTILINE)
+    return set(found)
+
+
 def test_the_library_imports_neither_torchaudio_nor_the_benchmarks():
     """Captum itself imports matplotlib; our own modules do not."""
-    code = "import captum_apex, sys; print([name for name in ('torchaudio', 'benchmarks', 'pandas', 'timm') if name in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    )
+    names = ("torchaudio", "benchmarks", "pandas", "timm")
+    code = f"import captum_apex, sys; print([name for name in {names} if name in sys.modules])"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert imported.stdout.strip() == "[]"

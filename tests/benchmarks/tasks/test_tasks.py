@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from benchmarks.cache import cache_folder, cache_path, cached_tensors
 from benchmarks.reports.contact_sheet import contact_sheet
 from benchmarks.tasks import TASKS, ClipDataset, load_task
 from benchmarks.tasks import scenes as scene_module
-from benchmarks.tasks.recorded_task import VARIABLE, read
+from benchmarks.tasks.recorded_task import VARIABLE, read_resampled
 from benchmarks.tasks.task import LogMel, Normalisation
 from benchmarks.tasks.task_clips import TaskClips
 
@@ -47,7 +48,7 @@ def scenes_of(name, number=12, seed=5):
     return [scene_module.scene(seed, "test", label + len(LABELS) * turn) for turn in range(number)]
 
 
-# --- cache ----------------------------------------------------------------------------------------------------------------
+# Cache
 
 
 def test_the_cache_makes_a_thing_once_for_every_key():
@@ -97,7 +98,7 @@ def test_a_key_that_has_no_stable_text_is_refused():
         cache_path("kind", {"object": object()})
 
 
-# --- log-mel --------------------------------------------------------------------------------------------------------------
+# Log-mel
 
 
 @pytest.mark.parametrize("hertz", [300.0, 1000.0, 3000.0])
@@ -131,7 +132,7 @@ def test_the_training_part_alone_is_normalised_and_decibels_come_back(task):
     torch.testing.assert_close(task.normalisation(decibels), task.test.log_mels, atol=1e-5, rtol=0)
 
 
-# --- clips ----------------------------------------------------------------------------------------------------------------
+# Clips
 
 
 def test_a_loader_gives_log_mels_and_labels(task):
@@ -142,7 +143,7 @@ def test_a_loader_gives_log_mels_and_labels(task):
 
 
 def test_one_label_per_clip():
-    with pytest.raises(ValueError, match="one label per clip, got 2 labels for 3 clips"):
+    with pytest.raises(ValueError, match="one label per clip, but got 2 labels for 3 clips"):
         ClipDataset(torch.zeros(3, 1, 4, 4), torch.zeros(2))
 
 
@@ -156,7 +157,7 @@ def test_the_fingerprint_sees_every_value_and_label():
     assert len({before, after, clips.fingerprint()}) == 3
 
 
-# --- scenes ---------------------------------------------------------------------------------------------------------------
+# Scenes
 
 
 @pytest.mark.parametrize("index", [0, 13, 31])
@@ -260,7 +261,7 @@ def test_an_event_has_the_signal_to_noise_ratio_that_it_is_given():
     rng = np.random.default_rng(0)
     noise = scene_module._shaped_noise(rng, scene_module._PINK)
     event = scene_module._tone(rng, scene_module.LOW_TONE, scene_module.LONG, [])
-    heard = scene_module._audible(event, np.abs(np.fft.rfft(noise)) ** 2, 12.0)
+    heard = scene_module._scaled(event, np.abs(np.fft.rfft(noise)) ** 2, 12.0)
     spectrum, hertz = np.fft.rfft(noise), np.fft.rfftfreq(len(noise), 1 / 16000)
     in_band = np.fft.irfft(np.where((hertz >= event.band[0]) & (hertz < event.band[1]), spectrum, 0))
     ratio = np.mean(heard[heard != 0] ** 2) / np.mean(in_band**2)
@@ -284,7 +285,7 @@ def test_the_second_time_scenes_come_from_the_cache(task, monkeypatch):
     assert torch.equal(first.train.log_mels, again.train.log_mels)
 
 
-# --- recordings -----------------------------------------------------------------------------------------------------------
+# Recordings
 
 
 def test_an_unknown_task_is_refused():
@@ -307,20 +308,29 @@ def test_missing_recordings_are_explained(name, tmp_path, monkeypatch):
 def test_recordings_are_resampled_padded_and_cut(tmp_path):
     path = tmp_path / "tone.wav"
     soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100), 44100)
-    longer, shorter = read(path, 22050, 30000), read(path, 22050, 10000)
+    longer, shorter = read_resampled(path, 22050, 30000), read_resampled(path, 22050, 10000)
     expected = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(22050) / 22050)
     torch.testing.assert_close(longer[100:21900], expected[100:21900], atol=1e-2, rtol=0)
     assert not longer[22050:].any()
-    assert torch.equal(shorter, longer[:10000])
+    torch.testing.assert_close(shorter, longer[:10000], atol=1e-6, rtol=0)  # less of the file was read and resampled
+    assert torch.equal(read_resampled(path, 22050), longer[:22050])
 
 
-@pytest.mark.parametrize(
-    ("sound", "message"), [(np.full(800, np.nan), "NaN or infinity"), (np.zeros((800, 2)), "has 2 channels")]
-)
-def test_recordings_that_cannot_be_used_are_named(sound, message, tmp_path):
-    soundfile.write(tmp_path / "bad.wav", sound, 8000, subtype="FLOAT")
-    with pytest.raises(ValueError, match=rf"bad\.wav.* {message}"):
-        read(tmp_path / "bad.wav", 8000, 800)
+def test_a_recording_that_cannot_be_used_is_named(tmp_path):
+    soundfile.write(tmp_path / "bad.wav", np.full(800, np.nan), 8000, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"bad\.wav.* NaN or infinity"):
+        read_resampled(tmp_path / "bad.wav", 8000, 800)
+
+
+def test_resampling_is_expected_and_mixing_channels_gives_a_warning(tmp_path):
+    soundfile.write(tmp_path / "mono.wav", np.zeros(800), 16000)
+    soundfile.write(tmp_path / "stereo.wav", np.array([[0.5, 0.25]] * 800), 8000, subtype="FLOAT")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_resampled(tmp_path / "mono.wav", 8000)
+    with pytest.warns(UserWarning, match="2 channels are mixed down"):
+        sound = read_resampled(tmp_path / "stereo.wav", 8000)
+    assert torch.equal(sound, torch.full((800,), 0.375))
 
 
 def test_digits_are_parted_by_take_and_labelled_by_name(tmp_path, monkeypatch):
@@ -363,7 +373,7 @@ def test_real_recordings_are_complete_and_finite(name, train, test):
     torch.testing.assert_close(own, task.test[7][0], atol=1e-4, rtol=0)
 
 
-# --- contact sheet --------------------------------------------------------------------------------------------------------
+# Contact sheet
 
 
 def test_the_contact_sheet_shows_every_class_with_its_truth(task):

@@ -78,7 +78,7 @@ def magnitudes(sound):
     )
 
 
-# --- parts ----------------------------------------------------------------------------------------------------------------
+# Splits
 
 
 def test_every_recording_of_a_part_gives_a_real_and_a_vocoded_clip(task):
@@ -124,7 +124,7 @@ def test_every_count_of_iterations_is_as_frequent_in_both_parts():
             assert abs(counts.count(iterations) - recordings / len(ITERATIONS)) <= 1
 
 
-# --- what both classes share ----------------------------------------------------------------------------------------------
+# What both classes share
 
 
 def test_both_classes_have_the_same_level_mean_steps_ends_and_padding(task):
@@ -183,7 +183,7 @@ def test_the_transform_and_its_inverse_give_the_recording_back():
 
 
 def test_the_vocoder_is_as_loud_at_both_ends_as_inside():
-    """With frames that end at the ends it is too loud there, and a detector could learn the ends instead of the vocoder."""
+    """If frames end at the ends, the sound is too loud there, and a detector could learn the ends, not the vocoder."""
     noises = torch.randn(48, 1500, generator=torch.Generator().manual_seed(0))
     fakes = torch.stack([vocoded(noise, 4, seed=seed) for seed, noise in enumerate(noises)])
     for place in (slice(0, 64), slice(-64, None), slice(700, 764)):
@@ -191,7 +191,7 @@ def test_the_vocoder_is_as_loud_at_both_ends_as_inside():
         assert gain == pytest.approx(0, abs=1)
 
 
-# --- the vocoder ----------------------------------------------------------------------------------------------------------
+# The vocoder
 
 
 def test_more_iterations_come_closer_to_the_magnitudes():
@@ -254,7 +254,7 @@ def test_a_cache_entry_knows_how_its_clips_were_made(name, folder, monkeypatch):
     assert keys[0] != keys[2]
 
 
-# --- truth ----------------------------------------------------------------------------------------------------------------
+# Truth
 
 
 def test_the_truth_is_where_the_twins_differ_by_more_than_3_db_within_40_db_of_the_loudest(task):
@@ -289,7 +289,7 @@ def test_the_difference_is_the_vocoded_twins_level_less_the_real_ones(task):
         assert torch.all(difference(task, index)[task.truth(index)].abs() > 3)
 
 
-# --- errors ---------------------------------------------------------------------------------------------------------------
+# Errors
 
 
 @pytest.mark.parametrize("missing", ["train", "test"])
@@ -297,7 +297,7 @@ def test_a_part_without_recordings_is_named(missing, tmp_path, monkeypatch):
     names = {"train": ["0_anna_0", "0_anna_30"], "test": ["0_anna_5"]}[missing]
     monkeypatch.setenv(VARIABLE, str(write_recordings(tmp_path, names)))
     with pytest.raises(
-        FileNotFoundError, match=f"expected recordings for the {missing} part of vocoded, but found none"
+        FileNotFoundError, match=f"expected recordings for the {missing} split of vocoded, but found none"
     ):
         load_task("vocoded")
 
@@ -316,7 +316,7 @@ def test_recordings_that_cannot_be_vocoded_are_named(sound, message, tmp_path):
             Twin(tmp_path / "0_anna_0.wav", 0, "test", iterations).waveform(8000, 8000)
 
 
-# --- real recordings ------------------------------------------------------------------------------------------------------
+# Real recordings
 
 
 @needs_recordings

@@ -1,4 +1,4 @@
-"""The README's table of architectures: every row is run as it stands there, at its real size, with random weights."""
+"""The table of architectures in the guide to the layer: every row is run at its real size, with random weights."""
 
 import math
 import re
@@ -16,9 +16,8 @@ from captum_apex.layers.models import fingerprint
 from captum_apex.layers.origin import Origin
 from tests.architectures import HandWrittenHead, PrototypeHead
 
-SECTION = re.search(
-    r"\n## Architectures\n(.*?)\n## ", (Path(__file__).parents[3] / "README.md").read_text(), re.DOTALL
-)[1]
+GUIDE = Path(__file__).parents[3] / "tutorials" / "guides" / "choose_a_layer.md"
+SECTION = re.search(r"\n## Architectures\n(.*?)\n## ", GUIDE.read_text(), re.DOTALL)[1]
 
 
 @dataclass
@@ -57,7 +56,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def names():
-    """What the section's Python block defines. The networks are large: here a second thread brings something."""
+    """The names that the section's Python block defines; the networks are large enough to profit from two threads."""
     names = {}
     exec(re.search(r"```python\n(.*?)```", SECTION, re.DOTALL)[1], names)
     threads = torch.get_num_threads()
@@ -67,13 +66,13 @@ def names():
 
 
 def built(row, names):
-    """The model as it is after training, in training mode, its layer and layout; batch normalisations know the statistics of noise."""
+    """The model in training mode, its layer and its layout; its batch normalisations have the statistics of noise."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = eval(row.model, names).train()
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
-            norm.momentum = None  # the mean over all batches that were seen, one here
+            norm.momentum = None  # the mean over all batches: one
         if norms:
             with torch.no_grad():
                 model(torch.randn(2, *row.input_shape))
@@ -82,7 +81,7 @@ def built(row, names):
 
 
 def state(model):
-    """What must stay as it is: weights, flags, and no hook of ours (transformers leaves hooks of its own when a model first runs)."""
+    """What must not change: weights, flags, and hooks, but for those that transformers adds when a model first runs."""
     hooks = [
         hook
         for module in model.modules()
@@ -102,7 +101,7 @@ def outer_cells(n_rows, n_columns):
 
 
 def burst(row, model, cell):
-    """A sound at the place of one cell, of one input's shape: a bright patch, or a sine wave."""
+    """An input with a sound at the place of one cell: a bright patch, or a sine wave."""
     axes, (_, n_rows, n_columns) = row.axes.split()[1:], row.grid_shape
     sound, size = torch.zeros(row.input_shape), dict(zip(axes, row.input_shape, strict=True))
     columns = slice(math.ceil(cell[1] * size["t"] / n_columns), (cell[1] + 1) * size["t"] // n_columns)
@@ -124,14 +123,14 @@ def rotated(basis):
 
 
 def check_orientation(grids, cells):
-    """A burst changes the columns at its time most; of two at the same time, the one in the last row changes higher rows.
+    """A burst changes the columns at its time most; of two at the same time, the later row changes higher rows.
 
-    Not to the cell: a random network smears a burst, by its kernels and paddings, and the more the coarser its grid is.
+    The places agree up to two columns: the kernels and paddings of a random network spread a burst.
     """
     change = (grids[1:] - grids[:1]).abs().mean(1)  # (burst, channel, frequency, time) → (burst, frequency, time)
     for column, (_, wanted) in zip(change.mean(1).argmax(1).tolist(), cells, strict=True):
         assert abs(column - wanted) <= 2
-    if change.shape[1] > 2:  # of two rows, both have heard every band
+    if change.shape[1] > 2:  # where there are two rows, both depend on every band
         heights = change.sum(2) @ torch.arange(change.shape[1], dtype=change.dtype) / change.sum((1, 2))
         assert heights[1] > heights[0]
 
@@ -171,12 +170,12 @@ def test_a_row_of_the_table_holds(row, names):
     gained = whole.score - silent
     delta = ((relevance.sum((1, 2)) - gained) / gained).abs().max().item()
     assert delta <= float(row.delta)
-    assert delta > float(row.delta) / 2 or float(row.delta) <= 1e-3, "the table says more than there is"
+    assert delta > float(row.delta) / 2 or float(row.delta) <= 1e-3, "the table gives a larger delta than there is"
     assert state(model) == before
 
 
 def test_a_normalisation_that_is_written_out_by_hand_hides_the_total():
-    """AudioProtoPNet's published head and ours give the same logits; only where the normalisation is a call has the map its total."""
+    """Both heads give the same logits; the map has its total only where the normalisation is a call of torch."""
     torch.manual_seed(0)
     by_call, by_hand = PrototypeHead(16, n_classes=3, n_prototypes=2), HandWrittenHead(16, n_classes=3, n_prototypes=2)
     by_hand.load_state_dict(by_call.state_dict())

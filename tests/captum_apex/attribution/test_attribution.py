@@ -23,11 +23,11 @@ CASES = [(name, scheme) for name in NETWORKS for scheme in fitting_schemes(name)
 
 def plain_gradient(model, layer, inputs, target):
     """Z and ∂f_y/∂Z as (clip, channel, frequency, time), by plain autograd; only for heads without a normalisation."""
-    kept = []
-    handle = layer.register_forward_hook(lambda _, __, output: kept.append(output) or output.clone())
+    captured = []
+    handle = layer.register_forward_hook(lambda _, __, output: captured.append(output) or output.clone())
     score = model(inputs)[:, target].sum()
     handle.remove()
-    return kept[0].detach(), torch.autograd.grad(score, kept[0])[0]
+    return captured[0].detach(), torch.autograd.grad(score, captured[0])[0]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -42,8 +42,8 @@ def test_maps_follow_the_formula(name, scheme, n_channels, sides):
     for clip in range(len(inputs)):
         R = oracles.relevance(Z[clip], G[clip], U)
         chosen = oracles.evidence(R, Z[clip], U, n_channels, sides)
-        wanted = oracles.laid_out(sum((R[k] for k in chosen), torch.zeros_like(R[0])), scheme)
-        torch.testing.assert_close(got[clip, 0], wanted, rtol=1e-10, atol=1e-12)
+        expected = oracles.laid_out(sum((R[k] for k in chosen), torch.zeros_like(R[0])), scheme)
+        torch.testing.assert_close(got[clip, 0], expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("target", [0, 3])
@@ -51,14 +51,14 @@ def test_epics_rule_is_recovered_on_a_pooling_and_linear_head(target):
     """c_k = (A U⁻¹)_{yk} · v_k with v the pooled features in the basis, and Σ c_k = f_y − bias."""
     model, layer = build("pooling after relu")
     U, inputs = invertible(), clips()
-    parts = LayerAPEX(model, layer, bare_basis("pooling after relu")).decompose(inputs, target)
+    decomposition = LayerAPEX(model, layer, bare_basis("pooling after relu")).decompose(inputs, target)
     pooled = model.relu(model.features(model.stem(inputs.clone()))).mean((2, 3)) @ U.T
-    wanted = (model.classifier.weight @ torch.linalg.inv(U))[target] * pooled
-    torch.testing.assert_close(parts.contributions, wanted.detach(), rtol=1e-11, atol=1e-12)
-    torch.testing.assert_close(parts.activations, pooled.detach(), rtol=1e-11, atol=1e-12)
+    expected = (model.classifier.weight @ torch.linalg.inv(U))[target] * pooled
+    torch.testing.assert_close(decomposition.contributions, expected.detach(), rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(decomposition.activations, pooled.detach(), rtol=1e-11, atol=1e-12)
     logits = model(inputs)[:, target]
     torch.testing.assert_close(
-        parts.contributions.sum(1), (logits - model.classifier.bias[target]).detach(), rtol=1e-10, atol=1e-12
+        decomposition.contributions.sum(1), (logits - model.classifier.bias[target]).detach(), rtol=1e-10, atol=1e-12
     )
 
 
@@ -67,12 +67,12 @@ def test_the_evidences_contribution_is_epics_with_its_relu():
     model, layer = build("pooling after relu")
     U, inputs = invertible(), clips(12)
     apex = LayerAPEX(model, layer, bare_basis("pooling after relu"))
-    parts = apex.decompose(inputs, 1)
+    decomposition = apex.decompose(inputs, 1)
     pooled = model.relu(model.features(model.stem(inputs.clone()))).mean((2, 3)) @ U.T
     epic = ((model.classifier.weight @ torch.linalg.inv(U))[1] * pooled.relu()).detach()
-    chosen = apex.evidence(parts, n_channels=6)
+    chosen = apex.selected_channels(decomposition, n_channels=6)
     assert torch.equal(chosen, epic > 0)
-    torch.testing.assert_close(parts.contributions[chosen], epic[epic > 0], rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(decomposition.contributions[chosen], epic[epic > 0], rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "scheme"), CASES)
@@ -96,9 +96,9 @@ def test_contributions_are_complete_where_the_head_is_affine(name, scheme):
     inputs = clips()
     attributions, delta = apex.attribute(inputs, 2, n_channels=None, return_convergence_delta=True)
     assert delta.abs().max() < 1e-10
-    silent = apex.score_without_layer(inputs, 2)
+    without_layer = apex.score_without_layer(inputs, 2)
     torch.testing.assert_close(
-        attributions.sum((1, 2, 3)), (model(inputs)[:, 2] - silent).detach(), rtol=1e-9, atol=1e-10
+        attributions.sum((1, 2, 3)), (model(inputs)[:, 2] - without_layer).detach(), rtol=1e-9, atol=1e-10
     )
 
 
@@ -113,8 +113,8 @@ def test_the_delta_of_a_few_channels_is_what_they_leave_out():
     model, layer = build("pooling after relu")
     apex = LayerAPEX(model, layer, bare_basis("pooling after relu"))
     attributions, delta = apex.attribute(clips(), 2, n_channels=2, return_convergence_delta=True)
-    wanted = attributions.sum((1, 2, 3)) - (model(clips())[:, 2] - model.classifier.bias[2])
-    torch.testing.assert_close(delta, wanted.detach(), rtol=1e-10, atol=1e-10)
+    expected = attributions.sum((1, 2, 3)) - (model(clips())[:, 2] - model.classifier.bias[2])
+    torch.testing.assert_close(delta, expected.detach(), rtol=1e-10, atol=1e-10)
     at_input = APEX(model, layer, bare_basis("pooling after relu"))
     assert torch.allclose(
         at_input.attribute(clips(), 2, n_channels=2, return_convergence_delta=True)[1], delta, atol=1e-12
@@ -122,7 +122,7 @@ def test_the_delta_of_a_few_channels_is_what_they_leave_out():
 
 
 def test_the_normalisation_before_the_layer_keeps_its_gradient_in_the_evidence_score():
-    """Only what follows the layer is held: the score's own gradient is the model's."""
+    """Only normalisations after the layer are constant: the gradient of the score is that of the model."""
     model = nn.Sequential(
         nn.Conv2d(1, 6, 3),
         nn.GroupNorm(2, 6),
@@ -136,15 +136,15 @@ def test_the_normalisation_before_the_layer_keeps_its_gradient_in_the_evidence_s
     weights = apex.evidence_weights(inputs, 1)
     x = inputs.clone().requires_grad_()
     got = torch.autograd.grad(apex.evidence_score(x, weights).sum(), x)[0]
-    wanted = torch.autograd.grad((weights * model[:3](x)).sum(), x)[0]
-    torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+    expected = torch.autograd.grad((weights * model[:3](x)).sum(), x)[0]
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["pooling", "layer norm", "nonlinear", "tokens"])
 def test_the_evidence_score_is_the_evidences_contribution(name):
     model, layer = build(name)
     apex, inputs = APEX(model, layer, bare_basis(name)), clips()
-    parts = apex.layer_apex.decompose(inputs, 2)
+    decomposition = apex.layer_apex.decompose(inputs, 2)
     for chosen in (
         {"n_channels": 3},
         {"n_channels": None},
@@ -152,9 +152,9 @@ def test_the_evidence_score_is_the_evidences_contribution(name):
         {"channels": [0, 4]},
         {"channels": 5},
     ):
-        evidence = apex.layer_apex.evidence(parts, **chosen)
+        evidence = apex.layer_apex.selected_channels(decomposition, **chosen)
         score = apex.evidence_score(inputs, apex.evidence_weights(inputs, 2, **chosen))
-        torch.testing.assert_close(score, (parts.contributions * evidence).sum(1), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(score, (decomposition.contributions * evidence).sum(1), rtol=1e-10, atol=1e-12)
 
 
 def test_the_weights_follow_their_formula():
@@ -165,8 +165,8 @@ def test_the_weights_follow_their_formula():
     _, G = plain_gradient(model, layer, inputs, 2)
     got = apex.evidence_weights(inputs, 2, channels=[1, 3])
     one = torch.diag(torch.tensor([0.0, 1, 0, 1, 0, 0], dtype=torch.float64))
-    wanted = torch.einsum("ck,nkft->ncft", U.T @ one @ torch.linalg.inv(U).T, G)
-    torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-12)
+    expected = torch.einsum("ck,nkft->ncft", U.T @ one @ torch.linalg.inv(U).T, G)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -300,8 +300,8 @@ def test_an_output_that_does_not_depend_on_the_layer_is_an_error_that_names_it()
 
 def test_a_learned_norm_before_the_classifier_does_not_change_the_forward_values():
     model = NormHead().double().eval()
-    parts = LayerAPEX(model, model.relu, bare_basis("layer norm")).decompose(clips(), 1)
-    assert torch.equal(parts.output, model(clips()).detach())
+    decomposition = LayerAPEX(model, model.relu, bare_basis("layer norm")).decompose(clips(), 1)
+    assert torch.equal(decomposition.output, model(clips()).detach())
 
 
 @pytest.mark.parametrize("kind", [LayerAPEX, APEX])
@@ -332,11 +332,11 @@ def test_a_basis_fitted_at_the_layers_input_is_used_there():
     bank = FeatureBank.from_dataset(model, layer, list(clips(9)), at_input=True)
     basis = basis_from_matrix(bank, "square", invertible())
     plain = PrototypeBasis(invertible(), "square")
-    wanted = LayerAPEX(model, layer, plain).attribute(clips(), 1, attribute_to_layer_input=True)
+    expected = LayerAPEX(model, layer, plain).attribute(clips(), 1, attribute_to_layer_input=True)
     apex = APEX(model, layer, basis)
-    assert torch.equal(apex.layer_apex.attribute(clips(), 1), wanted)
+    assert torch.equal(apex.layer_apex.attribute(clips(), 1), expected)
     score = apex.evidence_score(clips(), apex.evidence_weights(clips(), 1))
-    torch.testing.assert_close(score, wanted.sum((1, 2, 3)), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(score, expected.sum((1, 2, 3)), rtol=1e-10, atol=1e-12)
     with pytest.raises(ValueError, match="expected a basis of the output of 'relu', but it was fitted on its input"):
         insert_basis(model, layer, basis)
 

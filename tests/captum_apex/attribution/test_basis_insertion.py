@@ -27,13 +27,13 @@ MATRICES = {"invertible": invertible, "orthogonal": orthogonal}
 
 def assert_same_outputs(copy, model, batch, relative):
     with torch.no_grad():
-        expected, found = model(batch), copy(batch)
+        expected, actual = model(batch), copy(batch)
     assert expected.abs().max() > 0
-    assert (found - expected).abs().max() <= relative * expected.abs().max()
+    assert (actual - expected).abs().max() <= relative * expected.abs().max()
 
 
 def layer_output(model, name, batch):
-    """What the module of that name gives."""
+    """The output of the module of that name."""
     seen = []
     handle = model.get_submodule(name).register_forward_hook(
         lambda *arguments: seen.append(arguments[2].detach().clone())
@@ -51,7 +51,7 @@ def assert_disentangled(copy, model, name, U, batch):
     torch.testing.assert_close(layer_output(copy, name, batch), expected, rtol=0, atol=RELATIVE[batch.dtype] * scale)
 
 
-# -- the same outputs ------------------------------------------------------------------------------------------------------------------
+# --- the same outputs ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", RELATIVE, ids=str)
@@ -78,8 +78,8 @@ def test_backbones(name, dtype):
         copy = insert_basis(model, model.get_submodule(BACKBONES[name]), PrototypeBasis(U, "time"), batch[:1])
         assert_same_outputs(copy, model, batch, RELATIVE[dtype])
         expected = torch.einsum("kc,nchw->nkhw", U, layer_output(model, BACKBONES[name], batch))
-        found = layer_output(copy, BACKBONES[name], batch)
-        torch.testing.assert_close(found, expected, rtol=0, atol=RELATIVE[dtype] * expected.abs().max().item())
+        actual = layer_output(copy, BACKBONES[name], batch)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=RELATIVE[dtype] * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("dtype", RELATIVE, ids=str)
@@ -101,7 +101,7 @@ def test_torchvisions_convnext(dtype):
 
 @pytest.mark.parametrize("head", ["linear", "norm"])
 def test_where_the_inverse_goes(head):
-    """A linear layer takes it into its weights, A U⁻¹; before a normalisation it stands as a module of its own."""
+    """The weights of a linear layer become A U⁻¹; before a normalisation, U⁻¹ is a separate module."""
     name = "pooling after relu" if head == "linear" else "layer norm"
     model, layer = build(name)
     copy = insert_basis(model, layer, bare_basis(name), clips())
@@ -132,16 +132,16 @@ def test_the_example_is_made_from_what_the_basis_was_fitted_on():
 
 @pytest.mark.parametrize("name", AFFINE)
 def test_the_raw_channels_of_the_copy_are_the_channels_of_the_basis(name):
-    """So LayerAPEX with the identity on the copy and with U on the model find the same relevance, channel by channel."""
+    """LayerAPEX with the identity on the copy gives the same relevance as with U on the model."""
     model, layer = build(name)
     copy = insert_basis(model, layer, bare_basis(name), clips())
     inside = LayerAPEX(
         copy, copy.get_submodule(NETWORKS[name].layer), bare_basis(name, U=torch.eye(6, dtype=torch.float64))
     )
     outside = LayerAPEX(model, layer, bare_basis(name))
-    found, expected = (apex.decompose(clips(), target=[1, 0, 3]) for apex in (inside, outside))
-    torch.testing.assert_close(found.features, expected.features, rtol=0, atol=1e-12)
-    torch.testing.assert_close(found.relevance, expected.relevance, rtol=0, atol=1e-12)
+    actual, expected = (apex.decompose(clips(), target=[1, 0, 3]) for apex in (inside, outside))
+    torch.testing.assert_close(actual.features, expected.features, rtol=0, atol=1e-12)
+    torch.testing.assert_close(actual.relevance, expected.relevance, rtol=0, atol=1e-12)
     for channel in range(6):
         maps = [apex.attribute(clips(), target=1, channels=channel) for apex in (inside, outside)]
         assert maps[1].abs().max() > 1e-6
@@ -150,11 +150,13 @@ def test_the_raw_channels_of_the_copy_are_the_channels_of_the_basis(name):
 
 def test_a_channel_matrix_is_the_matrix_at_every_position():
     U, Z = invertible(), torch.randn(2, 6, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = ChannelMatrix(U)(Z)
+    actual = ChannelMatrix(U)(Z)
     for clip in range(2):
         for row in range(3):
             for column in range(4):
-                torch.testing.assert_close(found[clip, :, row, column], U @ Z[clip, :, row, column], rtol=0, atol=1e-14)
+                torch.testing.assert_close(
+                    actual[clip, :, row, column], U @ Z[clip, :, row, column], rtol=0, atol=1e-14
+                )
     torch.testing.assert_close(ChannelMatrix(U)(Z[:, :, 0, 0]), Z[:, :, 0, 0] @ U.T, rtol=0, atol=1e-14)
 
 
@@ -166,7 +168,7 @@ def test_of_a_wrapped_model_the_copy_is_plain(wrapper):
     assert_same_outputs(copy, model, clips(), RELATIVE[torch.float64])
 
 
-# -- the model ------------------------------------------------------------------------------------------------------------------------
+# --- the model ----------------------------------------------------------------
 
 
 def leaves(network):
@@ -198,7 +200,7 @@ def test_the_model_is_left_as_it_was(name, train):
 
 
 def test_the_copy_is_trained_and_saved_like_any_model(tmp_path):
-    """U is a buffer: it travels with the weights and no optimizer changes it."""
+    """U is a buffer: it is saved with the weights, and no optimizer changes it."""
     model, layer = build("layer norm")
     copy = insert_basis(model, layer, bare_basis("layer norm"), clips())
     assert len(list(copy.parameters())) == len(list(model.parameters()))
@@ -209,7 +211,7 @@ def test_the_copy_is_trained_and_saved_like_any_model(tmp_path):
     torch.testing.assert_close(other(clips()), copy(clips()), rtol=0, atol=0)
 
 
-# -- what is refused -------------------------------------------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------
 
 
 def seeded(make):
@@ -223,7 +225,7 @@ def sequential(*modules):
 
 
 class FunctionalReLU(PoolingHead):
-    """The activation is no module, so that nothing in the module tree tells of it."""
+    """The activation is a function, not a module, so the module tree does not show it."""
 
     def forward(self, clips):
         return self.classifier(torch.relu(self.features(self.stem(clips))).mean((2, 3)))

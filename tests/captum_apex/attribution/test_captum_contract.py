@@ -1,4 +1,4 @@
-"""What a drop-in owes to Captum: calling, targets, shapes, failures, and a model that is left as it was."""
+"""The contract of a Captum attribution class: calls, targets, shapes, failures, and an unchanged model."""
 
 import copy
 import inspect
@@ -42,7 +42,7 @@ def make(method, name="pooling after relu", scheme="square", dtype=torch.float64
     return method(model, layer, bare_basis(name, scheme))
 
 
-# -- classes and signatures ------------------------------------------------------------------------------------------------------------
+# --- classes and signatures ---------------------------------------------------
 
 
 def test_the_classes_are_captums():
@@ -100,7 +100,7 @@ def test_what_it_says_of_itself(method):
     assert apex.multiplies_by_inputs is True
 
 
-# -- targets ---------------------------------------------------------------------------------------------------------------------------
+# --- targets ------------------------------------------------------------------
 
 ONE_TARGET = [
     -2,
@@ -126,10 +126,10 @@ def test_every_form_of_one_target(method, target):
 @pytest.mark.parametrize("target", PER_CLIP, ids=str)
 def test_every_form_of_a_target_per_clip(method, target):
     apex = make(method, scheme="frequency")
-    found = apex.attribute(clips(), target=target)
+    actual = apex.attribute(clips(), target=target)
     for clip, index in enumerate([1, 0, 3]):
         alone = apex.attribute(clips()[clip : clip + 1], target=index)
-        torch.testing.assert_close(found[clip : clip + 1], alone, rtol=0, atol=1e-12)
+        torch.testing.assert_close(actual[clip : clip + 1], alone, rtol=0, atol=1e-12)
 
 
 class SeveralAxes(PoolingHead):
@@ -145,20 +145,20 @@ def test_targets_of_outputs_with_several_axes(method, target):
     plain, layer = build("pooling after relu")
     several = SeveralAxes().double().eval()
     several.load_state_dict(plain.state_dict())
-    found = method(several, several.relu, bare_basis("pooling after relu")).attribute(clips(), target=target)
+    actual = method(several, several.relu, bare_basis("pooling after relu")).attribute(clips(), target=target)
     simple = method(plain, layer, bare_basis("pooling after relu"))
     for clip, (index, row, column) in enumerate(target if isinstance(target, list) else [target] * 3):
         expected = simple.attribute(clips()[clip : clip + 1], target=index) * (1 + 3 * row + column)
-        torch.testing.assert_close(found[clip : clip + 1], expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(actual[clip : clip + 1], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("keep_axis", [True, False])
 def test_a_model_with_one_output_needs_no_target(method, keep_axis):
     model, layer = build("layer norm")
     one = (lambda x: model(x)[:, 2:3]) if keep_axis else (lambda x: model(x)[:, 2])
-    found = method(one, layer, bare_basis("layer norm")).attribute(clips())
+    actual = method(one, layer, bare_basis("layer norm")).attribute(clips())
     torch.testing.assert_close(
-        found, method(model, layer, bare_basis("layer norm")).attribute(clips(), target=2), **EXACT
+        actual, method(model, layer, bare_basis("layer norm")).attribute(clips(), target=2), **EXACT
     )
 
 
@@ -213,7 +213,7 @@ def test_the_documented_errors_of_targets(method, target, error, message):
         make(method).attribute(clips(), target=target)
 
 
-# -- what comes out --------------------------------------------------------------------------------------------------------------------
+# --- what comes out -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)], ids=str)
@@ -232,10 +232,10 @@ def test_the_input_shaped_class_gives_a_tuple_for_a_tuple():
     for kind in ("enlarged", "projected"):
         apex, batch = make(METHODS[kind]), clips()
         alone = apex.attribute(batch, target=1)
-        (found,) = apex.attribute((batch,), target=1)
-        torch.testing.assert_close(found, alone, **EXACT)
-        (found,), delta = apex.attribute((batch,), target=1, return_convergence_delta=True)
-        torch.testing.assert_close(found, alone, **EXACT)
+        (actual,) = apex.attribute((batch,), target=1)
+        torch.testing.assert_close(actual, alone, **EXACT)
+        (actual,), delta = apex.attribute((batch,), target=1, return_convergence_delta=True)
+        torch.testing.assert_close(actual, alone, **EXACT)
         torch.testing.assert_close(delta, apex.attribute(batch, target=1, return_convergence_delta=True)[1], **EXACT)
         assert alone.shape == batch.shape
 
@@ -243,9 +243,9 @@ def test_the_input_shaped_class_gives_a_tuple_for_a_tuple():
 def test_the_layers_class_gives_a_tensor_as_grad_cam_does():
     apex, batch = make(LayerAPEX), clips()
     grad_cam = LayerGradCam(apex.forward_func, apex.layer).attribute((batch,), target=1)
-    found = apex.attribute((batch,), target=1)
-    assert found.shape == grad_cam.shape == (3, 1, 4, 5)
-    torch.testing.assert_close(found, apex.attribute(batch, target=1), **EXACT)
+    actual = apex.attribute((batch,), target=1)
+    assert actual.shape == grad_cam.shape == (3, 1, 4, 5)
+    torch.testing.assert_close(actual, apex.attribute(batch, target=1), **EXACT)
 
 
 def silenced(model, layer, batch, target):
@@ -260,10 +260,10 @@ def silenced(model, layer, batch, target):
 def test_the_convergence_delta_is_the_maps_total_minus_what_the_layer_adds(case, n_channels):
     model, layer = build(case[0])
     apex, target = LayerAPEX(model, layer, bare_basis(*case)), [1, 0, 3]
-    found, delta = apex.attribute(clips(), target=target, n_channels=n_channels, return_convergence_delta=True)
+    actual, delta = apex.attribute(clips(), target=target, n_channels=n_channels, return_convergence_delta=True)
     added = model(clips()).detach()[range(3), target] - silenced(model, layer, clips(), target)
     assert delta.shape == (3,)
-    torch.testing.assert_close(delta, found.sum((1, 2, 3)) - added, rtol=0, atol=1e-12)
+    torch.testing.assert_close(delta, actual.sum((1, 2, 3)) - added, rtol=0, atol=1e-12)
     if n_channels is None and NETWORKS[case[0]].affine_head:
         torch.testing.assert_close(delta, torch.zeros_like(delta), rtol=0, atol=1e-12)
     for kind in ("enlarged", "projected"):  # the delta is the evidence's, however it reaches the input
@@ -326,21 +326,21 @@ CIRCUMSTANCES = [
 )
 def test_the_values_do_not_depend_on_how_gradients_are_set(kind, circumstances):
     expected = make(kind).attribute(clips(), target=1)
-    found = circumstances(make(kind), clips())
-    assert not found.requires_grad
-    torch.testing.assert_close(found.clone(), expected, **EXACT)
+    actual = circumstances(make(kind), clips())
+    assert not actual.requires_grad
+    torch.testing.assert_close(actual.clone(), expected, **EXACT)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_outputs_are_plain_tensors_of_the_inputs_kind(method, case, dtype):
     batch = clips(dtype=dtype).requires_grad_()
-    for found in make(method, *case, dtype=dtype).attribute(batch, target=1, return_convergence_delta=True):
-        assert found.dtype == dtype
-        assert found.device == batch.device
-        assert not found.requires_grad
-        assert found.grad_fn is None
-        assert found.is_contiguous()
-        assert found.isfinite().all()
+    for actual in make(method, *case, dtype=dtype).attribute(batch, target=1, return_convergence_delta=True):
+        assert actual.dtype == dtype
+        assert actual.device == batch.device
+        assert not actual.requires_grad
+        assert actual.grad_fn is None
+        assert actual.is_contiguous()
+        assert actual.isfinite().all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -348,52 +348,53 @@ def test_a_gpu_gives_what_the_cpu_gives(method):
     apex = make(method, "layer norm", "time")
     expected = apex.attribute(clips(), target=1, return_convergence_delta=True)
     apex.forward_func.cuda()
-    for found, value in zip(
+    for actual, value in zip(
         apex.attribute(clips().cuda(), target=1, return_convergence_delta=True), expected, strict=True
     ):
-        assert found.is_cuda
-        torch.testing.assert_close(found.cpu(), value, rtol=0, atol=1e-10)
+        assert actual.is_cuda
+        torch.testing.assert_close(actual.cpu(), value, rtol=0, atol=1e-10)
 
 
 def test_calls_repeat_bit_for_bit_and_leave_the_random_numbers_alone(method, case):
     apex = make(method, *case)
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the global generator is the point
-    found = [apex.attribute(clips(), target=1, return_convergence_delta=True) for _ in range(2)]
-    torch.testing.assert_close(found[0], found[1], **EXACT)
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the global state is meant
+    actual = [apex.attribute(clips(), target=1, return_convergence_delta=True) for _ in range(2)]
+    torch.testing.assert_close(actual[0], actual[1], **EXACT)
     assert torch.equal(torch.get_rng_state(), states[0])
-    assert all(np.array_equal(now, then) for now, then in zip(np.random.get_state(), states[1], strict=True))  # noqa: NPY002
+    state = np.random.get_state()  # noqa: NPY002
+    assert all(np.array_equal(now, then) for now, then in zip(state, states[1], strict=True))
     assert random.getstate() == states[2]
 
 
-# -- the model is left as it was -------------------------------------------------------------------------------------------------------
+# --- the model is left as it was ----------------------------------------------
 
 HOOKS = [name for name in vars(nn.Module()) if name.endswith("_hooks")]
 
 
 def state(model, *tensors):
-    """Everything that a call could leave changed, as values that can be compared."""
-    found = {"grad enabled": torch.is_grad_enabled(), "modules": [name for name, _ in model.named_modules()]}
+    """Everything that a call could change, as values that can be compared."""
+    actual = {"grad enabled": torch.is_grad_enabled(), "modules": [name for name, _ in model.named_modules()]}
     for name, module in model.named_modules():
-        found[name, "training"] = module.training
-        found[name, "attributes"] = sorted(vars(module))
-        found |= {(name, hooks): list(getattr(module, hooks).items()) for hooks in HOOKS}
+        actual[name, "training"] = module.training
+        actual[name, "attributes"] = sorted(vars(module))
+        actual |= {(name, hooks): list(getattr(module, hooks).items()) for hooks in HOOKS}
     named = [
         *model.named_parameters(),
         *model.named_buffers(),
         *((str(index), tensor) for index, tensor in enumerate(tensors)),
     ]
     for name, tensor in named:
-        found[name] = (
+        actual[name] = (
             id(tensor),
             tensor.requires_grad,
             tensor.tolist(),
             None if tensor.grad is None else tensor.grad.tolist(),
         )
-    return found
+    return actual
 
 
 def used_model(name="pooling after relu", **options):
-    """A model in the middle of its use: training, with gradients, one parameter frozen, one module evaluated, and hooks of the user's."""
+    """A model in training mode but for one module, with gradients, one frozen parameter, and hooks of the user."""
     model, layer = build(name, **options)
     model.train()
     model.stem[1].eval()
@@ -448,7 +449,7 @@ def test_batch_normalisation_that_trains_is_evaluated_and_its_statistics_stay(me
 
 
 class Careless(PoolingHead):
-    """Writes into what it is given."""
+    """Changes its input in place."""
 
     def forward(self, clips):
         return super().forward(clips.mul_(2))
@@ -460,18 +461,18 @@ def test_a_model_that_writes_into_its_inputs_does_not_reach_the_users(method):
     model = Careless().double().eval()
     model.load_state_dict(plain.state_dict())
     batch = clips()
-    found = method(model, model.features, bare_basis("pooling")).attribute(
+    actual = method(model, model.features, bare_basis("pooling")).attribute(
         batch, target=1, return_convergence_delta=True
     )
     assert torch.equal(batch, clips())
     expected = method(plain, layer, bare_basis("pooling")).attribute(
         clips() * 2, target=1, return_convergence_delta=True
     )
-    torch.testing.assert_close(found, expected, **EXACT)
+    torch.testing.assert_close(actual, expected, **EXACT)
 
 
 class Failing(PoolingHead):
-    """Fails where it is told to, before or after the layer."""
+    """Fails at a given place, before or after the layer."""
 
     where, error = None, None
 
@@ -593,7 +594,7 @@ def test_layers_and_bases_that_do_not_belong_are_refused_at_once(method):
         method(model, layer, invertible())
 
 
-# -- models of every sort --------------------------------------------------------------------------------------------------------------
+# --- models of every sort -----------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -630,10 +631,10 @@ def test_a_layer_that_gives_a_tuple_of_one(method):
         clips(), target=1, return_convergence_delta=True
     )
     model.relu = nn.Sequential(TupleLayer(layer), FirstOf())
-    found = method(model, model.relu[0], bare_basis("pooling after relu")).attribute(
+    actual = method(model, model.relu[0], bare_basis("pooling after relu")).attribute(
         clips(), target=1, return_convergence_delta=True
     )
-    torch.testing.assert_close(found, expected, **EXACT)
+    torch.testing.assert_close(actual, expected, **EXACT)
 
 
 class FrozenTrunk(PoolingHead):
@@ -662,20 +663,20 @@ def test_a_model_that_switches_gradients_off_itself(method, kind, name):
     expected = method(plain, plain.get_submodule(name), basis).attribute(
         clips(), target=1, return_convergence_delta=True
     )
-    found = method(model, model.get_submodule(name), basis).attribute(clips(), target=1, return_convergence_delta=True)
-    torch.testing.assert_close(found, expected, **EXACT)
+    actual = method(model, model.get_submodule(name), basis).attribute(clips(), target=1, return_convergence_delta=True)
+    torch.testing.assert_close(actual, expected, **EXACT)
     assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("n_channels", [2, None])
 def test_additional_arguments_reach_the_model(method, n_channels):
-    """The model multiplies its logits by them, so the map is multiplied too: the evidence stays, as the factor is positive."""
+    """The model multiplies its logits by a positive factor: the map is multiplied too, and the evidence is the same."""
     apex, gain = make(method, scheme="time"), torch.tensor([[2.0], [0.5], [3.0]], dtype=torch.float64)
     plain = apex.attribute(clips(), target=1, n_channels=n_channels)
-    found = apex.attribute(clips(), target=1, additional_forward_args=(gain,), n_channels=n_channels)
-    torch.testing.assert_close(found, plain * gain[:, :, None, None], rtol=0, atol=1e-12)
-    found = apex.attribute(clips(), target=1, additional_forward_args=-2.0, n_channels=None)
-    torch.testing.assert_close(found, apex.attribute(clips(), target=1, n_channels=None) * -2, rtol=0, atol=1e-12)
+    actual = apex.attribute(clips(), target=1, additional_forward_args=(gain,), n_channels=n_channels)
+    torch.testing.assert_close(actual, plain * gain[:, :, None, None], rtol=0, atol=1e-12)
+    actual = apex.attribute(clips(), target=1, additional_forward_args=-2.0, n_channels=None)
+    torch.testing.assert_close(actual, apex.attribute(clips(), target=1, n_channels=None) * -2, rtol=0, atol=1e-12)
 
 
 class TwoInputs(PoolingHead):
@@ -748,8 +749,8 @@ def test_every_form_of_a_forward_function(method, name, form):
     bare = bare_basis(name, "time-frequency")
     expected = method(model, layer, bare).attribute(clips(), target=1, return_convergence_delta=True)
     before = state(model)
-    found = method(FORMS[form](model), layer, bare).attribute(clips(), target=1, return_convergence_delta=True)
-    torch.testing.assert_close(found, expected, **EXACT)
+    actual = method(FORMS[form](model), layer, bare).attribute(clips(), target=1, return_convergence_delta=True)
+    torch.testing.assert_close(actual, expected, **EXACT)
     assert state(model) == before
 
 

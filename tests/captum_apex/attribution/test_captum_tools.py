@@ -40,9 +40,9 @@ def test_noise_tunnel(method, nt_type, scheme):
     tunnel = partial(NoiseTunnel(apex).attribute, batch, nt_type=nt_type, nt_samples=samples, stdevs=0.3, target=target)
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        found, deltas = tunnel(return_convergence_delta=True)
+        actual, deltas = tunnel(return_convergence_delta=True)
         torch.manual_seed(5)
-        torch.testing.assert_close(tunnel(), found, **EXACT)
+        torch.testing.assert_close(tunnel(), actual, **EXACT)
         torch.manual_seed(5)
         noise = torch.normal(0, torch.full((len(batch) * samples, 1, 8, 10), 0.3))
     noisy = (batch[:, None] + noise.reshape(len(batch), samples, 1, 8, 10)).unbind(
@@ -55,14 +55,14 @@ def test_noise_tunnel(method, nt_type, scheme):
         "smoothgrad_sq": maps.square().mean(0),
         "vargrad": maps.var(0, correction=0),
     }
-    torch.testing.assert_close(found, combined[nt_type], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual, combined[nt_type], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
         deltas.reshape(len(batch), samples), torch.stack([delta for _, delta in expected], 1), rtol=1e-4, atol=1e-5
     )
 
 
 def perturbed(batch):
-    """A perturbation without chance, so that it can be made again."""
+    """A perturbation without randomness, so that it can be repeated."""
     return batch + 0.05 * (7 * batch).cos()
 
 
@@ -80,15 +80,15 @@ def relative_change(first, second):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_sensitivity_max(method, scheme):
     apex, batch, target = make(method, scheme=scheme), clips(), [1, 0, 3]
-    found = sensitivity_max(as_tuple(apex), batch, perturb_func=perturbed, n_perturb_samples=2, target=target)
+    actual = sensitivity_max(as_tuple(apex), batch, perturb_func=perturbed, n_perturb_samples=2, target=target)
     expected = relative_change(apex.attribute(batch, target=target), apex.attribute(perturbed(batch), target=target))
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-10)
 
 
 def test_sensitivity_to_an_attack_on_the_model(method):
     apex, batch = make(method), clips()
     attack = FGSM(apex.forward_func, loss_func=lambda output, label: -output[:, label])
-    found = sensitivity_max(
+    actual = sensitivity_max(
         as_tuple(apex),
         batch,
         perturb_func=lambda inputs: attack.perturb(inputs.requires_grad_(), 0.1, target=1),
@@ -100,7 +100,7 @@ def test_sensitivity_to_an_attack_on_the_model(method):
     attacked = batch + 0.1 * gradient.sign()
     assert (apex.forward_func(attacked)[:, 1] < apex.forward_func(batch)[:, 1]).all()
     torch.testing.assert_close(
-        found,
+        actual,
         relative_change(apex.attribute(batch, target=1), apex.attribute(attacked, target=1)),
         rtol=1e-8,
         atol=1e-10,
@@ -144,9 +144,9 @@ def test_infidelity_is_zero_where_the_map_is_exact():
     torch.testing.assert_close(
         infidelity(model, drop, batch, exact, target=1), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-20
     )
-    part = apex.attribute(batch, target=1, n_channels=1)
-    missing = ((exact - part) * (batch <= 0.3)).sum((1, 2, 3)).square()
-    torch.testing.assert_close(infidelity(model, drop, batch, part, target=1), missing, rtol=1e-8, atol=1e-12)
+    strongest = apex.attribute(batch, target=1, n_channels=1)
+    missing = ((exact - strongest) * (batch <= 0.3)).sum((1, 2, 3)).square()
+    torch.testing.assert_close(infidelity(model, drop, batch, strongest, target=1), missing, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -155,7 +155,7 @@ def test_infidelity(kind, scheme):
     apex, batch, target = make(METHODS[kind], "nonlinear", scheme), clips(), [1, 0, 3]
     attributions = apex.attribute(batch, target=target)
 
-    found = infidelity(
+    actual = infidelity(
         apex.forward_func,
         lambda clips: (clips - perturbed(clips), perturbed(clips)),
         batch,
@@ -165,21 +165,22 @@ def test_infidelity(kind, scheme):
     )
     fall = (apex.forward_func(batch) - apex.forward_func(perturbed(batch))).detach()[range(3), target]
     torch.testing.assert_close(
-        found, (((batch - perturbed(batch)) * attributions).sum((1, 2, 3)) - fall).square(), rtol=1e-8, atol=1e-14
+        actual, (((batch - perturbed(batch)) * attributions).sum((1, 2, 3)) - fall).square(), rtol=1e-8, atol=1e-14
     )
 
 
-# -- the networks of Captum's own tests -------------------------------------------------------------------------------------------------
+# --- the networks of Captum's own tests ---------------------------------------
 
 GENERATED = {entry["name"]: entry for entry in config if LayerGradCam in entry["algorithms"]}
 
 
 def fitted(model, layer, inputs, additional_forward_args=(), scheme="square"):
-    """A basis fitted on random inputs of the shapes that Captum's entry has; one per clip, stacked where there are several."""
+    """A basis fitted on random inputs of the shapes in Captum's entry; several inputs of a clip are stacked."""
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     generator = torch.Generator().manual_seed(0)
     dataset = [
-        torch.stack([torch.randn(part.shape[1:], generator=generator) + part[0] for part in inputs]) for _ in range(8)
+        torch.stack([torch.randn(tensor.shape[1:], generator=generator) + tensor[0] for tensor in inputs])
+        for _ in range(8)
     ]
     single = tuple(value[:1] if isinstance(value, torch.Tensor) else value for value in additional_forward_args)
     layout = None if isinstance(layer, nn.Conv2d | nn.MaxPool2d) else "n c -> n c 1 1"
@@ -215,7 +216,7 @@ def test_captum_still_ships_the_entries_that_are_run_here():
 
 @pytest.mark.parametrize("name", [name for name in GENERATED if name != "basic_layer_multi_output"])
 def test_captums_generated_target_test(name):
-    """As Captum's tests/attr/test_targets.py: the batch against each example with its own target, as it is and as a list of one."""
+    """As in Captum's tests/attr/test_targets.py: a batch gives the same as each example with its target."""
     model, layer, arguments = generated(name)
     basis = fitted(model, layer, arguments["inputs"], arguments.get("additional_forward_args", ()))
     apex, before = LayerAPEX(model, layer, basis), state(model)
@@ -224,7 +225,7 @@ def test_captums_generated_target_test(name):
     n_examples = len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
     for example in range(n_examples):
         one = slice(example, example + 1)
-        arguments["inputs"] = tuple(part[one] for part in inputs) if isinstance(inputs, tuple) else inputs[one]
+        arguments["inputs"] = tuple(tensor[one] for tensor in inputs) if isinstance(inputs, tuple) else inputs[one]
         if "additional_forward_args" in GENERATED[name]["attribute_args"]:
             arguments["additional_forward_args"] = tuple(
                 value[one] if isinstance(value, torch.Tensor) else value
@@ -240,15 +241,15 @@ def test_captums_generated_target_test(name):
 
 @pytest.mark.parametrize("name", [name for name in GENERATED if name != "basic_layer_multi_output"])
 def test_captums_networks_through_all_channels_give_gradient_times_activation(name):
-    """On a grid of one position GradCAM is gradient × activation; so is the sum over a complete basis, whatever it is."""
+    """On a grid of one position GradCAM is gradient × activation, and so is the sum over any complete basis."""
     model, layer, arguments = generated(name)
     if isinstance(layer, nn.Conv2d):
         layer = model.pool2  # its grid has one position
     basis = fitted(model, layer, arguments["inputs"], arguments.get("additional_forward_args", ()))
     grad_cam = LayerGradCam(model, layer).attribute(**arguments)
-    found = LayerAPEX(model, layer, basis).attribute(**arguments, n_channels=None)
+    actual = LayerAPEX(model, layer, basis).attribute(**arguments, n_channels=None)
     torch.testing.assert_close(
-        found.flatten(1), grad_cam.flatten(1), rtol=1e-4, atol=1e-5 * grad_cam.abs().max().item()
+        actual.flatten(1), grad_cam.flatten(1), rtol=1e-4, atol=1e-5 * grad_cam.abs().max().item()
     )
 
 
@@ -260,7 +261,7 @@ def test_captums_layer_with_several_outputs_is_refused_by_name():
 
 @pytest.mark.parametrize("wrong", [{"target": 12}, {"inputs": torch.zeros(4, 5, 10, 10)}, {"inputs": None}], ids=str)
 def test_captums_generated_hook_removal_test(wrong):
-    """As Captum's tests/attr/test_hook_removal.py: no hook stays, after a good call or a failed one."""
+    """As in Captum's tests/attr/test_hook_removal.py: no hook stays, neither after a call nor after a failed call."""
     model, layer, arguments = generated("conv_layer_single_target")
     apex = LayerAPEX(model, layer, fitted(model, layer, arguments["inputs"], scheme="time"))
     before = state(model)
@@ -272,7 +273,7 @@ def test_captums_generated_hook_removal_test(wrong):
 
 
 def test_captums_convolutional_network_against_grad_cam():
-    """Where the gradient is the same everywhere on the grid, GradCAM's mean gradient is the gradient: the maps agree."""
+    """Where the gradient is the same on the whole grid, it is GradCAM's mean gradient, and the maps agree."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = BasicModel_ConvNet().double().eval()
@@ -283,6 +284,6 @@ def test_captums_convolutional_network_against_grad_cam():
     basis = PrototypeBasis(invertible(4), "square")
     for layer in (model.relu2, model.pool2):
         grad_cam = LayerGradCam(model, layer).attribute(batch, target=[1, 0, 7, 3])
-        found = LayerAPEX(model, layer, basis).attribute(batch, target=[1, 0, 7, 3], n_channels=None)
+        actual = LayerAPEX(model, layer, basis).attribute(batch, target=[1, 0, 7, 3], n_channels=None)
         assert grad_cam.abs().max() > 1e-3
-        torch.testing.assert_close(found, grad_cam, rtol=0, atol=1e-12)
+        torch.testing.assert_close(actual, grad_cam, rtol=0, atol=1e-12)

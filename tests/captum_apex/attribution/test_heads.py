@@ -1,4 +1,4 @@
-"""Heads and outputs as classifiers have them: what adds up, what is missing, and what its sign says."""
+"""Heads and outputs of classifiers: when contributions add up to the score, the difference, and its sign."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ CLIPS = clips(4, seed=6)
 
 
 def delta_by_hand(model, inputs, target):
-    """Gradient × features at the layer, less what the layer brings the score."""
+    """Gradient × features at the layer, less what the layer adds to the score."""
     deltas = []
     for clip in inputs:
         Z = model.relu(model.features(model.stem(clip[None]))).detach().clone().requires_grad_()
@@ -35,7 +35,7 @@ def test_the_delta_says_what_the_contributions_miss(name):
 
 
 def test_mean_and_standard_deviation_add_up():
-    """A standard deviation grows with what it is taken of: gradient × features is the deviation itself (Euler)."""
+    """A standard deviation is homogeneous of degree one: gradient × features is the deviation itself (Euler)."""
     model, layer = build("statistics pooling")
     apex = LayerAPEX(model, layer, bare_basis("statistics pooling"))
     attributions, deltas = apex.attribute(CLIPS, 1, n_channels=None, return_convergence_delta=True)
@@ -45,7 +45,7 @@ def test_mean_and_standard_deviation_add_up():
 
 
 def test_attention_weights_are_what_the_delta_of_attention_pooling_is_made_of():
-    """With the weights of the clip held, the head would be linear: the delta is the gradient through them, and nothing else."""
+    """With constant weights the head would be linear: the delta is the gradient through the weights."""
     model, layer = build("attention pooling")
     _, deltas = LayerAPEX(model, layer, bare_basis("attention pooling")).attribute(
         CLIPS, 1, n_channels=None, return_convergence_delta=True
@@ -96,18 +96,18 @@ def test_a_single_logit_needs_no_target_and_its_sign_is_kept(squeezed):
     down = explain(LayerAPEX(Negated(model), model.relu, basis), CLIPS, n_prototypes=2, n_channels=6)
     Z = model.relu(model.features(model.stem(CLIPS))).detach()
     gradient = (model.classifier.weight[0] / 20)[:, None, None].expand(6, 4, 5).detach()
-    for i, (own, other) in enumerate(zip(up, down, strict=True)):
-        assert own.target is None
-        assert own.score == pytest.approx(model(CLIPS).flatten()[i].item(), abs=1e-12)
-        assert other.score == pytest.approx(-own.score, abs=1e-12)
+    for i, (for_logit, for_negated) in enumerate(zip(up, down, strict=True)):
+        assert for_logit.target is None
+        assert for_logit.score == pytest.approx(model(CLIPS).flatten()[i].item(), abs=1e-12)
+        assert for_negated.score == pytest.approx(-for_logit.score, abs=1e-12)
         contributions = oracles.relevance(Z[i], gradient, invertible()).sum((1, 2))
-        for explanation, sign in ((own, 1), (other, -1)):
-            found = {part.channel: part.contribution for part in explanation.evidence}
+        for explanation, sign in ((for_logit, 1), (for_negated, -1)):
+            actual = {evidence.channel: evidence.contribution for evidence in explanation.evidence}
             active = [k for k in range(6) if oracles.activation(Z[i], invertible(), k) > 0]
-            assert found == pytest.approx(
+            assert actual == pytest.approx(
                 {k: sign * contributions[k].item() for k in active if sign * contributions[k] > 0}, abs=1e-12
             )
-    assert any(own.evidence and other.evidence for own, other in zip(up, down, strict=True))
+    assert any(first.evidence and second.evidence for first, second in zip(up, down, strict=True))
 
 
 def test_a_detector_of_two_logits_is_a_classifier_of_two_classes():
@@ -135,10 +135,10 @@ def test_a_multi_label_model_is_explained_for_each_label_that_it_gives():
     model, layer = build("pooling after relu")
     bank = FeatureBank.from_dataset(model, layer, list(clips(15, seed=5)))
     apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", invertible(), n_prototypes=2))
-    found = explain_classes(apex, CLIPS, lambda logits: logits.sigmoid() > 0.5, n_prototypes=2)
-    for own, logits in zip(found, model(CLIPS), strict=True):
-        assert [explanation.target for explanation in own] == (logits.sigmoid() > 0.5).nonzero()[:, 0].tolist()
-        for explanation in own:
+    actual = explain_classes(apex, CLIPS, lambda logits: logits.sigmoid() > 0.5, n_prototypes=2)
+    for explanations, logits in zip(actual, model(CLIPS), strict=True):
+        assert [explanation.target for explanation in explanations] == (logits.sigmoid() > 0.5).nonzero()[:, 0].tolist()
+        for explanation in explanations:
             assert explanation.total == pytest.approx(
                 (logits[explanation.target] - model.classifier.bias[explanation.target]).item(), abs=1e-12
             )

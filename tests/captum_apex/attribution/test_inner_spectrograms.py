@@ -55,12 +55,12 @@ def test_the_inner_map_is_that_of_the_network_on_its_spectrogram(scheme, project
     """The model behind its spectrogram is a model of spectrograms: explained as such, it gives the same map."""
     model, waveforms, basis = listener(), sounds(), PrototypeBasis(invertible(), scheme)
     net, spectrograms = model[2], inner(model, waveforms)
-    found = APEX(model, net.features, basis, projection=projection, input_layer=model[1]).attribute(
+    actual = APEX(model, net.features, basis, projection=projection, input_layer=model[1]).attribute(
         waveforms, [1, 0, 3], n_channels=2
     )
-    assert found.shape == (3, 1, 16, 32)
-    wanted = APEX(net, net.features, basis, projection=projection).attribute(spectrograms, [1, 0, 3], n_channels=2)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    assert actual.shape == (3, 1, 16, 32)
+    expected = APEX(net, net.features, basis, projection=projection).attribute(spectrograms, [1, 0, 3], n_channels=2)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
 
 
 def test_a_map_has_the_sounds_precision_where_autocast_lowers_the_spectrograms():
@@ -69,9 +69,9 @@ def test_a_map_has_the_sounds_precision_where_autocast_lowers_the_spectrograms()
         model, model[2].features, PrototypeBasis(invertible(dtype=torch.float32), "square"), input_layer=model[1]
     )
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = apex.attribute(waveforms, 1)
+        actual = apex.attribute(waveforms, 1)
         assert model[:2](waveforms).dtype == torch.bfloat16
-    assert found.dtype == torch.float32
+    assert actual.dtype == torch.float32
 
 
 def from_occlusion(score, inputs, arguments):
@@ -107,23 +107,23 @@ def test_a_projection_with_a_baseline_gets_the_spectrogram():
         )
 
     apex = APEX(model, model[2].features, basis, projection=from_silence, input_layer=model[1])
-    found = apex.attribute(waveforms, 1, n_channels=None)
+    actual = apex.attribute(waveforms, 1, n_channels=None)
     weights = apex.evidence_weights(waveforms, 1, n_channels=None)
     score = APEX(model[2], model[2].features, basis).evidence_score
-    wanted = score(inner(model, waveforms), weights) - score(silence.expand(3, -1, -1, -1), weights)
-    torch.testing.assert_close(found.sum((1, 2, 3)), wanted, rtol=1e-2, atol=1e-2)
+    expected = score(inner(model, waveforms), weights) - score(silence.expand(3, -1, -1, -1), weights)
+    torch.testing.assert_close(actual.sum((1, 2, 3)), expected, rtol=1e-2, atol=1e-2)
 
 
 def test_the_map_of_the_samples_has_the_columns_sums():
     """On the waveform a map has no frequency: each sample gets the layer's column over it, its total kept."""
     model, waveforms = listener(), sounds()
     basis = PrototypeBasis(invertible(), "time")
-    found = APEX(model, model[2].features, basis).attribute(waveforms, 2)
-    assert found.shape == waveforms.shape
+    actual = APEX(model, model[2].features, basis).attribute(waveforms, 2)
+    assert actual.shape == waveforms.shape
     at_layer = LayerAPEX(model, model[2].features, basis).attribute(waveforms, 2)
-    torch.testing.assert_close(found.sum((1, 2)), at_layer.sum((1, 2, 3)), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(actual.sum((1, 2)), at_layer.sum((1, 2, 3)), rtol=1e-9, atol=1e-12)
     centres = torch.arange(8) * SAMPLES // 8 + SAMPLES // 16
-    torch.testing.assert_close(found[:, 0, centres] * SAMPLES / 8, at_layer.sum((1, 2)), rtol=0.01, atol=1e-6)
+    torch.testing.assert_close(actual[:, 0, centres] * SAMPLES / 8, at_layer.sum((1, 2)), rtol=0.01, atol=1e-6)
 
 
 def test_regions_lie_on_the_inner_spectrograms_axes():

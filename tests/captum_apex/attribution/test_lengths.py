@@ -1,4 +1,4 @@
-"""Clips of several lengths: padded for a model that takes their lengths, or each alone; nothing knows of the padding."""
+"""Clips of several lengths, padded or one by one: the padding changes no result."""
 
 import pytest
 import torch
@@ -24,9 +24,9 @@ LENGTHS = [10, 7, 4, 10, 5, 6, 9, 8]
 
 
 class Masked(nn.Module):
-    """A network that does not hear padding: every stride of its layer sees its own two frames, and the mean is over a clip's own columns.
+    """A network that ignores padding: columns of the layer do not overlap, and the mean is over the unpadded columns.
 
-    What it gives in the columns of padding is far from zero, so that whatever counts them is found out.
+    The features in the padding are far from zero, so that code that does not ignore them fails.
     """
 
     def __init__(self) -> None:
@@ -37,8 +37,8 @@ class Masked(nn.Module):
     def forward(self, clips: Tensor, lengths: Tensor | None = None) -> Tensor:
         features = self.layer(clips)
         columns = torch.full((len(clips),), features.shape[-1]) if lengths is None else columns_of(lengths)
-        own = torch.arange(features.shape[-1]) < columns[:, None]
-        features = features.relu() * own[:, None, None]
+        unpadded = torch.arange(features.shape[-1]) < columns[:, None]
+        features = features.relu() * unpadded[:, None, None]
         return self.head(features.sum((2, 3)) / (features.shape[2] * columns[:, None]))
 
 
@@ -47,7 +47,7 @@ def columns_of(lengths: Tensor) -> Tensor:
 
 
 def subject() -> tuple[Masked, list[Tensor], Tensor, Tensor]:
-    """A model whose biases make padding loud, clips, the same padded, and their lengths."""
+    """A model with large features in the padding, clips, the padded batch of them, and their lengths."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Masked().double().eval()
@@ -69,7 +69,7 @@ def bank(**settings) -> FeatureBank:
 
 
 def test_the_padding_would_be_heard():
-    """So that the tests below see it: the layer gives more there than in most clips."""
+    """Makes the tests below sharp: the layer gives larger values in the padding than in most clips."""
     model, clips, padded, _ = subject()
     assert model.layer(padded)[2, 0, 0, -1] > grid_of(model, clips[2])[0].median()
     assert not torch.allclose(model(padded), model(padded, torch.tensor(LENGTHS)))
@@ -91,21 +91,21 @@ def test_a_bank_of_padded_clips_is_that_of_the_clips_alone(batch_size):
 @pytest.mark.parametrize("max_memory", [2**32, 0])
 def test_a_banks_cells_are_those_of_the_formulas(max_memory, tmp_path):
     model, clips, _, _ = subject()
-    kept = bank(columns=columns_of, batch_size=3, max_memory=max_memory)
-    kept.save(tmp_path / "bank")
-    for found in (kept, FeatureBank.load(tmp_path / "bank")):
+    padded_bank = bank(columns=columns_of, batch_size=3, max_memory=max_memory)
+    padded_bank.save(tmp_path / "bank")
+    for actual in (padded_bank, FeatureBank.load(tmp_path / "bank")):
         for i, clip in enumerate(clips):
             grid = grid_of(model, clip)
-            torch.testing.assert_close(found.means[i], grid.mean((1, 2)), rtol=0, atol=1e-12)
+            torch.testing.assert_close(actual.means[i], grid.mean((1, 2)), rtol=0, atol=1e-12)
             for sequence in (Scheme.SQUARE, Scheme.TIME, Scheme.FREQUENCY):
-                wanted = torch.stack(oracles.sequences(grid, sequence)[0], 1)
-                cells = found.cells[sequence][i]
-                torch.testing.assert_close(cells[:, cells[0].isfinite()], wanted, rtol=0, atol=1e-12)
+                expected = torch.stack(oracles.sequences(grid, sequence)[0], 1)
+                cells = actual.cells[sequence][i]
+                torch.testing.assert_close(cells[:, cells[0].isfinite()], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("max_memory", [2**32, 0])
 def test_a_bank_grows_with_its_clips(max_memory):
-    """Short clips first, so that what was written of them has to be made wider."""
+    """Short clips come first, so that the columns in memory must be extended for the later ones."""
     model, clips, _, _ = subject()
     clips.sort(key=lambda clip: clip.shape[-1])
     settings = {"columns": columns_of, "max_memory": max_memory}
@@ -123,7 +123,7 @@ class Logarithm(nn.Module):
 
 
 class Silenced(Masked):
-    """Its layer gives minus infinity where it hears silence, which is in the padding."""
+    """The layer gives minus infinity for silence, which is in the padding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,8 +131,10 @@ class Silenced(Masked):
 
     def forward(self, clips: Tensor, lengths: Tensor) -> Tensor:
         features, columns = self.layer(clips), columns_of(lengths)
-        own = torch.arange(features.shape[-1]) < columns[:, None]
-        return self.head(features.where(own[:, None, None], 0.0).sum((2, 3)) / (features.shape[2] * columns[:, None]))
+        unpadded = torch.arange(features.shape[-1]) < columns[:, None]
+        return self.head(
+            features.where(unpadded[:, None, None], 0.0).sum((2, 3)) / (features.shape[2] * columns[:, None])
+        )
 
 
 def test_infinity_in_the_padding_is_nobodys():
@@ -141,25 +143,25 @@ def test_infinity_in_the_padding_is_nobodys():
         torch.manual_seed(0)
         model = Silenced().double().eval()
     assert model.layer(padded).isinf().any()
-    kept = FeatureBank.from_dataset(model, model.layer, clips, columns=columns_of)
+    padded_bank = FeatureBank.from_dataset(model, model.layer, clips, columns=columns_of)
     for i, clip in enumerate(clips):
-        torch.testing.assert_close(kept.means[i], grid_of(model, clip).mean((1, 2)), rtol=0, atol=1e-12)
-    basis = basis_from_matrix(kept, "time-frequency", invertible(), n_prototypes=4)
+        torch.testing.assert_close(padded_bank.means[i], grid_of(model, clip).mean((1, 2)), rtol=0, atol=1e-12)
+    basis = basis_from_matrix(padded_bank, "time-frequency", invertible(), n_prototypes=4)
     maps = LayerAPEX(model, model.layer, basis, columns=columns_of).attribute(padded, 1, lengths, n_channels=None)
     logits, bias = model(padded, lengths)[:, 1], model.head.bias[1]
     torch.testing.assert_close(maps.sum((1, 2, 3)), (logits - bias).detach(), rtol=0, atol=1e-12)
 
 
 def test_a_score_of_padded_clips_weighs_their_own_columns_alone():
-    """Also where the model hears the padding."""
+    """Also where the padding changes the output of the model."""
     model, _, padded, lengths = subject()
     model.register_forward_pre_hook(lambda _, arguments: arguments[:1])
     apex = APEX(
         model, model.layer, basis_from_matrix(bank(columns=columns_of), "time", invertible()), columns=columns_of
     )
     weights = apex.evidence_weights(padded, 1, lengths, n_channels=None)
-    own = torch.arange(5) < columns_of(lengths)[:, None]
-    assert torch.equal(weights.abs().sum((1, 2)) > 0, own)
+    unpadded = torch.arange(5) < columns_of(lengths)[:, None]
+    assert torch.equal(weights.abs().sum((1, 2)) > 0, unpadded)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -171,9 +173,9 @@ def test_prototypes_of_padded_clips_follow_the_formulas(scheme, side):
     grids = [grid_of(model, clip) for clip in clips]
     for channel in range(6):
         best = sorted(range(len(grids)), key=lambda i: -sign * oracles.activation(grids[i], U, channel))[:4]
-        found = prototypes_of(basis, channel, 4, side=sign)
-        assert [prototype.index for prototype in found] == best
-        for prototype in found:
+        actual = prototypes_of(basis, channel, 4, side=sign)
+        assert [prototype.index for prototype in actual] == best
+        for prototype in actual:
             grid = grids[prototype.index]
             peaks, purity = oracles.peaks_and_purity(grid, U, channel, scheme, sign)
             assert prototype.purity == pytest.approx(purity, abs=1e-12)
@@ -227,18 +229,20 @@ def test_a_padded_batch_gives_what_each_clip_gives_alone(scheme, n_channels):
 def test_explanations_of_a_padded_batch_are_those_of_its_clips(scheme, quantile):
     model, clips, padded, lengths = subject()
     basis = basis_from_matrix(bank(columns=columns_of), scheme, invertible(), n_prototypes=4)
-    found = explain(
+    actual = explain(
         APEX(model, model.layer, basis, columns=columns_of), padded, None, lengths, sides="both", quantile=quantile
     )
-    for clip, explanation in zip(clips, found, strict=True):
+    for clip, explanation in zip(clips, actual, strict=True):
         alone = explain(LayerAPEX(model, model.layer, basis), clip[None], sides="both", quantile=quantile)[0]
         assert explanation.target == alone.target
-        assert [part.region for part in explanation.evidence] == [part.region for part in alone.evidence]
-        assert [part.prototypes for part in explanation.evidence] == [part.prototypes for part in alone.evidence]
-        for own, other in zip(explanation.evidence, alone.evidence, strict=True):
-            assert own.purity == pytest.approx(other.purity, abs=1e-12)
-            assert own.contribution == pytest.approx(other.contribution, abs=1e-12)
-            assert own.activation == pytest.approx(other.activation, abs=1e-12)
+        assert [evidence.region for evidence in explanation.evidence] == [
+            evidence.region for evidence in alone.evidence
+        ]
+        for in_batch, single in zip(explanation.evidence, alone.evidence, strict=True):
+            assert in_batch.prototypes == single.prototypes
+            assert in_batch.purity == pytest.approx(single.purity, abs=1e-12)
+            assert in_batch.contribution == pytest.approx(single.contribution, abs=1e-12)
+            assert in_batch.activation == pytest.approx(single.activation, abs=1e-12)
 
 
 def test_the_evidence_score_of_padded_clips_is_that_of_the_clips():

@@ -1,4 +1,4 @@
-"""The evidence score through Captum's input methods: each keeps, on the score, what it promises on a model."""
+"""The evidence score with Captum's input methods: each method has the same properties on the score as on a model."""
 
 import pytest
 import torch
@@ -54,13 +54,13 @@ def total(attributions):
 
 @pytest.fixture(params=WIDTHS)
 def evidence(request):
-    """An APEX object on one layer of a plain network, the evidence's weights for a batch, and the score as a function of the batch."""
+    """An APEX object for a layer of the plain network, and the weights of the evidence for a batch."""
     model = plain(bias=True)
     apex = APEX(model, model.get_submodule(request.param), PrototypeBasis(invertible(WIDTHS[request.param]), "square"))
     return apex, apex.evidence_weights(clips(), target=TARGET, n_channels=2)
 
 
-# -- the score -------------------------------------------------------------------------------------------------------------------------
+# --- the score ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sides", ["positive", "both"])
@@ -70,15 +70,15 @@ def test_the_score_at_the_clip_is_the_evidences_contribution(name, n_channels, s
     model, layer = build(name)
     apex = APEX(model, layer, bare_basis(name))
     options = {"target": TARGET, "n_channels": n_channels, "sides": sides}
-    found = apex.evidence_score(clips(), apex.evidence_weights(clips(), **options))
+    actual = apex.evidence_score(clips(), apex.evidence_weights(clips(), **options))
     expected = total(LayerAPEX(model, layer, bare_basis(name)).attribute(clips(), **options))
     assert expected.abs().max() > 0
-    torch.testing.assert_close(found.detach(), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(actual.detach(), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "norm" not in name])
 def test_the_score_of_any_clip_is_the_weighted_sum_of_what_the_layer_gives(name):
-    """h(x′) = Σ w ⊙ φ(x′), with w = Uᵀ 1_E U⁻ᵀ G and G by autograd at x, in models without a normalisation to hold constant."""
+    """h(x′) = Σ w ⊙ φ(x′) with w = Uᵀ 1_E U⁻ᵀ G and G by autograd at x, in models without a normalisation."""
     model, layer = build(name)
     U, seen = invertible(), []
     handle = layer.register_forward_hook(lambda *arguments: seen.append(arguments[2]) or arguments[2].clone())
@@ -117,11 +117,11 @@ def test_the_channels_scores_add_up_to_the_score_of_all(evidence):
     weights = [apex.evidence_weights(clips(), target=1, channels=channel) for channel in range(apex.basis.n_channels)]
     every = apex.evidence_weights(clips(), target=1, n_channels=None)
     torch.testing.assert_close(sum(weights), every, rtol=0, atol=1e-12)
-    parts = [apex.evidence_score(clips(seed=5), part) for part in weights]
-    torch.testing.assert_close(sum(parts), apex.evidence_score(clips(seed=5), every), rtol=0, atol=1e-12)
+    scores = [apex.evidence_score(clips(seed=5), of_channel) for of_channel in weights]
+    torch.testing.assert_close(sum(scores), apex.evidence_score(clips(seed=5), every), rtol=0, atol=1e-12)
 
 
-# -- through Captum's methods ----------------------------------------------------------------------------------------------------------
+# --- through Captum's methods -------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -133,9 +133,9 @@ def test_integrated_gradients_through_every_channel_is_that_of_the_logit(scheme,
     batch, options = clips(), {"baselines": baseline, "n_steps": 30}
     expected = IntegratedGradients(model).attribute(batch, target=TARGET, **options)
     weights = apex.evidence_weights(batch, target=TARGET, n_channels=None)
-    found = IntegratedGradients(apex.evidence_score).attribute(batch, additional_forward_args=weights, **options)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    actual = IntegratedGradients(apex.evidence_score).attribute(batch, additional_forward_args=weights, **options)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
     if baseline == 0:
         torch.testing.assert_close(
             apex.attribute(batch, target=TARGET, n_channels=None),
@@ -148,12 +148,12 @@ def test_integrated_gradients_through_every_channel_is_that_of_the_logit(scheme,
 def test_integrated_gradients_is_complete(evidence):
     apex, weights = evidence
     score, baseline = apex.evidence_score, torch.full_like(clips(), 0.4)
-    found, delta = IntegratedGradients(score).attribute(
+    actual, delta = IntegratedGradients(score).attribute(
         clips(), baseline, additional_forward_args=weights, n_steps=400, return_convergence_delta=True
     )
     rise = (score(clips(), weights) - score(baseline, weights)).detach()
-    torch.testing.assert_close(total(found), rise, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(delta, total(found) - rise, rtol=0, atol=1e-12)
+    torch.testing.assert_close(total(actual), rise, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(delta, total(actual) - rise, rtol=0, atol=1e-12)
 
 
 def test_gradients_through_the_score_are_those_by_hand(evidence):
@@ -161,14 +161,14 @@ def test_gradients_through_the_score_are_those_by_hand(evidence):
     leaf = clips().requires_grad_()
     (gradient,) = torch.autograd.grad(apex.evidence_score(leaf, weights).sum(), leaf)
     assert gradient.abs().max() > 1e-4
-    found = InputXGradient(apex.evidence_score).attribute(leaf, additional_forward_args=weights)
-    torch.testing.assert_close(found.detach(), gradient * clips(), rtol=0, atol=1e-14)
-    found = Saliency(apex.evidence_score).attribute(leaf, additional_forward_args=weights)
-    torch.testing.assert_close(found, gradient.abs(), rtol=0, atol=1e-14)
+    actual = InputXGradient(apex.evidence_score).attribute(leaf, additional_forward_args=weights)
+    torch.testing.assert_close(actual.detach(), gradient * clips(), rtol=0, atol=1e-14)
+    actual = Saliency(apex.evidence_score).attribute(leaf, additional_forward_args=weights)
+    torch.testing.assert_close(actual, gradient.abs(), rtol=0, atol=1e-14)
 
 
 def test_gradient_shap_at_one_baseline_and_no_noise_has_its_gradients_on_the_straight_line():
-    """With a linear trunk the gradient is the same everywhere, so the expectation is exact, sample by sample."""
+    """With a linear trunk the gradient is constant, so the expectation is exact for each sample."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(6 * 3 * 4, 4)).double()
@@ -177,12 +177,12 @@ def test_gradient_shap_at_one_baseline_and_no_noise_has_its_gradients_on_the_str
             apex.evidence_weights(clips(), target=TARGET, n_channels=2),
             torch.full((1, 1, 8, 10), 0.4).double(),
         )
-        found = GradientShap(apex.evidence_score).attribute(
+        actual = GradientShap(apex.evidence_score).attribute(
             clips().requires_grad_(), baseline, additional_forward_args=weights
         )
     leaf = clips().requires_grad_()
     (gradient,) = torch.autograd.grad(apex.evidence_score(leaf, weights).sum(), leaf)
-    torch.testing.assert_close(found.detach(), gradient * (clips() - baseline), rtol=0, atol=1e-12)
+    torch.testing.assert_close(actual.detach(), gradient * (clips() - baseline), rtol=0, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks and attributes on non-linear:UserWarning")
@@ -190,23 +190,23 @@ def test_deep_lift_is_complete(evidence):
     apex, weights = evidence
     baseline = torch.full_like(clips(), 0.4)
     score = apex.evidence_score
-    found = DeepLift(score).attribute(clips().requires_grad_(), baseline, additional_forward_args=(weights,))
+    actual = DeepLift(score).attribute(clips().requires_grad_(), baseline, additional_forward_args=(weights,))
     torch.testing.assert_close(
-        total(found), (score(clips(), weights) - score(baseline, weights)).detach(), rtol=0, atol=1e-12
+        total(actual), (score(clips(), weights) - score(baseline, weights)).detach(), rtol=0, atol=1e-12
     )
 
 
 @pytest.mark.parametrize("layer", WIDTHS)
 @pytest.mark.parametrize("n_channels", [1, None])
 def test_relevance_propagation_conserves_the_score(layer, n_channels):
-    """Without biases nothing is absorbed, whatever the layer ends in; a second call finds its rules again."""
+    """Without biases no relevance is absorbed, with or without a ReLU; a second call still has its rules."""
     model = plain(bias=False)
     apex = APEX(model, model.get_submodule(layer), PrototypeBasis(invertible(WIDTHS[layer]), "square"))
     weights = apex.evidence_weights(clips(), target=TARGET, n_channels=n_channels)
     propagation = LRP(apex.evidence_score)
-    found = [propagation.attribute(clips().requires_grad_(), additional_forward_args=weights) for _ in range(2)]
-    torch.testing.assert_close(total(found[0]), apex.evidence_score(clips(), weights).detach(), rtol=1e-4, atol=1e-9)
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    actual = [propagation.attribute(clips().requires_grad_(), additional_forward_args=weights) for _ in range(2)]
+    torch.testing.assert_close(total(actual[0]), apex.evidence_score(clips(), weights).detach(), rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(actual[0], actual[1], rtol=0, atol=0)
 
 
 def test_relevance_propagation_through_every_channel_is_that_of_the_logit():
@@ -222,21 +222,21 @@ def test_relevance_propagation_through_every_channel_is_that_of_the_logit():
 
 
 def test_relevance_propagation_by_hand():
-    """One convolution of size one: at every position the input's relevance is Σ_c w_c z_c, the sum of the channels' shares."""
+    """One convolution of size one: at every position the input's relevance is Σ_c w_c z_c, summed over the channels."""
     model = nn.Sequential(
         nn.Conv2d(1, 6, 1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d((1, 1)), nn.Conv2d(6, 4, 1, bias=False)
     ).double()
     score = APEX(model, model[1], PrototypeBasis(invertible(), "square")).evidence_score
     weights = torch.randn(3, 6, 8, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = LRP(score).attribute(clips().requires_grad_(), additional_forward_args=weights)
+    actual = LRP(score).attribute(clips().requires_grad_(), additional_forward_args=weights)
     expected = (weights * model[:2](clips())).sum(1, keepdim=True).detach()
-    torch.testing.assert_close(found.detach(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(actual.detach(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_occlusion_of_one_window_is_the_difference_by_hand(evidence):
     apex, weights = evidence
     score = apex.evidence_score
-    found = Occlusion(score).attribute(
+    actual = Occlusion(score).attribute(
         clips(), (1, 4, 5), strides=(1, 4, 5), baselines=0.4, additional_forward_args=weights
     )
     for row in (0, 4):
@@ -247,16 +247,16 @@ def test_occlusion_of_one_window_is_the_difference_by_hand(evidence):
             fall = (score(clips(), weights) - score(hidden, weights)).detach()
             # Captum gives float32 here
             torch.testing.assert_close(
-                found[window].double(), fall[:, None, None, None].expand(-1, 1, 4, 5), rtol=1e-6, atol=1e-8
+                actual[window].double(), fall[:, None, None, None].expand(-1, 1, 4, 5), rtol=1e-6, atol=1e-8
             )
 
 
 def test_ablation_of_the_whole_clip_is_the_score_minus_that_of_the_baseline(evidence):
     apex, weights = evidence
     score, mask = apex.evidence_score, torch.zeros(1, 1, 8, 10, dtype=torch.int64)
-    found = FeatureAblation(score).attribute(clips(), feature_mask=mask, additional_forward_args=weights)
+    actual = FeatureAblation(score).attribute(clips(), feature_mask=mask, additional_forward_args=weights)
     rise = (score(clips(), weights) - score(torch.zeros_like(clips()), weights)).detach()
-    torch.testing.assert_close(found, rise[:, None, None, None].expand_as(found), rtol=0, atol=1e-12)
+    torch.testing.assert_close(actual, rise[:, None, None, None].expand_as(actual), rtol=0, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning")
@@ -267,21 +267,21 @@ def test_guided_backpropagation_stops_at_negative_gradients():
     ).double()
     score = APEX(model, model[2], PrototypeBasis(invertible(), "square")).evidence_score
     weights = torch.randn(3, 6, 8, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = GuidedBackprop(score).attribute(clips().requires_grad_(), additional_forward_args=weights)
+    actual = GuidedBackprop(score).attribute(clips().requires_grad_(), additional_forward_args=weights)
     arriving = torch.einsum("oc,nohw->nchw", model[2].weight[:, :, 0, 0], weights)
     passing = arriving.clamp_min(0) * (model[0](clips()) > 0)
     expected = torch.einsum("c,nchw->nhw", model[0].weight[:, 0, 0, 0], passing)[:, None]
-    torch.testing.assert_close(found.detach(), expected.detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(actual.detach(), expected.detach(), rtol=0, atol=1e-12)
 
 
 def test_a_layer_method_of_captum_on_the_score(evidence):
     apex, weights = evidence
     score, baseline = apex.evidence_score, torch.full_like(clips(), 0.4)
-    found = LayerIntegratedGradients(score, apex.forward_func.first).attribute(
+    actual = LayerIntegratedGradients(score, apex.forward_func.first).attribute(
         clips(), baseline, additional_forward_args=weights, n_steps=400
     )
     torch.testing.assert_close(
-        total(found), (score(clips(), weights) - score(baseline, weights)).detach(), rtol=1e-3, atol=1e-4
+        total(actual), (score(clips(), weights) - score(baseline, weights)).detach(), rtol=1e-3, atol=1e-4
     )
 
 
@@ -290,15 +290,15 @@ def test_noise_around_integrated_gradients_on_the_score(evidence):
     method = IntegratedGradients(apex.evidence_score)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        found = NoiseTunnel(method).attribute(
+        actual = NoiseTunnel(method).attribute(
             clips(), nt_samples=3, stdevs=1e-9, additional_forward_args=(weights,), n_steps=10
         )
     torch.testing.assert_close(
-        found, method.attribute(clips(), additional_forward_args=weights, n_steps=10), rtol=0, atol=1e-6
+        actual, method.attribute(clips(), additional_forward_args=weights, n_steps=10), rtol=0, atol=1e-6
     )
 
 
-# -- in one call -----------------------------------------------------------------------------------------------------------------------
+# --- in one call --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("projection", [IntegratedGradients, InputXGradient, Saliency])
@@ -306,10 +306,10 @@ def test_noise_around_integrated_gradients_on_the_score(evidence):
 def test_one_call_is_the_two_steps(name, projection):
     model, layer = build(name)
     apex = APEX(model, layer, bare_basis(name), projection=projection)
-    found = apex.attribute(clips(), target=TARGET, n_channels=2, sides="both")
+    actual = apex.attribute(clips(), target=TARGET, n_channels=2, sides="both")
     weights = apex.evidence_weights(clips(), target=TARGET, n_channels=2, sides="both")
     expected = projection(apex.evidence_score).attribute(clips().requires_grad_(), additional_forward_args=weights)
-    torch.testing.assert_close(found, expected.detach(), rtol=0, atol=0)
+    torch.testing.assert_close(actual, expected.detach(), rtol=0, atol=0)
 
 
 def test_a_projection_of_ones_own_gets_the_score_the_inputs_and_the_arguments():
@@ -328,10 +328,10 @@ def test_a_projection_of_ones_own_gets_the_score_the_inputs_and_the_arguments():
         )
 
     apex = APEX(model, layer, bare_basis("pooling"), projection=steps)
-    found = apex.attribute(clips(), target=1, additional_forward_args=gain)
+    actual = apex.attribute(clips(), target=1, additional_forward_args=gain)
     weights = apex.evidence_weights(clips(), target=1, additional_forward_args=gain)
     plain_weights = apex.evidence_weights(clips(), target=1)
     torch.testing.assert_close(weights, plain_weights * gain[:, :, None, None], rtol=0, atol=1e-14)
     method = IntegratedGradients(apex.evidence_score)
     expected = method.attribute(clips(), baselines=silence, additional_forward_args=(weights, gain), n_steps=7)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)

@@ -41,9 +41,9 @@ def test_a_wrapped_model_is_explained_as_the_model(wrapper, name):
     assert banks[1].origin == banks[0].origin
     assert torch.equal(banks[1].means, banks[0].means)
     basis = basis_from_matrix(banks[0], "time", invertible(dtype=torch.float32), n_prototypes=2)
-    found = APEX(wrapped, own_layer, basis, input_layout="n c f t").attribute(CLIPS, 1)
+    actual = APEX(wrapped, own_layer, basis, input_layout="n c f t").attribute(CLIPS, 1)
     torch.testing.assert_close(
-        found, APEX(plain, layer, basis, input_layout="n c f t").attribute(CLIPS, 1), rtol=1e-5, atol=1e-7
+        actual, APEX(plain, layer, basis, input_layout="n c f t").attribute(CLIPS, 1), rtol=1e-5, atol=1e-7
     )
     assert [e.target for e in explain(LayerAPEX(wrapped, own_layer, basis), CLIPS, n_prototypes=2)] == before.argmax(
         1
@@ -54,7 +54,7 @@ def test_a_wrapped_model_is_explained_as_the_model(wrapper, name):
 
 
 class Checkpointed(nn.Module):
-    """What follows the layer runs a second time on the way back."""
+    """The modules after the layer run a second time in the backward pass."""
 
     def __init__(self):
         super().__init__()
@@ -74,10 +74,10 @@ def test_a_checkpointed_model_in_training_is_held_still_on_the_way_back_too():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(6), "square"))
     Z = model.layer(CLIPS).detach()
-    wanted = (
+    expected = (
         Z / Z[0, 0].numel() * (model.tail[-1].weight[1] * model.tail[0].running_var.add(1e-5).rsqrt())[:, None, None]
     )
-    torch.testing.assert_close(apex.attribute(CLIPS, 1, n_channels=None), wanted.sum(1, keepdim=True).detach())
+    torch.testing.assert_close(apex.attribute(CLIPS, 1, n_channels=None), expected.sum(1, keepdim=True).detach())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(module.training for module in model.modules())
 
@@ -85,19 +85,23 @@ def test_a_checkpointed_model_in_training_is_held_still_on_the_way_back_too():
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # torch's own, of its RMSNorm
 @pytest.mark.parametrize("name", NETWORKS)
 def test_only_the_model_runs_in_mixed_precision(name):
-    """What the layer gives in bfloat16 is taken apart in float32: all channels together are the gradient times the features."""
+    """Features in bfloat16 are decomposed in float32: the relevance of all channels is gradient × features."""
     model, layer = build(name, dtype=torch.float32)
     apex = LayerAPEX(model, layer, bare_basis(name, U=invertible(dtype=torch.float32)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        parts = apex.decompose(CLIPS, 1)
-        weights = apex.weights(parts, select_channels(parts.contributions, parts.activations, None))
+        decomposition = apex.decompose(CLIPS, 1)
+        weights = apex.weights(
+            decomposition, select_channels(decomposition.contributions, decomposition.activations, None)
+        )
         attributions, delta = apex.attribute(CLIPS, 1, n_channels=None, return_convergence_delta=True)
-    features = torch.einsum("ck,nkft->ncft", torch.linalg.inv(apex.basis.U), parts.features)
-    torch.testing.assert_close(parts.relevance.sum(1), (parts.gradient * features).sum(1), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(weights, parts.gradient, rtol=1e-5, atol=1e-6)
-    assert {tensor.dtype for tensor in (parts.features, parts.relevance, attributions, delta.float())} == {
-        torch.float32
-    }
+    features = torch.einsum("ck,nkft->ncft", torch.linalg.inv(apex.basis.U), decomposition.features)
+    torch.testing.assert_close(
+        decomposition.relevance.sum(1), (decomposition.gradient * features).sum(1), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(weights, decomposition.gradient, rtol=1e-5, atol=1e-6)
+    assert {
+        tensor.dtype for tensor in (decomposition.features, decomposition.relevance, attributions, delta.float())
+    } == {torch.float32}
     whole = apex.attribute(CLIPS, 1, n_channels=None)
     torch.testing.assert_close(attributions, whole, rtol=0.1, atol=0.05 * whole.abs().max().item())
 

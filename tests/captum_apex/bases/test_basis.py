@@ -80,9 +80,9 @@ def test_foreign_files_are_errors_that_name_them(tmp_path):
 def test_a_file_with_nan_is_an_error_that_names_file_and_entry(fitted, tmp_path):
     basis = fitted[2]
     basis.save(tmp_path / "basis.safetensors")
-    basis.U.data[0, 0], kept = torch.nan, basis.U[0, 0].item()
+    basis.U.data[0, 0], entry = torch.nan, basis.U[0, 0].item()
     basis.save(tmp_path / "nan.safetensors")
-    basis.U.data[0, 0] = kept
+    basis.U.data[0, 0] = entry
     with pytest.raises(ValueError, match=r"nan.safetensors .* expected `U` to be finite"):
         PrototypeBasis.load(tmp_path / "nan.safetensors")
 

@@ -1,5 +1,6 @@
 """The feature bank: what it keeps, that memory and disk agree, and what it refuses."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -34,23 +35,23 @@ def test_cells_means_and_labels_are_the_layers_in_dataset_order(name):
     for clip, grid in enumerate(grids):
         torch.testing.assert_close(bank.means[clip], grid.mean((1, 2)), rtol=1e-12, atol=1e-12)
         for scheme in ("square", "time", "frequency"):
-            wanted = torch.stack(oracles.sequences(grid, scheme)[0], 1)
-            torch.testing.assert_close(bank.cells[Scheme(scheme)][clip], wanted, rtol=1e-12, atol=1e-12)
+            expected = torch.stack(oracles.sequences(grid, scheme)[0], 1)
+            torch.testing.assert_close(bank.cells[Scheme(scheme)][clip], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_memory_and_disk_agree_bit_for_bit(tmp_path):
     model, layer = build("pooling", dtype=torch.float32)
     items = dataset(dtype=torch.float32)
-    kept = FeatureBank.from_dataset(model, layer, items, batch_size=4)
+    in_memory = FeatureBank.from_dataset(model, layer, items, batch_size=4)
     mapped = FeatureBank.from_dataset(model, layer, items, batch_size=4, max_memory=0, folder=tmp_path)
-    kept.save(tmp_path / "bank")
+    in_memory.save(tmp_path / "bank")
     loaded = FeatureBank.load(tmp_path / "bank")
     for other in (mapped, loaded):
-        assert torch.equal(other.means, kept.means)
-        assert torch.equal(other.labels, kept.labels)
-        assert other.origin == kept.origin
-        assert other.cells.keys() == kept.cells.keys()
-        assert all(torch.equal(other.cells[sequence], kept.cells[sequence]) for sequence in kept.cells)
+        assert torch.equal(other.means, in_memory.means)
+        assert torch.equal(other.labels, in_memory.labels)
+        assert other.origin == in_memory.origin
+        assert other.cells.keys() == in_memory.cells.keys()
+        assert all(torch.equal(other.cells[sequence], in_memory.cells[sequence]) for sequence in in_memory.cells)
     assert [path.name for path in tmp_path.iterdir()] == ["bank"], "a mapped bank leaves nothing behind"
 
 
@@ -203,10 +204,10 @@ def test_arrays_of_different_shape_ask_for_a_collate_function():
 
 def test_a_loaded_bank_can_be_saved_where_it_lies(tmp_path):
     model, layer = build("pooling")
-    kept = FeatureBank.from_dataset(model, layer, dataset())
-    kept.save(tmp_path)
+    in_memory = FeatureBank.from_dataset(model, layer, dataset())
+    in_memory.save(tmp_path)
     FeatureBank.load(tmp_path).save(tmp_path)
-    assert torch.equal(FeatureBank.load(tmp_path).cells[Scheme.SQUARE], kept.cells[Scheme.SQUARE])
+    assert torch.equal(FeatureBank.load(tmp_path).cells[Scheme.SQUARE], in_memory.cells[Scheme.SQUARE])
 
 
 def test_a_bank_without_one_of_its_arrays_is_named(tmp_path):
@@ -221,3 +222,26 @@ def test_half_precision_is_kept_as_float32():
     model, layer = build("pooling", dtype=torch.bfloat16)
     bank = FeatureBank.from_dataset(model, layer, dataset(dtype=torch.bfloat16), max_memory=0)
     assert {tensor.dtype for tensor in (*bank.cells.values(), bank.means)} == {torch.float32}
+
+
+def test_an_interrupted_save_leaves_a_folder_that_is_no_bank(tmp_path, monkeypatch):
+    """The arrays of the old bank may be replaced already, so its bank.json must be gone; each file is whole."""
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    bank.save(tmp_path)
+    files = {path.name for path in tmp_path.iterdir()}
+    save = np.save
+
+    def interrupted(file, array, **settings):
+        if array.ndim == 2:  # the means, after the cells
+            file.write(b"half")
+            raise KeyboardInterrupt
+        save(file, array, **settings)
+
+    monkeypatch.setattr("captum_apex.bases.features.np.save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bank.save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == files - {"bank.json"}
+    assert np.array_equal(np.load(tmp_path / "means.npy"), bank.means.numpy())
+    with pytest.raises(ValueError, match="to hold a feature bank, but it cannot be read"):
+        FeatureBank.load(tmp_path)

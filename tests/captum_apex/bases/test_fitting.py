@@ -26,18 +26,18 @@ def bank(grids=GRIDS):
 @pytest.mark.parametrize("side", ["positive", "negative"])
 def test_prototypes_peaks_and_purities_follow_the_formulas(scheme, side):
     U, sign = invertible(), 1 if side == "positive" else -1
-    kept = getattr(basis_from_matrix(bank(), scheme, U, n_prototypes=4), side)
+    prototypes = getattr(basis_from_matrix(bank(), scheme, U, n_prototypes=4), side)
     for channel in range(6):
-        wanted = oracles.prototypes(GRIDS, U, channel, 4, sign)
-        assert kept.indices[channel].tolist() == wanted
-        for rank, clip in enumerate(wanted):
+        expected = oracles.prototypes(GRIDS, U, channel, 4, sign)
+        assert prototypes.indices[channel].tolist() == expected
+        for rank, clip in enumerate(expected):
             peaks, purity = oracles.peaks_and_purity(GRIDS[clip], U, channel, scheme, sign)
-            assert kept.peaks[channel, rank].tolist() == peaks
-            assert kept.purities[channel, rank].item() == pytest.approx(purity, abs=1e-12)
-            assert kept.activations[channel, rank].item() == pytest.approx(
+            assert prototypes.peaks[channel, rank].tolist() == peaks
+            assert prototypes.purities[channel, rank].item() == pytest.approx(purity, abs=1e-12)
+            assert prototypes.activations[channel, rank].item() == pytest.approx(
                 oracles.activation(GRIDS[clip], U, channel), abs=1e-12
             )
-            assert kept.labels[channel, rank].item() == clip % 3
+            assert prototypes.labels[channel, rank].item() == clip % 3
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -63,8 +63,8 @@ def test_fitting_raises_purity_and_keeps_its_promise_on_the_matrix(scheme, ortho
 
 
 def test_one_step_is_adams_on_the_oracles_gradient():
-    """With one pair per channel and one step, A moves by the learning rate against the sign of the gradient (Adam's first step)."""
-    one = fit_basis(
+    """With one pair per channel and one step, A moves by the learning rate against the gradient's sign, as in Adam."""
+    fitted = fit_basis(
         bank(), "time", orthogonal=False, epochs=1, n_prototypes=(1, 1), learning_rate=1e-3, weight_decay=0.0
     )
     A = torch.zeros(6, 6, dtype=torch.float64, requires_grad=True)
@@ -77,8 +77,8 @@ def test_one_step_is_adams_on_the_oracles_gradient():
         vector = U @ best
         purities.append(vector[channel] / vector.norm())
     gradient = torch.autograd.grad(-torch.stack(purities).mean(), A)[0]
-    wanted = torch.matrix_exp(-1e-3 * gradient / (gradient.abs() + 1e-8))
-    torch.testing.assert_close(one.U, wanted, rtol=0, atol=1e-9)
+    expected = torch.matrix_exp(-1e-3 * gradient / (gradient.abs() + 1e-8))
+    torch.testing.assert_close(fitted.U, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -93,7 +93,7 @@ def test_a_wide_layers_step_begins_where_the_last_one_led_to(scheme, monkeypatch
         "batch_size": 512,
         "learning_rate": 1e-2,
     }
-    found = fit_basis(bank(), scheme, **settings)
+    fitted = fit_basis(bank(), scheme, **settings)
     A = torch.zeros(6, 6, dtype=torch.float64, requires_grad=True)
     adam, V = torch.optim.Adam([A], 1e-2), torch.eye(6, dtype=torch.float64)
     pairs = torch.tensor([[k, clip] for k in range(6) for clip in oracles.prototypes(GRIDS, V, k, 4)])
@@ -104,7 +104,7 @@ def test_a_wide_layers_step_begins_where_the_last_one_led_to(scheme, monkeypatch
         with torch.no_grad():
             V = torch.matrix_exp(A - A.T) @ V
             A.zero_()
-    torch.testing.assert_close(found.U, V, rtol=0, atol=1e-9)
+    torch.testing.assert_close(fitted.U, V, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -27,10 +27,10 @@ def test_a_scheme_is_asked_for_by_name_or_object():
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_cells_are_the_means_of_the_formula(scheme):
     for clip in range(len(GRID)):
-        wanted = oracles.sequences(GRID[clip], scheme)
+        expected = oracles.sequences(GRID[clip], scheme)
         got = scheme.cells(GRID)
-        assert len(got) == len(wanted)
-        for cells, slow in zip(got, wanted, strict=True):
+        assert len(got) == len(expected)
+        for cells, slow in zip(got, expected, strict=True):
             torch.testing.assert_close(cells[clip], torch.stack(slow, 1), rtol=1e-12, atol=1e-12)
 
 
@@ -57,14 +57,14 @@ def test_peaks_and_purity_follow_the_formula(scheme, sign):
     U = invertible()
     for clip in range(len(GRID)):
         for channel in range(6):
-            wanted_peaks, wanted_purity = oracles.peaks_and_purity(GRID[clip], U, channel, scheme, sign)
+            expected_peaks, expected_purity = oracles.peaks_and_purity(GRID[clip], U, channel, scheme, sign)
             peaks, purities = [], []
             for cells in scheme.cells(GRID[clip : clip + 1]):
                 peak = int(peak_cells(cells, sign * U[channel][None]))
                 peaks.append(peak)
                 purities.append(purity(sign * (cells[:, :, peak] @ U.T), torch.tensor([channel])).item())
-            assert peaks == wanted_peaks
-            assert sum(purities) / len(purities) == pytest.approx(wanted_purity, abs=1e-12)
+            assert peaks == expected_peaks
+            assert sum(purities) / len(purities) == pytest.approx(expected_purity, abs=1e-12)
 
 
 def test_purity_of_a_zero_vector_is_zero():

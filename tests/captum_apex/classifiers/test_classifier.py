@@ -38,15 +38,15 @@ def test_the_dataset_gives_what_the_transform_gives_and_the_label(tmp_path):
     sounds = [put(tmp_path / "dog" / "a.wav", 640), put(tmp_path / "cat" / "b.wav", 700)]
     inputs = classifier().dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))
     assert len(inputs) == 2
-    for (made, label), sound, wanted in zip((inputs[1], inputs[0]), sounds, (1, 0), strict=True):
-        assert torch.equal(made, spectrogram(sound[:640]))
-        assert label == wanted
+    for (transformed, label), sound, expected in zip((inputs[1], inputs[0]), sounds, (1, 0), strict=True):
+        assert torch.equal(transformed, spectrogram(sound[:640]))
+        assert label == expected
 
 
 def test_without_labels_the_dataset_gives_inputs_alone(tmp_path):
     sound = put(tmp_path / "a.wav")
-    made = classifier().dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[0]
-    assert torch.equal(made, spectrogram(sound))
+    transformed = classifier().dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[0]
+    assert torch.equal(transformed, spectrogram(sound))
 
 
 class Several:
@@ -67,8 +67,8 @@ class Several:
 
 def test_a_dataset_of_ones_own_can_have_several_labels_to_a_clip():
     inputs = classifier(convert=False).dataset(Several())
-    made, labels = inputs[1]
-    assert torch.equal(made, spectrogram(torch.linspace(-1, 1, 640)))
+    transformed, labels = inputs[1]
+    assert torch.equal(transformed, spectrogram(torch.linspace(-1, 1, 640)))
     assert labels.tolist() == [1, 1]
     assert inputs.clip(0).title == "dog, sound 0"
     assert inputs.clip(1).title == "cat, dog, sound 1"

@@ -28,6 +28,7 @@ from captum_apex import (
     write_raven,
 )
 from captum_apex.__main__ import main
+from captum_apex.cli.parser import parser
 
 GUIDE = (Path(__file__).parents[3] / "tutorials" / "guides" / "command_line.md").read_text()
 FACTORY, MAKE_SOUNDS = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
@@ -233,7 +234,8 @@ class Tokens(nn.Module):
         return self.head(self.tokens(self.stem(x).relu().transpose(1, 2)).mean(1))
 
 def classifier():
-    return Classifier(Tokens(), lambda waveform: waveform[None], 16000, ["siren", "dog", "rain"], length=16000, layout="n t c -> n c 1 t")
+    names = ["siren", "dog", "rain"]
+    return Classifier(Tokens(), lambda waveform: waveform[None], 16000, names, length=16000, layout="n t c -> n c 1 t")
 """
 
 
@@ -280,7 +282,7 @@ def events(*more, recording="night.wav"):
 @pytest.mark.parametrize(
     ("options", "window", "settings"),
     [
-        ([], (1.0, 0.5), {}),
+        ([], (1.0, 0.5), {"n_channels": 5}),
         (
             [
                 "--window",
@@ -374,9 +376,9 @@ def test_several_classes_are_a_page_each(here, pages):
     assert pages[0].clip is pages[1].clip
 
 
-@pytest.mark.parametrize(("shift", "heard"), [(0.0, 2), (100.0, 3), (-100.0, 1)])
-def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, pages, shift, heard):
-    """The classifier's biases are such that the second score is 0, plus the shift; where no class is heard, it is the first choice."""
+@pytest.mark.parametrize(("shift", "n_detected"), [(0.0, 2), (100.0, 3), (-100.0, 1)])
+def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, pages, shift, n_detected):
+    """The biases make the second score 0, plus the shift; if no class is detected, the predicted one is explained."""
     fit()
     model, inputs = model_and_inputs(["new.wav"])
     scores = model(inputs[0][None])[0]
@@ -385,7 +387,7 @@ def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, page
     torch.save(weights, "checkpoint.pt")
     fit()
     assert explained("--threshold", 0.4999) == 0
-    assert [page.explanations[0].target for page in pages] == scores.argsort(descending=True)[:heard].tolist()
+    assert [page.explanations[0].target for page in pages] == scores.argsort(descending=True)[:n_detected].tolist()
 
 
 def test_dropout_is_off_in_the_scores_too(here, pages):
@@ -520,7 +522,8 @@ def test_wrong_clips_bases_and_folders_are_refused(here, pages, capsys):
     refused(
         capsys,
         explained("--prototypes", "6"),
-        "^python -m captum_apex: new.wav cannot be explained: .* from 1 to the 5 that the basis keeps per channel, but got 6",
+        "^python -m captum_apex: new.wav cannot be explained: .* from 1 to the 5 that the basis keeps per channel, "
+        "but got 6",
     )
     Path(RECORDINGS[2]).rename("recordings/dog/3.wav")
     refused(
@@ -547,7 +550,7 @@ def test_a_page_does_not_take_the_place_of_a_recording(here, pages, capsys):
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(here, pages, monkeypatch, capsys):
     fit()
     for command in ("fit", "explain"):
-        monkeypatch.setattr(f"captum_apex.cli.{command}_command.made_classifier", None)  # not even the model is made
+        monkeypatch.setattr(f"captum_apex.cli.{command}_command.load_classifier", None)  # not even the model is made
     refused(
         capsys, explained("--out", "new.wav/page.html"), "in a folder that can be written to, but .*/new.wav is none"
     )
@@ -661,6 +664,35 @@ def test_help_is_given_with_examples(command, capsys):
     assert "captum_apex.Classifier: the model, its transform, its class names" in printed
 
 
+@pytest.mark.parametrize(
+    ("started", "name"),
+    [
+        ("/usr/bin/captum-apex", "captum-apex"),
+        ("captum-apex.exe", "captum-apex"),
+        ("captum_apex/__main__.py", "python -m captum_apex"),
+    ],
+)
+def test_the_program_is_named_as_it_was_started(here, capsys, monkeypatch, started, name):
+    monkeypatch.setattr(sys, "argv", [started])
+    for command in ([], ["fit"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+        printed = capsys.readouterr().out
+        assert printed.startswith(f"usage: {name} ")
+        assert f"\n  {name} fit recordings " in printed
+    with pytest.raises(SystemExit):
+        main(["fit"])
+    assert f"\n{name} fit: error: the following arguments are required" in capsys.readouterr().err
+    assert run("fit", "recordings", "--model", "my_model", "--out", "bases") == 2
+    assert capsys.readouterr().err.startswith(f"{name}: expected --model as module:factory")
+
+
+@pytest.mark.parametrize("command", ["explain", "events"])
+def test_five_channels_are_evidence_by_default(command):
+    files = {"explain": ["a.wav", "--out", "page.html"], "events": ["a.wav", "--raven", "a.txt"]}[command]
+    assert parser().parse_args([command, *files, *MODEL, "--basis", "time.safetensors"]).channels == 5
+
+
 def test_without_a_layer_of_the_factory_it_must_be_named(here, capsys):
     refused(
         capsys,
@@ -715,8 +747,10 @@ def test_as_a_process_errors_are_one_line_and_status_2(here):
 
 
 def test_importing_the_library_does_not_import_what_only_some_parts_need():
-    source = "import sys, captum.attr; had = set(sys.modules); import captum_apex; "  # captum itself takes IPython where it is there
-    source += "print({'soundfile', 'torchaudio', 'transformers', 'IPython', 'captum_apex.listening'} & set(sys.modules) - had)"
+    optional = {"soundfile", "torchaudio", "transformers", "IPython", "captum_apex.listening"}
+    # captum itself imports IPython where it is installed
+    source = "import sys, captum.attr; had = set(sys.modules); import captum_apex; "
+    source += f"print({optional} & set(sys.modules) - had)"
     assert (
         subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout == "set()\n"
     )

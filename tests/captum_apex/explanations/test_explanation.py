@@ -1,11 +1,22 @@
-"""Explanations against the slow formulas: which channels, where, which training clips."""
+"""Explanations against the slow formulas: channels, contributions, regions and prototypes."""
 
 import dataclasses
+import inspect
 
 import pytest
 import torch
 
-from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, basis_from_matrix, explain, explain_classes
+from captum_apex import (
+    APEX,
+    SCHEMES,
+    FeatureBank,
+    LayerAPEX,
+    basis_from_matrix,
+    explain,
+    explain_classes,
+    explain_recording,
+)
+from captum_apex.attribution.decomposition import N_CHANNELS, select_channels
 from tests import oracles
 from tests.networks import bare_basis, build, clips, invertible
 
@@ -20,11 +31,11 @@ def subject(scheme, name="pooling"):
 
 
 def grids(model, layer, inputs):
-    kept = []
-    handle = layer.register_forward_hook(lambda _, __, output: kept.append(output.detach().clone()))
+    captured = []
+    handle = layer.register_forward_hook(lambda _, __, output: captured.append(output.detach().clone()))
     model(inputs)
     handle.remove()
-    return kept[0]
+    return captured[0]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -32,8 +43,8 @@ def grids(model, layer, inputs):
 def test_explanations_follow_the_formulas(scheme, sides):
     model, layer, basis = subject(scheme)
     U, training, queries = invertible(), grids(model, layer, TRAINING), grids(model, layer, QUERIES)
-    found = explain(LayerAPEX(model, layer, basis), QUERIES, 2, n_channels=3, n_prototypes=2, sides=sides)
-    for clip, explanation in enumerate(found):
+    explanations = explain(LayerAPEX(model, layer, basis), QUERIES, 2, n_channels=3, n_prototypes=2, sides=sides)
+    for clip, explanation in enumerate(explanations):
         leaf = queries[clip].clone().requires_grad_()
         score = model.classifier(leaf.relu().mean((1, 2)))[2]
         R = oracles.relevance(queries[clip], torch.autograd.grad(score, leaf)[0], U)
@@ -44,38 +55,83 @@ def test_explanations_follow_the_formulas(scheme, sides):
         assert explanation.completeness == pytest.approx(
             R.sum().item() - score.item() + model.classifier.bias[2].item(), abs=1e-12
         )
-        assert [part.channel for part in explanation.evidence] == oracles.evidence(R, queries[clip], U, 3, sides)
-        for part in explanation.evidence:
-            sign = 1 if oracles.activation(queries[clip], U, part.channel) > 0 else -1
-            peaks, purity = oracles.peaks_and_purity(queries[clip], U, part.channel, scheme, sign)
-            assert part.side == sign
-            assert part.contribution == pytest.approx(R[part.channel].sum().item(), abs=1e-12)
-            assert part.purity == pytest.approx(purity, abs=1e-12)
-            assert torch.equal(part.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
-            assert [p.index for p in part.prototypes] == oracles.prototypes(training, U, part.channel, 2, sign)
-            for prototype in part.prototypes:
-                peaks, purity = oracles.peaks_and_purity(training[prototype.index], U, part.channel, scheme, sign)
+        assert [evidence.channel for evidence in explanation.evidence] == oracles.evidence(
+            R, queries[clip], U, 3, sides
+        )
+        for evidence in explanation.evidence:
+            sign = 1 if oracles.activation(queries[clip], U, evidence.channel) > 0 else -1
+            peaks, purity = oracles.peaks_and_purity(queries[clip], U, evidence.channel, scheme, sign)
+            assert evidence.side == sign
+            assert evidence.contribution == pytest.approx(R[evidence.channel].sum().item(), abs=1e-12)
+            assert evidence.purity == pytest.approx(purity, abs=1e-12)
+            assert torch.equal(evidence.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
+            assert [p.index for p in evidence.prototypes] == oracles.prototypes(training, U, evidence.channel, 2, sign)
+            for prototype in evidence.prototypes:
+                peaks, purity = oracles.peaks_and_purity(training[prototype.index], U, evidence.channel, scheme, sign)
                 assert prototype.label == prototype.index % 3
                 assert prototype.purity == pytest.approx(purity, abs=1e-12)
                 assert torch.equal(prototype.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
 
 
+def test_the_steps_from_the_score_without_the_layer_add_up_to_the_score():
+    """For a head that is not affine, too: the evidence, the other channels, and what no channel explains."""
+    model, layer, basis = subject("square", "attention pooling")
+    for explanation in explain(LayerAPEX(model, layer, basis), QUERIES, 2, n_channels=2):
+        contributions = [evidence.contribution for evidence in explanation.evidence]
+        assert explanation.other_channels == pytest.approx(explanation.total - sum(contributions), abs=1e-12)
+        change = explanation.score - explanation.score_without_layer
+        assert explanation.unexplained == pytest.approx(change - explanation.total, abs=1e-12)
+        assert abs(explanation.unexplained) > 1e-3
+        steps = [*contributions, explanation.other_channels, explanation.unexplained]
+        assert explanation.score_without_layer + sum(steps) == pytest.approx(explanation.score, abs=1e-12)
+
+
 def test_both_sides_occur():
-    """So that the test above sees a negative side at all."""
+    """Makes sure that the test above covers negative sides."""
     model, layer, basis = subject("square")
     sides = {
-        part.side
+        evidence.side
         for e in explain(LayerAPEX(model, layer, basis), QUERIES, 2, sides="both", n_channels=6)
-        for part in e.evidence
+        for evidence in e.evidence
     }
     assert sides == {1, -1}
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        LayerAPEX.attribute,
+        LayerAPEX.evidence,
+        APEX.attribute,
+        APEX.evidence_weights,
+        select_channels,
+        explain,
+        explain_classes,
+        explain_recording,
+    ],
+)
+def test_the_evidence_has_the_same_number_of_channels_everywhere(function):
+    assert inspect.signature(function).parameters["n_channels"].default == N_CHANNELS == 5
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_map_of_a_clip_is_that_of_the_channels_in_its_explanation(scheme):
+    model, layer, basis = subject(scheme)
+    apex = APEX(model, layer, basis)
+    maps = apex.attribute(QUERIES, 2, sides="both")
+    explanations = explain(apex, QUERIES, 2, sides="both")
+    for clip, explanation in enumerate(explanations):
+        channels = [evidence.channel for evidence in explanation.evidence]
+        alone = apex.attribute(QUERIES[clip : clip + 1], 2, channels=channels)
+        torch.testing.assert_close(maps[clip : clip + 1], alone, rtol=1e-12, atol=1e-15)
+    assert max(len(explanation.evidence) for explanation in explanations) > 3
+
+
 def test_without_a_target_the_predicted_class_is_explained():
     model, layer, basis = subject("time")
-    found = explain(APEX(model, layer, basis), QUERIES)
-    assert [e.target for e in found] == model(QUERIES).argmax(1).tolist()
-    for clip, explanation in enumerate(found):
+    explanations = explain(APEX(model, layer, basis), QUERIES)
+    assert [e.target for e in explanations] == model(QUERIES).argmax(1).tolist()
+    for clip, explanation in enumerate(explanations):
         assert explanation.score == pytest.approx(model(QUERIES)[clip].max().item(), abs=1e-12)
 
 
@@ -87,14 +143,14 @@ def test_a_batch_gives_what_its_clips_give_alone(target):
     apex = LayerAPEX(model, layer, basis)
     together = explain(apex, QUERIES, target)
     for clip in range(len(QUERIES)):
-        own = (
+        of_clip = (
             [target[clip]]
             if isinstance(target, list)
             else target[clip : clip + 1]
             if torch.is_tensor(target) and target.dim()
             else target
         )
-        alone = explain(apex, QUERIES[clip : clip + 1], own)[0]
+        alone = explain(apex, QUERIES[clip : clip + 1], of_clip)[0]
         assert [e.channel for e in alone.evidence] == [e.channel for e in together[clip].evidence]
         assert alone.score == pytest.approx(together[clip].score, abs=1e-10)
         assert [e.region for e in alone.evidence] == [e.region for e in together[clip].evidence]
@@ -126,8 +182,8 @@ def test_labels_may_be_missing_or_many():
     model, layer = build("pooling")
     for items, label in ((list(TRAINING), None), ([(clip, torch.tensor([1.0, 0.0])) for clip in TRAINING], [1.0, 0.0])):
         bank = FeatureBank.from_dataset(model, layer, items)
-        found = explain(LayerAPEX(model, layer, basis_from_matrix(bank, "time", invertible())), QUERIES)
-        assert found[0].evidence[0].prototypes[0].label == label
+        explanations = explain(LayerAPEX(model, layer, basis_from_matrix(bank, "time", invertible())), QUERIES)
+        assert explanations[0].evidence[0].prototypes[0].label == label
 
 
 def test_a_basis_without_prototypes_or_with_too_few_is_refused():
@@ -161,11 +217,11 @@ def test_a_basis_with_positive_prototypes_only_explains_the_positive_side():
 def test_several_classes_of_a_clip_are_each_explained_as_alone():
     model, layer, basis = subject("time-frequency")
     apex = LayerAPEX(model, layer, basis)
-    wanted = torch.tensor([[True, False, True, False], [False] * 4, [True] * 4, [False, False, False, True]])
-    found = explain_classes(apex, QUERIES, wanted, sides="both")
-    assert [[e.target for e in own] for own in found] == [[0, 2], [], [0, 1, 2, 3], [3]]
-    for clip, own in enumerate(found):
-        for explanation in own:
+    expected = torch.tensor([[True, False, True, False], [False] * 4, [True] * 4, [False, False, False, True]])
+    explanations = explain_classes(apex, QUERIES, expected, sides="both")
+    assert [[e.target for e in of_clip] for of_clip in explanations] == [[0, 2], [], [0, 1, 2, 3], [3]]
+    for clip, of_clip in enumerate(explanations):
+        for explanation in of_clip:
             alone = explain(apex, QUERIES[clip : clip + 1], explanation.target, sides="both")[0]
             assert explanation.score == pytest.approx(alone.score, abs=1e-12)
             assert explanation.score_without_layer == pytest.approx(alone.score_without_layer, abs=1e-12)
@@ -178,13 +234,13 @@ def test_several_classes_cost_no_more_passes_than_one():
     model, layer, basis = subject("time")
     seen = []
     handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
-    found = explain_classes(LayerAPEX(model, layer, basis), QUERIES, lambda logits: logits > 0.16)
+    explanations = explain_classes(LayerAPEX(model, layer, basis), QUERIES, lambda logits: logits > 0.16)
     handle.remove()
     assert seen == [4, 4]
     logits = model(QUERIES)
-    expected = [own.nonzero()[:, 0].tolist() for own in logits > 0.16]
-    assert [[e.target for e in own] for own in found] == expected
-    assert len({len(own) for own in expected}) > 1
+    expected = [mask.nonzero()[:, 0].tolist() for mask in logits > 0.16]
+    assert [[e.target for e in of_clip] for of_clip in explanations] == expected
+    assert len({len(labels) for labels in expected}) > 1
 
 
 def test_a_batch_without_any_class_has_no_explanations():

@@ -1,4 +1,4 @@
-"""Long recordings: what the windows show is merged and read off as the definition says, and known sounds are found where they are."""
+"""Long recordings: events and evidence against the definition, and known sounds at known times."""
 
 import dataclasses
 import gc
@@ -40,7 +40,7 @@ class OverSamples(nn.Module):
 
 
 def of_spectra(scheme):
-    """A grid of 4 × 5 for a window of a second: its columns begin 3 samples after the window, and are 16 samples long."""
+    """A grid of 4 × 5 for a window of 1 s: its columns begin 3 samples after the window and last 16 samples."""
     model, layer = build("pooling after relu", dtype=torch.float32)
     classifier = Classifier(model, lambda waveform: waveform.reshape(-1, 8).T[None], RATE, CLASSES, axes=AXES)
     return LayerAPEX(model, layer, PrototypeBasis(invertible(), scheme)), classifier, (3 / RATE, 16 / RATE)
@@ -58,7 +58,7 @@ def of_samples(scheme):
     )
 
 
-# --- the slow oracle ------------------------------------------------------------------------------------------------------
+# --- the slow oracle ----------------------------------------------------------
 
 
 def starts_of(samples, window, hop):
@@ -66,23 +66,25 @@ def starts_of(samples, window, hop):
     return starts if starts[-1] + window == samples else [*starts, samples - window]
 
 
-def shown_by(apex, classifier, sound, threshold, n_channels, sides):
-    """Of one window: class → (probability, {(channel, side): map})."""
+def detected_in(apex, classifier, sound, threshold, n_channels, sides):
+    """The classes detected in a window: class → (probability, {(channel, side): map})."""
     inputs = classifier.transform(sound)[None]
-    found = {}
+    explanation = {}
     for label, probability in enumerate(torch.sigmoid(apex.forward_func(inputs))[0].tolist()):
         if probability >= threshold:
-            parts = apex.decompose(inputs, label)
-            chosen = select_channels(parts.contributions, parts.activations, n_channels, sides)[0]
+            decomposition = apex.decompose(inputs, label)
+            chosen = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)[0]
             channels = [channel for channel in range(len(chosen)) if chosen[channel]]
-            signs = {channel: 1 if parts.activations[0, channel] > 0 else -1 for channel in channels}
-            maps = {(channel, signs[channel]): parts.relevance[0, channel].double().numpy() for channel in channels}
-            found[label] = (probability, maps)
-    return found
+            signs = {channel: 1 if decomposition.activations[0, channel] > 0 else -1 for channel in channels}
+            maps = {
+                (channel, signs[channel]): decomposition.relevance[0, channel].double().numpy() for channel in channels
+            }
+            explanation[label] = (probability, maps)
+    return explanation
 
 
-def seen(scheme, relevance, n_columns):
-    """A map as the scheme sees it, as a list of columns; the last one stands for those that the grid does not reach."""
+def laid_out(scheme, relevance, n_columns):
+    """A map as the scheme lays it out, as a list of columns; the last one is repeated where the grid ends too early."""
     if scheme == "frequency":
         relevance = np.repeat(relevance.mean(1, keepdims=True), relevance.shape[1], 1)
     columns = list(relevance.T)
@@ -90,7 +92,7 @@ def seen(scheme, relevance, n_columns):
 
 
 def stretches_of(windows, n_columns):
-    """Windows that overlap or touch, together."""
+    """Lists of consecutive windows that overlap or touch."""
     stretches = []
     for window in windows:
         if stretches and window["first"] <= stretches[-1][-1]["first"] + n_columns:
@@ -131,25 +133,25 @@ def events_of(stretch, scheme, level, n_columns, inside):
 def oracle(apex, classifier, grid, sound, window, hop, *, threshold, n_channels, sides, level):
     (offset, step), scheme, duration = grid, apex.basis.scheme, len(sound) / RATE
     n_columns = math.ceil(window / RATE / step - 1e-9)
-    by_voice, by_class = {}, {}
+    by_key, by_class = {}, {}
     for start in starts_of(len(sound), window, hop):
         first = round(start / RATE / step)
-        for label, (score, maps) in shown_by(
+        for label, (score, maps) in detected_in(
             apex, classifier, sound[start : start + window], threshold, n_channels, sides
         ).items():
             for (channel, side), relevance in maps.items():
                 about = {
                     "first": first,
-                    "columns": seen(scheme, relevance, n_columns),
+                    "columns": laid_out(scheme, relevance, n_columns),
                     "score": score,
                     "contribution": relevance.sum(),
                 }
-                by_voice.setdefault((label, channel, side), []).append(about)
-            by_class.setdefault(label, []).append((first, [seen(scheme, one, n_columns) for one in maps.values()]))
-    n_rows = len(next(iter(by_voice.values()))[0]["columns"][0])
+                by_key.setdefault((label, channel, side), []).append(about)
+            by_class.setdefault(label, []).append((first, [laid_out(scheme, one, n_columns) for one in maps.values()]))
+    n_rows = len(next(iter(by_key.values()))[0]["columns"][0])
     edges = [AXES.hertz(8 * row / n_rows) if classifier.axes else row / n_rows * RATE / 2 for row in range(n_rows + 1)]
     events, inside = [], math.ceil((duration - offset) / step - 1e-9)
-    for (label, channel, side), windows in by_voice.items():
+    for (label, channel, side), windows in by_key.items():
         for stretch in stretches_of(windows, n_columns):
             for first, end, low, high, score, contribution in events_of(stretch, scheme, level, n_columns, inside):
                 start, end = offset + first * step, min(offset + end * step, duration)
@@ -179,27 +181,27 @@ def test_events_and_evidence_are_those_of_the_definition(make, scheme, sides, ho
     sound = noise(1203)
     settings = {"threshold": threshold, "n_channels": 2, "sides": sides, "level": level}
     events, evidence = oracle(apex, classifier, grid, sound, 80, hop, **settings)
-    found = explain_recording(apex, sound, 1.0, hop / RATE, classifier=classifier, batch_size=5, **settings)
+    explanation = explain_recording(apex, sound, 1.0, hop / RATE, classifier=classifier, batch_size=5, **settings)
     assert len(events) > 10
-    assert len(found.events) == len(events)
-    for one, other in zip(found.events, events, strict=True):
-        own = dataclasses.asdict(one)
-        assert own.pop("name") == other.pop("name")
-        assert own == pytest.approx(other, rel=1e-4, abs=1e-6)
-    assert sorted(found.evidence) == sorted(evidence)
+    assert len(explanation.events) == len(events)
+    for event, other in zip(explanation.events, events, strict=True):
+        values = dataclasses.asdict(event)
+        assert values.pop("name") == other.pop("name")
+        assert values == pytest.approx(other, rel=1e-4, abs=1e-6)
+    assert sorted(explanation.evidence) == sorted(evidence)
     for label, values in evidence.items():
-        assert found.evidence[label].tolist() == pytest.approx(values, rel=1e-3, abs=1e-5)
-    assert found.times.tolist() == pytest.approx(
-        [grid[0] + (place + 0.5) * grid[1] for place in range(len(found.times))]
+        assert explanation.evidence[label].tolist() == pytest.approx(values, rel=1e-3, abs=1e-5)
+    assert explanation.times.tolist() == pytest.approx(
+        [grid[0] + (place + 0.5) * grid[1] for place in range(len(explanation.times))]
     )
-    assert found.duration == 1203 / RATE
+    assert explanation.duration == 1203 / RATE
 
 
-# --- known sounds ---------------------------------------------------------------------------------------------------------
+# --- known sounds -------------------------------------------------------------
 
 
 class Levels(nn.Module):
-    """Hears how loud each of two rows is: row 0 is a dog, row 1 rain. The layer's two channels are the rows."""
+    """The logits are the levels of two rows, dog and rain. The layer's two channels are the rows."""
 
     def __init__(self):
         super().__init__()
@@ -211,7 +213,7 @@ class Levels(nn.Module):
 
 
 def blocks(waveform):
-    """Blocks of ten samples; what is above zero is row 0, what is below row 1. (sample,) → (channel, 1, block)."""
+    """The mean of each ten samples, above zero in row 0, below zero in row 1: (sample,) → (channel, 1, block)."""
     means = waveform.reshape(-1, 10).mean(1)
     return torch.stack([means, -means])[:, None].relu()
 
@@ -232,15 +234,15 @@ def of_levels(model=None, transform=blocks, names=("dog", "rain")):
     )
 
 
-def heard(sounds, duration=30.0, window=2.0, hop=1.0, source=None, **settings):
+def explained(sounds, duration=30.0, window=2.0, hop=1.0, source=None, **settings):
     apex, classifier = of_levels()
     return explain_recording(
         apex, sounding(sounds, duration) if source is None else source, window, hop, classifier=classifier, **settings
     )
 
 
-def places(found):
-    return [(event.start, event.end, event.name) for event in found.events]
+def places(explanation):
+    return [(event.start, event.end, event.name) for event in explanation.events]
 
 
 @pytest.mark.parametrize("hop", [2.0, 1.0, 0.5, 0.375])
@@ -256,27 +258,27 @@ def places(found):
     ],
 )
 def test_every_sound_is_one_event_where_it_is(sounds, hop):
-    assert places(heard(sounds, hop=hop)) == [
+    assert places(explained(sounds, hop=hop)) == [
         (start, end, "dog" if amplitude > 0 else "rain") for start, end, amplitude in sounds
     ]
 
 
 def test_an_event_says_how_sure_the_model_is_and_what_the_channel_adds():
-    (event,) = heard([(5.0, 6.0, 1.0)]).events
+    (event,) = explained([(5.0, 6.0, 1.0)]).events
     assert event.score == pytest.approx(1 / (1 + math.exp(-(40 / 2 - 1))))  # half of the window from 5 to 7 s is sound
     assert event.contribution == pytest.approx(20.0)
     assert (event.channel, event.side, event.label, event.low, event.high) == (0, 1, 0, 0.0, 40.0)
 
 
 def test_evidence_over_time_adds_up_to_the_logit():
-    found = heard([(5.0, 6.0, 1.0)])
-    assert list(found.evidence) == [0]
-    assert found.evidence[0].sum().item() / 8 == pytest.approx(20.0)
-    assert found.times[found.evidence[0] > 0].tolist() == [5 + (place + 0.5) / 8 for place in range(8)]
+    explanation = explained([(5.0, 6.0, 1.0)])
+    assert list(explanation.evidence) == [0]
+    assert explanation.evidence[0].sum().item() / 8 == pytest.approx(20.0)
+    assert explanation.times[explanation.evidence[0] > 0].tolist() == [5 + (place + 0.5) / 8 for place in range(8)]
 
 
 def test_the_table_is_one_line_of_pandas():
-    table = pd.DataFrame(heard([(4.0, 4.5, 1.0), (20.0, 20.5, -0.5)]).events)
+    table = pd.DataFrame(explained([(4.0, 4.5, 1.0), (20.0, 20.5, -0.5)]).events)
     assert list(table.columns) == [
         "start",
         "end",
@@ -293,43 +295,43 @@ def test_the_table_is_one_line_of_pandas():
 
 
 def test_silence_has_no_events():
-    found = heard([])
-    assert (found.events, found.evidence, len(found.times), found.duration) == ((), {}, 0, 30.0)
+    explanation = explained([])
+    assert (explanation.events, explanation.evidence, len(explanation.times), explanation.duration) == ((), {}, 0, 30.0)
 
 
 @pytest.mark.parametrize("duration", [1.0, 2.0, 2.875])
 def test_a_recording_of_any_length_ends_where_it_does(duration):
-    """Shorter than a window it is padded; the zeros are no part of an event, nor of the evidence."""
-    found = heard([(0.5, duration, 1.0)], duration=duration)
-    assert places(found) == [(0.5, duration, "dog")]
-    assert len(found.evidence[0]) == len(found.times) == duration * 8
+    """A recording shorter than a window is padded; the padding is in no event and not in the evidence."""
+    explanation = explained([(0.5, duration, 1.0)], duration=duration)
+    assert places(explanation) == [(0.5, duration, "dog")]
+    assert len(explanation.evidence[0]) == len(explanation.times) == duration * 8
 
 
 def test_a_short_recording_is_heard_though_its_padding_is_louder():
-    """The model hears more in the zeros after it than in the sound: a sound is not lost because of what is not there."""
+    """The model responds more to the padding than to the sound, which must not hide the sound."""
     apex, classifier = of_levels(transform=lambda waveform: blocks(torch.where(waveform == 0, 0.9, waveform)))
-    found = explain_recording(apex, torch.full((80,), 0.3), 2.0, 1.0, classifier=classifier)
-    assert places(found) == [(0.0, 1.0, "dog")]
-    assert found.evidence[0].shape == found.times.shape == (8,)
+    explanation = explain_recording(apex, torch.full((80,), 0.3), 2.0, 1.0, classifier=classifier)
+    assert places(explanation) == [(0.0, 1.0, "dog")]
+    assert explanation.evidence[0].shape == explanation.times.shape == (8,)
 
 
 @pytest.mark.parametrize("n_columns", [12, 14])  # 0.14 / (0.14 / 14) is a little above 14
 def test_a_window_covers_no_column_of_the_next_one(n_columns):
-    """By a rounding error it would, and a sound at its end would last a column longer."""
+    """A rounding error could add a column to the window, and so to a sound at its end."""
     model, axes, window = Levels(), SpectrogramAxes(8000, 80, 80, center=False), n_columns / 100
     classifier = Classifier(model, lambda waveform: blocks(waveform[::8]), 8000, ["dog", "rain"], axes=axes)
     sound = torch.zeros(3 * 80 * n_columns)
     sound[80 * (n_columns - 1) : 80 * n_columns] = 1.0
     apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
-    found = explain_recording(apex, sound, window, window, classifier=classifier)
-    assert [(event.start, event.end) for event in found.events] == [pytest.approx((window - 0.01, window))]
-    assert len(found.times) == 3 * n_columns
+    explanation = explain_recording(apex, sound, window, window, classifier=classifier)
+    assert [(event.start, event.end) for event in explanation.events] == [pytest.approx((window - 0.01, window))]
+    assert len(explanation.times) == 3 * n_columns
 
 
 def test_exclusive_classes_are_heard_by_their_softmax():
     sounds = [(4.0, 4.5, -0.9), (4.5, 5.0, 1.0)]
-    assert places(heard(sounds, hop=2.0)) == [(4.0, 4.5, "rain"), (4.5, 5.0, "dog")]
-    assert places(heard(sounds, hop=2.0, probabilities=lambda logits: logits.softmax(-1))) == [(4.5, 5.0, "dog")]
+    assert places(explained(sounds, hop=2.0)) == [(4.0, 4.5, "rain"), (4.5, 5.0, "dog")]
+    assert places(explained(sounds, hop=2.0, probabilities=lambda logits: logits.softmax(-1))) == [(4.5, 5.0, "dog")]
 
 
 def test_apex_at_the_input_gives_the_same():
@@ -343,9 +345,9 @@ def test_apex_at_the_input_gives_the_same():
 def test_a_file_gives_what_its_waveform_gives(tmp_path):
     sounds = [(5.0, 6.0, 0.5), (20.0, 20.5, -0.5)]
     soundfile.write(tmp_path / "night.wav", sounding(sounds, 30.0).numpy(), RATE)
-    found = heard([], source=tmp_path / "night.wav")
-    assert places(found) == [(5.0, 6.0, "dog"), (20.0, 20.5, "rain")]
-    assert found.events == heard(sounds).events
+    explanation = explained([], source=tmp_path / "night.wav")
+    assert places(explanation) == [(5.0, 6.0, "dog"), (20.0, 20.5, "rain")]
+    assert explanation.events == explained(sounds).events
 
 
 @pytest.mark.parametrize("one_axis", [True, False])
@@ -362,7 +364,7 @@ def test_a_detector_has_one_logit(one_axis):
 
 
 def test_a_transform_that_pads_does_not_stretch_the_time():
-    """As AST's, which has always as many frames. What lies after the window's end is no part of it, though the model hears it."""
+    """As the transform of AST, which always gives the same number of frames: frames after the window are cut off."""
     axes = SpectrogramAxes(RATE, 10, 10, center=False)  # frame i is samples 10 i to 10 i + 10
 
     class Rows(Levels):
@@ -375,10 +377,10 @@ def test_a_transform_that_pads_does_not_stretch_the_time():
     model = Rows()
     apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
     classifier = Classifier(model, padded, RATE, ["dog"], axes=axes)
-    found = explain_recording(
+    explanation = explain_recording(
         apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 2.0, classifier=classifier, threshold=0.99999
     )
-    assert places(found) == [(5.0, 6.0, "dog")]
+    assert places(explanation) == [(5.0, 6.0, "dog")]
 
 
 @pytest.mark.parametrize("input_layout", [None, "n c t f"])
@@ -401,12 +403,12 @@ def test_time_is_the_axis_that_the_classifier_says(input_layout):
         input_layout=input_layout,
     )
     apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
-    found = explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 1.0, classifier=classifier)
-    assert places(found) == [(5.0, 6.0, "dog")]
+    explanation = explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 1.0, classifier=classifier)
+    assert places(explanation) == [(5.0, 6.0, "dog")]
 
 
 def test_a_grid_without_axes_has_no_bands():
-    """Rows of a spectrogram inside the model: nobody said which Hz they are."""
+    """For rows of a spectrogram inside the model, the frequencies are unknown."""
     apex, classifier = of_levels(
         transform=lambda waveform: blocks(waveform).expand(2, 3, -1) * torch.tensor([0.0, 1.0, 0.0])[:, None]
     )
@@ -431,21 +433,21 @@ def test_a_model_that_takes_lengths_gets_those_of_whole_windows():
     assert lengths == [16] * 5
 
 
-# --- cost -----------------------------------------------------------------------------------------------------------------
+# --- cost ---------------------------------------------------------------------
 
 
 def test_the_model_runs_once_on_every_window_for_all_classes():
     apex, classifier, _ = of_spectra("time")
     runs = []
     handle = classifier.model.register_forward_pre_hook(lambda _, inputs: runs.append(len(inputs[0])))
-    found = explain_recording(apex, noise(1203), 1.0, 0.5, classifier=classifier, threshold=0.0, batch_size=8)
+    explanation = explain_recording(apex, noise(1203), 1.0, 0.5, classifier=classifier, threshold=0.0, batch_size=8)
     handle.remove()
-    assert len(found.evidence) == 4
+    assert len(explanation.evidence) == 4
     assert runs == [8, 8, 8, 6]
 
 
 def test_memory_does_not_grow_with_the_recording(tmp_path):
-    """All tensors that are alive, counted while the recording is heard; a fifth of it is sound."""
+    """The bytes of all live tensors, counted during the call; a fifth of the recording is sound."""
     cycle, most = sounding([(1.0, 3.0, 0.5)], 10.0), {}
     for cycles in (5, 50):
         soundfile.write(tmp_path / "long.wav", cycle.repeat(cycles).numpy(), RATE)
@@ -457,8 +459,8 @@ def test_memory_does_not_grow_with_the_recording(tmp_path):
             return blocks(waveform)
 
         apex, classifier = of_levels(transform=transform)
-        found = explain_recording(apex, tmp_path / "long.wav", 2.0, 1.0, classifier=classifier)
-        assert len(found.events) == cycles
+        explanation = explain_recording(apex, tmp_path / "long.wav", 2.0, 1.0, classifier=classifier)
+        assert len(explanation.events) == cycles
         most[cycles] = max(alive) - alive[0]
     evidence = (50 - 5) * 80 * (4 + 4)  # a sum and a number of windows for each column
     assert most[50] - most[5] <= evidence + 2000 < 50 * 800 * 4 / 4  # a quarter of the samples
@@ -470,9 +472,9 @@ def bytes_alive():
 
 
 def test_progress_is_shown_where_it_is_asked_for(capsys):
-    heard([])
+    explained([])
     assert capsys.readouterr().err == ""
-    heard([], progress=True)
+    explained([], progress=True)
     assert "29/29" in capsys.readouterr().err
 
 
@@ -487,7 +489,7 @@ def test_the_model_and_the_recording_stay_as_they_are():
     assert all(torch.equal(tensor, weights[name]) for name, tensor in classifier.model.state_dict().items())
 
 
-# --- errors ---------------------------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -516,7 +518,7 @@ def test_the_model_and_the_recording_stay_as_they_are():
 )
 def test_what_cannot_be_heard_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        heard([(2.0, 3.0, 1.0)], **settings)
+        explained([(2.0, 3.0, 1.0)], **settings)
 
 
 def test_a_model_of_other_classes_is_refused():

@@ -33,7 +33,7 @@ def outlines(panel):
 
 OUTLINE = union_path([CLIP.place(REGION.boxes[0])]).vertices.tolist()
 
-# --- maps -----------------------------------------------------------------------------------------------------------------
+# --- maps ---------------------------------------------------------------------------------------------------------
 
 
 def test_maps_are_centred_on_zero_each_by_its_own_scale():
@@ -85,7 +85,7 @@ def test_maps_and_their_colours_are_named():
     assert len(panels(figure)) == 6
     assert [panel.get_ylabel() for panel in figure.axes if not panel.images] == [
         "level in dB",
-        "attribution, each map by its own scale",
+        "attribution, each map on its own scale",
     ]
 
 
@@ -103,7 +103,7 @@ def test_what_is_no_map_is_refused(clip, values, message):
         figures.maps(clip, {"a": values})
 
 
-# --- masking --------------------------------------------------------------------------------------------------------------
+# --- masking ------------------------------------------------------------------------------------------------------
 
 
 def test_the_masking_strip_shows_the_clip_its_region_and_what_is_left():
@@ -122,13 +122,13 @@ def test_the_masking_strip_shows_the_clip_its_region_and_what_is_left():
     )
 
 
-# --- twins ----------------------------------------------------------------------------------------------------------------
+# --- twins --------------------------------------------------------------------------------------------------------
 
 
 def test_twins_and_what_differs():
     fake = Clip(CLIP.decibels[:, :15] + 3.0, AXES, label="fake")
     first, second, third = panels(figures.twins(CLIP, fake, (REGION, None)))
-    assert [panel.get_title() for panel in (first, second, third)] == ["dog, one.wav", "fake", "second less first"]
+    assert [panel.get_title() for panel in (first, second, third)] == ["dog, one.wav", "fake", "second minus first"]
     assert first.images[0].get_clim() == second.images[0].get_clim()
     values, limits = drawn(third)
     np.testing.assert_allclose(values, np.full((8, 15), 3.0), rtol=1e-6)
@@ -148,7 +148,7 @@ def test_twins_need_the_same_axes():
         figures.twins(CLIP, SOUND)
 
 
-# --- waveform -------------------------------------------------------------------------------------------------------------
+# --- waveform -----------------------------------------------------------------------------------------------------
 
 
 def line(panel):

@@ -1,4 +1,4 @@
-"""Pictures of explanations: every region, name and number where it belongs, and only the prototypes that are shown are loaded."""
+"""Pictures of explanations: every region, name and number is in its place, only the prototypes drawn are loaded."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from captum_apex import SCHEMES, Explanation, PrototypeBasis, basis_from_matrix, figures
 from captum_apex.explanations.explanation import prototypes_of
-from captum_apex.figures.outlines import region_line, union_path
+from captum_apex.figures.charts import remainders
+from captum_apex.figures.colours import REGION_STYLES, REGIONS, region_line
+from captum_apex.figures.outlines import union_path
 from tests.explained import CLASSES, QUERY, Recorded, all_schemes, basis, clip_of, explained, network
 
 CLIP = clip_of(QUERY[0])
@@ -35,7 +37,7 @@ def bars(panel):
     return [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in panel.patches]
 
 
-# --- explanation ----------------------------------------------------------------------------------------------------------
+# --- explanation --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -48,8 +50,9 @@ def test_an_explanation_has_a_row_for_each_channel(scheme):
     assert is_outlined(head, CLIP, [part.region for part in found.evidence])
     for part, row in zip(found.evidence, (rows[:4], rows[4:]), strict=True):
         assert is_outlined(row[0], CLIP, [part.region])
-        assert row[0].get_title().startswith(f"channel {part.channel}: +{part.contribution:.3g} (")
-        assert row[0].get_title().endswith(f"\npurity {part.purity:.2f}")
+        name, contribution = row[0].get_title().splitlines()
+        assert name == f"channel {part.channel}: purity {part.purity:.2f}"
+        assert contribution.startswith(f"contribution +{part.contribution:.3g} (")
         for panel, prototype in zip(row[1:], part.prototypes, strict=True):
             clip = Recorded()[prototype.index]
             assert is_outlined(panel, clip, [prototype.region])
@@ -61,15 +64,16 @@ def test_the_share_is_of_what_the_layer_adds():
     found = replace(explained(), score=2.0, score_without_layer=-2.0)
     own = replace(found, evidence=(replace(found.evidence[0], contribution=1.0),))
     title = panels(figures.explanation(own, CLIP, Recorded()))[1].get_title()
-    assert title.startswith(f"channel {own.evidence[0].channel}: +1 (25%)")
+    assert title.endswith("\ncontribution +1 (25%)")
     without = panels(figures.explanation(replace(own, score=-3.0), CLIP, Recorded()))[1].get_title()
-    assert without.startswith(f"channel {own.evidence[0].channel}: +1\n")  # no share of something negative
+    assert without.endswith("\ncontribution +1")  # no share of something negative
 
 
 def test_a_channel_of_the_negative_side_says_so():
     found = explained()
     own = replace(found, evidence=(replace(found.evidence[0], side=-1),))
-    assert " (−): +" in panels(figures.explanation(own, CLIP, Recorded()))[1].get_title()
+    title = panels(figures.explanation(own, CLIP, Recorded()))[1].get_title()
+    assert " (negative): purity " in title.replace("\n", " ")
 
 
 def test_all_panels_of_an_explanation_have_the_same_colours():
@@ -81,7 +85,9 @@ def test_all_panels_of_an_explanation_have_the_same_colours():
 def test_only_the_prototypes_shown_are_loaded_and_each_once():
     found, clips = explained(n_prototypes=2), Recorded()
     figures.explanation(found, CLIP, clips)
-    assert sorted(clips.asked) == sorted({prototype.index for part in found.evidence for prototype in part.prototypes})
+    assert sorted(clips.looked_up) == sorted(
+        {prototype.index for part in found.evidence for prototype in part.prototypes}
+    )
 
 
 def test_the_heading_asks_why_the_class():
@@ -111,7 +117,7 @@ def test_long_names_do_not_overlap():
         assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
-# --- perspectives ---------------------------------------------------------------------------------------------------------
+# --- perspectives -------------------------------------------------------------------------------------------------
 
 
 def test_the_perspectives_stand_side_by_side():
@@ -122,7 +128,8 @@ def test_the_perspectives_stand_side_by_side():
         assert is_outlined(panel, CLIP, [part.region for part in explanation.evidence])
         legend = [text.get_text() for text in panel.get_legend().get_texts()]
         assert [text.split(":")[0] for text in legend] == [f"channel {part.channel}" for part in explanation.evidence]
-    assert figure.get_suptitle() == "Why “$5 bell”?\nclip: query.wav"
+    note = "beside each channel: its contribution to the score, and its share of what the layer adds"
+    assert figure.get_suptitle() == f"Why “$5 bell”?\nclip: query.wav\n{note}"
 
 
 @pytest.mark.parametrize("size", [6, 10, 18])
@@ -150,7 +157,7 @@ def test_perspectives_need_an_explanation():
         figures.perspectives([], CLIP)
 
 
-# --- before and after -----------------------------------------------------------------------------------------------------
+# --- before and after ---------------------------------------------------------------------------------------------
 
 
 def test_before_and_after_show_the_same_channel_in_two_bases():
@@ -185,12 +192,16 @@ def test_a_class_is_shown_by_its_channels_and_their_prototypes():
     figure = figures.class_prototypes(own, bank, 1, recorded, n_channels=2, n_prototypes=3, class_names=CLASSES)
     rows = np.reshape(panels(figure), (2, 3))
     for row, channel in zip(rows, (first, second), strict=True):
-        assert row[0].get_ylabel().startswith(f"channel {channel}\n{above[channel]:.1f} deviations above\n")
+        assert (
+            row[0]
+            .get_ylabel()
+            .startswith(f"channel {channel}: {above[channel]:.1f} standard\ndeviations above the mean\n")
+        )
         for panel, prototype in zip(row, prototypes_of(own, channel, 3), strict=True):
             assert is_outlined(panel, Recorded()[prototype.index], [prototype.region])
             assert panel.get_title().startswith(CLASSES[prototype.index % 3])
     assert "“rain”" in figure.get_suptitle()
-    assert sorted(set(recorded.asked)) == sorted(recorded.asked)
+    assert sorted(set(recorded.looked_up)) == sorted(recorded.looked_up)
     assert len({panel.images[0].get_clim() for panel in rows.flat}) == 1
 
 
@@ -221,18 +232,27 @@ def test_subfigures_given_are_drawn_on():
     figure.draw_without_rendering()
 
 
-def test_dashes_lie_in_each_other_s_gaps_and_are_short_enough_for_a_small_spot():
+def dashes_of(rank, positions):
+    """Whether the outline of a rank is drawn at positions along it, in line widths."""
+    offset, lengths = region_line(rank)[1]
+    if not lengths:
+        return np.ones(len(positions), dtype=bool)
+    dash, gap = lengths
+    return (positions + offset) % (dash + gap) < dash
+
+
+def test_outlines_that_coincide_are_all_visible_and_their_dashes_are_short_enough_for_a_small_spot():
     positions = np.arange(0, 60, 0.05) + 0.01
-    drawn = []
-    for rank in (1, 2):
-        offset, (dash, gap) = region_line(rank)[1]
-        assert 1.5 * (dash + gap) < 10  # points, where the line is 1.5 wide; a spot's line has some forty
-        drawn.append((positions + offset) % (dash + gap) < dash)
-    assert not (drawn[0] & drawn[1]).any()
+    drawn = [dashes_of(rank, positions) for rank in range(len(REGIONS))]
+    for rank, own in enumerate(drawn):
+        visible = own & ~np.any([*drawn[rank + 1 :], np.zeros(len(positions), dtype=bool)], axis=0)
+        assert visible.mean() >= 0.1  # later outlines are drawn over it
+        assert 1.5 * sum(region_line(rank)[1][1]) < 10  # points, for a line 1.5 wide; the outline of a spot has some 40
     assert region_line(0)[1] == (0, ())
+    assert len(REGIONS) == len(REGION_STYLES) == 5  # as many as there are channels of evidence by default
 
 
-# --- waterfall ------------------------------------------------------------------------------------------------------------
+# --- waterfall ----------------------------------------------------------------------------------------------------
 
 
 def labels(panel):
@@ -257,11 +277,18 @@ def test_the_waterfall_leads_from_the_bias_to_the_score():
 def test_what_does_not_add_up_has_a_bar_of_its_own():
     found = Explanation(SCHEMES[0], 1, score=2.0, score_without_layer=-0.5, evidence=(), total=3.0)
     panel = figures.waterfall(found).axes[0]
-    assert labels(panel) == ["without the layer", "other channels", "not additive", "score: class 1"]
+    assert labels(panel) == ["without the layer", "other channels", "unexplained", "score: class 1"]
     np.testing.assert_allclose(bars(panel), [(0, -0.5), (-0.5, 2.5), (2.5, 2.0), (0, 2.0)])
     colours = [bar.get_facecolor()[:3] for bar in panel.patches]
     assert colours[0] == colours[3]
     assert len(set(colours)) == 3  # towards, against, totals
+
+
+@pytest.mark.parametrize(("total", "names"), [(1.4985, []), (1.4975, ["unexplained"])])
+def test_an_unexplained_remainder_within_rounding_is_left_out(total, names):
+    """Rounding is up to a thousandth of the waterfall's largest value, here 2."""
+    found = Explanation(SCHEMES[0], 1, score=2.0, score_without_layer=0.5, evidence=(), total=total)
+    assert list(remainders(found)) == ["other channels", *names]
 
 
 def test_the_numbers_of_the_waterfall_stand_within_its_axes():

@@ -1,4 +1,4 @@
-"""Spectrogram panels: bins, frames and regions lie where the axes say, ticks are round, panels that are compared have the same colours."""
+"""Spectrogram panels: places are those of the axes, ticks are round, panels that are compared have the same colours."""
 
 import ast
 from itertools import combinations
@@ -46,7 +46,7 @@ def changes(line):
     return np.flatnonzero((line[1:] != line[:-1]).any(1)) + 1
 
 
-# --- where things lie -----------------------------------------------------------------------------------------------------
+# --- where things lie ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
@@ -91,7 +91,7 @@ def test_regions_of_samples_are_outlined_in_seconds():
 
 
 def test_maps_cover_the_whole_input():
-    """Of any size: a map of two columns changes half-way between the input's ends, and of three rows at a third of its bins."""
+    """Of any size: a map of two columns changes half-way between the ends, one of three rows at a third of the bins."""
     own, panel = clip(n_frames=7), Figure().add_subplot()
     draw_clip(panel, own, (-60, 0))
     image = draw_map(panel, own, np.zeros((3, 2)), cmap="RdBu_r", limits=(-1, 1))
@@ -110,7 +110,7 @@ def test_an_image_leaves_the_axes_alone():
     assert panel.get_ylim() == pytest.approx((own.hertz(0.0), own.hertz(1.0)))
 
 
-# --- outlines -------------------------------------------------------------------------------------------------------------
+# --- outlines -----------------------------------------------------------------------------------------------------
 
 
 def loops(path):
@@ -163,7 +163,7 @@ def test_an_empty_region_has_no_line():
     assert len(draw_outline(Figure().add_subplot(), clip(), Region(())).get_path().vertices) == 0
 
 
-# --- ticks and labels -----------------------------------------------------------------------------------------------------
+# --- ticks and labels ---------------------------------------------------------------------------------------------
 
 
 def ticks(axis):
@@ -233,7 +233,7 @@ def test_a_contact_sheet_needs_a_region_or_none_for_each_clip(shown, regions):
         figures.clips(shown, regions)
 
 
-# --- titles ---------------------------------------------------------------------------------------------------------------
+# --- titles -------------------------------------------------------------------------------------------------------
 
 
 def test_long_names_do_not_overlap():
@@ -260,7 +260,7 @@ def test_names_are_no_formulas():
     assert not panels(figure)[0].title.get_parse_math()
 
 
-# --- where it is drawn ----------------------------------------------------------------------------------------------------
+# --- where it is drawn --------------------------------------------------------------------------------------------
 
 
 def test_axes_given_are_drawn_on():

@@ -1,4 +1,4 @@
-"""The picture of a part of a recording: events are outlined where they are in it, and the evidence is that of its times."""
+"""The picture of a part of a recording: its events are outlined, and the evidence below is that of its times."""
 
 from dataclasses import replace
 
@@ -16,9 +16,9 @@ def event(start, end, label=0, channel=0, low=1000.0, high=2000.0):
     return Event(start, end, low, high, label, ["dog", "$5 bell", "rain", "wind", "siren"][label], 0.9, channel, 1, 2.0)
 
 
-def found(*events, peaks=None):
+def whole(*events, peaks=None):
     times = torch.arange(120).double() + 0.5
-    peaks = {one.label: 1.0 for one in events} if peaks is None else peaks
+    peaks = {event.label: 1.0 for event in events} if peaks is None else peaks
     return RecordingExplanation(events, {label: (times == 22.5) * peak for label, peak in peaks.items()}, times, 120.0)
 
 
@@ -30,7 +30,7 @@ def boxes(panel):
 
 def test_events_are_outlined_where_they_are_in_the_part():
     """Those before and after it are not seen, and what reaches over its ends is cut."""
-    drawn = figures.recording(found(event(18, 23), event(25, 26, channel=3), event(29, 40), event(50, 51)), CLIP, 20.0)
+    drawn = figures.recording(whole(event(18, 23), event(25, 26, channel=3), event(29, 40), event(50, 51)), CLIP, 20.0)
     assert boxes(drawn.axes[0]) == [
         [(0.0, 3.0, 1000.0, 2000.0), (5.0, 6.0, 1000.0, 2000.0), (9.0, 10.0, 1000.0, 2000.0)]
     ]
@@ -39,13 +39,13 @@ def test_events_are_outlined_where_they_are_in_the_part():
 
 
 def test_overlapping_events_of_a_class_have_one_outline():
-    drawn = figures.recording(found(event(21, 23), event(22, 24, channel=3)), CLIP, 20.0)
+    drawn = figures.recording(whole(event(21, 23), event(22, 24, channel=3)), CLIP, 20.0)
     assert boxes(drawn.axes[0]) == [[(1.0, 4.0, 1000.0, 2000.0)]]
 
 
 def test_the_evidence_below_is_that_of_the_strongest_classes():
     peaks = {label: 1.0 + label for label in range(5)}
-    drawn = figures.recording(found(*(event(22, 23, label) for label in range(5)), peaks=peaks), CLIP, 20.0)
+    drawn = figures.recording(whole(*(event(22, 23, label) for label in range(5)), peaks=peaks), CLIP, 20.0)
     lines = drawn.axes[1].get_lines()
     assert [line.get_label() for line in lines] == ["siren", "wind", "rain", "$5 bell"]
     for line, peak in zip(lines, (5.0, 4.0, 3.0, 2.0), strict=True):
@@ -55,12 +55,12 @@ def test_the_evidence_below_is_that_of_the_strongest_classes():
 
 
 def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend():
-    drawn = figures.recording(found(replace(event(22, 23), name="_noise")), CLIP, 20.0)
+    drawn = figures.recording(whole(replace(event(22, 23), name="_noise")), CLIP, 20.0)
     assert [text.get_text() for text in drawn.axes[1].get_legend().get_texts()] == ["_noise"]
 
 
 def test_a_part_without_events_is_drawn():
-    drawn = figures.recording(found(event(50, 51)), CLIP, 60.0)
+    drawn = figures.recording(whole(event(50, 51)), CLIP, 60.0)
     assert not drawn.axes[0].patches
     FigureCanvasAgg(drawn).draw()
 
@@ -71,4 +71,4 @@ def test_a_part_outside_of_the_recording_is_refused(start):
         ValueError,
         match=f"expected a part of the 120 s of the recording, but got one from {start:g} to {start + 10:g} s",
     ):
-        figures.recording(found(event(50, 51)), CLIP, start)
+        figures.recording(whole(event(50, 51)), CLIP, start)

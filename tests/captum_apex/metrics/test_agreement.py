@@ -49,9 +49,9 @@ def test_infidelity_is_captums(normalize, name):
     )
     scores = masked_scores(model, inputs, fills, removed.expand(CLIPS, -1, -1), grid, target)
     whole = model(inputs).detach()[range(CLIPS), target]
-    found = infidelity(whole, scores, removed, region_sums(attributions, grid), normalize=normalize)
-    assert (found > 1e-6).all()
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-10)
+    measured = infidelity(whole, scores, removed, region_sums(attributions, grid), normalize=normalize)
+    assert (measured > 1e-6).all()
+    torch.testing.assert_close(measured, expected.detach(), rtol=1e-5, atol=1e-10)
 
 
 def example(clips=6, regions=7, seed=0):
@@ -73,7 +73,7 @@ def loop(score, masked, removed, sums):
 def test_infidelity_against_its_formula():
     score, masked, removed, sums = example()
     for normalize in (True, False):
-        found = infidelity(score, masked, removed, sums, normalize=normalize)
+        measured = infidelity(score, masked, removed, sums, normalize=normalize)
         for clip in range(len(score)):
             foretold, fall = loop(score[clip], masked[clip], removed, sums[clip])
             beta = (
@@ -82,7 +82,7 @@ def test_infidelity_against_its_formula():
                 else 1.0
             )
             expected = sum((beta * a - b) ** 2 for a, b in zip(foretold, fall, strict=True)) / MASKS
-            assert found[clip].item() == pytest.approx(expected, abs=1e-12)
+            assert measured[clip].item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_no_other_scale_fits_better():
@@ -122,19 +122,19 @@ def test_a_linear_model_is_foretold_by_its_own_map(factor):
 
 def test_correlation_against_scipy():
     score, masked, removed, sums = example()
-    found = faithfulness_correlation(score, masked, removed, sums)
+    measured = faithfulness_correlation(score, masked, removed, sums)
     for clip in range(len(score)):
         expected = pearsonr(*loop(score[clip], masked[clip], removed, sums[clip])).statistic
-        assert found[clip].item() == pytest.approx(expected, abs=1e-12)
+        assert measured[clip].item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_correlation_does_not_exist_for_what_never_changes():
     score, masked, removed, sums = example()
     expected = faithfulness_correlation(score, masked, removed, sums)
     masked[1], sums[2] = 0.1, 0.0
-    found = faithfulness_correlation(score, masked, removed, sums)
-    assert found.isnan().tolist() == [False, True, True, False, False, False]
-    torch.testing.assert_close(found[[0, 3, 4, 5]], expected[[0, 3, 4, 5]], rtol=0, atol=1e-14)
+    measured = faithfulness_correlation(score, masked, removed, sums)
+    assert measured.isnan().tolist() == [False, True, True, False, False, False]
+    torch.testing.assert_close(measured[[0, 3, 4, 5]], expected[[0, 3, 4, 5]], rtol=0, atol=1e-14)
     both = torch.tensor([[True, True, False], [False, False, True]])
     thirds = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)  # 0.1 + 0.2 is 0.3 but for rounding
     assert thirds[0, 0] + thirds[0, 1] != thirds[0, 2]
@@ -144,10 +144,10 @@ def test_correlation_does_not_exist_for_what_never_changes():
 def test_single_precision_is_computed_in_double():
     score, masked, removed, sums = example()
     for measure in (infidelity, faithfulness_correlation):
-        found = measure(score.float(), masked.float().requires_grad_(), removed, sums.float())
+        measured = measure(score.float(), masked.float().requires_grad_(), removed, sums.float())
         expected = measure(score.float().double(), masked.float().double(), removed, sums.float().double())
-        assert not found.requires_grad
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        assert not measured.requires_grad
+        torch.testing.assert_close(measured, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("regions", [2, 3, 10])

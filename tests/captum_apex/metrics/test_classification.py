@@ -14,9 +14,9 @@ def average_precision(scores, truth):
     """Σ over thresholds, from the highest, of the gain in recall times the precision."""
     total, recall_before = 0.0, 0.0
     for threshold in sorted(set(scores), reverse=True):
-        found = [right for score, right in zip(scores, truth, strict=True) if score >= threshold]
-        recall = sum(found) / sum(truth)
-        total += (recall - recall_before) * sum(found) / len(found)
+        hits = [right for score, right in zip(scores, truth, strict=True) if score >= threshold]
+        recall = sum(hits) / sum(truth)
+        total += (recall - recall_before) * sum(hits) / len(hits)
         recall_before = recall
     return total
 
@@ -144,14 +144,16 @@ def test_what_is_equally_likely_is_a_tie_whatever_the_offset():
 def test_classes_without_clips_are_left_out_and_said():
     outputs, labels = multi_label()
     labels[:, 1], labels[:, 4] = 0, 1
-    kept = [0, 2, 3, 5]
+    scored_classes = [0, 2, 3, 5]
     with pytest.warns(
         UserWarning, match="^1 of 6 classes are left out of a mean, since none or all of the clips have them: 1$"
     ):
         precision = mean_average_precision(outputs, labels)
-    assert precision == pytest.approx(mean_average_precision(outputs[:, [*kept, 4]], labels[:, [*kept, 4]]))
+    assert precision == pytest.approx(
+        mean_average_precision(outputs[:, [*scored_classes, 4]], labels[:, [*scored_classes, 4]])
+    )
     with pytest.warns(UserWarning, match="^2 of 6 classes are left out of a mean, .*: 1, 4$"):
-        assert auroc(outputs, labels) == pytest.approx(auroc(outputs[:, kept], labels[:, kept]))
+        assert auroc(outputs, labels) == pytest.approx(auroc(outputs[:, scored_classes], labels[:, scored_classes]))
     nothing = torch.zeros(80, 6)
     with pytest.warns(UserWarning, match="6 of 6"):
         assert math.isnan(mean_average_precision(outputs, nothing))
@@ -209,7 +211,7 @@ def test_what_has_no_scores_is_refused(outputs, labels, error, message):
 def test_an_error_rate_is_of_detectors():
     with pytest.raises(
         ValueError,
-        match=r"one or two outputs per clip .* got \(60, 5\) and \(60,\); an equal error rate is of a detector",
+        match=r"one or two outputs per clip .* got \(60, 5\) and \(60,\); only a detector has an equal error rate",
     ):
         equal_error_rate(*multi_class())
 

@@ -27,19 +27,19 @@ def entropy(values):
 def test_against_the_definitions(shape):
     maps = random_maps(shape)
     maps[0].flatten()[: shape[1] // 2] = 0
-    for found, values in zip(
+    for measured, values in zip(
         zip(sparseness(maps), complexity(maps), strict=True), maps.flatten(1).abs().tolist(), strict=True
     ):
-        assert found[0].item() == pytest.approx(gini(values), abs=1e-12)
-        assert found[1].item() == pytest.approx(entropy(values), abs=1e-12)
+        assert measured[0].item() == pytest.approx(gini(values), abs=1e-12)
+        assert measured[1].item() == pytest.approx(entropy(values), abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 1000])
 def test_the_two_ends(n):
-    one, equal = torch.zeros(1, n), torch.full((1, n), -0.3)
-    one[0, n // 2] = -4
-    assert sparseness(one).item() == pytest.approx(1 - 1 / n, abs=1e-12)
-    assert complexity(one).item() == pytest.approx(0, abs=1e-12)
+    single, equal = torch.zeros(1, n), torch.full((1, n), -0.3)
+    single[0, n // 2] = -4
+    assert sparseness(single).item() == pytest.approx(1 - 1 / n, abs=1e-12)
+    assert complexity(single).item() == pytest.approx(0, abs=1e-12)
     assert sparseness(equal).item() == pytest.approx(0, abs=1e-12)
     assert complexity(equal).item() == pytest.approx(math.log(n), abs=1e-12)
 
@@ -68,16 +68,16 @@ def test_an_empty_map_has_no_value_and_leaves_the_others_theirs(measure):
     maps = random_maps((3, 1, 4, 4))
     expected = measure(maps)
     maps[1] = 0
-    found = measure(maps)
-    assert found[1].isnan()
-    torch.testing.assert_close(found[[0, 2]], expected[[0, 2]], rtol=0, atol=0)
+    measured = measure(maps)
+    assert measured[1].isnan()
+    torch.testing.assert_close(measured[[0, 2]], expected[[0, 2]], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("measure", [sparseness, complexity])
 def test_results_are_double_and_detached(measure):
-    found = measure(random_maps((2, 3)).float().requires_grad_())
-    assert found.dtype == torch.float64
-    assert not found.requires_grad
+    measured = measure(random_maps((2, 3)).float().requires_grad_())
+    assert measured.dtype == torch.float64
+    assert not measured.requires_grad
 
 
 @pytest.mark.parametrize("measure", [sparseness, complexity])

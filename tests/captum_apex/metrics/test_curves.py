@@ -1,6 +1,7 @@
-"""Deletion and insertion against a slow transcription of their definition, and against models whose curves are known."""
+"""Deletion and insertion against a slow transcription of their definition, and against models of known curves."""
 
 import dataclasses
+import inspect
 import itertools
 import math
 
@@ -28,7 +29,7 @@ CLIPS = 5
 
 
 def network(classes=4):
-    """A small convolutional classifier that gives probabilities, in float64, with weights that do not depend on the test."""
+    """A small convolutional classifier that gives probabilities, in float64, with the same weights in every test."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layers = nn.Sequential(
@@ -77,8 +78,8 @@ class Counter(nn.Module):
 def rise_curve(model, start, finish, relevance, grid, target, seed, counts):
     """One curve of RISE's causal metric: from ``start`` to ``finish``, the most relevant regions of one clip first.
 
-    Written with loops from the definition (arXiv 1806.07421, Section 4): "remove the pixels in order of their importance and look at
-    the probability of the class"; here a region's importance is the sum of its pixels'.
+    Written with loops from the definition (arXiv 1806.07421, Section 4): "remove the pixels in order of their
+    importance and look at the probability of the class"; here a region's importance is the sum of its pixels'.
     """
     channels, rows, columns = start.shape
     n_regions = max(grid[i][j] for i in range(rows) for j in range(columns)) + 1
@@ -120,13 +121,13 @@ def test_against_the_definition(model, inputs, attributions, grid, fill, points)
     counts = list(range(regions + 1)) if points is None else [round(k * regions / (points - 1)) for k in range(points)]
     for clip in range(CLIPS):
         common = (attributions[clip], grid.tolist(), target[clip], 7, counts)
-        for found, auc, start, finish in [
+        for measured, auc, start, finish in [
             (curves.deletion, curves.deletion_auc, inputs, fills),
             (curves.insertion, curves.insertion_auc, fills, inputs),
         ]:
             fractions, scores = rise_curve(model, start[clip], finish[clip], *common)
             assert curves.fraction[clip].tolist() == pytest.approx(fractions, abs=1e-12)
-            assert found[clip].tolist() == pytest.approx(scores, abs=1e-10)
+            assert measured[clip].tolist() == pytest.approx(scores, abs=1e-10)
             assert auc[clip].item() == pytest.approx(trapezoid(fractions, scores), abs=1e-10)
 
 
@@ -140,7 +141,7 @@ def test_equal_regions_give_rises_own_area(model, attributions):
 
 
 def rise_area(model, image, saliency, substrate, mode, step):
-    """RISE's evaluation of one image, as its published evaluation.py goes about it: pixels in order of saliency, `step` at a time.
+    """RISE's evaluation of one image, as its published evaluation.py computes it: pixels by saliency, `step` at a time.
 
     The class is the model's own; the area is `(sum − first / 2 − last / 2) / number of steps`.
     """
@@ -192,9 +193,9 @@ def test_a_linear_model_falls_by_what_was_removed_and_no_ranking_beats_its_own()
     total = lambda clips: (clips * weights).sum((1, 2, 3))  # noqa: E731
     zeros = torch.zeros_like(inputs)
     curves = deletion_insertion(total, inputs, inputs * weights, zeros, grid=grid)
-    parts = region_sums(inputs * weights, grid)[0].sort(descending=True).values
-    gone = torch.cat([torch.zeros(1), parts.cumsum(0)])
-    torch.testing.assert_close(curves.deletion[0], parts.sum() - gone)
+    sums = region_sums(inputs * weights, grid)[0].sort(descending=True).values
+    gone = torch.cat([torch.zeros(1), sums.cumsum(0)])
+    torch.testing.assert_close(curves.deletion[0], sums.sum() - gone)
     torch.testing.assert_close(curves.insertion[0], gone)
     for seed in range(20):
         other = random_like((1, 1, 4, 6), seed=10 + seed)
@@ -221,13 +222,15 @@ def test_the_fraction_is_the_true_one_where_regions_differ():
 def test_ties_follow_the_seed_and_not_the_place():
     inputs, zeros = random_like((1, 2, *SHAPE)), torch.zeros(1, 2, *SHAPE, dtype=torch.float64)
     grid, model = named_grid("time", SHAPE), network()
-    found = {seed: deletion_insertion(model, inputs, zeros, zeros, grid=grid, target=0, seed=seed) for seed in (0, 1)}
+    measured = {
+        seed: deletion_insertion(model, inputs, zeros, zeros, grid=grid, target=0, seed=seed) for seed in (0, 1)
+    }
     again = deletion_insertion(model, inputs, zeros, zeros, grid=grid, target=0, seed=0)
-    assert torch.equal(found[0].deletion, again.deletion)
-    assert not torch.equal(found[0].deletion, found[1].deletion)
+    assert torch.equal(measured[0].deletion, again.deletion)
+    assert not torch.equal(measured[0].deletion, measured[1].deletion)
     first = ranking(torch.zeros(1, 25), seed=1)[0, 0]
     score = model(torch.where(grid == first, zeros, inputs))[0, 0]
-    torch.testing.assert_close(found[1].deletion[0, 1], score.detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(measured[1].deletion[0, 1], score.detach(), rtol=0, atol=1e-12)
 
 
 def test_a_batch_gives_what_one_by_one_gives(model, inputs, attributions, grid):
@@ -246,19 +249,19 @@ def test_a_batch_gives_what_one_by_one_gives(model, inputs, attributions, grid):
         batch_size=7,
     )
     for clip in range(CLIPS):
-        one = slice(clip, clip + 1)
+        single = slice(clip, clip + 1)
         alone = deletion_insertion(
             scaled,
-            inputs[one],
-            attributions[one],
-            fills[one],
+            inputs[single],
+            attributions[single],
+            fills[single],
             grid=grid,
             target=int(target[clip]),
-            additional_forward_args=(weights[one], 2.0),
+            additional_forward_args=(weights[single], 2.0),
         )
         for field in dataclasses.fields(Curves):
             torch.testing.assert_close(
-                getattr(together, field.name)[one], getattr(alone, field.name), rtol=0, atol=1e-12
+                getattr(together, field.name)[single], getattr(alone, field.name), rtol=0, atol=1e-12
             )
 
 
@@ -300,7 +303,7 @@ def test_least_relevant_first_is_most_relevant_first_run_backwards(model, inputs
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("points", [None, 2, 3, 4, 8, 9, 10, 11])
 def test_one_call_gives_the_area_between_both_orders(model, inputs, attributions, name, points):
-    """LeRF leaves what MoRF inserts: exact, but for the middle point of odd points on odd regions, here the 25 columns."""
+    """LeRF leaves what MoRF inserts: exact, except the middle one of odd points on odd regions, here 25 columns."""
     common = {"grid": named_grid(name, SHAPE), "target": 1, "points": points, "batch_size": 64}
     attributions[:, :, :, 5:] = 0  # ties
     most, least = (
@@ -308,9 +311,11 @@ def test_one_call_gives_the_area_between_both_orders(model, inputs, attributions
         for order in ("most", "least")
     )
     uneven = name == "time" and points is not None and points % 2 == 1
-    kept = [k for k in range(most.fraction.shape[1]) if not (uneven and k == points // 2)]
-    torch.testing.assert_close(least.fraction[:, kept], (1 - most.fraction.flip(1))[:, kept], rtol=0, atol=1e-12)
-    torch.testing.assert_close(least.deletion[:, kept], most.insertion.flip(1)[:, kept], rtol=0, atol=1e-12)
+    compared = [k for k in range(most.fraction.shape[1]) if not (uneven and k == points // 2)]
+    torch.testing.assert_close(
+        least.fraction[:, compared], (1 - most.fraction.flip(1))[:, compared], rtol=0, atol=1e-12
+    )
+    torch.testing.assert_close(least.deletion[:, compared], most.insertion.flip(1)[:, compared], rtol=0, atol=1e-12)
     if not uneven:
         torch.testing.assert_close(least.deletion_auc - most.deletion_auc, most.difference, rtol=0, atol=1e-12)
     else:
@@ -390,7 +395,7 @@ def test_both_curves_share_their_ends(model, inputs, attributions, grid):
     fills = mean_fill(inputs)
     curves = deletion_insertion(model, inputs, attributions, fills, grid=grid, target=1, points=5)
     whole, replaced = model(inputs).detach()[:, 1], model(fills).detach()[:, 1]
-    for found, expected in [
+    for measured, expected in [
         (curves.deletion[:, 0], whole),
         (curves.insertion[:, -1], whole),
         (curves.deletion[:, -1], replaced),
@@ -398,7 +403,7 @@ def test_both_curves_share_their_ends(model, inputs, attributions, grid):
         (curves.fraction[:, 0], torch.zeros(CLIPS, dtype=torch.float64)),
         (curves.fraction[:, -1], torch.ones(CLIPS, dtype=torch.float64)),
     ]:
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(measured, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("order", ["most", "least"])
@@ -420,19 +425,21 @@ def test_every_form_of_a_target_per_clip(model, inputs, attributions, target):
     if target == [-3, -4, -1, -3, -2]:
         target = [(index,) for index in target]  # Captum takes negative numbers for one clip at a time only
     grid = named_grid("frequency", SHAPE)
-    found = deletion(model, inputs, attributions, mean_fill(inputs), grid=grid, target=target)
+    measured = deletion(model, inputs, attributions, mean_fill(inputs), grid=grid, target=target)
     for clip, index in enumerate([1, 0, 3, 1, 2]):
-        one = slice(clip, clip + 1)
-        alone = deletion(model, inputs[one], attributions[one], mean_fill(inputs)[one], grid=grid, target=index)
-        torch.testing.assert_close(found[one], alone, rtol=0, atol=1e-12)
+        single = slice(clip, clip + 1)
+        alone = deletion(
+            model, inputs[single], attributions[single], mean_fill(inputs)[single], grid=grid, target=index
+        )
+        torch.testing.assert_close(measured[single], alone, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("target", [2, -2, (2,), torch.tensor(2), torch.tensor([2])], ids=str)
 def test_every_form_of_one_target(model, inputs, attributions, target):
     common = {"grid": named_grid("time", SHAPE), "points": 4}
-    found = deletion(model, inputs, attributions, mean_fill(inputs), target=target, **common)
+    measured = deletion(model, inputs, attributions, mean_fill(inputs), target=target, **common)
     expected = deletion(lambda clips: model(clips)[:, 2], inputs, attributions, mean_fill(inputs), **common)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(measured, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(3, 40), (3, 1, 40)])
@@ -440,8 +447,8 @@ def test_waveforms(shape):
     inputs, grid = random_like(shape), region_grid((40,), 1, 8)
     energy = lambda clips: clips.reshape(len(clips), -1).square().sum(1)  # noqa: E731
     curves = deletion_insertion(energy, inputs, inputs.square(), torch.zeros_like(inputs), grid=grid)
-    parts = region_sums(inputs.square(), grid).sort(dim=1, descending=True).values
-    torch.testing.assert_close(curves.insertion[:, 1:], parts.cumsum(1))
+    sums = region_sums(inputs.square(), grid).sort(dim=1, descending=True).values
+    torch.testing.assert_close(curves.insertion[:, 1:], sums.cumsum(1))
 
 
 def test_attributions_may_have_another_channel_axis(model, inputs, attributions, grid):
@@ -517,7 +524,7 @@ def call(**changes):
         (
             {"grid": named_grid("time", (17, 26))},
             ValueError,
-            r"expected `inputs` of shape \(batch, channel, 17, 26\), the last axes as in `grid`, but got \(3, 2, 17, 27\)",
+            r"expected `inputs` of shape \(batch, channel, 17, 26\), the last axes as in `grid`, but got \(3, 2, 17",
         ),
         ({"inputs": torch.zeros(0, 2, *SHAPE)}, ValueError, r"expected `inputs` of shape .*, but got \(0, 2, 17, 27\)"),
         (
@@ -639,3 +646,13 @@ def test_outputs_that_are_not_one_per_clip_are_refused(inputs, grid):
             match=rf"expected `forward_func` to give one output per clip, shape \(10, class\), but got {got}",
         ):
             masked_outputs(function, inputs, inputs, removed, grid)
+
+
+def test_the_three_functions_have_the_same_arguments():
+    """They are written once; a caller, a type checker and the documentation see them at each function."""
+    expected = ["forward_func", "inputs", "attributions", "fills", "grid", "target", "additional_forward_args"]
+    expected += ["points", "batch_size", "seed", "order"]
+    for function in (deletion_insertion, deletion, insertion):
+        assert list(inspect.signature(function).parameters) == expected
+    with pytest.raises(TypeError, match="unexpected keyword argument 'grids'"):
+        deletion(*[torch.ones(1, 1, 2)] * 4, grids=torch.arange(2))

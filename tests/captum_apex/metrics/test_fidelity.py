@@ -76,34 +76,36 @@ def expected_of(model, inputs, masks, fills, labels, *arguments):
                 m, x, fill = masks[clip, 0, i, j], inputs[clip, :, i, j], fills[clip, :, i, j]
                 inside[:, i, j] = fill + m * (x - fill)
                 outside[:, i, j] = x + m * (fill - x)
-        own = [argument[clip : clip + 1] for argument in arguments]
-        said = [model(each[None], *own)[0].tolist() for each in (inputs[clip], inside, outside)]
-        rows.append(measures(*said, labels[clip]))
+        clip_arguments = [argument[clip : clip + 1] for argument in arguments]
+        probabilities = [model(each[None], *clip_arguments)[0].tolist() for each in (inputs[clip], inside, outside)]
+        rows.append(measures(*probabilities, labels[clip]))
     return {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in rows[0]}
 
 
-def assert_same(found, expected, atol=1e-9):
+def assert_same(measured, expected, atol=1e-9):
     for field in dataclasses.fields(Fidelity):
         other = expected[field.name] if isinstance(expected, dict) else getattr(expected, field.name)
-        torch.testing.assert_close(getattr(found, field.name), other, rtol=0, atol=atol)
+        torch.testing.assert_close(getattr(measured, field.name), other, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_against_the_definitions(model, inputs, masks, batch_size):
     labels = [0, 1, 2, 3, 1, 0]
-    found = mask_fidelity(model, inputs, masks, mean_fill(inputs), target=torch.tensor(labels), batch_size=batch_size)
-    assert_same(found, expected_of(model, inputs, masks, mean_fill(inputs), labels))
-    assert 0 < (found.average_drop > 0).sum() < CLIPS  # some fall, some rise
-    assert 0 < (found.average_gain > 0).sum() < CLIPS
-    assert 0 < found.input_fidelity.sum() < CLIPS
+    measured = mask_fidelity(
+        model, inputs, masks, mean_fill(inputs), target=torch.tensor(labels), batch_size=batch_size
+    )
+    assert_same(measured, expected_of(model, inputs, masks, mean_fill(inputs), labels))
+    assert 0 < (measured.average_drop > 0).sum() < CLIPS  # some fall, some rise
+    assert 0 < (measured.average_gain > 0).sum() < CLIPS
+    assert 0 < measured.input_fidelity.sum() < CLIPS
 
 
 def test_further_arguments_follow_their_clip(inputs, masks):
     model, shifts = network(nn.Identity()), random_like((CLIPS, 4), seed=5) * 2
     shifted = lambda clips, shifts: (model(clips) + shifts).softmax(1)  # noqa: E731
     fills, labels = mean_fill(inputs), [2] * CLIPS
-    found = mask_fidelity(shifted, inputs, masks, fills, target=2, additional_forward_args=shifts, batch_size=4)
-    assert_same(found, expected_of(shifted, inputs, masks, fills, labels, shifts))
+    measured = mask_fidelity(shifted, inputs, masks, fills, target=2, additional_forward_args=shifts, batch_size=4)
+    assert_same(measured, expected_of(shifted, inputs, masks, fills, labels, shifts))
 
 
 def test_a_hard_mask_gives_the_clips_that_masking_gives(model, inputs):
@@ -114,12 +116,12 @@ def test_a_hard_mask_gives_the_clips_that_masking_gives(model, inputs):
         seen.append(clips.clone())
         return model(clips)
 
-    found = mask_fidelity(observed, inputs, marked, fills, target=1)
+    measured = mask_fidelity(observed, inputs, marked, fills, target=1)
     whole, inside, outside = seen
     assert torch.equal(whole, inputs)
     assert torch.equal(inside, masked(inputs, fills, ~marked))
     assert torch.equal(outside, masked(inputs, fills, marked))
-    assert_same(mask_fidelity(model, inputs, marked.double(), fills, target=1), found, atol=0)
+    assert_same(mask_fidelity(model, inputs, marked.double(), fills, target=1), measured, atol=0)
 
 
 def test_the_whole_and_the_empty_mask(model, inputs):
@@ -127,10 +129,10 @@ def test_the_whole_and_the_empty_mask(model, inputs):
     whole, empty = (torch.full((CLIPS, 1, *SHAPE), value) for value in (1.0, 0.0))
     with torch.no_grad():
         p, filled = model(inputs)[:, 1], model(fills)[:, 1]
-    kept = mask_fidelity(model, inputs, whole, fills, target=1)
+    unmasked = mask_fidelity(model, inputs, whole, fills, target=1)
     zero = torch.zeros(CLIPS, dtype=torch.float64)
     assert_same(
-        kept,
+        unmasked,
         {
             "average_drop": zero,
             "average_increase": zero,
@@ -145,18 +147,18 @@ def test_the_whole_and_the_empty_mask(model, inputs):
 
 
 def test_what_is_known_already_is_not_asked_again(model, inputs, masks):
-    asked = []
+    batch_sizes = []
 
     def counted(clips):
-        asked.append(len(clips))
+        batch_sizes.append(len(clips))
         return model(clips)
 
     fills = mean_fill(inputs)
     without = mask_fidelity(counted, inputs, masks, fills, target=0, batch_size=4)
-    assert asked == [4, 2] * 3
-    asked.clear()
+    assert batch_sizes == [4, 2] * 3
+    batch_sizes.clear()
     given = mask_fidelity(counted, inputs, masks, fills, target=0, outputs=model(inputs).detach(), batch_size=4)
-    assert asked == [4, 2] * 2
+    assert batch_sizes == [4, 2] * 2
     assert_same(given, without, atol=1e-12)
 
 
@@ -164,11 +166,11 @@ def test_a_batch_gives_what_one_by_one_gives(model, inputs, masks):
     fills, target = mean_fill(inputs), [3, 0, 1, 2, 2, 1]
     together = mask_fidelity(model, inputs, masks, fills, target=target)
     for clip in range(CLIPS):
-        one = slice(clip, clip + 1)
-        alone = mask_fidelity(model, inputs[one], masks[one], fills[one], target=target[clip])
+        single = slice(clip, clip + 1)
+        alone = mask_fidelity(model, inputs[single], masks[single], fills[single], target=target[clip])
         assert_same(
             alone,
-            {field.name: getattr(together, field.name)[one] for field in dataclasses.fields(Fidelity)},
+            {field.name: getattr(together, field.name)[single] for field in dataclasses.fields(Fidelity)},
             atol=1e-10,
         )
 
@@ -186,12 +188,12 @@ def test_waveforms(shape):
     loudness = lambda clips: clips.reshape(len(clips), 2, 20).square().sum(2).softmax(1)  # noqa: E731
     masks = soft_mask(inputs.abs(), grid)
     assert masks.shape == (3, 1, 40)
-    found = mask_fidelity(loudness, inputs, masks, torch.zeros_like(inputs), target=0)
+    measured = mask_fidelity(loudness, inputs, masks, torch.zeros_like(inputs), target=0)
     for clip in range(3):
         x, m = inputs[clip].flatten(), masks[clip, 0]
         p, inside, outside = (loudness(each[None])[0, 0] for each in (x, m * x, (1 - m) * x))
-        torch.testing.assert_close(found.faithfulness[clip], p - outside, rtol=0, atol=1e-12)
-        torch.testing.assert_close(found.average_drop[clip], 100 * (p - inside).clamp_min(0) / p, rtol=0, atol=1e-10)
+        torch.testing.assert_close(measured.faithfulness[clip], p - outside, rtol=0, atol=1e-12)
+        torch.testing.assert_close(measured.average_drop[clip], 100 * (p - inside).clamp_min(0) / p, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -215,9 +217,9 @@ def test_everything_is_left_as_it_was(inputs, masks):
         assert not torch.is_grad_enabled()
         return model(clips.mul_(1.0).add_(1.0))  # writes into what it is given
 
-    found = mask_fidelity(careless, inputs, masks, fills, target=0)
+    measured = mask_fidelity(careless, inputs, masks, fills, target=0)
     assert torch.is_grad_enabled()
-    assert not any(getattr(found, field.name).requires_grad for field in dataclasses.fields(Fidelity))
+    assert not any(getattr(measured, field.name).requires_grad for field in dataclasses.fields(Fidelity))
     for tensor, old in zip((inputs, masks, fills), before, strict=True):
         assert torch.equal(tensor, old)
 
@@ -252,26 +254,26 @@ def test_input_fidelity_asks_for_the_class_and_not_for_its_probability():
 
 def test_the_speechbrain_average_drop_takes_the_softmax_twice():
     whole, inside = random_like((20, 5)).mul(3).softmax(1), random_like((20, 5), seed=1).mul(3).softmax(1)
-    found = speechbrain_average_drop(whole, inside)
+    measured = speechbrain_average_drop(whole, inside)
     for clip in range(20):
         first, second = whole[clip].tolist(), inside[clip].tolist()
         label = first.index(max(first))
         p = math.exp(first[label]) / sum(map(math.exp, first))
         p_in = math.exp(second[label]) / sum(map(math.exp, second))
-        assert found[clip].item() == pytest.approx(100 * max(0.0, p - p_in) / p, abs=1e-10)
+        assert measured[clip].item() == pytest.approx(100 * max(0.0, p - p_in) / p, abs=1e-10)
     predicted = whole.argmax(1)
     rows = torch.arange(20)
     right = average_drop(whole[rows, predicted], inside[rows, predicted])
-    assert (found <= right + 1e-9).all()
-    assert found.max() <= 100 * (1 - math.exp(-1))
+    assert (measured <= right + 1e-9).all()
+    assert measured.max() <= 100 * (1 - math.exp(-1))
     assert right.max() > 90
 
 
 def test_soft_mask_against_a_loop():
     attributions, grid = random_like((4, 2, *SHAPE)), named_grid("square", SHAPE)
     attributions[3] = -attributions[3].abs()
-    found = soft_mask(attributions, grid)
-    assert found.shape == (4, 1, *SHAPE)
+    measured = soft_mask(attributions, grid)
+    assert measured.shape == (4, 1, *SHAPE)
     for clip in range(4):
         means = {}
         for region in range(40):
@@ -281,15 +283,15 @@ def test_soft_mask_against_a_loop():
         for i in range(SHAPE[0]):
             for j in range(SHAPE[1]):
                 expected = means[int(grid[i, j])] / largest if largest > 0 else 0.0
-                assert found[clip, 0, i, j].item() == pytest.approx(expected, abs=1e-12)
-    assert not found[3].any()
-    assert found[:3].flatten(1).amax(1).tolist() == [1.0, 1.0, 1.0]
+                assert measured[clip, 0, i, j].item() == pytest.approx(expected, abs=1e-12)
+    assert not measured[3].any()
+    assert measured[:3].flatten(1).amax(1).tolist() == [1.0, 1.0, 1.0]
 
 
 def test_soft_mask_of_a_grid_with_a_number_left_out():
-    found = soft_mask(torch.tensor([[[1.0, 2.0, 4.0]]]), torch.tensor([0, 2, 2]))
-    torch.testing.assert_close(found, torch.tensor([[[1 / 3, 1.0, 1.0]]]))
-    assert found.dtype == torch.float32
+    measured = soft_mask(torch.tensor([[[1.0, 2.0, 4.0]]]), torch.tensor([0, 2, 2]))
+    torch.testing.assert_close(measured, torch.tensor([[[1 / 3, 1.0, 1.0]]]))
+    assert measured.dtype == torch.float32
 
 
 def call(**changes):
@@ -356,7 +358,7 @@ def call(**changes):
         (
             {"forward_func": lambda clips: clips.mean((2, 3)) + 3},
             ValueError,
-            r"expected probabilities, in \[0, 1\], but got outputs from .*; pass a `forward_func` that ends in a softmax or a sigmoid",
+            r"in \[0, 1\], but got outputs from .*; pass a `forward_func` that ends in a softmax or a sigmoid",
         ),
         (
             {"outputs": torch.full((3, 4), math.nan)},

@@ -49,10 +49,10 @@ def test_ties_are_a_fair_draw():
         random_maps((20, 1, *SHAPE)).round(),
         random_truth(20),
     )  # whole numbers: the largest is often there twice
-    found = pointing_game(maps, truth)
-    assert ((found > 0) & (found < 1)).sum() >= 3
+    measured = pointing_game(maps, truth)
+    assert ((measured > 0) & (measured < 1)).sum() >= 3
     for clip in range(20):
-        assert found[clip].item() == pytest.approx(expected_pointing(maps[clip, 0], truth[clip]), abs=1e-12)
+        assert measured[clip].item() == pytest.approx(expected_pointing(maps[clip, 0], truth[clip]), abs=1e-12)
 
 
 @pytest.mark.parametrize("value", [1.0, 0.0, -2.0])
@@ -82,9 +82,9 @@ def test_where_nothing_is_true_there_is_nothing_to_find():
     expected = {measure: measure(maps, truth) for measure in (pointing_game, relevance_mass)}
     truth[1] = False
     for measure, before in expected.items():
-        found = measure(maps, truth)
-        assert found[1].isnan()
-        assert torch.equal(found[[0, 2]], before[[0, 2]])
+        measured = measure(maps, truth)
+        assert measured[1].isnan()
+        assert torch.equal(measured[[0, 2]], before[[0, 2]])
 
 
 def test_every_shape_of_map_and_truth():

@@ -62,7 +62,7 @@ NORMS = ("group", "layer")
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
 
 
-def made(name, head="ForSequenceClassification", **settings):
+def build(name, head="ForSequenceClassification", **settings):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = getattr(transformers, f"{name}Config")(**settings)
@@ -75,12 +75,12 @@ def made(name, head="ForSequenceClassification", **settings):
 
 def frames(name, norm="layer", **settings):
     if name == "Wav2Vec2Bert":
-        return made(name, **SIZES, classifier_proj_size=16, **settings)
-    return made(name, **(FRAMES | SETTINGS.get(name, {}) | {"feat_extract_norm": norm} | settings))
+        return build(name, **SIZES, classifier_proj_size=16, **settings)
+    return build(name, **(FRAMES | SETTINGS.get(name, {}) | {"feat_extract_norm": norm} | settings))
 
 
 def ast(**settings):
-    return made("AST", "ForAudioClassification", **(AST | settings))
+    return build("AST", "ForAudioClassification", **(AST | settings))
 
 
 def whisper():
@@ -92,7 +92,7 @@ def whisper():
         "num_mel_bins": 24,
     }
     ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0)
-    return made(
+    return build(
         "Whisper",
         "ForAudioClassification",
         max_source_positions=50,
@@ -103,22 +103,24 @@ def whisper():
     )
 
 
-def apex(found, scheme="square", n_channels=None):
-    n_channels = n_channels or found.layer.out_features
+def apex(classifier, scheme="square", n_channels=None):
+    n_channels = n_channels or classifier.layer.out_features
     return LayerAPEX(
-        found.model, found.layer, PrototypeBasis(torch.eye(n_channels), scheme, origin=Origin(layout=found.layout))
+        classifier.model,
+        classifier.layer,
+        PrototypeBasis(torch.eye(n_channels), scheme, origin=Origin(layout=classifier.layout)),
     )
 
 
-def grid(found, inputs, *arguments):
+def grid(classifier, inputs, *arguments):
     seen = []
-    with torch.no_grad(), watched(found.layer, "layer", lambda features: seen.append(features.clone())):
-        found.model(inputs, *arguments)
-    return Layout.of(found.layout).grid(seen[0])
+    with torch.no_grad(), watched(classifier.layer, "layer", lambda features: seen.append(features.clone())):
+        classifier.model(inputs, *arguments)
+    return Layout.of(classifier.layout).grid(seen[0])
 
 
 def clips(name, dtype=torch.float64):
-    """Clips of four lengths, one input each; no length but the last gives the last convolution as much as it can take."""
+    """Clips of four lengths; for all but the last, the last convolution leaves some frames out."""
     generator = torch.Generator().manual_seed(1)
     shapes = [(160, 20), (160, 13), (160, 7), (160, 1)] if name == "Wav2Vec2Bert" else [(401,), (333,), (250,), (34,)]
     return [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
@@ -134,15 +136,15 @@ def padded(sounds):
 @pytest.mark.parametrize("name", [*PADDED, "SEW", "SEWD"])
 def test_over_frames_logits_are_the_models_and_contributions_add_up_to_them(name):
     model = frames(name).double()
-    found = from_transformers(model)
+    classifier = from_transformers(model)
     inputs = torch.stack([clip[..., -13:] if name == "Wav2Vec2Bert" else clip[:333] for clip in clips(name)[:2]])
     expected = model(inputs.transpose(1, 2) if name == "Wav2Vec2Bert" else inputs).logits
-    assert torch.equal(found.model(inputs), expected)
-    _, delta = apex(found).attribute(inputs, target=1, n_channels=None, return_convergence_delta=True)
+    assert torch.equal(classifier.model(inputs), expected)
+    _, delta = apex(classifier).attribute(inputs, target=1, n_channels=None, return_convergence_delta=True)
     torch.testing.assert_close(delta, torch.zeros(2).double(), rtol=0, atol=1e-12)
-    relevance = apex(found).attribute(inputs, target=1, n_channels=None)
+    relevance = apex(classifier).attribute(inputs, target=1, n_channels=None)
     torch.testing.assert_close(relevance.sum((1, 2, 3)), expected[:, 1] - model.classifier.bias[1], rtol=0, atol=1e-12)
-    assert (found.layer, found.sample_rate, found.class_names) == (
+    assert (classifier.layer, classifier.sample_rate, classifier.class_names) == (
         model.projector,
         16000,
         ["LABEL_0", "LABEL_1", "LABEL_2"],
@@ -152,14 +154,14 @@ def test_over_frames_logits_are_the_models_and_contributions_add_up_to_them(name
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", PADDED)
 def test_a_batch_of_mixed_lengths_gives_what_each_clip_gives_alone(name, norm):
-    found = from_transformers(frames(name, norm).double())
+    classifier = from_transformers(frames(name, norm).double())
     inputs, lengths = padded(clips(name))
-    n_columns = found.columns(lengths).tolist()
-    logits, maps, together = found.model(inputs, lengths), grid(found, inputs, lengths), apex(found)
+    n_columns = classifier.columns(lengths).tolist()
+    logits, maps, together = classifier.model(inputs, lengths), grid(classifier, inputs, lengths), apex(classifier)
     relevance = together.attribute(inputs, [0, 1, 2, 0], lengths, n_channels=None)
     for clip, (sound, target) in enumerate(zip(clips(name), (0, 1, 2, 0), strict=True)):
-        torch.testing.assert_close(logits[clip], found.model(sound[None])[0], rtol=0, atol=1e-12)
-        alone = grid(found, sound[None])[0]
+        torch.testing.assert_close(logits[clip], classifier.model(sound[None])[0], rtol=0, atol=1e-12)
+        alone = grid(classifier, sound[None])[0]
         assert n_columns[clip] == alone.shape[-1]
         torch.testing.assert_close(maps[clip, ..., : n_columns[clip]], alone, rtol=0, atol=1e-12)
         only = together.attribute(sound[None], target, n_channels=None)[0]
@@ -169,26 +171,30 @@ def test_a_batch_of_mixed_lengths_gives_what_each_clip_gives_alone(name, norm):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_basis_of_padded_clips_explains_them_as_each_alone(norm):
-    found = from_transformers(frames("Wav2Vec2", norm).double())
+    classifier = from_transformers(frames("Wav2Vec2", norm).double())
     sounds = [sound[:n] for sound in clips("Wav2Vec2")[:3] for n in (330, 210, 120, 60)]
-    together = FeatureBank.from_dataset(found.model, found.layer, sounds, layout=found.layout, columns=found.columns)
-    alone = FeatureBank.from_dataset(found.model, found.layer, sounds, layout=found.layout, batch_size=1)
+    together = FeatureBank.from_dataset(
+        classifier.model, classifier.layer, sounds, layout=classifier.layout, columns=classifier.columns
+    )
+    alone = FeatureBank.from_dataset(classifier.model, classifier.layer, sounds, layout=classifier.layout, batch_size=1)
     for scheme in ("square", "time"):
         torch.testing.assert_close(together.cells[scheme], alone.cells[scheme], rtol=0, atol=1e-12, equal_nan=True)
     basis = fit_basis(together, "time", epochs=1, n_prototypes=(6, 3))
     inputs, lengths = padded(sounds)
-    maps = APEX(found.model, found.layer, basis, input_layout=found.input_layout, columns=found.columns).attribute(
-        inputs, 1, lengths
-    )
+    maps = APEX(
+        classifier.model, classifier.layer, basis, input_layout=classifier.input_layout, columns=classifier.columns
+    ).attribute(inputs, 1, lengths)
     for clip, sound in enumerate(sounds):
-        only = APEX(found.model, found.layer, basis, input_layout=found.input_layout).attribute(sound[None], 1)[0]
+        only = APEX(classifier.model, classifier.layer, basis, input_layout=classifier.input_layout).attribute(
+            sound[None], 1
+        )[0]
         torch.testing.assert_close(maps[clip, : len(sound)], only, rtol=0, atol=1e-12)
         assert not maps[clip, len(sound) :].any()
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_without_help_transformers_does_not_keep_the_padding_out(norm):
-    """What the test above would miss if it could not fail."""
+    """Shows that the tests above can fail: with an attention mask alone, padding changes the logits."""
     model = frames("Data2VecAudio" if norm == "layer" else "Wav2Vec2", norm).double()
     inputs, lengths = padded(clips("Wav2Vec2"))
     plain = model(inputs, attention_mask=(torch.arange(401) < lengths[:, None]).long()).logits
@@ -196,11 +202,11 @@ def test_without_help_transformers_does_not_keep_the_padding_out(norm):
 
 
 def test_gradients_pass_to_padded_inputs_as_to_each_alone():
-    found = from_transformers(frames("Wav2Vec2", "group").double())
+    classifier = from_transformers(frames("Wav2Vec2", "group").double())
     inputs, lengths = padded(clips("Wav2Vec2"))
-    gradient = torch.autograd.grad(found.model(inputs.requires_grad_(), lengths)[:, 0].sum(), inputs)[0]
+    gradient = torch.autograd.grad(classifier.model(inputs.requires_grad_(), lengths)[:, 0].sum(), inputs)[0]
     for clip, sound in enumerate(clips("Wav2Vec2")):
-        alone = torch.autograd.grad(found.model(sound.requires_grad_()[None])[0, 0], sound)[0]
+        alone = torch.autograd.grad(classifier.model(sound.requires_grad_()[None])[0, 0], sound)[0]
         torch.testing.assert_close(gradient[clip, : len(sound)], alone, rtol=0, atol=1e-12)
         assert not gradient[clip, len(sound) :].any()
 
@@ -214,50 +220,52 @@ def test_gradients_pass_to_padded_inputs_as_to_each_alone():
     ],
 )
 def test_lengths_that_do_not_fit_are_refused(lengths, message):
-    found = from_transformers(frames("Wav2Vec2"))
+    classifier = from_transformers(frames("Wav2Vec2"))
     with pytest.raises(ValueError, match=message):
-        found.model(torch.zeros(2, 401), torch.tensor(lengths))
+        classifier.model(torch.zeros(2, 401), torch.tensor(lengths))
 
 
 @pytest.mark.parametrize(("lengths", "got"), [([401, 400], "list"), (torch.tensor([401.0, 400.0]), "torch.float32")])
 def test_lengths_that_are_no_integers_are_refused(lengths, got):
-    found = from_transformers(frames("Wav2Vec2"))
+    classifier = from_transformers(frames("Wav2Vec2"))
     with pytest.raises(TypeError, match=rf"`lengths` to be a tensor of integers \(clip,\), but got {got}"):
-        found.model(torch.zeros(2, 401), lengths)
+        classifier.model(torch.zeros(2, 401), lengths)
 
 
 @pytest.mark.parametrize(
     "model", [frames("SEW"), frames("SEWD"), ast(), whisper()], ids=lambda model: type(model).__name__
 )
 def test_models_that_cannot_take_padded_clips_say_so(model):
-    found = from_transformers(model)
-    assert found.columns is None
-    inputs = found.inputs(torch.randn(16000))[None]
+    classifier = from_transformers(model)
+    assert classifier.columns is None
+    inputs = classifier.inputs(torch.randn(16000))[None]
     with pytest.raises(
         ValueError, match=f"one length, without `lengths`: {type(model).__name__} cannot take padded ones"
     ):
-        found.model(inputs, torch.tensor([inputs.shape[-1]]))
+        classifier.model(inputs, torch.tensor([inputs.shape[-1]]))
 
 
 @pytest.mark.parametrize("name", ["Wav2Vec2", "WavLM", "Wav2Vec2Bert"])
 def test_the_model_stays_as_it_is_and_masks_of_training_are_off(name):
-    """SpecAugment, layer drop and dropout act in training mode alone, which is switched off and on again."""
+    """SpecAugment, layer drop and dropout act only in training mode, which is off during the call."""
     model = frames(name, "group", mask_time_prob=0.9, mask_time_length=2, layerdrop=0.9, hidden_dropout=0.5)
     evaluated = from_transformers(copy.deepcopy(model))
-    found = from_transformers(model.train())
+    classifier = from_transformers(model.train())
     inputs, lengths = padded(clips(name, torch.float32))
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    given = [apex(one).attribute(inputs, 0, lengths, n_channels=None) for one in (found, evaluated, found)]
+    given = [apex(one).attribute(inputs, 0, lengths, n_channels=None) for one in (classifier, evaluated, classifier)]
     assert torch.equal(given[0], given[1])
     assert torch.equal(given[0], given[2])
-    own = [(dict(module._forward_hooks), dict(module._forward_pre_hooks)) for module in model.modules()]
+    hooks_before = [(dict(module._forward_hooks), dict(module._forward_pre_hooks)) for module in model.modules()]
     stopped = model.projector.register_forward_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        found.model(inputs, lengths)
+        classifier.model(inputs, lengths)
     stopped.remove()
-    assert [(dict(module._forward_hooks), dict(module._forward_pre_hooks)) for module in model.modules()] == own
-    assert not any("captum_apex" in repr(hook) for hooks in own for each in hooks for hook in each.values())
-    assert (found.model.training, evaluated.model.training) == (True, False)
+    assert [
+        (dict(module._forward_hooks), dict(module._forward_pre_hooks)) for module in model.modules()
+    ] == hooks_before
+    assert not any("captum_apex" in repr(hook) for hooks in hooks_before for each in hooks for hook in each.values())
+    assert (classifier.model.training, evaluated.model.training) == (True, False)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -269,70 +277,72 @@ def test_inputs_are_cast_to_the_models_dtype():
 
 
 def test_over_frames_only_square_and_time_make_sense():
-    found = from_transformers(frames("Wav2Vec2"))
+    classifier = from_transformers(frames("Wav2Vec2"))
     for scheme in ("frequency", "time-frequency"):
         with pytest.raises(ValueError, match=r"no frequency axis\); it supports: square, time$"):
-            apex(found, scheme).attribute(torch.randn(1, 400), 0)
+            apex(classifier, scheme).attribute(torch.randn(1, 400), 0)
 
 
 def test_waveforms_are_normalised_by_the_feature_extractor():
-    found = from_transformers(frames("Wav2Vec2"))
+    classifier = from_transformers(frames("Wav2Vec2"))
     sound = torch.randn(400) * 0.1 + 0.5
-    wanted = (sound.double() - sound.double().mean()) / (sound.double().var(correction=0) + 1e-7).sqrt()
-    torch.testing.assert_close(found.inputs(sound).double(), wanted, rtol=0, atol=1e-5)
-    assert (found.axes, found.input_layout) == (None, "n t")
-    assert not found.transform.feature_extractor.return_attention_mask
+    expected = (sound.double() - sound.double().mean()) / (sound.double().var(correction=0) + 1e-7).sqrt()
+    torch.testing.assert_close(classifier.inputs(sound).double(), expected, rtol=0, atol=1e-5)
+    assert (classifier.axes, classifier.input_layout) == (None, "n t")
+    assert not classifier.transform.feature_extractor.return_attention_mask
 
 
 def test_a_frame_that_fills_the_last_token_is_left_out():
-    """Frames of wav2vec 2.0 BERT come in pairs: of 9 frames, the last has no partner."""
-    found = from_transformers(frames("Wav2Vec2Bert"))
+    """An input frame of wav2vec 2.0 BERT holds two frames: of 9 frames, the last one is dropped."""
+    classifier = from_transformers(frames("Wav2Vec2Bert"))
     n_samples = 8 * 160 + 400  # nine windows
     sound = torch.randn(n_samples)
-    assert found.inputs(sound).shape == (160, 4)
-    whole = found.transform.feature_extractor(sound.numpy(), sampling_rate=16000, return_tensors="pt")[
+    assert classifier.inputs(sound).shape == (160, 4)
+    whole = classifier.transform.feature_extractor(sound.numpy(), sampling_rate=16000, return_tensors="pt")[
         "input_features"
     ][0]
-    assert torch.equal(found.inputs(sound), whole[:4].T)
+    assert torch.equal(classifier.inputs(sound), whole[:4].T)
 
 
 def test_patch_tokens_lie_on_the_grid_where_their_patches_do():
     model = ast()
-    found = from_transformers(model)
-    assert found.layer is model.audio_spectrogram_transformer.layers[-2]
+    classifier = from_transformers(model)
+    assert classifier.layer is model.audio_spectrogram_transformer.layers[-2]
     inputs = torch.randn(2, 24, 40)
     seen = []
-    with torch.no_grad(), watched(found.layer, "layer", lambda features: seen.append(features)):
-        found.model(inputs)
+    with torch.no_grad(), watched(classifier.layer, "layer", lambda features: seen.append(features)):
+        classifier.model(inputs)
     rows, columns = len(range(0, 24 - 7, 4)), len(range(0, 40 - 7, 6))
-    token, wanted = 2, torch.empty(2, 32, rows, columns)  # after the class token and the distillation token
+    token, expected = 2, torch.empty(2, 32, rows, columns)  # after the class token and the distillation token
     for row in range(rows):
         for column in range(columns):
-            wanted[:, :, row, column] = seen[0][:, token]
+            expected[:, :, row, column] = seen[0][:, token]
             token += 1
     assert token == seen[0].shape[1]
-    assert torch.equal(found.layout.grid(seen[0]), wanted)
+    assert torch.equal(classifier.layout.grid(seen[0]), expected)
 
 
 @pytest.mark.parametrize(("low", "start"), [(0, 0), (8, 12), (16, 30), (4, 24)])
 def test_a_burst_changes_the_cell_of_its_place_most(low, start):
-    """Bins and frames that one patch begins with; weights as transformers begins with, so that tokens keep what they came with."""
+    """The bins and frames of a patch change its token most; initial weights keep most of a token's embedding."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        found = from_transformers(transformers.ASTForAudioClassification(transformers.ASTConfig(**AST)).eval())
+        classifier = from_transformers(transformers.ASTForAudioClassification(transformers.ASTConfig(**AST)).eval())
     quiet = torch.zeros(1, 24, 40)
     burst = quiet.clone()
     burst[:, low : low + 8, start : start + 8] = 1
-    change = (grid(found, burst) - grid(found, quiet)).norm(dim=1)[0]
+    change = (grid(classifier, burst) - grid(classifier, quiet)).norm(dim=1)[0]
     assert divmod(int(change.argmax()), change.shape[1]) == (low // 4, start // 6)
 
 
 def test_all_patch_tokens_carry_gradient_but_contributions_do_not_add_up():
     model = ast().double()
-    found = from_transformers(model)
+    classifier = from_transformers(model)
     inputs = torch.randn(2, 24, 40).double()
-    assert torch.equal(found.model(inputs), model(inputs.transpose(1, 2)).logits)
-    relevance, delta = apex(found, n_channels=32).attribute(inputs, 1, n_channels=None, return_convergence_delta=True)
+    assert torch.equal(classifier.model(inputs), model(inputs.transpose(1, 2)).logits)
+    relevance, delta = apex(classifier, n_channels=32).attribute(
+        inputs, 1, n_channels=None, return_convergence_delta=True
+    )
     assert (relevance != 0).all()
     assert delta.abs().min() > 1e-3
 
@@ -348,47 +358,53 @@ def tone(hertz, start, seconds=1.0, rate=16000):
 )
 @pytest.mark.parametrize(("hertz", "seconds"), [(500.0, 0.3), (3000.0, 0.62)])
 def test_a_tone_is_where_the_axes_say(model, hertz, seconds):
-    found = from_transformers(model)
-    inputs = found.inputs(tone(hertz, seconds))
-    power = 10 ** (found.decibels(inputs)[:, :98] / 10)  # what follows is the extractor's own padding
+    classifier = from_transformers(model)
+    inputs = classifier.inputs(tone(hertz, seconds))
+    power = 10 ** (classifier.decibels(inputs)[:, :98] / 10)  # the frames after these are padding by the extractor
     band, frame = int(power.sum(1).argmax()), float((power.sum(0) * torch.arange(98)).sum() / power.sum()) + 0.5
-    assert abs(found.axes.bin_position(hertz) - (band + 0.5)) < 1
-    assert abs(found.axes.seconds(frame) - seconds) < 0.003
-    assert found.input_layout == "n f t"
+    assert abs(classifier.axes.bin_position(hertz) - (band + 0.5)) < 1
+    assert abs(classifier.axes.seconds(frame) - seconds) < 0.003
+    assert classifier.input_layout == "n f t"
 
 
 def test_the_patches_decibels_are_those_of_the_filter_bank():
     from torchaudio.compliance.kaldi import fbank, get_mel_banks
 
-    found = from_transformers(ast())
+    classifier = from_transformers(ast())
     centres = get_mel_banks(24, 512, 16000.0, 20.0, 0.0, 100.0, -500.0, 1.0)[
         1
     ]  # no warping; of a Fourier transform of 512 samples
-    torch.testing.assert_close(found.axes.bin_centres.float(), centres.flatten(), rtol=0, atol=0.1)
+    torch.testing.assert_close(classifier.axes.bin_centres.float(), centres.flatten(), rtol=0, atol=0.1)
     sound = torch.randn(16000) * 0.1
     power = fbank(sound[None], sample_frequency=16000, window_type="hanning", num_mel_bins=24, use_log_fbank=False)[:40]
-    torch.testing.assert_close(found.decibels(found.inputs(sound)), 10 * power.T.log10(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(classifier.decibels(classifier.inputs(sound)), 10 * power.T.log10(), rtol=0, atol=1e-3)
 
 
 def test_whispers_decibels_are_those_of_the_mel_spectrogram():
     from torchaudio.transforms import MelSpectrogram
 
-    found = from_transformers(whisper())
+    classifier = from_transformers(whisper())
     sound = torch.randn(16000) * 0.1
     mel = MelSpectrogram(16000, 400, hop_length=160, n_mels=24, norm="slaney", mel_scale="slaney")
-    torch.testing.assert_close(found.decibels(found.inputs(sound)), 10 * mel(sound)[:, :-1].log10(), rtol=0, atol=0.02)
-    assert found.axes == SpectrogramAxes.from_transform(mel)
-    assert torch.equal(found.model(found.inputs(sound)[None]), found.model.model(found.inputs(sound)[None]).logits)
-    _, delta = apex(found).attribute(found.inputs(sound)[None], 1, n_channels=None, return_convergence_delta=True)
+    torch.testing.assert_close(
+        classifier.decibels(classifier.inputs(sound)), 10 * mel(sound)[:, :-1].log10(), rtol=0, atol=0.02
+    )
+    assert classifier.axes == SpectrogramAxes.from_transform(mel)
+    assert torch.equal(
+        classifier.model(classifier.inputs(sound)[None]), classifier.model.model(classifier.inputs(sound)[None]).logits
+    )
+    _, delta = apex(classifier).attribute(
+        classifier.inputs(sound)[None], 1, n_channels=None, return_convergence_delta=True
+    )
     assert delta.abs() < 1e-5
 
 
 @pytest.mark.parametrize("model", [ast(), frames("Wav2Vec2Bert")], ids=lambda model: type(model).__name__)
 def test_what_a_feature_extractor_gives_with_time_first_is_not_taken_for_time_last(model):
-    found = from_transformers(model)
-    inputs = found.inputs(torch.randn(16000))[None]
+    classifier = from_transformers(model)
+    inputs = classifier.inputs(torch.randn(16000))[None]
     with pytest.raises(ValueError, match=r"expected inputs \(clip, \d+, time\), time last"):
-        found.model(inputs.transpose(1, 2))
+        classifier.model(inputs.transpose(1, 2))
 
 
 def test_a_model_of_one_layer_has_nothing_to_explain():
@@ -401,18 +417,23 @@ AXES = SpectrogramAxes(32000, 1024, 320, n_mels=64)
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_image_classifiers_take_a_spectrogram_of_the_users(name):
-    model = made(name, "ForImageClassification", num_channels=1, num_labels=3, **IMAGES[name])
-    found = from_transformers(model, transform=lambda waveform: waveform[: 64 * 96].reshape(1, 64, 96), axes=AXES)
-    inputs = torch.stack([found.inputs(torch.randn(32000)) for _ in range(2)])
-    assert torch.equal(found.model(inputs), model(inputs).logits)
+    model = build(name, "ForImageClassification", num_channels=1, num_labels=3, **IMAGES[name])
+    classifier = from_transformers(model, transform=lambda waveform: waveform[: 64 * 96].reshape(1, 64, 96), axes=AXES)
+    inputs = torch.stack([classifier.inputs(torch.randn(32000)) for _ in range(2)])
+    assert torch.equal(classifier.model(inputs), model(inputs).logits)
     last = model.base_model(inputs).last_hidden_state
-    assert torch.equal(grid(found, inputs), last)
+    assert torch.equal(grid(classifier, inputs), last)
     assert last.shape[2:] > (1, 1)
-    assert (found.sample_rate, found.axes, found.input_layout, found.columns) == (32000, AXES, "n c f t", None)
+    assert (classifier.sample_rate, classifier.axes, classifier.input_layout, classifier.columns) == (
+        32000,
+        AXES,
+        "n c f t",
+        None,
+    )
 
 
 def test_image_classifiers_need_a_transform_and_axes():
-    model = made("ConvNext", "ForImageClassification", num_channels=1, num_labels=3, **IMAGES["ConvNext"])
+    model = build("ConvNext", "ForImageClassification", num_channels=1, num_labels=3, **IMAGES["ConvNext"])
     for given in ({}, {"axes": AXES}, {"transform": lambda waveform: waveform}):
         with pytest.raises(
             ValueError, match=r"`transform` and `axes` of the spectrogram .* from_transformers\(model, transform=lambda"
@@ -425,7 +446,7 @@ def test_image_classifiers_need_a_transform_and_axes():
 @pytest.mark.parametrize("given", [{"axes": AXES}, {"transform": lambda waveform: waveform}])
 def test_models_with_a_feature_extractor_take_no_transform(given):
     with pytest.raises(
-        ValueError, match="for image classifiers alone, but Wav2Vec2ForSequenceClassification hears by its `feature_ex"
+        ValueError, match="for image classifiers alone, but Wav2Vec2ForSequenceClassification has a `feature_ex"
     ):
         from_transformers(frames("Wav2Vec2"), **given)
 
@@ -443,7 +464,7 @@ def test_a_feature_extractor_of_waveforms_is_refused_where_a_spectrogram_is_want
 
 
 @pytest.mark.parametrize(
-    "model", [nn.Linear(2, 2), made("Wav2Vec2", "ForCTC", **FRAMES)], ids=lambda model: type(model).__name__
+    "model", [nn.Linear(2, 2), build("Wav2Vec2", "ForCTC", **FRAMES)], ids=lambda model: type(model).__name__
 )
 def test_unknown_classes_are_refused_with_the_way_by_hand(model):
     with pytest.raises(
@@ -472,11 +493,11 @@ def test_a_folder_is_loaded_with_its_feature_extractor(tmp_path, as_name):
     names = {"id2label": {0: "cat", 1: "dog", 2: "rain"}, "label2id": {"cat": 0, "dog": 1, "rain": 2}}
     model = frames("Wav2Vec2", **names)
     extractor = transformers.Wav2Vec2FeatureExtractor(sampling_rate=8000, do_normalize=False)
-    found = from_transformers(as_name(saved(tmp_path, model.half(), extractor)))
+    classifier = from_transformers(as_name(saved(tmp_path, model.half(), extractor)))
     sound = torch.randn(400)
-    assert torch.equal(found.inputs(sound), sound)
-    assert (found.sample_rate, found.class_names) == (8000, ["cat", "dog", "rain"])
-    torch.testing.assert_close(found.model(sound[None]), model.float()(sound[None]).logits)
+    assert torch.equal(classifier.inputs(sound), sound)
+    assert (classifier.sample_rate, classifier.class_names) == (8000, ["cat", "dog", "rain"])
+    torch.testing.assert_close(classifier.model(sound[None]), model.float()(sound[None]).logits)
 
 
 def test_a_model_from_a_folder_finds_the_feature_extractor_beside_it(tmp_path):
@@ -524,7 +545,7 @@ def test_damaged_weights_are_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
 def test_code_beside_the_weights_is_not_run_whatever_one_answers(tmp_path, monkeypatch, name):
-    """transformers asks at the terminal where it is not told."""
+    """transformers would ask at the terminal without `trust_remote_code=False`."""
     saved(tmp_path, frames("Wav2Vec2"), transformers.Wav2Vec2FeatureExtractor())
     (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w').close()\nclass Theirs:\n    pass\n")
     settings = json.loads((tmp_path / name).read_text()) | dict.fromkeys(
@@ -542,7 +563,7 @@ def test_code_beside_the_weights_is_not_run_whatever_one_answers(tmp_path, monke
 def test_a_folder_of_another_class_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"but got '.*' with \['Wav2Vec2ForCTC'\]; any other"):
         from_transformers(
-            saved(tmp_path, made("Wav2Vec2", "ForCTC", **FRAMES), transformers.Wav2Vec2FeatureExtractor())
+            saved(tmp_path, build("Wav2Vec2", "ForCTC", **FRAMES), transformers.Wav2Vec2FeatureExtractor())
         )
 
 

@@ -1,4 +1,4 @@
-"""The page's file: what is in it, and how much; what a reader sees of it is tested in a browser, in test_report_browser."""
+"""The page's file: its content and its size; what a reader sees of it is tested in test_page_in_browser."""
 
 import base64
 import dataclasses
@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 
 from captum_apex import SCHEMES, Clip, listening, report
-from captum_apex.report.media import Media
+from captum_apex.figures.colours import LEVELS, REGIONS, TOWARDS, colour_steps, region_line
+from captum_apex.report import content
 from tests.pages import AXES, CLASSES, chirp, explanation, page
 
 HOSTILE = "</script><script>window.hacked = 1</script><!--\u2028\ud800{{facts}}\"'&"
 
 
-def facts(path):
+def facts_of(path):
     found = re.search(
         r'<script type="application/json" id="facts">(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL
     )
@@ -30,25 +31,25 @@ def facts(path):
 
 
 def written(folder, *pages, **options):
-    return facts(report.write(folder / "page.html", pages or [page()], **options))
+    return facts_of(report.write(folder / "page.html", pages or [page()], **options))
 
 
-def pixels(told, name):
+def pixels(facts, name):
     """Colour indices of a picture, the lowest frequency first."""
-    content = base64.b64decode(told["pictures"][name].removeprefix("data:image/png;base64,"))
+    content = base64.b64decode(facts["pictures"][name].removeprefix("data:image/png;base64,"))
     return np.asarray(Image.open(io.BytesIO(content)))[::-1].astype(float)
 
 
-def heard(told, sound):
-    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(told["sounds"][sound["sound"]]["data"])))
+def sound_of(facts, sound):
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(facts["sounds"][sound["sound"]]["data"])))
     return torch.from_numpy(samples), rate
 
 
 def test_a_pixel_of_the_picture_is_a_bin_of_the_spectrogram(tmp_path):
     subject = page()
-    told = written(tmp_path, subject)
-    low, high = told["level"]["low"], told["level"]["high"]
-    shown = low + pixels(told, told["clips"][told["pages"][0]["clip"]]["picture"]) * (high - low) / 255
+    facts = written(tmp_path, subject)
+    low, high = facts["level"]["low"], facts["level"]["high"]
+    shown = low + pixels(facts, facts["clips"][facts["pages"][0]["clip"]]["picture"]) * (high - low) / 255
     wanted = subject.clip.decibels.double().clamp(low, high).numpy()
     assert shown.shape == wanted.shape
     assert np.abs(shown - wanted).max() <= (high - low) / 255 / 2 + 1e-6
@@ -57,8 +58,8 @@ def test_a_pixel_of_the_picture_is_a_bin_of_the_spectrogram(tmp_path):
 def test_zero_is_in_the_middle_of_a_map_s_colours(tmp_path):
     values = torch.zeros(32, 101)
     values[3, 5], values[20, 7] = 2.0, -1.0
-    told = written(tmp_path, page(maps={"IG": values}))
-    shown = pixels(told, told["pages"][0]["maps"][0]["picture"])
+    facts = written(tmp_path, page(maps={"IG": values}))
+    shown = pixels(facts, facts["pages"][0]["maps"][0]["picture"])
     assert (shown[3, 5], shown[20, 7]) == (255, 64)
     assert shown[0, 0] == 128
 
@@ -66,21 +67,21 @@ def test_zero_is_in_the_middle_of_a_map_s_colours(tmp_path):
 def test_a_map_finer_than_the_picture_is_averaged(tmp_path):
     values = torch.tensor([[1.0, 3.0]]).repeat(1, 101)  # (1, 202) on a picture of 101 frames
     values[0, :2] = -2.0
-    told = written(tmp_path, page(maps={"IG": values}))
-    shown = pixels(told, told["pages"][0]["maps"][0]["picture"])
+    facts = written(tmp_path, page(maps={"IG": values}))
+    shown = pixels(facts, facts["pages"][0]["maps"][0]["picture"])
     assert shown.shape == (1, 101)
     assert shown[0].tolist() == [0] + [255] * 100  # −2, then the means, 2
 
 
 def test_the_numbers_are_those_of_the_explanations(tmp_path):
-    (told,) = written(tmp_path)["pages"]
-    assert [part["scheme"] for part in told["perspectives"]] == [str(scheme) for scheme in SCHEMES]
-    time = told["perspectives"][1]
+    (facts,) = written(tmp_path)["pages"]
+    assert [part["scheme"] for part in facts["perspectives"]] == [str(scheme) for scheme in SCHEMES]
+    time = facts["perspectives"][1]
     assert [(part["channel"], part["contribution"], part["purity"]) for part in time["evidence"]] == [
         (10, 2.0, 0.25),
         (11, 1.0, 0.375),
     ]
-    assert (time["before"], time["others"], time["missing"], time["score"]) == (0.5, 1.0, 0.0, 4.5)
+    assert (time["before"], time["remainders"], time["score"]) == (0.5, [{"name": "other channels", "value": 1.0}], 4.5)
     assert [(part["index"], part["class"], part["purity"]) for part in time["evidence"][1]["prototypes"]] == [
         (0, "zero", 0.5),
         (1, "one", 0.375),
@@ -93,16 +94,17 @@ def test_the_numbers_are_those_of_the_explanations(tmp_path):
 
 def test_the_waterfall_reaches_the_score_where_the_head_is_not_affine(tmp_path):
     short = dataclasses.replace(explanation(SCHEMES[0]), total=3.0)
-    (told,) = written(tmp_path, page(explanations=[short]))["pages"][0]["perspectives"]
-    steps = [told["before"], *(part["contribution"] for part in told["evidence"]), told["others"], told["missing"]]
-    assert told["missing"] == 1.0
-    assert sum(steps) == told["score"]
+    (facts,) = written(tmp_path, page(explanations=[short]))["pages"][0]["perspectives"]
+    remainders = {remainder["name"]: remainder["value"] for remainder in facts["remainders"]}
+    assert remainders == {"other channels": 0.0, "unexplained": 1.0}
+    contributions = [part["contribution"] for part in facts["evidence"]]
+    assert sum([facts["before"], *contributions, *remainders.values()]) == facts["score"]
 
 
 def test_the_five_highest_scores_and_the_explained_class_are_shown(tmp_path):
     scores = [6.0, 5.0, 4.0, -3.0, 3.0, 2.0, 1.0]
-    told = written(tmp_path, page(scores=scores))["pages"][0]["scores"]
-    assert [(row["name"], row["score"], row["rank"], row["explained"]) for row in told] == [
+    facts = written(tmp_path, page(scores=scores))["pages"][0]["scores"]
+    assert [(row["name"], row["score"], row["rank"], row["explained"]) for row in facts] == [
         ("zero", 6.0, 1, False),
         ("one", 5.0, 2, False),
         ("two", 4.0, 3, False),
@@ -127,16 +129,16 @@ def test_labels_without_names_are_numbers_and_names_are_complete_where_there_are
 
 
 def test_a_target_counted_from_the_end_is_the_explained_class(tmp_path):
-    told = written(tmp_path, page(explanations=[explanation(SCHEMES[0], target=-4)]))["pages"][0]
-    assert told["explained"] == "three"
-    assert [row["name"] for row in told["scores"] if row["explained"]] == ["three"]
+    facts = written(tmp_path, page(explanations=[explanation(SCHEMES[0], target=-4)]))["pages"][0]
+    assert facts["explained"] == "three"
+    assert [row["name"] for row in facts["scores"] if row["explained"]] == ["three"]
 
 
 def test_the_sounds_are_the_clip_its_region_and_the_clip_without(tmp_path):
     subject = page()
-    told = written(tmp_path, subject)
+    facts = written(tmp_path, subject)
     clip, part = subject.clip, subject.explanations[1].evidence[0]  # a moment
-    shown = told["pages"][0]["perspectives"][1]["evidence"][0]
+    shown = facts["pages"][0]["perspectives"][1]["evidence"][0]
     place = clip.place(part.region.boxes[0])
     first = int((place.start - 0.15) * 8000) if place.start > 0.15 else 0
     wanted = {"region": listening.isolate(clip, part.region)[first:], "without": listening.remove(clip, part.region)}
@@ -144,63 +146,64 @@ def test_the_sounds_are_the_clip_its_region_and_the_clip_without(tmp_path):
     found = {
         "region": shown["region"],
         "without": shown["without"],
-        "whole": told["clips"][told["pages"][0]["clip"]]["sound"],
+        "whole": facts["clips"][facts["pages"][0]["clip"]]["sound"],
     }
     for kind, waveform in wanted.items():
-        samples, rate = heard(told, found[kind])
+        samples, rate = sound_of(facts, found[kind])
         assert rate == 8000
         waveform = waveform[: len(samples)].double()
         assert (samples - waveform).norm() < 0.15 * waveform.norm(), kind  # MP3 loses a little
     assert [found[kind]["start"] for kind in ("whole", "without", "region")] == [0, 0, first / 8000]
-    assert len(heard(told, found["region"])[0]) == pytest.approx((place.end + 0.15) * 8000 - first, abs=2)
+    assert len(sound_of(facts, found["region"])[0]) == pytest.approx((place.end + 0.15) * 8000 - first, abs=2)
 
 
 def test_a_region_past_the_end_of_the_sound_is_silent(tmp_path):
     """Where a short clip is padded for the model, its picture is longer than its sound."""
     padded = dataclasses.replace(chirp(4), waveform=chirp(4).waveform[:1600])
-    told = written(tmp_path, page(clip=padded, explanations=[explanation(SCHEMES[1], n_channels=9)]))
-    last = told["pages"][0]["perspectives"][0]["evidence"][-1]
+    facts = written(tmp_path, page(clip=padded, explanations=[explanation(SCHEMES[1], n_channels=9)]))
+    last = facts["pages"][0]["perspectives"][0]["evidence"][-1]
     assert last["boxes"][0]["seconds"][0] > 0.8
-    assert heard(told, last["region"])[0].abs().max() < 0.01
+    assert sound_of(facts, last["region"])[0].abs().max() < 0.01
 
 
 def test_every_picture_and_sound_is_there_once(tmp_path):
-    told = written(tmp_path, page(50), page(51))
-    assert len(told["clips"]) == 2 + 3  # the prototypes are the same clips in all schemes, channels and pages
-    assert len(told["pictures"]) == 2 + 3 + 1  # and one map
+    facts = written(tmp_path, page(50), page(51))
+    assert len(facts["clips"]) == 2 + 3  # the prototypes are the same clips in all schemes, channels and pages
+    assert len(facts["pictures"]) == 2 + 3 + 1  # and one map
     regions = 2 * 2 * len(SCHEMES) * 2 + 3 * 2 * len(SCHEMES)
-    assert len(told["sounds"]) <= 5 + regions
+    assert len(facts["sounds"]) <= 5 + regions
+    assert len({sound["data"] for sound in facts["sounds"].values()}) == len(facts["sounds"])
     assert written(tmp_path, page(50), page(50))["sounds"] == written(tmp_path, page(50))["sounds"]
 
 
 def test_a_clip_without_a_waveform_has_no_sound(tmp_path):
     silent = {index: chirp(index, silent=True) for index in range(3)}
-    told = written(tmp_path, page(clip=chirp(7, silent=True), prototypes=silent))
-    assert told["sounds"] == {}
-    assert {clip["sound"] for clip in told["clips"].values()} == {None}
+    facts = written(tmp_path, page(clip=chirp(7, silent=True), prototypes=silent))
+    assert facts["sounds"] == {}
+    assert {clip["sound"] for clip in facts["clips"].values()} == {None}
 
 
 def test_a_rate_that_mp3_does_not_know_is_kept_as_flac(tmp_path):
     clip = Clip.from_waveform(chirp(1).waveform, 10000)
-    told = written(tmp_path, page(clip=clip, maps={}))
-    sound = told["clips"][told["pages"][0]["clip"]]["sound"]
-    assert told["sounds"][sound["sound"]]["type"] == "audio/flac"
-    samples, rate = heard(told, sound)
+    facts = written(tmp_path, page(clip=clip, maps={}))
+    sound = facts["clips"][facts["pages"][0]["clip"]]["sound"]
+    assert facts["sounds"][sound["sound"]]["type"] == "audio/flac"
+    samples, rate = sound_of(facts, sound)
     assert rate == 10000
     assert torch.allclose(samples.float(), clip.waveform, atol=1e-4)
 
 
 def test_sounds_above_full_scale_are_scaled_down_alike(tmp_path):
     loud = dataclasses.replace(chirp(1), waveform=4 * chirp(1).waveform)  # up to 2
-    told = written(tmp_path, page(clip=loud))
-    whole = heard(told, told["clips"][told["pages"][0]["clip"]]["sound"])[0]
+    facts = written(tmp_path, page(clip=loud))
+    whole = sound_of(facts, facts["clips"][facts["pages"][0]["clip"]]["sound"])[0]
     assert (whole - loud.waveform / 2).norm() < 0.1 * whole.norm()
 
 
 def test_the_regions_of_a_waveform_lie_on_its_spectrogram(tmp_path):
     clip = Clip.from_waveform(chirp(1).waveform, 8000)
-    told = written(tmp_path, page(clip=clip, explanations=[explanation(SCHEMES[1])], maps={}))
-    path = told["pages"][0]["perspectives"][0]["evidence"][0]["outline"]
+    facts = written(tmp_path, page(clip=clip, explanations=[explanation(SCHEMES[1])], maps={}))
+    path = facts["pages"][0]["perspectives"][0]["evidence"][0]["outline"]
     frames = clip.decibels.shape[1]
     sides = [clip.axes.frame_position(seconds) / frames for seconds in (0.1, 0.2)]
     assert sorted({float(x) for x in re.findall(r"[ML]([\d.]+) ", path)}) == pytest.approx(sides, abs=1e-5)
@@ -208,16 +211,16 @@ def test_the_regions_of_a_waveform_lie_on_its_spectrogram(tmp_path):
 
 def test_the_cursor_runs_on_the_picture_s_own_axis(tmp_path):
     subject = page()
-    told = written(tmp_path, subject)
-    clip = told["clips"][told["pages"][0]["clip"]]
+    facts = written(tmp_path, subject)
+    clip = facts["clips"][facts["pages"][0]["clip"]]
     for seconds in (0.0, 0.25, 1.0):
         assert clip["start"] + clip["rate"] * seconds == pytest.approx(AXES.frame_position(seconds) / 101)
 
 
 def test_the_outline_of_a_cross_is_one_line(tmp_path):
     """Column 1 of 10 and row 1 of 4, with x to the right and y downward."""
-    told = written(tmp_path, page(explanations=[explanation(SCHEMES[3])]))
-    path = told["pages"][0]["perspectives"][0]["evidence"][0]["outline"]
+    facts = written(tmp_path, page(explanations=[explanation(SCHEMES[3])]))
+    path = facts["pages"][0]["perspectives"][0]["evidence"][0]["outline"]
     corners = re.fullmatch(r"M([^MZ]+)Z", path)[1].split("L")
     wanted = {
         "0.1 0",
@@ -238,8 +241,8 @@ def test_the_outline_of_a_cross_is_one_line(tmp_path):
 
 
 def test_ticks_stand_where_the_axes_say(tmp_path):
-    told = written(tmp_path, page())
-    clip = told["clips"][told["pages"][0]["clip"]]
+    facts = written(tmp_path, page())
+    clip = facts["clips"][facts["pages"][0]["clip"]]
     assert [(tick["value"], tick["at"] * 32) for tick in clip["hertz"]] == [
         (hertz, pytest.approx(AXES.bin_position(hertz))) for hertz in (250.0, 500.0, 1000.0, 2000.0)
     ]
@@ -250,8 +253,8 @@ def test_ticks_stand_where_the_axes_say(tmp_path):
 def test_a_strip_of_a_waveform_ends_with_a_mel_picture(tmp_path):
     """The regions of a waveform reach to half the sample rate, mel bands do not."""
     clip = dataclasses.replace(chirp(1), of_samples=True)
-    told = written(tmp_path, page(clip=clip, explanations=[explanation(SCHEMES[1])], maps={}))
-    path = told["pages"][0]["perspectives"][0]["evidence"][0]["outline"]
+    facts = written(tmp_path, page(clip=clip, explanations=[explanation(SCHEMES[1])], maps={}))
+    path = facts["pages"][0]["perspectives"][0]["evidence"][0]["outline"]
     assert {float(corner.split()[1]) for corner in re.sub("[MZ]", "", path).split("L")} == {0.0, 1.0}
 
 
@@ -259,8 +262,8 @@ def test_maps_of_waveforms_have_the_samples_shape(tmp_path):
     clip = Clip.from_waveform(chirp(1).waveform, 8000)
     samples = torch.zeros(1, 1, 8000)
     samples[..., :4000], samples[..., 4000:] = -1.0, 1.0
-    told = written(tmp_path, page(clip=clip, explanations=[explanation(SCHEMES[1])], maps={"IG": samples}))
-    _, _, data = told["pictures"][told["pages"][0]["maps"][0]["picture"]].partition(",")
+    facts = written(tmp_path, page(clip=clip, explanations=[explanation(SCHEMES[1])], maps={"IG": samples}))
+    _, _, data = facts["pictures"][facts["pages"][0]["maps"][0]["picture"]].partition(",")
     image = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), dtype=int)
     assert image.shape[:2] == (1, clip.decibels.shape[1])
     blue_less_red = image[0, :, 2] - image[0, :, 0]
@@ -269,9 +272,9 @@ def test_maps_of_waveforms_have_the_samples_shape(tmp_path):
     assert (blue_less_red[middle + 2 :] < -50).all()
 
 
-def test_each_clip_is_drawn_and_heard_once(tmp_path, monkeypatch):
-    drawn, spectrogram = [], Media.spectrogram
-    monkeypatch.setattr(Media, "spectrogram", lambda self, clip: drawn.append(clip) or spectrogram(self, clip))
+def test_each_clip_is_drawn_once(tmp_path, monkeypatch):
+    drawn, picture = [], content.level_picture
+    monkeypatch.setattr(content, "level_picture", lambda clip, limits: drawn.append(clip) or picture(clip, limits))
     written(tmp_path, page())
     assert len(drawn) == 1 + 3  # though each prototype is named by four schemes with two channels
 
@@ -285,14 +288,14 @@ def test_texts_cannot_leave_their_place(tmp_path):
     assert text.count("<script") == 2
     assert text.count("</script>") == 2
     assert html.escape(HOSTILE).replace("\ud800", "?") in text
-    told = facts(path)
-    assert (told["title"], told["pages"][0]["maps"][0]["name"], told["pages"][0]["scores"][-1]["name"]) == (
+    facts = facts_of(path)
+    assert (facts["title"], facts["pages"][0]["maps"][0]["name"], facts["pages"][0]["scores"][-1]["name"]) == (
         HOSTILE,
         HOSTILE,
         "four",
     )
     assert HOSTILE in [
-        prototype["class"] for prototype in told["pages"][0]["perspectives"][0]["evidence"][0]["prototypes"]
+        prototype["class"] for prototype in facts["pages"][0]["perspectives"][0]["evidence"][0]["prototypes"]
     ]
 
 
@@ -317,9 +320,9 @@ def test_the_size_is_bounded_and_stated(tmp_path):
         for index in range(4)
     }
     path = report.write(tmp_path / "page.html", [page(clip=rates.pop(3), prototypes=rates)])
-    told, size = facts(path), path.stat().st_size
-    bins, samples = 32 * 101 * len(told["pictures"]), 8000 * len(told["sounds"])
-    assert size <= 100e3 + 1.4 * bins + 0.4 * samples + 2e3 * (len(told["pictures"]) + len(told["sounds"]))
+    facts, size = facts_of(path), path.stat().st_size
+    bins, samples = 32 * 101 * len(facts["pictures"]), 8000 * len(facts["sounds"])
+    assert size <= 100e3 + 1.4 * bins + 0.4 * samples + 2e3 * (len(facts["pictures"]) + len(facts["sounds"]))
     stated = re.search(r"everything that it shows, (\d+) kB in all", path.read_text(encoding="utf-8"))[1]
     assert int(stated) == pytest.approx(size / 1000, abs=1)
 
@@ -378,3 +381,14 @@ def test_what_is_no_page_is_refused(changed, message):
 def test_a_file_without_pages_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one page, but got none"):
         report.write(tmp_path / "page.html", [])
+
+
+def test_colours_and_dashes_are_those_of_the_figures(tmp_path):
+    facts = written(tmp_path, page())
+    assert [(line["colour"], (line["offset"], tuple(line["dashes"]))) for line in facts["lines"]] == [
+        region_line(rank) for rank in range(len(REGIONS))
+    ]
+    assert facts["level"]["colours"] == colour_steps(LEVELS)
+    style = re.search("<style>(.*?)</style>", (tmp_path / "page.html").read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert f"--towards: {TOWARDS};" in style
+    assert "{{" not in style

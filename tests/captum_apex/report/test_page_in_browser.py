@@ -1,4 +1,4 @@
-"""The page as a reader meets it, in a headless Chromium."""
+"""The page as a reader sees it, in a headless Chromium."""
 
 import dataclasses
 import itertools
@@ -179,9 +179,8 @@ def test_the_cursor_stands_where_the_sound_is(browser, path):
     play.click()
     wait_until(lambda: browser.execute_script("return document.querySelector('audio').paused"))
     time.sleep(0.05)
-    shares = browser.execute_script(
-        "return [...document.querySelectorAll('.cursor')].filter((e) => !e.hidden).map((e) => parseFloat(e.style.left) / 100)"
-    )
+    places = "[...document.querySelectorAll('.cursor')].filter((e) => !e.hidden).map((e) => parseFloat(e.style.left))"
+    shares = [place / 100 for place in browser.execute_script(f"return {places}")]
     queries = 1 + 4 * 2 + 1
     assert len(shares) == queries  # on every picture of this clip, and on no other
     assert shares == pytest.approx([(0.5 + 100 * (0.045 + now(browser))) / 101] * queries, abs=0.003)
@@ -219,7 +218,8 @@ def test_outlines_lie_at_their_share_of_the_picture(browser, path):
 def test_the_waterfall_s_bars_follow_on_each_other(browser, path):
     show(browser, path)
     bars = browser.execute_script(
-        "return [...document.querySelectorAll('#panel-0 .waterfall .track .bar')].map((e) => [e.style.left, e.style.width].map(parseFloat))"
+        "return [...document.querySelectorAll('#panel-0 .waterfall .track .bar')]"
+        ".map((e) => [e.style.left, e.style.width].map(parseFloat))"
     )
     assert texts(browser, "#panel-0 .waterfall th") == [
         "without the layer",
@@ -258,27 +258,34 @@ def test_small_numbers_are_not_rounded_to_nothing(browser, tmp_path):
     )
     assert texts(browser, "#panel-0 .waterfall .figure") == ["0.00", "+0.0032", "−0.049", "−0.046"]
     assert texts(browser, ".scores .figure") == ["12.00", "1.00", "1.00", "0.10", "0.0000", "−0.046"]
-    assert "adds +0.0032 to the logit" in texts(browser, "#panel-0 .about")[0]
+    assert "contribution +0.0032 · purity" in texts(browser, "#panel-0 .about")[0]
 
 
 def test_regions_that_are_the_same_are_all_visible(browser, tmp_path):
     shown = explanation(SCHEMES[0], n_channels=1).evidence[0]
     same = dataclasses.replace(
-        explanation(SCHEMES[0]), evidence=tuple(dataclasses.replace(shown, channel=k) for k in range(4))
+        explanation(SCHEMES[0]), evidence=tuple(dataclasses.replace(shown, channel=k) for k in range(5))
     )
     show(browser, report.write(tmp_path / "page.html", [page(explanations=[same])]))
-    drawn = "return [...document.querySelectorAll('%s .overlay path')].map((e) => [e.getAttribute('class'), e.style.strokeDasharray])"
+    drawn = (
+        "return [...document.querySelectorAll('%s .overlay path')]"
+        ".map((e) => [e.getAttribute('class'), e.style.strokeDasharray])"
+    )
     large = browser.execute_script(drawn % ".large")
-    assert [kind for kind, _ in large] == ["halo"] * 4 + ["outline"] * 4  # no dark ground over a line
-    assert large[4][1] == "none"
-    assert len({dashes for _, dashes in large[4:]}) == 4
+    assert [kind for kind, _ in large] == ["halo"] * 5 + ["outline"] * 5  # no dark ground over a line
+    assert large[5][1] == "none"
+    dashed = (
+        "return [...document.querySelectorAll('.large .outline')]"
+        ".map((e) => [e.style.strokeDashoffset, e.style.strokeDasharray].join())"
+    )
+    assert len(set(browser.execute_script(dashed))) == 5
     assert browser.execute_script(drawn % ".middle")[1] == ["outline", "none"]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("cells", [(3, 4, 3), (9, 9, 8, 9), (0, 0, 0, 1)])
 def test_no_number_hides_another(browser, tmp_path, cells, width):
-    """Cells of twenty along time; a number is moved aside where a region before it has the same corner, and meets no other one there."""
+    """Cells of twenty along time; numbers of regions with the same corner are moved aside, and do not overlap."""
     scheme = SCHEMES[1]
     shown = explanation(scheme, n_channels=1).evidence[0]
     evidence = tuple(
@@ -370,7 +377,7 @@ def test_a_clip_without_sound_has_no_buttons_for_it(browser, tmp_path):
 def test_what_there_is_not_is_not_shown(browser, tmp_path):
     bare = page(explanations=[explanation(SCHEMES[0], n_channels=0)], maps={}, scores=(), class_names=())
     show(browser, report.write(tmp_path / "page.html", [bare]))
-    assert "No channel speaks for the class in this perspective." in texts(browser, "#panel-0 p")
+    assert "No channel supports the class in this perspective." in texts(browser, "#panel-0 p")
     assert all_of(browser, ".scores, .comparison *") == []
     assert texts(browser, ".verdict") == ["Explained: class 3, logit 4.50. The clip is labelled three."]
 

@@ -1,0 +1,102 @@
+"""What a method gets: clips and a classifier, and in each cell of the benchmark a fill and a region grid."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from captum_apex import PrototypeBasis, Scheme
+
+CLIPS_AT_ONCE = 32  # clips in one forward pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifiedClips:
+    """Clips, the classifier, and the classes that are explained: what a `Query` and a run's `Stage` have in common.
+
+    Attributes:
+        model: the classifier, in evaluation mode.
+        layer: the explained layer, a module of `model`.
+        inputs: log-mels (clip, 1, frequency, time), or spectra (clip, 2, frequency, time), real and imaginary parts.
+        target: index of the class that is explained in each clip, int64 (clip,).
+        silence: value of a bin without sound.
+        bases: the fitted basis of each scheme.
+        seed: seed of the random number generators of methods, masks and ties.
+        band_shares: how much of each mel band of the model lies on each bin of the inputs, (bin, band), if the inputs
+            are spectra; None if they are log-mels. See `benchmarks.methods.region_maps.enlarged`.
+    """
+
+    model: nn.Module
+    layer: nn.Module
+    inputs: Tensor
+    target: Tensor
+    silence: float
+    bases: Mapping[Scheme, PrototypeBasis]
+    seed: int
+    band_shares: Tensor | None = None
+
+    def clips(self, selection: slice) -> Self:
+        """The same with the selected clips only."""
+        return replace(self, inputs=self.inputs[selection], target=self.target[selection])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query(ClassifiedClips):
+    """What a method explains: classified clips, with the fill and the region grid of a cell.
+
+    Each call of a method gets a copy of the model and the tensors, so that no method can change them for the next one.
+    torch's and numpy's global random number generators are set to `seed` before the call.
+
+    A query has the attributes of `ClassifiedClips`, among them `model`, `layer`, `inputs` and `target`, and these:
+
+    Attributes:
+        fill: the values that replace masked bins, of the shape of `inputs`; the baseline of methods that take one.
+        grid: the region of each bin, int64 (frequency, time).
+        names: names of the maps to compute, for a function that is registered under several names.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from benchmarks.methods import Query
+        >>> model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
+        >>> inputs = torch.ones(3, 1, 4, 6)
+        >>> query = Query(
+        ...     model=model,
+        ...     layer=model[0],
+        ...     inputs=inputs,
+        ...     target=torch.tensor([0, 1, 0]),
+        ...     silence=-1.0,
+        ...     bases={},
+        ...     seed=0,
+        ...     fill=torch.full_like(inputs, -1.0),
+        ...     grid=torch.arange(6).expand(4, 6) // 3,
+        ... )
+        >>> query.clips(slice(1, 3)).target
+        tensor([1, 0])
+    """
+
+    fill: Tensor
+    grid: Tensor
+    names: tuple[str, ...] = ()
+
+    def clips(self, selection: slice) -> Self:
+        """The same query with the selected clips only."""
+        return replace(super().clips(selection), fill=self.fill[selection])
+
+    def batches(self, size: int = CLIPS_AT_ONCE) -> list[Query]:
+        """The same query for at most `size` clips at a time."""
+        return [self.clips(slice(start, start + size)) for start in range(0, len(self.inputs), size)]
+
+    def copy(self) -> Query:
+        """The same query with a copy of every tensor, the bases and the model; `layer` is the copied model's layer."""
+        copies: dict[int, Any] = {}  # one for all fields, so that the layer is copied as a module of the model
+        return replace(self, **{each.name: _copied(getattr(self, each.name), copies) for each in fields(self)})
+
+
+def _copied(value: Any, copies: dict[int, Any]) -> Any:
+    """A copy that shares no memory; of a tensor only the elements are copied, not the memory that it is a view of."""
+    return value.clone() if isinstance(value, Tensor) else copy.deepcopy(value, copies)

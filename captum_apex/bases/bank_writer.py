@@ -1,0 +1,151 @@
+"""Fills the arrays of a feature bank batch by batch, in memory or in memory-mapped files."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_apex.bases.schemes import Scheme
+from captum_apex.layers.layout import Layout
+from captum_apex.layers.padding import checked_columns, column_mask
+from captum_apex.layers.values import at_least_float32, check_finite
+
+__all__ = ["BankWriter"]
+
+
+class BankWriter:
+    """Writes the layer's output for one batch of clips after the other.
+
+    Args:
+        n_clips: number of clips in the dataset.
+        sequences: the sequences of cells to store.
+        layer: name of the layer, for messages.
+        layout: layout of the layer's output.
+        max_memory: number of bytes that the arrays may take in memory; larger arrays are memory-mapped files.
+        folder: folder of the mapped files; by default the system's temporary folder.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Scheme
+        >>> from captum_apex.layers import Layout
+        >>> writer = BankWriter(1, [Scheme.TIME], "layer", Layout())
+        >>> writer.write(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]), labels=None, n_inputs=1)
+        >>> writer.cells, writer.means
+        ({<Scheme.TIME: 'time'>: tensor([[[1., 2.]]])}, tensor([[1.5000]]))
+    """
+
+    def __init__(
+        self,
+        n_clips: int,
+        sequences: Sequence[Scheme],
+        layer: str,
+        layout: Layout,
+        max_memory: int = 2**32,
+        folder: str | os.PathLike | None = None,
+    ) -> None:
+        self.n_clips = n_clips
+        self.sequences = sequences
+        self.layer = layer
+        self.layout = layout
+        self.max_memory = max_memory
+        self.folder = None if folder is None else os.fspath(folder)
+        self.grid: tuple[int, int] | None = None
+        self.n_written = 0
+        self.means = torch.empty(0)
+        self._arrays: dict[Scheme, Tensor] = {}  # (clip, channel, row or 1, column or 1)
+        self._labels: list[Tensor] = []
+
+    @property
+    def cells(self) -> dict[Scheme, Tensor]:
+        """The cells of each sequence, (clip, channel, cell)."""
+        return {sequence: array.flatten(2) for sequence, array in self._arrays.items()}
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The labels of the clips, (clip,) or (clip, class); None where the dataset has none."""
+        return torch.cat(self._labels) if self._labels else None
+
+    def write(self, features: Tensor, labels: Tensor | None, n_inputs: int, columns: Tensor | None = None) -> None:
+        """Writes the next batch of clips.
+
+        Args:
+            features: output of the layer.
+            labels: labels of the clips, (clip,) or (clip, class); None for a dataset without labels.
+            n_inputs: number of clips in the batch.
+            columns: number of columns that are not padding in each clip's grid, int64 (clip,); None for all.
+
+        Raises:
+            ValueError: the layout does not fit the output, the layer does not give one grid per clip, grids differ in
+                their number of rows, or a value is not finite (the message names the clip).
+        """
+        grid = at_least_float32(self.layout.grid(features, repr(self.layer)))
+        if len(grid) != n_inputs or self.n_written + n_inputs > self.n_clips:
+            raise ValueError(
+                f"expected {self.layer!r} to give one grid per clip, but got {len(grid)} for {n_inputs} clips"
+            )
+        unpadded = None if columns is None else column_mask(grid, checked_columns(columns, grid))
+        values = grid if unpadded is None else grid.where(unpadded, 0.0)
+        check_finite(values, f"the output of {self.layer!r}", self.n_written)
+        self._make_room(grid)
+        clips = slice(self.n_written, self.n_written + len(grid))
+        for sequence, array in self._arrays.items():
+            cells = sequence.cells(grid, columns)[0].unflatten(2, _sides(sequence, grid)).to("cpu")
+            array[clips, :, :, : cells.shape[3]] = cells
+            array[clips, :, :, cells.shape[3] :] = torch.nan
+        means = grid.mean((2, 3)) if unpadded is None else grid.where(unpadded, torch.nan).nanmean((2, 3))
+        self.means[clips] = means.to("cpu")
+        if labels is not None:
+            self._labels.append(labels)
+        self.n_written += len(grid)
+
+    def check_complete(self) -> None:
+        """Raises a ValueError where fewer clips were written than the dataset has."""
+        if self.n_written != self.n_clips:
+            raise ValueError(
+                f"expected `collate_fn` to keep all {self.n_clips} clips of the dataset, but {self.n_written} came"
+            )
+
+    def _make_room(self, grid: Tensor) -> None:
+        """Allocates arrays for grids of this size; a clip that is longer than all clips before it makes them wider."""
+        n_rows, n_columns = grid.shape[2:]
+        if self.grid is None:
+            self.means = torch.empty(self.n_clips, grid.shape[1], dtype=grid.dtype)
+        elif self.grid[0] != n_rows:
+            raise ValueError(
+                f"expected {self.layer!r} to give a grid of {self.grid[0]} frequency rows for every clip, but got "
+                f"{n_rows} from clip {self.n_written} on"
+            )
+        if self.grid is None or self.grid[1] < n_columns:
+            self.grid = (n_rows, n_columns)
+            self._allocate(grid)
+
+    def _allocate(self, grid: Tensor) -> None:
+        shapes = {sequence: (self.n_clips, grid.shape[1], *_sides(sequence, grid)) for sequence in self.sequences}
+        in_memory = sum(math.prod(shape) for shape in shapes.values()) * grid.element_size() <= self.max_memory
+        for sequence, shape in shapes.items():
+            narrower = self._arrays.get(sequence)
+            if narrower is not None and tuple(narrower.shape) == shape:
+                continue
+            wider = torch.empty(shape, dtype=grid.dtype) if in_memory else self._mapped(shape, grid.dtype)
+            if narrower is not None:
+                wider[: self.n_written, :, :, : narrower.shape[3]] = narrower[: self.n_written]
+                wider[: self.n_written, :, :, narrower.shape[3] :] = torch.nan
+            self._arrays[sequence] = wider
+
+    def _mapped(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """An array in a file without a name, which the system removes with the last tensor that uses it."""
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            return torch.from_numpy(np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, "w+", shape=shape))
+
+
+def _sides(sequence: Scheme, grid: Tensor) -> tuple[int, int]:
+    """The numbers of rows and columns of a sequence's cells."""
+    n_rows = 1 if sequence is Scheme.TIME else grid.shape[2]
+    n_columns = 1 if sequence is Scheme.FREQUENCY else grid.shape[3]
+    return n_rows, n_columns

@@ -1,0 +1,66 @@
+"""One channel that supports a class in a clip, and the training clips that show what the channel stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from captum_apex.audio.regions import Region
+
+__all__ = ["Evidence", "Prototype"]
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """A training clip that shows what a channel stands for.
+
+    Args:
+        index: index of the clip in the dataset that the basis was fitted on.
+        label: label of the clip in the dataset, an int or a list; None where the dataset has no labels.
+        activation: mean of the channel over the grid of the clip.
+        purity: purity of the peak in the clip, in [-1, 1].
+        region: region of the peak in the clip.
+
+    Example:
+        >>> from captum_apex import Box, Prototype, Region
+        >>> strip = Region((Box(low=0.0, high=1.0, start=0.25, end=0.5),))
+        >>> prototype = Prototype(index=7, label=2, activation=1.5, purity=0.8, region=strip)
+        >>> prototype.region.boxes[0].start  # fraction of the clip's duration
+        0.25
+    """
+
+    index: int
+    label: Any
+    activation: float
+    purity: float
+    region: Region
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One channel that supports the explained class in a clip.
+
+    Args:
+        channel: index of the channel in the basis.
+        side: 1, or −1 where the channel supports the class by a negative activation.
+        contribution: `c_k`, the amount that the channel adds to the score.
+        activation: `a_k`, the mean of the channel over the grid of the clip.
+        purity: purity of the peak in this clip, in [-1, 1].
+        region: region of the channel in this clip.
+        prototypes: prototypes of the channel on this side, best first.
+
+    Example:
+        >>> from captum_apex import Box, Evidence, Region
+        >>> strip = Region((Box(low=0.0, high=1.0, start=0.25, end=0.5),))
+        >>> evidence = Evidence(17, 1, contribution=2.5, activation=0.5, purity=0.9, region=strip, prototypes=())
+        >>> evidence.channel, evidence.contribution
+        (17, 2.5)
+    """
+
+    channel: int
+    side: int
+    contribution: float
+    activation: float
+    purity: float
+    region: Region
+    prototypes: tuple[Prototype, ...]

@@ -1,0 +1,46 @@
+"""The pictures of the README and the guides."""
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from benchmarks.reports import pictures
+from benchmarks.reports.contact_sheet import first_of
+from captum_apex import Scheme
+from tests.small import small_subject
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return small_subject()
+
+
+def test_all_pictures_are_written_with_a_palette(subject, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "prepare", lambda *_, **__: subject)
+    paths = pictures.write(tmp_path / "new")
+    assert sorted(path.name for path in paths) == sorted(path.name for path in (tmp_path / "new").iterdir())
+    for path in paths:
+        with Image.open(path) as image:
+            assert (image.format, image.mode) == ("PNG", "P")
+            assert len(image.getcolors()) <= 64
+        assert path.stat().st_size < 200_000
+
+
+def test_the_map_picture_has_the_truth_on_the_clip_and_two_maps_beside_it(subject):
+    clip = first_of(subject.task, subject.task.classes.index("falling chirp"))
+    picture = pictures.map_picture(subject, clip, Scheme.SQUARE)
+    assert isinstance(picture, Figure)
+    titles = [panel.get_title().split("\n")[0] for panel in picture.axes]
+    assert titles[:3] == ["falling chirp", "enlarged", "through Integrated Gradients"]
+
+
+def test_the_explanation_picture_has_two_channels_with_two_prototypes(subject):
+    picture = pictures.explanation_picture(subject, 0, Scheme.FREQUENCY)
+    assert sum("prototype" in panel.get_title() for panel in picture.axes) == 4
+
+
+def test_the_waterfall_picture_begins_without_the_layer_and_ends_with_the_score(subject):
+    panel = pictures.waterfall_picture(subject, 0, Scheme.SQUARE).axes[0]
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    assert names[0] == "without the layer"
+    assert names[-1].startswith("score")
