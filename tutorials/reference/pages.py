@@ -22,7 +22,7 @@ import yaml
 from nbconvert import MarkdownExporter
 
 sys.path.insert(0, str(Path(__file__).parent))
-from public_names import documented, identifiers, import_line, linked, public_objects, room_identifiers
+from public_names import copy_arguments, documented, identifiers, import_line, linked, public_objects, room_identifiers
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {
@@ -69,6 +69,7 @@ _ASSETS = ("tutorials/pictures/*.png", "benchmarks/**/*.png", "tutorials/referen
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _package = griffe.load("captum_apex", search_paths=[str(ROOT)])
+copy_arguments(_package)
 _names = identifiers(_package)
 
 

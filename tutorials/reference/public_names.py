@@ -7,6 +7,7 @@ import re
 import griffe
 
 _LINE_LENGTH = 80
+_ARGUMENTS_OF = re.compile(r"arguments_of\((\w+)\)")
 _NAME_IN_BACKTICKS = re.compile(r"(?<![\[`])`([A-Za-z_][\w.]*)`(?![\]`])")
 
 
@@ -61,6 +62,14 @@ def documented(entry: griffe.Object) -> list[griffe.Object]:
     """An object and all that it contains, as far as they have docstrings."""
     inner = [other for member in entry.members.values() if not member.is_alias for other in documented(member)]
     return [*([entry] if entry.docstring else []), *inner]
+
+
+def copy_arguments(package: griffe.Module) -> None:
+    """Gives functions the arguments of the function that their decorator names, as the interpreter does."""
+    for entry in documented(package):
+        for decorator in entry.decorators if entry.is_function else ():
+            if source := _ARGUMENTS_OF.search(str(decorator.value)):
+                entry.parameters = entry.parent.members[source[1]].parameters
 
 
 def linked(text: str, names: dict[str, str]) -> str:
