@@ -94,7 +94,7 @@ def test_the_source_distribution_has_what_a_build_needs(distributions):
 def test_the_console_script_shows_its_help(installed, tmp_path):
     script = installed / "bin" / "captum-apex"
     printed = run(sys.executable, str(script), "--help", folder=tmp_path, PYTHONPATH=str(installed))
-    assert all(f"captum_apex {command}" in printed for command in ("fit", "explain", "events"))
+    assert all(f"captum-apex {command}" in printed for command in ("fit", "explain", "events"))
 
 
 def test_a_page_is_written_from_the_wheel(installed, tmp_path):

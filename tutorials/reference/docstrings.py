@@ -11,7 +11,7 @@ from typing import Any
 import griffe
 
 sys.path.insert(0, str(Path(__file__).parent))
-from public_names import documented, identifiers, linked
+from public_names import copy_arguments, documented, identifiers, linked, room_identifiers
 
 _HEADING = re.compile(r"^( *)Example:$")
 _CODE = re.compile(r"^ *(?:>>>|\.\.\.)")
@@ -21,9 +21,13 @@ class PlainDocstrings(griffe.Extension):
     """Rewrites each docstring of the package once, when the package is loaded."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        names = identifiers(pkg)
-        for entry in documented(pkg):
-            entry.docstring.value = "\n\n".join(_block(block, names) for block in entry.docstring.value.split("\n\n"))
+        copy_arguments(pkg)
+        names_everywhere = identifiers(pkg)
+        for room in pkg.modules.values():
+            names = names_everywhere | room_identifiers(room)
+            for entry in documented(room):
+                blocks = entry.docstring.value.split("\n\n")
+                entry.docstring.value = "\n\n".join(_block(block, names) for block in blocks)
 
 
 def _block(block: str, names: dict[str, str]) -> str:

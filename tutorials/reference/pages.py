@@ -22,7 +22,7 @@ import yaml
 from nbconvert import MarkdownExporter
 
 sys.path.insert(0, str(Path(__file__).parent))
-from public_names import documented, identifiers, import_line, linked, public_objects
+from public_names import copy_arguments, documented, identifiers, import_line, linked, public_objects, room_identifiers
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {
@@ -69,6 +69,7 @@ _ASSETS = ("tutorials/pictures/*.png", "benchmarks/**/*.png", "tutorials/referen
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _package = griffe.load("captum_apex", search_paths=[str(ROOT)])
+copy_arguments(_package)
 _names = identifiers(_package)
 
 
@@ -168,8 +169,9 @@ def _room_page(name: str) -> str:
     """The page of a room: what it is for, how to import it, its names in a table, and each of them in full."""
     room = _package.modules[name]
     objects = public_objects(room)
-    description = linked(room.docstring.value, _names) if room.docstring else ""
-    rows = [f"| [`{entry.name}`][{entry.path}] | {linked(_summary(entry), _names)} |" for entry in objects]
+    names = _names | room_identifiers(room)
+    description = linked(room.docstring.value, names) if room.docstring else ""
+    rows = [f"| [`{entry.name}`][{entry.path}] | {linked(_summary(entry), names)} |" for entry in objects]
     table = ["| name | what it is |", "|---|---|", *rows]
     entries = [f"::: {entry.path}\n" for entry in objects]
     head = [f"# {ROOMS[name]}", "", description, "", f"```python\n{import_line(room, objects)}\n```", ""]

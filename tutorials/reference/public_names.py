@@ -7,6 +7,7 @@ import re
 import griffe
 
 _LINE_LENGTH = 80
+_ARGUMENTS_OF = re.compile(r"arguments_of\((\w+)\)")
 _NAME_IN_BACKTICKS = re.compile(r"(?<![\[`])`([A-Za-z_][\w.]*)`(?![\]`])")
 
 
@@ -48,10 +49,27 @@ def identifiers(package: griffe.Module) -> dict[str, str]:
     return names | {entry.name: entry.path for entry in _package_objects(package)}
 
 
+def room_identifiers(room: griffe.Module) -> dict[str, str]:
+    """Where the names are defined that texts of a room write without the room's name: `deletion_insertion`, `Curves`.
+
+    Names of one word in lower case are left out: in a text they are arguments more often than functions.
+    """
+    entries = public_objects(room)
+    return {entry.name: entry.path for entry in entries if "_" in entry.name or not entry.name.islower()}
+
+
 def documented(entry: griffe.Object) -> list[griffe.Object]:
     """An object and all that it contains, as far as they have docstrings."""
     inner = [other for member in entry.members.values() if not member.is_alias for other in documented(member)]
     return [*([entry] if entry.docstring else []), *inner]
+
+
+def copy_arguments(package: griffe.Module) -> None:
+    """Gives functions the arguments of the function that their decorator names, as the interpreter does."""
+    for entry in documented(package):
+        for decorator in entry.decorators if entry.is_function else ():
+            if source := _ARGUMENTS_OF.search(str(decorator.value)):
+                entry.parameters = entry.parent.members[source[1]].parameters
 
 
 def linked(text: str, names: dict[str, str]) -> str:

@@ -784,6 +784,23 @@ def test_the_guide_has_every_option_of_a_command(command, capsys):
     assert set(re.findall(r"^\| `(--[a-z-]+)", section, flags=re.MULTILINE)) == options
 
 
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("fit", ["recordings", "--out", "bases"]),
+        ("explain", ["new.wav", "--basis", "bases", "--out", "page.html"]),
+        ("events", ["night.wav", "--basis", "bases"]),
+    ],
+)
+def test_the_guide_has_the_defaults_of_a_command(command, needed):
+    options = vars(parser().parse_args([command, *needed, *MODEL]))
+    (section,) = (text for text in re.split(r"^## ", GUIDE, flags=re.MULTILINE) if f"captum-apex {command} " in text)
+    defaults = re.findall(r"^\| `--([a-z-]+)[^\n]*\(`?([\w.]+)`?\) \|$", section, flags=re.MULTILINE)
+    assert len(defaults) >= 4
+    for name, default in defaults:
+        assert str(options[name.replace("-", "_")]) == default
+
+
 def test_the_guide_has_every_setting_of_a_classifier():
     settings = re.findall(r"^\| `([a-z_]+)` \|", GUIDE, flags=re.MULTILINE)
     assert set(settings) == {field.name for field in dataclasses.fields(Classifier)}
