@@ -4,6 +4,6 @@
 - `class_names`: the name of a class from a label or a target.
 """
 
-from captum_apex.classifiers.classifier import Classifier
+from captum_apex.classifiers.classifier import Classifier, InputDataset
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "InputDataset"]

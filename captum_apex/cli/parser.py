@@ -17,8 +17,9 @@ DESCRIPTION = (
     "Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events."
 )
 FACTORY = """--model names a function without arguments, in a module that can be imported from here, which returns a
-captum_apex.Classifier: the model, its transform, its class names. The README has a complete example. For a Hugging Face
-model it is captum_apex.from_transformers("folder or name"), which needs no --layer.
+captum_apex.Classifier: the model, its transform, its class names. The guide to the command line has a complete example
+(tutorials/guides/command_line.md). For a Hugging Face model the function is one line,
+`return captum_apex.from_transformers("folder or name")`, and --layer is not needed.
 """
 
 

@@ -252,8 +252,11 @@ def _masked_batches(
     grid = grid.to(inputs.device)
     layout = _memory_format(inputs)
     for clips, regions in zip(clip_of_mask.split(batch_size), masks.split(batch_size), strict=True):
-        bins = _bin_mask(regions, grid, inputs.dim())
-        batch = masked(inputs.index_select(0, clips), fills.index_select(0, clips), bins)
+        batch = masked(
+            inputs.index_select(0, clips),
+            fills.index_select(0, clips),
+            _bin_mask(regions, grid, inputs.dim()),  # without a name, so that it is freed before the model runs
+        )
         yield clips, batch.to(memory_format=layout)
 
 
