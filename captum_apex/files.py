@@ -30,6 +30,7 @@ def replaced(path: str | os.PathLike) -> Iterator[Path]:
     Example:
         >>> import tempfile
         >>> from pathlib import Path
+        >>> from captum_apex.files import replaced
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     target = Path(folder, "notes.txt")
         ...     with replaced(target) as temporary:

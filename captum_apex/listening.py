@@ -84,6 +84,7 @@ def isolate(clip: Clip, region: Region) -> Tensor:
     Example:
         >>> import torch
         >>> from captum_apex import Box, Clip, Region
+        >>> from captum_apex.listening import isolate
         >>> clip = Clip.from_waveform(torch.ones(8000), 8000)
         >>> sound = isolate(clip, Region((Box(low=0.0, high=1.0, start=0.5, end=0.75),)))
         >>> [round(sound[int(seconds * 8000)].item(), 6) for seconds in (0.25, 0.6, 0.9)]
@@ -108,6 +109,7 @@ def remove(clip: Clip, region: Region) -> Tensor:
     Example:
         >>> import torch
         >>> from captum_apex import Box, Clip, Region
+        >>> from captum_apex.listening import remove
         >>> clip = Clip.from_waveform(torch.ones(8000), 8000)
         >>> rest = remove(clip, Region((Box(low=0.0, high=1.0, start=0.5, end=0.75),)))
         >>> [abs(round(rest[int(seconds * 8000)].item(), 6)) for seconds in (0.25, 0.6, 0.9)]
@@ -139,6 +141,7 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
         >>> from pathlib import Path
         >>> import torch
         >>> from captum_apex import recordings
+        >>> from captum_apex.listening import write
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "region.wav")
         ...     write(path, torch.tensor([0.0, 0.5, -0.5]), sample_rate=8000)
@@ -177,6 +180,7 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
 
     Example:
         >>> import torch
+        >>> from captum_apex.listening import encoded
         >>> file = encoded(torch.zeros(8000), 8000, "wav")
         >>> file[:4], len(file)  # a header of 44 bytes, then 2 bytes per sample
         (b'RIFF', 16044)
@@ -208,6 +212,7 @@ def player(waveform: Tensor, sample_rate: float) -> Any:
 
     Example:
         >>> import torch
+        >>> from captum_apex.listening import player
         >>> player(torch.zeros(8000), 8000).mimetype
         'audio/wav'
     """

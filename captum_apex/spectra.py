@@ -37,6 +37,7 @@ class InverseSTFT(nn.Module):
 
     Example:
         >>> import torch
+        >>> from captum_apex.spectra import InverseSTFT
         >>> inverse = InverseSTFT(1000, n_fft=256, hop_length=64)
         >>> waveforms = torch.sin(torch.arange(3000.0)).reshape(3, 1000)
         >>> spectra = inverse.spectra(waveforms)

@@ -1,6 +1,8 @@
 """What CONTRIBUTING.md promises of the code and can be measured: short functions, one statement a line, examples."""
 
 import ast
+import builtins
+import doctest
 import re
 from pathlib import Path
 
@@ -65,3 +67,32 @@ def test_everything_public_has_an_example_that_shows_a_value(path):
         if not EXAMPLE_WITH_A_VALUE.search(f"{ast.get_docstring(node) or ''}\n")
     ]
     assert not without
+
+
+def unbound_names(docstring):
+    """The names that the examples of a docstring use without importing or defining them."""
+    used, bound = set(), set(dir(builtins))
+    for example in doctest.DocTestParser().get_examples(docstring):
+        for node in ast.walk(ast.parse(example.source)):
+            if isinstance(node, ast.Name):
+                (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler):
+                bound.add(node.name)
+            elif isinstance(node, ast.arg):
+                bound.add(node.arg)
+    return used - bound
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "captum_apex"], ids=str)
+def test_examples_run_when_they_are_pasted_alone(path):
+    """The doctests themselves run in the namespace of their module, which hides a missing import."""
+    incomplete = {
+        node.name: unbound_names(docstring)
+        for node in nodes(path, ast.FunctionDef, ast.ClassDef)
+        if not node.name.startswith("_")
+        and (docstring := ast.get_docstring(node)) is not None
+        and unbound_names(docstring)
+    }
+    assert not incomplete

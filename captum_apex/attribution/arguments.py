@@ -21,6 +21,7 @@ def first_input(inputs: Inputs) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.attribution.arguments import first_input
         >>> first_input((torch.tensor([1.0]), torch.tensor([2.0])))
         tensor([1.])
     """
@@ -36,6 +37,7 @@ def single_input(inputs: Inputs) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.attribution.arguments import single_input
         >>> single_input((torch.tensor([1.0]),))
         tensor([1.])
     """
@@ -56,6 +58,7 @@ def detached_inputs(inputs: Inputs) -> tuple[Tensor, ...]:
 
     Example:
         >>> import torch
+        >>> from captum_apex.attribution.arguments import detached_inputs
         >>> detached_inputs(torch.ones(2, requires_grad=True))
         (tensor([1., 1.]),)
     """
@@ -71,6 +74,7 @@ def forward_arguments(additional_forward_args: Any) -> tuple:
         additional_forward_args: one value, a tuple of values, or None.
 
     Example:
+        >>> from captum_apex.attribution.arguments import forward_arguments
         >>> forward_arguments(3)
         (3,)
     """
@@ -83,6 +87,7 @@ def map_dtype(inputs: Tensor, relevance: Tensor) -> torch.dtype:
 
     Example:
         >>> import torch
+        >>> from captum_apex.attribution.arguments import map_dtype
         >>> map_dtype(torch.zeros(2, dtype=torch.float64), torch.zeros(2))
         torch.float64
     """
@@ -98,6 +103,7 @@ def check_inputs(inputs: Inputs) -> None:
 
     Example:
         >>> import torch
+        >>> from captum_apex.attribution.arguments import check_inputs
         >>> try:
         ...     check_inputs(torch.zeros(0, 1, 8, 10))
         ... except ValueError as error:

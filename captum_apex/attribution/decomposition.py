@@ -30,6 +30,7 @@ class Decomposition:
 
     Example:
         >>> import torch
+        >>> from captum_apex.attribution import Decomposition
         >>> features = torch.tensor([[[[0.0, 2.0]], [[1.0, 1.0]]]])  # two channels on a grid of one row and two columns
         >>> gradient = torch.full_like(features, 0.5)
         >>> output = torch.tensor([[2.0]])
@@ -81,6 +82,7 @@ def select_channels(
 
     Example:
         >>> import torch
+        >>> from captum_apex.attribution import select_channels
         >>> contributions = torch.tensor([[3.0, 2.0, 1.0, -1.0]])
         >>> activations = torch.tensor([[1.0, -1.0, 1.0, 1.0]])
         >>> select_channels(contributions, activations, n_channels=2)

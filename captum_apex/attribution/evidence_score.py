@@ -85,6 +85,7 @@ class InnerScore(nn.Module):
         >>> import torch
         >>> from captum_apex import EvidenceScore
         >>> from torch import nn
+        >>> from captum_apex.attribution.evidence_score import InnerScore
         >>> doubled = nn.Upsample(scale_factor=2)  # stands for a spectrogram
         >>> layer = nn.ReLU()
         >>> score = InnerScore(EvidenceScore(nn.Sequential(doubled, layer), layer), doubled, "doubled")

@@ -33,6 +33,7 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Ten
 
     Example:
         >>> import torch
+        >>> from captum_apex.attribution.projection import enlarged
         >>> enlarged(torch.tensor([[[4.0, 8.0]]]), torch.zeros(1, 1, 1, 4), None)
         tensor([[[[2.0000, 2.5000, 3.5000, 4.0000]]]])
     """
@@ -80,6 +81,7 @@ def enlarged_alone(
 
     Example:
         >>> import torch
+        >>> from captum_apex.attribution.projection import enlarged_alone
         >>> enlarged_alone(torch.tensor([[[4.0, 0.0]]]), torch.zeros(1, 1, 1, 4), None, columns=[1], lengths=[2])
         tensor([[[[2., 2., 0., 0.]]]])
     """

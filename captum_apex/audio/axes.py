@@ -48,6 +48,7 @@ class SpectrogramAxes:
         ValueError: if a number is out of its range, or the mel scale is unknown.
 
     Example:
+        >>> from captum_apex import SpectrogramAxes
         >>> axes = SpectrogramAxes(16000, 512, 160)
         >>> axes.hertz(32.5)  # the centre of bin 32
         1000.0
@@ -92,6 +93,7 @@ class SpectrogramAxes:
 
         Example:
             >>> from torchaudio.transforms import Spectrogram
+            >>> from captum_apex import SpectrogramAxes
             >>> SpectrogramAxes.from_transform(Spectrogram(n_fft=512, hop_length=160), sample_rate=16000).n_bins
             257
         """
@@ -134,6 +136,7 @@ class SpectrogramAxes:
         An edge lies half-way between two centres, on the mel scale for mel bands and in Hz otherwise.
 
         Example:
+            >>> from captum_apex import SpectrogramAxes
             >>> SpectrogramAxes(16000, 8, 4).bin_edges.tolist()
             [0.0, 1000.0, 3000.0, 5000.0, 7000.0, 8000.0]
         """
@@ -164,6 +167,7 @@ class SpectrogramAxes:
             float64 tensor of shape (bin, other bin), in [0, 1].
 
         Example:
+            >>> from captum_apex import SpectrogramAxes
             >>> SpectrogramAxes(16000, 8, 4).shares_of(SpectrogramAxes(16000, 4, 4))  # 5 bins, 3 bins
             tensor([[0.5000, 0.0000, 0.0000],
                     [0.5000, 0.2500, 0.0000],

@@ -61,7 +61,7 @@ class Clip:
 
     Example:
         >>> import torch
-        >>> from captum_apex import Box, SpectrogramAxes
+        >>> from captum_apex import Box, Clip, SpectrogramAxes
         >>> clip = Clip(torch.zeros(257, 101), SpectrogramAxes(16000, 512, 160), name="bark.wav", label="dog")
         >>> clip.title
         'dog, bark.wav'
@@ -113,6 +113,7 @@ class Clip:
 
         Example:
             >>> import torch
+            >>> from captum_apex import Clip
             >>> Clip.from_waveform(torch.ones(4000), 8000).seconds(1.0)
             0.5
         """
@@ -145,7 +146,7 @@ class Clip:
 
         Example:
             >>> import torch
-            >>> from captum_apex import SpectrogramAxes
+            >>> from captum_apex import Clip, SpectrogramAxes
             >>> Clip(torch.zeros(5, 2), SpectrogramAxes(8000, 8, 4), name="digits/7_theo_0.wav", label="seven").title
             'seven, 7_theo_0.wav'
         """
@@ -189,6 +190,7 @@ class ClipLookup(Protocol):
     Example:
         >>> import torch
         >>> from captum_apex import Clip
+        >>> from captum_apex.audio import ClipLookup
         >>> class SoundLookup:
         ...     def __getitem__(self, index: int, /) -> Clip:
         ...         return Clip.from_waveform(torch.rand(4000), 8000, name=f"{index}.wav")
@@ -214,6 +216,7 @@ def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:
     Example:
         >>> import torch
         >>> from captum_apex import Clip, SpectrogramAxes
+        >>> from captum_apex.audio import level_limits
         >>> low, high = level_limits([Clip(torch.tensor([[-200.0], [0.0]]), SpectrogramAxes(8000, 2, 1))])
         >>> round(high, 3), round(high - low, 3)
         (-0.2, 80.0)

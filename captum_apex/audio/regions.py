@@ -21,6 +21,7 @@ class Box:
         end: end, as a fraction of the time axis.
 
     Example:
+        >>> from captum_apex import Box
         >>> box = Box(low=0.0, high=0.5, start=0.25, end=0.75)
         >>> (box.high - box.low) * (box.end - box.start)  # the share of the input that it covers
         0.25
@@ -40,7 +41,7 @@ class Region:
         boxes: the boxes, which may overlap.
 
     Example:
-        >>> from captum_apex import Box
+        >>> from captum_apex import Box, Region
         >>> Region((Box(low=0.0, high=0.5, start=0.25, end=0.5),)).mask(2, 4)
         tensor([[False,  True, False, False],
                 [False, False, False, False]])

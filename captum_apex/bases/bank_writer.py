@@ -34,6 +34,7 @@ class BankWriter:
         >>> import torch
         >>> from captum_apex import Scheme
         >>> from captum_apex.layers import Layout
+        >>> from captum_apex.bases.bank_writer import BankWriter
         >>> writer = BankWriter(1, [Scheme.TIME], "layer", Layout())
         >>> writer.write(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]), labels=None, n_inputs=1)
         >>> writer.cells, writer.means

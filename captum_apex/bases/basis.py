@@ -40,7 +40,7 @@ class Prototypes:
 
     Example:
         >>> import torch
-        >>> from captum_apex import PrototypeBasis
+        >>> from captum_apex import PrototypeBasis, Prototypes
         >>> indices = torch.tensor([[4], [7]])
         >>> peaks = torch.tensor([[[0]], [[2]]])
         >>> prototypes = Prototypes(indices, activations=torch.ones(2, 1), purities=torch.ones(2, 1), peaks=peaks)
@@ -74,6 +74,7 @@ class PrototypeBasis:
 
     Example:
         >>> import torch
+        >>> from captum_apex import PrototypeBasis
         >>> basis = PrototypeBasis(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), "time")
         >>> basis.scheme, basis.n_channels, basis.inverse.tolist()
         (<Scheme.TIME: 'time'>, 2, [[0.5, 0.0], [0.0, 0.25]])

@@ -22,6 +22,7 @@ class Collate:
 
     Example:
         >>> import torch
+        >>> from captum_apex.bases.collation import Collate
         >>> collate = Collate(None, padded=True)
         >>> inputs, labels, lengths = collate([(torch.tensor([1.0, 2.0, 3.0]), 0), (torch.tensor([4.0]), 1)])
         >>> inputs.tolist(), labels.tolist(), lengths.tolist()

@@ -49,6 +49,7 @@ class FeatureBank:
 
     Example:
         >>> import torch
+        >>> from captum_apex import FeatureBank
         >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
         >>> clips = [torch.tensor([[[0.0, 1.0], [2.0, 3.0]]]), torch.ones(1, 2, 2)]
         >>> bank = FeatureBank.from_dataset(model, model[0], clips)

@@ -64,7 +64,7 @@ def fit_basis(
 
     Example:
         >>> import torch
-        >>> from captum_apex import FeatureBank
+        >>> from captum_apex import FeatureBank, fit_basis
         >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
         >>> clips = [torch.tensor([[[2.0, 0.0]], [[1.0, 0.0]]]), torch.tensor([[[-1.0, 0.0]], [[2.0, 0.0]]])]
         >>> bank = FeatureBank.from_dataset(model, model[0], clips)
@@ -118,7 +118,7 @@ def basis_from_matrix(
 
     Example:
         >>> import torch
-        >>> from captum_apex import FeatureBank
+        >>> from captum_apex import FeatureBank, basis_from_matrix
         >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
         >>> clips = [torch.tensor([[[2.0, 0.0]], [[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]], [[0.0, 2.0]]])]
         >>> bank = FeatureBank.from_dataset(model, model[0], clips)
@@ -150,6 +150,7 @@ def most_active(means: Tensor, U: Tensor, n_prototypes: int) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.bases.fitting import most_active
         >>> most_active(torch.tensor([[1.0, 5.0], [2.0, 4.0], [3.0, 6.0]]), torch.eye(2), n_prototypes=2)
         tensor([[2, 1],
                 [2, 0]])
@@ -174,6 +175,7 @@ def pair_purity(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int
 
     Example:
         >>> import torch
+        >>> from captum_apex.bases.fitting import pair_purity
         >>> cells = torch.tensor([[[0.0, 3.0], [1.0, 4.0]]])
         >>> pair_purity([cells], torch.eye(2), torch.tensor([[0, 0], [1, 0]]))
         (tensor([0.6000, 0.8000]), tensor([[1],

@@ -21,6 +21,7 @@ class Scheme(StrEnum):
         ValueError: the name is none of the four.
 
     Example:
+        >>> from captum_apex import Scheme
         >>> Scheme("time") == "time", Scheme("time-frequency").sequences
         (True, (<Scheme.TIME: 'time'>, <Scheme.FREQUENCY: 'frequency'>))
 
@@ -55,6 +56,7 @@ class Scheme(StrEnum):
 
         Example:
             >>> import torch
+            >>> from captum_apex import Scheme
             >>> grid = torch.tensor([[[[0.0, 1.0, 2.0], [4.0, 5.0, 6.0]]]])
             >>> Scheme("time-frequency").cells(grid)
             (tensor([[[2., 3., 4.]]]), tensor([[[1., 5.]]]))
@@ -76,6 +78,7 @@ class Scheme(StrEnum):
 
         Example:
             >>> import torch
+            >>> from captum_apex import Scheme
             >>> Scheme("time").spread(torch.tensor([[[0.0, 2.0], [4.0, 0.0]]]))
             tensor([[[2., 1.],
                      [2., 1.]]])
@@ -127,6 +130,7 @@ class Scheme(StrEnum):
             strip and band (two boxes) for `time-frequency`.
 
         Example:
+            >>> from captum_apex import Scheme
             >>> Scheme("time").region([3], n_rows=4, n_columns=8).boxes
             (Box(low=0.0, high=1.0, start=0.375, end=0.5),)
         """
@@ -151,6 +155,7 @@ class Scheme(StrEnum):
 
         Example:
             >>> import torch
+            >>> from captum_apex import Scheme
             >>> Scheme("time").grown_region(torch.tensor([[0.0, 3.0, 4.0, 0.0]]), quantile=0.5).boxes
             (Box(low=0.0, high=1.0, start=0.25, end=0.75),)
 
@@ -192,6 +197,7 @@ def peak_cells(cells: Tensor, directions: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.bases.schemes import peak_cells
         >>> cells = torch.tensor([[[1.0, 3.0, 2.0], [5.0, 0.0, 4.0]]])
         >>> peak_cells(cells, torch.tensor([[1.0, 0.0]])), peak_cells(cells, torch.tensor([[1.0, 1.0]]))
         (tensor([1]), tensor([0]))
@@ -212,6 +218,7 @@ def purity(vectors: Tensor, channels: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.bases.schemes import purity
         >>> purity(torch.tensor([[3.0, 4.0]]), torch.tensor([1]))
         tensor([0.8000])
 

@@ -22,6 +22,7 @@ def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
         ValueError: the class has no name.
 
     Example:
+        >>> from captum_apex.classifiers.class_names import class_name
         >>> class_name(1, ["dog", "rain"]), class_name([1.0, 1.0], ["dog", "rain"])
         ('rain', 'dog, rain')
         >>> class_name(3), class_name(None)

@@ -54,6 +54,7 @@ class Classifier:
 
     Example:
         >>> import torch
+        >>> from captum_apex import Classifier
         >>> model = torch.nn.Linear(2, 2)
         >>> classifier = Classifier(model, lambda waveform: waveform[:2], sample_rate=8000, class_names=["cat", "dog"])
         >>> classifier.inputs(torch.tensor([0.5, -0.5, 0.25]))
@@ -178,6 +179,7 @@ class InputDataset(Dataset):
     Example:
         >>> import torch
         >>> from captum_apex import Classifier
+        >>> from captum_apex.classifiers import InputDataset
         >>> class Ramps:
         ...     class_names = ("low", "high")
         ...     labels = (0, 1)

@@ -44,6 +44,7 @@ def birdset(source: str | Dataset, split: str = "test_5s") -> BirdSet:
 
     Example:
         >>> from datasets import ClassLabel, Dataset, Features, Sequence, Value
+        >>> from captum_apex.datasets import birdset
         >>> audio = {"bytes": Value("binary"), "path": Value("string")}
         >>> species = ClassLabel(names=["gcrfin", "whcspa"])
         >>> features = Features({"audio": audio, "ebird_code_multilabel": Sequence(species)})
@@ -76,6 +77,7 @@ class BirdSet:
         >>> import torch
         >>> from datasets import ClassLabel, Dataset, Features, Sequence, Value
         >>> from captum_apex import listening
+        >>> from captum_apex.datasets import BirdSet
         >>> sound = listening.encoded(torch.tensor([0.25, -0.5]), 32_000, "wav")
         >>> audio = {"bytes": Value("binary"), "path": Value("string")}
         >>> species = ClassLabel(names=["gcrfin", "whcspa"])

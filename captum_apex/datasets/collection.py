@@ -24,6 +24,7 @@ class CollectionFile(NamedTuple):
         group: name of the source, speaker or utterance.
 
     Example:
+        >>> from captum_apex.datasets.collection import CollectionFile
         >>> CollectionFile("audio/1-100032-A-0.wav", label=0, group="100032").group
         '100032'
     """
@@ -46,7 +47,7 @@ def recordings_of(folder: Path, files: Sequence[CollectionFile], class_names: Se
 
     Example:
         >>> from pathlib import Path
-        >>> from captum_apex.datasets.collection import CollectionFile
+        >>> from captum_apex.datasets.collection import CollectionFile, recordings_of
         >>> file = CollectionFile("a.wav", label=1, group="100032")
         >>> recordings_of(Path("esc"), [file], ["dog", "rain"]).labels
         (1,)
@@ -67,6 +68,7 @@ def existing_folder(path: str | os.PathLike) -> Path:
         FileNotFoundError: if there is no such folder.
 
     Example:
+        >>> from captum_apex.datasets.collection import existing_folder
         >>> existing_folder("no such folder")
         Traceback (most recent call last):
             ...
@@ -87,6 +89,7 @@ def check_part(part: Part | None) -> None:
         ValueError: if the part is another one.
 
     Example:
+        >>> from captum_apex.datasets.collection import check_part
         >>> check_part("valid")
         Traceback (most recent call last):
             ...
@@ -108,6 +111,7 @@ def check_known(name: str, chosen: Collection | None, known: Iterable) -> None:
         ValueError: if the choice is wrong.
 
     Example:
+        >>> from captum_apex.datasets.collection import check_known
         >>> check_known("folds", [1, 7], known=[1, 2, 5])
         Traceback (most recent call last):
             ...

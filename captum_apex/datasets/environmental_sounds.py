@@ -32,6 +32,7 @@ def esc50(folder: str | os.PathLike, folds: Collection[int] | None = None) -> Re
     Example:
         >>> import tempfile
         >>> from pathlib import Path
+        >>> from captum_apex.datasets import esc50
         >>> table = "filename,fold,target,category,esc10,src_file\n1-10-A-0.wav,1,0,dog,True,10\n"
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for name, text in (("meta/esc50.csv", table), ("audio/1-10-A-0.wav", "")):
@@ -61,6 +62,7 @@ def esc10(folder: str | os.PathLike, folds: Collection[int] | None = None) -> Re
     Example:
         >>> import tempfile
         >>> from pathlib import Path
+        >>> from captum_apex.datasets import esc10
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Path(folder, "001_dog_bark").mkdir()
         ...     for name in ("1-10-A.ogg", "2-20-A.ogg"):

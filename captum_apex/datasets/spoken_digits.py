@@ -41,6 +41,7 @@ def fsdd(folder: str | os.PathLike, part: Part | None = None, *, speakers: Colle
     Example:
         >>> import tempfile
         >>> from pathlib import Path
+        >>> from captum_apex.datasets import fsdd
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for name in ("7_theo_0.wav", "7_theo_31.wav"):
         ...         Path(folder, name).touch()

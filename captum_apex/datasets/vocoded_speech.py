@@ -50,6 +50,7 @@ def wavefake(
     Example:
         >>> import tempfile
         >>> from pathlib import Path
+        >>> from captum_apex.datasets import wavefake
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for name in ("wavs/LJ001-0001.wav", "ljspeech_melgan/LJ001-0001_gen.wav"):
         ...         Path(folder, name).parent.mkdir()

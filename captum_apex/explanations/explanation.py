@@ -225,6 +225,7 @@ def prototypes_of(
         >>> import torch
         >>> from torch import nn
         >>> from captum_apex import FeatureBank, basis_from_matrix
+        >>> from captum_apex.explanations import prototypes_of
         >>> layer = nn.ReLU()
         >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> clips = torch.arange(24.0).reshape(3, 2, 2, 2)  # (clip, channel, frequency, time)

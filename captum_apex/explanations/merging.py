@@ -195,6 +195,7 @@ class WindowMerger:
         >>> from torch import nn
         >>> from captum_apex import Classifier, LayerAPEX, PrototypeBasis, Scheme
         >>> from captum_apex.recordings.windows import Windows
+        >>> from captum_apex.explanations.merging import WindowMerger
         >>> layer = nn.ReLU()
         >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> classifier = Classifier(model, lambda waveform: waveform[None, None], 4, ["dog"])

@@ -29,6 +29,7 @@ def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
 
     Example:
         >>> from torch import nn
+        >>> from captum_apex.layers import frozen
         >>> model = nn.Linear(2, 1)
         >>> with frozen(model, model):
         ...     model.training, model.weight.requires_grad
@@ -77,6 +78,7 @@ def watched(
     Example:
         >>> import torch
         >>> from torch import nn
+        >>> from captum_apex.layers import watched
         >>> model = nn.Sequential(nn.Identity(), nn.ReLU())
         >>> with watched(model[0], "0", torch.neg):
         ...     model(torch.tensor([1.0, -2.0]))
@@ -176,6 +178,7 @@ def captured(
     Example:
         >>> import torch
         >>> from torch import nn
+        >>> from captum_apex.layers.hooks import captured
         >>> model = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(3, 2))
         >>> with captured(model[0], "0", stop=True) as capture:
         ...     model(torch.tensor([[1.0, -1.0, 2.0]]))

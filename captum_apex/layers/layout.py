@@ -23,6 +23,7 @@ class Layout:
 
     Example:
         >>> import torch
+        >>> from captum_apex.layers import Layout
         >>> tokens = torch.arange(5.0).reshape(1, 5, 1)  # a class token, then two rows of two columns
         >>> Layout("n (f t) c -> n c f t", {"f": 2}, class_tokens=1).grid(tokens)
         tensor([[[[1., 2.],
@@ -44,6 +45,7 @@ class Layout:
             TypeError: if `layout` has another type.
 
         Example:
+            >>> from captum_apex.layers import Layout
             >>> Layout.of("n t c -> n c 1 t")
             Layout(pattern='n t c -> n c 1 t', sizes=None, class_tokens=0)
         """

@@ -24,6 +24,7 @@ def on_one_device(forward_func: Callable) -> Callable:
 
     Example:
         >>> from torch import nn
+        >>> from captum_apex.layers import on_one_device
         >>> on_one_device(nn.DataParallel(nn.ReLU()))
         ReLU()
     """
@@ -42,6 +43,7 @@ def model_of(forward_func: Callable) -> nn.Module | None:
     Example:
         >>> from functools import partial
         >>> from torch import nn
+        >>> from captum_apex.layers import model_of
         >>> model_of(partial(nn.ReLU().forward))
         ReLU()
         >>> print(model_of(lambda inputs: inputs))
@@ -70,6 +72,7 @@ def layer_name(forward_func: Callable, layer: nn.Module) -> str:
 
     Example:
         >>> from torch import nn
+        >>> from captum_apex.layers import layer_name
         >>> model = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
         >>> layer_name(model, model[1][1])
         '1.1'
@@ -98,6 +101,7 @@ def fingerprint(forward_func: Callable) -> str:
 
     Example:
         >>> from torch import nn
+        >>> from captum_apex.layers import fingerprint
         >>> model = nn.BatchNorm1d(2)
         >>> fingerprint(model)[:12]
         'cec4bd7a6999'

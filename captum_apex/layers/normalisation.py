@@ -32,6 +32,7 @@ class ConstantVariance(TorchFunctionMode):
     Example:
         >>> import torch
         >>> from torch.nn.functional import layer_norm
+        >>> from captum_apex.layers.normalisation import ConstantVariance
         >>> x = torch.tensor([1.0, 2.0, 6.0], requires_grad=True)
         >>> with ConstantVariance():
         ...     largest = layer_norm(x, (3,))[2]

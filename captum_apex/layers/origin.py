@@ -27,6 +27,7 @@ class Origin:
 
     Example:
         >>> from dataclasses import asdict
+        >>> from captum_apex.layers import Origin
         >>> origin = Origin(layer="features", grid=(4, 15), n_clips=200)
         >>> Origin.from_dict(asdict(origin)) == origin
         True

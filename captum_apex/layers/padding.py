@@ -28,6 +28,7 @@ def column_mask(grid: Tensor, columns: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.layers.padding import column_mask
         >>> column_mask(torch.zeros(2, 1, 3), torch.tensor([1, 3])).tolist()
         [[[True, False, False]], [[True, True, True]]]
     """
@@ -50,6 +51,7 @@ def checked_columns(columns: Tensor, grid: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.layers import checked_columns
         >>> checked_columns(torch.tensor([1, 3]), torch.zeros(2, 8, 4, 3))
         tensor([1, 3])
     """

@@ -21,6 +21,7 @@ def check_finite(tensor: Tensor, what: str, first_clip: int = 0) -> None:
 
     Example:
         >>> import torch
+        >>> from captum_apex.layers import check_finite
         >>> check_finite(torch.tensor([[0.0], [float("nan")]]), "the inputs", first_clip=10)
         Traceback (most recent call last):
             ...
@@ -42,6 +43,7 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.layers import at_least_float32
         >>> at_least_float32(torch.tensor([0.5], dtype=torch.float16)).dtype
         torch.float32
     """

@@ -41,6 +41,7 @@ def silence_fill(inputs: Tensor, silence: float | Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.masking import silence_fill
         >>> silence_fill(torch.ones(1, 1, 2, 3), silence=torch.tensor([[-80.0], [-60.0]]))
         tensor([[[[-80., -80., -80.],
                   [-60., -60., -60.]]]])
@@ -61,6 +62,7 @@ def mean_fill(inputs: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.masking import mean_fill
         >>> mean_fill(torch.tensor([[[[1.0, 3.0], [4.0, 4.0]]]]))
         tensor([[[[2., 2.],
                   [4., 4.]]]])
@@ -91,6 +93,7 @@ def blur_fill(inputs: Tensor, sigma: tuple[float, float] = TILE) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.masking import blur_fill
         >>> blur_fill(torch.tensor([[[[0.0, 0.0, 9.0, 0.0, 0.0]]]]), sigma=(1.0, 0.2)).round(decimals=1)
         tensor([[[[0.5000, 2.2000, 3.6000, 2.2000, 0.5000]]]])
     """
@@ -128,6 +131,7 @@ def noise_fill(inputs: Tensor, seed: int = 0) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.masking import noise_fill
         >>> noise_fill(torch.tensor([[[[1.0, 2.0, 3.0, 4.0], [5.0, 5.0, 5.0, 9.0]]]]))
         tensor([[[[3., 2., 4., 1.],
                   [5., 9., 5., 5.]]]])
@@ -163,6 +167,7 @@ def named_fill(name: str, silence: float | Tensor) -> Fill:
 
     Example:
         >>> import torch
+        >>> from captum_apex.masking import named_fill
         >>> named_fill("silence", silence=-80.0)(torch.zeros(1, 1, 1, 2))
         tensor([[[[-80., -80.]]]])
     """
@@ -188,7 +193,7 @@ def own_phase(fill: Fill, seed: int = 0) -> Fill:
 
     Example:
         >>> import torch
-        >>> from captum_apex.masking import mean_fill
+        >>> from captum_apex.masking import mean_fill, own_phase
         >>> own_phase(mean_fill)(torch.tensor([[[[3.0, -1.0]], [[4.0, 0.0]]]]))  # magnitudes 5 and 1
         tensor([[[[ 1.8000, -3.0000]],
         <BLANKLINE>
@@ -210,6 +215,7 @@ def masked(inputs: Tensor, fills: Tensor, mask: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.masking import masked
         >>> masked(torch.tensor([1.0, 2.0]), torch.tensor([-80.0, -80.0]), torch.tensor([False, True]))
         tensor([  1., -80.])
     """

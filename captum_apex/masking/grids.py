@@ -37,6 +37,7 @@ def region_grid(shape: Sequence[int], rows: int, columns: int) -> Tensor:
         ValueError: if an axis has fewer bins than intervals, or the shape has another number of axes.
 
     Example:
+        >>> from captum_apex.masking import region_grid
         >>> region_grid((2, 5), rows=2, columns=2)
         tensor([[0, 0, 0, 1, 1],
                 [2, 2, 2, 3, 3]])
@@ -63,6 +64,7 @@ def named_grid(name: str, shape: Sequence[int]) -> Tensor:
         ValueError: if there is no grid with this name, or the input has too few bins for it.
 
     Example:
+        >>> from captum_apex.masking import named_grid
         >>> named_grid("time", (1, 50))[0, :8]
         tensor([0, 0, 1, 1, 2, 2, 3, 3])
     """
@@ -88,7 +90,7 @@ def region_sums(attributions: Tensor, grid: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from captum_apex.masking import region_grid
+        >>> from captum_apex.masking import region_grid, region_sums
         >>> region_sums(torch.ones(1, 3, 2, 5), region_grid((2, 5), 1, 2))
         tensor([[18., 12.]], dtype=torch.float64)
     """
@@ -111,7 +113,7 @@ def n_regions(grid: Tensor) -> int:
         grid: region of each bin, int64.
 
     Example:
-        >>> from captum_apex.masking import region_grid
+        >>> from captum_apex.masking import n_regions, region_grid
         >>> n_regions(region_grid((64, 100), rows=4, columns=10))
         40
     """
@@ -130,6 +132,7 @@ def check_grid(grid: Tensor) -> None:
 
     Example:
         >>> import torch
+        >>> from captum_apex.masking import check_grid
         >>> check_grid(torch.tensor([0, -1]))
         Traceback (most recent call last):
             ...

@@ -20,6 +20,7 @@ def check_attributions(attributions: Tensor) -> None:
 
     Example:
         >>> import torch
+        >>> from captum_apex.masking import check_attributions
         >>> check_attributions(torch.tensor([[0.0], [float("nan")]]))
         Traceback (most recent call last):
             ...
@@ -53,6 +54,7 @@ def ranking(scores: Tensor, seed: int) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.masking import ranking
         >>> ranking(torch.tensor([[0.1, 0.7, 0.2]]), seed=0)
         tensor([[1, 2, 0]])
     """

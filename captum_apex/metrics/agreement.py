@@ -41,6 +41,7 @@ def random_removals(n_regions: int, n_masks: int, seed: int) -> Tensor:
         ValueError: a number is out of range.
 
     Example:
+        >>> from captum_apex.metrics import random_removals
         >>> random_removals(n_regions=4, n_masks=3, seed=0)
         tensor([[ True,  True, False,  True],
                 [False, False,  True, False],
@@ -84,6 +85,7 @@ def infidelity(
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import infidelity
         >>> removed = torch.tensor([[True, False], [False, True]])
         >>> infidelity(torch.tensor([1.0]), torch.tensor([[0.5, 1.0]]), removed, torch.tensor([[3.0, 0.0]]))
         tensor([0.], dtype=torch.float64)
@@ -109,6 +111,7 @@ def faithfulness_correlation(score: Tensor, masked_scores: Tensor, removed: Tens
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import faithfulness_correlation
         >>> removed = torch.eye(3, dtype=torch.bool)
         >>> scores = torch.tensor([[0.7, 0.8, 0.9]])
         >>> faithfulness_correlation(torch.tensor([1.0]), scores, removed, torch.tensor([[30.0, 20.0, 10.0]]))

@@ -37,6 +37,7 @@ def classification_scores(outputs: Tensor, labels: Tensor) -> dict[str, float]:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import classification_scores
         >>> outputs = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
         >>> classification_scores(outputs, torch.tensor([0, 0, 0, 1]))
         {'top_1': 0.75, 'mean_average_precision': 1.0, 'auroc': 1.0, 'equal_error_rate': 0.0}
@@ -59,6 +60,7 @@ def top_1(outputs: Tensor, labels: Tensor) -> float:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import top_1
         >>> top_1(torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 0, 0, 1]))
         0.75
 
@@ -79,6 +81,7 @@ def mean_average_precision(outputs: Tensor, labels: Tensor) -> float:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import mean_average_precision
         >>> round(mean_average_precision(torch.tensor([2.0, 1.0, -1.0]), torch.tensor([1, 0, 1])), 4)  # 5/6 and 1/2
         0.6667
 
@@ -99,6 +102,7 @@ def auroc(outputs: Tensor, labels: Tensor) -> float:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import auroc
         >>> auroc(torch.tensor([2.0, 1.0, -1.0]), torch.tensor([1, 0, 1]))
         0.5
     """
@@ -121,6 +125,7 @@ def equal_error_rate(outputs: Tensor, labels: Tensor) -> float:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import equal_error_rate
         >>> equal_error_rate(torch.tensor([2.0, 1.0, -1.0, -2.0]), torch.tensor([1, 0, 1, 0]))
         0.5
     """

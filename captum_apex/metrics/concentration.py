@@ -29,6 +29,7 @@ def sparseness(attributions: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import sparseness
         >>> sparseness(torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, -2.0, 0.0]]))
         tensor([0.0000, 0.7500], dtype=torch.float64)
 
@@ -60,6 +61,7 @@ def complexity(attributions: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import complexity
         >>> complexity(torch.tensor([[1.0, -1.0, 1.0, 1.0], [0.0, 0.0, -2.0, 0.0]])).exp()
         tensor([4., 1.], dtype=torch.float64)
 

@@ -43,6 +43,7 @@ class Curves:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import Curves
         >>> fraction = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
         >>> curves = Curves(fraction, torch.tensor([[1.0, 0.5, 0.0]]), torch.tensor([[0.0, 1.0, 1.0]]))
         >>> curves.deletion_auc, curves.insertion_auc, curves.difference, curves.aopc
@@ -244,6 +245,7 @@ def deletion_insertion(*args: Any, **kwargs: Any) -> Curves:  # noqa: D417 - `_r
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import deletion_insertion
         >>> inputs = torch.tensor([[[[3.0, 1.0, 2.0, 0.0]]]])
         >>> total = lambda clips: clips.sum((1, 2, 3))
         >>> curves = deletion_insertion(total, inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
@@ -270,6 +272,7 @@ def deletion(*args: Any, **kwargs: Any) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import deletion
         >>> inputs = torch.tensor([[[[3.0, 1.0, 2.0, 0.0]]]])
         >>> total = lambda clips: clips.sum((1, 2, 3))
         >>> deletion(total, inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
@@ -290,6 +293,7 @@ def insertion(*args: Any, **kwargs: Any) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import insertion
         >>> inputs = torch.tensor([[[[3.0, 1.0, 2.0, 0.0]]]])
         >>> total = lambda clips: clips.sum((1, 2, 3))
         >>> insertion(total, inputs, inputs, torch.zeros_like(inputs), grid=torch.arange(4)[None])
@@ -312,6 +316,7 @@ def deletion_sequence(
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import deletion_sequence
         >>> inputs = torch.tensor([[[3.0, 1.0, 2.0]]])
         >>> deletion_sequence(inputs, inputs, torch.arange(3), points=3).removed
         tensor([[[False, False, False],

@@ -52,6 +52,7 @@ class Fidelity:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import Fidelity
         >>> whole, masked_in, masked_out = torch.tensor([[[0.5, 0.5]], [[0.75, 0.25]], [[0.25, 0.75]]])
         >>> measures = Fidelity.of(whole, masked_in, masked_out, target=0)
         >>> measures.average_gain, measures.faithfulness
@@ -126,6 +127,7 @@ def mask_fidelity(
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import mask_fidelity
         >>> inputs = torch.tensor([[[4.0, 0.0, 0.0]]])
         >>> mask = torch.tensor([[[1.0, 0.0, 0.0]]])
         >>> classify = lambda clips: clips[:, 0].softmax(1)
@@ -157,6 +159,7 @@ def average_drop(probability: Tensor, masked_in: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import average_drop
         >>> average_drop(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
         tensor([50.,  0.])
     """
@@ -174,6 +177,7 @@ def average_increase(probability: Tensor, masked_in: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import average_increase
         >>> average_increase(torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.75]))
         tensor([  0., 100.])
     """
@@ -191,6 +195,7 @@ def average_gain(probability: Tensor, masked_in: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import average_gain
         >>> average_gain(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
         tensor([ 0., 50.])
     """
@@ -210,6 +215,7 @@ def faithfulness(probability: Tensor, masked_out: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import faithfulness
         >>> faithfulness(torch.tensor([0.75]), torch.tensor([0.5]))
         tensor([0.2500])
     """
@@ -229,6 +235,7 @@ def input_fidelity(outputs: Tensor, masked_in_outputs: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import input_fidelity
         >>> input_fidelity(torch.tensor([[0.25, 0.75], [0.25, 0.75]]), torch.tensor([[0.5, 0.5], [0.0, 1.0]]))
         tensor([0., 1.])
     """
@@ -251,6 +258,7 @@ def speechbrain_average_drop(outputs: Tensor, masked_in_outputs: Tensor) -> Tens
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import speechbrain_average_drop
         >>> whole = torch.tensor([[1.0, 0.0]])
         >>> masked_in = torch.tensor([[0.0, 1.0]])
         >>> speechbrain_average_drop(whole, masked_in)  # `average_drop` is 100 percent
@@ -286,6 +294,7 @@ def soft_mask(attributions: Tensor, grid: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import soft_mask
         >>> soft_mask(torch.tensor([[[1.0, 3.0, 1.0, -5.0]]]), torch.tensor([0, 0, 1, 2]))
         tensor([[[1.0000, 1.0000, 0.5000, 0.0000]]])
     """
@@ -307,6 +316,7 @@ def region_shares(sums: Tensor, grid: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import region_shares
         >>> region_shares(torch.tensor([[4.0, 1.0, -5.0]]), torch.tensor([0, 0, 1, 2]))
         tensor([[1.0000, 0.5000, 0.0000]])
     """

@@ -33,6 +33,7 @@ def bootstrap_interval(
 
     Example:
         >>> import numpy as np
+        >>> from captum_apex.metrics import bootstrap_interval
         >>> low, high = bootstrap_interval(np.array([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0]]))
         >>> low.tolist(), high.tolist()  # of the columns' means, 1 and 5
         ([0.0, 5.0], [2.0, 5.0])

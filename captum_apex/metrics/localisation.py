@@ -35,6 +35,7 @@ def pointing_game(attributions: Tensor, truth: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import pointing_game
         >>> truth = torch.tensor([[True, False, False, False]])[:, None]
         >>> pointing_game(torch.tensor([[2.0, 0.0, 1.0, 2.0]])[:, None], truth)
         tensor([0.5000], dtype=torch.float64)
@@ -56,6 +57,7 @@ def relevance_mass(attributions: Tensor, truth: Tensor) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import relevance_mass
         >>> truth = torch.tensor([[True, False, False, False]])[:, None]
         >>> relevance_mass(torch.tensor([[3.0, 0.0, 1.0, -4.0]])[:, None], truth)
         tensor([0.7500], dtype=torch.float64)

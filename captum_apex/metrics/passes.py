@@ -57,6 +57,7 @@ def masked_outputs(
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import masked_outputs
         >>> inputs = torch.ones(1, 1, 3)
         >>> removed = torch.tensor([[[False, False], [True, False]]])
         >>> grid = torch.tensor([0, 1, 1])
@@ -93,6 +94,7 @@ def masked_scores(
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import masked_scores
         >>> inputs = torch.ones(1, 1, 4)
         >>> removed = torch.tensor([[[False, False], [True, False]]])
         >>> grid = torch.tensor([0, 1, 1, 1])
@@ -129,6 +131,7 @@ def mixed_outputs(
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics import mixed_outputs
         >>> inputs = torch.tensor([[[4.0, 2.0]]])
         >>> mixed_outputs(lambda clips: clips[:, 0], inputs, torch.zeros_like(inputs), torch.tensor([0.25, 1.0]))
         tensor([[1., 2.]])
@@ -160,6 +163,7 @@ def selected(outputs: Tensor, target: Any) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics.passes import selected
         >>> selected(torch.tensor([[0.25, 0.75], [0.5, 0.5]]), target=[1, 0])
         tensor([0.7500, 0.5000])
     """
@@ -181,6 +185,7 @@ def check_clips(inputs: Tensor, grid: Tensor) -> None:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics.passes import check_clips
         >>> check_clips(torch.zeros(0, 1, 3), grid=torch.tensor([0, 1, 1]))
         Traceback (most recent call last):
         ValueError: expected `inputs` of shape (batch, channel, 3), the last axes as in `grid`, but got (0, 1, 3)
@@ -208,6 +213,7 @@ def check_fills(inputs: Tensor, fills: Tensor, batch_size: int) -> None:
 
     Example:
         >>> import torch
+        >>> from captum_apex.metrics.passes import check_fills
         >>> check_fills(torch.zeros(2, 1, 3), fills=torch.zeros(3), batch_size=32)
         Traceback (most recent call last):
         ValueError: expected `fills` of shape (2, 1, 3), as the inputs, but got (3,)
@@ -233,6 +239,7 @@ def check_target(target: Any, n_clips: int) -> None:
         ValueError: the length is not the number of clips.
 
     Example:
+        >>> from captum_apex.metrics.passes import check_target
         >>> check_target([0, 1], n_clips=3)
         Traceback (most recent call last):
         ValueError: expected `target` with one class for each of the 3 clips, but got 2

@@ -21,6 +21,7 @@ class FeatureExtraction:
     Example:
         >>> import torch
         >>> from transformers import Wav2Vec2FeatureExtractor
+        >>> from captum_apex.pretrained import FeatureExtraction
         >>> extraction = FeatureExtraction(Wav2Vec2FeatureExtractor(do_normalize=False))
         >>> extraction(torch.tensor([0.25, -0.5]))
         tensor([ 0.2500, -0.5000])

@@ -136,6 +136,7 @@ def frames_of(lengths: Tensor, kernels: Sequence[int], strides: Sequence[int]) -
 
     Example:
         >>> import torch
+        >>> from captum_apex.pretrained.logits_model import frames_of
         >>> frames_of(torch.tensor([400, 720]), kernels=[10, 3], strides=[5, 2])
         tensor([39, 71])
     """

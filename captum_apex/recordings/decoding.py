@@ -45,6 +45,7 @@ def read(path: str | os.PathLike, sample_rate: int, length: int | None = None, *
         >>> from pathlib import Path
         >>> import torch
         >>> from captum_apex import listening
+        >>> from captum_apex.recordings import read
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "sound.wav")
         ...     listening.write(path, torch.tensor([0.5, -0.5]), 8000)
@@ -89,6 +90,7 @@ def decode(
         >>> import io
         >>> import torch
         >>> from captum_apex import listening
+        >>> from captum_apex.recordings import decode
         >>> sound = listening.encoded(torch.tensor([0.0, 0.25, 0.5, 0.25]), 8000, "wav")
         >>> decode(io.BytesIO(sound), sample_rate=8000, length=2)
         tensor([0.0000, 0.2500])
@@ -141,6 +143,7 @@ def as_waveform(
 
     Example:
         >>> import torch
+        >>> from captum_apex.recordings import as_waveform
         >>> as_waveform(torch.tensor([0.5, -0.5]), 8000, sample_rate=8000, length=3)
         tensor([ 0.5000, -0.5000,  0.0000])
     """
@@ -167,6 +170,7 @@ def sound_library() -> ModuleType:
         ImportError: if soundfile is missing; the error says how to install it.
 
     Example:
+        >>> from captum_apex.recordings import sound_library
         >>> sound_library().__name__
         'soundfile'
     """

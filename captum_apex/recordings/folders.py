@@ -27,6 +27,7 @@ class AudioDataset(Protocol):
     Example:
         >>> from pathlib import Path
         >>> from captum_apex import Recordings
+        >>> from captum_apex.recordings import AudioDataset
         >>> sounds: AudioDataset = Recordings(Path("sounds"), ("a.wav", "b.wav"))
         >>> len(sounds), sounds.name(1)
         (2, 'sounds/b.wav')
@@ -69,6 +70,7 @@ class Recordings:
 
     Example:
         >>> from pathlib import Path
+        >>> from captum_apex import Recordings
         >>> names = ("dog/a.wav", "dog/b.wav", "rain/c.wav")
         >>> recordings = Recordings(Path("sounds"), names, labels=(0, 0, 1), class_names=("dog", "rain"))
         >>> recordings.name(2), recordings.class_names[recordings.labels[2]]
@@ -99,6 +101,7 @@ class Recordings:
         Example:
             >>> import tempfile
             >>> from pathlib import Path
+            >>> from captum_apex import Recordings
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     for name in ("rain/b.wav", "dog/a.wav"):
             ...         Path(folder, name).parent.mkdir()
@@ -157,6 +160,7 @@ class Recordings:
 
         Example:
             >>> from pathlib import Path
+            >>> from captum_apex import Recordings
             >>> recordings = Recordings(Path("speech"), ("a.wav", "a_fake.wav", "b.wav"), groups=("a", "a", "b"))
             >>> recordings.twins(0)
             (1,)
@@ -186,6 +190,7 @@ def audio_files(folder: Path) -> list[str]:
     Example:
         >>> import tempfile
         >>> from pathlib import Path
+        >>> from captum_apex.recordings import audio_files
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for name in ("b.wav", "a.flac", "notes.txt", ".hidden.wav"):
         ...         Path(folder, name).touch()

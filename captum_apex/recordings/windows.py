@@ -39,6 +39,7 @@ class Windows:
 
     Example:
         >>> import torch
+        >>> from captum_apex.recordings.windows import Windows
         >>> for start, waveform in Windows.of(torch.arange(9.0), sample_rate=2, window=2.0, hop=1.5):
         ...     print(start, waveform.tolist())
         0 [0.0, 1.0, 2.0, 3.0]
