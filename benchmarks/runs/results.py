@@ -75,8 +75,8 @@ class Results:
             former = _read(path)
             _check_key(former["key"], key, folder)
             settings = _merged(former["settings"], about)
-        elif folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
-            # Hidden files do not count: if a run is killed, its unfinished run.json may stay under such a name.
+        elif folder.is_dir() and any(not each.name.startswith(".run.json.") for each in folder.iterdir()):
+            # The unfinished run.json of a killed run does not count.
             raise FolderError(
                 f"expected a new folder or one of a run, but {folder} holds other files; choose another --out"
             )

@@ -177,7 +177,7 @@ class APEX(GradientAttribution):
     def _mapped_tensor(self, inputs: Tensor) -> AbstractContextManager[Capture]:
         """The tensor that gets the map: the inputs, or the output of `input_layer` in the forward pass inside."""
         if self.input_layer is not None:
-            return captured(self.input_layer, self.input_layer_name, prepare=Tensor.detach)
+            return captured(self.input_layer, self.input_layer_name, prepare=_detached_copy)
         capture = Capture()
         capture.value = inputs
         return nullcontext(capture)
@@ -248,3 +248,8 @@ class APEX(GradientAttribution):
                 mapped.requires_grad_()  # Captum would do it, with a warning
                 return project(function).attribute(mapped, additional_forward_args=arguments)
             return project(function, mapped, arguments)
+
+
+def _detached_copy(output: Tensor) -> Tensor:
+    """The values of a module's output, which later modules cannot change in place."""
+    return output.detach().clone()

@@ -223,7 +223,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             torch.enable_grad(),
             frozen(self.forward_func, self.layer),
             ConstantVariance(),
-            captured(self.layer, self.layer_name, at_input=at_input, prepare=as_leaf) as capture,
+            captured(self.layer, self.layer_name, at_input=at_input, prepare=as_leaf, replace=True) as capture,
         ):
             arguments = forward_arguments(additional_forward_args)
             output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)

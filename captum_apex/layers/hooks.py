@@ -129,7 +129,7 @@ def _only_tensor(value: Any, name: str) -> Tensor:
     return value
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Capture:
     """The output of a layer in the forward pass inside a `captured` block.
 
@@ -157,6 +157,7 @@ def captured(
     *,
     at_input: bool = False,
     prepare: Callable[[Tensor], Tensor] | None = None,
+    replace: bool = False,
     stop: bool = False,
 ) -> Iterator[Capture]:
     """Stores the output of a layer in the forward pass that runs inside the block.
@@ -165,8 +166,8 @@ def captured(
         layer: the layer.
         name: name of the layer, for error messages.
         at_input: store the layer's input instead of its output.
-        prepare: computes the tensor to store from the output; the model continues with a copy of that tensor. By
-            default the output itself is stored, and the model continues with it unchanged.
+        prepare: computes the tensor to store from the output; by default the output itself is stored.
+        replace: the model continues with a copy of the stored tensor; by default it continues with its own output.
         stop: end the forward pass at the layer; the modules after it do not run.
 
     Yields:
@@ -191,9 +192,7 @@ def captured(
         capture.value = output if prepare is None else prepare(output)
         if stop:
             raise _LayerReached
-        if prepare is None:
-            return None
-        return capture.value.clone()  # the modules after the layer may change the tensor in place
+        return capture.value.clone() if replace else None  # the modules after the layer may change it in place
 
     with suppress(_LayerReached), watched(layer, name, store, at_input=at_input):
         yield capture

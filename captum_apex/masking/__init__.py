@@ -16,12 +16,13 @@ from captum_apex.masking.fills import (
     own_phase,
     silence_fill,
 )
-from captum_apex.masking.grids import GRIDS, check_grid, n_regions, named_grid, region_grid, region_sums
+from captum_apex.masking.grids import GRIDS, TILE, check_grid, n_regions, named_grid, region_grid, region_sums
 from captum_apex.masking.rankings import check_attributions, ranking
 
 __all__ = [
     "FILLS",
     "GRIDS",
+    "TILE",
     "Fill",
     "blur_fill",
     "check_attributions",

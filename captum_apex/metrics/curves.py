@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -198,14 +199,25 @@ def _with_arguments_of(
 ) -> Callable[[Callable[..., _Result]], Callable[_Arguments, _Result]]:
     """Gives a function the signature of `source`, to which it passes all its arguments.
 
-    The arguments are then written once, and readers, editors and type checkers see them at each function.
+    The arguments are then written once, and readers, editors and type checkers see them at each function. A wrong call
+    names the function that was called, not `source`.
     """
 
     def decorate(function: Callable[..., _Result]) -> Callable[_Arguments, _Result]:
         result = inspect.signature(function).return_annotation
         signature = inspect.signature(source).replace(return_annotation=result)
-        setattr(function, "__signature__", signature)  # noqa: B010 - the type of a function has no such attribute
-        return function
+
+        @functools.wraps(function)
+        def checked(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}(): {error}") from None
+            return function(*args, **kwargs)
+
+        checked.__annotations__ = source.__annotations__ | {"return": result}
+        setattr(checked, "__signature__", signature)  # noqa: B010 - the type of a function has no such attribute
+        return checked
 
     return decorate
 

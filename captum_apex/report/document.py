@@ -44,11 +44,12 @@ def write(
 
     The file is written beside the target first and then renamed, so that an interruption leaves an old file as it was.
 
-    The file holds each picture and each sound once: a picture in at most 1.4 bytes per bin of the spectrogram, a sound
-    in at most 0.4 bytes per sample (more in FLAC, for sample rates that MP3 lacks), and 2 kB for either. The sounds are
-    the clip and its prototypes and, for each region, the region alone, cut to its time, and the clip without it: at
-    most 201 for a page of four schemes, five channels and four prototypes. So a page of one second at 8 kHz takes at
-    most about 1.3 MB, a page of five seconds at 32 kHz about 15 MB.
+    The file holds each picture once, and the sound of each region of a clip once: a picture in at most 1.4 bytes
+    per bin of the spectrogram, a sound in at most 0.4 bytes per sample (more in FLAC, for sample rates that MP3
+    lacks), and 2 kB for either. The sounds are the clip and its prototypes and, for each region, the region alone,
+    cut to its time, and the clip without it: at most 201 for a page of four schemes, five channels and four
+    prototypes. So a page of one second at 8 kHz takes at most about 1.3 MB, a page of five seconds at 32 kHz about
+    15 MB.
 
     Args:
         path: path of the file.

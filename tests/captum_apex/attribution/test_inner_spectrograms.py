@@ -165,3 +165,33 @@ def test_an_input_layer_that_is_elsewhere_or_reused_is_refused():
     model[2].unused = nn.Identity()
     with pytest.raises(ValueError, match="'2.unused' to run in the forward pass, but it never did"):
         APEX(model, model[2].features, basis, input_layer=model[2].unused).attribute(sounds(), 1)
+
+
+class ChangedLater(nn.Module):
+    """The first module returns its input itself, which the model changes in place before the next module reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Identity()
+        self.features = nn.Sequential(nn.Conv2d(1, 6, 4, stride=4), nn.ReLU())
+        self.after = nn.ReLU()
+        self.classifier = nn.Linear(6, 4)
+
+    def forward(self, spectrograms):
+        spectrograms = 1 * spectrograms
+        same = self.first(spectrograms)
+        spectrograms.mul_(0.5)
+        return self.classifier(self.after(self.features(same)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["first", "after"])
+def test_storing_what_a_module_gives_does_not_change_the_pass(name):
+    """The model goes on with the module's own output: in-place changes reach it, and gradients pass through it."""
+    torch.manual_seed(0)
+    model = ChangedLater().double().eval()
+    basis = PrototypeBasis(invertible(), "time")
+    inputs = torch.rand(2, 1, 16, 32, dtype=torch.float64)
+    inner = APEX(model, model.features, basis, input_layer=getattr(model, name)).attribute(inputs, 1, n_channels=None)
+    total = LayerAPEX(model, model.features, basis).attribute(inputs, 1, n_channels=None).sum((1, 2, 3))
+    assert inner.shape == ((2, 1, 16, 32) if name == "first" else (2, 6, 4, 8))
+    torch.testing.assert_close(inner.sum((1, 2, 3)), total)

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import itertools
 import math
+import typing
 
 import numpy as np
 import pytest
@@ -654,5 +655,9 @@ def test_the_three_functions_have_the_same_arguments():
     expected += ["points", "batch_size", "seed", "order"]
     for function in (deletion_insertion, deletion, insertion):
         assert list(inspect.signature(function).parameters) == expected
-    with pytest.raises(TypeError, match="unexpected keyword argument 'grids'"):
-        deletion(*[torch.ones(1, 1, 2)] * 4, grids=torch.arange(2))
+        assert list(typing.get_type_hints(function))[:-1] == expected
+    tensors = [torch.ones(1, 1, 2)] * 4
+    with pytest.raises(TypeError, match=r"deletion\(\): missing a required argument: 'grid'"):
+        deletion(*tensors)
+    with pytest.raises(TypeError, match=r"insertion\(\): got an unexpected keyword argument 'grids'"):
+        insertion(*tensors, grid=torch.arange(2), grids=torch.arange(2))
