@@ -32,7 +32,7 @@ from captum_apex.cli.parser import parser
 
 GUIDE = (Path(__file__).parents[3] / "tutorials" / "guides" / "command_line.md").read_text()
 FACTORY, MAKE_SOUNDS = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
-COMMANDS = [line for line in GUIDE.splitlines() if line.startswith("captum-apex ")]
+COMMANDS = [line for line in GUIDE.replace("\\\n", "").splitlines() if line.startswith("captum-apex ")]
 CLASSES = ["siren", "dog", "rain"]  # as in the guide, not in the folders' order
 MODEL = ["--model", "my_model:classifier"]
 
@@ -756,21 +756,26 @@ def test_importing_the_library_does_not_import_what_only_some_parts_need():
     )
 
 
-def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch):
+def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_model", raising=False)
     Path("my_model.py").write_text(FACTORY)
     with torch.random.fork_rng():
         exec(MAKE_SOUNDS, {})
+    assert capsys.readouterr().out == "accuracy on the training clips: 1.00\n"
     assert {command.split()[1] for command in COMMANDS} == {"fit", "explain", "events"}
     for command in COMMANDS:
         assert main(shlex.split(command)[1:]) == 0
     sys.modules.pop("my_model")
     assert sorted(path.stem for path in Path("bases").iterdir()) == sorted(map(str, SCHEMES))
     assert "new.wav" in Path("page.html").read_text()
-    assert Path("night.Table.1.selections.txt").read_text().startswith("Selection\tView\tChannel\tBegin Time (s)")
-    assert Path("night.Table.1.selections.txt").read_text().count("\n") > 1
+    columns, *rows = (line.split("\t") for line in Path("night.Table.1.selections.txt").read_text().splitlines())
+    assert columns[:4] == ["Selection", "View", "Channel", "Begin Time (s)"]
+    shown = re.findall(r"^([\d.]+) +([\d.]+) +(\w+) +[\d.]+ +\d+$", GUIDE, flags=re.MULTILINE)
+    assert [name for *_, name in shown] == [row[columns.index("Class")] for row in rows]
+    for (begin, end, _), row in zip(shown, rows, strict=True):
+        assert [float(time) for time in row[3:5]] == pytest.approx([float(begin), float(end)], abs=0.1)
     assert Path("night.txt").is_file()
 
 
