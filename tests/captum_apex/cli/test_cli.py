@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import types
 import warnings
 from pathlib import Path
@@ -804,6 +805,31 @@ def test_the_guide_has_the_defaults_of_a_command(command, needed):
     assert len(defaults) >= 4
     for name, default in defaults:
         assert str(options[name.replace("-", "_")]) == default
+
+
+@pytest.mark.parametrize("command", ["fit", "explain", "events"])
+def test_the_help_of_a_command_says_what_the_guide_says(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    printed = capsys.readouterr().out
+    (section,) = (text for text in re.split(r"^## ", GUIDE, flags=re.MULTILINE) if f"captum-apex {command} " in text)
+    rows = re.findall(r"^\| `(-*[A-Za-z-]+)[^`]*` \| (.*) \|$", section, flags=re.MULTILINE)
+    assert len(rows) > 8
+    for option, text in rows:
+        help_text = text.replace("`", "") + "; an example is at the end of this text" * (option == "--model")
+        assert re.search(rf"^  {option}\b.*\s+{re.escape(help_text)}$", printed, flags=re.MULTILINE), option
+    assert re.findall(r"^  (--[a-z-]+)", printed, flags=re.MULTILINE) == [row[0] for row in rows if "--" in row[0]]
+
+
+def test_the_factory_in_the_help_can_be_pasted(here, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    indented = re.search(r"^  import torch\n(?:  .*\n|\n)+", capsys.readouterr().out, flags=re.MULTILINE)[0]
+    Path("my_network.py").write_text(FACTORY)
+    Path("my_model.py").write_text(textwrap.dedent(indented))
+    assert fit() == 0
+    sys.modules.pop("my_network")
 
 
 def test_the_guide_has_every_setting_of_a_classifier():
