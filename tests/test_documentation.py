@@ -81,6 +81,25 @@ def test_every_guide_and_notebook_is_a_page(site):
             assert page.rpartition("/")[2] in "".join((site / name).read_text() for name in ("index.html", page))
 
 
+def test_the_start_page_has_the_installation_and_the_example_of_the_readme(folder):
+    page = (folder / "pages" / "index.md").read_text()
+    (example,) = re.findall(r"^```python\n.*?^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert page.count(example) == 1
+    assert page.index("\n## Installation\n") < page.index(example) < page.index("\n## Guides")
+    assert "pip install ." in page
+
+
+INDEX = (ROOT / "tutorials" / "index.md").read_text()
+
+
+@pytest.mark.parametrize(("title", "path"), re.findall(r"^(?:-|\d\.) \[(.*?)\]\((.*?)\)", INDEX, flags=re.MULTILINE))
+def test_the_start_page_calls_a_page_as_the_page_itself_does(title, path):
+    """The navigation of the site has the pages' headings."""
+    assert re.search(
+        rf'^(?: *")?# {re.escape(title)}(?:\\n",?)?$', (ROOT / "tutorials" / path).read_text(), re.MULTILINE
+    )
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_public_name_of_a_room_has_an_entry(room, site, pages):
     module = importlib.import_module(f"captum_apex.{room}")
@@ -108,8 +127,9 @@ def test_every_link_leads_to_a_page_and_to_a_place_on_it(site, pages):
     for path, page in pages.items():
         for link in page.links + page.loaded:
             target, anchor = urldefrag(unquote(link))
-            if re.match(r"\w+:", target) or target.startswith("/") or path.name == "404.html":
+            if re.match(r"\w+:", target):
                 continue
+            assert not target.startswith("/"), f"{path.relative_to(site)} links to {link}, which fails from disk"
             file = (path.parent / target).resolve() if target else path
             assert file.exists(), f"{path.relative_to(site)} links to {link}"
             if file in pages:

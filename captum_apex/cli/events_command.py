@@ -33,18 +33,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `events`."""
     _add_files(parser)
     parser.add_argument(
-        "--window", type=float, metavar="S", help="length of a window; the length of the factory's clips if left out"
+        "--window",
+        type=float,
+        metavar="S",
+        help="length of a window in seconds; by default the length of the factory's clips",
     )
-    parser.add_argument("--hop", type=float, metavar="S", help="from one window to the next; half a window if left out")
+    parser.add_argument(
+        "--hop", type=float, metavar="S", help="seconds from one window to the next; by default half a window"
+    )
     parser.add_argument(
         "--threshold",
         type=float,
         metavar="P",
         default=0.5,
-        help="the smallest probability of a class that counts as detected (%(default)s)",
+        help="the least probability of a detected class (%(default)s)",
     )
     parser.add_argument(
-        "--exclusive", action="store_true", help="one class at a time: probabilities by the softmax, not by the sigmoid"
+        "--exclusive",
+        action="store_true",
+        help="for classes that exclude each other: probabilities by the softmax instead of the sigmoid",
     )
     add_evidence_arguments(parser)
     parser.add_argument(
@@ -52,14 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SHARE",
         default=0.5,
-        help="an event ends where the evidence falls below this share of its peak (%(default)s)",
+        help="an event ends where its evidence falls below this share of the peak (%(default)s)",
     )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recording", type=Path, metavar="RECORDING", help="an audio file")
-    parser.add_argument("--basis", type=Path, required=True, metavar="BASIS", help="a file that `fit` wrote")
-    parser.add_argument("--raven", type=Path, metavar="FILE.txt", help="the selection table to write")
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="an audio file of any length")
+    parser.add_argument("--basis", type=Path, required=True, metavar="BASIS", help="one file that fit wrote")
+    parser.add_argument(
+        "--raven",
+        type=Path,
+        metavar="FILE.txt",
+        help="the selection table to write; give this, --audacity, or both",
+    )
     parser.add_argument("--audacity", type=Path, metavar="FILE.txt", help="the label track to write")
 
 

@@ -44,13 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target",
         nargs="+",
         metavar="CLASS",
-        help="classes to explain, by name or number; the predicted class of each clip if left out",
+        help="the classes to explain, by name or number, predicted or not; by default the one with the largest score",
     )
     classes.add_argument(
         "--threshold",
         type=probability,
         metavar="P",
-        help="explain all classes whose sigmoid reaches P (several labels)",
+        help="explain all classes with a probability (sigmoid) of at least P, for models that give a clip several "
+        "labels",
     )
     add_evidence_arguments(parser)
     parser.add_argument(
@@ -59,20 +60,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="prototypes per channel (4, or as many as the bases have)",
     )
-    parser.add_argument("--limit", type=float, metavar="MB", default=64, help="the largest page to write (%(default)s)")
-    parser.add_argument("--title", default="Why the model heard that", help="title of the page (%(default)s)")
+    parser.add_argument(
+        "--limit", type=float, metavar="MB", default=64, help="the largest page to write, in megabytes (%(default)s)"
+    )
+    parser.add_argument(
+        "--title", metavar="TEXT", default="Why the model heard that", help="title of the page (%(default)s)"
+    )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="audio files")
+    parser.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="audio files to explain")
     parser.add_argument(
-        "--basis", type=Path, nargs="+", required=True, metavar="BASIS", help="files that `fit` wrote, or their folder"
-    )
-    parser.add_argument("--layer", metavar="NAME", help="checked against the bases, which know their layer")
-    parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="the folder that the bases were fitted on, to show prototypes"
+        "--basis",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="BASIS",
+        help="files that fit wrote, or folders of them; one basis per scheme",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder that the bases were fitted on; without it the page has no prototypes",
+    )
+    parser.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="checks that the bases were fitted on this layer; they know their layer without it",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -30,33 +30,60 @@ MOST_PROTOTYPES = (100, 5)  # per channel: for the fit, and in the basis
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `fit`."""
+    _add_files(parser)
+    _add_layer_and_schemes(parser)
     parser.add_argument(
-        "data", type=Path, metavar="FOLDER", help="a sub-folder per class, named like it; or files without labels"
+        "--epochs",
+        type=positive_integer,
+        metavar="N",
+        default=20,
+        help="passes of the fit over all channels and their prototypes (%(default)s)",
     )
+    parser.add_argument(
+        "--invertible",
+        action="store_true",
+        help="fit an invertible basis, U = exp(A), instead of an orthogonal one: a higher purity, but less faithful "
+        "maps",
+    )
+    parser.add_argument(
+        "--batch-size", type=positive_integer, metavar="N", default=32, help="recordings per forward pass (%(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="seed of the random number generator of the fit (%(default)s)"
+    )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder of audio: a sub-folder of recordings per class, named like the class; or recordings alone, "
+        "without labels",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=f"a folder, which gets SCHEME{BASIS_SUFFIX} for every scheme; or one file that ends in {BASIS_SUFFIX}, "
+        "for one scheme",
+    )
+
+
+def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layer",
         metavar="NAME",
-        help="the layer to explain, usually the last one before pooling; the layer that the factory names if left out",
+        help="the layer to explain, by its name in the model, as model.named_modules() gives it, usually the last one "
+        "before pooling; not needed if the factory gives a layer",
     )
     parser.add_argument(
         "--scheme",
         nargs="+",
         choices=[str(scheme) for scheme in SCHEMES],
         metavar="SCHEME",
-        help=f"schemes among {', '.join(SCHEMES)}; all that the layer supports if left out",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help=f"a folder, for SCHEME{BASIS_SUFFIX}; or one file, for one scheme"
-    )
-    parser.add_argument(
-        "--epochs", type=positive_integer, metavar="N", default=20, help="epochs of the fit (%(default)s)"
-    )
-    parser.add_argument("--invertible", action="store_true", help="fit U = exp(A) instead of an orthogonal U")
-    parser.add_argument(
-        "--batch-size", type=positive_integer, metavar="N", default=32, help="recordings per forward pass (%(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="N", default=0, help="seed of the random number generator (%(default)s)"
+        help=f"schemes among {', '.join(SCHEMES)}; by default all that the layer supports",
     )
 
 

@@ -16,10 +16,32 @@ CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
     "Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events."
 )
-FACTORY = """--model names a function without arguments, in a module that can be imported from here, which returns a
-captum_apex.Classifier: the model, its transform, its class names. The guide to the command line has a complete example
-(tutorials/guides/command_line.md). For a Hugging Face model the function is one line,
-`return captum_apex.from_transformers("folder or name")`, and --layer is not needed.
+FACTORY = """--model names a factory: a function without arguments, in a module that can be imported from here, which
+returns a captum_apex.Classifier: the model, its transform, its class names. This is a complete my_model.py:
+
+  import torch
+  from captum_apex import Classifier, SpectrogramAxes
+  from my_network import Network  # your model; it gives a score (logit) for each class
+  from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+
+  def classifier():
+      class_names = ["siren", "dog", "rain"]  # in the order of the model's scores
+      model = Network(len(class_names))
+      model.load_state_dict(torch.load("checkpoint.pt", weights_only=True))
+      mel = MelSpectrogram(16_000, n_fft=512, hop_length=160, n_mels=64)
+      decibels = AmplitudeToDB(top_db=80)
+      return Classifier(
+          model,
+          transform=lambda waveform: decibels(mel(waveform))[None],  # (sample,) -> (1, mel, frame), the model's input
+          decibels=lambda inputs: inputs[0],  # back to a spectrogram in dB, to draw it
+          axes=SpectrogramAxes.from_transform(mel),  # None for a model that takes waveforms
+          sample_rate=16_000,  # Hz
+          length=16_000,  # samples of a clip; None takes files as long as they are
+          class_names=class_names,
+      )
+
+For a Hugging Face model the function is one line, `return captum_apex.from_transformers("folder or name")`, and
+--layer is not needed.
 """
 
 
@@ -65,26 +87,32 @@ def parser() -> argparse.ArgumentParser:
             epilog=_epilog(command.EXAMPLES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        _add_model_argument(subparser)
         command.add_arguments(subparser)
         _add_shared_arguments(subparser)
         subparser.set_defaults(run=command.run)
     return whole
 
 
-def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
         metavar="MODULE:FACTORY",
-        help="the function that returns a captum_apex.Classifier, see below",
+        help="the factory: the module's name, a colon, the function's name; an example is at the end of this text",
     )
+
+
+def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-convert",
         dest="convert",
         action="store_false",
-        help="refuse files of another sample rate or with several channels",
+        help="refuse files of another rate or with several channels, instead of converting them with a warning",
     )
-    parser.add_argument("--device", type=device, default="cpu", help="where the model runs, such as cuda (%(default)s)")
+    parser.add_argument(
+        "--device", type=device, metavar="NAME", default="cpu", help="where the model runs, such as cuda (%(default)s)"
+    )
 
 
 def _epilog(examples: list[str]) -> str:

@@ -77,5 +77,5 @@ def add_evidence_arguments(parser: argparse.ArgumentParser) -> None:
         "--sides",
         choices=["positive", "both"],
         default="positive",
-        help="both: also channels with a negative activation (%(default)s)",
+        help="both also takes channels that support the class by a negative activation (%(default)s)",
     )

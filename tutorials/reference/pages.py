@@ -65,6 +65,9 @@ PROJECT_PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
+# The start page has these sections of the README.
+README_SECTIONS = ("Installation", "A complete example")
+_README_LINE = re.compile(r"^The \[README\]\(.*\n", re.MULTILINE)
 _ASSETS = ("tutorials/pictures/*.png", "benchmarks/**/*.png", "tutorials/reference/*.css", "tutorials/reference/*.js")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -78,6 +81,7 @@ def write(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     pages = _guides_and_project_pages()
     texts = {site: _for_site((ROOT / path).read_text(), path, pages) for path, site in pages.items()}
+    texts["index.md"] = _start_page(pages)
     texts |= {"reference/index.md": _reference_index()} | {f"reference/{name}.md": _room_page(name) for name in ROOMS}
     for site, text in texts.items():
         _write(folder / "pages" / site, text.encode())
@@ -130,6 +134,17 @@ def _for_site(text: str, path: str, pages: dict[str, str]) -> str:
     """A page of the project with links to pages of the site, and with links of names in backticks to the reference."""
     names = {name: place for name, place in _names.items() if not (name == "explain" and "command_line" in path)}
     return _outside_fences(text, lambda prose: linked(_with_site_links(prose, path, pages), names))
+
+
+def _start_page(pages: dict[str, str]) -> str:
+    """The start page with sections of the README in place of the line that leads to them on GitHub."""
+    before, after = _README_LINE.split((ROOT / "tutorials/index.md").read_text())
+    sections = {}
+    for section in re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
+        sections[section.partition("\n")[0]] = section
+    readme = "\n".join(f"## {sections[title].strip()}\n" for title in README_SECTIONS)
+    pieces = ((before, "tutorials/index.md"), (readme, "README.md"), (after, "tutorials/index.md"))
+    return "".join(_for_site(text, path, pages) for text, path in pieces)
 
 
 def _outside_fences(text: str, change: Callable[[str], str]) -> str:

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import types
 import warnings
 from pathlib import Path
@@ -32,7 +33,7 @@ from captum_apex.cli.parser import parser
 
 GUIDE = (Path(__file__).parents[3] / "tutorials" / "guides" / "command_line.md").read_text()
 FACTORY, MAKE_SOUNDS = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
-COMMANDS = [line for line in GUIDE.splitlines() if line.startswith("captum-apex ")]
+COMMANDS = [line for line in GUIDE.replace("\\\n", "").splitlines() if line.startswith("captum-apex ")]
 CLASSES = ["siren", "dog", "rain"]  # as in the guide, not in the folders' order
 MODEL = ["--model", "my_model:classifier"]
 
@@ -756,21 +757,26 @@ def test_importing_the_library_does_not_import_what_only_some_parts_need():
     )
 
 
-def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch):
+def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_model", raising=False)
     Path("my_model.py").write_text(FACTORY)
     with torch.random.fork_rng():
         exec(MAKE_SOUNDS, {})
+    assert capsys.readouterr().out == "accuracy on the training clips: 1.00\n"
     assert {command.split()[1] for command in COMMANDS} == {"fit", "explain", "events"}
     for command in COMMANDS:
         assert main(shlex.split(command)[1:]) == 0
     sys.modules.pop("my_model")
     assert sorted(path.stem for path in Path("bases").iterdir()) == sorted(map(str, SCHEMES))
     assert "new.wav" in Path("page.html").read_text()
-    assert Path("night.Table.1.selections.txt").read_text().startswith("Selection\tView\tChannel\tBegin Time (s)")
-    assert Path("night.Table.1.selections.txt").read_text().count("\n") > 1
+    columns, *rows = (line.split("\t") for line in Path("night.Table.1.selections.txt").read_text().splitlines())
+    assert columns[:4] == ["Selection", "View", "Channel", "Begin Time (s)"]
+    shown = re.findall(r"^([\d.]+) +([\d.]+) +(\w+) +[\d.]+ +\d+$", GUIDE, flags=re.MULTILINE)
+    assert [name for *_, name in shown] == [row[columns.index("Class")] for row in rows]
+    for (begin, end, _), row in zip(shown, rows, strict=True):
+        assert [float(time) for time in row[3:5]] == pytest.approx([float(begin), float(end)], abs=0.1)
     assert Path("night.txt").is_file()
 
 
@@ -799,6 +805,31 @@ def test_the_guide_has_the_defaults_of_a_command(command, needed):
     assert len(defaults) >= 4
     for name, default in defaults:
         assert str(options[name.replace("-", "_")]) == default
+
+
+@pytest.mark.parametrize("command", ["fit", "explain", "events"])
+def test_the_help_of_a_command_says_what_the_guide_says(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    printed = capsys.readouterr().out
+    (section,) = (text for text in re.split(r"^## ", GUIDE, flags=re.MULTILINE) if f"captum-apex {command} " in text)
+    rows = re.findall(r"^\| `(-*[A-Za-z-]+)[^`]*` \| (.*) \|$", section, flags=re.MULTILINE)
+    assert len(rows) > 8
+    for option, text in rows:
+        help_text = text.replace("`", "") + "; an example is at the end of this text" * (option == "--model")
+        assert re.search(rf"^  {option}\b.*\s+{re.escape(help_text)}$", printed, flags=re.MULTILINE), option
+    assert re.findall(r"^  (--[a-z-]+)", printed, flags=re.MULTILINE) == [row[0] for row in rows if "--" in row[0]]
+
+
+def test_the_factory_in_the_help_can_be_pasted(here, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    indented = re.search(r"^  import torch\n(?:  .*\n|\n)+", capsys.readouterr().out, flags=re.MULTILINE)[0]
+    Path("my_network.py").write_text(FACTORY)
+    Path("my_model.py").write_text(textwrap.dedent(indented))
+    assert fit() == 0
+    sys.modules.pop("my_network")
 
 
 def test_the_guide_has_every_setting_of_a_classifier():
