@@ -24,8 +24,8 @@ class Stage(ClassifiedClips):
     Attributes:
         indices: index of each clip in its split of the task.
         labels: index of the true class of each clip.
-        truth: bins on which the evidence lies, bool (clip, frequency, time), all False for a clip without known
-            evidence; None if no clip has one.
+        truth: bins on which the class event lies, bool (clip, frequency, time), all False for a clip for which they
+            are unknown; None if they are unknown for all clips.
     """
 
     indices: list[int]
@@ -56,19 +56,19 @@ class Stage(ClassifiedClips):
         )
 
     def grid(self, name: str) -> Tensor:
-        """The region of each bin, int64 (frequency, time), in the grid of this name."""
+        """The region of each bin, int64 (frequency, time), in the region grid of this name."""
         return named_grid(name, tuple(self.inputs.shape[2:])).to(self.inputs.device)
 
     def fill(self, name: str) -> Tensor:
         """The values of the fill of this name, of the shape of the inputs.
 
-        In spectra it replaces the magnitudes; the clips' own phases stay.
+        In spectra it replaces the magnitudes; the phases of the clips stay.
         """
         fill = named_fill(name, self.silence)
         return (fill if self.band_shares is None else own_phase(fill))(self.inputs)
 
     def query(self, grid: Tensor, fill: Tensor, names: tuple[str, ...] = ()) -> Query:
-        """What a method gets in a cell with this grid and fill, to compute the maps of these names."""
+        """What a method gets in a cell with this region grid and fill, to compute the maps of these names."""
         shared = {each.name: getattr(self, each.name) for each in fields(ClassifiedClips)}
         return Query(**shared, grid=grid, fill=fill, names=names)
 

@@ -42,7 +42,7 @@ def _submodule(model: nn.Module, name: str) -> nn.Module:
     if name not in submodules:
         names = closest_names(name, list(submodules))
         raise ValueError(
-            f"expected --layer to be a part of {type(model).__name__}, but got {name!r}; there are: {names}"
+            f"expected --layer to be a module of {type(model).__name__}, but got {name!r}; there are: {names}"
         )
     return submodules[name]
 

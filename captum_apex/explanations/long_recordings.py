@@ -75,7 +75,7 @@ def explain_recording(
             `lambda logits: logits.softmax(-1)`.
         n_channels: largest number of channels in the evidence for a class in a window, `N_CHANNELS` (5) by default.
         sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
-        level: share of the largest evidence nearby that an event must reach, in (0, 1]; a smaller level gives longer
+        level: share of the largest relevance nearby that an event must reach, in (0, 1]; a smaller level gives longer
             and wider events.
         batch_size: number of windows per forward pass.
         progress: whether to show a progress bar.
