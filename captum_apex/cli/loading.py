@@ -14,6 +14,7 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import closest_names
+from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import Columns
 
 BASIS_SUFFIX = ".safetensors"
@@ -79,10 +80,9 @@ def load_apex(model: nn.Module, path: Path, basis: PrototypeBasis, columns: Colu
 
 def class_scores(classifier: Classifier, inputs: Tensor, name: str) -> list[float]:
     """The model's scores for one input, after a check that it takes the input and gives one score per class."""
-    device = next((tensor.device for tensor in classifier.model.parameters()), torch.device("cpu"))
     try:
         with torch.no_grad():
-            output = classifier.model(inputs[None].to(device))
+            output = classifier.model(inputs[None].to(device_of(classifier.model)))
     except Exception as error:  # the user's code can raise anything
         shape = (1, *inputs.shape)
         raise ValueError(
