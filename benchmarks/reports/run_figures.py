@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from benchmarks.reports.labels import draw_labels
 from benchmarks.reports.standings import FAMILIES, MEASURE, ORACLE, complete, family, front, standings
-from benchmarks.statistics import intervals
 from captum_apex.figures.colours import LINES as COLOURS
 from captum_apex.figures.colours import MARKERS, TOTAL
+from captum_apex.metrics import bootstrap_interval
 
 FAMILY_COLOURS = dict(zip(FAMILIES, (COLOURS[0], COLOURS[1], TOTAL), strict=True))
 Curve = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
@@ -215,7 +215,7 @@ def mean_curves(rows: pd.DataFrame, methods: Sequence[str]) -> tuple[dict[str, d
         over_fills = pd.DataFrame(values, index=[rows["method"], rows["clip"]]).groupby(level=[0, 1]).mean()
         for method in present:
             by_clip = over_fills.loc[method].to_numpy()  # (clip, point)
-            curves_of[method][name] = (common, by_clip.mean(0), *intervals(by_clip))
+            curves_of[method][name] = (common, by_clip.mean(0), *bootstrap_interval(by_clip))
     return curves_of, len(clips)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks.statistics import holm, interval, intervals, paired_test
+from benchmarks.statistics import holm, interval, paired_test
+from captum_apex.metrics import bootstrap_interval
 
 MEASURE = "difference"  # the main measure: insertion − deletion
 LOWER_IS_BETTER = frozenset(
@@ -110,7 +111,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     table = scores(rows)
     frames = []
     for cell, by_clip in cells_of(table):
-        low, high = intervals(by_clip)
+        low, high = bootstrap_interval(by_clip)
         index = pd.MultiIndex.from_tuples([(name, *cell) for name in by_clip.columns], names=KEYS)
         frames.append(pd.DataFrame({MEASURE: by_clip.mean().to_numpy(), "low": low, "high": high}, index=index))
     main = pd.concat(frames) if frames else pd.DataFrame(columns=[MEASURE, "low", "high"], dtype=float)
@@ -178,7 +179,7 @@ def _against(by_clip: pd.DataFrame, reference: str, measure: str, n_clips: int, 
     others = by_clip.drop(columns=reference)
     difference = others.sub(by_clip[reference], axis=0)
     difference = difference.where(difference.abs() > TIE, difference * 0)  # NaN stays NaN
-    low, high = intervals(difference)
+    low, high = bootstrap_interval(difference)
     differences = [column.dropna() for _, column in difference.items()]
     p_values = [paired_test(values, np.zeros(len(values))) for values in differences]
     better = -1 if measure in LOWER_IS_BETTER else 1
@@ -219,7 +220,7 @@ def average_ranks(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
     """
     table = common(scores(rows, measure))
     ranks = table.round(6).rank(axis=1, ascending=measure in LOWER_IS_BETTER).groupby("clip").mean()  # (clip, method)
-    low, high = intervals(ranks)
+    low, high = bootstrap_interval(ranks)
     lines = pd.DataFrame(
         {"method": ranks.columns, "rank": ranks.mean().to_numpy(), "low": low, "high": high, "clips": len(ranks)}
     )
@@ -306,7 +307,7 @@ def share_of_oracle(rows: pd.DataFrame) -> pd.DataFrame:
     for cell, by_clip in cells_of(table) if ORACLE in table else ():
         oracle = by_clip[ORACLE].dropna()
         others = by_clip.loc[by_clip[ORACLE].notna()].drop(columns=ORACLE)
-        low, high = intervals(others, over=oracle)
+        low, high = bootstrap_interval(others, over=oracle)
         present = others.notna()
         oracle_means = present.mul(oracle, axis=0).where(present).mean()  # the oracle's mean on each method's clips
         shares = (others.mean() / oracle_means).to_numpy()
