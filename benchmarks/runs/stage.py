@@ -9,8 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from benchmarks.methods import CLIPS_AT_ONCE, Query
-from benchmarks.methods.query import ClassifiedClips
+from benchmarks.methods import Query
+from benchmarks.methods.query import ClassifiedClips, logits
 from benchmarks.runs.subject import Subject
 from benchmarks.tasks import Split
 from captum_apex.masking.fills import named_fill, own_phase
@@ -38,14 +38,12 @@ class Stage(ClassifiedClips):
         task = subject.task
         dataset = getattr(task, split)
         indices, inputs = subject.clips(split, n_clips)
-        with torch.no_grad():
-            target = torch.cat([subject.model(batch).argmax(1) for batch in inputs.split(CLIPS_AT_ONCE)])
         truth = task.truth if split == "test" else None
         return cls(
             model=subject.model,
             layer=subject.layer,
             inputs=inputs,
-            target=target,
+            target=logits(subject.model, inputs).argmax(1),
             silence=task.silence,
             bases=subject.bases,
             seed=subject.seed,
