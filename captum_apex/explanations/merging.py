@@ -24,6 +24,7 @@ from captum_apex.attribution.decomposition import Decomposition
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.events import Event, RecordingExplanation
+from captum_apex.explanations.evidence import side_of
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["WindowMerger"]
@@ -268,7 +269,7 @@ class WindowMerger:
         for channel, activation, map_of_channel, contribution in zip(
             channels.tolist(), activations, maps, contributions, strict=True
         ):
-            key = _EvidenceKey(label, channel, 1 if activation > 0 else -1)
+            key = _EvidenceKey(label, channel, side_of(activation))
             self._add_map(key, _WindowEvidence(first, contribution, score), map_of_channel)
 
     def _laid_out(self, maps: Tensor) -> Tensor:
