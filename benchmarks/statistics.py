@@ -32,27 +32,8 @@ def interval(values: NDArray[np.floating], *, confidence: float = 0.95, seed: in
         >>> interval(np.array([0.5, 0.5, 0.5]))
         (0.5, 0.5)
     """
-    low, high = intervals(np.asarray(values)[:, None], confidence=confidence, seed=seed)
+    low, high = bootstrap_interval(np.asarray(values)[:, None], confidence=confidence, seed=seed)
     return float(low[0]), float(high[0])
-
-
-def intervals(
-    values: ArrayLike, *, over: ArrayLike | None = None, confidence: float = 0.95, seed: int = 0
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Bootstrap intervals as in `interval`, for many columns; columns with the same number of values share resamples.
-
-    Args:
-        values: scores, (clip, column). NaN is a missing value; the interval is that of the values that the column has.
-        over: divisors, (clip,). With them, the interval is that of the ratio of the mean of `values` to the mean of
-            `over`, which are resampled together.
-        confidence: share of the resampled means that lies in the interval, in (0, 1).
-        seed: seed of the random number generator.
-
-    Returns:
-        Lower and upper ends, each (column,). NaN for a column without values, and where the mean of `over` is not above
-        zero in every resample.
-    """
-    return bootstrap_interval(values, over=over, confidence=confidence, seed=seed)
 
 
 def paired_test(values: ArrayLike, reference: ArrayLike) -> float:

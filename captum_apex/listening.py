@@ -2,7 +2,7 @@
 
 A region is cut out of the short-time Fourier transform of the clip, with the clip's phase. The edges of the mask are
 raised cosines *outside* the region, so that the region itself is complete. A window of τ seconds resolves 4 / τ Hz and
-5/8 τ seconds. Each box of a region gets a window of its own:
+5/8 τ seconds. Each box of a region gets a separate window:
 
 - a strip (a box with edges in time only) fades over half its length, but at least 5 and at most 20 ms: long enough to
   avoid clicks, short enough to exclude its neighbours;
@@ -10,8 +10,8 @@ raised cosines *outside* the region, so that the region itself is complete. A wi
 - a box with edges of both kinds fades over the same fraction of its length and of its width.
 
 Beyond the fades, the sound outside the region is attenuated by at least 40 dB. Nothing is normalised, so levels can be
-compared. If a clip begins or ends in the middle of a loud tone, the cut is a click in the clip itself; the part of that
-click in a band is audible in the sound of the band, for a few milliseconds.
+compared. If a clip begins or ends in the middle of a loud tone, the cut is a click in the clip itself; in the sound of
+a band, the click is audible as far as it lies in the band, for a few milliseconds.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.methods.registry import CLIPS_AT_ONCE
+from benchmarks.methods.query import logits
 from benchmarks.runs.subject import Subject, fitted
 from captum_apex import PrototypeBasis, insert_basis
 from captum_apex.metrics import classification_scores
@@ -33,12 +33,12 @@ def invariance_table(subject: Subject) -> pd.DataFrame:
     """
     indices, inputs = subject.test_clips(len(subject.task.test))
     labels = torch.tensor([subject.task.test[index][1] for index in indices])
-    plain = _logits(subject.model, inputs)
+    plain = logits(subject.model, inputs).cpu()
     lines = [compared("plain", plain, plain, labels)]
     for name, basis in _bases(subject):
         try:
             copy = insert_basis(subject.model, subject.layer, basis)
-            lines.append(compared(name, _logits(copy, inputs), plain, labels))
+            lines.append(compared(name, logits(copy, inputs).cpu(), plain, labels))
         except ValueError as error:  # the copy failed the check of its outputs on an example
             lines.append({"model": name, "status": f"error ({error})"})
     return pd.DataFrame(lines)
@@ -84,9 +84,3 @@ def _bases(subject: Subject) -> Iterator[tuple[str, PrototypeBasis]]:
     for scheme in subject.bases:
         yield f"with U, {scheme}", fitted(subject, scheme)
         yield f"with U, {scheme}, invertible", fitted(subject, scheme, orthogonal=False)
-
-
-@torch.no_grad()
-def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits (clip, class), on the CPU."""
-    return torch.cat([model(batch) for batch in inputs.split(CLIPS_AT_ONCE)]).cpu()

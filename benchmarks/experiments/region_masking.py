@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.classifiers.waveform_networks import on_bins
-from benchmarks.methods.registry import CLIPS_AT_ONCE
+from benchmarks.methods.query import CLIPS_AT_ONCE, logits
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
 from benchmarks.statistics import holm, interval, paired_test
@@ -213,7 +213,6 @@ def _shifted(mask: Tensor, generator: np.random.Generator) -> Tensor:
     return mask.roll((-first[0], -first[1]), (0, 1))
 
 
-@torch.no_grad()
 def _probabilities(model: nn.Module, inputs: Tensor) -> Tensor:
     """Probabilities of the classes, float64 (clip, class)."""
-    return torch.cat([model(batch).double().softmax(1) for batch in inputs.split(CLIPS_AT_ONCE)])
+    return logits(model, inputs).double().softmax(1)

@@ -1,4 +1,4 @@
-"""Whether maps and regions point at the place of the evidence, on tasks for which that place is known."""
+"""Whether maps and regions point at the place of the class event, on tasks for which that place is known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRUTH_COLUMNS = ("scheme", "channel", "enlarged", "integrated", "random", "clips
 
 
 def truth_table(subject: Subject) -> pd.DataFrame:
-    """How often the evidence meets the known truth, one line per scheme, over test clips of the classes made for it.
+    """How often a map or region meets the known truth, one line per scheme, over test clips of the classes made for it.
 
     Args:
         subject: the classifier and its bases.

@@ -78,21 +78,24 @@ def _shapley_value_sampling(query: Query) -> Tensor:
 
 @method("KernelShap", uses_fill=True, uses_grid=True, batch=1)
 def _kernel_shap(clip: Query) -> Tensor:
-    mask = clip.grid[None, None]
-    samples = SAMPLES * n_regions(clip.grid)
-    attributions = KernelShap(clip.model).attribute(
-        clip.inputs, clip.fill, clip.target, feature_mask=mask, n_samples=samples, perturbations_per_eval=CLIPS_AT_ONCE
-    )
-    return shared(attributions, clip.grid)
+    return _surrogate_weights(KernelShap(clip.model), clip)
 
 
 @method("Lime", uses_fill=True, uses_grid=True, batch=1)
 def _lime(clip: Query) -> Tensor:
     """LIME as in Captum: a lasso, with samples weighted by the similarity of the masked clip to the clip."""
-    mask = clip.grid[None, None]
-    samples = SAMPLES * n_regions(clip.grid)
-    attributions = Lime(clip.model).attribute(
-        clip.inputs, clip.fill, clip.target, feature_mask=mask, n_samples=samples, perturbations_per_eval=CLIPS_AT_ONCE
+    return _surrogate_weights(Lime(clip.model), clip)
+
+
+def _surrogate_weights(surrogate: Lime, clip: Query) -> Tensor:
+    """The map of a method that fits a linear model to masked clips; in Captum, KernelShap is a subclass of Lime."""
+    attributions = surrogate.attribute(
+        clip.inputs,
+        clip.fill,
+        clip.target,
+        feature_mask=clip.grid[None, None],
+        n_samples=SAMPLES * n_regions(clip.grid),
+        perturbations_per_eval=CLIPS_AT_ONCE,
     )
     return shared(attributions, clip.grid)
 

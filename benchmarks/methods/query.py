@@ -7,11 +7,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from captum_apex import PrototypeBasis, Scheme
 
 CLIPS_AT_ONCE = 32  # clips in one forward pass
+
+
+@torch.no_grad()
+def logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The logits (clip, class) of any number of clips, without a graph.
+
+    Args:
+        model: the classifier.
+        inputs: inputs of the model; the first axis is the clip.
+
+    Example:
+        >>> import torch
+        >>> from benchmarks.methods.query import logits
+        >>> logits(torch.nn.Flatten(), torch.ones(40, 1, 1, 2)).shape
+        torch.Size([40, 2])
+    """
+    return torch.cat([model(batch) for batch in inputs.split(CLIPS_AT_ONCE)])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from benchmarks import statistics
 from benchmarks.reports import run_report, sections, standings
 from benchmarks.reports.markup import NOTHING, Section, between, markdown, number, section_markdown, significant
 from benchmarks.reports.standings import MEASURE, ORACLE
+from captum_apex.files import replaced
 
 N_CHANNELS = 5  # number of removed channels at which the bases are compared
 MASKED = {"fill": "mean", "region": "cell"}  # lines of the masking test that the overview has
@@ -114,7 +115,7 @@ def update(path: Path, folders: Sequence[Path]) -> list[str]:
         FileNotFoundError: a folder holds no run, or there is no such file.
         ValueError: the file has no place for any table of the overview.
     """
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     titles = []
     for section in overview_sections(folders):
         title = re.escape(section.title)
@@ -128,7 +129,8 @@ def update(path: Path, folders: Sequence[Path]) -> list[str]:
             f"expected {path} to have a place for a table, such as the lines `<!-- Scores -->` and "
             "`<!-- end of Scores -->`, but it has none"
         )
-    path.write_text(text)
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return titles
 
 

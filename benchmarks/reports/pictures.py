@@ -18,7 +18,7 @@ from benchmarks.tasks.task_clips import TaskClips
 from captum_apex import APEX, Explanation, LayerAPEX, Region, Scheme, explain, figures
 from captum_apex.masking import mean_fill
 
-__all__ = ["write"]
+__all__ = ["explanation_picture", "map_picture", "perspectives_picture", "waterfall_picture", "write"]
 
 _CLEAR = "high band"  # its regions meet the truth
 _BESIDE = "falling chirp"  # a sound that moves: a cell of the layer fires beside it

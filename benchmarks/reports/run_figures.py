@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from benchmarks.reports.labels import draw_labels
 from benchmarks.reports.standings import FAMILIES, MEASURE, ORACLE, complete, family, front, standings
-from benchmarks.statistics import intervals
 from captum_apex.figures.colours import LINES as COLOURS
 from captum_apex.figures.colours import MARKERS, TOTAL
+from captum_apex.metrics import bootstrap_interval
 
 FAMILY_COLOURS = dict(zip(FAMILIES, (COLOURS[0], COLOURS[1], TOTAL), strict=True))
 Curve = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
@@ -69,7 +69,7 @@ def _scored(cells: pd.DataFrame) -> list[str]:
 
 
 def scores(cells: pd.DataFrame, methods: Sequence[str], title: str) -> Figure:
-    """Insertion − deletion AUC with 95% intervals: a panel per grid, a colour and a marker per fill, the best on top.
+    """Insertion − deletion AUC with 95% intervals: a panel per region grid, a colour and marker per fill.
 
     Args:
         cells: result of `standings.summary`.
@@ -102,10 +102,10 @@ def scores(cells: pd.DataFrame, methods: Sequence[str], title: str) -> Figure:
 
 
 def ranks(ranked: Mapping[str, pd.DataFrame], methods: Sequence[str], title: str) -> Figure:
-    """Mean ranks with 95% intervals, a panel per grid, each in the order of its ranks.
+    """Mean ranks with 95% intervals, a panel per region grid, each in the order of its ranks.
 
     Args:
-        ranked: grid → result of `standings.average_ranks`.
+        ranked: name of the region grid → result of `standings.average_ranks`.
         methods: the methods to show; the ranks are those among all methods.
         title: title of the figure.
     """
@@ -130,14 +130,14 @@ def ranks(ranked: Mapping[str, pd.DataFrame], methods: Sequence[str], title: str
 
 
 def curves(rows: pd.DataFrame, methods_by_role: Mapping[str, Mapping[str, str]], title: str) -> Figure:
-    """Mean deletion and insertion curves with 95% bands, a column of panels per grid.
+    """Mean deletion and insertion curves with 95% bands, a column of panels per region grid.
 
     A clip's curves are averaged over the fills first. The curves of a panel are those of the clips that all its methods
     have.
 
     Args:
         rows: rows of a run.
-        methods_by_role: grid → role → method, see `roles`; a role has the same colour in all panels.
+        methods_by_role: name of the region grid → role → method, see `roles`; a role has the same colour in all panels.
         title: title of the figure.
     """
     n_grids = len(methods_by_role)
@@ -191,7 +191,7 @@ def mean_curves(rows: pd.DataFrame, methods: Sequence[str]) -> tuple[dict[str, d
     """Mean curves over the clips that all methods have with every fill that counts (see `standings.common`).
 
     Args:
-        rows: rows of one grid.
+        rows: rows of one region grid.
         methods: names of the methods; those that lack a fill are left out.
 
     Returns:
@@ -215,12 +215,12 @@ def mean_curves(rows: pd.DataFrame, methods: Sequence[str]) -> tuple[dict[str, d
         over_fills = pd.DataFrame(values, index=[rows["method"], rows["clip"]]).groupby(level=[0, 1]).mean()
         for method in present:
             by_clip = over_fills.loc[method].to_numpy()  # (clip, point)
-            curves_of[method][name] = (common, by_clip.mean(0), *intervals(by_clip))
+            curves_of[method][name] = (common, by_clip.mean(0), *bootstrap_interval(by_clip))
     return curves_of, len(clips)
 
 
 def price(cells: pd.DataFrame, reference: str, title: str) -> Figure:
-    """Scores against the price of the explanation in forward passes, a panel per grid, with the Pareto front.
+    """Scores against the price of the explanation in forward passes, a panel per region grid, with the Pareto front.
 
     Scores are means over the fills; methods that lack a fill are left out. The greedy oracle is drawn, but it does not
     count for the front.

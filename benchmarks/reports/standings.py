@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks.statistics import holm, interval, intervals, paired_test
+from benchmarks.statistics import holm, interval, paired_test
+from captum_apex.metrics import bootstrap_interval
 
 MEASURE = "difference"  # the main measure: insertion − deletion
 LOWER_IS_BETTER = frozenset(
@@ -36,11 +37,11 @@ def family(method: str) -> str:
 
 
 def scores(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
-    """One line per clip of a (grid, fill), one column per method; NaN where a method has no score.
+    """One line per clip of a (region grid, fill), one column per method; NaN where a method has no score.
 
     Args:
-        rows: one row per method, grid, fill and clip, with these columns (clip is −1 where a cell could not be
-            computed) and that of the measure.
+        rows: one row per method, region grid, fill and clip, with the columns `method`, `grid`, `fill` and `clip` (−1
+            where a cell could not be computed) and that of the measure.
         measure: name of a column, or `difference` for insertion − deletion.
 
     Raises:
@@ -61,15 +62,15 @@ def scores(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
 
 
 def cells_of(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    """The lines of a table of `scores` for each (grid, fill), in the table's order."""
+    """The lines of a table of `scores` for each (region grid, fill), in the table's order."""
     return [((str(grid), str(fill)), lines) for (grid, fill), lines in table.groupby(CELL, sort=False)]
 
 
 def common(table: pd.DataFrame) -> pd.DataFrame:
     """The lines and methods of a table of scores that have no gaps, so that the methods can be ranked.
 
-    A (grid, fill) counts if at least half of the methods have a score in it. A method takes part if it has scores in
-    all of these. Of the clips, those remain that every such method has in each of them. Nothing is imputed.
+    A (region grid, fill) counts if at least half of the methods have a score in it. The methods that have scores in all
+    of these remain. Of the clips, those remain that every such method has in each of them. Nothing is imputed.
 
     Args:
         table: result of `scores`.
@@ -110,7 +111,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     table = scores(rows)
     frames = []
     for cell, by_clip in cells_of(table):
-        low, high = intervals(by_clip)
+        low, high = bootstrap_interval(by_clip)
         index = pd.MultiIndex.from_tuples([(name, *cell) for name in by_clip.columns], names=KEYS)
         frames.append(pd.DataFrame({MEASURE: by_clip.mean().to_numpy(), "low": low, "high": high}, index=index))
     main = pd.concat(frames) if frames else pd.DataFrame(columns=[MEASURE, "low", "high"], dtype=float)
@@ -140,7 +141,7 @@ def standings(cells: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
 
 
 def comparison(rows: pd.DataFrame, measure: str, reference: str) -> pd.DataFrame:
-    """Every method against the reference method, in each (grid, fill), on the clips that both have.
+    """Every method against the reference method, in each (region grid, fill), on the clips that both have.
 
     Args:
         rows: rows of a run, as in `scores`.
@@ -148,12 +149,12 @@ def comparison(rows: pd.DataFrame, measure: str, reference: str) -> pd.DataFrame
         reference: name of the reference method.
 
     Returns:
-        One line per (grid, fill) and method; differences of at most 1e-6 are ties.
+        One line per (region grid, fill) and method; differences of at most 1e-6 are ties.
 
         - `clips`: number of clips that both methods have. `mean`: mean score of the method on them.
         - `difference`: method − reference, with its 95% interval `low`, `high`.
-        - `p`: p-value of `paired_test`. `p_holm`: the same, corrected for the number of methods of this (grid, fill);
-          each region grid and fill is a question of its own.
+        - `p`: p-value of `paired_test`. `p_holm`: the same, corrected for the number of methods of this (region grid,
+          fill); each region grid and fill is a separate question.
         - `wins`, `ties`, `losses`: numbers of clips.
         - `coverage`: share of the run's clips for which the method has a score.
 
@@ -178,7 +179,7 @@ def _against(by_clip: pd.DataFrame, reference: str, measure: str, n_clips: int, 
     others = by_clip.drop(columns=reference)
     difference = others.sub(by_clip[reference], axis=0)
     difference = difference.where(difference.abs() > TIE, difference * 0)  # NaN stays NaN
-    low, high = intervals(difference)
+    low, high = bootstrap_interval(difference)
     differences = [column.dropna() for _, column in difference.items()]
     p_values = [paired_test(values, np.zeros(len(values))) for values in differences]
     better = -1 if measure in LOWER_IS_BETTER else 1
@@ -203,14 +204,14 @@ def _against(by_clip: pd.DataFrame, reference: str, measure: str, n_clips: int, 
 def average_ranks(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
     """Mean rank of each method, 1 for the best, with a 95% bootstrap interval over clips.
 
-    Methods are ranked against each other in every (grid, fill) of every clip; ties share their mean rank. This needs
-    scores without gaps (see `common`): a method that lacks a cell is left out, not imputed. The cells of one clip are
-    not independent, so a clip counts once, with the mean of its ranks, and the bootstrap resamples clips. A Friedman
-    test with Nemenyi's critical difference would count each cell of a clip as a clip, and would correct for all pairs
-    of methods, most of which are of no interest.
+    Methods are ranked against each other in every (region grid, fill) of every clip; ties share their mean rank. This
+    needs scores without gaps (see `common`): a method that lacks a cell is left out, not imputed. The cells of one clip
+    are not independent, so a clip counts once, with the mean of its ranks, and the bootstrap resamples clips. A
+    Friedman test with Nemenyi's critical difference would count each cell of a clip as a clip, and would correct for
+    all pairs of methods, most of which are of no interest.
 
     Args:
-        rows: rows of one grid or of all grids, as in `scores`.
+        rows: rows of one region grid or of all, as in `scores`.
         measure: name of a column, or `difference`, as in `scores`.
 
     Returns:
@@ -219,7 +220,7 @@ def average_ranks(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
     """
     table = common(scores(rows, measure))
     ranks = table.round(6).rank(axis=1, ascending=measure in LOWER_IS_BETTER).groupby("clip").mean()  # (clip, method)
-    low, high = intervals(ranks)
+    low, high = bootstrap_interval(ranks)
     lines = pd.DataFrame(
         {"method": ranks.columns, "rank": ranks.mean().to_numpy(), "low": low, "high": high, "clips": len(ranks)}
     )
@@ -227,7 +228,7 @@ def average_ranks(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
 
 
 def winners(rows: pd.DataFrame) -> pd.DataFrame:
-    """The best method in each (grid, fill), and in each grid over all its fills, and the best method of another family.
+    """The best method of each (region grid, fill) and of each region grid over its fills, with its best rival.
 
     The scores are those of the clips that all scored methods have. The greedy oracle does not take part. Both methods
     were chosen on the clips on which they are compared, so the intervals favour the winner somewhat.
@@ -236,7 +237,7 @@ def winners(rows: pd.DataFrame) -> pd.DataFrame:
         rows: rows of a run, as in `scores`.
 
     Returns:
-        One line per (grid, fill):
+        One line per (region grid, fill):
 
         - `method`, `family`, `mean`, `low`, `high`: the winner, and its mean score with its 95% interval.
         - `rival`, `rival_family`, `rival_mean`: the best method that is not of the winner's family.
@@ -296,9 +297,9 @@ def share_of_oracle(rows: pd.DataFrame) -> pd.DataFrame:
         rows: rows of a run, as in `scores`.
 
     Returns:
-        One line per (grid, fill) and method: `share`, the ratio of the two means, with its 95% interval `low`, `high`
-        (both means are resampled together; NaN where the oracle's mean is not above zero in every resample), and the
-        number of `clips`. No lines where the run has no oracle, or where its mean is not above zero.
+        One line per (region grid, fill) and method: `share`, the ratio of the two means, with its 95% interval `low`,
+        `high` (both means are resampled together; NaN where the oracle's mean is not above zero in every resample), and
+        the number of `clips`. No lines where the run has no oracle, or where its mean is not above zero.
     """
     table = scores(rows)
     columns = [*CELL, "method", "share", "low", "high", "clips"]
@@ -306,7 +307,7 @@ def share_of_oracle(rows: pd.DataFrame) -> pd.DataFrame:
     for cell, by_clip in cells_of(table) if ORACLE in table else ():
         oracle = by_clip[ORACLE].dropna()
         others = by_clip.loc[by_clip[ORACLE].notna()].drop(columns=ORACLE)
-        low, high = intervals(others, over=oracle)
+        low, high = bootstrap_interval(others, over=oracle)
         present = others.notna()
         oracle_means = present.mul(oracle, axis=0).where(present).mean()  # the oracle's mean on each method's clips
         shares = (others.mean() / oracle_means).to_numpy()

@@ -74,12 +74,12 @@ class RegionSums:
 
     @classmethod
     def of(cls, method_map: Map, grid: Tensor, truth: Tensor | None) -> RegionSums:
-        """The sums of a map over the regions of a grid.
+        """The sums of a map over the regions.
 
         Args:
             method_map: the map.
             grid: the region of each bin, int64 (frequency, time).
-            truth: bins on which the evidence lies, bool (clip, frequency, time); None if they are unknown.
+            truth: bins on which the class event lies, bool (clip, frequency, time); None if they are unknown.
         """
         price = (method_map.passes, method_map.memory, method_map.seconds)
         attributions = method_map.attributions

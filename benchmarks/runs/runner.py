@@ -1,8 +1,8 @@
 """A run: rows for every method, region grid and fill, in parallel jobs that can be interrupted and continued.
 
-First every method explains the clips; only the sums of its maps over the regions are stored. Then, for each grid and
-fill, all methods are scored together, a few clips at a time, so that a mask that several methods need costs one forward
-pass.
+First every method explains the clips; only the sums of its maps over the regions are stored. Then, for each region
+grid and fill, all methods are scored together, a few clips at a time, so that a mask that several methods need costs
+one forward pass.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Job:
     def plan(cells: Sequence[Cell]) -> list[Job]:
         """The smallest number of calls for all cells, in the order of execution.
 
-        Cells share a call if one function computes their maps, and if the maps do not depend on the grid or the fill
-        where the cells differ in them.
+        Cells share a call if one function computes their maps, and if the maps do not depend on the region grid or the
+        fill where the cells differ in them.
         """
         calls: dict[tuple, list[Cell]] = {}
         for cell in cells:
@@ -109,14 +109,14 @@ def run(
     backend: str | None = None,
     progress: bool = False,
 ) -> None:
-    """Scores every cell that is not finished; the cells of a grid and fill are stored when their last clips are scored.
+    """Scores every cell that is not finished; those of a region grid and fill are stored after their last clips.
 
     If a method fails, its cell gets a row with the reason, and the run goes on. The scores of a cell depend neither on
     other cells nor on the number of jobs: on the CPU every job uses one thread.
 
     Args:
         subject: the classifier and its clips.
-        settings: methods, grids, fills and clips of the run.
+        settings: methods, region grids, fills and clips of the run.
         results: the folder for the sums of the maps and for the cells.
         jobs: number of processes that run at the same time.
         backend: name of a joblib backend, None for `"loky"`; `"dask"` and `"ray"` need these packages, connected to a
@@ -147,7 +147,7 @@ def _explain(stage: Stage, cells: Sequence[Cell], settings: Settings, results: R
 
 
 def _score(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable) -> None:
-    """Scores all methods of a grid and fill together, a few clips at a time, and stores finished cells."""
+    """Scores all methods of a region grid and fill together, a few clips at a time, and stores finished cells."""
     cells_by_table: dict[tuple[str, str], list[Cell]] = {}  # (grid, fill) → cells
     for cell in cells:
         cells_by_table.setdefault((cell.grid, cell.fill), []).append(cell)
@@ -168,7 +168,7 @@ def _score(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Res
 def _scoring_jobs(
     stage: Stage, cells_by_table: Mapping[tuple[str, str], Sequence[Cell]], settings: Settings, results: Results
 ) -> Iterator[tuple]:
-    """The arguments of `score_batch` for every grid and fill and every few clips."""
+    """The arguments of `score_batch` for every region grid and fill and every few clips."""
     for (grid, fill), cells in cells_by_table.items():
         maps = {cell.method: sums for cell in cells if (sums := results.sums(cell)) is not None}
         for clips, batch in stage.batches(CLIPS_TOGETHER):
@@ -216,7 +216,7 @@ def explain_job(job: Job, stage: Stage, settings: Settings) -> dict[Cell, Region
 
 
 def _region_sums(method_map: Map, grid: Tensor, stage: Stage) -> RegionSums:
-    """The sums of a map over the regions of a grid; an exception becomes a status."""
+    """The sums of a map over the regions; an exception becomes a status."""
     try:
         return RegionSums.of(method_map, grid, stage.truth)
     except Exception as error:  # memory that was enough for the map may not be enough for the copies made here
@@ -224,7 +224,7 @@ def _region_sums(method_map: Map, grid: Tensor, stage: Stage) -> RegionSums:
 
 
 class ScoredBatch(NamedTuple):
-    """The rows of all methods for a few clips of one grid and fill.
+    """The rows of all methods for a few clips of one region grid and fill.
 
     Attributes:
         grid: name of the region grid.

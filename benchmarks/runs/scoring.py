@@ -1,4 +1,4 @@
-"""Scores of the methods' maps in one grid and fill: every measure of a row.
+"""Scores of the methods' maps in one region grid and fill: every measure of a row.
 
 All measures that mask clips are computed from one table per clip: the logits under each mask that some method needs.
 Methods often agree on which regions come first, so a mask that several methods or measures need costs one forward pass.
@@ -30,7 +30,7 @@ from captum_apex.metrics import (
     sparseness,
 )
 
-RANDOM_MASKS = 16  # masks per grid and fill, the same for every method and clip
+RANDOM_MASKS = 16  # masks per region grid and fill, the same for every method and clip
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "": lambda logits: logits.softmax(-1),
     "_logit": lambda logits: logits,
@@ -64,7 +64,7 @@ class MethodMasks:
 def score_methods(
     stage: Stage, grid_name: str, fill_name: str, maps: Mapping[str, RegionSums], points: int
 ) -> dict[str, list[Row]]:
-    """The rows of each method's cell of this grid and fill: one per clip, or a single one that says why there is none.
+    """The rows of each method's cell of this region grid and fill: one per clip, or a single one with the reason.
 
     Args:
         stage: the clips.

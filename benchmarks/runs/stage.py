@@ -9,8 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from benchmarks.methods import CLIPS_AT_ONCE, Query
-from benchmarks.methods.query import ClassifiedClips
+from benchmarks.methods import Query
+from benchmarks.methods.query import ClassifiedClips, logits
 from benchmarks.runs.subject import Subject
 from benchmarks.tasks import Split
 from captum_apex.masking.fills import named_fill, own_phase
@@ -24,8 +24,8 @@ class Stage(ClassifiedClips):
     Attributes:
         indices: index of each clip in its split of the task.
         labels: index of the true class of each clip.
-        truth: bins on which the evidence lies, bool (clip, frequency, time), all False for a clip without known
-            evidence; None if no clip has one.
+        truth: bins on which the class event lies, bool (clip, frequency, time), all False for a clip for which they
+            are unknown; None if they are unknown for all clips.
     """
 
     indices: list[int]
@@ -38,14 +38,12 @@ class Stage(ClassifiedClips):
         task = subject.task
         dataset = getattr(task, split)
         indices, inputs = subject.clips(split, n_clips)
-        with torch.no_grad():
-            target = torch.cat([subject.model(batch).argmax(1) for batch in inputs.split(CLIPS_AT_ONCE)])
         truth = task.truth if split == "test" else None
         return cls(
             model=subject.model,
             layer=subject.layer,
             inputs=inputs,
-            target=target,
+            target=logits(subject.model, inputs).argmax(1),
             silence=task.silence,
             bases=subject.bases,
             seed=subject.seed,
@@ -56,19 +54,19 @@ class Stage(ClassifiedClips):
         )
 
     def grid(self, name: str) -> Tensor:
-        """The region of each bin, int64 (frequency, time), in the grid of this name."""
+        """The region of each bin, int64 (frequency, time), in the region grid of this name."""
         return named_grid(name, tuple(self.inputs.shape[2:])).to(self.inputs.device)
 
     def fill(self, name: str) -> Tensor:
         """The values of the fill of this name, of the shape of the inputs.
 
-        In spectra it replaces the magnitudes; the clips' own phases stay.
+        In spectra it replaces the magnitudes; the phases of the clips stay.
         """
         fill = named_fill(name, self.silence)
         return (fill if self.band_shares is None else own_phase(fill))(self.inputs)
 
     def query(self, grid: Tensor, fill: Tensor, names: tuple[str, ...] = ()) -> Query:
-        """What a method gets in a cell with this grid and fill, to compute the maps of these names."""
+        """What a method gets in a cell with this region grid and fill, to compute the maps of these names."""
         shared = {each.name: getattr(self, each.name) for each in fields(ClassifiedClips)}
         return Query(**shared, grid=grid, fill=fill, names=names)
 

@@ -1,6 +1,6 @@
-"""The tasks of the benchmark: labelled clips, and where the evidence lies in them if that is known.
+"""The tasks of the benchmark: labelled clips, and the truth if it is known: the bins on which the class event lies.
 
-`task` says what a task is. `scenes` makes synthetic clips with known evidence; `digits`, `environment` and `vocoded`
+`task` says what a task is. `scenes` makes synthetic clips with a known truth; `digits`, `environment` and `vocoded`
 read recordings through `recorded_task`. `task_clips` gives the clips as pictures and sounds.
 """
 

@@ -1,10 +1,11 @@
-"""Synthetic acoustic scenes: eight classes with evidence that lies, by construction, in one place only.
+"""Synthetic acoustic scenes: eight classes, each with a class event in one known place.
 
-Every clip is the sum of a *backdrop* and an *evidence*. The backdrop (background noise and distractors) is drawn from a
-random stream that does not depend on the class; the evidence is all that the class determines. So only the evidence can
-distinguish the classes. Its absence cannot, since the classes come in pairs that differ in the shape of the evidence.
+Every clip is the sum of a *backdrop* and a *class event*, the sound that decides the class. The backdrop (background
+noise and distractors) is drawn from a random stream that does not depend on the class; only the class event depends on
+it. So only the class event can distinguish the classes. Its absence cannot, since the classes come in pairs that differ
+in the shape of the class event. The *truth* of a clip is the set of bins on which the class event lies.
 
-| scheme | classes | evidence | distractors in every class |
+| scheme | classes | class event | distractors in every class |
 |---|---|---|---|
 | square | rising chirp, falling chirp | a sweep over an octave, at any time and frequency | flat pips, arched chirps |
 | time | even rhythm, galloping rhythm | six broadband bursts, equally many per second | up to two single bursts |
@@ -12,7 +13,7 @@ distinguish the classes. Its absence cannot, since the classes come in pairs tha
 | time-frequency | short low tone, long high tone | a gated tone | long low tones and short high tones |
 
 Levels are signal-to-noise ratios: the power of an event while it sounds, relative to the power of the background in the
-third of an octave around it (in the whole range for bursts, in its own width for a steady band).
+third of an octave around it (in the whole range for bursts, in the band itself for a steady band).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ RATE = 16_000  # Hz
 SAMPLES = 2 * RATE
 LOG_MEL = LogMel(RATE, n_fft=1024, window=512, hop=256, lowest=50.0, floor=-60.0)  # 126 frames in 2 s
 STREAM = 1  # the recipes of `benchmarks.classifiers` were chosen on scenes of another random stream
-TRUTH_RANGE = 15.0  # a bin counts as evidence down to this level below the maximum of the evidence, in dB
+TRUTH_RANGE = 15.0  # a bin belongs to the truth down to this level below the maximum of the class event, in dB
 
 # Ranges of centre frequencies in Hz
 LOW_BAND = (280.0, 400.0)
@@ -77,7 +78,7 @@ class Event:
     Attributes:
         samples: waveform (sample,), float32, as long as the clip, and zero outside the event.
         band: lower and upper edge in Hz of the band in which its level is measured against the background.
-        levels: smallest and largest signal-to-noise ratio in dB, the same for evidence and for distractors.
+        levels: smallest and largest signal-to-noise ratio in dB, the same for class events and for distractors.
         gate: start and stop of a gated tone in seconds; None for other events.
     """
 
@@ -93,18 +94,18 @@ class Scene:
 
     Attributes:
         backdrop: waveform of background noise and distractors, (sample,).
-        evidence: waveform of the event that determines the class, (sample,), at its level in the clip.
+        class_event: waveform of the event that determines the class, (sample,), at its level in the clip.
         label: index of the class in `CLASSES`.
     """
 
     backdrop: Samples
-    evidence: Samples
+    class_event: Samples
     label: int
 
     @property
     def waveform(self) -> Samples:
         """The waveform of the clip, (sample,)."""
-        return self.backdrop + self.evidence
+        return self.backdrop + self.class_event
 
 
 def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400) -> Task:
@@ -144,7 +145,7 @@ def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400
 def scene(seed: int, split: Split, index: int) -> Scene:
     """Clip `index` of a split, computed alone."""
     # Two independent streams, so that the backdrop does not depend on the class.
-    of_backdrop, of_evidence = (
+    of_backdrop, of_event = (
         np.random.default_rng([STREAM, seed, SPLITS.index(split), index, stream]) for stream in (0, 1)
     )
     label = index % len(CLASSES)
@@ -153,22 +154,22 @@ def scene(seed: int, split: Split, index: int) -> Scene:
     spectrum = np.abs(np.fft.rfft(background)) ** 2
     distractors = list(_distractors(of_backdrop))
     backdrop = background + sum(_scaled(event, spectrum, of_backdrop.uniform(*event.levels)) for event in distractors)
-    event = _EVIDENCE[CLASSES[label]](of_evidence, distractors)
-    evidence = _scaled(event, spectrum, of_evidence.uniform(*event.levels))
+    event = _CLASS_EVENTS[CLASSES[label]](of_event, distractors)
+    class_event = _scaled(event, spectrum, of_event.uniform(*event.levels))
     return Scene(
-        backdrop=(gain * backdrop).astype(np.float32), evidence=(gain * evidence).astype(np.float32), label=label
+        backdrop=(gain * backdrop).astype(np.float32), class_event=(gain * class_event).astype(np.float32), label=label
     )
 
 
 def truth(scene: Scene) -> Tensor:
-    """The bins on which the evidence of a clip lies, a bool mask (mel, frame).
+    """The bins on which the class event of a clip lies, a bool mask (mel, frame).
 
-    It is computed from the mel power of the evidence alone. First the power is averaged over the axis that the scheme
-    of the class does not resolve: over the bands for `time`, over the frames for `frequency`. Then a bin belongs to the
-    evidence if its power is less than `TRUTH_RANGE` dB below the maximum. So a rhythm gives whole columns, and a steady
-    band whole rows.
+    The mask is computed from the mel power of the class event alone. First the power is averaged over the axis that the
+    scheme of the class does not resolve: over the bands for `time`, over the frames for `frequency`. Then a bin belongs
+    to the truth if its power is less than `TRUTH_RANGE` dB below the maximum. So a rhythm gives whole columns, and
+    a steady band whole rows.
     """
-    power = LOG_MEL.transform(torch.from_numpy(scene.evidence))  # (mel, frame)
+    power = LOG_MEL.transform(torch.from_numpy(scene.class_event))  # (mel, frame)
     perspective = PERSPECTIVES[CLASSES[scene.label]]
     if perspective == "time":
         power = power.mean(dim=0, keepdim=True).expand_as(power)
@@ -380,7 +381,7 @@ def _gates(events: list[Event], band: Band) -> list[tuple[float, float]]:
     return [event.gate for event in events if event.gate and event.band[0] < band[1] and band[0] < event.band[1]]
 
 
-_EVIDENCE: dict[str, Callable[[Generator, list[Event]], Event]] = {
+_CLASS_EVENTS: dict[str, Callable[[Generator, list[Event]], Event]] = {
     "rising chirp": lambda rng, _: _rising(rng),
     "falling chirp": lambda rng, _: _falling(rng),
     "even rhythm": lambda rng, _: _rhythm(rng, swing=0.0),

@@ -163,10 +163,10 @@ class Task:
         train: the training clips; their mean and standard deviation normalise both splits.
         test: the test clips; none has a source in common with a training clip.
         waveform: function from a split and an index to the waveform of the clip, float32 (sample,).
-        truth: function from the index of a test clip to the bins on which its evidence lies, bool (mel, frame); None if
-            they are unknown for all clips. If no bin is True, they are unknown for this clip: it is left out wherever a
-            map is compared with the truth.
-        perspectives: name of a class → the scheme that its evidence is made for; empty if that is unknown.
+        truth: function from the index of a test clip to the bins on which its class event lies (of a clip with a twin:
+            on which the two differ), bool (mel, frame); None if they are unknown for all clips. If no bin is True, they
+            are unknown for this clip: it is left out wherever a map is compared with the truth.
+        perspectives: name of a class → the scheme that its class event is made for; empty if that is unknown.
         twin: function from the index of a test clip to the index of the test clip that is the same sound in another
             class, and differs from it only in what makes the class; None if clips have no twins.
         band_shares: how much of each mel band lies on each bin of the clips' frequency axis, (bin, band); None if the

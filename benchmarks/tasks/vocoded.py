@@ -6,7 +6,8 @@ vocoded speech, and it is known where the twins differ.
 
 Nothing but the vocoder distinguishes the classes. Both twins are made of the same samples. The vocoder processes the
 recording only; the zeros after it are added later. Both twins get the same mean, fades, power and 16-bit steps. The
-real clip needs no synthesis with its own phases: the inverse transform returns the recording exactly, up to its edges.
+real clip needs no synthesis: with the recording's phases, the inverse transform returns the recording exactly, up to
+its edges.
 
 Two choices are based on measurements. The magnitudes are linear: with 80 mel bands in between, which blur the
 harmonics, the reference CNN made no error after training on 1,000 clips. The vocoder's frames overlap by half, not by

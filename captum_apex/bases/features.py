@@ -22,7 +22,7 @@ from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.files import replaced
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout
-from captum_apex.layers.models import fingerprint, layer_name, model_of, on_one_device
+from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of, on_one_device
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.values import check_finite
@@ -162,7 +162,7 @@ class FeatureBank:
                 several tensors; clips differ in shape; inputs or features have NaN or infinity (the message names the
                 clip).
         """
-        device = _device(layer, model) if device is None else torch.device(device)
+        device = device_of(model_of(model) or layer) if device is None else torch.device(device)
         model = on_one_device(model)
         name = layer_name(model, layer)
         n_clips = _length(dataset)
@@ -260,9 +260,3 @@ def _loader(dataset: Dataset | Sequence, batch_size: int, num_workers: int, coll
     return DataLoader(
         cast(Dataset, dataset), batch_size, num_workers=num_workers, collate_fn=collate, generator=generator
     )
-
-
-def _device(layer: nn.Module, model: Callable) -> torch.device:
-    """The device of the model's first parameter or buffer; the CPU for a model without any."""
-    module = model_of(model) or layer
-    return next((tensor.device for tensor in (*module.parameters(), *module.buffers())), torch.device("cpu"))

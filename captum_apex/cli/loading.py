@@ -14,20 +14,57 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import closest_names
+from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import Columns
+
+__all__ = ["BASIS_SUFFIX", "check_output_folder", "chosen_layer", "class_scores", "load_apex", "load_bases"]
 
 BASIS_SUFFIX = ".safetensors"
 
 
 def check_output_folder(path: Path) -> None:
-    """Raises where no file can be written at a path; commands call it before they compute anything."""
+    """Raises where no file can be written at a path; commands call it before they compute anything.
+
+    Args:
+        path: path of the file to write; folders that do not exist yet are allowed.
+
+    Raises:
+        ValueError: the nearest existing folder cannot be written to, or is no folder.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from captum_apex.cli.loading import check_output_folder
+        >>> with tempfile.NamedTemporaryFile(suffix=".txt") as file:
+        ...     try:
+        ...         check_output_folder(Path(file.name, "page.html"))
+        ...     except ValueError as error:
+        ...         print(str(error)[-7:])
+        is none
+    """
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"expected {path} in a folder that can be written to, but {folder} is none")
 
 
 def chosen_layer(classifier: Classifier, name: str | None) -> nn.Module:
-    """The module of the model that has this name; the classifier's layer where no name is given."""
+    """The module of the model that has this name; the classifier's layer where no name is given.
+
+    Args:
+        classifier: the classifier.
+        name: name of the module in the model; None for the classifier's layer.
+
+    Raises:
+        ValueError: the model has no such module, or neither a name nor a layer is given.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_apex import Classifier
+        >>> from captum_apex.cli.loading import chosen_layer
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+        >>> chosen_layer(Classifier(model, lambda waveform: waveform, 8000, ["dog"]), "1")
+        ReLU()
+    """
     if name is not None:
         return _submodule(classifier.model, name)
     if classifier.layer is None:
@@ -42,13 +79,37 @@ def _submodule(model: nn.Module, name: str) -> nn.Module:
     if name not in submodules:
         names = closest_names(name, list(submodules))
         raise ValueError(
-            f"expected --layer to be a part of {type(model).__name__}, but got {name!r}; there are: {names}"
+            f"expected --layer to be a module of {type(model).__name__}, but got {name!r}; there are: {names}"
         )
     return submodules[name]
 
 
 def load_bases(paths: Sequence[Path], layer: str | None) -> dict[Path, PrototypeBasis]:
-    """The bases of files and of all files in folders, by their path, in the order of `SCHEMES`."""
+    """The bases of files and of all files in folders, by their path, in the order of `SCHEMES`.
+
+    Args:
+        paths: paths of files and folders.
+        layer: name of the layer of the bases; None where any layer is allowed.
+
+    Raises:
+        FileNotFoundError: there is no basis.
+        ValueError: a basis has no prototypes or is of another layer, or two bases are for the same scheme.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from captum_apex import FeatureBank, basis_from_matrix
+        >>> from captum_apex.cli.loading import load_bases
+        >>> layer = torch.nn.AvgPool2d(3)
+        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> bank = FeatureBank.from_dataset(model, layer, torch.arange(108.0).view(2, 1, 9, 6))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2).save(Path(folder, "time.safetensors"))
+        ...     bases = load_bases([Path(folder)], "0")
+        >>> {path.name: str(basis.scheme) for path, basis in bases.items()}
+        {'time.safetensors': 'time'}
+    """
     files = [file for path in paths for file in (sorted(path.glob(f"*{BASIS_SUFFIX}")) if path.is_dir() else [path])]
     if not files:
         raise FileNotFoundError(f"expected bases, *{BASIS_SUFFIX}, in {', '.join(map(str, paths))}, but there are none")
@@ -70,7 +131,29 @@ def load_bases(paths: Sequence[Path], layer: str | None) -> dict[Path, Prototype
 
 
 def load_apex(model: nn.Module, path: Path, basis: PrototypeBasis, columns: Columns | None = None) -> LayerAPEX:
-    """The attribution object of a basis and a model; where the two do not fit, the ValueError names the file."""
+    """The attribution object of a basis and a model; where the two do not fit, the ValueError names the file.
+
+    Args:
+        model: the model.
+        path: path of the file of the basis.
+        basis: the basis.
+        columns: columns of the grid that belong to a clip, as in `LayerAPEX`.
+
+    Raises:
+        ValueError: the basis does not fit the model.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from captum_apex import FeatureBank, basis_from_matrix
+        >>> from captum_apex.cli.loading import load_apex
+        >>> layer = torch.nn.AvgPool2d(3)
+        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> bank = FeatureBank.from_dataset(model, layer, torch.arange(108.0).view(2, 1, 9, 6))
+        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2)
+        >>> load_apex(model, Path("time.safetensors"), basis).layer is layer
+        True
+    """
     try:
         return LayerAPEX(model, _submodule(model, basis.origin.layer), basis, columns=columns)
     except ValueError as error:
@@ -78,11 +161,27 @@ def load_apex(model: nn.Module, path: Path, basis: PrototypeBasis, columns: Colu
 
 
 def class_scores(classifier: Classifier, inputs: Tensor, name: str) -> list[float]:
-    """The model's scores for one input, after a check that it takes the input and gives one score per class."""
-    device = next((tensor.device for tensor in classifier.model.parameters()), torch.device("cpu"))
+    """The model's scores for one input, after a check that it takes the input and gives one score per class.
+
+    Args:
+        classifier: the classifier.
+        inputs: input of the model for one clip, without the clip axis.
+        name: name of the clip, for the error.
+
+    Raises:
+        ValueError: the model raises an exception for the input, or gives another number of scores.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Classifier
+        >>> from captum_apex.cli.loading import class_scores
+        >>> classifier = Classifier(torch.nn.Flatten(), lambda waveform: waveform, 8000, ["dog", "rain"])
+        >>> class_scores(classifier, torch.tensor([1.5, -0.5]), "barking.wav")
+        [1.5, -0.5]
+    """
     try:
         with torch.no_grad():
-            output = classifier.model(inputs[None].to(device))
+            output = classifier.model(inputs[None].to(device_of(classifier.model)))
     except Exception as error:  # the user's code can raise anything
         shape = (1, *inputs.shape)
         raise ValueError(

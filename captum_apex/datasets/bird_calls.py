@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_apex.extras import missing_package
 from captum_apex.recordings.decoding import decode
 
 if TYPE_CHECKING:
@@ -155,10 +156,7 @@ def _library() -> ModuleType:
     try:
         import datasets
     except ImportError as error:
-        raise ImportError(
-            "expected the `datasets` library, which loads BirdSet, but it cannot be imported: "
-            f"pip install 'captum-apex[birdset]' ({error})"
-        ) from error
+        raise missing_package("the `datasets` library, which loads BirdSet", "birdset", error) from error
     return datasets
 
 

@@ -12,7 +12,7 @@ from captum_apex.recordings.folders import Recordings
 __all__ = ["CollectionFile", "Part", "check_known", "check_part", "existing_folder", "recordings_of"]
 
 Part = Literal["train", "test"]
-"""The part of a collection that is read."""
+"""The split of a collection that is read."""
 
 
 class CollectionFile(NamedTuple):
@@ -80,13 +80,13 @@ def existing_folder(path: str | os.PathLike) -> Path:
 
 
 def check_part(part: Part | None) -> None:
-    """Raises an error if a part is neither "train" nor "test" nor None.
+    """Raises an error if a split is neither "train" nor "test" nor None.
 
     Args:
-        part: the argument of a reader.
+        part: name of the split, the argument of a reader.
 
     Raises:
-        ValueError: if the part is another one.
+        ValueError: if the split is another one.
 
     Example:
         >>> from captum_apex.datasets.collection import check_part

@@ -29,14 +29,14 @@ def fsdd(folder: str | os.PathLike, part: Part | None = None, *, speakers: Colle
 
     Args:
         folder: folder of the files `{digit}_{speaker}_{index}.wav`.
-        part: "test" for the recordings 0 to 4 of each digit and speaker, the customary test part, "train" for the
-            others; both by default. All speakers are in both parts. To test on new voices, choose some `speakers` for
+        part: "test" for the recordings 0 to 4 of each digit and speaker, the customary test split, "train" for the
+            others; both by default. All speakers are in both splits. To test on new voices, choose some `speakers` for
             training and others for the test instead.
         speakers: names of the speakers to read; all by default.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no recording in it.
-        ValueError: if the name of a file has another form, or a speaker or the part is unknown.
+        ValueError: if the name of a file has another form, or a speaker or the split is unknown.
 
     Example:
         >>> import tempfile

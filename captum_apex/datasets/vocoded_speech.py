@@ -40,12 +40,12 @@ def wavefake(
         generated: folder of WaveFake, with one sub-folder per vocoder, of files `{utterance}_gen.wav` (HiFi-GAN:
             `{utterance}_generated.wav`; WaveGlow: `{utterance}.wav`).
         part: "test" for the chapters 41 to 50 of LJSpeech, about a fifth, "train" for the others; both by default. All
-            clips of an utterance are in the same part, whatever the vocoders.
+            clips of an utterance are in the same split, whatever the vocoders.
         vocoders: names of sub-folders to read; by default all that begin with `ljspeech_`.
 
     Raises:
         FileNotFoundError: if a folder is missing, or no utterance is in all selected folders.
-        ValueError: if a vocoder or the part is unknown.
+        ValueError: if a vocoder or the split is unknown.
 
     Example:
         >>> import tempfile
@@ -105,5 +105,5 @@ def _complete_utterances(versions: Sequence[Mapping[str, Path]]) -> list[str]:
 
 
 def _part_of(utterance: str) -> Part:
-    """The part of an utterance, by its chapter: LJ041-0001 is the first utterance of chapter 41."""
+    """The split of an utterance, by its chapter: LJ041-0001 is the first utterance of chapter 41."""
     return "test" if int(utterance[2:5]) >= _FIRST_TEST_CHAPTER else "train"

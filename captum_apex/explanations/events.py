@@ -137,14 +137,14 @@ def _one_line(name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class RecordingExplanation:
-    """The events of a recording, and the evidence for its classes over time.
+    """The events of a recording, and the evidence over time for its classes.
 
     Args:
         events: the events, sorted by start, class, channel and side; `pandas.DataFrame(explanation.events)` is their
             table.
-        evidence: evidence for each detected class over time: index of the class → logit per second, (time,). The value
+        evidence: evidence over time for each detected class: index of the class → logit per second, (time,). The value
             is 0 at times at which the class is not detected.
-        times: time of each value of the evidence, the middle of a column, in s, float64 (time,).
+        times: time of each value of the evidence over time, the middle of a column, in s, float64 (time,).
         duration: duration of the recording, in s.
 
     Example:

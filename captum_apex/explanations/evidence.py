@@ -7,7 +7,7 @@ from typing import Any
 
 from captum_apex.audio.regions import Region
 
-__all__ = ["Evidence", "Prototype"]
+__all__ = ["Evidence", "Prototype", "side_of"]
 
 
 @dataclass(frozen=True)
@@ -64,3 +64,17 @@ class Evidence:
     purity: float
     region: Region
     prototypes: tuple[Prototype, ...]
+
+
+def side_of(activation: float) -> int:
+    """The side on which a channel of the evidence supports the class: 1 or −1, the sign of its activation.
+
+    Args:
+        activation: activation `a_k` of the channel in the clip, which is not 0.
+
+    Example:
+        >>> from captum_apex.explanations.evidence import side_of
+        >>> side_of(1.5), side_of(-0.5)
+        (1, -1)
+    """
+    return 1 if activation > 0 else -1

@@ -16,7 +16,7 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.audio.regions import Region
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme, purity
-from captum_apex.explanations.evidence import Evidence, Prototype
+from captum_apex.explanations.evidence import Evidence, Prototype, side_of
 
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
 
@@ -295,7 +295,7 @@ class _ExplanationBuilder:
 
     def _evidence(self, clip: int, channel: int) -> Evidence:
         activation = self.decomposition.activations[clip, channel].item()
-        side = 1 if activation > 0 else -1
+        side = side_of(activation)
         peaks, mean_purity = self._peaks(clip, channel, side)
         return Evidence(
             channel=channel,

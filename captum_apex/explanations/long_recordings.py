@@ -16,7 +16,7 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.merging import WindowMerger
-from captum_apex.layers.models import model_of
+from captum_apex.layers.models import device_of, model_of
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["explain_recording"]
@@ -75,7 +75,7 @@ def explain_recording(
             `lambda logits: logits.softmax(-1)`.
         n_channels: largest number of channels in the evidence for a class in a window, `N_CHANNELS` (5) by default.
         sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
-        level: share of the largest evidence nearby that an event must reach, in (0, 1]; a smaller level gives longer
+        level: share of the largest relevance nearby that an event must reach, in (0, 1]; a smaller level gives longer
             and wider events.
         batch_size: number of windows per forward pass.
         progress: whether to show a progress bar.
@@ -163,8 +163,7 @@ def _detected(
         labels = (of_classes[0] >= threshold).any(0).nonzero()[:, 0].tolist()
         return labels if logits.shape[1] > 1 else [None for _ in labels]
 
-    model = model_of(at_layer.forward_func) or at_layer.layer
-    device = next((tensor.device for tensor in model.parameters()), inputs.device)
+    device = device_of(model_of(at_layer.forward_func) or at_layer.layer)
     lengths = None
     if at_layer.columns is not None:  # no window is padded
         lengths = torch.full((len(inputs),), inputs.shape[-1], device=device)

@@ -1,9 +1,9 @@
 """The maps of a recording's overlapping windows, averaged on one time axis and cut into events.
 
 - `_RecordingGrid` is the grid of the layer, continued over the recording: columns of equal duration.
-- `_EvidenceKey` names one channel in the evidence for one class; maps and events are kept by key.
+- `_EvidenceKey` names one channel in the evidence for one class; maps and events are stored by key.
 - `_Stretch` holds the maps of one key in windows that overlap or touch, as sums over the windows.
-- `WindowMerger` takes the windows in the order of time, keeps one open stretch per key, and cuts it into events as soon
+- `WindowMerger` takes the windows in the order of time, holds one open stretch per key, and cuts it into events as soon
   as a window of the key begins after its end.
 """
 
@@ -24,6 +24,7 @@ from captum_apex.attribution.decomposition import Decomposition
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.events import Event, RecordingExplanation
+from captum_apex.explanations.evidence import side_of
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["WindowMerger"]
@@ -181,12 +182,12 @@ class WindowMerger:
     Args:
         grid: the grid of the layer, continued over the recording.
         scheme: scheme of the basis.
-        level: share of the largest evidence nearby that an event must reach, in (0, 1].
+        level: share of the largest relevance nearby that an event must reach, in (0, 1].
         class_names: name of each class.
         duration: duration of the recording, in s.
         n_columns: number of columns up to the end of the last window.
-        evidence: sum of the evidence over the windows, float32 (time,), and number of windows, int32 (time,), on the
-            columns of the recording, by the index of each class that is detected so far.
+        evidence: evidence over time: index of each class that is detected so far → sum over the windows, float32
+            (time,), and number of windows, int32 (time,), on the columns of the recording.
         stretches: the open stretch of each key.
         events: events of the stretches that are closed.
 
@@ -237,7 +238,7 @@ class WindowMerger:
             inputs: inputs of the model for some windows, which show the size of an input.
             decomposition: a decomposition of these inputs, which shows the size of the layer's grid.
             scheme: scheme of the basis.
-            level: share of the largest evidence nearby that an event must reach, in (0, 1].
+            level: share of the largest relevance nearby that an event must reach, in (0, 1].
         """
         rate = windows.sample_rate
         bands = scheme is not Scheme.TIME
@@ -268,7 +269,7 @@ class WindowMerger:
         for channel, activation, map_of_channel, contribution in zip(
             channels.tolist(), activations, maps, contributions, strict=True
         ):
-            key = _EvidenceKey(label, channel, 1 if activation > 0 else -1)
+            key = _EvidenceKey(label, channel, side_of(activation))
             self._add_map(key, _WindowEvidence(first, contribution, score), map_of_channel)
 
     def _laid_out(self, maps: Tensor) -> Tensor:
@@ -280,7 +281,7 @@ class WindowMerger:
         return self.grid.fitted(maps)
 
     def _add_evidence(self, label: int, first: int, profile: Tensor) -> None:
-        """Adds the evidence (time,) for a class in a window, in logit per column, from column `first` on."""
+        """Adds the evidence over time, (time,), for a class in a window, in logit per column, from column `first`."""
         empty = (torch.zeros(self.n_columns), torch.zeros(self.n_columns, dtype=torch.int32))
         sums, counts = self.evidence.setdefault(label, empty)
         columns = slice(first, first + len(profile))

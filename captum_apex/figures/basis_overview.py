@@ -26,7 +26,7 @@ from captum_apex.figures.prototypes import HEIGHT, MARGIN, WIDTH, heading, load_
 from captum_apex.figures.spectrogram import draw_image, set_frequency
 from captum_apex.figures.titles import SMALL, TINY, fitted, quoted
 
-__all__ = ["channels", "class_prototypes"]
+__all__ = ["channels", "class_deviations", "class_prototypes", "frequency_profiles", "prototype_counts"]
 
 
 def channels(
@@ -180,11 +180,12 @@ def class_deviations(activations: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Tensor (class, channel); 0 for a channel that is constant and for a class without clips.
 
-    >>> import torch
-    >>> from captum_apex.figures.basis_overview import class_deviations
-    >>> class_deviations(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.tensor([0, 1]))
-    tensor([[-1.,  0.],
-            [ 1.,  0.]])
+    Example:
+        >>> import torch
+        >>> from captum_apex.figures.basis_overview import class_deviations
+        >>> class_deviations(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.tensor([0, 1]))
+        tensor([[-1.,  0.],
+                [ 1.,  0.]])
     """
     spread = activations.std(0, correction=0)
     standard = (activations - activations.mean(0)) / spread.where(spread > 0, 1)
@@ -193,14 +194,50 @@ def class_deviations(activations: Tensor, labels: Tensor) -> Tensor:
 
 
 def prototype_counts(basis: PrototypeBasis, chosen: Sequence[int], n_classes: int) -> Tensor:
-    """How many prototypes of each channel are of each class, int64 (class, channel)."""
+    """How many prototypes of each channel are of each class, int64 (class, channel).
+
+    Args:
+        basis: a basis with labelled prototypes.
+        chosen: index of each channel to count for.
+        n_classes: number of classes.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import FeatureBank, basis_from_matrix
+        >>> from captum_apex.figures.basis_overview import prototype_counts
+        >>> layer = torch.nn.AvgPool2d(3)
+        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> inputs = torch.arange(108.0).view(2, 1, 9, 6)
+        >>> bank = FeatureBank.from_dataset(model, layer, [(inputs[0], 0), (inputs[1], 1)])
+        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2)
+        >>> prototype_counts(basis, [0], 2).tolist()
+        [[1], [1]]
+    """
     assert basis.positive is not None
     assert basis.positive.labels is not None
     return torch.nn.functional.one_hot(basis.positive.labels[list(chosen)].long(), n_classes).sum(1).T
 
 
 def frequency_profiles(basis: PrototypeBasis, bank: FeatureBank, chosen: Sequence[int]) -> Tensor:
-    """Mean activation of each channel over its prototypes, (channel, frequency row), from the lowest row."""
+    """Mean activation of each channel over its prototypes, (channel, frequency row), from the lowest row.
+
+    Args:
+        basis: a basis with prototypes.
+        bank: the features that the basis was fitted on, with the cells of the frequency scheme.
+        chosen: index of each channel to average.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import FeatureBank, basis_from_matrix
+        >>> from captum_apex.figures.basis_overview import frequency_profiles
+        >>> layer = torch.nn.AvgPool2d(3)
+        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> inputs = torch.arange(108.0).view(2, 1, 9, 6)
+        >>> bank = FeatureBank.from_dataset(model, layer, [(inputs[0], 0), (inputs[1], 1)])
+        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1)
+        >>> frequency_profiles(basis, bank, [0]).tolist()
+        [[62.5, 80.5, 98.5]]
+    """
     assert basis.positive is not None
     rows = bank.cells[Scheme.FREQUENCY]  # (clip, raw channel, row)
     U = basis.U.to(rows)

@@ -7,6 +7,25 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 
+__all__ = [
+    "AGAINST",
+    "DARK",
+    "GREY_LEVELS",
+    "LEVELS",
+    "LINES",
+    "MARKERS",
+    "PALE_AGAINST",
+    "PALE_TOWARDS",
+    "REGIONS",
+    "REGION_STYLES",
+    "SIGNED",
+    "TOTAL",
+    "TOWARDS",
+    "LineStyle",
+    "colour_steps",
+    "region_line",
+]
+
 LineStyle = tuple[float, Sequence[float]]  # offset of the dashes, lengths of dashes and gaps, in line widths
 
 LEVELS = "magma"  # its lightness rises evenly: it can be read in grey and without colour vision

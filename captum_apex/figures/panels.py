@@ -51,11 +51,11 @@ def remove_empty(panels: NDArray, filled: Iterable[bool]) -> list[list[Axes | No
     """Removes the panels that show nothing from their figure.
 
     Args:
-        panels: a grid of panels, (row, column).
+        panels: the panels, (row, column).
         filled: whether each panel shows something, row by row.
 
     Returns:
-        The rows of the grid, with None in the place of a removed panel.
+        The rows of panels, with None in the place of a removed panel.
 
     Example:
         >>> from matplotlib.figure import Figure

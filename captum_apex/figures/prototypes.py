@@ -22,7 +22,17 @@ from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_em
 from captum_apex.figures.spectrogram import draw_clip
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number, points, quoted, title
 
-__all__ = ["before_and_after", "explanation", "perspectives"]
+__all__ = [
+    "HEIGHT",
+    "MARGIN",
+    "WIDTH",
+    "before_and_after",
+    "explanation",
+    "heading",
+    "load_clips",
+    "perspectives",
+    "prototype_panels",
+]
 
 # Of a panel with its title, and of the labels and the colour bar beside the panels, in inches
 WIDTH = 2.15
@@ -228,6 +238,14 @@ def heading(target: Figure | SubFigure, question: str, name: str = "", note: str
         question: the first line.
         name: name of the clip, for a line below it.
         note: a remark on the numbers, for another line.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex.figures.prototypes import heading
+        >>> figure = Figure()
+        >>> heading(figure, "Why dog?", "barking.wav")
+        >>> figure.get_suptitle().splitlines()
+        ['Why dog?', 'clip: barking.wav']
     """
     width = panel_width(target, 1, 0.2)
     lines = [f"clip: {name}"] if name else []
@@ -258,6 +276,19 @@ def prototype_panels(
 
     Returns:
         The spectrogram of each prototype.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex import Box, Clip, Prototype, Region, SpectrogramAxes
+        >>> from captum_apex.figures.prototypes import prototype_panels
+        >>> strip = Region((Box(low=0.0, high=1.0, start=0.25, end=0.5),))
+        >>> clips = {7: Clip(torch.zeros(9, 101), SpectrogramAxes(8000, 16, 80))}
+        >>> panel = Figure().add_subplot()
+        >>> prototypes = [Prototype(7, 1, 1.5, 0.8, strip)]
+        >>> images = prototype_panels([panel], prototypes, clips, (-60, 0), 2.0, 0, ["rain", "dog"])
+        >>> panel.get_title().splitlines()
+        ['dog', 'prototype, purity 0.80']
     """
     images = []
     for panel, prototype in zip(panels, prototypes, strict=False):
@@ -270,7 +301,20 @@ def prototype_panels(
 
 
 def load_clips(lookup: ClipLookup, prototypes: Iterable[Prototype]) -> dict[int, Clip]:
-    """The training clip of each prototype, by its index; each is looked up once."""
+    """The training clip of each prototype, by its index; each is looked up once.
+
+    Args:
+        lookup: the training clip at each index.
+        prototypes: the prototypes to draw.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, Prototype, Region, SpectrogramAxes
+        >>> from captum_apex.figures.prototypes import load_clips
+        >>> clips = [Clip(torch.zeros(9, 101), SpectrogramAxes(8000, 16, 80)) for _ in range(3)]
+        >>> list(load_clips(clips, [Prototype(2, 0, 1.5, 0.8, Region(())), Prototype(2, 0, 1.0, 0.7, Region(()))]))
+        [2]
+    """
     return {index: lookup[index] for index in dict.fromkeys(prototype.index for prototype in prototypes)}
 
 

@@ -23,7 +23,7 @@ from captum_apex.figures.panels import Limits, as_array, colour_bar, label_axes,
 from captum_apex.figures.ticks import hertz_ticks, time_locator
 from captum_apex.figures.titles import SMALL, title
 
-__all__ = ["clips", "spectrogram"]
+__all__ = ["clips", "draw_clip", "draw_image", "draw_map", "set_frequency", "spectrogram"]
 
 
 def spectrogram(
@@ -116,6 +116,16 @@ def draw_clip(ax: Axes, clip: Clip, limits: Limits, colours: str = LEVELS) -> Ax
         clip: the clip.
         limits: lowest and highest level of the colours, in dB.
         colours: name of the colour map.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex import Clip, SpectrogramAxes
+        >>> from captum_apex.figures.spectrogram import draw_clip
+        >>> panel = Figure().add_subplot()
+        >>> image = draw_clip(panel, Clip(torch.zeros(9, 101), SpectrogramAxes(8000, 16, 80)), (-60.0, 0.0))
+        >>> image.get_clim()
+        (-60.0, 0.0)
     """
     set_frequency(ax, clip.axes)
     extent = _extent(clip)
@@ -138,6 +148,17 @@ def draw_map(
         cmap: name of the colour map.
         limits: the values at both ends of the colour map.
         alpha: opacity of each value, in [0, 1], of the shape of `values`.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex import Clip, SpectrogramAxes
+        >>> from captum_apex.figures.spectrogram import draw_clip, draw_map
+        >>> panel = Figure().add_subplot()
+        >>> clip = Clip(torch.zeros(9, 101), SpectrogramAxes(8000, 16, 80))
+        >>> image = draw_clip(panel, clip, (-60.0, 0.0))
+        >>> draw_map(panel, clip, torch.ones(3, 5), cmap="RdBu_r", limits=(-1.0, 1.0)).get_array().shape
+        (3, 5)
     """
     extent = (0.0, clip.duration, 0.0, clip.axes.nyquist) if clip.of_samples else _extent(clip)
     return draw_image(ax, values, extent, cmap=cmap, vmin=limits[0], vmax=limits[1], alpha=alpha)
@@ -155,7 +176,24 @@ def draw_image(
 ) -> AxesImage:
     """Draws an image with rows that are evenly spaced on the panel's frequency scale.
 
-    `extent` is in the coordinates after that scale, because matplotlib draws no image on a scale that is not linear.
+    Args:
+        ax: the panel, with its frequency scale and limits.
+        values: the image, (frequency, time).
+        extent: left, right, lower and upper edge, in the coordinates after the frequency scale, because matplotlib
+            draws no image on a scale that is not linear.
+        cmap: name of the colour map.
+        vmin: value at the low end of the colour map.
+        vmax: value at its high end.
+        alpha: opacity of each value, in [0, 1], of the shape of `values`.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex.figures.spectrogram import draw_image
+        >>> panel = Figure().add_subplot()
+        >>> image = draw_image(panel, torch.zeros(4, 6), (0.0, 1.0, 0.0, 1.0), cmap="magma", vmin=-60.0, vmax=0.0)
+        >>> image.get_clim(), image.get_array().shape
+        ((-60.0, 0.0), (4, 6))
     """
     xlim = ax.get_xlim()
     ylim = ax.get_ylim()
@@ -175,7 +213,21 @@ def draw_image(
 
 
 def set_frequency(ax: Axes, axes: SpectrogramAxes) -> None:
-    """Sets the y axis: Hz from the lowest to the highest bin, spaced as the bins are, with ticks at round numbers."""
+    """Sets the y axis: Hz from the lowest to the highest bin, spaced as the bins are, with ticks at round numbers.
+
+    Args:
+        ax: the panel.
+        axes: the axes of the clip that is drawn on the panel.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex import SpectrogramAxes
+        >>> from captum_apex.figures.spectrogram import set_frequency
+        >>> panel = Figure().add_subplot()
+        >>> set_frequency(panel, SpectrogramAxes(8000, 16, 80))
+        >>> [label.get_text() for label in panel.get_yticklabels()]
+        ['0', '1k', '2k', '3k', '4k']
+    """
     if axes.n_mels is not None:
 
         def forward(hertz: ArrayLike) -> NDArray:

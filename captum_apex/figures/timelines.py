@@ -1,4 +1,4 @@
-"""A part of a long recording: its spectrogram with the events outlined, and the evidence over time below it."""
+"""An excerpt of a long recording: its spectrogram with the events outlined, and the evidence over time below it."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _MOST_CLASSES = 4  # in one picture
 def recording(
     found: RecordingExplanation, clip: Clip, start: float = 0.0, *, figure: Figure | SubFigure | None = None
 ) -> Figure:
-    """Draws a part of a recording: the events of each class on the spectrogram, and below it the evidence over time.
+    """Draws an excerpt of a recording: the spectrogram with the events of each class above the evidence over time.
 
-    The four classes with the most evidence in this part are drawn. One outline is around all events of a class,
-    whatever their channels.
+    The four classes with the largest evidence over time in this excerpt are drawn. One outline is around all events of
+    a class, whatever their channels.
 
     Args:
         found: the explanation of the whole recording.
-        clip: the part to draw, such as `classifier.drawn(waveform[first:end])`; its title is drawn.
-        start: the time in the recording at which the part begins, in s.
+        clip: the excerpt to draw, such as `classifier.drawn(waveform[first:end])`; its title is drawn.
+        start: the time in the recording at which the excerpt begins, in s.
         figure: the figure or subfigure to draw on; by default a new figure.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: the part does not lie in the recording.
+        ValueError: the excerpt does not lie in the recording.
 
     Example:
         >>> import torch
@@ -56,7 +56,7 @@ def recording(
     end = start + clip.duration
     if not (start >= 0 and end <= found.duration + 0.01):
         raise ValueError(
-            f"expected a part of the {found.duration:g} s of the recording, but got one from {start:g} to {end:g} s"
+            f"expected an excerpt of the {found.duration:g} s of the recording, but got one from {start:g} to {end:g} s"
         )
     target = canvas(figure, 8.0, 4.0)
     spectrogram, evidence = target.subplots(2, 1, height_ratios=[2, 1])
@@ -72,7 +72,7 @@ def recording(
 
 
 def _strongest_classes(explanation: RecordingExplanation, start: float, end: float) -> list[int]:
-    """The classes with the largest evidence between two times, strongest first, without those that have none."""
+    """The classes with the largest positive evidence over time between two times, strongest first, at most four."""
     inside = (explanation.times >= start) & (explanation.times <= end)
     if not inside.any():
         return []
@@ -82,7 +82,7 @@ def _strongest_classes(explanation: RecordingExplanation, start: float, end: flo
 
 
 def _places(explanation: RecordingExplanation, label: int, start: float, end: float) -> list[Place]:
-    """Where the events of a class lie in the part between two times, in seconds from its start."""
+    """Where the events of a class lie in the excerpt between two times, in seconds from its start."""
     return [
         Place(event.low, event.high, max(event.start, start) - start, min(event.end, end) - start)
         for event in explanation.events

@@ -10,6 +10,8 @@ from matplotlib.textpath import text_to_path
 
 from captum_apex.explanations.evidence import Evidence
 
+__all__ = ["SMALL", "TINY", "channel_name", "fitted", "number", "points", "quoted", "title"]
+
 # Relative to the user's font size
 SMALL = "small"
 TINY = "x-small"
@@ -17,26 +19,60 @@ _SAFETY = 0.88  # on a screen, letters are fitted to pixels and can be wider tha
 
 
 def channel_name(evidence: Evidence) -> str:
-    """The channel's number, with "(negative)" where it supports the class by its negative activation."""
+    """The channel's number, with "(negative)" where it supports the class by its negative activation.
+
+    Args:
+        evidence: the channel in the evidence for a class.
+
+    Example:
+        >>> from captum_apex import Evidence, Region
+        >>> from captum_apex.figures.titles import channel_name
+        >>> channel_name(Evidence(3, -1, 2.0, -1.0, 0.8, Region(()), ()))
+        'channel 3 (negative)'
+    """
     return f"channel {evidence.channel}{'' if evidence.side > 0 else ' (negative)'}"
 
 
 def points(size: str) -> float:
-    """A relative font size in points."""
+    """A relative font size in points.
+
+    Args:
+        size: name of the font size in matplotlib, which is relative to the user's font size.
+
+    Example:
+        >>> import matplotlib as mpl
+        >>> from captum_apex.figures.titles import points
+        >>> points("medium") == mpl.rcParams["font.size"]
+        True
+    """
     return FontProperties(size=size).get_size_in_points()
 
 
 def quoted(name: str) -> str:
-    """A name in quotation marks; an empty text for an empty name."""
+    """A name in quotation marks; an empty text for an empty name.
+
+    Args:
+        name: the name.
+
+    Example:
+        >>> from captum_apex.figures.titles import quoted
+        >>> quoted("dog"), quoted("")
+        ('“dog”', '')
+    """
     return f"“{name}”" if name else ""
 
 
 def number(value: float, sign: bool = False) -> str:
     """Three digits, with a minus sign that is as wide as a plus.
 
-    >>> from captum_apex.figures.titles import number
-    >>> number(-1.2345), number(0.5, sign=True)
-    ('−1.23', '+0.5')
+    Args:
+        value: the number.
+        sign: whether a positive number gets a plus sign.
+
+    Example:
+        >>> from captum_apex.figures.titles import number
+        >>> number(-1.2345), number(0.5, sign=True)
+        ('−1.23', '+0.5')
     """
     return f"{value:{'+' if sign else ''}.3g}".replace("-", "−")
 
@@ -50,9 +86,10 @@ def fitted(text: str, inches: float, size: str = SMALL, lines: int = 2) -> str:
         size: relative font size.
         lines: largest number of lines.
 
-    >>> from captum_apex.figures.titles import fitted
-    >>> fitted("first second", 0.6)
-    'first\nsecond'
+    Example:
+        >>> from captum_apex.figures.titles import fitted
+        >>> fitted("first second", 0.6)
+        'first\nsecond'
     """
     font = FontProperties(size=size)
     width = inches * 72 * _SAFETY
@@ -69,13 +106,21 @@ def fitted(text: str, inches: float, size: str = SMALL, lines: int = 2) -> str:
 
 
 def title(ax: Axes, lines: Iterable[str], inches: float, pad: float | None = None) -> None:
-    """Writes lines above a panel. The first line may hold a long name, so it is broken; the others are cut.
+    r"""Writes lines above a panel. The first line may hold a long name, so it is broken; the others are cut.
 
     Args:
         ax: the panel.
         lines: the lines.
         inches: width of the panel in inches.
         pad: distance from the panel in points.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex.figures.titles import title
+        >>> panel = Figure().add_subplot()
+        >>> title(panel, ["dog", "purity 0.83"], 2.0)
+        >>> panel.get_title()
+        'dog\npurity 0.83'
     """
     first, *rest = lines
     text = "\n".join([fitted(first, inches), *(fitted(line, inches, lines=1) for line in rest)])

@@ -10,7 +10,7 @@ from types import MethodType
 import torch
 from torch import nn
 
-__all__ = ["fingerprint", "layer_name", "model_of", "on_one_device"]
+__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "on_one_device"]
 
 
 def on_one_device(forward_func: Callable) -> Callable:
@@ -57,6 +57,23 @@ def model_of(forward_func: Callable) -> nn.Module | None:
     if isinstance(forward_func, MethodType) and isinstance(forward_func.__self__, nn.Module):
         return forward_func.__self__
     return None
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of the model's first parameter, or else of its first buffer; the CPU for a model without any.
+
+    Args:
+        model: the model.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_apex.layers.models import device_of
+        >>> device_of(nn.Linear(4, 3, device="meta"))
+        device(type='meta')
+        >>> device_of(nn.ReLU())
+        device(type='cpu')
+    """
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
 def layer_name(forward_func: Callable, layer: nn.Module) -> str:

@@ -14,6 +14,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from captum_apex.extras import missing_package
+
 __all__ = ["auroc", "classification_scores", "equal_error_rate", "mean_average_precision", "top_1"]
 
 
@@ -227,8 +229,6 @@ def _torchmetrics() -> ModuleType:
     try:
         from torchmetrics.functional import classification
     except ImportError as error:
-        raise ImportError(
-            f"expected torchmetrics, which computes the scores of classifiers, but it cannot be imported: "
-            f"pip install 'captum-apex[classification]' ({error})"
-        ) from error
+        package = "torchmetrics, which computes the scores of classifiers"
+        raise missing_package(package, "classification", error) from error
     return classification

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.extras import missing_package
 from captum_apex.layers.layout import Layout
 from captum_apex.pretrained.feature_extraction import FeatureExtraction
 from captum_apex.pretrained.logits_model import LogitsModel, frames_of
@@ -297,7 +298,5 @@ def _transformers() -> ModuleType:
     try:
         import transformers
     except ImportError as error:
-        raise ImportError(
-            f"expected transformers, but it cannot be imported: pip install 'captum-apex[transformers]' ({error})"
-        ) from error
+        raise missing_package("transformers", "transformers", error) from error
     return transformers

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from captum_apex.extras import missing_package
+
 __all__ = ["as_waveform", "decode", "read", "sound_library"]
 
 _MARGIN = 0.01  # seconds read after the end of a clip, so that the resampling filter gets real samples there
@@ -177,10 +179,7 @@ def sound_library() -> ModuleType:
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError if its C library is missing
-        raise ImportError(
-            "expected soundfile, which reads and writes audio files, but it cannot be imported: "
-            f"pip install 'captum-apex[audio]' ({error})"
-        ) from error
+        raise missing_package("soundfile, which reads and writes audio files", "audio", error) from error
     return soundfile
 
 
@@ -208,9 +207,7 @@ def _resampled(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
     try:
         from torchaudio.functional import resample
     except (ImportError, OSError) as error:
-        raise ImportError(
-            f"expected torchaudio, which resamples from {rate} to {sample_rate} Hz, but it cannot be imported: "
-            f"pip install 'captum-apex[audio]' ({error})"
-        ) from error
+        package = f"torchaudio, which resamples from {rate} to {sample_rate} Hz"
+        raise missing_package(package, "audio", error) from error
     warnings.warn(f"recordings at {rate} Hz are resampled to {sample_rate} Hz", stacklevel=3)
     return resample(waveform, rate, sample_rate)

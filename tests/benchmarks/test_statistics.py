@@ -21,7 +21,8 @@ from benchmarks.reports.standings import (
     summary,
     winners,
 )
-from benchmarks.statistics import holm, interval, intervals, paired_test
+from benchmarks.statistics import holm, interval, paired_test
+from captum_apex.metrics import bootstrap_interval
 
 
 def rows_of(cells):
@@ -65,7 +66,7 @@ def test_intervals_of_many_columns_are_those_of_each():
     values[2:5, 1] = np.nan
     values[:, 2] = 0.3
     values[:, 3] = np.nan
-    low, high = intervals(values)
+    low, high = bootstrap_interval(values)
     assert (low[0], high[0]) == pytest.approx(interval(values[:, 0]))
     assert (low[1], high[1]) == pytest.approx(interval(np.delete(values[:, 1], [2, 3, 4])))
     assert (low[2], high[2]) == (0.3, 0.3)
@@ -75,9 +76,9 @@ def test_intervals_of_many_columns_are_those_of_each():
 def test_intervals_of_ratios_resample_both_together():
     """Half of each value is half of each resampled mean; independent resampling would spread."""
     base = np.array([0.2, 0.9, 0.4, 0.6])
-    low, high = intervals(base[:, None] / 2, over=base)
+    low, high = bootstrap_interval(base[:, None] / 2, over=base)
     assert (low[0], high[0]) == pytest.approx((0.5, 0.5), abs=1e-12)
-    low, high = intervals(base[:, None] / 2, over=base - 0.5)  # some resampled means are not above zero
+    low, high = bootstrap_interval(base[:, None] / 2, over=base - 0.5)  # some resampled means are not above zero
     assert np.isnan([low[0], high[0]]).all()
 
 

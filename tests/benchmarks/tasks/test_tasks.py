@@ -1,4 +1,4 @@
-"""The tasks: what their clips are made of, and that only the evidence knows the class."""
+"""The tasks: what their clips are made of, and that only the class event depends on the class."""
 
 import importlib
 import os
@@ -38,9 +38,9 @@ def task(tmp_path_factory):
         return scene_module.make_scenes(3, train_clips=64, test_clips=32)
 
 
-def evidence_power(scene):
-    """Mel power of the evidence alone, (mel, frame)."""
-    return scene_module.LOG_MEL.transform(torch.from_numpy(scene.evidence))
+def class_event_power(scene):
+    """Mel power of the class event alone, (mel, frame)."""
+    return scene_module.LOG_MEL.transform(torch.from_numpy(scene.class_event))
 
 
 def scenes_of(name, number=12, seed=5):
@@ -176,13 +176,13 @@ def test_scenes_depend_on_seed_part_and_index_and_on_nothing_else():
 def test_the_backdrop_does_not_know_the_class(monkeypatch):
     """Whatever class a clip is given, its backdrop is the same to the last bit."""
     before = [scene_module.scene(2, "train", index) for index in range(24)]
-    evidence = [scene_module._EVIDENCE[name] for name in scene_module.CLASSES]
-    others = dict(zip(scene_module.CLASSES, evidence[3:] + evidence[:3], strict=True))
-    monkeypatch.setattr(scene_module, "_EVIDENCE", others)
+    class_events = [scene_module._CLASS_EVENTS[name] for name in scene_module.CLASSES]
+    others = dict(zip(scene_module.CLASSES, class_events[3:] + class_events[:3], strict=True))
+    monkeypatch.setattr(scene_module, "_CLASS_EVENTS", others)
     after = [scene_module.scene(2, "train", index) for index in range(24)]
     for one, other in zip(before, after, strict=True):
         assert np.array_equal(one.backdrop, other.backdrop)
-        assert not np.array_equal(one.evidence, other.evidence)
+        assert not np.array_equal(one.class_event, other.class_event)
 
 
 def test_every_class_is_as_frequent_and_every_scheme_has_two(task):
@@ -192,9 +192,9 @@ def test_every_class_is_as_frequent_and_every_scheme_has_two(task):
 
 
 @pytest.mark.parametrize("name", scene_module.CLASSES)
-def test_the_truth_holds_the_evidence_and_little_else(name):
+def test_the_truth_holds_the_class_event_and_little_else(name):
     for scene in scenes_of(name):
-        truth, power = scene_module.truth(scene), evidence_power(scene)
+        truth, power = scene_module.truth(scene), class_event_power(scene)
         assert truth.shape == power.shape == (64, 126)
         assert power[truth].sum() > 0.85 * power.sum()
         assert truth.float().mean() < (0.45 if "rhythm" in name else 0.2)
@@ -217,7 +217,7 @@ def test_the_truth_of_a_band_is_whole_rows(name):
 @pytest.mark.parametrize(("name", "sign"), [("rising chirp", 1), ("falling chirp", -1)])
 def test_chirps_go_the_way_that_their_name_says(name, sign):
     for scene in scenes_of(name):
-        power = evidence_power(scene)
+        power = class_event_power(scene)
         loud = power.sum(dim=0) > 0.3 * power.sum(dim=0).max()
         centroids = (power * torch.arange(64.0)[:, None]).sum(dim=0)[loud] / power.sum(dim=0)[loud]
         assert (sign * centroids.diff() > 0).float().mean() > 0.7
@@ -227,7 +227,7 @@ def test_chirps_go_the_way_that_their_name_says(name, sign):
 @pytest.mark.parametrize(("name", "ratio"), [("even rhythm", 1.0), ("galloping rhythm", 1.4 / 0.6)])
 def test_rhythms_have_six_bursts_and_their_gaps_the_right_ratio(name, ratio):
     for scene in scenes_of(name):
-        sounding = np.flatnonzero(scene.evidence)
+        sounding = np.flatnonzero(scene.class_event)
         onsets = (
             np.concatenate([sounding[:1], sounding[1:][np.diff(sounding) > 160]]) / 16000
         )  # silent for 10 ms before
@@ -242,12 +242,12 @@ def test_rhythms_have_six_bursts_and_their_gaps_the_right_ratio(name, ratio):
 )
 def test_tones_have_the_band_and_the_duration_of_their_name(name, band, seconds):
     for scene in scenes_of(name):
-        spectrum = np.abs(np.fft.rfft(scene.evidence)) ** 2
+        spectrum = np.abs(np.fft.rfft(scene.class_event)) ** 2
         assert band[0] - 5 <= spectrum.argmax() / 2 <= band[1] + 5  # two seconds: half a Hz per bin
-        assert seconds[0] - 0.01 <= np.count_nonzero(scene.evidence) / 16000 <= seconds[1] + 0.01
+        assert seconds[0] - 0.01 <= np.count_nonzero(scene.class_event) / 16000 <= seconds[1] + 0.01
 
 
-def test_neither_band_nor_duration_alone_makes_a_tone_evidence():
+def test_neither_band_nor_duration_alone_makes_a_tone_the_class_event():
     """The other two combinations are distractors, in clips of every class."""
     found = set()
     for index in range(60):
@@ -268,14 +268,14 @@ def test_an_event_has_the_signal_to_noise_ratio_that_it_is_given():
     assert 10 * np.log10(ratio) == pytest.approx(12.0, abs=0.1)
 
 
-def test_scenes_do_not_clip_and_the_evidence_is_not_simply_the_loudest():
-    loudest_is_evidence = []
+def test_scenes_do_not_clip_and_the_class_event_is_not_simply_the_loudest():
+    loudest_is_class_event = []
     for index in range(96):
         scene = scene_module.scene(0, "test", index)
         assert np.abs(scene.waveform).max() < 1
         decibels = scene_module.LOG_MEL.decibels([torch.from_numpy(scene.waveform)[None]])[0, 0]
-        loudest_is_evidence.append(scene_module.truth(scene).flatten()[decibels.argmax()].item())
-    assert 0.1 < np.mean(loudest_is_evidence) < 0.5
+        loudest_is_class_event.append(scene_module.truth(scene).flatten()[decibels.argmax()].item())
+    assert 0.1 < np.mean(loudest_is_class_event) < 0.5
 
 
 def test_the_second_time_scenes_come_from_the_cache(task, monkeypatch):

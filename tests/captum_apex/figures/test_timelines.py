@@ -69,6 +69,6 @@ def test_a_part_without_events_is_drawn():
 def test_a_part_outside_of_the_recording_is_refused(start):
     with pytest.raises(
         ValueError,
-        match=f"expected a part of the 120 s of the recording, but got one from {start:g} to {start + 10:g} s",
+        match=f"expected an excerpt of the 120 s of the recording, but got one from {start:g} to {start + 10:g} s",
     ):
         figures.recording(whole(event(50, 51)), CLIP, start)

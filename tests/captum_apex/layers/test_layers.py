@@ -10,7 +10,7 @@ from torch import nn
 
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout
-from captum_apex.layers.models import fingerprint, layer_name, model_of
+from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.values import check_finite
 from tests.networks import PoolingHead, build, clips
@@ -117,3 +117,10 @@ def test_an_origin_is_the_same_after_json():
     origin = Origin("stages.3", Layout("n (f t) c -> n c f t", {"f": 12}, 2), (12, 101), (1, 128, 1024), "abc", 7, True)
     assert Origin.from_dict(json.loads(json.dumps(asdict(origin)))) == origin
     assert Origin.from_dict(json.loads(json.dumps(asdict(Origin())))) == Origin()
+
+
+def test_the_device_of_a_model_without_parameters_is_that_of_its_buffers():
+    """A model of buffers alone, such as a spectrogram transform, must get its inputs on the device of the buffers."""
+    model = nn.BatchNorm2d(3, affine=False, device="meta")
+    assert not list(model.parameters())
+    assert device_of(nn.Sequential(nn.ReLU(), model)) == torch.device("meta")
