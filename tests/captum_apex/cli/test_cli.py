@@ -474,7 +474,7 @@ def test_a_model_that_does_not_fit_its_transform_or_classes_is_refused(here, cap
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--layer", "feature"], "a part of Network, but got 'feature'; there are: features, .*features.0"),
+        (["--layer", "feature"], "a module of Network, but got 'feature'; there are: features, .*features.0"),
         (["--layer", "xyz"], "but got 'xyz'; there are: features, features.0, features.1"),
         (["--layer", "features", "--out", "a.safetensors"], r"--out to be a folder.*but got a\.safetensors"),
         (
