@@ -26,6 +26,15 @@ def test_its_example_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys)
     sweeps = {index for index, label in enumerate(names["labels"].tolist()) if label == 1}
     prototypes = {prototype.index for evidence in names["explanation"].evidence for prototype in evidence.prototypes}
     assert len(prototypes & sweeps) > len(prototypes) / 2
+    for evidence in names["explanation"].evidence:
+        assert lies_on_the_sweep(names["clip"].place(evidence.region.boxes[0]))
+
+
+def lies_on_the_sweep(place):
+    """Whether a place meets the example's sound, which rises from 500 Hz at 0.3 s to 2900 Hz at 0.5 s."""
+    start = max(place.start, 0.3)
+    end = min(place.end, 0.5)
+    return start < end and place.low < 500 + 12_000 * (end - 0.3) and place.high > 500 + 12_000 * (start - 0.3)
 
 
 def test_it_names_the_two_commands():

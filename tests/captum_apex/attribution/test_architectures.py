@@ -1,4 +1,4 @@
-"""The table of architectures in the guide to the layer: every row is run at its real size, with random weights."""
+"""The tables of architectures in the guide to the layer: every row is run at its real size, with random weights."""
 
 import math
 import re
@@ -22,7 +22,7 @@ SECTION = re.search(r"\n## Architectures\n(.*?)\n## ", GUIDE.read_text(), re.DOT
 
 @dataclass
 class Row:
-    """One row of the table, its cells without their back-ticks."""
+    """One architecture's rows of both tables, the cells without their back-ticks."""
 
     name: str
     model: str
@@ -48,17 +48,24 @@ class Row:
         return set(SCHEMES if self.schemes == "all" else self.schemes.split(", "))
 
 
-ROWS = [
-    Row(*(cell.strip().strip("`") for cell in line.strip("|").split("|")))
-    for line in re.findall(r"^\|.*\|$", SECTION, re.MULTILINE)[2:]
-]
+def rows_of(table):
+    """The cells of each row below the header: name, model and layer, layout; or name, input, axes, grid, and so on."""
+    return [
+        [cell.strip().strip("`") for cell in line.strip("|").replace("<br>", "|").split("|")]
+        for line in table.splitlines()[2:]
+    ]
+
+
+MODELS, GRIDS = (rows_of(table) for table in re.findall(r"(?:^\|.*\|$\n)+", SECTION, re.MULTILINE))
+ROWS = [Row(*model, *grid[1:]) for model, grid in zip(MODELS, GRIDS, strict=True)]
 
 
 @pytest.fixture(scope="module")
 def names():
-    """The names that the section's Python block defines; the networks are large enough to profit from two threads."""
+    """The names that the section's Python blocks define; the networks are large enough to profit from two threads."""
     names = {}
-    exec(re.search(r"```python\n(.*?)```", SECTION, re.DOTALL)[1], names)
+    for block in re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL):
+        exec(block, names)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield names
@@ -142,6 +149,12 @@ def check_schemes(row, model, layer, origin, clip):
     for scheme in set(SCHEMES) - row.supported:
         with pytest.raises(ValueError, match=f"'{re.escape(name)}' gives 1 frequency row.*it supports: {row.schemes}"):
             APEX(model, layer, PrototypeBasis(torch.eye(n_channels), scheme, origin=origin)).attribute(clip, target=0)
+
+
+def test_both_tables_have_the_same_architectures():
+    names = [name for name, *_ in MODELS]
+    assert names == [name for name, *_ in GRIDS]
+    assert len(set(names)) == len(names) == 19
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
