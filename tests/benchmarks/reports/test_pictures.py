@@ -44,3 +44,14 @@ def test_the_waterfall_picture_begins_without_the_layer_and_ends_with_the_score(
     names = [label.get_text() for label in panel.get_yticklabels()]
     assert names[0] == "without the layer"
     assert names[-1].startswith("score")
+
+
+def test_the_clearest_clip_has_the_most_regions_on_the_sound_and_then_the_largest_logit(subject, monkeypatch):
+    label = subject.task.classes.index("galloping rhythm")
+    first, second = (subject.task.test.labels == label).nonzero().flatten().tolist()
+    for best in (first, second):
+        monkeypatch.setattr(pictures, "_n_on_the_sound", lambda _, index, __, best=best: int(index == best))
+        assert pictures.clearest(subject, label, [Scheme.SQUARE], n_channels=1) == best
+    monkeypatch.setattr(pictures, "_n_on_the_sound", lambda *_: 1)
+    logits = {index: subject.model(subject.task.test[index][0][None])[0, label].item() for index in (first, second)}
+    assert pictures.clearest(subject, label, [Scheme.SQUARE], n_channels=1) == max(logits, key=logits.get)
