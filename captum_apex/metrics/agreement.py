@@ -103,7 +103,13 @@ def infidelity(
 def faithfulness_correlation(score: Tensor, masked_scores: Tensor, removed: Tensor, sums: Tensor) -> Tensor:
     """Pearson's correlation, over the masks, of the removed attribution with the fall of the score.
 
-    Arguments and errors are those of `infidelity`.
+    The errors are those of `infidelity`.
+
+    Args:
+        score: score of the whole clips, shape (batch,).
+        masked_scores: score of the clips under each mask, shape (batch, mask).
+        removed: which regions each mask removes, bool, shape (mask, region); see `random_removals`.
+        sums: attribution of each region, shape (batch, region); see `captum_apex.masking.grids.region_sums`.
 
     Returns:
         float64 tensor of shape (batch,), in [-1, 1]; higher is better. NaN where the removed attribution or the fall is

@@ -55,7 +55,13 @@ def top_1(outputs: Tensor, labels: Tensor) -> float:
     """Share of clips where the highest score is that of the clip's class, or of one of its classes.
 
     A detector with one output detects class 1 where the output is above 0. Clips without any class are left out.
-    Arguments and errors are those of `classification_scores`.
+    The errors are those of `classification_scores`.
+
+    Args:
+        outputs: scores before the softmax or the sigmoid, shape (clip, class); (clip,) or (clip, 1) for a detector with
+            one output.
+        labels: index of each clip's class, int, shape (clip,); or the classes of each clip as 0 and 1, shape
+            (clip, class).
 
     Returns:
         In [0, 1], higher is better; NaN where no clip has a class.
@@ -76,7 +82,13 @@ def top_1(outputs: Tensor, labels: Tensor) -> float:
 def mean_average_precision(outputs: Tensor, labels: Tensor) -> float:
     """Average precision of each class against the rest, averaged over the classes (cmAP).
 
-    Classes that no clip has are left out, with a warning. Arguments and errors are those of `classification_scores`.
+    Classes that no clip has are left out, with a warning. The errors are those of `classification_scores`.
+
+    Args:
+        outputs: scores before the softmax or the sigmoid, shape (clip, class); (clip,) or (clip, 1) for a detector with
+            one output.
+        labels: index of each clip's class, int, shape (clip,); or the classes of each clip as 0 and 1, shape
+            (clip, class).
 
     Returns:
         In [0, 1], higher is better; NaN where no class is left.
@@ -97,7 +109,13 @@ def auroc(outputs: Tensor, labels: Tensor) -> float:
     """Area under the ROC curve of each class against the rest, averaged over the classes.
 
     Classes that no clip has, or that every clip has, are left out, with a warning. Two exclusive classes have the same
-    area. Arguments and errors are those of `classification_scores`.
+    area. The errors are those of `classification_scores`.
+
+    Args:
+        outputs: scores before the softmax or the sigmoid, shape (clip, class); (clip,) or (clip, 1) for a detector with
+            one output.
+        labels: index of each clip's class, int, shape (clip,); or the classes of each clip as 0 and 1, shape
+            (clip, class).
 
     Returns:
         In [0, 1], higher is better; NaN where no class is left.
@@ -116,8 +134,13 @@ def equal_error_rate(outputs: Tensor, labels: Tensor) -> float:
     """Error rate of a detector at the threshold where its miss rate and its false alarm rate are closest.
 
     It is the mean of the share of misses among the clips of class 1 and the share of false alarms among the clips of
-    class 0. Chance is 0.5; a larger rate means that the two classes are swapped. Arguments and errors are those of
+    class 0. Chance is 0.5; a larger rate means that the two classes are swapped. The other errors are those of
     `classification_scores`.
+
+    Args:
+        outputs: scores before the softmax or the sigmoid, shape (clip, 2); (clip,) or (clip, 1) for a detector with one
+            output.
+        labels: class of each clip, 0 or 1, int, shape (clip,).
 
     Returns:
         In [0, 1], lower is better; NaN where all clips have one class.

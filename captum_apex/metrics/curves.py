@@ -274,10 +274,24 @@ def deletion_insertion(*args: Any, **kwargs: Any) -> Curves:  # noqa: D417 - `_r
 
 
 @_with_arguments_of(_removal_and_scores)
-def deletion(*args: Any, **kwargs: Any) -> Tensor:
-    """Area under each clip's deletion curve; arguments and errors as in `deletion_insertion`.
+def deletion(*args: Any, **kwargs: Any) -> Tensor:  # noqa: D417 - `_removal_and_scores` lists the arguments
+    """Area under each clip's deletion curve.
 
-    Each clip costs `points` forward passes.
+    Each clip costs `points` forward passes. The errors are those of `deletion_insertion`.
+
+    Args:
+        forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,)
+            without a target.
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        attributions: attribution of each bin, shape of the inputs; the channel axis may have another size or be absent.
+        fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
+        grid: the region that each bin belongs to, int64, shape (frequency, time).
+        target: the class to follow, in any form that Captum takes.
+        additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
+        points: number of points of the curve, with both ends; None for a point after every region.
+        batch_size: number of masked clips per forward pass.
+        seed: seed of the random number generator that breaks ties.
+        order: `"most"` relevant region first or `"least"` relevant first.
 
     Returns:
         Tensor of shape (batch,); lower is better.
@@ -295,10 +309,24 @@ def deletion(*args: Any, **kwargs: Any) -> Tensor:
 
 
 @_with_arguments_of(_removal_and_scores)
-def insertion(*args: Any, **kwargs: Any) -> Tensor:
-    """Area under each clip's insertion curve; arguments and errors as in `deletion_insertion`.
+def insertion(*args: Any, **kwargs: Any) -> Tensor:  # noqa: D417 - `_removal_and_scores` lists the arguments
+    """Area under each clip's insertion curve.
 
-    Each clip costs `points` forward passes.
+    Each clip costs `points` forward passes. The errors are those of `deletion_insertion`.
+
+    Args:
+        forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,)
+            without a target.
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        attributions: attribution of each bin, shape of the inputs; the channel axis may have another size or be absent.
+        fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
+        grid: the region that each bin belongs to, int64, shape (frequency, time).
+        target: the class to follow, in any form that Captum takes.
+        additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
+        points: number of points of the curve, with both ends; None for a point after every region.
+        batch_size: number of masked clips per forward pass.
+        seed: seed of the random number generator that breaks ties.
+        order: `"most"` relevant region first or `"least"` relevant first.
 
     Returns:
         Tensor of shape (batch,); higher is better.
@@ -320,8 +348,15 @@ def deletion_sequence(
 ) -> Removal:
     """The regions that deletion has replaced at each point, and their share of the clip.
 
-    It serves callers who share forward passes between scores or measures. Arguments and errors are those of
-    `deletion_insertion`.
+    It serves callers who share forward passes between scores or measures. The errors are those of `deletion_insertion`.
+
+    Args:
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        attributions: attribution of each bin, shape of the inputs; the channel axis may have another size or be absent.
+        grid: the region that each bin belongs to, int64, shape (frequency, time).
+        points: number of points of the curve, with both ends; None for a point after every region.
+        seed: seed of the random number generator that breaks ties.
+        order: `"most"` relevant region first or `"least"` relevant first.
 
     Returns:
         Removal, on the device of the inputs.

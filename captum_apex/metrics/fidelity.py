@@ -168,9 +168,13 @@ def average_drop(probability: Tensor, masked_in: Tensor) -> Tensor:
 
 
 def average_increase(probability: Tensor, masked_in: Tensor) -> Tensor:
-    """Whether the marked region alone is more probable than the whole clip; arguments as in `average_drop`.
+    """Whether the class is more probable for the marked region alone than for the whole clip.
 
     100 where `p_in > p`, else 0.
+
+    Args:
+        probability: probability of the followed class for the whole clip, shape (batch,).
+        masked_in: probability of the followed class for the masked-in clip, shape (batch,).
 
     Returns:
         Tensor of shape (batch,), 0 or 100 percent, higher is better.
@@ -186,9 +190,13 @@ def average_increase(probability: Tensor, masked_in: Tensor) -> Tensor:
 
 
 def average_gain(probability: Tensor, masked_in: Tensor) -> Tensor:
-    """Share of the missing probability that the marked region alone gains; arguments as in `average_drop`.
+    """Share of the missing probability that the marked region alone gains.
 
     `100 · max(0, p_in − p) / (1 − p)`.
+
+    Args:
+        probability: probability of the followed class for the whole clip, shape (batch,).
+        masked_in: probability of the followed class for the masked-in clip, shape (batch,).
 
     Returns:
         Tensor of shape (batch,), in percent, in [0, 100], higher is better; 0 where the probability is 1.

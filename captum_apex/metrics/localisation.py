@@ -49,7 +49,14 @@ def pointing_game(attributions: Tensor, truth: Tensor) -> Tensor:
 
 
 def relevance_mass(attributions: Tensor, truth: Tensor) -> Tensor:
-    """Share of the positive attribution that lies on the sound; arguments and errors as in `pointing_game`.
+    """Share of the positive attribution that lies on the sound.
+
+    The errors are those of `pointing_game`.
+
+    Args:
+        attributions: attribution of each bin, shape (batch, channel, frequency, time); the channels are summed, and
+            their axis may be absent.
+        truth: which bins belong to the sound, bool, shape (batch, 1, frequency, time) or (batch, frequency, time).
 
     Returns:
         float64 tensor of shape (batch,), in [0, 1], higher is better; NaN where no attribution is positive or no bin

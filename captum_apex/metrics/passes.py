@@ -86,8 +86,19 @@ def masked_scores(
 ) -> Tensor:
     """The target's score of each clip under each of its masks.
 
-    `forward_func` returns scores of shape (batch, class), or (batch,) without a target. `target` is the class to
-    follow, in any form that Captum takes. The other arguments and the errors are those of `masked_outputs`.
+    The errors are those of `masked_outputs`.
+
+    Args:
+        forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,)
+            without a target.
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
+        removed: which regions of a clip each of its masks replaces by the fill, bool, shape (batch, mask, region).
+        grid: the region that each bin belongs to, int64, shape (frequency, time); all channels of a region are replaced
+            together.
+        target: the class to follow, in any form that Captum takes.
+        additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
+        batch_size: number of masked clips per forward pass.
 
     Returns:
         Tensor of shape (batch, mask), in the dtype of the scores.
@@ -123,8 +134,15 @@ def mixed_outputs(
 ) -> Tensor:
     """The model's outputs for each clip mixed with its fill, `fill + share · (clip − fill)`; one forward pass per clip.
 
-    `shares` is the share of the clip in each bin, in [0, 1], in a shape that broadcasts to that of the inputs. A share
-    of 0 gives the fill, and a share of 1 the clip, both bit for bit. The other arguments are those of `masked_outputs`.
+    A share of 0 gives the fill, and a share of 1 the clip, both bit for bit.
+
+    Args:
+        forward_func: the model, or a function of its inputs, with one output per clip.
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
+        shares: share of the clip in each bin, in [0, 1], in a shape that broadcasts to that of the inputs.
+        additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
+        batch_size: number of clips per forward pass.
 
     Returns:
         Tensor of shape (batch, class), or (batch,) where `forward_func` gives one score per clip.
@@ -179,6 +197,10 @@ def selected(outputs: Tensor, target: Any) -> Tensor:
 def check_clips(inputs: Tensor, grid: Tensor) -> None:
     """Refuses inputs that the grid does not fit.
 
+    Args:
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        grid: the region that each bin belongs to, int64, shape (frequency, time), or (samples,).
+
     Raises:
         TypeError: the inputs are not a tensor, or the grid is not int64.
         ValueError: there is no clip, or the last axes of the inputs are not those of the grid.
@@ -207,6 +229,11 @@ def check_clips(inputs: Tensor, grid: Tensor) -> None:
 def check_fills(inputs: Tensor, fills: Tensor, batch_size: int) -> None:
     """Refuses fills that do not fit the inputs, and a batch size below 1.
 
+    Args:
+        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        fills: values that replace the inputs, shape of the inputs.
+        batch_size: number of masked clips per forward pass.
+
     Raises:
         TypeError: the fills are not a tensor.
         ValueError: the fills have another shape than the inputs, or the batch size is below 1.
@@ -234,6 +261,10 @@ def check_target(target: Any, n_clips: int) -> None:
     """Refuses a list or a tensor of several targets with another length than the number of clips.
 
     Captum would accept it where the number of masked clips in a batch happens to equal the length.
+
+    Args:
+        target: the class to follow, in any form that Captum takes.
+        n_clips: number of clips.
 
     Raises:
         ValueError: the length is not the number of clips.

@@ -5,7 +5,9 @@ const PERSPECTIVES = {
   "time-frequency": ["Moment and band", "The moment and band that together support the class: an outline shows both."],
 };
 const LINE_WIDTH = 2; // of an outline, in pixels
-const TAG = 0.06; // width of a region's number, as a share of the large picture
+const TAG = 0.065; // width of a tag with one number, as a share of the large picture
+const LINE = 1.5; // height of a tag, in its font size
+const TAG_HEIGHTS = [0.094, 0.059]; // height of a tag, as a share of the lowest and of the highest large picture
 let scheme = null; // the chosen perspective, which stays when another clip is chosen
 
 /* Pictures */
@@ -71,18 +73,41 @@ function stroke({ colour, dashes, offset }, several) {
 
 const lineOf = (rank) => facts.lines[rank % facts.lines.length];
 
-/* The regions' numbers above their upper left corners; a number moves aside where another number is already. */
+/*
+ * The regions' numbers above their upper left corners. Regions with the same corner share a tag; a tag moves down by
+ * its height where another tag is already.
+ */
 function tags(regions) {
   const placed = [];
-  return regions.map(({ number, corner, line }) => {
-    if (!number) return null;
-    let [x, y] = [Math.min(corner[0], 1 - TAG), corner[1]];
-    const step = x > 0.5 ? -TAG : TAG;
-    while (placed.some((other) => Math.abs(other.x - x) < 0.99 * TAG && Math.abs(other.y - y) < 0.08)) x += step;
-    placed.push({ x, y });
-    const style = { left: percent(x), top: `max(0px, calc(${percent(y)} - 1.5em))`, "--colour": line.colour };
-    return element("span", { class: "tag", "aria-hidden": "true", style }, String(number));
+  return grouped(regions.filter((region) => region.number)).map((group) => {
+    const width = (TAG * (group.length + 1)) / 2;
+    const [x, y] = [Math.min(group[0].corner[0], 1 - width), group[0].corner[1]];
+    const tag = { x, y, width, steps: 0 };
+    while (placed.some((other) => overlap(tag, other))) tag.steps += 1;
+    placed.push(tag);
+    const top = `calc(max(0px, ${percent(y)} - ${LINE}em) + ${tag.steps * LINE}em)`;
+    const numbers = group.map(({ number, line }) => element("span", { style: { color: line.colour } }, String(number)));
+    return element("span", { class: "tag group", "aria-hidden": "true", style: { left: percent(x), top } }, numbers);
   });
+}
+
+/* Whether two tags overlap on the lowest or on the highest picture. */
+function overlap(one, two) {
+  if (one.x + one.width <= two.x || two.x + two.width <= one.x) return false;
+  return TAG_HEIGHTS.some((height) => {
+    const [y, other] = [one, two].map((tag) => Math.max(tag.y, height) + tag.steps * height);
+    return Math.abs(y - other) < 0.99 * height;
+  });
+}
+
+/* Regions with the same corner, together. */
+function grouped(regions) {
+  const groups = new Map();
+  for (const region of regions) {
+    const corner = region.corner.map((share) => share.toFixed(3)).join();
+    groups.set(corner, [...(groups.get(corner) ?? []), region]);
+  }
+  return [...groups.values()];
 }
 
 /* A click on the picture plays the clip from there; the keyboard has the button. */

@@ -283,9 +283,18 @@ def test_regions_that_are_the_same_are_all_visible(browser, tmp_path):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("cells", [(3, 4, 3), (9, 9, 8, 9), (0, 0, 0, 1)])
-def test_no_number_hides_another(browser, tmp_path, cells, width):
-    """Cells of twenty along time; numbers of regions with the same corner are moved aside, and do not overlap."""
+@pytest.mark.parametrize(
+    ("cells", "tags"),
+    [
+        ((3, 4, 3), ["13", "2"]),
+        ((9, 9, 8, 9), ["124", "3"]),
+        ((0, 0, 0, 1), ["123", "4"]),
+        ((19, 19, 19, 19, 19), ["12345"]),
+        ((3, 4, 5, 6), ["1", "2", "3", "4"]),
+    ],
+)
+def test_regions_with_one_corner_share_a_tag_and_no_tag_hides_another(browser, tmp_path, cells, tags, width):
+    """Cells of twenty along time."""
     scheme = SCHEMES[1]
     shown = explanation(scheme, n_channels=1).evidence[0]
     evidence = tuple(
@@ -293,13 +302,22 @@ def test_no_number_hides_another(browser, tmp_path, cells, width):
     )
     subject = page(explanations=[dataclasses.replace(explanation(scheme), evidence=evidence)])
     show(browser, report.write(tmp_path / "page.html", [subject]), width=width)
-    spans = (
+    numbers = "return [...document.querySelectorAll('.large .tag')].map((e) => e.textContent)"
+    assert browser.execute_script(numbers) == tags
+    boxes = (
         "return [...document.querySelectorAll('.large .tag')].map((e) => e.getBoundingClientRect())"
-        ".map((box) => [box.left, box.right])"
+        ".map((box) => [box.left, box.top, box.right, box.bottom])"
     )
-    found = sorted(browser.execute_script(spans))
-    assert len(found) == len(cells)
-    assert all(right <= left + 0.5 for (_, right), (left, _) in itertools.pairwise(found)), found
+    for one, two in itertools.combinations(browser.execute_script(boxes), 2):
+        beside = one[2] <= two[0] + 0.5 or two[2] <= one[0] + 0.5
+        below = one[3] <= two[1] + 0.5 or two[3] <= one[1] + 0.5
+        assert beside or below, (one, two)
+    inside = (
+        "const picture = document.querySelector('.large .picture').getBoundingClientRect();"
+        "return [...document.querySelectorAll('.large .tag')].map((e) => e.getBoundingClientRect())"
+        ".every((box) => box.left >= picture.left - 0.5 && box.right <= picture.right + 0.5)"
+    )
+    assert browser.execute_script(inside)
 
 
 def test_clips_are_chosen_from_the_list(browser, path):
