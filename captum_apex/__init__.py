@@ -10,6 +10,7 @@ those in the items above it:
   them; `classifiers`: a model together with its transform of waveforms; `datasets`: readers of public collections;
   `spectra`: waveforms as spectra; `listening`: the sound of a region.
 - `attribution`: `LayerAPEX` and `APEX`; `pretrained`: classifiers of the Hugging Face hub.
+- `locating`: the region of a channel in a clip, found at the input by masking.
 - `explanations`: the evidence for a class in a clip, and the events in a long recording.
 - `figures`: plots of explanations, bases and attributions.
 - `report`: explanations as an HTML page.
@@ -31,6 +32,8 @@ from captum_apex.explanations.events import Event, RecordingExplanation, write_a
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, explain, explain_classes
 from captum_apex.explanations.long_recordings import explain_recording
+from captum_apex.explanations.prototype_regions import locate_prototypes
+from captum_apex.locating import RegionEffect, RegionSearch
 from captum_apex.pretrained.hugging_face import from_transformers
 from captum_apex.recordings import Recordings
 
@@ -56,6 +59,8 @@ __all__ = [
     "RecordingExplanation",
     "Recordings",
     "Region",
+    "RegionEffect",
+    "RegionSearch",
     "Scheme",
     "SpectrogramAxes",
     "basis_from_matrix",
@@ -66,6 +71,7 @@ __all__ = [
     "fit_basis",
     "from_transformers",
     "insert_basis",
+    "locate_prototypes",
     "masking",
     "metrics",
     "spectra",

@@ -101,7 +101,7 @@ def region_masks(subject: Subject, basis: PrototypeBasis, inputs: Tensor, quanti
     explanations = [
         explanation
         for batch in inputs.split(CLIPS_AT_ONCE)
-        for explanation in explain(at_layer, batch, n_channels=N_CHANNELS, n_prototypes=1, quantile=quantile)
+        for explanation in explain(at_layer, batch, n_channels=N_CHANNELS, n_prototypes=1)
     ]
     masks = torch.stack([_sequence_masks(explanation, shape) for explanation in explanations])
     return masks if shares is None else on_bins(masks, shares)

@@ -61,7 +61,7 @@ def _shares_on_truth(subject: Subject, scheme: Scheme, clips: Tensor, truths: Se
     }
     regions = [
         explanation.evidence[0].region if explanation.evidence else Region(())
-        for explanation in explain(at_layer, clips, n_channels=1, n_prototypes=1, intersection=True)
+        for explanation in explain(at_layer, clips, n_channels=1, n_prototypes=1, search=None)
     ]
     shares = {name: _share_met(_strongest_places(values, scheme, basis), truths) for name, values in maps.items()}
     chances = [_chance(truth, scheme, basis) for truth in truths]

@@ -345,13 +345,17 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         Returns:
             Tensor (clip, channel, frequency, time) in the raw channels of the layer.
         """
-        U, inverse = self._matrices(decomposition.gradient)
+        U, inverse = self.matrices(decomposition.gradient)
         with torch.autocast(decomposition.gradient.device.type, enabled=False):
             in_basis = torch.einsum("ck,ncft->nkft", inverse, decomposition.gradient)
             return torch.einsum("kc,nkft->ncft", U, in_basis * selected[:, :, None, None])
 
-    def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """`U` and `U⁻¹` on the device and in the dtype of a tensor; cached, so that a GPU gets them only once."""
+    def matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """`U` and `U⁻¹` on the device and in the dtype of a tensor; cached, so that a GPU gets them only once.
+
+        Args:
+            like: the tensor; only its device and dtype are used.
+        """
         cached = self._cached_matrices
         if (
             cached is None
@@ -391,7 +395,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     def _in_basis(
         self, Z: Tensor, G: Tensor, output: Tensor, target: TargetType, score: Tensor, columns: Tensor | None
     ) -> Decomposition:
-        U, inverse = self._matrices(Z)
+        U, inverse = self.matrices(Z)
         with torch.autocast(Z.device.type, enabled=False):  # mixed precision is meant for the model alone
             features = torch.einsum("kc,ncft->nkft", U, Z)
             relevance = torch.einsum("ck,ncft->nkft", inverse, G).mul_(features)  # Ĝ = U⁻ᵀ G

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
-__all__ = ["enlarged", "enlarged_alone"]
+__all__ = ["default_layout", "enlarged", "enlarged_alone"]
 
 
 def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Tensor:
@@ -37,7 +37,7 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Ten
         >>> enlarged(torch.tensor([[[4.0, 8.0]]]), torch.zeros(1, 1, 1, 4), None)
         tensor([[[[2.0000, 2.5000, 3.5000, 4.0000]]]])
     """
-    axes = (input_layout or _default_layout(relevance, inputs)).split()
+    axes = (input_layout or default_layout(relevance, inputs)).split()
     if len(axes) != inputs.dim() or axes[0] != "n" or set(axes[1:]) - set("cft") or "t" not in axes:
         raise ValueError(
             f"expected `input_layout` to name the {inputs.dim()} axes of the inputs by n, c, f and t, such as "
@@ -85,7 +85,7 @@ def enlarged_alone(
         >>> enlarged_alone(torch.tensor([[[4.0, 0.0]]]), torch.zeros(1, 1, 1, 4), None, columns=[1], lengths=[2])
         tensor([[[[2., 2., 0., 0.]]]])
     """
-    layout = input_layout or _default_layout(relevance, inputs)
+    layout = input_layout or default_layout(relevance, inputs)
     time = layout.split().index("t")
     maps = torch.zeros(inputs.shape, dtype=relevance.dtype, device=relevance.device)
     for clip, (n_columns, length) in enumerate(zip(columns, lengths, strict=True)):
@@ -100,9 +100,24 @@ def enlarged_alone(
     return maps
 
 
-def _default_layout(relevance: Tensor, inputs: Tensor) -> str:
+def default_layout(relevance: Tensor, inputs: Tensor) -> str:
+    """The axes of inputs whose layout was not given, from their shape.
+
+    Args:
+        relevance: maps on the grid of the layer, (..., frequency, time); only the number of rows is used.
+        inputs: inputs of the model.
+
+    Raises:
+        ValueError: the axes of the inputs are ambiguous.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.projection import default_layout
+        >>> default_layout(torch.zeros(1, 4, 8), torch.zeros(1, 1, 64, 128))
+        'n c f t'
+    """
     layouts = {2: "n t", 4: "n c f t"}
-    if relevance.shape[1] == 1 or inputs.shape[1] == 1:
+    if relevance.shape[-2] == 1 or inputs.shape[1] == 1:
         layouts[3] = "n c t"
     if inputs.dim() not in layouts:
         raise ValueError(

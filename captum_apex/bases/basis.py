@@ -37,6 +37,12 @@ class Prototypes:
             none.
         columns: number of columns of the clips' grids, int64 (channel, prototype); None where all grids have the size
             in the origin of the basis.
+        boxes: regions of the prototypes in their clips, from `locate_prototypes`: low, high, start and end of each box
+            as fractions of the axes, (channel, prototype, box, 4), −1 where there is no box; None without regions.
+        effects: share of the channel's activation that masking the region takes away, then the same for random places,
+            (channel, prototype, 1 + place).
+        fires_on: what the channel fires on, as a number in `captum_apex.locating.nothing.NO_SOUNDS`, int64 (channel,
+            prototype); −1 where no effect was measured.
 
     Example:
         >>> import torch
@@ -54,6 +60,9 @@ class Prototypes:
     peaks: Tensor
     labels: Tensor | None = None
     columns: Tensor | None = None
+    boxes: Tensor | None = None
+    effects: Tensor | None = None
+    fires_on: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,8 +213,11 @@ def _check_prototypes(side: str, prototypes: Prototypes | None, basis: Prototype
 def _check_shapes_of_prototypes(side: str, prototypes: Prototypes, n_sequences: int) -> None:
     shape = tuple(prototypes.indices.shape)
     shapes = {"activations": shape, "purities": shape, "peaks": (*shape, n_sequences)}
-    if prototypes.columns is not None:
-        shapes["columns"] = shape
+    shapes |= {name: shape for name in ("columns", "fires_on") if getattr(prototypes, name) is not None}
+    if prototypes.boxes is not None:
+        shapes["boxes"] = (*shape, prototypes.boxes.shape[2] if prototypes.boxes.dim() == 4 else 1, 4)
+    if prototypes.effects is not None:
+        shapes["effects"] = (*shape, prototypes.effects.shape[-1])
     for name, expected in shapes.items():
         got = tuple(getattr(prototypes, name).shape)
         if got != expected:

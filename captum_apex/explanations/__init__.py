@@ -2,6 +2,9 @@
 
 - `evidence`: one channel that supports a class, `Evidence`, and its `Prototype`s.
 - `explanation`: `explain` and `explain_classes` for clips, and the `Explanation` that they return.
+- `clip_channels`: the channels of a clip as functions of its bins.
+- `evidence_regions`: the regions of the evidence, found at the input.
+- `prototype_regions`: the same for prototypes, on demand or for a whole basis by `locate_prototypes`.
 - `long_recordings`: `explain_recording` for recordings of any length.
 - `merging`: the maps of a recording's windows, averaged on one time axis and cut into events.
 - `events`: the `RecordingExplanation` and its `Event`s, and files of events for Raven and Audacity.
@@ -11,6 +14,7 @@ from captum_apex.explanations.events import Event, RecordingExplanation, write_a
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, explain, explain_classes, prototypes_of
 from captum_apex.explanations.long_recordings import explain_recording
+from captum_apex.explanations.prototype_regions import locate_prototypes
 
 __all__ = [
     "Event",
@@ -21,6 +25,7 @@ __all__ = [
     "explain",
     "explain_classes",
     "explain_recording",
+    "locate_prototypes",
     "prototypes_of",
     "write_audacity",
     "write_raven",

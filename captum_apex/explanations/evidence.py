@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from captum_apex.audio.regions import Region
+from captum_apex.locating.region_search import RegionEffect
 
 __all__ = ["Evidence", "Prototype", "side_of"]
 
@@ -19,7 +22,10 @@ class Prototype:
         label: label of the clip in the dataset, an int or a list; None where the dataset has no labels.
         activation: mean of the channel over the grid of the clip.
         purity: purity of the peak in the clip, in [-1, 1].
-        region: region of the peak in the clip.
+        region: region of the channel in the clip: the one that was found at the input, or else the peak cell.
+        effect: what masking the region takes away; None where the region is the peak cell.
+        map: map of the channel at the input of the clip, (frequency, time), as in `Evidence`; None where the region was
+            not searched for in this call.
 
     Example:
         >>> from captum_apex import Box, Prototype, Region
@@ -34,6 +40,8 @@ class Prototype:
     activation: float
     purity: float
     region: Region
+    effect: RegionEffect | None = None
+    map: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,14 @@ class Evidence:
         contribution: `c_k`, the amount that the channel adds to the score.
         activation: `a_k`, the mean of the channel over the grid of the clip.
         purity: purity of the peak in this clip, in [-1, 1].
-        region: region of the channel in this clip.
+        region: region of the channel in this clip, where the channel counts for the score: found at the input, or the
+            peak cell where no search was wanted.
         prototypes: prototypes of the channel on this side, best first.
+        cell: the peak cell, where the channel is strongest; with a head that is no mean over the grid it can lie
+            elsewhere than the region.
+        effect: what masking the region takes away; None where the region was not searched for.
+        map: map of the channel at the input, float32 (frequency, time) over the bins that were masked: gradient ×
+            (clip − fill) in two steps; None where the region was not searched for, or no gradient reaches the input.
 
     Example:
         >>> from captum_apex import Box, Evidence, Region
@@ -64,6 +78,9 @@ class Evidence:
     purity: float
     region: Region
     prototypes: tuple[Prototype, ...]
+    cell: Region | None = None
+    effect: RegionEffect | None = None
+    map: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 def side_of(activation: float) -> int:

@@ -9,14 +9,19 @@ from typing import Any
 import torch
 from captum._utils.typing import TargetType
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from captum_apex.attribution.apex import APEX
+from captum_apex.attribution.arguments import forward_arguments
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.attribution.layer_apex import LayerAPEX
-from captum_apex.audio.regions import Region
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme, purity
+from captum_apex.explanations.clip_channels import at_layer_of
 from captum_apex.explanations.evidence import Evidence, Prototype, side_of
+from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
+from captum_apex.explanations.prototype_regions import stored_region
+from captum_apex.locating.region_search import RegionSearch
 
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
 
@@ -75,10 +80,13 @@ def explain(
     n_channels: int = N_CHANNELS,
     n_prototypes: int = 4,
     sides: str = "positive",
-    quantile: float | None = None,
-    intersection: bool = False,
+    search: RegionSearch | None = SEARCH,
+    dataset: Dataset | None = None,
 ) -> list[Explanation]:
-    """Explains one class of each clip of a batch by two forward passes; in the second the layer gives zeros.
+    """Explains one class of each clip of a batch.
+
+    The evidence takes two forward passes; in the second the layer gives zeros. Then the region of each channel is
+    searched for in each clip (see `RegionSearch` for its passes).
 
     Args:
         apex: the attribution object, `APEX` or `LayerAPEX`; its basis must have prototypes.
@@ -89,10 +97,12 @@ def explain(
         n_channels: largest number of channels in the evidence, `N_CHANNELS` (5) by default, as in `attribute`.
         n_prototypes: number of prototypes per channel, from 1 to the number that the basis has.
         sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
-        quantile: threshold for the region of a channel in the clip, as a quantile of the channel's values on the grid,
-            in [0, 1]: the region is the smallest box around the cells that reach it. None takes the peak cell alone.
-        intersection: whether the region of the scheme `time-frequency` is the rectangle in which the column and the row
-            meet, instead of the cross of both.
+        search: how the region of each channel is found at the input, with the effect of masking it; see `RegionSearch`.
+            None takes the peak cell of the layer's grid, which costs no further passes, but may lie beside the sound:
+            a cell hears more than itself.
+        dataset: the dataset that the basis was fitted on, to find the regions of the shown prototypes in their clips in
+            the same way. Without it, they have the regions that `locate_prototypes` has put into the basis, or else
+            their peak cells.
 
     Returns:
         One explanation per clip.
@@ -116,14 +126,13 @@ def explain(
         >>> evidence.channel, evidence.contribution, [prototype.index for prototype in evidence.prototypes]
         (1, 5.5, [2, 1])
     """
-    at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
+    at_layer = at_layer_of(apex)
     _check_prototypes(at_layer.basis, n_prototypes, sides)
     decomposition = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
     without_layer = at_layer.score_without_layer(inputs, decomposition.target, additional_forward_args)
     selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
-    builder = _ExplanationBuilder(
-        at_layer.basis, decomposition, without_layer, selected, n_prototypes, quantile, intersection
-    )
+    regions = EvidenceRegions(apex, inputs, forward_arguments(additional_forward_args), search, dataset)
+    builder = _ExplanationBuilder(at_layer.basis, decomposition, without_layer, selected, n_prototypes, regions)
     return [builder.explanation(clip) for clip in range(len(decomposition.score))]
 
 
@@ -136,10 +145,12 @@ def explain_classes(
     n_channels: int = N_CHANNELS,
     n_prototypes: int = 4,
     sides: str = "positive",
-    quantile: float | None = None,
-    intersection: bool = False,
+    search: RegionSearch | None = SEARCH,
+    dataset: Dataset | None = None,
 ) -> list[list[Explanation]]:
-    """Explains several classes of each clip, as multi-label models need it, by two forward passes in all.
+    """Explains several classes of each clip, as multi-label models need it.
+
+    The evidence for all classes takes two forward passes; then the regions are searched for, as in `explain`.
 
     Args:
         apex: the attribution object, as in `explain`.
@@ -150,8 +161,8 @@ def explain_classes(
         n_channels: largest number of channels in the evidence for a class, `N_CHANNELS` (5) by default.
         n_prototypes: number of prototypes per channel, as in `explain`.
         sides: `"positive"` or `"both"`, as in `explain`.
-        quantile: threshold for the regions, as in `explain`.
-        intersection: shape of the regions of the scheme `time-frequency`, as in `explain`.
+        search: how the regions are found, as in `explain`.
+        dataset: the dataset that the basis was fitted on, as in `explain`.
 
     Returns:
         For each clip, one explanation for each of its classes, in the order of the classes; an empty list for a clip
@@ -175,8 +186,9 @@ def explain_classes(
         >>> [[explanation.target for explanation in of_clip] for of_clip in explanations]
         [[], [0, 1], [0, 1]]
     """
-    at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
+    at_layer = at_layer_of(apex)
     _check_prototypes(at_layer.basis, n_prototypes, sides)
+    regions = EvidenceRegions(apex, inputs, forward_arguments(additional_forward_args), search, dataset)
     requested: list[Tensor] = []
 
     def targets(output: Tensor) -> list[int]:
@@ -189,7 +201,7 @@ def explain_classes(
         label = decomposition.target
         selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
         builder = _ExplanationBuilder(
-            at_layer.basis, decomposition, without_layer[:, label], selected, n_prototypes, quantile, intersection
+            at_layer.basis, decomposition, without_layer[:, label], selected, n_prototypes, regions
         )
         explanations = explanations or [[] for _ in decomposition.score]
         for clip in requested[0][:, label].nonzero()[:, 0].tolist():
@@ -207,7 +219,7 @@ def _requested_classes(classes: Tensor | Callable[[Tensor], Tensor], output: Ten
 
 
 def prototypes_of(
-    basis: PrototypeBasis, channel: int, n_prototypes: int, *, side: int = 1, intersection: bool = False
+    basis: PrototypeBasis, channel: int, n_prototypes: int, *, side: int = 1, cross: bool = False
 ) -> tuple[Prototype, ...]:
     """The prototypes of a channel, best first.
 
@@ -216,7 +228,8 @@ def prototypes_of(
         channel: index of the channel in the basis.
         n_prototypes: number of prototypes, from 1 to the number that the basis has.
         side: 1, or −1 for the clips with the most negative activation.
-        intersection: shape of the regions of the scheme `time-frequency`, as in `explain`.
+        cross: whether a peak cell of the scheme `time-frequency` is the cross of a column and a row, instead of the
+            rectangle in which they meet.
 
     Raises:
         ValueError: the basis has no prototypes for the side, or fewer than `n_prototypes`.
@@ -240,18 +253,22 @@ def prototypes_of(
     assert stored is not None
     assert grid is not None
     columns = torch.full_like(stored.indices, grid[1]) if stored.columns is None else stored.columns
-    return tuple(
-        Prototype(
-            index=int(stored.indices[channel, rank]),
-            label=None if stored.labels is None else stored.labels[channel, rank].tolist(),
-            activation=stored.activations[channel, rank].item(),
-            purity=stored.purities[channel, rank].item(),
-            region=basis.scheme.region(
-                stored.peaks[channel, rank].tolist(), grid[0], int(columns[channel, rank]), intersection=intersection
-            ),
+    prototypes = []
+    for rank in range(n_prototypes):
+        peaks = stored.peaks[channel, rank].tolist()
+        located = stored_region(stored, channel, rank)
+        cell = basis.scheme.region(peaks, grid[0], int(columns[channel, rank]), intersection=not cross)
+        prototypes.append(
+            Prototype(
+                index=int(stored.indices[channel, rank]),
+                label=None if stored.labels is None else stored.labels[channel, rank].tolist(),
+                activation=stored.activations[channel, rank].item(),
+                purity=stored.purities[channel, rank].item(),
+                region=cell if located is None else located.region,
+                effect=None if located is None else located.effect,
+            )
         )
-        for rank in range(n_prototypes)
-    )
+    return tuple(prototypes)
 
 
 @dataclass(frozen=True)
@@ -264,8 +281,7 @@ class _ExplanationBuilder:
         without_layer: score of each clip where the layer gives zeros, (clip,).
         selected: the channels of the evidence, bool (clip, channel).
         n_prototypes: number of prototypes per channel.
-        quantile: threshold for the regions, as in `explain`.
-        intersection: shape of the regions of the scheme `time-frequency`, as in `explain`.
+        regions: finds the regions of the evidence.
     """
 
     basis: PrototypeBasis
@@ -273,17 +289,18 @@ class _ExplanationBuilder:
     without_layer: Tensor
     selected: Tensor
     n_prototypes: int
-    quantile: float | None
-    intersection: bool
+    regions: EvidenceRegions
 
     def explanation(self, clip: int) -> Explanation:
         decomposition = self.decomposition
+        target = _targets_per_clip(decomposition.target, len(decomposition.score))[clip]
+        evidence = [self._evidence(clip, channel) for channel in self._channels(clip)]
         return Explanation(
             scheme=self.basis.scheme,
-            target=_targets_per_clip(decomposition.target, len(decomposition.score))[clip],
+            target=target,
             score=decomposition.score[clip].item(),
             score_without_layer=self.without_layer[clip].item(),
-            evidence=tuple(self._evidence(clip, channel) for channel in self._channels(clip)),
+            evidence=self.regions.located(evidence, decomposition, clip, target),
             total=decomposition.contributions[clip].sum().item(),
         )
 
@@ -297,14 +314,17 @@ class _ExplanationBuilder:
         activation = self.decomposition.activations[clip, channel].item()
         side = side_of(activation)
         peaks, mean_purity = self._peaks(clip, channel, side)
+        cross = self.regions.search is not None and self.regions.search.cross
+        cell = self.basis.scheme.region(peaks, *self._grid(clip).shape[1:], intersection=not cross)
         return Evidence(
             channel=channel,
             side=side,
             contribution=self.decomposition.contributions[clip, channel].item(),
             activation=activation,
             purity=mean_purity,
-            region=self._region(clip, channel, side, peaks),
-            prototypes=prototypes_of(self.basis, channel, self.n_prototypes, side=side, intersection=self.intersection),
+            region=cell,
+            prototypes=prototypes_of(self.basis, channel, self.n_prototypes, side=side, cross=cross),
+            cell=cell,
         )
 
     def _peaks(self, clip: int, channel: int, side: int) -> tuple[list[int], float]:
@@ -322,13 +342,6 @@ class _ExplanationBuilder:
         """The features of a clip in the channels of the basis, (channel, frequency, time), without padding."""
         columns = None if self.decomposition.columns is None else int(self.decomposition.columns[clip])
         return self.decomposition.features[clip, :, :, :columns]
-
-    def _region(self, clip: int, channel: int, side: int, peaks: list[int]) -> Region:
-        """The region of a channel in a clip: the place of its peak cells, or of all cells that reach the quantile."""
-        features = self._grid(clip)[channel]
-        if self.quantile is not None:
-            return self.basis.scheme.grown_region(side * features, self.quantile, intersection=self.intersection)
-        return self.basis.scheme.region(peaks, *features.shape, intersection=self.intersection)
 
 
 def _targets_per_clip(target: TargetType, n_clips: int) -> list[Any]:

@@ -82,14 +82,14 @@ def blur_fill(inputs: Tensor, sigma: tuple[float, float] = TILE) -> Tensor:
     Args:
         inputs: shape (batch, channel, frequency, time); or (batch, channel, sample), which is blurred over time, so
             that little more than the offset of a waveform is left.
-        sigma: standard deviation of the Gaussian, as a fraction of the frequency axis and of the time axis; both above
-            0.
+        sigma: standard deviation of the Gaussian, as a fraction of the frequency axis and of the time axis; 0 for an
+            axis that is not blurred.
 
     Returns:
         Tensor of the shape, dtype and device of the inputs.
 
     Raises:
-        ValueError: if a standard deviation is not above 0.
+        ValueError: if a standard deviation is negative.
 
     Example:
         >>> import torch
@@ -97,13 +97,14 @@ def blur_fill(inputs: Tensor, sigma: tuple[float, float] = TILE) -> Tensor:
         >>> blur_fill(torch.tensor([[[[0.0, 0.0, 9.0, 0.0, 0.0]]]]), sigma=(1.0, 0.2)).round(decimals=1)
         tensor([[[[0.5000, 2.2000, 3.6000, 2.2000, 0.5000]]]])
     """
-    if not all(share > 0 for share in sigma):
-        raise ValueError(f"expected both numbers of `sigma` to be above 0, but got {sigma}")
+    if not all(share >= 0 for share in sigma):
+        raise ValueError(f"expected both numbers of `sigma` to be at least 0, but got {sigma}")
     # There is no Fourier transform in half precision on a CPU.
     blurred = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
-    if inputs.dim() == 4:
+    if inputs.dim() == 4 and sigma[0]:
         blurred = _blurred(blurred, -2, sigma[0])
-    blurred = _blurred(blurred, -1, sigma[1])
+    if sigma[1]:
+        blurred = _blurred(blurred, -1, sigma[1])
     return blurred.to(inputs.dtype).contiguous()
 
 

@@ -1,0 +1,120 @@
+"""The channels of a clip as `ChannelValues`: of an explained clip, by contribution; of a prototype, by activation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_apex.attribution.apex import APEX
+from captum_apex.attribution.arguments import detached_inputs, single_input
+from captum_apex.attribution.decomposition import Decomposition
+from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.attribution.projection import default_layout
+from captum_apex.layers.hooks import captured, frozen
+from captum_apex.layers.models import layer_name
+from captum_apex.locating.bins import Bins
+from captum_apex.locating.channel_values import ChannelValues
+
+__all__ = ["at_layer_of", "channels_by_activation", "channels_by_contribution", "clip_arguments"]
+
+
+def channels_by_contribution(
+    apex: APEX | LayerAPEX,
+    inputs: Tensor | tuple[Tensor, ...],
+    arguments: tuple,
+    decomposition: Decomposition,
+    clip: int,
+    channels: Sequence[int],
+    batch_size: int,
+) -> ChannelValues:
+    """The contributions of some channels to the score of one clip of a batch, as functions of the clip's bins.
+
+    Args:
+        apex: the attribution object.
+        inputs: inputs of the batch.
+        arguments: additional arguments of the model for the batch.
+        decomposition: decomposition of the batch for the explained class.
+        clip: index of the clip in the batch.
+        channels: indices of the channels.
+        batch_size: largest number of masked copies in a forward pass.
+
+    Raises:
+        ValueError: there are several input tensors, or the layout of the inputs is needed.
+    """
+    at_layer = at_layer_of(apex)
+    U, inverse = at_layer.matrices(decomposition.gradient)
+    columns = None if decomposition.columns is None else int(decomposition.columns[clip])
+    gradient = decomposition.gradient[clip, :, :, :columns]
+    weights = torch.einsum("ck,cft->kft", inverse[:, list(channels)], gradient)  # rows of Ĝ = U⁻ᵀ G
+    only = single_input(inputs)
+    alone = clip_arguments(arguments, clip, len(only))
+    return _channel_values(apex, only[clip : clip + 1], alone, U[list(channels)], weights, batch_size)
+
+
+def channels_by_activation(
+    apex: APEX | LayerAPEX, inputs: Tensor, arguments: tuple, channels: Sequence[int], side: int, batch_size: int
+) -> ChannelValues:
+    """The mean activations of some channels in a clip, as functions of the clip's bins.
+
+    Args:
+        apex: the attribution object.
+        inputs: input of one clip; its first axis has size 1.
+        arguments: additional arguments of the model for this clip.
+        channels: indices of the channels.
+        side: 1, or −1 for the negated activations.
+        batch_size: largest number of masked copies in a forward pass.
+    """
+    at_layer = at_layer_of(apex)
+    U, _ = at_layer.matrices(torch.empty(0, device=inputs.device))
+    values = _channel_values(apex, inputs, arguments, U[list(channels)], torch.ones(1, 1, 1, device=U.device), 1)
+    shape = values.on_grid(values.bins.values).shape
+    weights = torch.full(shape[1:], side / (shape[2] * shape[3]), device=U.device)
+    return _channel_values(apex, inputs, arguments, U[list(channels)], weights, batch_size)
+
+
+def clip_arguments(arguments: tuple, clip: int, n_clips: int) -> tuple:
+    """The additional arguments of the model for one clip of a batch.
+
+    Args:
+        arguments: the arguments for the batch; a tensor with as many rows as there are clips has one row for each.
+        clip: index of the clip.
+        n_clips: number of clips.
+    """
+    return tuple(
+        value[clip : clip + 1] if isinstance(value, Tensor) and value.dim() and len(value) == n_clips else value
+        for value in arguments
+    )
+
+
+def at_layer_of(apex: APEX | LayerAPEX) -> LayerAPEX:
+    """The attribution object at the layer."""
+    return apex.layer_apex if isinstance(apex, APEX) else apex
+
+
+def _channel_values(
+    apex: APEX | LayerAPEX, inputs: Tensor, arguments: tuple, directions: Tensor, weights: Tensor, batch_size: int
+) -> ChannelValues:
+    at_layer = at_layer_of(apex)
+    inputs = detached_inputs(inputs)[0]
+    input_layer = apex.input_layer if isinstance(apex, APEX) else None
+    layout = apex.input_layout if isinstance(apex, APEX) else None
+    if at_layer.columns is not None:
+        time = layout.split().index("t") if layout and input_layer is None else inputs.dim() - 1
+        inputs = inputs.narrow(time, 0, int(arguments[0]))  # the clip alone, without padding
+    mapped = inputs if input_layer is None else _output_of(at_layer, input_layer, inputs, arguments)
+    bins = Bins.of(mapped, layout or default_layout(weights, mapped))
+    return ChannelValues(at_layer, bins, directions, weights, arguments, inputs, input_layer, batch_size)
+
+
+@torch.no_grad()
+def _output_of(at_layer: LayerAPEX, module: nn.Module, inputs: Tensor, arguments: Any) -> Tensor:
+    """The output of a module of the model for one clip."""
+    with (
+        frozen(at_layer.forward_func, at_layer.layer),
+        captured(module, layer_name(at_layer.forward_func, module), prepare=torch.clone, stop=True) as capture,
+    ):
+        at_layer.forward_func(inputs, *arguments)
+    return capture.value

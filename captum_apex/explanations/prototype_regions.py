@@ -1,0 +1,202 @@
+"""The regions of prototypes in their own clips: on demand, or for a whole basis, which then keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from captum_apex.attribution.apex import APEX
+from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.audio.regions import Box, Region
+from captum_apex.bases.basis import PrototypeBasis, Prototypes
+from captum_apex.bases.collation import Collate
+from captum_apex.explanations.clip_channels import at_layer_of, channels_by_activation
+from captum_apex.layers.models import device_of, model_of
+from captum_apex.locating.nothing import NO_SOUNDS
+from captum_apex.locating.region_search import LocatedRegion, RegionEffect, RegionSearch
+
+__all__ = ["PrototypeRegions", "locate_prototypes", "stored_region"]
+
+
+class PrototypeRegions:
+    """Finds the regions of prototypes in their clips; each clip is read, and each region found, once.
+
+    Args:
+        apex: the attribution object.
+        dataset: the dataset that the basis was fitted on.
+        search: how regions are found.
+        collate_fn: function that makes a batch from a list of items, as in `FeatureBank.from_dataset`.
+
+    Raises:
+        ValueError: the dataset has another number of clips than the one that the basis was fitted on.
+    """
+
+    def __init__(
+        self,
+        apex: APEX | LayerAPEX,
+        dataset: Dataset,
+        search: RegionSearch,
+        collate_fn: Callable | None = None,
+    ) -> None:
+        self.apex = apex
+        self.dataset = dataset
+        self.search = search
+        self.collate = Collate(collate_fn, padded=at_layer_of(apex).columns is not None)
+        self.found: dict[tuple[int, int, int], LocatedRegion] = {}
+        n_clips = at_layer_of(apex).basis.origin.n_clips
+        if n_clips and len(dataset) != n_clips:  # type: ignore[arg-type]  # torch's Dataset declares no length
+            raise ValueError(
+                f"expected the dataset of {n_clips} clips that the basis was fitted on, but got one of "
+                f"{len(dataset)} clips"  # type: ignore[arg-type]
+            )
+
+    def of(self, index: int, channel: int, side: int) -> LocatedRegion:
+        """The region of a channel in a training clip.
+
+        Args:
+            index: index of the clip in the dataset.
+            channel: index of the channel.
+            side: 1, or −1 for a clip with a negative activation.
+        """
+        key = (index, channel, side)
+        if key not in self.found:
+            self.find(index, [channel], side)
+        return self.found[key]
+
+    def find(self, index: int, channels: Sequence[int], side: int) -> None:
+        """Finds the regions of several channels in a training clip, which share the passes of their gradients."""
+        inputs, _, lengths = self.collate([self.dataset[index]])
+        at_layer = at_layer_of(self.apex)
+        device = device_of(model_of(at_layer.forward_func) or at_layer.layer)
+        arguments = () if lengths is None else (lengths.to(device),)
+        values = channels_by_activation(self.apex, inputs.to(device), arguments, channels, side, self.search.batch_size)
+        on_grid = values.on_grid(values.bins.values)
+        cells = [self._cell(on_grid[:, place : place + 1]) for place in range(len(channels))]
+        for channel, located in zip(channels, self.search.locate(values, cells), strict=True):
+            self.found[index, channel, side] = located
+
+    def _cell(self, channel: Tensor) -> Region:
+        scheme = at_layer_of(self.apex).basis.scheme
+        peaks = [int(cells.argmax()) for cells in scheme.cells(channel)]
+        return scheme.region(peaks, *channel.shape[2:], intersection=not self.search.cross)
+
+
+def locate_prototypes(
+    apex: APEX | LayerAPEX,
+    dataset: Dataset,
+    *,
+    n_prototypes: int = 4,
+    channels: Iterable[int] | None = None,
+    search: RegionSearch | None = None,
+    collate_fn: Callable | None = None,
+    progress: bool = False,
+) -> PrototypeBasis:
+    """Finds the regions of prototypes in their clips, and gives a basis that keeps them, also in its file.
+
+    `explain` shows the regions that the basis of its attribution object keeps. With its `dataset` argument, it finds
+    those of the shown prototypes itself, which is less work where few clips are explained.
+
+    Args:
+        apex: the attribution object with the basis.
+        dataset: the dataset that the basis was fitted on.
+        n_prototypes: number of prototypes per channel and side.
+        channels: indices of the channels; None for all.
+        search: how regions are found, as in `explain`; None for the default.
+        collate_fn: function that makes a batch from a list of items, as in `FeatureBank.from_dataset`.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The basis with regions; the basis of `apex` is not changed.
+
+    Raises:
+        ValueError: the dataset is not that of the basis, as far as their numbers of clips show; or the basis has no
+            prototypes, or fewer than `n_prototypes`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import FeatureBank, LayerAPEX, basis_from_matrix, locate_prototypes
+        >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> clip = torch.zeros(1, 2, 16)  # (channel, frequency, time)
+        >>> clip[..., 5:8] = 6.0  # a burst in the second of four columns
+        >>> bank = FeatureBank.from_dataset(model, layer, [clip])
+        >>> apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1))
+        >>> located = locate_prototypes(apex, [clip], n_prototypes=1)
+        >>> located.positive.boxes[0, 0, 0].tolist()  # low, high, start, end as fractions
+        [0.0, 1.0, 0.3125, 0.5]
+    """
+    basis = at_layer_of(apex).basis
+    if basis.positive is None or not 1 <= n_prototypes <= basis.positive.indices.shape[1]:
+        available = 0 if basis.positive is None else basis.positive.indices.shape[1]
+        raise ValueError(f"expected `n_prototypes` from 1 to the {available} of the basis, but got {n_prototypes}")
+    regions = PrototypeRegions(apex, dataset, search or RegionSearch(), collate_fn)
+    selected = range(basis.n_channels) if channels is None else list(channels)
+    sides = {1: basis.positive} | ({} if basis.negative is None else {-1: basis.negative})
+    clips: dict[tuple[int, int], list[int]] = {}
+    for side, prototypes in sides.items():
+        for channel in selected:
+            for index in prototypes.indices[channel, :n_prototypes].tolist():
+                clips.setdefault((index, side), []).append(channel)
+    for (index, side), of_clip in tqdm(clips.items(), unit="clip", desc="locating", disable=not progress):
+        regions.find(index, of_clip, side)
+    located = {side: _with_regions(prototypes, regions.found, side) for side, prototypes in sides.items()}
+    return replace(basis, positive=located[1], negative=located.get(-1))
+
+
+def _with_regions(prototypes: Prototypes, found: dict[tuple[int, int, int], LocatedRegion], side: int) -> Prototypes:
+    """The prototypes of one side with the regions that were found; others keep what they had."""
+    places = {
+        (channel, rank): found[index, channel, side]
+        for channel, indices in enumerate(prototypes.indices.tolist())
+        for rank, index in enumerate(indices)
+        if (index, channel, side) in found
+    }
+    kept = {
+        (channel, rank): located
+        for channel in range(prototypes.indices.shape[0])
+        for rank in range(prototypes.indices.shape[1])
+        if (located := stored_region(prototypes, channel, rank)) is not None
+    }
+    return _storing(prototypes, kept | places)
+
+
+def _storing(prototypes: Prototypes, places: dict[tuple[int, int], LocatedRegion]) -> Prototypes:
+    shape = tuple(prototypes.indices.shape)
+    n_boxes = max((len(located.region.boxes) for located in places.values()), default=1)
+    n_effects = 1 + max((len(located.effect.random) for located in places.values() if located.effect), default=0)
+    boxes = torch.full((*shape, n_boxes, 4), -1.0, dtype=torch.float64)
+    effects = torch.zeros(*shape, n_effects, dtype=torch.float64)
+    fires_on = torch.full(shape, -1)
+    for place, located in places.items():
+        for number, box in enumerate(located.region.boxes):
+            boxes[(*place, number)] = torch.tensor([box.low, box.high, box.start, box.end], dtype=torch.float64)
+        if located.effect is not None:
+            shares = [located.effect.channel, *located.effect.random]
+            shares += [0.0] * (n_effects - len(shares))
+            effects[place] = torch.tensor(shares, dtype=torch.float64)
+            fires_on[place] = NO_SOUNDS.index(located.effect.fires_on)
+    return replace(prototypes, boxes=boxes, effects=effects, fires_on=fires_on)
+
+
+def stored_region(prototypes: Prototypes, channel: int, rank: int) -> LocatedRegion | None:
+    """The region of a prototype that the basis keeps; None where it keeps none.
+
+    Args:
+        prototypes: the prototypes of one side.
+        channel: index of the channel.
+        rank: rank of the prototype, 0 for the best.
+    """
+    if prototypes.boxes is None or prototypes.boxes[channel, rank, 0, 0] < 0:
+        return None
+    boxes = tuple(Box(*box) for box in prototypes.boxes[channel, rank].tolist() if box[0] >= 0)
+    effect = None
+    if prototypes.effects is not None and prototypes.fires_on is not None and prototypes.fires_on[channel, rank] >= 0:
+        share, *random = prototypes.effects[channel, rank].tolist()
+        effect = RegionEffect(share, tuple(random), None, NO_SOUNDS[int(prototypes.fires_on[channel, rank])])
+    return LocatedRegion(Region(boxes), effect)

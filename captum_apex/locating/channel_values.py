@@ -1,0 +1,162 @@
+"""The channels of one clip for altered copies of the clip, by forward passes that end at the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from captum._utils.common import _run_forward, _select_targets
+from captum._utils.typing import TargetType
+from torch import Tensor, nn
+
+from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.layers.hooks import captured, frozen, watched
+from captum_apex.layers.models import layer_name
+from captum_apex.layers.values import at_least_float32
+from captum_apex.locating.bins import Bins
+
+__all__ = ["ChannelValues"]
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelValues:
+    """Weighted channels of the basis as functions of the bins of one clip.
+
+    The value of a channel is `Σ w(f, t) · û_k · Z(f, t)`, where `û_k` is a row of `U`. With the weights `Ĝ_k` it is the
+    contribution of the channel to a score; with equal weights it is the mean activation.
+
+    Args:
+        at_layer: the attribution object, with the model, the layer and the basis.
+        bins: the clip.
+        directions: rows of `U`, (channel, channel of the layer).
+        weights: weights of each channel on the grid, (channel, frequency, time).
+        arguments: additional arguments of the model for this clip alone.
+        inputs: input of the model for this clip; only used with `input_layer`.
+        input_layer: a module of the model that gives the bins; None where the bins are the input of the model.
+        batch_size: largest number of copies in a forward pass.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import LayerAPEX, PrototypeBasis
+        >>> from captum_apex.locating.bins import Bins
+        >>> from captum_apex.locating.channel_values import ChannelValues
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> clip = torch.tensor([[[[-1.0, 2.0]]]])  # (clip, channel, frequency, time)
+        >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(1), "time"))
+        >>> channels = ChannelValues(apex, Bins.of(clip, "n c f t"), torch.eye(1), torch.ones(1, 1, 2))
+        >>> channels.on_grid(clip)
+        tensor([[[[0., 2.]]]])
+    """
+
+    at_layer: LayerAPEX
+    bins: Bins
+    directions: Tensor
+    weights: Tensor
+    arguments: tuple = ()
+    inputs: Tensor | None = None
+    input_layer: nn.Module | None = None
+    batch_size: int = 16
+
+    @torch.no_grad()
+    def on_grid(self, values: Tensor) -> Tensor:
+        """The weighted channels on the grid, (copy, channel, frequency, time); their sum is the value of a channel.
+
+        Args:
+            values: copies of the clip's bins, (copy, channel, frequency, time).
+        """
+        return torch.cat([self._weighted(self._features(batch)) for batch in values.split(self.batch_size)])
+
+    def of(self, values: Tensor) -> Tensor:
+        """The value of each channel for copies of the clip's bins, (copy, channel)."""
+        return self.on_grid(values).sum((2, 3))
+
+    def maps(self, fill: Tensor, positions: Sequence[float]) -> Tensor | None:
+        """Maps of the channels at the input: gradient × (clip − fill) at positions from the fill (0) to the clip (1).
+
+        The mean over positions is the map of Integrated Gradients with that many steps.
+
+        Args:
+            fill: what replaces the bins, of the shape of the bins' values.
+            positions: the positions, in [0, 1].
+
+        Returns:
+            float tensor (position, channel, frequency, time); None where no gradient reaches the input.
+        """
+        difference = self.bins.values - fill
+        with torch.inference_mode(False), torch.enable_grad():
+            steps = torch.tensor(positions, device=fill.device).to(fill)[:, None, None, None]
+            points = (fill + steps * difference).detach().clone().requires_grad_()
+            features = self._features(points)
+            if not features.requires_grad:
+                return None
+            gradients = [torch.autograd.grad(features, points, weights.expand_as(features), retain_graph=True)[0]
+                         for weights in self._raw_weights(features)]  # fmt: skip
+        return torch.stack([at_least_float32(gradient * difference).sum(1) for gradient in gradients], 1)
+
+    @torch.no_grad()
+    def scores(self, values: Tensor, target: TargetType) -> Tensor:
+        """The score of a class for copies of the clip's bins, (copy,), by whole forward passes.
+
+        Args:
+            values: copies of the clip's bins, (copy, channel, frequency, time).
+            target: index of the class, the same for all copies.
+        """
+        scores = []
+        for batch in values.split(self.batch_size):
+            with frozen(self.at_layer.forward_func, self.at_layer.layer), self._replaced(batch):
+                output = self._run(batch)
+            scores.append(_select_targets(output, target).reshape(len(batch)))
+        return at_least_float32(torch.cat(scores))
+
+    def _weighted(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            channels = torch.einsum("kc,ncft->nkft", self.directions, at_least_float32(features))
+        return channels * self.weights
+
+    def _raw_weights(self, features: Tensor) -> Iterator[Tensor]:
+        """The weights of the layer's channels for each channel of the basis, (1, channel, frequency, time)."""
+        for direction, weights in zip(self.directions, self.weights, strict=True):
+            yield (direction[:, None, None] * weights)[None].to(features.dtype)
+
+    def _features(self, values: Tensor) -> Tensor:
+        """The grid of the layer for copies of the clip, (copy, channel of the layer, frequency, time)."""
+        at_layer = self.at_layer
+        layer = at_layer.layer
+        at_input = at_layer.reads_input(False)
+        with (
+            frozen(at_layer.forward_func, layer),
+            captured(layer, at_layer.layer_name, at_input=at_input, stop=True) as capture,
+            self._replaced(values),
+        ):
+            self._run(values)
+        return at_layer.basis.origin.layout.grid(capture.value, repr(at_layer.layer_name))
+
+    def _replaced(self, values: Tensor) -> AbstractContextManager:
+        """Replaces the output of `input_layer` by the values in the forward pass inside."""
+        if self.input_layer is None:
+            return nullcontext()
+        name = layer_name(self.at_layer.forward_func, self.input_layer)
+        # A copy, because the modules after the inner module may change the tensor in place.
+        return watched(self.input_layer, name, lambda _: self.bins.inputs(values).clone())
+
+    def _run(self, values: Tensor) -> Any:
+        if self.input_layer is None:
+            inputs = self.bins.inputs(values)
+            inputs = inputs.clone() if inputs.requires_grad else inputs.detach().clone()
+        else:
+            assert self.inputs is not None
+            inputs = self.inputs.repeat(len(values), *[1] * (self.inputs.dim() - 1))
+        arguments = tuple(_repeated(argument, len(values)) for argument in self.arguments)
+        return _run_forward(self.at_layer.forward_func, inputs, None, arguments)
+
+
+def _repeated(argument: Any, n_copies: int) -> Any:
+    """An argument of the model for one clip, repeated for copies of the clip."""
+    if isinstance(argument, Tensor) and argument.dim() and len(argument) == 1:
+        return argument.repeat(n_copies, *[1] * (argument.dim() - 1))
+    return argument
