@@ -27,7 +27,7 @@ Shape = tuple[Rectangle, ...]
 _POSITIONS = (0.25, 0.75)  # of the two gradients, from the fill to the clip: Integrated Gradients in two steps
 _LEVELS = (0.5, 0.25, 0.1)  # levels of the candidates' boxes in the mean of the two maps
 _LEVEL_NEAR_CLIP = 0.25  # level of the boxes in the map that is nearer to the clip
-_LARGEST = 0.25  # largest share of the clip that a candidate covers
+_LARGEST = 0.25  # largest share of the clip that a candidate covers, where there is a smaller one
 _BLUR = 0.25  # standard deviation of the fill's blur, as a share of the axis
 _NOTICEABLE = 0.01  # share of a channel's value below which a fall counts as none
 
@@ -227,28 +227,28 @@ class _Search:
         self.generator = torch.Generator().manual_seed(0)
         self.falls: list[float] = []
 
-    def candidates(self, maps: Tensor | None, cells: Sequence[Region]) -> list[Shape]:
-        """The candidates of all channels, each once; the peak cells come first."""
-        shapes = [self._cell(cell) for cell in cells]
-        if maps is not None:
-            by_level = [boxes_around_peaks(maps.mean(0), self.scheme, level) for level in _LEVELS]
-            by_level.append(boxes_around_peaks(maps[-1], self.scheme, _LEVEL_NEAR_CLIP))
-            found = [self._shape(boxes) for of_channels in by_level for boxes in of_channels if boxes]
-            shapes += [shape for shape in found if self.mask(shape).float().mean() <= _LARGEST]
-        return list(dict.fromkeys(shapes))
+    def candidates(self, maps: Tensor | None, cells: Sequence[Region]) -> list[list[Shape]]:
+        """The candidates of each channel: its peak cell, and boxes around the parts of its maps that stand out."""
+        candidates = [[self._cell(cell)] for cell in cells]
+        if maps is None:
+            return candidates
+        by_level = [boxes_around_peaks(maps.mean(0), self.scheme, level) for level in _LEVELS]
+        by_level.append(boxes_around_peaks(maps[-1], self.scheme, _LEVEL_NEAR_CLIP))
+        for of_channel, found in zip(candidates, zip(*by_level, strict=True), strict=True):
+            of_channel += self._small_enough([self._shape(boxes) for boxes in found if boxes])
+        return candidates
 
-    def chosen(self, shapes: Sequence[Shape], values: Tensor) -> list[Shape]:
-        """For each channel the smallest candidate that keeps most of the largest fall."""
-        masks = [self.mask(shape) for shape in shapes]
-        falls = self._falls(masks, values)  # (candidate, channel)
-        sizes = torch.tensor([mask.sum() for mask in masks], dtype=torch.float64)
+    def chosen(self, candidates: Sequence[Sequence[Shape]], values: Tensor) -> list[Shape]:
+        """For each channel the smallest of its candidates that keeps most of the largest fall."""
+        shapes = list(dict.fromkeys(shape for of_channel in candidates for shape in of_channel))
+        falls = self._falls([self.mask(shape) for shape in shapes], values)  # (candidate, channel)
         chosen = []
-        for of_channel in falls.T:
-            largest = of_channel.max()
-            enough = of_channel >= torch.minimum(self.settings.smallest * largest, largest)
-            index = int(sizes.where(enough, torch.inf).argmin())
-            self.falls.append(of_channel[index].item())
-            chosen.append(shapes[index])
+        for channel, of_channel in enumerate(candidates):
+            fall_of = {shape: falls[shapes.index(shape), channel].item() for shape in of_channel}
+            largest = max(fall_of.values())
+            enough = [shape for shape in of_channel if fall_of[shape] >= min(self.settings.smallest * largest, largest)]
+            chosen.append(min(enough, key=self._size))
+            self.falls.append(fall_of[chosen[-1]])
         return chosen
 
     def random_falls(self, shapes: Sequence[Shape], values: Tensor) -> list[list[float]]:
@@ -270,6 +270,15 @@ class _Search:
         for low, high, start, end in shape:
             inside[low:high, start:end] = True
         return inside
+
+    def _size(self, shape: Shape) -> float:
+        """The share of the clip that a region covers."""
+        return self.mask(shape).float().mean().item()
+
+    def _small_enough(self, shapes: list[Shape]) -> list[Shape]:
+        """The regions of at most a quarter of the clip; where all are larger, as for a long sound, the smallest."""
+        small = [shape for shape in shapes if self._size(shape) <= _LARGEST]
+        return small or sorted(shapes, key=self._size)[:1]
 
     def _elsewhere(self, shape: Shape) -> Tensor:
         """The region at a random place; the strip and the band of a cross move independently."""
