@@ -23,7 +23,7 @@ from captum_apex.masking import mean_fill
 __all__ = ["explanation_picture", "map_picture", "perspectives_picture", "waterfall_picture", "write"]
 
 _RHYTHM = "galloping rhythm"  # short bursts over all bands: a cell, a row and a column can lie on them
-_BESIDE = "falling chirp"  # a sound that moves: the region of a strong channel lies beside it
+_CHIRP = "falling chirp"  # a distractor has a falling half too: a channel fires on both
 _TONE = "long high tone"
 _EARLIER_LAYER = (
     "features.relu2"  # a convolution and a ReLU before the explained layer: the contributions do not add up
@@ -58,12 +58,12 @@ def _pictures(subject: Subject, earlier: Subject) -> Iterator[tuple[str, Figure]
     rhythm = subject.task.classes.index(_RHYTHM)
     opening = clearest(subject, rhythm, subject.bases, n_channels=1)
     clear = clearest(subject, rhythm, (Scheme.SQUARE,), n_channels=5)
-    beside, tone = (first_of(subject.task, subject.task.classes.index(name)) for name in (_BESIDE, _TONE))
+    chirp, tone = (first_of(subject.task, subject.task.classes.index(name)) for name in (_CHIRP, _TONE))
     yield "scenes.png", contact_sheet(subject.task)
     yield "explanation.png", perspectives_picture(subject, opening)
     yield "region_on_the_sound.png", explanation_picture(subject, clear, Scheme.SQUARE, n_channels=5)
-    yield "region_beside_the_sound.png", explanation_picture(subject, beside, Scheme.SQUARE, n_channels=2)
-    yield "finer_map.png", map_picture(subject, beside, Scheme.SQUARE)
+    yield "regions_on_two_sounds.png", explanation_picture(subject, chirp, Scheme.SQUARE, n_channels=2)
+    yield "finer_map.png", map_picture(subject, chirp, Scheme.SQUARE)
     yield "contributions_add_up.png", waterfall_picture(subject, tone, Scheme.SQUARE)
     yield "contributions_do_not_add_up.png", waterfall_picture(earlier, tone, Scheme.SQUARE)
 
@@ -158,7 +158,9 @@ def waterfall_picture(subject: Subject, index: int, scheme: Scheme) -> Figure:
 
 def _explanation(subject: Subject, index: int, scheme: Scheme, *, n_channels: int, n_prototypes: int) -> Explanation:
     apex = LayerAPEX(subject.model, subject.layer, subject.bases[scheme])
-    return explain(apex, _inputs(subject, index), n_channels=n_channels, n_prototypes=n_prototypes)[0]
+    return explain(
+        apex, _inputs(subject, index), n_channels=n_channels, n_prototypes=n_prototypes, dataset=subject.task.train
+    )[0]
 
 
 def _n_on_the_sound(subject: Subject, index: int, explanation: Explanation) -> int:
