@@ -27,7 +27,8 @@ Shape = tuple[Rectangle, ...]
 _POSITIONS = (0.25, 0.75)  # of the two gradients, from the fill to the clip: Integrated Gradients in two steps
 _LEVELS = (0.5, 0.25, 0.1)  # levels of the candidates' boxes in the mean of the two maps
 _LEVEL_NEAR_CLIP = 0.25  # level of the boxes in the map that is nearer to the clip
-_LARGEST = 0.25  # largest share of the clip that a candidate covers, where there is a smaller one
+_LARGEST = 0.25  # largest share of the clip that a candidate covers, where there is such a one
+_LARGEST_OF_ALL = 0.5  # the same where all candidates are larger, as for a long sound
 _BLUR = 0.25  # standard deviation of the fill's blur, as a share of the axis
 _NOTICEABLE = 0.01  # share of a channel's value below which a fall counts as none
 
@@ -276,9 +277,10 @@ class _Search:
         return self.mask(shape).float().mean().item()
 
     def _small_enough(self, shapes: list[Shape]) -> list[Shape]:
-        """The regions of at most a quarter of the clip; where all are larger, as for a long sound, the smallest."""
+        """The regions of at most a quarter of the clip; where there are none, the smallest of at most half of it."""
         small = [shape for shape in shapes if self._size(shape) <= _LARGEST]
-        return small or sorted(shapes, key=self._size)[:1]
+        of_long_sound = [shape for shape in shapes if self._size(shape) <= _LARGEST_OF_ALL]
+        return small or sorted(of_long_sound, key=self._size)[:1]
 
     def _elsewhere(self, shape: Shape) -> Tensor:
         """The region at a random place; the strip and the band of a cross move independently."""
