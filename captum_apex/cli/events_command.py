@@ -35,15 +35,7 @@ LABEL_SUFFIX = ".txt"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `events`."""
     _add_files(parser)
-    parser.add_argument(
-        "--window",
-        type=float,
-        metavar="S",
-        help="length of a window in seconds; by default the length of the factory's clips",
-    )
-    parser.add_argument(
-        "--hop", type=float, metavar="S", help="seconds from one window to the next; by default half a window"
-    )
+    _add_windows(parser)
     parser.add_argument(
         "--threshold",
         type=float,
@@ -82,6 +74,18 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="the selection table to write; give this, --audacity, or both",
     )
     parser.add_argument("--audacity", type=Path, metavar="FILE.txt", help="the label track to write")
+
+
+def _add_windows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--window",
+        type=float,
+        metavar="S",
+        help="length of a window in seconds; by default the length of the factory's clips",
+    )
+    parser.add_argument(
+        "--hop", type=float, metavar="S", help="seconds from one window to the next; by default half a window"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -903,6 +903,16 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     for (begin, end, _), row in zip(shown, rows, strict=True):
         assert [float(time) for time in row[3:5]] == pytest.approx([float(begin), float(end)], abs=0.1)
     assert Path("night.txt").is_file()
+    columns, *rows = (line.split("\t") for line in Path("refined.Table.1.selections.txt").read_text().splitlines())
+    refined = [dict(zip(columns, row, strict=True)) for row in rows]
+    shown = re.findall(
+        r"^([\d.]+) +([\d.]+) +[\d.]+ +[\d.]+ +(\w+) +[\d.]+ +(yes|no) *(.*)$", GUIDE, flags=re.MULTILINE
+    )
+    assert len(shown) == 4
+    for begin, end, *texts in shown:
+        (row,) = (row for row in refined if abs(float(row["Begin Time (s)"]) - float(begin)) < 0.02)
+        assert float(row["End Time (s)"]) == pytest.approx(float(end), abs=0.02)
+        assert [row[name] for name in ("Class", "Better than Random", "Fires On")] == texts
 
 
 @pytest.mark.parametrize("command", ["fit", "explain", "events"])
