@@ -80,6 +80,9 @@ class EventRegions:
         Args:
             events: the events with their windows.
             progress: whether to show a progress bar.
+
+        Raises:
+            ValueError: the model or the search fails for a window.
         """
         groups: dict[tuple[float, int], list[EventInWindow]] = {}
         for each in events:
@@ -87,7 +90,14 @@ class EventRegions:
         refined = []
         with tqdm(total=len(events), unit="event", desc="refining", disable=not progress) as bar:
             for (start, label), of_window in sorted(groups.items(), key=itemgetter(0)):
-                refined += self._refined_in_window(start, label, of_window)
+                # The search runs the user's model on altered inputs, which can raise anything.
+                try:
+                    refined += self._refined_in_window(start, label, of_window)
+                except Exception as error:
+                    raise ValueError(
+                        f"expected regions that can be found by masking, but the search in the window at {start:g} s "
+                        f"raised {type(error).__name__}: {error}; leave out `search` (--refine on the command line)"
+                    ) from error
                 bar.update(len(of_window))
         return refined
 

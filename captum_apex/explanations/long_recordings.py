@@ -101,8 +101,8 @@ def explain_recording(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an argument is out of range, the recording holds NaN or infinity, or it cannot be cut into windows
-            (see `Windows`); or the model does not give one score for each class; or the axes of its inputs must be
-            known for the search, and the classifier has no `input_layout`.
+            (see `Windows`); the model does not give one score for each class; or the search for regions fails, for
+            instance because the axes of the inputs are ambiguous and the classifier has no `input_layout`.
 
     Example:
         >>> import torch

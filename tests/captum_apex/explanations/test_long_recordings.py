@@ -723,3 +723,40 @@ def test_a_model_of_other_classes_is_refused():
     apex, classifier = of_levels(names=CLASSES)
     with pytest.raises(ValueError, match=r"one score for each of the 4 classes, but got \(8, 2\)"):
         explain_recording(apex, torch.zeros(1600), 2.0, 1.0, classifier=classifier)
+
+
+def test_a_search_that_fails_says_where_and_how_to_do_without():
+    """The model takes one window at a time, but a search masks several copies at once."""
+
+    class One(Coarse):
+        def forward(self, x):
+            if len(x) > 1:
+                raise RuntimeError("one at a time")
+            return super().forward(x)
+
+    apex, classifier = of_levels(One())
+    sound = sounding([(13.125, 13.875, 1.0)], 24.0)
+    settings = {"classifier": classifier, "batch_size": 1}
+    assert len(explain_recording(apex, sound, 8.0, 8.0, **settings).events) == 1
+    message = r"the search in the window at 8 s raised RuntimeError: one at a time; leave out `search` \(--refine"
+    with pytest.raises(ValueError, match=message):
+        explain_recording(apex, sound, 8.0, 8.0, search=SEARCH, **settings)
+
+
+def test_an_input_of_unknown_axes_is_not_searched():
+    class Turned(Coarse):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
+
+        def forward(self, x):  # (clip, time, row)
+            return super().forward(x.transpose(1, 2).unflatten(1, (2, 2)))
+
+    model = Turned()
+    classifier = Classifier(
+        model, lambda waveform: blocks(waveform)[:, 0].repeat_interleave(2, 0).T, RATE, ["dog", "rain"]
+    )
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
+    sound = sounding([(13.125, 13.875, 1.0)], 24.0)
+    with pytest.raises(ValueError, match=r"raised ValueError: expected inputs .*; say with `input_layout` which axis"):
+        explain_recording(apex, sound, 8.0, 8.0, classifier=classifier, search=SEARCH)
