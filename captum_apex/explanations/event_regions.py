@@ -162,6 +162,8 @@ class EventRegions:
         boxes = [box for box in located.region.boxes if box.start < end and first < box.end]
         if not boxes:
             return event
+        if not effect.better_than_random:
+            return replace(event, effect=effect)
         start, stop = self._times(each, boxes, bins.n_columns)
         low, high = self._band(event, boxes)
         return replace(event, start=start, end=stop, low=low, high=high, effect=effect)

@@ -64,8 +64,8 @@ def explain_recording(
     search explains `c`, the contribution of the channel in the event's columns and one more on each side. The event
     begins, ends and has its band where the boxes of the region do that overlap the event. It keeps its edges where no
     smaller region takes away as much of `c` as these columns and rows do (a smaller region covers at most a quarter of
-    the window); and each edge at which the region reaches the end of the window, because the sound may continue there.
-    `Event.effect` says what masking the region takes away.
+    the window), or the region is no better than a random place; and each edge at which the region reaches the end of
+    the window, because the sound may continue there. `Event.effect` says what masking the region takes away.
 
     *Evidence over time* for a class is the sum of the maps of its evidence's channels over frequency, as a mean over
     the windows that cover `t` and in which the class is detected.

@@ -11,11 +11,23 @@ import soundfile
 import torch
 from torch import nn
 
-from captum_apex import APEX, SCHEMES, Classifier, LayerAPEX, PrototypeBasis, RegionSearch, SpectrogramAxes
+from captum_apex import (
+    APEX,
+    SCHEMES,
+    Box,
+    Classifier,
+    LayerAPEX,
+    PrototypeBasis,
+    Region,
+    RegionEffect,
+    RegionSearch,
+    SpectrogramAxes,
+)
 from captum_apex.attribution.decomposition import select_channels
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.origin import Origin
+from captum_apex.locating import LocatedRegion
 from tests.networks import build, invertible
 
 RATE = 80  # Hz
@@ -723,6 +735,30 @@ def test_a_model_of_other_classes_is_refused():
     apex, classifier = of_levels(names=CLASSES)
     with pytest.raises(ValueError, match=r"one score for each of the 4 classes, but got \(8, 2\)"):
         explain_recording(apex, torch.zeros(1600), 2.0, 1.0, classifier=classifier)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "effect", "place", "is_told"),
+    [
+        ([(0.28, 0.36)], RegionEffect(0.5, (0.1,)), (10.24, 10.88), True),
+        ([(0.0, 0.1), (0.28, 0.3), (0.32, 0.36)], RegionEffect(0.5, (0.1,)), (10.24, 10.88), True),
+        ([(0.28, 1.0)], RegionEffect(0.5, (0.1,)), (10.24, 11.0), True),  # may go on after the window
+        ([(0.0, 0.36)], RegionEffect(0.5, (0.1,)), (10.0, 10.88), True),  # may begin before it
+        ([(0.28, 0.36)], RegionEffect(0.5, (0.6,)), (10.0, 11.0), True),  # no better than a random place
+        ([(0.5, 0.6)], RegionEffect(0.5, (0.1,)), (10.0, 11.0), False),  # elsewhere
+        ([(0.28, 0.36)], None, (10.0, 11.0), False),  # nothing to take away
+    ],
+)
+def test_an_event_takes_the_edges_of_its_region_where_they_mean_something(boxes, effect, place, is_told):
+    """The columns of the event are those from 10 to 11 s, in the window from 8 to 16 s."""
+
+    class Given(RegionSearch):
+        def locate(self, channels, cells, target=None, *, with_score=False):
+            return [LocatedRegion(Region(tuple(Box(0.0, 1.0, *times) for times in boxes)), effect) for _ in cells]
+
+    (event,) = refined([(10.0, 11.0, 1.0)], hop=8.0, search=Given()).events
+    assert (event.start, event.end) == pytest.approx(place)
+    assert event.effect == (effect if is_told else None)
 
 
 def test_a_search_that_fails_says_where_and_how_to_do_without():
