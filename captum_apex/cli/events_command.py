@@ -16,6 +16,7 @@ from captum_apex.cli.loading import check_output_folder, load_apex, load_bases
 from captum_apex.cli.types import add_evidence_arguments
 from captum_apex.explanations.events import write_audacity, write_raven
 from captum_apex.explanations.long_recordings import explain_recording
+from captum_apex.locating.region_search import RegionSearch
 
 SUMMARY = "list what is detected in a long recording, for Raven and Audacity"
 DESCRIPTION = (
@@ -25,6 +26,8 @@ DESCRIPTION = (
 EXAMPLES = [
     "events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt",
     "events night.wav --model my_model:classifier --basis time.safetensors --window 3 --hop 1 --audacity night.txt",
+    "events night.wav --model my_model:classifier --basis square.safetensors --refine --raven night.Table.1.selections"
+    ".txt",
 ]
 LABEL_SUFFIX = ".txt"
 
@@ -32,15 +35,7 @@ LABEL_SUFFIX = ".txt"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `events`."""
     _add_files(parser)
-    parser.add_argument(
-        "--window",
-        type=float,
-        metavar="S",
-        help="length of a window in seconds; by default the length of the factory's clips",
-    )
-    parser.add_argument(
-        "--hop", type=float, metavar="S", help="seconds from one window to the next; by default half a window"
-    )
+    _add_windows(parser)
     parser.add_argument(
         "--threshold",
         type=float,
@@ -61,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.5,
         help="an event ends where its evidence falls below this share of the peak (%(default)s)",
     )
+    parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="find the times and the band of each event at the input, by masking, instead of at the layer's columns "
+        "and rows; the table then says what a region is worth",
+    )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +76,18 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audacity", type=Path, metavar="FILE.txt", help="the label track to write")
 
 
+def _add_windows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--window",
+        type=float,
+        metavar="S",
+        help="length of a window in seconds; by default the length of the factory's clips",
+    )
+    parser.add_argument(
+        "--hop", type=float, metavar="S", help="seconds from one window to the next; by default half a window"
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Lists the events of a long recording, and writes them for Raven and Audacity."""
     writers = _writers(options)
@@ -87,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     if len(bases) > 1:
         raise ValueError(f"expected one basis, but got {', '.join(map(str, bases))}")
     explanation = explain_recording(
-        load_apex(classifier.model, *next(iter(bases.items())), classifier.columns),
+        load_apex(classifier, *next(iter(bases.items())), classifier.columns),
         options.recording,
         *_window_and_hop(options, classifier),
         classifier=classifier,
@@ -96,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
         n_channels=options.channels,
         sides=options.sides,
         level=options.level,
+        search=RegionSearch() if options.refine else None,
         progress=True,
     )
     print(f"{len(explanation.events)} events in {explanation.duration:.1f} s", file=sys.stderr)

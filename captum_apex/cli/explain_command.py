@@ -5,23 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.attribution.apex import APEX
 from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.classifiers.classifier import Classifier
+from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.cli.factory import closest_names, load_classifier
 from captum_apex.cli.loading import check_output_folder, class_scores, load_apex, load_bases
 from captum_apex.cli.types import add_evidence_arguments, positive_integer, probability
 from captum_apex.explanations.explanation import Explanation, explain
 from captum_apex.layers.origin import Origin
+from captum_apex.locating.region_search import RegionSearch
 from captum_apex.recordings.folders import Recordings
 
 SUMMARY = "explain clips in one HTML page"
@@ -32,6 +34,7 @@ DESCRIPTION = (
 EXAMPLES = [
     "explain new.wav --model my_model:classifier --basis bases --data recordings --out page.html",
     "explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren dog --out page.html",
+    "explain new.wav --model my_model:classifier --basis bases --cells --out page.html",
 ]
 PAGE_SUFFIXES = (".html", ".htm")
 
@@ -60,11 +63,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="prototypes per channel (4, or as many as the bases have)",
     )
+    _add_regions(parser)
     parser.add_argument(
         "--limit", type=float, metavar="MB", default=64, help="the largest page to write, in megabytes (%(default)s)"
     )
     parser.add_argument(
         "--title", metavar="TEXT", default="Why the model heard that", help="title of the page (%(default)s)"
+    )
+
+
+def _add_regions(parser: argparse.ArgumentParser) -> None:
+    regions = parser.add_mutually_exclusive_group()
+    regions.add_argument(
+        "--cells",
+        action="store_true",
+        help="show the peak cells of the layer's grid instead of regions that are found by masking: faster, but less "
+        "exact",
+    )
+    regions.add_argument(
+        "--cross",
+        action="store_true",
+        help="for time-frequency: find the cross of a strip and a band instead of the rectangle in which they meet",
     )
 
 
@@ -100,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     classifier = load_classifier(options.model, options.device, options.convert)
     targets = list(dict.fromkeys(_target(name, classifier.class_names) for name in options.target or ()))
     bases = load_bases(options.basis, options.layer)
-    apexes = [load_apex(classifier.model, path, basis) for path, basis in bases.items()]
+    apexes = [load_apex(classifier, path, basis) for path, basis in bases.items()]
     training_clips = _TrainingClips(classifier, _training_recordings(classifier, options.data, bases))
     pages = []
     for path in tqdm(options.clips, desc="explaining", unit="clip"):
@@ -110,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
         scores = class_scores(classifier, inputs, os.fspath(path))
         for target in targets or _detected(scores, options.threshold):
             try:
-                explanations = [_explanation(apex, inputs, target, options) for apex in apexes]
+                explanations = [_explanation(apex, inputs, target, training_clips.inputs, options) for apex in apexes]
             except ValueError as error:
                 raise ValueError(f"{path} cannot be explained: {error}") from error
             prototypes = training_clips.of(explanations)
@@ -153,21 +172,51 @@ def _detected(scores: Sequence[float], threshold: float | None) -> list[int | No
     return labels[ordered.sigmoid() >= threshold].tolist() or [None]
 
 
-def _explanation(apex: LayerAPEX, inputs: Tensor, target: int | None, options: argparse.Namespace) -> Explanation:
+def _explanation(
+    apex: APEX, inputs: Tensor, target: int | None, dataset: InputDataset | None, options: argparse.Namespace
+) -> Explanation:
     """The explanation of one input; without the training recordings it names no prototypes."""
     assert apex.basis.positive is not None
     available = apex.basis.positive.indices.shape[1]
-    explanation = explain(
+    n_prototypes = min(4, available) if options.prototypes is None else options.prototypes
+    explained = partial(
+        explain,
         apex,
         inputs[None].to(options.device),
         target,
         n_channels=options.channels,
-        n_prototypes=min(4, available) if options.prototypes is None else options.prototypes,
+        n_prototypes=n_prototypes,
         sides=options.sides,
-    )[0]
+    )
+    if options.cells:
+        explanation = explained(search=None)[0]
+    else:
+        stored = _has_regions(apex.basis, n_prototypes, options.sides)
+        explanation = _with_regions(explained, options.cross, None if stored else dataset)
     if options.data is not None:
         return explanation
     return replace(explanation, evidence=tuple(replace(channel, prototypes=()) for channel in explanation.evidence))
+
+
+def _with_regions(
+    explained: Callable[..., list[Explanation]], cross: bool, dataset: InputDataset | None
+) -> Explanation:
+    """The explanation with regions that are found by masking, or an error that names the way without a search."""
+    try:
+        return explained(search=RegionSearch(cross=cross), dataset=dataset)[0]
+    except Exception as error:  # the search runs the user's model on altered inputs, which can raise anything
+        explained(search=None)  # raises the errors that the search has nothing to do with
+        raise ValueError(
+            f"expected regions that can be found by masking, but the search raised {type(error).__name__}: {error}; "
+            "--cells explains without a search"
+        ) from error
+
+
+def _has_regions(basis: PrototypeBasis, n_prototypes: int, sides: str) -> bool:
+    """Whether the basis keeps the regions of all prototypes that can be shown."""
+    prototypes = [basis.positive, basis.negative] if sides == "both" else [basis.positive]
+    boxes = [None if of_side is None else of_side.boxes for of_side in prototypes]
+    return all(each is not None and bool((each[:, :n_prototypes, 0, 0] >= 0).all()) for each in boxes)
 
 
 class _TrainingClips:

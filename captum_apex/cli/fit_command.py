@@ -10,13 +10,15 @@ from pathlib import Path
 
 from torch import nn
 
+from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import InputDataset
 from captum_apex.cli.factory import load_classifier
-from captum_apex.cli.loading import BASIS_SUFFIX, check_output_folder, chosen_layer, class_scores
+from captum_apex.cli.loading import BASIS_SUFFIX, check_output_folder, chosen_layer, class_scores, load_apex
 from captum_apex.cli.types import positive_integer
+from captum_apex.explanations.prototype_regions import locate_prototypes
 from captum_apex.recordings.folders import Recordings
 
 SUMMARY = "fit bases on a folder of audio"
@@ -24,6 +26,7 @@ DESCRIPTION = "Runs the model once over a folder of audio, fits a basis per sche
 EXAMPLES = [
     "fit recordings --model my_model:classifier --layer features --out bases",
     "fit recordings --model my_model:classifier --layer features --scheme time --out time.safetensors",
+    "fit recordings --model my_model:classifier --layer features --locate 4 --out bases",
 ]
 MOST_PROTOTYPES = (100, 5)  # per channel: for the fit, and in the basis
 
@@ -44,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="fit an invertible basis, U = exp(A), instead of an orthogonal one: a higher purity, but less faithful "
         "maps",
+    )
+    parser.add_argument(
+        "--locate",
+        type=positive_integer,
+        metavar="N",
+        help=f"also find the regions of the N best prototypes of each channel, at most {MOST_PROTOTYPES[1]}, which the "
+        "bases then keep, so that explain need not find them again for each page",
     )
     parser.add_argument(
         "--batch-size", type=positive_integer, metavar="N", default=32, help="recordings per forward pass (%(default)s)"
@@ -91,6 +101,7 @@ def run(options: argparse.Namespace) -> int:
     """Fits a basis for each scheme on a folder of audio, and writes the bases."""
     schemes = tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES)))
     _check_output(options, schemes)
+    _check_locate(options.locate)
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
     recordings = Recordings.in_folder(options.data, classifier.class_names)
@@ -109,11 +120,17 @@ def run(options: argparse.Namespace) -> int:
     )
     bank = replace(bank, origin=replace(bank.origin, dataset=recordings.fingerprint())).to(options.device)
     for scheme in schemes:
-        _fit(bank, scheme, len(recordings), options)
+        basis = _fit(bank, scheme, len(recordings), options)
+        path = options.out if options.out.suffix == BASIS_SUFFIX else options.out / f"{scheme}{BASIS_SUFFIX}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        basis.save(path)
+        if options.locate is not None:
+            _locate(basis, inputs, options.locate, path)
+        print(path)
     return 0
 
 
-def _fit(bank: FeatureBank, scheme: Scheme, n_recordings: int, options: argparse.Namespace) -> None:
+def _fit(bank: FeatureBank, scheme: Scheme, n_recordings: int, options: argparse.Namespace) -> PrototypeBasis:
     n_prototypes = tuple(min(most, n_recordings) for most in MOST_PROTOTYPES)
     settings = {
         "orthogonal": not options.invertible,
@@ -121,11 +138,31 @@ def _fit(bank: FeatureBank, scheme: Scheme, n_recordings: int, options: argparse
         "n_prototypes": n_prototypes,
         "seed": options.seed,
     }
-    basis = fit_basis(bank, scheme, **settings, progress=True)
-    path = options.out if options.out.suffix == BASIS_SUFFIX else options.out / f"{scheme}{BASIS_SUFFIX}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    basis.save(path)
-    print(path)
+    return fit_basis(bank, scheme, **settings, progress=True)
+
+
+def _locate(basis: PrototypeBasis, inputs: InputDataset, n_prototypes: int, path: Path) -> None:
+    """Finds the regions of the prototypes of a basis that has been written, and writes it again with them."""
+    classifier = inputs.classifier
+    assert basis.positive is not None
+    n_prototypes = min(n_prototypes, basis.positive.indices.shape[1])  # few recordings give few prototypes
+    try:
+        apex = load_apex(classifier, path, basis, classifier.columns)
+        located = locate_prototypes(apex, inputs, n_prototypes=n_prototypes, progress=True)
+    except Exception as error:  # the search runs the user's model on altered inputs, which can raise anything
+        raise ValueError(
+            f"{path} is written without regions, because the search for them raised {type(error).__name__}: {error}; "
+            "leave out --locate, and give explain --cells"
+        ) from error
+    located.save(path)
+
+
+def _check_locate(n_prototypes: int | None) -> None:
+    if n_prototypes is not None and n_prototypes > MOST_PROTOTYPES[1]:
+        raise ValueError(
+            f"expected --locate to be at most {MOST_PROTOTYPES[1]}, the prototypes of a channel in a basis, but got "
+            f"{n_prototypes}"
+        )
 
 
 def _check_output(options: argparse.Namespace, schemes: tuple[Scheme, ...]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.attribution.apex import APEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
@@ -130,14 +130,14 @@ def load_bases(paths: Sequence[Path], layer: str | None) -> dict[Path, Prototype
     return {seen[scheme]: bases[seen[scheme]] for scheme in SCHEMES if scheme in seen}
 
 
-def load_apex(model: nn.Module, path: Path, basis: PrototypeBasis, columns: Columns | None = None) -> LayerAPEX:
-    """The attribution object of a basis and a model; where the two do not fit, the ValueError names the file.
+def load_apex(classifier: Classifier, path: Path, basis: PrototypeBasis, columns: Columns | None = None) -> APEX:
+    """The attribution object of a basis and a classifier; where the two do not fit, the ValueError names the file.
 
     Args:
-        model: the model.
+        classifier: the classifier.
         path: path of the file of the basis.
         basis: the basis.
-        columns: columns of the grid that belong to a clip, as in `LayerAPEX`.
+        columns: columns of the grid that belong to a clip, as in `APEX`.
 
     Raises:
         ValueError: the basis does not fit the model.
@@ -145,17 +145,21 @@ def load_apex(model: nn.Module, path: Path, basis: PrototypeBasis, columns: Colu
     Example:
         >>> from pathlib import Path
         >>> import torch
-        >>> from captum_apex import FeatureBank, basis_from_matrix
+        >>> from captum_apex import Classifier, FeatureBank, basis_from_matrix
         >>> from captum_apex.cli.loading import load_apex
         >>> layer = torch.nn.AvgPool2d(3)
         >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
         >>> bank = FeatureBank.from_dataset(model, layer, torch.arange(108.0).view(2, 1, 9, 6))
         >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2)
-        >>> load_apex(model, Path("time.safetensors"), basis).layer is layer
+        >>> classifier = Classifier(model, lambda waveform: waveform.view(1, 9, 6), 8000, ["dog"])
+        >>> load_apex(classifier, Path("time.safetensors"), basis).layer is layer
         True
     """
+    model = classifier.model
+    layout = classifier.input_layout
     try:
-        return LayerAPEX(model, _submodule(model, basis.origin.layer), basis, columns=columns)
+        layer = _submodule(model, basis.origin.layer)
+        return APEX(model, layer, basis, input_layout=layout, columns=columns)
     except ValueError as error:
         raise ValueError(f"{path} does not fit this model: {error}") from error
 

@@ -6,7 +6,9 @@
 - `evidence_regions`: the regions of the evidence, found at the input.
 - `prototype_regions`: the same for prototypes, on demand or for a whole basis by `locate_prototypes`.
 - `long_recordings`: `explain_recording` for recordings of any length.
+- `recording_grid`: the grid of the layer, continued over a recording.
 - `merging`: the maps of a recording's windows, averaged on one time axis and cut into events.
+- `event_regions`: the regions of events, found at the input of one window each.
 - `events`: the `RecordingExplanation` and its `Event`s, and files of events for Raven and Audacity.
 """
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from captum_apex.files import replaced
+from captum_apex.locating.region_search import RegionEffect
 
 __all__ = ["Event", "RecordingExplanation", "write_audacity", "write_raven"]
 
@@ -29,6 +30,9 @@ class Event:
         channel: index of the channel in the basis.
         side: 1, or −1 where the channel supports the class by a negative activation.
         contribution: largest contribution of the channel to the logit of the class among these windows.
+        effect: effect of masking the event's region on the channel in and around the event. None where regions were not
+            searched for, none was found at the event, or the event fills more than a quarter of its window, so that
+            random places would overlap it.
 
     Example:
         >>> from captum_apex import Event
@@ -47,6 +51,7 @@ class Event:
     channel: int
     side: int
     contribution: float
+    effect: RegionEffect | None = None
 
 
 _RAVEN_COLUMNS = (
@@ -63,10 +68,15 @@ _RAVEN_COLUMNS = (
     "Side",
     "Contribution",
 )
+_EFFECT_COLUMNS = ("Masking Effect", "Effect of Random Places", "Better than Random", "Fires On")
 
 
 def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
     r"""Writes a selection table for Raven Pro and Raven Lite: text with tabs, one line per event after the header.
+
+    If any event has an effect, there are four more columns: the share of the channel that masking the event's region
+    takes away, the same for random places, whether the former is larger (yes or no), and what the channel fires on
+    where that is no sound. They are empty for an event without effect.
 
     Args:
         path: path of the new file, such as `recording.Table.1.selections.txt`.
@@ -85,19 +95,33 @@ def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
 
     Source: the selection table format of Raven Pro, Cornell Lab of Ornithology.
     """
-    lines = [_raven_line(number, event) for number, event in enumerate(events, 1)]
-    _write_lines(path, ["\t".join(_RAVEN_COLUMNS), *lines])
+    rows = list(events)
+    with_effects = any(event.effect is not None for event in rows)
+    header = (*_RAVEN_COLUMNS, *_EFFECT_COLUMNS) if with_effects else _RAVEN_COLUMNS
+    lines = [_raven_line(number, event, with_effects) for number, event in enumerate(rows, 1)]
+    _write_lines(path, ["\t".join(header), *lines])
 
 
-def _raven_line(number: int, event: Event) -> str:
+def _raven_line(number: int, event: Event, with_effects: bool) -> str:
     place = (f"{event.start:.6f}", f"{event.end:.6f}", f"{event.low:.3f}", f"{event.high:.3f}")
     about_class = (_one_line(event.name), f"{event.score:.4f}")
     about_channel = (str(event.channel), str(event.side), f"{event.contribution:.4f}")
-    return "\t".join((str(number), "Spectrogram 1", "1", *place, *about_class, *about_channel))
+    about_region = _effect_columns(event.effect) if with_effects else ()
+    return "\t".join((str(number), "Spectrogram 1", "1", *place, *about_class, *about_channel, *about_region))
+
+
+def _effect_columns(effect: RegionEffect | None) -> tuple[str, ...]:
+    if effect is None:
+        return ("",) * len(_EFFECT_COLUMNS)
+    better = "yes" if effect.better_than_random else "no"
+    return f"{effect.channel:.4f}", f"{effect.mean_random:.4f}", better, effect.fires_on
 
 
 def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: bool = True) -> None:
     r"""Writes a label track that Audacity imports.
+
+    A label names the class, its probability and the channel. Where the region of the event is no better than a random
+    place, or the channel fires on no sound, the label says so.
 
     Args:
         path: path of the new file, such as `recording.txt`.
@@ -119,11 +143,21 @@ def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: b
     """
     lines = []
     for event in events:
-        text = f"{_one_line(event.name)} {event.score:.2f} (channel {event.channel})"
+        text = f"{_one_line(event.name)} {event.score:.2f} (channel {event.channel}){_doubts(event.effect)}"
         lines.append(f"{event.start:.6f}\t{event.end:.6f}\t{text}")
         if bands:
             lines.append(f"\\\t{event.low:.6f}\t{event.high:.6f}")
     _write_lines(path, lines)
+
+
+def _doubts(effect: RegionEffect | None) -> str:
+    """What speaks against an event, as the end of its label; empty where nothing does."""
+    if effect is None:
+        return ""
+    doubts = [] if effect.better_than_random else ["no better than a random place"]
+    if effect.fires_on:
+        doubts.append(f"fires on {effect.fires_on}")
+    return "".join(f", {doubt}" for doubt in doubts)
 
 
 def _write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:

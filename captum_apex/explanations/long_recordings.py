@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 
 import torch
@@ -14,9 +15,11 @@ from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.merging import WindowMerger
 from captum_apex.layers.models import device_of, model_of
+from captum_apex.locating.region_search import RegionSearch
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["explain_recording"]
@@ -34,6 +37,7 @@ def explain_recording(
     n_channels: int = N_CHANNELS,
     sides: str = "positive",
     level: float = 0.5,
+    search: RegionSearch | None = None,
     batch_size: int = 8,
     progress: bool = False,
 ) -> RecordingExplanation:
@@ -54,6 +58,14 @@ def explain_recording(
     an event reaches from the first to the last row with `q(f) ≥ level · max q`, where `q(f)` is the sum of `M` over the
     columns of the event. For the scheme `time` and for a classifier without axes, the band is the whole one. For the
     scheme `frequency`, each map is spread evenly over its window before merging.
+
+    *Regions.* The columns and rows of the layer are coarse. With a `search`, the region of each event is found at the
+    input, in the window that covers most of the event (among several, the one with the largest contribution). The
+    search explains `c`, the contribution of the channel in the event's columns and one more on each side. The event
+    begins, ends and has its band where the boxes of the region do that overlap the event. It keeps its edges where no
+    smaller region takes away as much of `c` as these columns and rows do (a smaller region covers at most a quarter of
+    the window), or the region is no better than a random place; and each edge at which the region reaches the end of
+    the window, because the sound may continue there. `Event.effect` says what masking the region takes away.
 
     *Evidence over time* for a class is the sum of the maps of its evidence's channels over frequency, as a mean over
     the windows that cover `t` and in which the class is detected.
@@ -77,6 +89,9 @@ def explain_recording(
         sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
         level: share of the largest relevance nearby that an event must reach, in (0, 1]; a smaller level gives longer
             and wider events.
+        search: how the region of each event is found at the input, such as `RegionSearch()`; its `cross` has no meaning
+            here. It costs 13 forward-equivalent passes of one window for each event, and five for each class of a
+            window that shows events. None leaves the events at the columns and rows of the layer.
         batch_size: number of windows per forward pass.
         progress: whether to show a progress bar.
 
@@ -86,7 +101,8 @@ def explain_recording(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an argument is out of range, the recording holds NaN or infinity, or it cannot be cut into windows
-            (see `Windows`); or the model does not give one score for each class.
+            (see `Windows`); the model does not give one score for each class; or the search for regions fails, for
+            instance because the axes of the inputs are ambiguous and the classifier has no `input_layout`.
 
     Example:
         >>> import torch
@@ -105,6 +121,23 @@ def explain_recording(
         >>> explanation = explain_recording(apex, waveform, window=2.0, hop=1.0, classifier=classifier)
         >>> [(event.name, event.start, event.end) for event in explanation.events]
         [('dog', 3.0, 4.5)]
+
+        With a layer of columns of 2 s, and regions found at the input:
+
+        >>> from captum_apex import RegionSearch
+        >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), model[3])
+        >>> classifier = Classifier(model, transform, sample_rate=100, class_names=["dog", "rain"])
+        >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(2), "time"))
+        >>> waveform = torch.zeros(3000)  # 30 s
+        >>> waveform[1050:1250] = 10.0
+        >>> for search in (None, RegionSearch()):
+        ...     explanation = explain_recording(
+        ...         apex, waveform, window=16.0, hop=8.0, classifier=classifier, search=search
+        ...     )
+        ...     print([(event.name, event.start, event.end) for event in explanation.events])
+        [('dog', 10.0, 12.0)]
+        [('dog', 10.5, 12.5)]
     """
     _check_settings(threshold, level, batch_size)
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
@@ -124,7 +157,10 @@ def explain_recording(
     if merger is None:
         duration = windows.n_samples / windows.sample_rate
         return RecordingExplanation((), {}, torch.empty(0, dtype=torch.float64), duration)
-    return merger.explanation()
+    if search is None:
+        return merger.explanation()
+    regions = EventRegions(apex, classifier, windows, search)
+    return merger.explanation(partial(regions.refined, progress=progress))
 
 
 def _check_settings(threshold: float, level: float, batch_size: int) -> None:

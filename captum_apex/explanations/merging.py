@@ -1,17 +1,16 @@
 """The maps of a recording's overlapping windows, averaged on one time axis and cut into events.
 
-- `_RecordingGrid` is the grid of the layer, continued over the recording: columns of equal duration.
 - `_EvidenceKey` names one channel in the evidence for one class; maps and events are stored by key.
 - `_Stretch` holds the maps of one key in windows that overlap or touch, as sums over the windows.
 - `WindowMerger` takes the windows in the order of time, holds one open stretch per key, and cuts it into events as soon
   as a window of the key begins after its end.
+- `EventInWindow` is an event with the window that shows it best.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import NamedTuple
@@ -25,73 +24,39 @@ from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.events import Event, RecordingExplanation
 from captum_apex.explanations.evidence import side_of
+from captum_apex.explanations.recording_grid import RecordingGrid
 from captum_apex.recordings.windows import Windows
 
-__all__ = ["WindowMerger"]
+__all__ = ["EventInWindow", "WindowMerger"]
 
 
-@dataclass(frozen=True, eq=False)
-class _RecordingGrid:
-    """The grid of the layer, continued over the recording.
+class EventInWindow(NamedTuple):
+    """An event, and the window that shows it best.
 
-    Column `i` of the recording lasts from `offset + i · step` to `offset + (i + 1) · step`.
+    The window is the one that covers the most columns of the event, and among several the one in which the channel has
+    the largest contribution.
 
     Args:
-        offset: time from the start of a window to its first column, in s.
-        step: duration of a column, in s.
-        n_columns: number of columns in a window.
-        hertz: edges of the rows, in Hz, ascending, float64 (row + 1,); two values where one row stands for the whole
-            band.
+        event: the event.
+        window: start of the window, in s.
+        columns: the first column of the event and the column after the last, counted from the first column of the
+            window, and inside it.
+        rows: the first row of the event and the row after the last.
+        n_rows: number of rows; 1 where one row stands for the whole band.
+
+    Example:
+        >>> from captum_apex import Event
+        >>> from captum_apex.explanations.merging import EventInWindow
+        >>> event = Event(6.0, 6.5, 0.0, 8000.0, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
+        >>> EventInWindow(event, window=5.0, columns=(2, 3), rows=(0, 1), n_rows=1).columns
+        (2, 3)
     """
 
-    offset: float
-    step: float
-    n_columns: int
-    hertz: Tensor
-
-    @classmethod
-    def of(
-        cls, classifier: Classifier, duration: float, inputs: Tensor, maps: Tensor, *, bands: bool
-    ) -> _RecordingGrid:
-        """The grid of a recording.
-
-        Args:
-            classifier: the classifier, with the axes of its inputs.
-            duration: duration of a window, in s.
-            inputs: inputs of the model for some windows; the first axis is the window.
-            maps: maps of the layer for these inputs, (..., frequency, time).
-            bands: whether the rows of the maps stay apart; otherwise one row stands for the whole band.
-        """
-        n_rows, n_columns = maps.shape[-2:]
-        axes = classifier.axes
-        if axes is None:
-            whole_band = torch.tensor([0.0, classifier.sample_rate / 2]).double()
-            return cls(0.0, duration / n_columns, n_columns, whole_band)
-        n_frames = inputs.shape[-1 if classifier.input_layout is None else classifier.input_layout.split().index("t")]
-        start = axes.seconds(0.0)
-        step = (axes.seconds(float(n_frames)) - start) / n_columns
-        edges = torch.linspace(0, axes.n_bins, (n_rows if bands else 1) + 1).double()  # in bins
-        return cls(start, step, _count_columns(duration / step), axes.hertz(edges))
-
-    def first_column(self, start: float) -> int:
-        """The first column of a window that begins at `start`, in s."""
-        return round(start / self.step)
-
-    def columns_within(self, duration: float) -> int:
-        """The number of columns that begin before the end of a recording, from its duration in s."""
-        return _count_columns((duration - self.offset) / self.step)
-
-    def time(self, column: int) -> float:
-        """The time at which a column begins, in s."""
-        return self.offset + column * self.step
-
-    def fitted(self, maps: Tensor) -> Tensor:
-        """Maps (..., time) with exactly the columns of a window.
-
-        Columns that a transform has added by padding are cut off; for columns that it leaves out, the last one is
-        repeated.
-        """
-        return maps[..., torch.arange(self.n_columns).clamp(max=maps.shape[-1] - 1)]
+    event: Event
+    window: float
+    columns: tuple[int, int]
+    rows: tuple[int, int]
+    n_rows: int
 
 
 class _EvidenceKey(NamedTuple):
@@ -112,14 +77,26 @@ class _WindowEvidence(NamedTuple):
     """The evidence of one key in one window, without its map.
 
     Args:
+        start: start of the window, in s.
         first: the first column of the window, counted from the start of the recording.
         contribution: contribution of the channel to the logit of the class in the window.
         score: probability of the class in the window.
     """
 
+    start: float
     first: int
     contribution: float
     score: float
+
+    def columns_between(self, first: int, end: int, n_columns: int) -> tuple[int, int]:
+        """The columns from `first` to `end`, exclusive, that the window covers, counted from its first column.
+
+        Args:
+            first: the first column, counted from the start of the recording.
+            end: the column after the last one.
+            n_columns: number of columns in a window.
+        """
+        return max(first - self.first, 0), min(end - self.first, n_columns)
 
 
 @dataclass
@@ -189,7 +166,7 @@ class WindowMerger:
         evidence: evidence over time: index of each class that is detected so far → sum over the windows, float32
             (time,), and number of windows, int32 (time,), on the columns of the recording.
         stretches: the open stretch of each key.
-        events: events of the stretches that are closed.
+        events: events of the stretches that are closed, each with its window.
 
     Example:
         >>> import torch
@@ -210,7 +187,7 @@ class WindowMerger:
         [('dog', 0.75, 1.25, 2.0)]
     """
 
-    grid: _RecordingGrid
+    grid: RecordingGrid
     scheme: Scheme
     level: float
     class_names: Sequence[str]
@@ -218,7 +195,7 @@ class WindowMerger:
     n_columns: int
     evidence: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     stretches: dict[_EvidenceKey, _Stretch] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
+    events: list[EventInWindow] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -242,7 +219,7 @@ class WindowMerger:
         """
         rate = windows.sample_rate
         bands = scheme is not Scheme.TIME
-        grid = _RecordingGrid.of(classifier, windows.length / rate, inputs, decomposition.relevance, bands=bands)
+        grid = RecordingGrid.of(classifier, windows.length / rate, inputs, decomposition.relevance, bands=bands)
         n_columns = grid.first_column(windows.starts[-1] / rate) + grid.n_columns
         return cls(grid, scheme, level, tuple(classifier.class_names), windows.n_samples / rate, n_columns)
 
@@ -270,7 +247,7 @@ class WindowMerger:
             channels.tolist(), activations, maps, contributions, strict=True
         ):
             key = _EvidenceKey(label, channel, side_of(activation))
-            self._add_map(key, _WindowEvidence(first, contribution, score), map_of_channel)
+            self._add_map(key, _WindowEvidence(start, first, contribution, score), map_of_channel)
 
     def _laid_out(self, maps: Tensor) -> Tensor:
         """Maps (channel, frequency, time) as the scheme and the recording's grid have them."""
@@ -310,11 +287,11 @@ class WindowMerger:
             rows = _row_range(merged[:, first:end].sum(1), self.level)
             self.events.append(self._event(key, stretch, stretch.first + first, stretch.first + end, rows))
 
-    def _event(self, key: _EvidenceKey, stretch: _Stretch, first: int, end: int, rows: Sequence[int]) -> Event:
+    def _event(self, key: _EvidenceKey, stretch: _Stretch, first: int, end: int, rows: Sequence[int]) -> EventInWindow:
         """The event from column `first` to `end`, exclusive, and from the first to the second of two edges of rows."""
         low, high = self.grid.hertz[rows].tolist()
         windows = stretch.windows_over(first, end, self.grid.n_columns)
-        return Event(
+        event = Event(
             start=max(0.0, self.grid.time(first)),
             end=min(self.grid.time(end), self.duration),
             low=low,
@@ -326,23 +303,38 @@ class WindowMerger:
             side=key.side,
             contribution=max(window.contribution for window in windows),
         )
+        return self._in_best_window(event, windows, first, end, rows)
 
-    def explanation(self) -> RecordingExplanation:
-        """Closes the open stretches, and gives the events and the evidence over time of the whole recording."""
+    def _in_best_window(
+        self, event: Event, windows: Sequence[_WindowEvidence], first: int, end: int, rows: Sequence[int]
+    ) -> EventInWindow:
+        def rank(window: _WindowEvidence) -> tuple[int, float]:
+            start, stop = window.columns_between(first, end, self.grid.n_columns)
+            return stop - start, window.contribution
+
+        best = max(windows, key=rank)
+        columns = best.columns_between(first, end, self.grid.n_columns)
+        low, high = rows
+        return EventInWindow(event, best.start, columns, (low, high), len(self.grid.hertz) - 1)
+
+    def explanation(
+        self, refined: Callable[[Sequence[EventInWindow]], Sequence[Event]] | None = None
+    ) -> RecordingExplanation:
+        """Closes the open stretches, and gives the events and the evidence over time of the whole recording.
+
+        Args:
+            refined: function that gives the events better edges; None leaves those of the columns and rows.
+        """
         for key in list(self.stretches):
             self._close(key)
-        events = sorted(self.events, key=attrgetter("start", "label", "channel", "side"))
+        events = [each.event for each in self.events] if refined is None else refined(self.events)
+        events = sorted(events, key=attrgetter("start", "label", "channel", "side"))
         n_columns = min(self.n_columns, self.grid.columns_within(self.duration))
         evidence = {
             label: (sums / counts.clamp_min(1))[:n_columns] for label, (sums, counts) in sorted(self.evidence.items())
         }
         times = self.grid.offset + (torch.arange(n_columns).double() + 0.5) * self.grid.step
         return RecordingExplanation(tuple(events), evidence, times, self.duration)
-
-
-def _count_columns(columns: float) -> int:
-    """A number of columns, rounded up; a fraction that is only a rounding error is no column."""
-    return math.ceil(round(columns, 6))
 
 
 def _column_runs(profile: Tensor, level: float, reach: int) -> list[tuple[int, int]]:

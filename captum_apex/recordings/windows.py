@@ -45,6 +45,8 @@ class Windows:
         0 [0.0, 1.0, 2.0, 3.0]
         3 [3.0, 4.0, 5.0, 6.0]
         5 [5.0, 6.0, 7.0, 8.0]
+        >>> Windows.of(torch.arange(9.0), sample_rate=2, window=2.0, hop=1.5).waveform(3)
+        tensor([3., 4., 5., 6.])
     """
 
     source: Tensor | Path
@@ -117,11 +119,25 @@ class Windows:
         """
         if isinstance(self.source, Tensor):
             for start in self.starts:
-                yield start, self._padded(self.source[start : start + self.length], start)
+                yield start, self.waveform(start)
             return
         with _opened(self.source) as sound:
             for start in self.starts:
                 yield start, self._read(sound, start)
+
+    def waveform(self, start: int) -> Tensor:
+        """The waveform of one window, a float32 tensor of shape (sample,).
+
+        Args:
+            start: the first sample of the window.
+
+        Raises:
+            ValueError: the window has NaN or infinity, or would need a conversion although `convert` is False.
+        """
+        if isinstance(self.source, Tensor):
+            return self._padded(self.source[start : start + self.length], start)
+        with _opened(self.source) as sound:
+            return self._read(sound, start)
 
     def _read(self, sound: Any, start: int) -> Tensor:
         """The window of a file that begins at a sample."""

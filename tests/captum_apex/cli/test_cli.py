@@ -22,9 +22,11 @@ from captum_apex import (
     FeatureBank,
     LayerAPEX,
     PrototypeBasis,
+    RegionSearch,
     explain,
     explain_recording,
     fit_basis,
+    locate_prototypes,
     write_audacity,
     write_raven,
 )
@@ -101,6 +103,10 @@ RECORDINGS = [f"recordings/{label}/{take}.wav" for label in ("dog", "rain", "sir
 LABELS = [1] * 3 + [2] * 3 + [0] * 3
 
 
+def training_inputs():
+    return list(zip(model_and_inputs(RECORDINGS)[1], LABELS, strict=True))
+
+
 def fitted(scheme="time", **settings):
     model, inputs = model_and_inputs(RECORDINGS)
     bank = FeatureBank.from_dataset(model, model.features, list(zip(inputs, LABELS, strict=True)))
@@ -168,12 +174,121 @@ def test_explain_gives_what_the_library_gives(here, pages, capsys):
     model, inputs = model_and_inputs(["new.wav", "other.wav"])
     apex = LayerAPEX(model, model.features, PrototypeBasis.load("time.safetensors"))
     for page, given, name in zip(pages, inputs, ("new.wav", "other.wav"), strict=True):
-        assert page.explanations == explain(apex, given[None], n_channels=2, n_prototypes=3)
+        wanted = explain(apex, given[None], n_channels=2, n_prototypes=3, dataset=training_inputs())
+        assert page.explanations == wanted
         assert page.scores == pytest.approx(model(given[None])[0].tolist())
         assert page.class_names == CLASSES
         torch.testing.assert_close(page.clip.decibels, given[0] * 40)
         assert torch.equal(page.clip.waveform, torch.from_numpy(soundfile.read(name, dtype="float32")[0]))
         assert page.clip.title == name
+
+
+def prototypes_in(page):
+    return [prototype for channel in page.explanations[0].evidence for prototype in channel.prototypes]
+
+
+def test_cells_are_shown_without_a_search(here, pages):
+    fit()
+    assert explained("--cells") == 0
+    model, (inputs,) = model_and_inputs(["new.wav"])
+    apex = LayerAPEX(model, model.features, PrototypeBasis.load("time.safetensors"))
+    assert pages[0].explanations == explain(apex, inputs[None], search=None)
+    assert all(each.effect is None for each in (*pages[0].explanations[0].evidence, *prototypes_in(pages[0])))
+
+
+def test_a_cross_is_a_strip_and_a_band(here, pages):
+    fit(out="bases", scheme=("--scheme", "time-frequency"))
+    assert explained("--cross", basis=("bases",)) == 0
+    assert explained(basis=("bases",)) == 0
+    for page, n_boxes in zip(pages, (2, 1), strict=True):
+        for each in (*page.explanations[0].evidence, *prototypes_in(page)):
+            assert len(each.region.boxes) == n_boxes
+
+
+@pytest.mark.parametrize(("given", "n_prototypes"), [(1, 1), (5, 5)])
+def test_regions_of_prototypes_are_found_in_the_fit_and_kept(here, capsys, given, n_prototypes):
+    assert fit("--locate", given) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "time.safetensors\n"
+    assert "locating" in printed.err
+    basis = PrototypeBasis.load("time.safetensors")
+    model, _ = model_and_inputs([])
+    apex = LayerAPEX(model, model.features, fitted(epochs=2))
+    wanted = locate_prototypes(apex, training_inputs(), n_prototypes=n_prototypes)
+    torch.testing.assert_close(basis.positive.boxes, wanted.positive.boxes)
+    torch.testing.assert_close(basis.positive.effects, wanted.positive.effects)
+    assert basis.origin.dataset
+
+
+def test_regions_that_a_basis_keeps_are_not_found_again(here, pages, monkeypatch):
+    fit("--locate", 2)
+    searched = []
+    usual = RegionSearch.locate
+
+    def locate(self, channels, *arguments, **settings):
+        searched.append(len(channels.directions))
+        return usual(self, channels, *arguments, **settings)
+
+    monkeypatch.setattr(RegionSearch, "locate", locate)
+    assert explained("--channels", 3, "--prototypes", 2) == 0
+    assert searched == [3]  # the channels of the clip, at once
+    assert all(prototype.effect is not None for prototype in prototypes_in(pages[0]))
+    assert explained("--channels", 3, "--prototypes", 3) == 0
+    assert searched == [3, 3, *[1] * 9]
+    assert all(prototype.effect is not None for prototype in prototypes_in(pages[1]))
+
+
+def test_more_regions_than_prototypes_are_refused_before_the_fit(here, capsys, monkeypatch):
+    monkeypatch.setattr("captum_apex.cli.fit_command.load_classifier", None)
+    refused(capsys, fit("--locate", 6), "expected --locate to be at most 5, the prototypes of a channel .*, but got 6")
+
+
+def test_a_fit_on_few_recordings_locates_what_there_is(here):
+    for path in RECORDINGS[1:]:
+        Path(path).unlink()
+    Path("recordings/rain").rmdir()
+    Path("recordings/siren").rmdir()
+    assert fit("--locate", 4) == 0
+    assert PrototypeBasis.load("time.safetensors").positive.boxes.shape[1] == 1
+
+
+def test_a_model_that_cannot_be_searched_is_explained_by_its_cells(here, pages, capsys):
+    """It takes one clip at a time, but a search masks several copies at once."""
+    changed("        return self.head", "        assert len(x) == 1\n        return self.head")
+    assert fit("--batch-size", 1) == 0
+    refused(
+        capsys,
+        explained(),
+        "new.wav cannot be explained: expected regions that can be found by masking, but the search raised "
+        "AssertionError: .*; --cells explains without a search",
+    )
+    assert explained("--cells") == 0
+    assert prototypes_in(pages[0])
+    Path("time.safetensors").unlink()
+    refused(
+        capsys,
+        fit("--batch-size", 1, "--locate", 1),
+        "time.safetensors is written without regions, because the search for them raised AssertionError: .*--cells",
+    )
+    assert PrototypeBasis.load("time.safetensors").positive.boxes is None
+
+
+def test_the_search_masks_along_the_axes_of_the_factory(here, pages):
+    """The axes of this input are (clip, time, mel), which its shape does not tell."""
+    source = FACTORY.replace("[None] / 40", ".T / 40").replace("inputs[0] * 40", "inputs.T * 40")
+    source = source.replace("self.features(x)", "self.features(x.transpose(1, 2)[:, None])")
+    source = source.replace("class_names=class_names,", 'class_names=class_names,\n        input_layout="n t f",')
+    Path("my_model.py").write_text(source)
+    assert fit("--locate", 1) == 0
+    assert explained("--prototypes", 2) == 0
+    turned = pages[0].explanations
+    sys.modules.pop("my_model")
+    Path("my_model.py").write_text(FACTORY)
+    assert fit() == 0
+    assert explained("--prototypes", 2) == 0
+    for one, other in zip(turned[0].evidence, pages[1].explanations[0].evidence, strict=True):
+        assert one.region == other.region
+        assert [each.region for each in one.prototypes] == [each.region for each in other.prototypes]
 
 
 def test_prototypes_are_the_recordings_of_their_index(here, pages):
@@ -248,8 +363,11 @@ def test_a_model_of_waveforms_is_explained_on_its_samples(here, pages, capsys):
     assert explained("--sides", "both", basis=("bases",)) == 0
     assert pages[0].clip.of_samples
     box = pages[0].explanations[1].evidence[0].region.boxes[0]
-    assert (box.end - box.start) == pytest.approx(1 / 49)
+    assert 1 / 49 < box.end - box.start <= 0.25
     assert pages[0].clip.place(box).high == 8000
+    assert explained("--sides", "both", "--cells", basis=("bases",)) == 0
+    box = pages[1].explanations[1].evidence[0].region.boxes[0]
+    assert (box.end - box.start) == pytest.approx(1 / 49)
     assert run("fit", *tokens, "--scheme", "frequency", "--out", "f.safetensors") == 2
     assert "it supports: square, time" in capsys.readouterr().err
 
@@ -299,6 +417,7 @@ def events(*more, recording="night.wav"):
                 2,
                 "--level",
                 0.8,
+                "--refine",
             ],
             (0.5, 0.25),
             {
@@ -307,6 +426,7 @@ def events(*more, recording="night.wav"):
                 "sides": "both",
                 "n_channels": 2,
                 "level": 0.8,
+                "search": RegionSearch(),
             },
         ),
     ],
@@ -326,6 +446,7 @@ def test_events_are_those_of_the_library_in_both_files(here, capsys, options, wi
     write_raven("wanted_raven.txt", found.events)
     write_audacity("wanted_audacity.txt", found.events)
     assert Path("new/raven.txt").read_text() == Path("wanted_raven.txt").read_text()
+    assert ("Masking Effect" in Path("new/raven.txt").read_text()) == ("search" in settings)
     assert Path("audacity.txt").read_text() == Path("wanted_audacity.txt").read_text()
 
 
@@ -638,6 +759,10 @@ def test_a_missing_package_is_named(here, monkeypatch, capsys, missing):
             "a number of at least 1, but got '0'",
         ),
         (
+            ["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--cells", "--cross"],
+            "--cross: not allowed with argument --cells",
+        ),
+        (
             ["explain", "a.wav", *MODEL, "--basis", "b", "--out", "x", "--threshold", "50"],
             "a number from 0 to 1, but got '50'",
         ),
@@ -778,6 +903,16 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     for (begin, end, _), row in zip(shown, rows, strict=True):
         assert [float(time) for time in row[3:5]] == pytest.approx([float(begin), float(end)], abs=0.1)
     assert Path("night.txt").is_file()
+    columns, *rows = (line.split("\t") for line in Path("refined.Table.1.selections.txt").read_text().splitlines())
+    refined = [dict(zip(columns, row, strict=True)) for row in rows]
+    shown = re.findall(
+        r"^([\d.]+) +([\d.]+) +[\d.]+ +[\d.]+ +(\w+) +[\d.]+ +(yes|no) *(.*)$", GUIDE, flags=re.MULTILINE
+    )
+    assert len(shown) == 4
+    for begin, end, *texts in shown:
+        (row,) = (row for row in refined if abs(float(row["Begin Time (s)"]) - float(begin)) < 0.02)
+        assert float(row["End Time (s)"]) == pytest.approx(float(end), abs=0.02)
+        assert [row[name] for name in ("Class", "Better than Random", "Fires On")] == texts
 
 
 @pytest.mark.parametrize("command", ["fit", "explain", "events"])

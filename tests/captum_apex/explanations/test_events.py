@@ -1,11 +1,13 @@
 """Events as files: Raven's selection tables and Audacity's labels, read back as these programs read them."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from captum_apex.explanations.events import Event, write_audacity, write_raven
+from captum_apex.locating import RegionEffect
 
 EVENTS = [
     Event(1.25, 2.5, 150.0, 8000.0, 0, "dog", 0.875, 17, 1, 2.5),
@@ -45,6 +47,41 @@ def test_labels_are_audacitys_with_a_line_for_the_band(tmp_path):
 def test_labels_without_bands_are_a_line_each(tmp_path):
     write_audacity(tmp_path / "labels.txt", EVENTS[:1], bands=False)
     assert (tmp_path / "labels.txt").read_text() == "1.250000\t2.500000\tdog 0.88 (channel 17)\n"
+
+
+EFFECTS = [
+    RegionEffect(0.75, (0.0, 0.1), score=2.5),
+    RegionEffect(0.05, (0.0, 0.1), fires_on="silence"),
+    RegionEffect(0.75, (0.0,), fires_on="the end of a sound"),
+    RegionEffect(0.0, (0.0,)),
+    None,
+]
+
+
+def test_a_table_of_refined_events_has_their_effects(tmp_path):
+    path = tmp_path / "night.Table.1.selections.txt"
+    write_raven(path, (replace(EVENTS[0], effect=effect) for effect in EFFECTS))
+    rows = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True))
+    assert list(rows[0])[12:] == ["Masking Effect", "Effect of Random Places", "Better than Random", "Fires On"]
+    assert [list(row.values())[11:] for row in rows] == [
+        ["2.5000", "0.7500", "0.0500", "yes", ""],
+        ["2.5000", "0.0500", "0.0500", "no", "silence"],
+        ["2.5000", "0.7500", "0.0000", "yes", "the end of a sound"],
+        ["2.5000", "0.0000", "0.0000", "no", ""],
+        ["2.5000", "", "", "", ""],
+    ]
+
+
+def test_a_label_says_what_speaks_against_its_event(tmp_path):
+    write_audacity(tmp_path / "labels.txt", [replace(EVENTS[0], effect=effect) for effect in EFFECTS], bands=False)
+    texts = [line.split("\t")[2] for line in (tmp_path / "labels.txt").read_text().splitlines()]
+    assert texts == [
+        "dog 0.88 (channel 17)",
+        "dog 0.88 (channel 17), no better than a random place, fires on silence",
+        "dog 0.88 (channel 17), fires on the end of a sound",
+        "dog 0.88 (channel 17), no better than a random place",
+        "dog 0.88 (channel 17)",
+    ]
 
 
 def test_no_events_are_a_header_or_nothing(tmp_path):

@@ -11,11 +11,23 @@ import soundfile
 import torch
 from torch import nn
 
-from captum_apex import APEX, SCHEMES, Classifier, LayerAPEX, PrototypeBasis, SpectrogramAxes
+from captum_apex import (
+    APEX,
+    SCHEMES,
+    Box,
+    Classifier,
+    LayerAPEX,
+    PrototypeBasis,
+    Region,
+    RegionEffect,
+    RegionSearch,
+    SpectrogramAxes,
+)
 from captum_apex.attribution.decomposition import select_channels
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.origin import Origin
+from captum_apex.locating import LocatedRegion
 from tests.networks import build, invertible
 
 RATE = 80  # Hz
@@ -187,6 +199,7 @@ def test_events_and_evidence_are_those_of_the_definition(make, scheme, sides, ho
     for event, other in zip(explanation.events, events, strict=True):
         values = dataclasses.asdict(event)
         assert values.pop("name") == other.pop("name")
+        assert values.pop("effect") is None
         assert values == pytest.approx(other, rel=1e-4, abs=1e-6)
     assert sorted(explanation.evidence) == sorted(evidence)
     for label, values in evidence.items():
@@ -290,6 +303,7 @@ def test_the_table_is_one_line_of_pandas():
         "channel",
         "side",
         "contribution",
+        "effect",
     ]
     assert table["name"].tolist() == ["dog", "rain"]
 
@@ -433,6 +447,202 @@ def test_a_model_that_takes_lengths_gets_those_of_whole_windows():
     assert lengths == [16] * 5
 
 
+# --- regions at the input -----------------------------------------------------
+
+
+class Coarse(Levels):
+    """Columns of four frames: half a second in recordings of ten samples to a frame."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
+
+
+SEARCH = RegionSearch()
+
+
+def refined(sounds, duration=40.0, window=8.0, hop=4.0, search=SEARCH, **settings):
+    apex, classifier = of_levels(Coarse())
+    return explain_recording(
+        apex, sounding(sounds, duration), window, hop, classifier=classifier, search=search, **settings
+    )
+
+
+@pytest.mark.parametrize(
+    "sounds",
+    [
+        [(5.125, 5.875, 1.0)],  # begins and ends inside a column
+        [(5.25, 6.125, 1.0)],  # its last frame is the first of a column that is in no event
+        [(5.375, 7.125, -1.0)],  # the second class
+        [(21.125, 21.875, 1.0)],  # in a later window
+        [(7.625, 8.375, 1.0)],  # over the end of the first window, whole in the second
+        [(9.125, 9.875, 1.0), (13.625, 14.625, 1.0)],  # two in one window
+        [(9.125, 9.875, 1.0), (11.125, 12.375, 0.7)],  # and of different level
+        [(9.125, 9.875, 1.0), (10.125, 11.375, -1.0)],  # two classes
+        [(0.125, 0.875, 1.0), (39.125, 39.875, 1.0)],  # in the first and in the last window
+        [(0.0, 0.875, 1.0), (39.125, 40.0, 1.0)],  # at both ends
+    ],
+)
+def test_an_event_begins_and_ends_with_its_sound(sounds):
+    coarse = refined(sounds, search=None)
+    explanation = refined(sounds)
+    assert places(coarse) != places(explanation)
+    assert places(explanation) == [(start, end, "dog" if level > 0 else "rain") for start, end, level in sounds]
+    for event, before in zip(explanation.events, coarse.events, strict=True):
+        assert 0.5 < event.effect.channel < 1.3
+        assert event.effect.better_than_random
+        assert event.effect.score > 0
+        assert (event.low, event.high) == (0.0, 40.0)
+        assert (event.score, event.contribution) == (before.score, before.contribution)
+    for label, values in coarse.evidence.items():
+        assert torch.equal(explanation.evidence[label], values)
+
+
+def test_a_recording_that_is_padded_keeps_its_end():
+    """Three seconds in a window of eight."""
+    assert places(refined([(1.125, 1.875, 1.0)], duration=3.0)) == [(1.125, 1.875, "dog")]
+    (event,) = refined([(2.125, 3.0, 1.0)], duration=3.0).events
+    assert (event.start, event.end) == (2.125, 3.0)
+
+
+def test_a_last_window_of_another_hop_is_refined():
+    assert places(refined([(38.125, 38.875, 1.0)], duration=39.5)) == [(38.125, 38.875, "dog")]
+
+
+def test_a_sound_that_goes_on_beyond_the_window_keeps_the_edge_of_the_columns():
+    """Without overlap, the window shows the sound from its start to the end of the window."""
+    (event,) = refined([(7.125, 8.5, 1.0)], hop=8.0).events
+    assert (event.start, event.end) == (7.125, 8.5)
+
+
+@pytest.mark.parametrize(("start", "end"), [(5.0, 7.5), (6.0, 9.5), (2.0, 33.0)])
+def test_a_sound_that_no_region_covers_keeps_its_edges(start, end):
+    """A candidate covers at most a quarter of the window, here 2 s; a random place would overlap a longer sound."""
+    (event,) = refined([(start, end, 1.0)]).events
+    assert (event.start, event.end, event.effect) == (start, end, None)
+
+
+def test_the_edges_of_a_band_are_found():
+    """Rows 5 to 7 of 16 sound; the layer has four rows."""
+    axes = SpectrogramAxes(RATE, 30, 10, center=False)
+
+    class Rows(Coarse):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Sequential(nn.AvgPool2d(4), nn.ReLU())
+
+    def transform(waveform):
+        rows = torch.zeros(16, 1)
+        rows[5:8] = 1
+        return blocks(waveform) * rows
+
+    model = Rows()
+    classifier = Classifier(model, transform, RATE, ["dog", "rain"], axes=axes)
+    sound = sounding([(5.25, 6.0, 5.0)], 24.0)
+    for scheme in ("square", "frequency", "time-frequency", "time"):
+        apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), scheme))
+        coarse, fine = (
+            explain_recording(apex, sound, 8.0, 8.0, classifier=classifier, search=search).events
+            for search in (None, RegionSearch(cross=True))
+        )
+        assert fine[0].effect.better_than_random or scheme == "time"
+        band = (axes.hertz(5.0), axes.hertz(8.0)) if scheme != "time" else (axes.hertz(0.0), axes.hertz(16.0))
+        assert (fine[0].low, fine[0].high) == pytest.approx(band)
+        if scheme == "frequency":
+            assert (fine[0].start, fine[0].end) == (coarse[0].start, coarse[0].end)
+        else:
+            first, last = axes.seconds(42.0), axes.seconds(48.0)
+            assert (fine[0].start, fine[0].end) == pytest.approx((first, last))
+
+
+def test_a_channel_that_supports_by_a_negative_activation_is_refined():
+    apex, classifier = of_levels(Coarse())
+    apex.basis = PrototypeBasis(-torch.eye(2), "time")
+    sound = sounding([(5.125, 5.875, 1.0)], 24.0)
+    (event,) = explain_recording(apex, sound, 8.0, 4.0, classifier=classifier, sides="both", search=SEARCH).events
+    assert (event.start, event.end, event.side) == (5.125, 5.875, -1)
+    assert event.effect.better_than_random
+
+
+def test_a_model_of_one_logit_that_takes_lengths_is_refined():
+    class Detector(Coarse):
+        def forward(self, x, n):
+            assert (n == x.shape[-1]).all()
+            return super().forward(x)[:, 0]
+
+    apex, classifier = of_levels(Detector(), names=["real"])
+    apex.columns = lambda n: n // 4
+    sound = sounding([(5.125, 5.875, 1.0)], 24.0)
+    explanation = explain_recording(apex, sound, 8.0, 4.0, classifier=classifier, search=SEARCH)
+    assert places(explanation) == [(5.125, 5.875, "real")]
+
+
+@pytest.mark.parametrize("at_input", [False, True])
+def test_the_search_masks_along_the_axes_that_the_classifier_says(at_input):
+    """The axes of this input are (clip, time, row), which its shape does not tell."""
+
+    class Turned(Coarse):
+        def forward(self, x):
+            return super().forward(x.transpose(1, 2)[:, :, None])
+
+    model = Turned()
+    classifier = Classifier(
+        model, lambda waveform: blocks(waveform)[:, 0].T, RATE, ["dog", "rain"], input_layout="n t f"
+    )
+    basis = PrototypeBasis(torch.eye(2), "time")
+    apex = APEX(model, model.layer, basis, input_layout="n t f") if at_input else LayerAPEX(model, model.layer, basis)
+    sound = sounding([(5.125, 5.875, 1.0)], 24.0)
+    explanation = explain_recording(apex, sound, 8.0, 4.0, classifier=classifier, search=SEARCH)
+    assert places(explanation) == [(5.125, 5.875, "dog")]
+
+
+def test_a_waveform_is_refined_in_seconds():
+    """A column lasts an eighth of a second; the sound is found to a hop of the Fourier transform."""
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Sequential(nn.AvgPool1d(80), nn.ReLU())
+
+        def forward(self, x):
+            return 60 * self.layer(x.abs()[:, None]).mean(2)
+
+    model = Mean()
+    basis = PrototypeBasis(torch.eye(1), "time", origin=Origin(layout=Layout("n c t -> n c 1 t")))
+    classifier = Classifier(model, lambda waveform: waveform, RATE, ["dog"])
+    sound = 0.001 * noise(80 * 60)
+    sound[80 * 22 + 40 : 80 * 24 - 24] += noise(80 * 2 - 64)
+    apex = LayerAPEX(model, model.layer, basis)
+    (event,) = explain_recording(apex, sound, 20.0, 10.0, classifier=classifier, search=SEARCH, threshold=0.9).events
+    assert (event.start, event.end) == (pytest.approx(22.5, abs=0.2), pytest.approx(23.7, abs=0.2))
+    assert (event.low, event.high) == (0.0, 40.0)
+
+
+def test_a_file_is_refined_as_its_waveform(tmp_path):
+    sounds = [(5.125, 5.875, 0.5), (21.125, 21.875, -0.5)]
+    soundfile.write(tmp_path / "night.wav", sounding(sounds, 30.0).numpy(), RATE)
+    apex, classifier = of_levels(Coarse())
+    from_file = explain_recording(apex, tmp_path / "night.wav", 8.0, 4.0, classifier=classifier, search=SEARCH)
+    assert places(from_file) == [(5.125, 5.875, "dog"), (21.125, 21.875, "rain")]
+
+
+def test_a_search_costs_as_many_passes_as_the_docstring_says(capsys):
+    apex, classifier = of_levels(Coarse())
+    runs = []
+    handle = classifier.model.register_forward_pre_hook(lambda _, inputs: runs.append(len(inputs[0])))
+    sound = sounding([(5.125, 5.875, 1.0)], 24.0)
+    explanation = explain_recording(apex, sound, 8.0, 8.0, classifier=classifier, search=SEARCH, progress=True)
+    handle.remove()
+    assert len(explanation.events) == 1
+    passes = sum(runs) - 3  # a pass for each window
+    assert passes + 4 <= 13 + 5 + 1  # the two backward passes count twice; the score of the clip itself is one more
+    assert "1/1" in capsys.readouterr().err
+
+
+def test_silence_needs_no_search(capsys):
+    assert refined([], progress=True).events == ()
+
+
 # --- cost ---------------------------------------------------------------------
 
 
@@ -525,3 +735,64 @@ def test_a_model_of_other_classes_is_refused():
     apex, classifier = of_levels(names=CLASSES)
     with pytest.raises(ValueError, match=r"one score for each of the 4 classes, but got \(8, 2\)"):
         explain_recording(apex, torch.zeros(1600), 2.0, 1.0, classifier=classifier)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "effect", "place", "is_told"),
+    [
+        ([(0.28, 0.36)], RegionEffect(0.5, (0.1,)), (10.24, 10.88), True),
+        ([(0.0, 0.1), (0.28, 0.3), (0.32, 0.36)], RegionEffect(0.5, (0.1,)), (10.24, 10.88), True),
+        ([(0.28, 1.0)], RegionEffect(0.5, (0.1,)), (10.24, 11.0), True),  # may go on after the window
+        ([(0.0, 0.36)], RegionEffect(0.5, (0.1,)), (10.0, 10.88), True),  # may begin before it
+        ([(0.28, 0.36)], RegionEffect(0.5, (0.6,)), (10.0, 11.0), True),  # no better than a random place
+        ([(0.5, 0.6)], RegionEffect(0.5, (0.1,)), (10.0, 11.0), False),  # elsewhere
+        ([(0.28, 0.36)], None, (10.0, 11.0), False),  # nothing to take away
+    ],
+)
+def test_an_event_takes_the_edges_of_its_region_where_they_mean_something(boxes, effect, place, is_told):
+    """The columns of the event are those from 10 to 11 s, in the window from 8 to 16 s."""
+
+    class Given(RegionSearch):
+        def locate(self, channels, cells, target=None, *, with_score=False):
+            return [LocatedRegion(Region(tuple(Box(0.0, 1.0, *times) for times in boxes)), effect) for _ in cells]
+
+    (event,) = refined([(10.0, 11.0, 1.0)], hop=8.0, search=Given()).events
+    assert (event.start, event.end) == pytest.approx(place)
+    assert event.effect == (effect if is_told else None)
+
+
+def test_a_search_that_fails_says_where_and_how_to_do_without():
+    """The model takes one window at a time, but a search masks several copies at once."""
+
+    class One(Coarse):
+        def forward(self, x):
+            if len(x) > 1:
+                raise RuntimeError("one at a time")
+            return super().forward(x)
+
+    apex, classifier = of_levels(One())
+    sound = sounding([(13.125, 13.875, 1.0)], 24.0)
+    settings = {"classifier": classifier, "batch_size": 1}
+    assert len(explain_recording(apex, sound, 8.0, 8.0, **settings).events) == 1
+    message = r"the search in the window at 8 s raised RuntimeError: one at a time; leave out `search` \(--refine"
+    with pytest.raises(ValueError, match=message):
+        explain_recording(apex, sound, 8.0, 8.0, search=SEARCH, **settings)
+
+
+def test_an_input_of_unknown_axes_is_not_searched():
+    class Turned(Coarse):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
+
+        def forward(self, x):  # (clip, time, row)
+            return super().forward(x.transpose(1, 2).unflatten(1, (2, 2)))
+
+    model = Turned()
+    classifier = Classifier(
+        model, lambda waveform: blocks(waveform)[:, 0].repeat_interleave(2, 0).T, RATE, ["dog", "rain"]
+    )
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
+    sound = sounding([(13.125, 13.875, 1.0)], 24.0)
+    with pytest.raises(ValueError, match=r"raised ValueError: expected inputs .*; say with `input_layout` which axis"):
+        explain_recording(apex, sound, 8.0, 8.0, classifier=classifier, search=SEARCH)

@@ -114,3 +114,22 @@ def test_nan_is_reported_with_its_time(tmp_path):
     for source in (waveform, write(tmp_path / "a.wav", waveform, 100)):
         with pytest.raises(ValueError, match="NaN or infinity after 4 s"):
             list(Windows.of(source, 100, 2.0, 2.0))
+
+
+@pytest.mark.filterwarnings("ignore:recordings at 160 Hz are resampled")
+@pytest.mark.parametrize("file_rate", [None, 100, 160])
+def test_one_window_is_read_as_in_the_iteration(file_rate, tmp_path):
+    waveform = noise(361)
+    source = waveform if file_rate is None else write(tmp_path / "a.wav", waveform, file_rate)
+    windows = Windows.of(source, 100, 1.0, 0.75)
+    for start, window in reversed(list(windows)):
+        assert torch.equal(windows.waveform(start), window)
+
+
+def test_one_window_of_a_short_recording_is_padded():
+    assert Windows.of(torch.ones(3), 2, 2.0, 1.0).waveform(0).tolist() == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_one_window_with_nan_is_refused():
+    with pytest.raises(ValueError, match="expected finite samples, but got NaN or infinity after 0 s"):
+        Windows.of(torch.full((9,), torch.nan), 2, 2.0, 1.0).waveform(0)

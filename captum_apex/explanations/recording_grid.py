@@ -1,0 +1,87 @@
+"""The grid of the layer, continued over a recording: columns of equal duration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_apex.classifiers.classifier import Classifier
+
+__all__ = ["RecordingGrid"]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingGrid:
+    """The grid of the layer, continued over the recording.
+
+    Column `i` of the recording lasts from `offset + i · step` to `offset + (i + 1) · step`.
+
+    Args:
+        offset: time from the start of a window to its first column, in s.
+        step: duration of a column, in s.
+        n_columns: number of columns in a window.
+        hertz: edges of the rows, in Hz, ascending, float64 (row + 1,); two values where one row stands for the whole
+            band.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.explanations.recording_grid import RecordingGrid
+        >>> grid = RecordingGrid(offset=0.0, step=0.25, n_columns=8, hertz=torch.tensor([0.0, 4000.0]))
+        >>> grid.first_column(1.0), grid.time(6)
+        (4, 1.5)
+    """
+
+    offset: float
+    step: float
+    n_columns: int
+    hertz: Tensor
+
+    @classmethod
+    def of(cls, classifier: Classifier, duration: float, inputs: Tensor, maps: Tensor, *, bands: bool) -> RecordingGrid:
+        """The grid of a recording.
+
+        Args:
+            classifier: the classifier, with the axes of its inputs.
+            duration: duration of a window, in s.
+            inputs: inputs of the model for some windows; the first axis is the window.
+            maps: maps of the layer for these inputs, (..., frequency, time).
+            bands: whether the rows of the maps stay apart; otherwise one row stands for the whole band.
+        """
+        n_rows, n_columns = maps.shape[-2:]
+        axes = classifier.axes
+        if axes is None:
+            whole_band = torch.tensor([0.0, classifier.sample_rate / 2]).double()
+            return cls(0.0, duration / n_columns, n_columns, whole_band)
+        n_frames = inputs.shape[-1 if classifier.input_layout is None else classifier.input_layout.split().index("t")]
+        start = axes.seconds(0.0)
+        step = (axes.seconds(float(n_frames)) - start) / n_columns
+        edges = torch.linspace(0, axes.n_bins, (n_rows if bands else 1) + 1).double()  # in bins
+        return cls(start, step, _count_columns(duration / step), axes.hertz(edges))
+
+    def first_column(self, start: float) -> int:
+        """The first column of a window that begins at `start`, in s."""
+        return round(start / self.step)
+
+    def columns_within(self, duration: float) -> int:
+        """The number of columns that begin before the end of a recording, from its duration in s."""
+        return _count_columns((duration - self.offset) / self.step)
+
+    def time(self, column: int) -> float:
+        """The time at which a column begins, in s."""
+        return self.offset + column * self.step
+
+    def fitted(self, maps: Tensor) -> Tensor:
+        """Maps (..., time) with exactly the columns of a window.
+
+        Columns that a transform has added by padding are cut off; for columns that it leaves out, the last one is
+        repeated.
+        """
+        return maps[..., torch.arange(self.n_columns).clamp(max=maps.shape[-1] - 1)]
+
+
+def _count_columns(columns: float) -> int:
+    """A number of columns, rounded up; a fraction that is only a rounding error is no column."""
+    return math.ceil(round(columns, 6))
