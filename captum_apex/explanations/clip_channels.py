@@ -70,7 +70,8 @@ def channels_by_activation(
         batch_size: largest number of masked copies in a forward pass.
     """
     at_layer = at_layer_of(apex)
-    U, _ = at_layer.matrices(torch.empty(0, device=inputs.device))
+    dtype = torch.promote_types(inputs.dtype, torch.float32)
+    U, _ = at_layer.matrices(torch.empty(0, dtype=dtype, device=inputs.device))
     grid = at_layer.basis.origin.grid
     one = torch.ones(1, 1 if grid is None else grid[0], 1, device=U.device)
     values = _channel_values(apex, inputs, arguments, U[list(channels)], one, batch_size)

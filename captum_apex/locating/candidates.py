@@ -51,7 +51,8 @@ def boxes_around_peaks(maps: Tensor, scheme: Scheme, level: float) -> list[list[
     row_step = math.ceil(n_rows / _ROWS) if scheme is not Scheme.TIME else n_rows
     column_step = math.ceil(n_columns / _COLUMNS) if scheme is not Scheme.FREQUENCY else n_columns
     sums = _added_up(maps.double().cpu(), row_step, column_step)
-    found = _intervals(sums, level) if 1 in sums.shape[1:] else _rectangles(sums, level, scheme)
+    n_boxes = 1 if scheme is Scheme.TIME_FREQUENCY else _PARTS
+    found = _intervals(sums, level, n_boxes) if 1 in sums.shape[1:] else _rectangles(sums, level, n_boxes)
     return [
         [
             (low * row_step, min(high * row_step, n_rows), start * column_step, min(end * column_step, n_columns))
@@ -73,14 +74,14 @@ def _peak(maps: Tensor) -> Tensor:
     return F.avg_pool2d(maps[:, None], window, stride=1).amax((2, 3))[:, :, None]
 
 
-def _intervals(maps: Tensor, level: float) -> list[list[Rectangle]]:
+def _intervals(maps: Tensor, level: float, n_boxes: int) -> list[list[Rectangle]]:
     """The boxes of maps with one row or one column."""
     along_time = maps.shape[1] == 1
     profiles = (maps - level * _peak(maps)).flatten(1).numpy()
     found = []
     for profile, peak in zip(profiles, _peak(maps).flatten().tolist(), strict=True):
         runs = sorted(_runs(profile, 0, len(profile)), key=lambda run: -run[2]) if peak > 0 else []
-        kept = [(start, end) for start, end, total in runs[:_PARTS] if total >= _SMALLEST_PART * runs[0][2]]
+        kept = [(start, end) for start, end, total in runs[:n_boxes] if total >= _SMALLEST_PART * runs[0][2]]
         found.append([(0, 1, start, end) if along_time else (start, end, 0, 1) for start, end in kept])
     return found
 
@@ -103,13 +104,13 @@ def _runs(profile: NDArray[np.float64], first: int, last: int) -> list[tuple[int
     return runs
 
 
-def _rectangles(maps: Tensor, level: float, scheme: Scheme) -> list[list[Rectangle]]:
+def _rectangles(maps: Tensor, level: float, n_boxes: int) -> list[list[Rectangle]]:
     """The boxes of maps with several rows and columns."""
     peaks = _peak(maps)
     remaining = maps - level * peaks
     found: list[list[Rectangle]] = [[] for _ in maps]
     largest: Tensor | None = None
-    for _ in range(1 if scheme is Scheme.TIME_FREQUENCY else _PARTS):
+    for _ in range(n_boxes):
         rectangles, totals = _best_rectangles(remaining)
         largest = totals if largest is None else largest
         for index, (rectangle, total) in enumerate(zip(rectangles, totals.tolist(), strict=True)):

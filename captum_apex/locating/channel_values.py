@@ -121,8 +121,9 @@ class ChannelValues:
         return at_least_float32(torch.cat(scores))
 
     def _weighted(self, features: Tensor) -> Tensor:
+        features = at_least_float32(features)
         with torch.autocast(features.device.type, enabled=False):
-            channels = torch.einsum("kc,ncft->nkft", self.directions, at_least_float32(features))
+            channels = torch.einsum("kc,ncft->nkft", self.directions.to(features.dtype), features)
         return channels * self.weights
 
     def _raw_weights(self, features: Tensor) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ def elsewhere(mask: Tensor, generator: torch.Generator) -> Tensor:
     """The same bins at a random place: as many bins in the same shapes.
 
     The mask is shifted cyclically as a whole. All shifts for which the edge of the clip cuts no box in two are equally
-    likely; no shift at all is possible only where there is no other. A strip moves along time only, a band along
+    likely; the mask itself is possible only where there is no other place. A strip moves along time only, a band along
     frequency only: a mask that covers an axis from end to end does not move along it.
 
     Args:
@@ -31,10 +31,15 @@ def elsewhere(mask: Tensor, generator: torch.Generator) -> Tensor:
     rows = _first_bins(mask, 0)
     columns = _first_bins(mask, 1)
     n_places = len(rows) * len(columns)
-    place = int(torch.randint(1, n_places, (1,), generator=generator)) if n_places > 1 else 0
-    row = int(rows[place // len(columns)])
-    column = int(columns[place % len(columns)])
-    return mask.roll((-row, -column), (0, 1))
+    drawn = int(torch.randint(1, n_places, (1,), generator=generator)) if n_places > 1 else 0
+    # A mask that repeats itself, such as a rhythm, is the same after a shift by its period: the next place is taken.
+    for place in (*range(drawn, n_places), *range(1, drawn)):
+        row = int(rows[place // len(columns)])
+        column = int(columns[place % len(columns)])
+        shifted = mask.roll((-row, -column), (0, 1))
+        if not torch.equal(shifted, mask):
+            return shifted
+    return mask.clone()
 
 
 def _first_bins(mask: Tensor, axis: int) -> Tensor:

@@ -225,7 +225,6 @@ class _Search:
         self.bins = channels.bins
         self.scheme = channels.at_layer.basis.scheme
         self.fill = self.bins.filled(settings.fill_for(self.scheme))
-        self.generator = torch.Generator().manual_seed(0)
         self.falls: list[float] = []
 
     def candidates(self, maps: Tensor | None, cells: Sequence[Region]) -> list[list[Shape]]:
@@ -257,7 +256,7 @@ class _Search:
         n_random = self.settings.n_random
         if not n_random:
             return [[] for _ in shapes]
-        masks = [self._elsewhere(shape) for shape in shapes for _ in range(n_random)]
+        masks = [mask for shape in shapes for mask in self._elsewhere(shape, n_random)]
         falls = self._falls(masks, values).unflatten(0, (len(shapes), n_random))  # (region, place, channel)
         return [falls[index, :, index].tolist() for index in range(len(shapes))]
 
@@ -282,10 +281,12 @@ class _Search:
         of_long_sound = [shape for shape in shapes if self._size(shape) <= _LARGEST_OF_ALL]
         return small or sorted(of_long_sound, key=self._size)[:1]
 
-    def _elsewhere(self, shape: Shape) -> Tensor:
-        """The region at a random place; the strip and the band of a cross move independently."""
-        parts = [(box,) for box in shape] if self._is_cross() else [shape]
-        return torch.stack([elsewhere(self.mask(part), self.generator) for part in parts]).any(0)
+    def _elsewhere(self, shape: Shape, n_places: int) -> list[Tensor]:
+        """The region at random places; the strip and the band of a cross move independently."""
+        # Every region has its own generator, so that its places do not depend on the other channels of the search.
+        generator = torch.Generator().manual_seed(0)
+        parts = [self.mask((box,)) for box in shape] if self._is_cross() else [self.mask(shape)]
+        return [torch.stack([elsewhere(part, generator) for part in parts]).any(0) for _ in range(n_places)]
 
     def _is_cross(self) -> bool:
         return self.settings.cross and self.scheme is Scheme.TIME_FREQUENCY

@@ -11,6 +11,7 @@ from captum_apex import (
     FeatureBank,
     LayerAPEX,
     PrototypeBasis,
+    RegionSearch,
     Scheme,
     basis_from_matrix,
     explain,
@@ -180,9 +181,8 @@ def test_prototypes_of_padded_clips_follow_the_formulas(scheme, side):
             peaks, purity = oracles.peaks_and_purity(grid, U, channel, scheme, sign)
             assert prototype.purity == pytest.approx(purity, abs=1e-12)
             size = (4 * 3, grid.shape[2] * 3)
-            assert torch.equal(
-                prototype.region.mask(*size), oracles.region_mask(peaks, scheme, tuple(grid.shape[1:]), size)
-            )
+            expected = oracles.region_mask(peaks, scheme, tuple(grid.shape[1:]), size, intersection=True)
+            assert torch.equal(prototype.region.mask(*size), expected)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -225,15 +225,14 @@ def test_a_padded_batch_gives_what_each_clip_gives_alone(scheme, n_channels):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("quantile", [None, 0.8])
-def test_explanations_of_a_padded_batch_are_those_of_its_clips(scheme, quantile):
+@pytest.mark.parametrize("search", [None, RegionSearch()], ids=["peak cells", "search"])
+def test_explanations_of_a_padded_batch_are_those_of_its_clips(scheme, search):
     model, clips, padded, lengths = subject()
     basis = basis_from_matrix(bank(columns=columns_of), scheme, invertible(), n_prototypes=4)
-    actual = explain(
-        APEX(model, model.layer, basis, columns=columns_of), padded, None, lengths, sides="both", quantile=quantile
-    )
+    apex = APEX(model, model.layer, basis, columns=columns_of)
+    actual = explain(apex, padded, None, lengths, sides="both", search=search)
     for clip, explanation in zip(clips, actual, strict=True):
-        alone = explain(LayerAPEX(model, model.layer, basis), clip[None], sides="both", quantile=quantile)[0]
+        alone = explain(LayerAPEX(model, model.layer, basis), clip[None], sides="both", search=search)[0]
         assert explanation.target == alone.target
         assert [evidence.region for evidence in explanation.evidence] == [
             evidence.region for evidence in alone.evidence

@@ -11,6 +11,7 @@ from captum_apex import (
     SCHEMES,
     FeatureBank,
     LayerAPEX,
+    RegionSearch,
     basis_from_matrix,
     explain,
     explain_classes,
@@ -43,7 +44,8 @@ def grids(model, layer, inputs):
 def test_explanations_follow_the_formulas(scheme, sides):
     model, layer, basis = subject(scheme)
     U, training, queries = invertible(), grids(model, layer, TRAINING), grids(model, layer, QUERIES)
-    explanations = explain(LayerAPEX(model, layer, basis), QUERIES, 2, n_channels=3, n_prototypes=2, sides=sides)
+    apex = LayerAPEX(model, layer, basis)
+    explanations = explain(apex, QUERIES, 2, n_channels=3, n_prototypes=2, sides=sides, search=None)
     for clip, explanation in enumerate(explanations):
         leaf = queries[clip].clone().requires_grad_()
         score = model.classifier(leaf.relu().mean((1, 2)))[2]
@@ -64,13 +66,16 @@ def test_explanations_follow_the_formulas(scheme, sides):
             assert evidence.side == sign
             assert evidence.contribution == pytest.approx(R[evidence.channel].sum().item(), abs=1e-12)
             assert evidence.purity == pytest.approx(purity, abs=1e-12)
-            assert torch.equal(evidence.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
+            expected = oracles.region_mask(peaks, scheme, (4, 5), (8, 10), intersection=True)
+            assert torch.equal(evidence.region.mask(8, 10), expected)
+            assert (evidence.cell, evidence.effect, evidence.map) == (evidence.region, None, None)
             assert [p.index for p in evidence.prototypes] == oracles.prototypes(training, U, evidence.channel, 2, sign)
             for prototype in evidence.prototypes:
                 peaks, purity = oracles.peaks_and_purity(training[prototype.index], U, evidence.channel, scheme, sign)
                 assert prototype.label == prototype.index % 3
                 assert prototype.purity == pytest.approx(purity, abs=1e-12)
-                assert torch.equal(prototype.region.mask(8, 10), oracles.region_mask(peaks, scheme, (4, 5), (8, 10)))
+                expected = oracles.region_mask(peaks, scheme, (4, 5), (8, 10), intersection=True)
+                assert torch.equal(prototype.region.mask(8, 10), expected)
 
 
 def test_the_steps_from_the_score_without_the_layer_add_up_to_the_score():
@@ -156,26 +161,23 @@ def test_a_batch_gives_what_its_clips_give_alone(target):
         assert [e.region for e in alone.evidence] == [e.region for e in together[clip].evidence]
 
 
-def test_an_explanation_takes_two_forward_passes():
+def test_an_explanation_with_peak_cells_takes_two_forward_passes():
     model, layer, basis = subject("time")
     seen = []
     handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
-    explain(LayerAPEX(model, layer, basis), QUERIES)
+    explain(LayerAPEX(model, layer, basis), QUERIES, search=None)
     handle.remove()
     assert seen == [4, 4]
 
 
-def test_regions_grow_with_the_quantile_and_shrink_to_the_intersection():
+def test_a_peak_cell_for_time_frequency_is_a_rectangle_or_a_cross():
     model, layer, basis = subject("time-frequency")
     apex = LayerAPEX(model, layer, basis)
-    cross, meeting = (
-        explain(apex, QUERIES, intersection=flag)[0].evidence[0].region.mask(8, 10) for flag in (False, True)
-    )
-    assert meeting.sum() == 4
-    assert (cross & meeting).sum() == 4
-    assert cross.sum() > 4
-    smaller, larger = (explain(apex, QUERIES, quantile=q)[0].evidence[0].region.mask(8, 10).sum() for q in (0.99, 0.3))
-    assert smaller < larger
+    rectangle = explain(apex, QUERIES)[0].evidence[0].cell.mask(8, 10)
+    cross = explain(apex, QUERIES, search=RegionSearch(cross=True))[0].evidence[0].cell.mask(8, 10)
+    assert rectangle.sum() == 4
+    assert (cross & rectangle).sum() == 4
+    assert cross.sum() == 8 * 2 + 10 * 2 - 4
 
 
 def test_labels_may_be_missing_or_many():
@@ -194,16 +196,6 @@ def test_a_basis_without_prototypes_or_with_too_few_is_refused():
         ValueError, match="expected `n_prototypes` from 1 to the 4 that the basis keeps per channel, but got 5"
     ):
         explain(LayerAPEX(model, layer, basis), QUERIES, n_prototypes=5)
-
-
-def test_a_grown_region_can_be_cut_to_the_intersection_too():
-    model, layer, basis = subject("time-frequency")
-    apex = LayerAPEX(model, layer, basis)
-    cross, meeting = (
-        explain(apex, QUERIES, quantile=0.5, intersection=flag)[0].evidence[0].region for flag in (False, True)
-    )
-    both = [box_mask.mask(8, 10) for box_mask in (type(cross)((box,)) for box in cross.boxes)]
-    assert torch.equal(meeting.mask(8, 10), both[0] & both[1])
 
 
 def test_a_basis_with_positive_prototypes_only_explains_the_positive_side():
@@ -230,11 +222,11 @@ def test_several_classes_of_a_clip_are_each_explained_as_alone():
             assert [e.region for e in explanation.evidence] == [e.region for e in alone.evidence]
 
 
-def test_several_classes_cost_no_more_passes_than_one():
+def test_the_evidence_of_several_classes_costs_no_more_passes_than_that_of_one():
     model, layer, basis = subject("time")
     seen = []
     handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
-    explanations = explain_classes(LayerAPEX(model, layer, basis), QUERIES, lambda logits: logits > 0.16)
+    explanations = explain_classes(LayerAPEX(model, layer, basis), QUERIES, lambda logits: logits > 0.16, search=None)
     handle.remove()
     assert seen == [4, 4]
     logits = model(QUERIES)

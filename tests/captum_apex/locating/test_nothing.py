@@ -1,0 +1,79 @@
+"""Channels that fire on no sound: silence, the border, the end or the beginning of a sound."""
+
+import torch
+
+from captum_apex.locating.nothing import NO_SOUNDS, fires_on
+
+
+def in_columns(n_columns, *columns, n_rows=2):
+    grid = torch.zeros(n_rows, n_columns)
+    grid[:, list(columns)] = 1.0
+    return grid
+
+
+def levels_of(*loud, n_columns=8, n_rows=2):
+    levels = torch.full((n_rows, n_columns), -80.0)
+    levels[:, list(loud)] = -10.0
+    return levels
+
+
+ALL = torch.ones(2, 8)
+NONE = torch.zeros(2, 8)
+
+
+def test_a_sound_is_no_nothing():
+    channel = in_columns(8, 2, 3)
+    assert fires_on(channel > 0, levels_of(2, 3), channel, NONE, channel.roll(4, 1)) == ""
+
+
+def test_a_channel_that_fires_in_silence_too_fires_on_silence():
+    channel = in_columns(8, 4, 5)
+    assert fires_on(channel > 0, levels_of(1, 2), channel, ALL, channel.roll(4, 1)) == "silence"
+
+
+def test_a_channel_that_fires_in_silence_fires_on_a_sound_where_there_is_one():
+    channel = in_columns(8, 1, 2)
+    assert fires_on(channel > 0, levels_of(1, 2), channel, ALL, channel.roll(4, 1)) == ""
+
+
+def test_a_silent_region_after_a_sound_is_its_end_and_before_a_sound_its_beginning():
+    channel = in_columns(8, 3)
+    assert fires_on(channel > 0, levels_of(1, 2), channel, NONE, channel.roll(4, 1)) == "the end of a sound"
+    assert fires_on(channel > 0, levels_of(4, 5), channel, NONE, channel.roll(4, 1)) == "the beginning of a sound"
+
+
+def test_a_channel_that_stays_at_an_edge_when_the_clip_moves_fires_on_the_border():
+    channel = in_columns(8, 0)
+    assert fires_on(channel > 0, levels_of(0, 1), channel, NONE, shifted=channel) == "the border"
+    assert fires_on(channel > 0, levels_of(0, 1), channel, NONE, shifted=channel.roll(4, 1)) == ""
+    both = in_columns(8, 0, 4)  # it fires on the sound that moved, and on another that came in
+    assert fires_on(channel > 0, levels_of(0, 1, 4), channel, NONE, shifted=both) == ""
+
+
+def test_a_band_at_an_edge_that_fires_in_a_silent_clip_fires_on_the_border():
+    channel = torch.zeros(4, 8)
+    channel[0] = 1.0
+    levels = torch.full((4, 8), -80.0)
+    levels[:2] = -10.0
+    assert fires_on(channel > 0, levels, channel, silent=channel, shifted=channel) == "the border"
+    assert fires_on(channel > 0, levels, channel, silent=torch.ones(4, 8), shifted=channel) == ""
+    inside = channel.roll(1, 0)
+    assert fires_on(inside > 0, levels, inside, silent=inside, shifted=inside) == ""
+
+
+def test_a_channel_without_a_value_in_its_region_fires_on_nothing_in_particular():
+    region = in_columns(8, 0) > 0
+    assert fires_on(region, levels_of(4), -ALL, ALL, ALL) == ""
+
+
+def test_a_region_that_is_finer_than_the_grid_counts_in_the_cells_that_it_touches():
+    mask = torch.zeros(8, 32, dtype=torch.bool)
+    mask[:, 17:18] = True  # a quarter of a cell
+    levels = torch.full((8, 32), -80.0)
+    levels[:, 4:8] = -10.0
+    assert fires_on(mask, levels, in_columns(8, 4), ALL, NONE) == "silence"
+
+
+def test_every_text_has_a_number_for_the_file():
+    texts = ("", "silence", "the border", "the end of a sound", "the beginning of a sound")
+    assert texts == NO_SOUNDS  # a new text goes to the end, or files would change their meaning

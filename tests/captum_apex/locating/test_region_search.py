@@ -1,0 +1,290 @@
+"""Regions of planted sounds, and their effects against masking by hand."""
+
+import pytest
+import torch
+
+from captum_apex import SCHEMES, FeatureBank, LayerAPEX, RegionEffect, RegionSearch, Scheme, basis_from_matrix, explain
+from captum_apex.masking.fills import blur_fill, mean_fill
+from tests.networks import build, clips, invertible
+from tests.planted import LOUD, Detector, attribution, bins_of, evidence_of, planted
+
+PATCHES = [
+    ((1, 1), (1, 1), (0, 0)),
+    ((3, 3), (1, 1), (0, 0)),
+    ((3, 3), (1, 1), (1, 1)),
+    ((3, 3), (2, 2), (1, 1)),
+    ((2, 4), (2, 4), (0, 0)),
+    ((3, 5), (2, 2), (0, 0)),
+]
+"""Size, stride and padding of what the detector averages."""
+
+
+def place_of(scheme, size, patch):
+    """A place that begins with the patch of a cell: a smaller one would take most of the channel, too."""
+    start = 11 if patch[1:] == ((2, 2), (1, 1)) else 10
+    rows = (0, size[0]) if scheme == "time" else (4, 7)
+    columns = (0, size[1]) if scheme == "frequency" else (start, 16)
+    return (*rows, *columns)
+
+
+# --- planted sounds -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("patch", PATCHES, ids=str)
+@pytest.mark.parametrize("size", [(12, 32), (13, 37)], ids=str)
+def test_the_region_is_the_planted_place(scheme, patch, size):
+    place = place_of(scheme, size, patch)
+    evidence = evidence_of(Detector(*patch), planted(size, place), scheme)
+    assert bins_of(evidence, size) == [place]
+    assert evidence.effect.channel > 0.7
+    assert evidence.effect.fires_on == ""
+    assert evidence.effect.better_than_random
+    assert evidence.map.shape == size
+
+
+def test_masking_takes_the_score_away_that_the_channel_gives():
+    evidence = evidence_of(Detector(), planted((12, 32), (4, 7, 10, 16)), "square")
+    assert evidence.effect.score == pytest.approx(evidence.effect.channel * evidence.contribution, rel=1e-5)
+
+
+@pytest.mark.parametrize("scheme", ["time", "square"])
+def test_two_bursts_have_a_box_each(scheme):
+    rows = (0, 12) if scheme == "time" else (4, 7)
+    bursts = [(*rows, 6, 10), (*rows, 30, 34)]
+    evidence = evidence_of(Detector((3, 3)), planted((12, 48), *bursts), scheme)
+    assert bins_of(evidence, (12, 48)) == bursts
+    assert evidence.effect.channel > 0.7
+
+
+def test_a_rhythm_has_three_boxes_each_on_a_burst():
+    bursts = [(0, 8, start, start + 2) for start in range(4, 64, 12)]
+    boxes = bins_of(evidence_of(Detector((3, 1)), planted((8, 64), *bursts), "time"), (8, 64))
+    assert len(boxes) == 3
+    assert set(boxes) <= set(bursts)
+
+
+def test_two_steady_bands_have_a_box_each():
+    bands = [(3, 5, 0, 20), (17, 19, 0, 20)]
+    evidence = evidence_of(Detector((2, 3)), planted((24, 20), *bands), "frequency")
+    assert sorted(bins_of(evidence, (24, 20))) == bands
+
+
+def test_a_tone_for_time_frequency_is_a_rectangle_or_a_cross():
+    tone = planted((12, 40), (5, 6, 12, 20))
+    assert bins_of(evidence_of(Detector((1, 3)), tone, "time-frequency"), (12, 40)) == [(5, 6, 12, 20)]
+    cross = evidence_of(Detector((1, 3)), tone, "time-frequency", RegionSearch(cross=True))
+    strip, band = sorted(bins_of(cross, (12, 40)))
+    assert band == (5, 6, 0, 40)
+    assert strip[:2] == (0, 12)  # masking the band is enough, so that the smallest strip on the tone is taken
+    assert 12 <= strip[2] < strip[3] <= 20
+    assert cross.effect.better_than_random
+
+
+def test_a_setting_for_the_cross_changes_no_other_scheme():
+    clip = planted((12, 40), (5, 7, 12, 16))
+    for scheme in ("square", "time", "frequency"):
+        assert evidence_of(Detector(), clip, scheme, RegionSearch(cross=True)) == evidence_of(Detector(), clip, scheme)
+
+
+def test_the_smallest_region_keeps_the_wanted_share_of_the_largest_fall():
+    clip = planted((1, 64), (0, 1, 10, 18)) + planted((1, 64), (0, 1, 18, 26), loud=LOUD / 3)
+    small, large = (
+        bins_of(evidence_of(Detector(), clip, "time", RegionSearch(smallest=share)), (1, 64)) for share in (0.5, 1.0)
+    )
+    assert small == [(0, 1, 10, 18)]
+    assert large == [(0, 1, 10, 26)]
+
+
+def test_a_given_fill_replaces_the_masked_bins():
+    clip = planted((12, 32), (0, 12, 10, 16))
+    search = RegionSearch(fill=torch.zeros_like)
+    evidence = evidence_of(Detector(), clip, "time", search)
+    assert bins_of(evidence, (12, 32)) == [(0, 12, 10, 16)]
+    assert evidence.effect.channel == pytest.approx(1.0)
+
+
+def test_the_mean_over_time_would_leave_a_steady_band():
+    """The reason for the fill by default."""
+    clip = planted((12, 32), (4, 7, 0, 32))
+    assert evidence_of(Detector(), clip, "frequency", RegionSearch(fill=mean_fill)).effect.channel == 0
+    assert evidence_of(Detector(), clip, "frequency").effect.channel > 0.7
+
+
+# --- no sound -----------------------------------------------------------------
+
+
+class Quiet(Detector):
+    """Fires where the clip is quiet: on values below the threshold."""
+
+    def forward(self, clips):
+        return super().forward(-clips)
+
+
+class Difference(Detector):
+    """Fires where a column is louder than its neighbours; beyond the clip there are zeros."""
+
+    def __init__(self, *template, threshold=0.5, padding=0):
+        super().__init__((1, len(template)), padding=(0, padding), threshold=threshold)
+        self.layer[0].weight.data = torch.tensor(template)[None, None, None]
+
+
+def test_a_channel_that_fires_at_the_border_is_told():
+    noise = torch.rand((1, 1, 4, 40), generator=torch.Generator().manual_seed(0))
+    evidence = evidence_of(Difference(-1.0, 2.0, -1.0, padding=1, threshold=2.0), 4.0 + 0.1 * noise, "time")
+    assert evidence.effect.fires_on == "the border"
+
+
+LOUD_THEN_QUIET = (0.25, 0.25, 0.25, 0.25, -1.0, -1.0, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("template", "place", "text"),
+    [(LOUD_THEN_QUIET, (40, 46), "the end of a sound"), (LOUD_THEN_QUIET[::-1], (14, 20), "the beginning of a sound")],
+)
+def test_a_region_in_the_silence_beside_a_sound_is_told(template, place, text):
+    evidence = evidence_of(Difference(*template, padding=3), planted((4, 60), (0, 4, 20, 40)), "time")
+    ((_, _, start, end),) = bins_of(evidence, (4, 60))
+    assert place[0] <= start < end <= place[1]
+    assert evidence.effect.channel > 0.6
+    assert evidence.effect.fires_on == text
+
+
+def test_a_channel_that_fires_on_quiet_after_a_sound_names_silence():
+    clip = planted((4, 40), (0, 4, 0, 36)) + 1.0
+    evidence = evidence_of(Quiet(threshold=-5.0), clip, "time")
+    assert bins_of(evidence, (4, 40)) == [(0, 4, 36, 40)]
+    assert evidence.effect.fires_on == "silence"
+
+
+def test_a_silent_clip_has_evidence_without_a_better_region():
+    model = Detector(threshold=-1.0)  # it fires on nothing, too
+    evidence = evidence_of(model, torch.zeros(1, 1, 8, 16), "time")
+    assert not evidence.effect.better_than_random
+    assert evidence.effect.channel == 0
+    assert evidence.effect.fires_on == "silence"
+
+
+# --- the slow oracle ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_effect_is_what_masking_by_hand_gives(scheme):
+    """In float64: the channel by a product with the matrix, the score by the whole model."""
+    model, layer = build("pooling after relu")
+    bank = FeatureBank.from_dataset(model, layer, list(clips(6, seed=5)))
+    apex = LayerAPEX(model, layer, basis_from_matrix(bank, scheme, invertible(), n_prototypes=2))
+    clip = clips(1, seed=6)
+    explanation = explain(apex, clip, 2, n_prototypes=2)[0]
+    sigma = (0.25, 0.0) if scheme == "frequency" else (0.0, 0.25)
+    fill = blur_fill(clip, sigma)
+    inverse = torch.linalg.inv(invertible())
+    assert explanation.evidence
+    for evidence in explanation.evidence:
+        mask = evidence.region.mask(8, 10)
+        copy = torch.where(mask, fill, clip)
+        assert evidence.effect.score == pytest.approx((model(clip) - model(copy))[0, 2].item(), abs=1e-12)
+        before, after = (contribution(model, layer, inputs, inverse, evidence.channel) for inputs in (clip, copy))
+        assert before == pytest.approx(evidence.contribution, abs=1e-12)
+        assert evidence.effect.channel == pytest.approx((before - after) / before, abs=1e-6)
+
+
+def contribution(model, layer, inputs, inverse, channel):
+    """`Σ Ĝ_k · Ẑ_k` for class 2, the gradient being that of the mean over a grid of 4 × 5."""
+    grids = []
+    handle = layer.register_forward_hook(lambda _, __, output: grids.append(output.detach().clone()))
+    model(inputs)
+    handle.remove()
+    gradient = model.classifier.weight[2].detach() / 20
+    weights = inverse.T @ gradient
+    return (weights[channel] * torch.einsum("c,cft->ft", invertible()[channel], grids[0][0])).sum().item()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_candidate_of_the_smallest_size_is_left_out(scheme):
+    """The peak cell is a candidate: the fall is at least the wanted share of that of the peak cell."""
+    model, layer = build("pooling after relu")
+    bank = FeatureBank.from_dataset(model, layer, list(clips(6, seed=5)))
+    apex = LayerAPEX(model, layer, basis_from_matrix(bank, scheme, invertible(), n_prototypes=2))
+    for clip in clips(3, seed=8)[:, None]:
+        for evidence in explain(apex, clip, 1, n_prototypes=2)[0].evidence:
+            fill = RegionSearch().fill_for(Scheme(scheme))(clip)
+            copy = torch.where(evidence.cell.mask(8, 10), fill, clip)
+            inverse = torch.linalg.inv(invertible())
+            weights = inverse.T @ model.classifier.weight[1].detach()
+            before, after = (
+                (weights[evidence.channel] * invertible()[evidence.channel] @ pooled(model, layer, inputs)).item()
+                for inputs in (clip, copy)
+            )
+            assert evidence.effect.channel >= 0.8 * (before - after) / before - 1e-6
+
+
+def pooled(model, layer, inputs):
+    grids = []
+    handle = layer.register_forward_hook(lambda _, __, output: grids.append(output.detach().clone()))
+    model(inputs)
+    handle.remove()
+    return grids[0][0].mean((1, 2))
+
+
+# --- settings -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"smallest": 0.0}, r"expected `smallest` in \(0, 1\], but got 0.0"),
+        ({"smallest": 1.5}, r"expected `smallest` in \(0, 1\], but got 1.5"),
+        ({"smallest": float("nan")}, r"expected `smallest` in \(0, 1\], but got nan"),
+        ({"n_random": -1}, "expected `n_random` to be at least 0, but got -1"),
+        ({"batch_size": 0}, "expected `batch_size` to be at least 1, but got 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RegionSearch(**settings)
+
+
+def test_without_random_places_there_is_nothing_to_compare_with():
+    evidence = evidence_of(Detector(), planted((8, 32), (0, 8, 10, 14)), "time", RegionSearch(n_random=0))
+    assert evidence.effect.random == ()
+    assert evidence.effect.mean_random == 0
+
+
+def test_the_batch_size_changes_no_result():
+    model, layer = build("pooling after relu")
+    bank = FeatureBank.from_dataset(model, layer, list(clips(6, seed=5)))
+    apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", invertible(), n_prototypes=2))
+    by_size = [
+        explain(apex, clips(1, seed=6), 2, n_prototypes=2, search=RegionSearch(batch_size=size))[0].evidence
+        for size in (1, 3, 64)
+    ]
+    for of_size in by_size[1:]:
+        for evidence, expected in zip(of_size, by_size[0], strict=True):
+            assert evidence.region == expected.region
+            assert evidence.effect.channel == pytest.approx(expected.effect.channel, abs=1e-9)
+            assert evidence.effect.random == pytest.approx(expected.effect.random, abs=1e-9)
+
+
+def test_the_search_repeats_itself_and_leaves_the_random_state():
+    clip = planted((8, 32), (0, 8, 10, 14))
+    apex = attribution(Detector(), [clip[0]], "time")
+    state = torch.get_rng_state()
+    first, second = (explain(apex, clip, 0, n_prototypes=1)[0].evidence[0] for _ in range(2))
+    assert first == second
+    torch.testing.assert_close(first.map, second.map, rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_effect_is_better_than_random_places_only_if_it_is_noticeable():
+    assert not RegionEffect(channel=0.005).better_than_random
+    assert RegionEffect(channel=0.02).better_than_random
+    assert not RegionEffect(channel=0.5, random=(0.1, 0.5)).better_than_random
+    assert "no better than a random place" in str(RegionEffect(channel=0.5, random=(0.6,)))
+    assert str(RegionEffect(0.5, fires_on="silence")).endswith("; fires on silence")
+
+
+def test_a_class_without_evidence_has_no_regions():
+    model = Detector(threshold=2 * LOUD)
+    apex = attribution(model, [planted((8, 32), (0, 8, 10, 14))[0]], "time")
+    assert explain(apex, torch.zeros(1, 1, 8, 32), 0, n_prototypes=1)[0].evidence == ()
