@@ -351,11 +351,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             return torch.einsum("kc,nkft->ncft", U, in_basis * selected[:, :, None, None])
 
     def matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """`U` and `U⁻¹` on the device and in the dtype of a tensor; cached, so that a GPU gets them only once.
-
-        Args:
-            like: the tensor; only its device and dtype are used.
-        """
+        """`U` and `U⁻¹` on the device and in the dtype of a tensor; cached, so that a GPU gets them only once."""
         cached = self._cached_matrices
         if (
             cached is None

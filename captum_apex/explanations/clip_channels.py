@@ -44,6 +44,21 @@ def channels_by_contribution(
 
     Raises:
         ValueError: there are several input tensors, or the layout of the inputs is needed.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import FeatureBank, LayerAPEX, basis_from_matrix
+        >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> clips = torch.zeros(1, 1, 2, 16)  # (clip, channel, frequency, time)
+        >>> clips[..., 5:8] = 6.0  # a burst in the second of four columns
+        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
+        >>> apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1))
+        >>> from captum_apex.explanations.clip_channels import channels_by_contribution
+        >>> channels = channels_by_contribution(apex, clips, (), apex.decompose(clips, 0), 0, [0], batch_size=8)
+        >>> channels.of(clips), channels.of(clips / 2)
+        (tensor([[1.1250]]), tensor([[0.5625]]))
     """
     at_layer = at_layer_of(apex)
     U, inverse = at_layer.matrices(decomposition.gradient)
@@ -68,6 +83,20 @@ def channels_by_activation(
         channels: indices of the channels.
         side: 1, or −1 for the negated activations.
         batch_size: largest number of masked copies in a forward pass.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import FeatureBank, LayerAPEX, basis_from_matrix
+        >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> clips = torch.zeros(1, 1, 2, 16)  # (clip, channel, frequency, time)
+        >>> clips[..., 5:8] = 6.0  # a burst in the second of four columns
+        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
+        >>> apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1))
+        >>> from captum_apex.explanations.clip_channels import channels_by_activation
+        >>> channels_by_activation(apex, clips, (), [0], 1, batch_size=8).of(clips)
+        tensor([[1.1250]])
     """
     at_layer = at_layer_of(apex)
     dtype = torch.promote_types(inputs.dtype, torch.float32)
@@ -87,6 +116,12 @@ def clip_arguments(arguments: tuple, clip: int, n_clips: int) -> tuple:
         arguments: the arguments for the batch; a tensor with as many rows as there are clips has one row for each.
         clip: index of the clip.
         n_clips: number of clips.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.explanations.clip_channels import clip_arguments
+        >>> clip_arguments((torch.tensor([16, 12]), "mean"), clip=1, n_clips=2)
+        (tensor([12]), 'mean')
     """
     return tuple(
         value[clip : clip + 1] if isinstance(value, Tensor) and value.dim() and len(value) == n_clips else value
@@ -95,7 +130,17 @@ def clip_arguments(arguments: tuple, clip: int, n_clips: int) -> tuple:
 
 
 def at_layer_of(apex: APEX | LayerAPEX) -> LayerAPEX:
-    """The attribution object at the layer."""
+    """The attribution object at the layer.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import LayerAPEX, PrototypeBasis
+        >>> from captum_apex.explanations.clip_channels import at_layer_of
+        >>> layer = torch.nn.ReLU()
+        >>> apex = LayerAPEX(layer, layer, PrototypeBasis(torch.eye(1), "time"))
+        >>> at_layer_of(apex) is apex
+        True
+    """
     return apex.layer_apex if isinstance(apex, APEX) else apex
 
 

@@ -112,11 +112,12 @@ class EventRegions:
         )
         n_columns = values.weights.shape[2]
         spans = [self._columns_around(each, n_columns) for each in events]
-        inside = torch.stack([_between(*span, n_columns) for span in spans])  # (event, time)
-        values = replace(values, weights=values.weights * inside[:, None].to(values.weights))
+        inside = torch.stack([_between(*span, n_columns) for span in spans])[:, None].to(values.weights)
+        assert values.on_clip is not None
+        values = replace(values, weights=values.weights * inside, on_clip=values.on_clip * inside)
         rectangles = [_rectangle(each, span, n_columns, values.bins) for each, span in zip(events, spans, strict=True)]
         cells = [_cell(rectangle, values.bins) for rectangle in rectangles]
-        located = self.search.locate(values, cells, target, with_score=True)
+        located = self.search.locate(values, cells, target, score=decomposition.score.item())
         return [
             self._with_region(each, region, rectangle, values.bins, n_columns)
             for each, region, rectangle in zip(events, located, rectangles, strict=True)

@@ -34,6 +34,20 @@ class PrototypeRegions:
 
     Raises:
         ValueError: the dataset has another number of clips than the one that the basis was fitted on.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import FeatureBank, LayerAPEX, RegionSearch, basis_from_matrix
+        >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> clips = torch.zeros(1, 1, 2, 16)  # (clip, channel, frequency, time)
+        >>> clips[..., 5:8] = 6.0  # a burst in the second of four columns
+        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
+        >>> apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1))
+        >>> from captum_apex.explanations.prototype_regions import PrototypeRegions
+        >>> PrototypeRegions(apex, list(clips), RegionSearch()).of(index=0, channel=0, side=1).region.boxes
+        (Box(low=0.0, high=1.0, start=0.3125, end=0.5),)
     """
 
     def __init__(
@@ -191,6 +205,16 @@ def stored_region(prototypes: Prototypes, channel: int, rank: int) -> LocatedReg
         prototypes: the prototypes of one side.
         channel: index of the channel.
         rank: rank of the prototype, 0 for the best.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Prototypes
+        >>> from captum_apex.explanations.prototype_regions import stored_region
+        >>> one = torch.ones(1, 1)
+        >>> boxes = torch.tensor([[[[0.0, 1.0, 0.25, 0.5]]]], dtype=torch.float64)
+        >>> prototypes = Prototypes(torch.zeros(1, 1, dtype=torch.int64), one, one, one[..., None].long(), boxes=boxes)
+        >>> stored_region(prototypes, channel=0, rank=0).region.boxes
+        (Box(low=0.0, high=1.0, start=0.25, end=0.5),)
     """
     if prototypes.boxes is None or prototypes.boxes[channel, rank, 0, 0] < 0:
         return None

@@ -15,14 +15,16 @@ _MOSTLY = 0.9  # share of a region's bins that must be silent
 _HALF = 0.5  # share of a channel's value from which on the channel still fires
 
 
-def fires_on(mask: Tensor, levels: Tensor, channel: Tensor, silent: Tensor, shifted: Tensor) -> str:
+def fires_on(
+    mask: Tensor, levels: Tensor, channel: Tensor, silent: Tensor, shifted: Tensor, attribution: Tensor | None = None
+) -> str:
     """What a channel fires on in its region, where that is no sound.
 
     - `"the border"`: the region touches an edge of the clip. The channel fires there as before when the clip is shifted
       by half of its duration, and not where the sound went; or, for a region over the whole time, it fires in the
       outer rows of a silent clip and not in the others. Padded convolutions make such channels.
-    - `"silence"`: nine tenths of the region are silent, and in a silent clip the channel has at least half of its value
-      there.
+    - `"silence"`: nine tenths of what counts in the region are silent, and in a silent clip the channel has at least
+      half of its value there.
     - `"the end of a sound"`, `"the beginning of a sound"`: the region is silent, but the channel does not fire in a
       silent clip; there is sound before the region, or only after it.
 
@@ -32,6 +34,8 @@ def fires_on(mask: Tensor, levels: Tensor, channel: Tensor, silent: Tensor, shif
         channel: the channel on the grid of the layer for the clip, (row, column).
         silent: the same for a silent clip.
         shifted: the same for the clip, shifted cyclically by half of its duration.
+        attribution: map of the channel at the input, (frequency, time): how much a bin of the region counts when its
+            silent share is measured; None to count all bins alike.
 
     Returns:
         One of the four texts, or an empty text for a sound.
@@ -50,13 +54,23 @@ def fires_on(mask: Tensor, levels: Tensor, channel: Tensor, silent: Tensor, shif
         return ""
     if _is_border(mask, cells, channel, silent, shifted, here):
         return "the border"
-    quiet = levels <= levels.min() + _QUIET * (levels.max() - levels.min())
-    if quiet[mask].float().mean().item() < _MOSTLY:
+    lowest = levels.min()
+    highest = levels.max()
+    quiet = levels <= lowest + _QUIET * (highest - lowest)
+    counts = _counts(mask, attribution)
+    if counts[quiet].sum().item() < _MOSTLY * counts.sum().item():
         return ""
     if silent[cells].sum().item() >= _HALF * here:
         return "silence"
     first = int(mask.any(0).nonzero()[0])
     return "the end of a sound" if (~quiet[:, :first]).any() else "the beginning of a sound"
+
+
+def _counts(mask: Tensor, attribution: Tensor | None) -> Tensor:
+    """How much each bin of the region counts, (frequency, time): its positive attribution, or all alike."""
+    if attribution is not None and (attribution[mask] > 0).any():
+        return attribution.clamp_min(0.0).where(mask, 0.0)
+    return mask.float()
 
 
 def _cells(mask: Tensor, channel: Tensor) -> Tensor:

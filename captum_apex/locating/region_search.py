@@ -199,11 +199,12 @@ class RegionSearch:
         located = []
         for index, shape in enumerate(chosen):
             effect = None
+            heat_map = None if maps is None else maps[:, index].mean(0).float().cpu()
             if values[index] > 0:
-                nothing = fires_on(search.mask(shape), levels, on_clip[index], silent[index], shifted[index])
+                grids = (on_clip[index], silent[index], shifted[index])
+                nothing = fires_on(search.mask(shape), levels, *grids, heat_map)
                 fall = None if scores is None or score is None else score - scores[index]
                 effect = RegionEffect(search.falls[index], tuple(random[index]), fall, nothing)
-            heat_map = None if maps is None else maps[:, index].mean(0).float().cpu()
             located.append(LocatedRegion(Region(tuple(map(channels.bins.box, shape))), effect, heat_map))
         return located
 
