@@ -247,9 +247,11 @@ def test_a_model_of_waveforms_is_explained_on_its_samples(here, pages, capsys):
     assert sorted(path.stem for path in Path("bases").iterdir()) == ["square", "time"]
     assert explained("--sides", "both", basis=("bases",)) == 0
     assert pages[0].clip.of_samples
-    box = pages[0].explanations[1].evidence[0].region.boxes[0]
-    assert (box.end - box.start) == pytest.approx(1 / 49)
-    assert pages[0].clip.place(box).high == 8000
+    evidence = pages[0].explanations[1].evidence[0]
+    (cell,) = evidence.cell.boxes
+    assert (cell.end - cell.start) == pytest.approx(1 / 49)
+    for box in (cell, *evidence.region.boxes):
+        assert (pages[0].clip.place(box).low, pages[0].clip.place(box).high) == (0, 8000)
     assert run("fit", *tokens, "--scheme", "frequency", "--out", "f.safetensors") == 2
     assert "it supports: square, time" in capsys.readouterr().err
 
