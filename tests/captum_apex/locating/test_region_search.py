@@ -48,6 +48,30 @@ def test_masking_takes_the_score_away_that_the_channel_gives():
     assert evidence.effect.score == pytest.approx(evidence.effect.channel * evidence.contribution, rel=1e-5)
 
 
+def test_a_sound_of_a_third_of_the_clip_has_its_box():
+    sound = (0, 8, 12, 28)
+    evidence = evidence_of(Detector(), planted((8, 48), sound), "time")
+    assert bins_of(evidence, (8, 48)) == [sound]
+
+
+def test_the_random_places_of_a_channel_do_not_depend_on_the_other_channels():
+    model, layer = build("pooling after relu")
+    bank = FeatureBank.from_dataset(model, layer, list(clips(6, seed=5)))
+    apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", invertible(), n_prototypes=2))
+    few, many = (
+        {
+            (explanation.target, evidence.channel): evidence.effect.random
+            for target in range(4)
+            for explanation in explain(apex, clips(1, seed=6), target, n_channels=n, n_prototypes=2)
+            for evidence in reversed(explanation.evidence)
+        }
+        for n in (2, 5)
+    )
+    assert len(many) > len(few) > 4
+    for channel, random in few.items():
+        assert many[channel] == pytest.approx(random, abs=1e-9)
+
+
 @pytest.mark.parametrize("scheme", ["time", "square"])
 def test_two_bursts_have_a_box_each(scheme):
     rows = (0, 12) if scheme == "time" else (4, 7)
