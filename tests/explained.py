@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -52,10 +53,15 @@ def basis(scheme: str = "time") -> PrototypeBasis:
     return basis_from_matrix(network()[2], scheme, invertible(), n_prototypes=4)
 
 
-def explained(scheme: str = "time", n_channels: int = 2, n_prototypes: int = 3) -> Explanation:
+def explained(scheme: str = "time", n_channels: int = 2, n_prototypes: int = 3, **options: Any) -> Explanation:
     model, layer, _ = network()
     return explain(
-        LayerAPEX(model, layer, basis(scheme)), QUERY, TARGET, n_channels=n_channels, n_prototypes=n_prototypes
+        LayerAPEX(model, layer, basis(scheme)),
+        QUERY,
+        TARGET,
+        n_channels=n_channels,
+        n_prototypes=n_prototypes,
+        **options,
     )[0]
 
 

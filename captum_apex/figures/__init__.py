@@ -5,11 +5,12 @@ on one that you give: `figure=` takes a figure or a subfigure, which gets a cons
 functions of one panel take axes, `ax=`. Sizes of text follow matplotlib's `font.size`.
 
 *One clip*: `spectrogram`, `waveform`, and `clips` side by side. *An explanation*: `explanation`, `perspectives`,
-`waterfall`. *A long recording*: `recording`. *A basis*: `before_and_after`, `purity`, `channels`, `class_prototypes`.
-*Comparisons*: `maps`, `masking`, `twins`, `curves`.
+`channel_maps`, `waterfall`. *A long recording*: `recording`. *A basis*: `before_and_after`, `purity`, `channels`,
+`class_prototypes`. *Comparisons*: `maps`, `masking`, `twins`, `curves`.
 """
 
 from captum_apex.figures.basis_overview import channels, class_prototypes
+from captum_apex.figures.channel_maps import channel_maps
 from captum_apex.figures.charts import curves, purity, waterfall
 from captum_apex.figures.comparisons import maps, masking, twins
 from captum_apex.figures.prototypes import before_and_after, explanation, perspectives
@@ -19,6 +20,7 @@ from captum_apex.figures.waveforms import waveform
 
 __all__ = [
     "before_and_after",
+    "channel_maps",
     "channels",
     "class_prototypes",
     "clips",

@@ -21,8 +21,17 @@ from captum_apex.classifiers.class_names import class_name
 from captum_apex.explanations.explanation import prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import SIGNED
+from captum_apex.figures.effects import notes
 from captum_apex.figures.panels import as_array, colour_bar, label_axes, small_ticks
-from captum_apex.figures.prototypes import HEIGHT, MARGIN, WIDTH, heading, load_clips, prototype_panels
+from captum_apex.figures.prototypes import (
+    HEIGHT,
+    MARGIN,
+    WIDTH,
+    heading,
+    height_of_effects,
+    load_clips,
+    prototype_panels,
+)
 from captum_apex.figures.spectrogram import draw_image, set_frequency
 from captum_apex.figures.titles import SMALL, TINY, fitted, quoted
 
@@ -156,7 +165,8 @@ def class_prototypes(
     rows = [prototypes_of(basis, channel, n_prototypes) for channel in chosen]
     clips = load_clips(prototypes, (prototype for row in rows for prototype in row))
     limits = level_limits(clips.values())
-    drawn = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + HEIGHT * len(chosen))
+    effects = [prototype.effect for row in rows for prototype in row]
+    drawn = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + (HEIGHT + height_of_effects(effects)) * len(chosen))
     panels = drawn.subplots(len(chosen), n_prototypes, squeeze=False)
     width = panel_width(drawn, n_prototypes, MARGIN)
     for rank, (panel_row, row) in enumerate(zip(panels, rows, strict=True)):
@@ -166,7 +176,8 @@ def class_prototypes(
         deviations = f"{strengths[channel]:.1f} standard\ndeviations above the mean"
         panel.set_ylabel(f"channel {channel}: {deviations}\nfrequency in Hz", fontsize=TINY)
     colour_bar(drawn, panels.flat, images[0], "level in dB")
-    heading(drawn, f"Strongest channels of {quoted(class_name(target, class_names))}. Perspective: {basis.scheme}")
+    question = f"Strongest channels of {quoted(class_name(target, class_names))}. Perspective: {basis.scheme}"
+    heading(drawn, question, "", *notes(effects))
     return root(drawn)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 __all__ = [
     "AGAINST",
     "DARK",
+    "DASHED",
     "GREY_LEVELS",
     "LEVELS",
     "LINES",
@@ -19,6 +20,7 @@ __all__ = [
     "REGIONS",
     "REGION_STYLES",
     "SIGNED",
+    "SOLID",
     "TOTAL",
     "TOWARDS",
     "LineStyle",
@@ -40,13 +42,15 @@ AGAINST = LINES[1]
 TOTAL = "#737373"
 PALE_TOWARDS = LINES[4]
 PALE_AGAINST = LINES[5]
-# Outlines of regions are pale, because they lie on dark levels. Where several regions are on one panel, the dashes of
-# each lie in the gaps of the others, so that all are visible where regions coincide. The dashes are short, so that the
-# outline of a small spot still looks like one line.
+# Outlines of regions are pale, because they lie on dark levels. A dashed outline means a region that is no better than
+# a random place. The dashes are short, so that the outline of a small spot still looks like one line.
+SOLID: LineStyle = (0, ())
+DASHED: LineStyle = (0, (2.5, 2))
 DARK = "#000004"  # the darkest of the levels, as background of pale lines elsewhere
 REGIONS = ("#5fe0ff", "#f0e442", "#ffffff", "#4fd6a0", "#ffb3e6")
+# Lines of the classes of a recording, also in its curves: the dashes of each lie in the gaps of the others.
 REGION_STYLES: tuple[LineStyle, ...] = (
-    (0, ()),
+    SOLID,
     (0, (2.5, 3.5)),
     (2.75, (2, 4)),
     (0, (0.75, 2.25)),
@@ -54,20 +58,18 @@ REGION_STYLES: tuple[LineStyle, ...] = (
 )
 
 
-def region_line(rank: int, *, dashed: bool = True) -> tuple[str, LineStyle]:
-    """Colour and line style of a region.
+def region_line(rank: int) -> tuple[str, LineStyle]:
+    """Colour and line style of a class in the timeline of a recording.
 
     Args:
-        rank: rank of the region's channel in the evidence, 0 for the strongest, which is never dashed.
-        dashed: whether other ranks are dashed.
+        rank: rank of the class, 0 for the strongest, which is never dashed.
 
     Example:
         >>> from captum_apex.figures.colours import region_line
         >>> region_line(1)
         ('#f0e442', (0, (2.5, 3.5)))
     """
-    style = REGION_STYLES[rank % len(REGION_STYLES)] if dashed else REGION_STYLES[0]
-    return REGIONS[rank % len(REGIONS)], style
+    return REGIONS[rank % len(REGIONS)], REGION_STYLES[rank % len(REGION_STYLES)]
 
 
 def colour_steps(name: str, n_steps: int = 11) -> list[str]:

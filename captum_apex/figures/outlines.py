@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 
 from captum_apex.audio.clip import Clip, Place
 from captum_apex.audio.regions import Box, Region
-from captum_apex.figures.colours import region_line
+from captum_apex.figures.colours import DASHED, REGIONS, SOLID, LineStyle
 
-__all__ = ["draw_outline", "draw_places", "outline", "union_path"]
+__all__ = ["LINE_WIDTH", "draw_outline", "draw_places", "line_widths", "outline", "union_path"]
+
+LINE_WIDTH = 1.5  # in points
+_STRIPE = 1.6  # by how much an outline is wider than the next one that coincides with it, in points
+_DARK_EDGE = 1.7  # by how much the dark line below an outline is wider, in points
 
 
-def draw_outline(ax: Axes, clip: Clip, region: Region, rank: int = 0, *, dashed: bool = False) -> PathPatch:
+def draw_outline(
+    ax: Axes, clip: Clip, region: Region, rank: int = 0, *, dashed: bool = False, width: float = LINE_WIDTH
+) -> PathPatch:
     """Outlines a region on a panel whose axes are seconds and Hz.
 
     Args:
@@ -27,7 +33,8 @@ def draw_outline(ax: Axes, clip: Clip, region: Region, rank: int = 0, *, dashed:
         clip: the clip that is drawn on the panel.
         region: a region of the model's input for this clip.
         rank: rank of the region's channel in the evidence, which chooses the colour; 0 for the strongest channel.
-        dashed: whether the line style of the rank is used, for panels with several regions.
+        dashed: whether the line is dashed, which means that the region is no better than a random place.
+        width: width of the line in points, see `line_widths`.
 
     Returns:
         The outline.
@@ -42,17 +49,20 @@ def draw_outline(ax: Axes, clip: Clip, region: Region, rank: int = 0, *, dashed:
         >>> patch.get_path().vertices[:2].tolist()
         [[0.005, 0.0], [0.015, 0.0]]
     """
-    return draw_places(ax, [clip.place(box) for box in region.boxes], rank, dashed=dashed)
+    return draw_places(ax, [clip.place(box) for box in region.boxes], rank, DASHED if dashed else SOLID, width)
 
 
-def draw_places(ax: Axes, places: Sequence[Place], rank: int = 0, *, dashed: bool = False) -> PathPatch:
+def draw_places(
+    ax: Axes, places: Sequence[Place], rank: int = 0, style: LineStyle = SOLID, width: float = LINE_WIDTH
+) -> PathPatch:
     """Outlines the union of places on a panel whose axes are seconds and Hz.
 
     Args:
         ax: the panel.
         places: rectangles in Hz and seconds.
         rank: chooses the colour, see `draw_outline`.
-        dashed: whether the line style of the rank is used.
+        style: line style, its lengths in units of 1.5 points.
+        width: width of the line in points.
 
     Returns:
         The outline.
@@ -65,15 +75,39 @@ def draw_places(ax: Axes, places: Sequence[Place], rank: int = 0, *, dashed: boo
         >>> patch.get_path().vertices.tolist()
         [[0.0, 0.0], [2.0, 0.0], [2.0, 1000.0], [0.0, 1000.0], [0.0, 0.0]]
     """
-    colour, style = region_line(rank, dashed=dashed)
+    offset, lengths = style
+    scaled = (offset * LINE_WIDTH / width, [length * LINE_WIDTH / width for length in lengths])
     path = union_path(places)
     # A dark line, for places where the levels are as pale as the outline. It is below the outlines of all regions.
+    dark = width + _DARK_EDGE
     ax.add_collection(
-        PathCollection([path], facecolors="none", edgecolors="black", linewidths=3.2, alpha=0.5, zorder=0.9)
+        PathCollection([path], facecolors="none", edgecolors="black", linewidths=dark, alpha=0.5, zorder=0.9)
     )
-    patch = PathPatch(path, fill=False, edgecolor=colour, linestyle=style, linewidth=1.5, joinstyle="miter")
+    colour = REGIONS[rank % len(REGIONS)]
+    patch = PathPatch(path, fill=False, edgecolor=colour, linestyle=scaled, linewidth=width, joinstyle="miter")
     ax.add_patch(patch)
     return patch
+
+
+def line_widths(regions: Sequence[Region]) -> list[float]:
+    """The width of the outline of each region on one panel, so that all are visible where regions coincide.
+
+    An outline is wider than each later one of the same region, and lies beneath it.
+
+    Args:
+        regions: the regions, in the order in which they are drawn.
+
+    Returns:
+        Widths in points; 1.5 for a region without a later one that is the same.
+
+    Example:
+        >>> from captum_apex import Box, Region
+        >>> from captum_apex.figures.outlines import line_widths
+        >>> strip = Region((Box(0.0, 1.0, 0.25, 0.5),))
+        >>> line_widths([strip, strip, Region(())])
+        [3.1, 1.5, 1.5]
+    """
+    return [LINE_WIDTH + _STRIPE * regions[rank + 1 :].count(region) for rank, region in enumerate(regions)]
 
 
 def union_path(places: Sequence[Place]) -> Path:

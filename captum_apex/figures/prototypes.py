@@ -16,19 +16,23 @@ from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
-from captum_apex.figures.colours import DARK, region_line
-from captum_apex.figures.outlines import draw_outline
+from captum_apex.figures.colours import DARK, DASHED, REGIONS, SOLID
+from captum_apex.figures.effects import dashed, effect_lines, notes
+from captum_apex.figures.outlines import LINE_WIDTH, draw_outline, line_widths
 from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.spectrogram import draw_clip
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number, points, quoted, title
+from captum_apex.locating.region_search import RegionEffect
 
 __all__ = [
     "HEIGHT",
     "MARGIN",
     "WIDTH",
     "before_and_after",
+    "effects_of",
     "explanation",
     "heading",
+    "height_of_effects",
     "load_clips",
     "perspectives",
     "prototype_panels",
@@ -38,11 +42,11 @@ __all__ = [
 WIDTH = 2.15
 HEIGHT = 1.85
 MARGIN = 1.2
+_LINE_HEIGHT = 0.15  # of a line of a title
 _NOTE = "beside each channel: its contribution to the score, and its share of what the layer adds"
-_ROWS = (
-    "Left: where each channel is most active in this clip; in brackets its share of what the layer adds. "
-    "Right: prototypes."
-)
+_SHARE = "In brackets: its share of what the layer adds. Right: prototypes."
+_ACTIVE = "Left: where each channel is most active in this clip."
+_FOUND = "Left: where each channel counts for the score of this clip."
 
 
 def explanation(
@@ -84,25 +88,26 @@ def explanation(
     clips = load_clips(prototypes, (prototype for channel in evidence for prototype in channel.prototypes))
     limits = level_limits([clip, *clips.values()])
     n_columns = 1 + max((len(channel.prototypes) for channel in evidence), default=2)
-    target = canvas(figure, MARGIN + WIDTH * n_columns, 2.9 + HEIGHT * len(evidence))
+    row_height = HEIGHT + height_of_effects(effects_of(evidence))
+    target = canvas(figure, MARGIN + WIDTH * n_columns, 2.9 + row_height * len(evidence) + _note_height(evidence))
     if not evidence:
         image = _draw_head(target, explanation, clip, limits, class_names)
         colour_bar(target, target.axes[:1], image, "level in dB")
         return root(target)
-    subfigures = target.subfigures(2, 1, squeeze=False, height_ratios=[2.7, HEIGHT * len(evidence) + 0.3])
+    subfigures = target.subfigures(2, 1, squeeze=False, height_ratios=[2.7, row_height * len(evidence) + 0.3])
     head, body = subfigures[:, 0]
     image = _draw_head(head, explanation, clip, limits, class_names)
-    body.suptitle(fitted(_ROWS, panel_width(body, 1, 0.2)), fontsize=SMALL)
+    body.suptitle(_caption(evidence, panel_width(body, 1, 0.2)), fontsize=SMALL)
     panels = body.subplots(len(evidence), n_columns, squeeze=False)
     width = panel_width(body, n_columns, MARGIN)
     for rank, (row, channel) in enumerate(zip(panels, evidence, strict=True)):
         draw_clip(row[0], clip, limits)
-        draw_outline(row[0], clip, channel.region, rank)
+        draw_outline(row[0], clip, channel.region, rank, dashed=dashed(channel.effect))
         lines = [
             f"{channel_name(channel)}: purity {channel.purity:.2f}",
             f"contribution {_contribution(explanation, channel)}",
         ]
-        title(row[0], lines, width)
+        title(row[0], [*lines, *effect_lines(channel.effect)], width)
         prototype_panels(row[1:], channel.prototypes, clips, limits, width, rank, class_names)
     label_axes(panels)
     colour_bar(body, panels.flat, image, "level in dB")
@@ -150,21 +155,26 @@ def perspectives(
         clips = load_clips(prototypes, (prototype for column in columns for prototype in column))
     limits = level_limits([clip, *clips.values()])
     n_rows = 1 + max(map(len, columns))
-    n_lines = max(len(scheme.evidence) for scheme in explanations)  # of the longest legend
-    target = canvas(figure, MARGIN + 2.6 * len(explanations), 0.9 + 0.2 * n_lines + HEIGHT * n_rows)
+    legends = [_legend_labels(scheme) for scheme in explanations]
+    n_lines = max(map(_n_lines, legends))
+    below_height = height_of_effects(prototype.effect for column in columns for prototype in column)
+    height = max(1.0, points(TINY) / 7) * (1.0 + 0.2 * n_lines) + HEIGHT * n_rows + below_height * (n_rows - 1)
+    target = canvas(figure, MARGIN + 2.6 * len(explanations), height)
     panels = target.subplots(n_rows, len(explanations), squeeze=False)
     width = panel_width(target, len(explanations), MARGIN)
-    for panel_column, scheme, below in zip(panels.T, explanations, columns, strict=True):
+    for panel_column, scheme, below, labels in zip(panels.T, explanations, columns, legends, strict=True):
         image = draw_clip(panel_column[0], clip, limits)
-        labels = [f"{channel_name(channel)}: {_contribution(scheme, channel)}" for channel in scheme.evidence]
-        _draw_regions(panel_column[0], scheme, clip, labels, n_columns=1)
-        pad = 4 + points(TINY) * (1.5 * len(scheme.evidence) + 1)
+        narrow = ["\n".join(fitted(line, width - 0.1, TINY, 1) for line in label.split("\n")) for label in labels]
+        _draw_regions(panel_column[0], scheme, clip, narrow, n_columns=1)
+        if scheme.evidence:
+            panel_column[0].get_legend().set_in_layout(False)  # the title, which is above it, keeps its place
+        pad = 4 + points(TINY) * (1.5 * _n_lines(labels) + 1)
         title(panel_column[0], [str(scheme.scheme)], width, pad=pad)
         prototype_panels(panel_column[1:], below, clips, limits, width, 0, class_names)
     rows = remove_empty(panels, (bool(panel.images) for panel in panels.flat))
     label_axes(rows)
     colour_bar(target, (panel for row in rows for panel in row if panel is not None), image, "level in dB")
-    heading(target, _question(explanations[0], class_names), clip.title, _NOTE if n_lines else "")
+    heading(target, _question(explanations[0], class_names), clip.title, *_notes(explanations, columns))
     return root(target)
 
 
@@ -215,8 +225,9 @@ def before_and_after(
         "after": prototypes_of(after, channel, n_prototypes),
     }
     clips = load_clips(prototypes, (prototype for row in rows.values() for prototype in row))
+    effects = [prototype.effect for row in rows.values() for prototype in row]
     limits = level_limits(clips.values())
-    target = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + HEIGHT * 2)
+    target = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + (HEIGHT + height_of_effects(effects)) * 2)
     panels = target.subplots(2, n_prototypes, squeeze=False)
     width = panel_width(target, n_prototypes, MARGIN)
     for panel_row, row in zip(panels, rows.values(), strict=True):
@@ -226,18 +237,18 @@ def before_and_after(
         mean = sum(prototype.purity for prototype in row) / len(row)
         panel.set_ylabel(f"{name} fitting: mean purity {mean:.2f}\nfrequency in Hz", fontsize=TINY)
     colour_bar(target, panels.flat, images[0], "level in dB")
-    heading(target, f"Prototypes of channel {channel}. Perspective: {after.scheme}")
+    heading(target, f"Prototypes of channel {channel}. Perspective: {after.scheme}", "", *notes(effects))
     return root(target)
 
 
-def heading(target: Figure | SubFigure, question: str, name: str = "", note: str = "") -> None:
+def heading(target: Figure | SubFigure, question: str, name: str = "", *notes: str) -> None:
     """Writes the heading of a figure.
 
     Args:
         target: the figure.
         question: the first line.
         name: name of the clip, for a line below it.
-        note: a remark on the numbers, for another line.
+        notes: remarks on the numbers, each on lines of its own.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -249,8 +260,8 @@ def heading(target: Figure | SubFigure, question: str, name: str = "", note: str
     """
     width = panel_width(target, 1, 0.2)
     lines = [f"clip: {name}"] if name else []
-    lines += [note] if note else []
     text = [fitted(question, width, "medium"), *(fitted(line, width, SMALL, 1) for line in lines)]
+    text += [fitted(note, width, "medium") for note in notes]
     target.suptitle("\n".join(text), fontsize="medium", parse_math=False)
 
 
@@ -294,9 +305,9 @@ def prototype_panels(
     for panel, prototype in zip(panels, prototypes, strict=False):
         clip = clips[prototype.index]
         images.append(draw_clip(panel, clip, limits))
-        draw_outline(panel, clip, prototype.region, rank)
+        draw_outline(panel, clip, prototype.region, rank, dashed=dashed(prototype.effect))
         name = class_name(prototype.label, class_names) or clip.title or f"clip {prototype.index}"
-        title(panel, [name, f"prototype, purity {prototype.purity:.2f}"], width)
+        title(panel, [name, f"prototype, purity {prototype.purity:.2f}", *effect_lines(prototype.effect)], width)
     return images
 
 
@@ -316,6 +327,70 @@ def load_clips(lookup: ClipLookup, prototypes: Iterable[Prototype]) -> dict[int,
         [2]
     """
     return {index: lookup[index] for index in dict.fromkeys(prototype.index for prototype in prototypes)}
+
+
+def effects_of(evidence: Iterable[Evidence]) -> list[RegionEffect | None]:
+    """The effects of the regions of some evidence and of its prototypes.
+
+    Args:
+        evidence: the evidence.
+
+    Example:
+        >>> from captum_apex import Evidence, Region, RegionEffect
+        >>> from captum_apex.figures.prototypes import effects_of
+        >>> effect = RegionEffect(channel=0.75)
+        >>> effects_of([Evidence(3, 1, 2.0, 1.0, 0.8, Region(()), (), effect=effect)]) == [effect]
+        True
+    """
+    return [each.effect for channel in evidence for each in (channel, *channel.prototypes)]
+
+
+def height_of_effects(effects: Iterable[RegionEffect | None]) -> float:
+    """The height that the lines of the effects need above a panel, in inches.
+
+    Args:
+        effects: the effects of the regions on all panels of a figure.
+
+    Example:
+        >>> from captum_apex import RegionEffect
+        >>> from captum_apex.figures.prototypes import height_of_effects
+        >>> height_of_effects([RegionEffect(channel=0.75, score=1.0), None])
+        0.3
+    """
+    return _LINE_HEIGHT * max((len(effect_lines(effect)) for effect in effects), default=0)
+
+
+def _legend_labels(explanation: Explanation) -> list[str]:
+    """The lines of each channel in the legend of a perspective."""
+    labels = []
+    for channel in explanation.evidence:
+        first = f"{channel_name(channel)}: {_contribution(explanation, channel)}"
+        labels.append("\n".join([first, *effect_lines(channel.effect)]))
+    return labels
+
+
+def _n_lines(labels: Iterable[str]) -> int:
+    return sum(label.count("\n") + 1 for label in labels)
+
+
+def _notes(explanations: Sequence[Explanation], columns: Sequence[Sequence[Prototype]]) -> list[str]:
+    """The remarks below the heading of the perspectives."""
+    channels = [channel for explanation in explanations for channel in explanation.evidence]
+    prototypes = [prototype for column in columns for prototype in column]
+    effects = [each.effect for each in (*channels, *prototypes)]
+    return [_NOTE, *notes(effects)] if channels else notes(effects)
+
+
+def _caption(evidence: Sequence[Evidence], width: float) -> str:
+    """The caption above the rows of an explanation."""
+    effects = effects_of(evidence)
+    searched = any(channel.effect is not None for channel in evidence)
+    first = f"{_FOUND if searched else _ACTIVE} {_SHARE}"
+    return "\n".join(fitted(sentence, width) for sentence in (first, *notes(effects)))
+
+
+def _note_height(evidence: Sequence[Evidence]) -> float:
+    return _LINE_HEIGHT * 2 * len(notes(effects_of(evidence)))
 
 
 def _draw_head(
@@ -338,10 +413,13 @@ def _draw_head(
 def _draw_regions(ax: Axes, explanation: Explanation, clip: Clip, labels: Sequence[str], n_columns: int) -> None:
     """Outlines every channel's region, with a legend above the panel; its background is dark, like the levels."""
     handles = []
+    widths = line_widths([channel.region for channel in explanation.evidence])
     for rank, (channel, label) in enumerate(zip(explanation.evidence, labels, strict=True)):
-        draw_outline(ax, clip, channel.region, rank, dashed=True)
-        colour, style = region_line(rank)
-        handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=1.5, label=label))
+        is_dashed = dashed(channel.effect)
+        draw_outline(ax, clip, channel.region, rank, dashed=is_dashed, width=widths[rank])
+        colour = REGIONS[rank % len(REGIONS)]
+        style = DASHED if is_dashed else SOLID
+        handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=LINE_WIDTH, label=label))
     if handles:
         ax.legend(
             handles=handles,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from captum_apex.audio.clip import Clip
 from captum_apex.figures.panels import as_array
 
-__all__ = ["map_scale", "signed_map"]
+__all__ = ["channel_map", "map_scale", "signed_map"]
 
 _QUANTILE = 0.995  # of the absolute values: a few bins far above the others would leave the rest of a map white
 
@@ -55,6 +56,42 @@ def signed_map(values: ArrayLike | Tensor, name: str, clip: Clip) -> NDArray:
         frames = np.array_split(attribution, min(len(attribution), clip.decibels.shape[1]))
         attribution = np.stack([samples.sum() for samples in frames])[None]
     return attribution
+
+
+def channel_map(values: Tensor, clip: Clip) -> NDArray:
+    """The map of a channel as (frequency, time) over the picture of its clip.
+
+    Args:
+        values: map of the channel, (frequency, time), as in `Evidence.map`. For a clip of samples it lies on the bins
+            of a Fourier transform, from 0 Hz to half the sample rate and over the duration of the clip.
+        clip: the clip.
+
+    Returns:
+        Array (frequency, time), float64, which covers the picture: the map as it is or, for a clip of samples, its
+        value at the centre of each bin of the picture.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Clip, SpectrogramAxes
+        >>> from captum_apex.figures.signed_maps import channel_map
+        >>> clip = Clip(torch.zeros(5, 3), SpectrogramAxes(8000, 8, 4), torch.zeros(12), of_samples=True)
+        >>> channel_map(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), clip).tolist()
+        [[1.0, 1.0, 2.0], [1.0, 1.0, 2.0], [3.0, 3.0, 4.0], [3.0, 3.0, 4.0], [3.0, 3.0, 4.0]]
+    """
+    attribution = as_array(values).astype(float)
+    if not clip.of_samples:
+        return attribution
+    n_bins, n_frames = clip.decibels.shape
+    hertz = clip.axes.hertz(torch.arange(n_bins, dtype=torch.float64) + 0.5)
+    seconds = [clip.axes.seconds(frame + 0.5) for frame in range(n_frames)]
+    rows = _indices(as_array(hertz) / clip.axes.nyquist, attribution.shape[0])
+    columns = _indices(np.asarray(seconds) / clip.duration, attribution.shape[1])
+    return attribution[rows[:, None], columns]
+
+
+def _indices(fractions: NDArray, size: int) -> NDArray:
+    """The index of the element of an axis at each fraction of the axis."""
+    return np.clip((fractions * size).astype(int), 0, size - 1)
 
 
 def map_scale(values: NDArray) -> float:

@@ -137,7 +137,14 @@ def draw_clip(ax: Axes, clip: Clip, limits: Limits, colours: str = LEVELS) -> Ax
 
 
 def draw_map(
-    ax: Axes, clip: Clip, values: ArrayLike | Tensor, *, cmap: str, limits: Limits, alpha: NDArray | None = None
+    ax: Axes,
+    clip: Clip,
+    values: ArrayLike | Tensor,
+    *,
+    cmap: str,
+    limits: Limits,
+    alpha: NDArray | None = None,
+    on_bins: bool = False,
 ) -> AxesImage:
     """Draws a map of the model's input over a clip that is drawn already.
 
@@ -148,6 +155,7 @@ def draw_map(
         cmap: name of the colour map.
         limits: the values at both ends of the colour map.
         alpha: opacity of each value, in [0, 1], of the shape of `values`.
+        on_bins: whether the map covers the clip's picture, which for a clip of samples has other axes than the input.
 
     Example:
         >>> import torch
@@ -160,7 +168,7 @@ def draw_map(
         >>> draw_map(panel, clip, torch.ones(3, 5), cmap="RdBu_r", limits=(-1.0, 1.0)).get_array().shape
         (3, 5)
     """
-    extent = (0.0, clip.duration, 0.0, clip.axes.nyquist) if clip.of_samples else _extent(clip)
+    extent = (0.0, clip.duration, 0.0, clip.axes.nyquist) if clip.of_samples and not on_bins else _extent(clip)
     return draw_image(ax, values, extent, cmap=cmap, vmin=limits[0], vmax=limits[1], alpha=alpha)
 
 

@@ -62,7 +62,7 @@ def recording(
     spectrogram, evidence = target.subplots(2, 1, height_ratios=[2, 1])
     image = draw_clip(spectrogram, clip, level_limits([clip]))
     for rank, label in enumerate(_strongest_classes(found, start, end)):
-        draw_places(spectrogram, _places(found, label, start, end), rank, dashed=True)
+        draw_places(spectrogram, _places(found, label, start, end), rank, region_line(rank)[1])
         _draw_evidence(evidence, found, label, start, end, rank)
     _label_axes(spectrogram, evidence, start, clip.duration)
     _draw_legend(evidence)

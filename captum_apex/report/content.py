@@ -19,16 +19,18 @@ from captum_apex.audio.regions import Box, Region
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.charts import remainders
-from captum_apex.figures.colours import LEVELS, REGION_STYLES, REGIONS, SIGNED, colour_steps
+from captum_apex.figures.colours import DASHED, LEVELS, REGIONS, SIGNED, colour_steps
+from captum_apex.figures.effects import dashed, effect_lines
 from captum_apex.figures.outlines import outline
 from captum_apex.figures.panels import Limits, as_array
-from captum_apex.figures.signed_maps import map_scale, signed_map
+from captum_apex.figures.signed_maps import channel_map, map_scale, signed_map
 from captum_apex.figures.ticks import hertz_ticks, second_ticks
 from captum_apex.report.page import Page
 
 __all__ = ["Content", "Picture", "Sound", "content", "level_picture"]
 
 _N_SCORES = 5  # the highest scores that a page lists
+_LARGEST_MAP = (64, 128)  # rows and columns of the picture of a channel's map
 _QUIET = 0.15  # seconds before and after the sound of a region
 
 
@@ -39,6 +41,7 @@ class Picture:
     Args:
         pixels: indices of colours, uint8 (frequency, time), the lowest frequency first.
         colours: name of the colour map, of 256 colours.
+        clear: whether the middle of the colours is transparent, and the ends are opaque.
 
     Example:
         >>> import numpy as np
@@ -49,6 +52,7 @@ class Picture:
 
     pixels: NDArray[np.uint8]
     colours: str
+    clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,8 @@ def content(pages: Sequence[Page], title: str) -> Content:
         "title": title,
         "level": {"low": limits[0], "high": limits[1], "colours": colour_steps(LEVELS)},
         "signed": colour_steps(SIGNED),
-        "lines": [
-            {"colour": colour, "dashes": list(dashes), "offset": offset}
-            for colour, (offset, dashes) in zip(REGIONS, REGION_STYLES, strict=True)
-        ],
+        "lines": list(REGIONS),
+        "dashes": list(DASHED[1]),
         "pages": [collector.page(page) for page in pages],
         "clips": collector.clips,
     }
@@ -154,10 +156,19 @@ def level_picture(clip: Clip, limits: Limits) -> Picture:
 
 def _map_picture(values: ArrayLike | Tensor, name: str, clip: Clip) -> Picture:
     """An attribution map with zero in the middle of its colours, averaged where it is finer than the clip's picture."""
-    attribution = torch.from_numpy(signed_map(values, name, clip))
-    n_rows, n_columns = map(min, attribution.shape, clip.decibels.shape)
-    averaged = adaptive_avg_pool2d(attribution[None], (n_rows, n_columns))[0].numpy()
-    return Picture(_colour_indices(0.5 + averaged / (2 * (map_scale(averaged) or 1.0))), SIGNED)
+    return _signed_picture(signed_map(values, name, clip), clip.decibels.shape)
+
+
+def _channel_picture(values: Tensor, clip: Clip) -> Picture:
+    """The map of a channel, to lay over the clip's picture."""
+    return _signed_picture(channel_map(values, clip), _LARGEST_MAP, clear=True)
+
+
+def _signed_picture(values: NDArray[np.float64], largest: Sequence[int], *, clear: bool = False) -> Picture:
+    """A map with zero in the middle of its colours, averaged where it has more rows or columns than the largest."""
+    n_rows, n_columns = map(min, values.shape, largest)
+    averaged = adaptive_avg_pool2d(torch.from_numpy(values)[None], (n_rows, n_columns))[0].numpy()
+    return Picture(_colour_indices(0.5 + averaged / (2 * (map_scale(averaged) or 1.0))), SIGNED, clear)
 
 
 def _colour_indices(shares: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -209,6 +220,7 @@ class _Collector:
             "contribution": evidence.contribution,
             "purity": evidence.purity,
             **self._region(page.clip, evidence.region),
+            **self._effect(page.clip, evidence),
             "without": self._sound(page.clip, evidence.region, without=True),
             "prototypes": [self._prototype(page, prototype) for prototype in evidence.prototypes],
         }
@@ -221,17 +233,23 @@ class _Collector:
             "class": page.class_name(prototype.label) or clip.label,
             "purity": prototype.purity,
             **self._region(clip, prototype.region),
+            **self._effect(clip, prototype),
         }
 
     def _region(self, clip: Clip, region: Region) -> dict[str, Any]:
         boxes = [_box_on_picture(clip, box) for box in region.boxes]
-        leftmost = min(boxes, key=lambda box: box.start)
+        leftmost = min(boxes, key=lambda box: (box.start, -box.high))
         return {
             "outline": _svg_path(boxes),
             "corner": [leftmost.start, 1 - leftmost.high],
             "boxes": [_place(clip, box) for box in region.boxes],
             "region": self._sound(clip, region),
         }
+
+    def _effect(self, clip: Clip, located: Evidence | Prototype) -> dict[str, Any]:
+        """What masking the region takes away, whether its outline is dashed, and the map of the channel."""
+        shown = None if located.map is None else self._picture(_channel_picture(located.map, clip))
+        return {"effect": effect_lines(located.effect), "dashed": dashed(located.effect), "map": shown}
 
     def _clip(self, clip: Clip) -> str:
         """The name of a clip."""
@@ -245,7 +263,7 @@ class _Collector:
 
     def _picture(self, picture: Picture) -> str:
         """The name of a picture."""
-        name = _name_of((picture.colours, picture.pixels.shape, picture.pixels.tobytes()))
+        name = _name_of((picture.colours, picture.clear, picture.pixels.shape, picture.pixels.tobytes()))
         self.pictures[name] = picture
         return name
 

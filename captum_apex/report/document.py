@@ -46,7 +46,8 @@ def write(
 
     The file holds each picture once, and the sound of each region of a clip once: a picture in at most 1.4 bytes
     per bin of the spectrogram, a sound in at most 0.4 bytes per sample (more in FLAC, for sample rates that MP3
-    lacks), and 2 kB for either. The sounds are the clip and its prototypes and, for each region, the region alone,
+    lacks), and 2 kB for either. The map of a channel is a picture of at most
+    64 × 128 bins. The sounds are the clip and its prototypes and, for each region, the region alone,
     cut to its time, and the clip without it: at most 201 for a page of four schemes, five channels and four
     prototypes. So a page of one second at 8 kHz takes at most about 1.3 MB, a page of five seconds at 32 kHz about
     15 MB.
@@ -111,7 +112,9 @@ def _encoded_picture(picture: Picture) -> str:
     image = Image.fromarray(picture.pixels[::-1])  # the highest frequency on top
     image.putpalette(mpl.colormaps[picture.colours](np.arange(256), bytes=True)[:, :3].tobytes())
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    opacity = np.abs(np.linspace(-255, 255, 256)).astype(np.uint8).tobytes()
+    options = {"transparency": opacity} if picture.clear else {}
+    image.save(file, "PNG", optimize=True, **options)
     return f"data:image/png;base64,{_base64(file.getvalue())}"
 
 

@@ -5,6 +5,7 @@ const PERSPECTIVES = {
   "time-frequency": ["Moment and band", "The moment and band that together support the class: an outline shows both."],
 };
 const LINE_WIDTH = 2; // of an outline, in pixels
+const STRIPE = 2; // by how much an outline is wider than the next one that coincides with it, in pixels
 const TAG = 0.065; // width of a tag with one number, as a share of the large picture
 const LINE = 1.5; // height of a tag, in its font size
 const TAG_HEIGHTS = [0.094, 0.059]; // height of a tag, as a share of the lowest and of the highest large picture
@@ -12,14 +13,15 @@ let scheme = null; // the chosen perspective, which stays when another clip is c
 
 /* Pictures */
 
-function spectrogram(name, { regions = [], picture, size = "small", about = "", whole = null }) {
+function spectrogram(name, { regions = [], picture, size = "small", about = "", whole = null, map = null }) {
   const clip = facts.clips[name];
   const subject = `${about || "Spectrogram"} of ${clip.title || "a clip"}, ${short(clip.duration)} s.`;
   const alt = [subject, ...regions.map((region) => region.text)].join(" ");
   const image = element("img", { src: facts.pictures[picture ?? clip.picture], alt });
   image.addEventListener("load", () => image.classList.toggle("pixels", image.naturalWidth < image.clientWidth));
   const cursor = element("div", { class: "cursor", hidden: true });
-  const frame = element("div", { class: "picture", "data-clip": name }, image, overlay(regions), cursor);
+  const over = map && element("img", { class: "map", src: facts.pictures[map], alt: "", hidden: true });
+  const frame = element("div", { class: "picture", "data-clip": name }, image, over, overlay(regions), cursor);
   if (whole) seekable(frame, whole, clip, name);
   const [across, up] = size === "large" ? [0.1, 0.1] : [0.25, 0.17];
   const frequencies = spaced(clip.hertz, up).map((tick) => mark(hertz(tick.value), "bottom", tick.at));
@@ -48,10 +50,12 @@ function spaced(ticks, apart) {
 }
 
 function overlay(regions) {
-  const several = regions.length > 1;
-  const halos = regions.map(({ outline }) => drawing("path", { class: "halo", d: outline }));
-  const lines = regions.map(({ outline, line }) =>
-    drawing("path", { class: "outline", d: outline, style: stroke(line, several) }),
+  const widths = lineWidths(regions);
+  const halos = regions.map(({ outline }, i) =>
+    drawing("path", { class: "halo", d: outline, style: { "stroke-width": `${widths[i] + LINE_WIDTH}px` } }),
+  );
+  const lines = regions.map((region, i) =>
+    drawing("path", { class: "outline", d: region.outline, style: stroke(region, widths[i]) }),
   );
   const properties = { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" };
   return [
@@ -60,18 +64,19 @@ function overlay(regions) {
   ];
 }
 
-/* The style of an outline; the dashes of facts.lines are in line widths. A single region on a picture has no dashes. */
-function stroke({ colour, dashes, offset }, several) {
-  const lengths = several ? dashes.map((length) => length * LINE_WIDTH) : [];
-  return {
-    stroke: colour,
-    "stroke-width": `${LINE_WIDTH}px`,
-    "stroke-dasharray": lengths.join(" ") || "none",
-    "stroke-dashoffset": String(offset * LINE_WIDTH),
-  };
+/* An outline is wider than each later one that coincides with it, so that all are visible. */
+function lineWidths(regions) {
+  const same = (region, i) => regions.slice(i + 1).filter((other) => other.outline === region.outline).length;
+  return regions.map((region, i) => LINE_WIDTH + STRIPE * same(region, i));
 }
 
-const lineOf = (rank) => facts.lines[rank % facts.lines.length];
+/* The style of an outline; dashes mean a region that is no better than a random place. */
+function stroke({ colour, dashed }, width) {
+  const lengths = dashed ? facts.dashes.map((length) => length * LINE_WIDTH) : [];
+  return { stroke: colour, "stroke-width": `${width}px`, "stroke-dasharray": lengths.join(" ") || "none" };
+}
+
+const colourOf = (rank) => facts.lines[rank % facts.lines.length];
 
 /*
  * The regions' numbers above their upper left corners. Regions with the same corner share a tag; a tag moves down by
@@ -86,7 +91,7 @@ function tags(regions) {
     while (placed.some((other) => overlap(tag, other))) tag.steps += 1;
     placed.push(tag);
     const top = `calc(max(0px, ${percent(y)} - ${LINE}em) + ${tag.steps * LINE}em)`;
-    const numbers = group.map(({ number, line }) => element("span", { style: { color: line.colour } }, String(number)));
+    const numbers = group.map(({ number, colour }) => element("span", { style: { color: colour } }, String(number)));
     return element("span", { class: "tag group", "aria-hidden": "true", style: { left: percent(x), top } }, numbers);
   });
 }
@@ -132,8 +137,9 @@ function place(boxes) {
 }
 
 function outlined(region, rank = 0, number = 0) {
-  const text = number ? `Outline ${number}: ${place(region.boxes)}.` : `Outlined: ${place(region.boxes)}.`;
-  return { ...region, line: lineOf(rank), number, text };
+  const name = number ? `Outline ${number}` : "Outlined";
+  const text = [`${name}: ${place(region.boxes)}`, ...region.effect].join("; ") + ".";
+  return { ...region, colour: colourOf(rank), number, text };
 }
 
 function scale() {
@@ -227,18 +233,45 @@ function card(page, evidence, rank) {
         "div",
         { class: "query" },
         element("p", { class: "caption" }, "In this clip"),
-        spectrogram(page.clip, { regions: [outlined(evidence, rank)], size: "middle", whole }),
+        spectrogram(page.clip, { regions: [outlined(evidence, rank)], size: "middle", whole, map: evidence.map }),
+        effect(evidence),
         element(
           "div",
           { class: "sounds" },
           whole,
           soundButton("region", `Play the region of ${name}`, evidence.region, page.clip),
           soundButton("without it", `Play the clip without the region of ${name}`, evidence.without, page.clip),
+          mapSwitch(evidence, name),
         ),
+        mapLegend(evidence),
       ),
       evidence.prototypes.length ? examples(evidence, rank, name) : null,
     ),
   );
+}
+
+/* What masking the region takes away. */
+function effect(region) {
+  return region.effect.length ? element("p", { class: "effect" }, region.effect.join(" · ")) : null;
+}
+
+/* Lays the maps of a channel over the pictures of its card. */
+function mapSwitch(evidence, name) {
+  if (![evidence, ...evidence.prototypes].some((region) => region.map)) return null;
+  const properties = { type: "button", class: "switch", "aria-pressed": "false", "aria-label": `Map of ${name}` };
+  const onclick = ({ currentTarget }) => {
+    const card = currentTarget.closest(".card");
+    const on = card.classList.toggle("mapped");
+    currentTarget.setAttribute("aria-pressed", String(on));
+    for (const node of card.querySelectorAll(".map, .signed")) node.hidden = !on;
+  };
+  return element("button", { ...properties, onclick }, "map");
+}
+
+function mapLegend(evidence) {
+  if (![evidence, ...evidence.prototypes].some((region) => region.map)) return null;
+  const bar = legend(facts.signed, ["takes from it", "adds to it"], "Map of the channel, each on its own scale");
+  return element("div", { class: "signed", hidden: true }, bar);
 }
 
 function examples(evidence, rank, channel) {
@@ -251,7 +284,7 @@ function examples(evidence, rank, channel) {
 }
 
 function number(rank) {
-  const properties = { class: "tag still", "aria-hidden": "true", style: { "--colour": lineOf(rank).colour } };
+  const properties = { class: "tag still", "aria-hidden": "true", style: { "--colour": colourOf(rank) } };
   return element("span", properties, String(rank + 1));
 }
 
@@ -266,7 +299,8 @@ function example(prototype, rank, channel) {
     "li",
     {},
     element("p", { class: "caption" }, strong(name), ` · purity ${fixed(prototype.purity)}`),
-    spectrogram(prototype.clip, { regions: [outlined(prototype, rank)], about, whole }),
+    spectrogram(prototype.clip, { regions: [outlined(prototype, rank)], about, whole, map: prototype.map }),
+    effect(prototype),
     element("div", { class: "sounds" }, whole, region),
   );
 }
@@ -346,7 +380,9 @@ function comparison(page, perspective) {
   ];
 }
 
-function notes() {
+function notes(page) {
+  const regions = page.perspectives.flatMap(({ evidence }) => evidence.flatMap((e) => [e, ...e.prototypes]));
+  const searched = regions.some((region) => region.effect.length);
   const lines = [
     [
       "Contribution",
@@ -359,13 +395,22 @@ function notes() {
     ],
     ["Prototypes", "The training clips that activate the channel most. The outline is the place where they do."],
   ];
+  if (searched)
+    lines.push([
+      "Masking",
+      "How much of the channel is lost when the region is masked; random: when random places of the same shape are " +
+        "masked. For the clip also by how much the logit of the explained class falls.",
+    ]);
+  if (regions.some((region) => region.dashed))
+    lines.push(["Dashed outline", "The region is no better than a random place."]);
   const terms = lines.map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text)));
   const careful = element(
     "p",
     { class: "careful" },
     element("strong", {}, "Be careful. "),
-    "A region is a cell of the layer’s grid. The cell depends on a larger part of the clip, so the sound that " +
-      "activates it can lie beside the outline. The sound of a region is what lies inside the outline. The model was " +
+    searched ? "" : "A region is a cell of the layer’s grid. The cell depends on a larger part of the clip, so the " +
+      "sound that activates it can lie beside the outline. ",
+    "The sound of a region is what lies inside the outline. The model was " +
       "given neither this sound nor the clip without it.",
   );
   const title = element("h3", {}, "How to read this");
@@ -394,7 +439,7 @@ function showClip(page) {
   const known = page.perspectives.findIndex((perspective) => perspective.scheme === scheme);
   choose(Math.max(known, 0));
   const overview = element("div", { class: "overview" }, top, scores(page));
-  document.getElementById("main").replaceChildren(...heading(page), overview, bar, ...panels, strip, notes());
+  document.getElementById("main").replaceChildren(...heading(page), overview, bar, ...panels, strip, notes(page));
 }
 
 function list() {

@@ -9,10 +9,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from captum_apex import SCHEMES, Explanation, PrototypeBasis, basis_from_matrix, figures
+from captum_apex import SCHEMES, Explanation, PrototypeBasis, RegionEffect, basis_from_matrix, figures
 from captum_apex.explanations.explanation import prototypes_of
 from captum_apex.figures.charts import remainders
-from captum_apex.figures.colours import REGION_STYLES, REGIONS, region_line
+from captum_apex.figures.colours import DASHED, REGION_STYLES, REGIONS, SOLID, region_line
+from captum_apex.figures.effects import effect_lines
 from captum_apex.figures.outlines import union_path
 from tests.explained import CLASSES, QUERY, Recorded, all_schemes, basis, clip_of, explained, network
 
@@ -30,6 +31,20 @@ def is_outlined(panel, clip, regions):
     return len(drawn) == len(wanted) and all(
         np.array_equal(one, other) for one, other in zip(drawn, wanted, strict=True)
     )
+
+
+def without_effects(explanation):
+    return replace(explanation, evidence=tuple(replace(channel, effect=None) for channel in explanation.evidence))
+
+
+def with_effects(explanation, *effects):
+    channels = zip(explanation.evidence, effects, strict=True)
+    return replace(explanation, evidence=tuple(replace(channel, effect=effect) for channel, effect in channels))
+
+
+def is_dashed(patch):
+    """Whether a line has dashes: the pattern that matplotlib keeps has lengths then."""
+    return bool(patch._dash_pattern[1])
 
 
 def bars(panel):
@@ -50,7 +65,8 @@ def test_an_explanation_has_a_row_for_each_channel(scheme):
     assert is_outlined(head, CLIP, [part.region for part in found.evidence])
     for part, row in zip(found.evidence, (rows[:4], rows[4:]), strict=True):
         assert is_outlined(row[0], CLIP, [part.region])
-        name, contribution = row[0].get_title().splitlines()
+        name, contribution, *effect = row[0].get_title().splitlines()
+        assert effect == effect_lines(part.effect)
         assert name == f"channel {part.channel}: purity {part.purity:.2f}"
         assert contribution.startswith(f"contribution +{part.contribution:.3g} (")
         for panel, prototype in zip(row[1:], part.prototypes, strict=True):
@@ -61,7 +77,7 @@ def test_an_explanation_has_a_row_for_each_channel(scheme):
 
 
 def test_the_share_is_of_what_the_layer_adds():
-    found = replace(explained(), score=2.0, score_without_layer=-2.0)
+    found = replace(without_effects(explained()), score=2.0, score_without_layer=-2.0)
     own = replace(found, evidence=(replace(found.evidence[0], contribution=1.0),))
     title = panels(figures.explanation(own, CLIP, Recorded()))[1].get_title()
     assert title.endswith("\ncontribution +1 (25%)")
@@ -117,6 +133,62 @@ def test_long_names_do_not_overlap():
         assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
+GOOD = RegionEffect(channel=0.63, random=(0.0, 0.02), score=2.5)
+BAD = RegionEffect(channel=0.1, random=(0.2,), score=-0.5, fires_on="the border")
+
+
+def test_only_a_region_no_better_than_random_is_dashed_and_the_caption_says_so():
+    found = with_effects(explained(n_prototypes=1, search=None), GOOD, BAD)
+    figure = figures.explanation(found, CLIP, Recorded())
+    head, first, _, second, _ = panels(figure)
+    assert [is_dashed(patch) for patch in head.patches] == [False, True]
+    assert [is_dashed(line) for line in head.get_legend().get_lines()] == [False, True]
+    assert [is_dashed(panel.patches[0]) for panel in (first, second)] == [False, True]
+    assert first.get_title().splitlines()[2:] == ["masking 63%, random 1%", "score falls by 2.5"]
+    assert second.get_title().splitlines()[2:] == [
+        "masking 10%, random 20%",
+        "score rises by 0.5",
+        "no better than a random place",
+        "fires at the border",
+    ]
+    assert "Dashed outline" in figure.subfigs[1].get_suptitle()
+
+
+def test_without_a_region_worse_than_random_nothing_is_dashed():
+    found = with_effects(explained(n_prototypes=1, search=None), GOOD, GOOD)
+    figure = figures.explanation(found, CLIP, Recorded())
+    assert not any(is_dashed(patch) for panel in panels(figure) for patch in panel.patches)
+    assert "Dashed" not in figure.subfigs[1].get_suptitle()
+
+
+def test_without_a_search_there_are_no_effects():
+    figure = figures.explanation(explained(search=None), CLIP, Recorded())
+    assert not any("masking" in panel.get_title() for panel in figure.axes)
+    assert "asking" not in figure.subfigs[1].get_suptitle()
+    assert not any(is_dashed(patch) for panel in panels(figure) for patch in panel.patches)
+
+
+def test_the_legend_of_a_perspective_gives_the_effects():
+    found = with_effects(explained(search=None), GOOD, BAD)
+    panel = panels(figures.perspectives([found], CLIP))[0]
+    first, second = (text.get_text().splitlines()[1:] for text in panel.get_legend().get_texts())
+    assert first == effect_lines(GOOD)
+    assert second == effect_lines(BAD)
+
+
+def test_maps_of_the_channels_stand_beside_the_clip():
+    found = with_effects(explained(n_prototypes=1), GOOD, BAD)
+    figure = figures.channel_maps(found, CLIP, Recorded(), class_names=CLASSES)
+    rows = np.reshape(panels(figure), (2, 2))
+    for (levels, channel_map), channel in zip(rows, found.evidence, strict=True):
+        assert np.array_equal(levels.images[0].get_array(), CLIP.decibels)
+        assert len(channel_map.images) == 2
+        assert is_outlined(levels, CLIP, [channel.region])
+        assert is_outlined(channel_map, CLIP, [channel.region])
+    with pytest.raises(ValueError, match="expected channels with a map, but got none"):
+        figures.channel_maps(explained(search=None), CLIP)
+
+
 # --- perspectives -------------------------------------------------------------------------------------------------
 
 
@@ -129,7 +201,7 @@ def test_the_perspectives_stand_side_by_side():
         legend = [text.get_text() for text in panel.get_legend().get_texts()]
         assert [text.split(":")[0] for text in legend] == [f"channel {part.channel}" for part in explanation.evidence]
     note = "beside each channel: its contribution to the score, and its share of what the layer adds"
-    assert figure.get_suptitle() == f"Why “$5 bell”?\nclip: query.wav\n{note}"
+    assert figure.get_suptitle().startswith(f"Why “$5 bell”?\nclip: query.wav\n{note}\n“Masking”: ")
 
 
 @pytest.mark.parametrize("size", [6, 10, 18])
@@ -241,14 +313,22 @@ def dashes_of(rank, positions):
     return (positions + offset) % (dash + gap) < dash
 
 
-def test_outlines_that_coincide_are_all_visible_and_their_dashes_are_short_enough_for_a_small_spot():
+def test_outlines_that_coincide_are_all_visible():
+    found = without_effects(explained())
+    same = replace(found, evidence=(found.evidence[0],) * 3)
+    widths = [patch.get_linewidth() for patch in panels(figures.explanation(same, CLIP, Recorded()))[0].patches]
+    assert widths == sorted(set(widths), reverse=True)
+    assert 1.5 * sum(DASHED[1]) < 10  # points, for a line 1.5 wide; the outline of a spot has some 40
+
+
+def test_lines_of_classes_that_coincide_are_all_visible_and_their_dashes_are_short_enough_for_a_small_spot():
     positions = np.arange(0, 60, 0.05) + 0.01
     drawn = [dashes_of(rank, positions) for rank in range(len(REGIONS))]
     for rank, own in enumerate(drawn):
         visible = own & ~np.any([*drawn[rank + 1 :], np.zeros(len(positions), dtype=bool)], axis=0)
         assert visible.mean() >= 0.1  # later outlines are drawn over it
         assert 1.5 * sum(region_line(rank)[1][1]) < 10  # points, for a line 1.5 wide; the outline of a spot has some 40
-    assert region_line(0)[1] == (0, ())
+    assert region_line(0)[1] == SOLID
     assert len(REGIONS) == len(REGION_STYLES) == 5  # as many as there are channels of evidence by default
 
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from captum_apex import SCHEMES, Clip, listening, report
-from captum_apex.figures.colours import LEVELS, REGIONS, TOWARDS, colour_steps, region_line
+from captum_apex.figures.colours import DASHED, LEVELS, REGIONS, TOWARDS, colour_steps
 from captum_apex.report import content
 from tests.pages import AXES, CLASSES, chirp, explanation, page
 
@@ -385,9 +385,8 @@ def test_a_file_without_pages_is_refused(tmp_path):
 
 def test_colours_and_dashes_are_those_of_the_figures(tmp_path):
     facts = written(tmp_path, page())
-    assert [(line["colour"], (line["offset"], tuple(line["dashes"]))) for line in facts["lines"]] == [
-        region_line(rank) for rank in range(len(REGIONS))
-    ]
+    assert tuple(facts["lines"]) == REGIONS
+    assert tuple(facts["dashes"]) == DASHED[1]
     assert facts["level"]["colours"] == colour_steps(LEVELS)
     style = re.search("<style>(.*?)</style>", (tmp_path / "page.html").read_text(encoding="utf-8"), re.DOTALL)[1]
     assert f"--towards: {TOWARDS};" in style

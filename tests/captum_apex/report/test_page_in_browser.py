@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from captum_apex import SCHEMES, report
+from captum_apex import SCHEMES, RegionEffect, report
 from tests.browser import chromium, complaints, requests, show, wait_until
 from tests.pages import CLASSES, chirp, explanation, page
 
@@ -273,13 +273,39 @@ def test_regions_that_are_the_same_are_all_visible(browser, tmp_path):
     )
     large = browser.execute_script(drawn % ".large")
     assert [kind for kind, _ in large] == ["halo"] * 5 + ["outline"] * 5  # no dark ground over a line
-    assert large[5][1] == "none"
-    dashed = (
-        "return [...document.querySelectorAll('.large .outline')]"
-        ".map((e) => [e.style.strokeDashoffset, e.style.strokeDasharray].join())"
-    )
-    assert len(set(browser.execute_script(dashed))) == 5
+    assert {dashes for _, dashes in large[5:]} == {"none"}
+    widths = "return [...document.querySelectorAll('.large .outline')].map((e) => parseFloat(e.style.strokeWidth))"
+    assert browser.execute_script(widths) == [10, 8, 6, 4, 2]
     assert browser.execute_script(drawn % ".middle")[1] == ["outline", "none"]
+
+
+def test_a_region_says_what_it_is_worth_and_the_map_has_a_switch(browser, tmp_path):
+    good = RegionEffect(channel=0.63, random=(0.01,), score=2.5)
+    bad = RegionEffect(channel=0.1, random=(0.2,), fires_on="silence")
+    first, second = explanation(SCHEMES[0]).evidence
+    evidence = (
+        dataclasses.replace(first, effect=good, map=torch.ones(200, 300)),
+        dataclasses.replace(second, effect=bad),
+    )
+    subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[0]), evidence=evidence)])
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    assert texts(browser, ".effect") == [
+        "masking 63%, random 1% · score falls by 2.5",
+        "masking 10%, random 20% · no better than a random place · fires on silence",
+    ]
+    dashes = "return [...document.querySelectorAll('.large .outline')].map((e) => e.style.strokeDasharray)"
+    solid, dashed = browser.execute_script(dashes)
+    assert solid == "none"
+    assert dashed != "none"
+    (switch,) = all_of(browser, ".switch")  # the second channel has no map
+    (shown,) = all_of(browser, ".map")
+    assert not shown.is_displayed()
+    switch.send_keys(" ")
+    assert shown.is_displayed()
+    assert switch.get_attribute("aria-pressed") == "true"
+    assert browser.execute_script("return [arguments[0].naturalWidth, arguments[0].naturalHeight]", shown) == [128, 64]
+    switch.click()
+    assert not shown.is_displayed()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -1,0 +1,96 @@
+"""What masking a region takes away, as short lines of text, and how it shows in the outline of the region."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from captum_apex.figures.titles import number
+from captum_apex.locating.region_search import RegionEffect
+
+__all__ = ["DASHED_NOTE", "EFFECT_NOTE", "dashed", "effect_lines", "notes", "remark_lines"]
+
+EFFECT_NOTE = (
+    "“Masking”: how much of the channel is lost when the region is masked; “random”: when random places are masked."
+)
+DASHED_NOTE = "Dashed outline: the region is no better than a random place."
+
+
+def dashed(effect: RegionEffect | None) -> bool:
+    """Whether the outline of a region is dashed: its effect is known, and no better than that of a random place.
+
+    Args:
+        effect: the effect of the region; None where it is not known.
+
+    Example:
+        >>> from captum_apex import RegionEffect
+        >>> from captum_apex.figures.effects import dashed
+        >>> dashed(RegionEffect(channel=0.6, random=(0.7,))), dashed(RegionEffect(channel=0.6)), dashed(None)
+        (True, False, False)
+    """
+    return effect is not None and not effect.better_than_random
+
+
+def effect_lines(effect: RegionEffect | None) -> list[str]:
+    """What masking a region takes away, and the remarks of `remark_lines`; each line fits a panel.
+
+    Args:
+        effect: the effect of the region; None where it is not known, which gives no line.
+
+    Example:
+        >>> from captum_apex import RegionEffect
+        >>> from captum_apex.figures.effects import effect_lines
+        >>> effect_lines(RegionEffect(channel=0.63, random=(0.0, 0.02), score=2.5))
+        ['masking 63%, random 1%', 'score falls by 2.5']
+    """
+    if effect is None:
+        return []
+    random = f", random {_percent(effect.mean_random)}" if effect.random else ""
+    lines = [f"masking {_percent(effect.channel)}{random}"]
+    if effect.score is not None:
+        verb = "falls" if effect.score >= 0 else "rises"
+        lines.append(f"score {verb} by {number(abs(effect.score))}")
+    return lines + remark_lines(effect)
+
+
+def remark_lines(effect: RegionEffect | None) -> list[str]:
+    """What a reader must know of a region: that it is no better than a random place, or that there is no sound in it.
+
+    Args:
+        effect: the effect of the region; None where it is not known.
+
+    Example:
+        >>> from captum_apex import RegionEffect
+        >>> from captum_apex.figures.effects import remark_lines
+        >>> remark_lines(RegionEffect(channel=0.1, random=(0.2,), fires_on="the border"))
+        ['no better than a random place', 'fires at the border']
+        >>> remark_lines(RegionEffect(channel=0.1, fires_on="silence"))
+        ['fires on silence']
+    """
+    lines = ["no better than a random place"] if dashed(effect) else []
+    if effect is not None and effect.fires_on:
+        preposition = "on" if effect.fires_on == "silence" else "at"
+        lines.append(f"fires {preposition} {effect.fires_on}")
+    return lines
+
+
+def notes(effects: Iterable[RegionEffect | None]) -> list[str]:
+    """The sentences that a caption needs for the effects of its figure; none where no effect is known.
+
+    Args:
+        effects: the effects of all regions of the figure.
+
+    Example:
+        >>> from captum_apex import RegionEffect
+        >>> from captum_apex.figures.effects import notes
+        >>> notes([None, RegionEffect(channel=0.6, random=(0.7,))])[1]
+        'Dashed outline: the region is no better than a random place.'
+    """
+    known = [effect for effect in effects if effect is not None]
+    sentences = [EFFECT_NOTE] if known else []
+    if any(map(dashed, known)):
+        sentences.append(DASHED_NOTE)
+    return sentences
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)}%".replace("-", "−")
