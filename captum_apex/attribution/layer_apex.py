@@ -41,7 +41,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
 
     The class is called like `captum.attr.LayerGradCam`. During a call the model is in evaluation mode; afterwards it is
     as it was before. Only the modules after the layer keep a graph. While the gradient is taken, normalisations after
-    the layer use their variance as a constant (see `captum_apex.layers.normalisation`).
+    the layer use their variance as a constant (see `captum_apex.layers.normalisation`). A basis of a bank with a `norm`
+    explains the grid that this norm normalises (see `captum_apex.layers.PooledNorm`); then "the grid" means that one.
 
     Args:
         forward_func: the classifier.
