@@ -38,14 +38,12 @@ class PooledNorm:
         >>> import torch
         >>> from torch import nn
         >>> from captum_apex.layers import PooledNorm
-        >>> norm = PooledNorm(nn.LayerNorm(2), "norm")
+        >>> norm = PooledNorm(nn.LayerNorm(2, elementwise_affine=False), "norm")
         >>> grid = torch.tensor([[[[1.0, 3.0]], [[6.0, 6.0]]]])  # pooled: 2 and 6, so μ = 4 and σ = 2
-        >>> norm.on_grid(grid).round(decimals=3)
-        tensor([[[[-1.5000, -0.5000]],
-        <BLANKLINE>
-                 [[ 1.0000,  1.0000]]]])
-        >>> norm.module(grid.mean((2, 3))).round(decimals=3)  # its mean over the grid
-        tensor([[-1.,  1.]])
+        >>> norm.on_grid(grid).round(decimals=3).tolist()
+        [[[[-1.5, -0.5]], [[1.0, 1.0]]]]
+        >>> norm.module(grid.mean((2, 3))).round(decimals=3).tolist()  # the mean of it over the grid
+        [[-1.0, 1.0]]
 
     Source: the published code of EPIC (arXiv 2505.12897), for ConvNeXt.
     """

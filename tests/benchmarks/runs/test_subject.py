@@ -5,11 +5,12 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import torch
 
 from benchmarks.classifiers.networks import PlainCNN, convnext
-from benchmarks.experiments.norm_place import place_lines
+from benchmarks.experiments.norm_place import norm_place_table, place_lines
 from benchmarks.runs import subject
 from benchmarks.tasks.scenes import make_scenes
 from captum_apex import SCHEMES, insert_basis
@@ -57,6 +58,10 @@ def test_the_place_of_the_norm_is_in_the_key(tmp_path, monkeypatch):
         basis = at_norm.bases[scheme]
         assert line.purity == basis.purity_history[-1].item()
         assert line.removed == pytest.approx(removed(model, basis, at_norm.task), abs=1e-6)
+
+    both = norm_place_table(["scenes"])
+    assert list(both["place"]) == ["layer"] * 4 + ["norm"] * 4
+    pd.testing.assert_frame_equal(both[4:].drop(columns=["task", "place"]).reset_index(drop=True), lines)
 
 
 def removed(model, basis, task):
