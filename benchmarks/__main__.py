@@ -75,6 +75,7 @@ def command_parser() -> argparse.ArgumentParser:
     show_command.add_list_parser(commands)
     measure_command.add_speed_parser(commands)
     measure_command.add_events_parser(commands)
+    measure_command.add_norm_parser(commands)
     show_command.add_pictures_parser(commands)
     return parser
 

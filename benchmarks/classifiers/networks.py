@@ -111,12 +111,22 @@ def explained_layer(model: nn.Module, name: str = "") -> nn.Module:
     return layers[name]
 
 
-def head(model: nn.Module, layer: nn.Module) -> nn.Module:
+def pooled_norm(model: nn.Module) -> nn.Module | None:
+    """The norm between the pooling and the last linear layer; None where the network has none.
+
+    Args:
+        model: a model made by one of `NETWORKS`, alone or with its log-mels inside.
+    """
+    return getattr(getattr(_network(model), "head", None), "norm", None)
+
+
+def head(model: nn.Module, layer: nn.Module, norm: nn.Module | None = None) -> nn.Module:
     """The modules after a layer, from its output (clip, channel, frequency, time) to the logits.
 
     Args:
         model: a model made by one of `NETWORKS`, alone or with its log-mels inside.
         layer: a layer that `explained_layer` gives.
+        norm: the norm behind the pooling, to leave it out: the input is then the grid that it has normalised.
 
     Returns:
         A module that shares its parameters with the model.
@@ -128,7 +138,10 @@ def head(model: nn.Module, layer: nn.Module) -> nn.Module:
     chain = _chain(model)
     last = chain[_n_before_pooling(model) - 1] if layer is getattr(model, "features", None) else layer
     position = next(i for i, link in enumerate(chain) if link is last)
-    return nn.Sequential(*chain[position + 1 :]).train(model.training)
+    after = chain[position + 1 :]
+    if norm is not None:
+        after = [*after[:-1], *(module for module in after[-1].children() if module is not norm)]
+    return nn.Sequential(*after).train(model.training)
 
 
 def _network(model: nn.Module) -> nn.Module:

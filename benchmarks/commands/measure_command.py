@@ -1,4 +1,4 @@
-"""The commands `speed` and `events`: measurements beside the runs."""
+"""The commands `speed`, `events` and `norm`: measurements beside the runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.commands.options import Commands
 from benchmarks.experiments import speed
+from benchmarks.experiments.norm_place import norm_place_table
 from benchmarks.experiments.soundscape import soundscape_picture, soundscape_table
 from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
@@ -42,6 +43,17 @@ def add_events_parser(commands: Commands) -> None:
     parser.set_defaults(command=events_command)
 
 
+def add_norm_parser(commands: Commands) -> None:
+    """Adds the parser of `norm`."""
+    parser = commands.add_parser(
+        "norm",
+        help="compare bases of the layer's grid with bases of the grid that the norm behind the pooling normalises",
+    )
+    parser.add_argument("--task", nargs="+", choices=TASKS, default=["scenes"], help="tasks of the clips; see `run`")
+    parser.add_argument("--seed", type=int, default=0, help="seed of clips, training and fitting")
+    parser.set_defaults(command=norm_command)
+
+
 def speed_command(options: argparse.Namespace) -> int:
     """Prints the cost of explanations as ratios to forward passes."""
     print(speed.table(speed.measure(repeats=options.repeats, device=options.device)))
@@ -55,4 +67,12 @@ def events_command(options: argparse.Namespace) -> int:
     if options.picture is not None:
         soundscape_picture(subject, options.seed).savefig(options.picture, dpi=85)
         print(options.picture)
+    return 0
+
+
+def norm_command(options: argparse.Namespace) -> int:
+    """Prints purity and channel removal of ConvNeXt for both places of the norm."""
+    print(
+        norm_place_table(options.task, options.seed, progress=True).to_string(index=False, float_format="{:.3f}".format)
+    )
     return 0

@@ -8,7 +8,7 @@ purity: the raw channels, a random rotation, PCA and ICA.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,7 +48,9 @@ class NamedBasis:
     status: str = "ok"
 
 
-def channel_removal_table(subject: Subject, ns: Sequence[int] = (1, 3, 5, 10)) -> pd.DataFrame:
+def channel_removal_table(
+    subject: Subject, ns: Sequence[int] = (1, 3, 5, 10), bases: Iterable[NamedBasis] | None = None
+) -> pd.DataFrame:
     """Removes the n strongest channels from the layer's features, or all others, and measures the predicted class.
 
     The channels are selected in each basis by contribution, among those with `c_k > 0` and `a_k > 0`. One pass with
@@ -58,6 +60,7 @@ def channel_removal_table(subject: Subject, ns: Sequence[int] = (1, 3, 5, 10)) -
     Args:
         subject: the classifier and its bases; all test clips of its task are used.
         ns: how many channels are selected; each number gives two lines per basis.
+        bases: the bases to compare, one of them named `raw`; by default `named_bases(subject)`.
 
     Returns:
         One line per basis, number of channels `n` and `kind` ("removed", "kept"), with these columns:
@@ -73,7 +76,7 @@ def channel_removal_table(subject: Subject, ns: Sequence[int] = (1, 3, 5, 10)) -
         - `purity`: mean purity over all channels, in the scheme of the basis (`square` for a basis without a scheme).
         - `status`: `ok`, or what went wrong while the basis was computed.
     """
-    bases = list(named_bases(subject))
+    bases = list(named_bases(subject) if bases is None else bases)
     clips = subject.test_clips(len(subject.task.test))[1]
     batches: dict[tuple[str, int, str], list[Tensor]] = {}
     for inputs in clips.split(CLIPS_AT_ONCE):
@@ -101,13 +104,18 @@ def named_bases(subject: Subject) -> Iterator[NamedBasis]:
         "PCA": principal_directions(positions),
         "ICA": independent,
     }
-    yield NamedBasis("raw", _basis(bank, torch.eye(bank.n_channels)))
+    yield raw_channels(bank)
     for name, U in directions.items():
         status = "ok" if converged or name != "ICA" else f"not converged ({ICA_ITERATIONS} iterations)"
         yield NamedBasis(name, _basis(bank, upright(U, bank.means)), status)
     for scheme in subject.bases:
         yield NamedBasis(f"APEX {scheme}", fitted(subject, scheme))
         yield NamedBasis(f"APEX {scheme}, invertible", fitted(subject, scheme, orthogonal=False))
+
+
+def raw_channels(bank: FeatureBank) -> NamedBasis:
+    """The channels as they are, without a change of basis."""
+    return NamedBasis("raw", _basis(bank, torch.eye(bank.n_channels)))
 
 
 def positions_of(bank: FeatureBank, seed: int) -> np.ndarray:
@@ -229,7 +237,8 @@ def _effects(
     chosen = select_channels(decomposition.contributions, decomposition.activations, n)
     positive = decomposition.contributions.clamp_min(0)
     contribution = (positive * chosen).sum(1) / positive.sum(1).clamp_min(TINY)  # 0 where no channel contributes
-    after, energy = probability_after(head(subject.model, subject.layer), raw, decomposition, basis, chosen)
+    rest = head(subject.model, subject.layer, subject.norm)
+    after, energy = probability_after(rest, raw, decomposition, basis, chosen)
     before = raw.output.softmax(1)
     predicted = before.argmax(1, keepdim=True)
     effects = {}

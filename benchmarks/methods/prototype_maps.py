@@ -15,6 +15,7 @@ from benchmarks.methods.region_maps import enlarged, spread
 from benchmarks.methods.registry import method
 from captum_apex import APEX, SCHEMES, LayerAPEX, Scheme
 from captum_apex.layers.hooks import captured, frozen
+from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import n_regions
 
@@ -139,14 +140,20 @@ def _region_maps(scores: Sequence[Tensor], query: Query) -> list[Tensor]:
 
 def _features(activation: LayerActivation, query: Query, inputs: Tensor) -> Tensor:
     """The layer's output on its grid, (clip, channel, frequency, time)."""
-    return query.bases[SCHEMES[0]].origin.layout.grid(activation.attribute(inputs))
+    return _grid(query, activation.attribute(inputs))
 
 
 def _traced_features(query: Query, inputs: Tensor) -> Tensor:
     """The layer's output on its grid with the graph from the inputs to it."""
     with frozen(query.model, query.layer), captured(query.layer, "of the query") as capture:
         query.model(inputs)
-    return query.bases[SCHEMES[0]].origin.layout.grid(capture.value)
+    return _grid(query, capture.value)
+
+
+def _grid(query: Query, output: Tensor) -> Tensor:
+    """The grid on which the bases act."""
+    origin = query.bases[SCHEMES[0]].origin
+    return explained_grid(output, origin.layout, PooledNorm.of(query.model, query.layer, origin))
 
 
 def _weights(query: Query, evidence: Sequence[EvidenceSize]) -> Tensor:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cache import cache_path
+from benchmarks.classifiers import networks
 from benchmarks.classifiers.networks import explained_layer
 from benchmarks.classifiers.training import trained_classifier
 from benchmarks.classifiers.waveform_networks import ENDING, waveform_model, waveform_task
 from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
 from captum_apex.bases import bank_writer, basis, collation, features, fitting, schemes
-from captum_apex.layers import hooks, layout, origin, padding, values
+from captum_apex.layers import hooks, layout, origin, padding, pooled_norm, values
 from captum_apex.layers.models import fingerprint, layer_name
 
 FIT = {"epochs": 20, "learning_rate": 1e-2}
@@ -30,7 +31,7 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # `models`: it gives names and fingerprints, which are in the key by their values. The regions of a scheme's cells
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
-CODE = (bank_writer, basis, collation, features, fitting, schemes, hooks, layout, origin, padding, values)
+CODE = (bank_writer, basis, collation, features, fitting, schemes, hooks, layout, origin, padding, pooled_norm, values)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Subject:
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer", explained_layer(self.model, self.layer_name))
 
+    @property
+    def norm(self) -> nn.Module | None:
+        """The norm that is applied to the grid before the pooling; None where the bases are those of the layer."""
+        return self.model.get_submodule(self.bank.origin.norm) if self.bank.origin.norm else None
+
     def test_clips(self, n_clips: int) -> tuple[list[int], Tensor]:
         """Test clips, evenly spaced in the test split; see `clips`."""
         return self.clips("test", n_clips)
@@ -87,6 +93,7 @@ def prepare(
     device: str = "cpu",
     layer_name: str = "",
     orthogonal: bool = True,
+    at_norm: bool = False,
     progress: bool = False,
 ) -> Subject:
     """Loads everything that a run needs from the cache; what is missing is computed and stored there.
@@ -99,6 +106,8 @@ def prepare(
         device: the torch device on which the classifier runs.
         layer_name: name of the layer that is explained, see `benchmarks.classifiers.networks.explained_layer`.
         orthogonal: whether the bases are orthogonal, `U = exp(A − Aᵀ)`, or only invertible, `U = exp(A)`.
+        at_norm: whether the norm behind the pooling is applied to the grid before bases are fitted; without effect for
+            a network without one.
         progress: whether to show progress bars.
 
     Raises:
@@ -115,9 +124,10 @@ def prepare(
     plain = network.removesuffix(ENDING)
     model = trained_classifier(task, plain, seed=seed, device=device, progress=progress)
     layer = explained_layer(model, layer_name)
-    bank = _bank(task, model, layer, progress).to(device)
+    norm = networks.pooled_norm(model) if at_norm else None
+    bank = _bank(task, model, layer, norm, progress).to(device)
     fit = FIT | {"orthogonal": orthogonal}
-    key = _key(task, model, layer)
+    key = _key(task, model, layer, norm)
     bases = {scheme: _basis(bank, scheme, seed, key, progress, fit) for scheme in SCHEMES}
     subject = Subject(task, plain, model, bank, bases, seed, layer_name, orthogonal)
     return subject if network == plain else with_spectrogram_inside(subject)
@@ -130,6 +140,7 @@ def with_spectrogram_inside(subject: Subject) -> Subject:
     origin_inside = replace(
         subject.bank.origin,
         layer=layer_name(model, subject.layer),
+        norm="" if subject.norm is None else layer_name(model, subject.norm),
         fingerprint=fingerprint(model),
         input_shape=tuple(task.test[0][0].shape),
     )
@@ -157,15 +168,15 @@ def fitted(
     scheme = Scheme(scheme)
     if orthogonal == subject.orthogonal:
         return subject.bases[scheme]
-    key = _key(subject.task, subject.model, subject.layer)
+    key = _key(subject.task, subject.model, subject.layer, subject.norm)
     return _basis(subject.bank, scheme, subject.seed, key, progress, FIT | {"orthogonal": orthogonal})
 
 
-def _bank(task: Task, model: nn.Module, layer: nn.Module, progress: bool) -> FeatureBank:
-    folder = cache_path("bank", _key(task, model, layer)).with_suffix("")
+def _bank(task: Task, model: nn.Module, layer: nn.Module, norm: nn.Module | None, progress: bool) -> FeatureBank:
+    folder = cache_path("bank", _key(task, model, layer, norm)).with_suffix("")
     with contextlib.suppress(ValueError):  # the folder is missing or incomplete
         return FeatureBank.load(folder)
-    bank = FeatureBank.from_dataset(model, layer, task.train, progress=progress)
+    bank = FeatureBank.from_dataset(model, layer, task.train, norm=norm, progress=progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
     bank.save(unfinished)
@@ -187,10 +198,11 @@ def _basis(bank: FeatureBank, scheme: Scheme, seed: int, key: dict, progress: bo
     return fitted_basis
 
 
-def _key(task: Task, model: nn.Module, layer: nn.Module) -> dict:
+def _key(task: Task, model: nn.Module, layer: nn.Module, norm: nn.Module | None) -> dict:
     return {
         "weights": fingerprint(model),
         "layer": layer_name(model, layer),
+        "norm": "" if norm is None else layer_name(model, norm),
         "clips": task.train.fingerprint(),
         "code": [inspect.getsource(module) for module in CODE],
     }

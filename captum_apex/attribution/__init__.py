@@ -3,6 +3,7 @@
 - `decomposition`: a forward pass decomposed into the channels of a basis, and the choice of the evidence's channels.
 - `layer_apex`: `LayerAPEX`, maps on the grid of a layer.
 - `apex`: `APEX`, maps of the shape of the input.
+- `layer_graph`: a forward pass whose graph starts at the layer, and the gradient of a score there.
 - `projection`: a map enlarged from the grid of the layer to the input.
 - `evidence_score`: the evidence as a scalar function of the input, for any other attribution method.
 - `basis_insertion`: a copy of the model with the basis inside.

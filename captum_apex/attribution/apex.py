@@ -218,7 +218,9 @@ class APEX(GradientAttribution):
         return self.layer_apex.weights(decomposition, selected)
 
     def _score(self, at_input: bool) -> EvidenceScore:
-        return EvidenceScore(self.forward_func, self.layer, self.basis.origin.layout, at_input)
+        at_layer = self.layer_apex
+        layout = self.basis.origin.layout
+        return EvidenceScore(self.forward_func, self.layer, layout, at_input, at_layer.norm, at_layer.columns)
 
     def _enlarged(
         self, decomposition: Decomposition, selected: Tensor, mapped: Tensor, additional_forward_args: Any

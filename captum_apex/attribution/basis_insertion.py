@@ -12,8 +12,9 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.hooks import frozen
 from captum_apex.layers.models import model_of
+from captum_apex.layers.pooled_norm import PooledNorm
 
-__all__ = ["ChannelMatrix", "insert_basis"]
+__all__ = ["ChannelMatrix", "GridNorm", "insert_basis"]
 
 
 class ChannelMatrix(nn.Module):
@@ -45,12 +46,46 @@ class ChannelMatrix(nn.Module):
         return torch.einsum("kc,nc...->nk...", self.matrix, features)
 
 
+class GridNorm(nn.Module):
+    """Applies the norm behind the pooling to the grid before it, as `captum_apex.layers.PooledNorm` does.
+
+    Args:
+        norm: a layer normalisation over the channels, or a batch normalisation.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.attribution.basis_insertion import GridNorm
+        >>> grid = torch.tensor([[[[1.0, 3.0]], [[6.0, 6.0]]]])  # pooled: 2 and 6, so μ = 4 and σ = 2
+        >>> GridNorm(nn.LayerNorm(2, bias=False))(grid).detach().round(decimals=3).tolist()
+        [[[[-1.5, -0.5]], [[1.0, 1.0]]]]
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """The normalised grid.
+
+        Args:
+            grid: (clip, channel, frequency, time).
+
+        Returns:
+            Tensor of the same shape and dtype.
+        """
+        return PooledNorm(self.norm, "norm").on_grid(grid)
+
+
 def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inputs: Tensor | None = None) -> nn.Module:
     """A deep copy of the model whose layer gives disentangled channels and whose outputs are the same.
 
     Between the layer and the next module with weights there may be only modules that treat all channels alike, such as
     pooling, flattening and dropout, because `U` passes through them. If the next module with weights is a linear layer,
     its weights become `A U⁻¹`. Otherwise (a normalisation) `U⁻¹` is placed before it.
+
+    For a basis of the normalised grid, the norm moves from the place behind the pooling to the place before `U`, and
+    `U⁻¹` goes into the linear layer behind the norm, as in EPIC's code for ConvNeXt.
 
     Args:
         model: the classifier; it is not changed.
@@ -60,7 +95,8 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
 
     Returns:
         The copy, in evaluation mode where the model is. The module with the layer's name is
-        `Sequential(layer, ChannelMatrix(U))`.
+        `Sequential(layer, ChannelMatrix(U))`; for a basis of the normalised grid
+        `Sequential(layer, GridNorm(norm), ChannelMatrix(U))`, and that with the norm's name is an `nn.Identity`.
 
     Raises:
         TypeError: the model is not a module.
@@ -91,7 +127,9 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected `model` to be a torch.nn.Module, but got {type(model).__name__}")
-    name = LayerAPEX(model, layer, basis).layer_name  # checks the layer and the weights
+    at_layer = LayerAPEX(model, layer, basis)  # checks the layer, the norm and the weights
+    name = at_layer.layer_name
+    norm_name = "" if at_layer.norm is None else at_layer.norm.name
     if basis.origin.at_input:
         raise ValueError(f"expected a basis of the output of {name!r}, but it was fitted on its input")
     if layer is model:
@@ -102,11 +140,12 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     training = {place: module.training for place, module in model.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
         expected = model(inputs)
-        head_name = _first_weighted_after(inserted, name, inputs)
+        head_name = _first_weighted_after(inserted, norm_name or name, inputs)
         head = inserted.get_submodule(head_name)
         U, inverse = (matrix.to(next(head.parameters())) for matrix in (basis.U, basis.inverse))
         inserted.set_submodule(head_name, _with_inverse(head, inverse, basis, training[head_name]))
-        inserted.set_submodule(name, _sequence(training[name], inserted.get_submodule(name), ChannelMatrix(U)))
+        modules = [inserted.get_submodule(name), *_moved_norm(inserted, norm_name, training), ChannelMatrix(U)]
+        inserted.set_submodule(name, _sequence(training[name], *modules))
         _check_same(expected, _outputs(inserted, inputs, name, head_name), name, head_name)
     return inserted
 
@@ -156,10 +195,19 @@ def _with_inverse(head: nn.Module, inverse: Tensor, basis: PrototypeBasis, train
     return _sequence(training, ChannelMatrix(inverse), head)
 
 
+def _moved_norm(model: nn.Module, name: str, training: dict[str, bool]) -> list[nn.Module]:
+    """The norm for the grid, after an identity has taken its place; none where there is no name."""
+    if not name:
+        return []
+    norm = model.get_submodule(name)
+    model.set_submodule(name, nn.Identity().train(training[name]))
+    return [GridNorm(norm)]
+
+
 def _sequence(training: bool, *modules: nn.Module) -> nn.Module:
-    """The modules in sequence; the sequence and its matrices get the training flag, the other module keeps its flag."""
+    """The modules in sequence; the sequence and its new modules get the training flag, the others keep theirs."""
     sequence = nn.Sequential(*modules)
-    for module in (sequence, *(module for module in modules if isinstance(module, ChannelMatrix))):
+    for module in (sequence, *(module for module in modules if isinstance(module, (ChannelMatrix, GridNorm)))):
         module.training = training
     return sequence
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from captum_apex.layers.hooks import captured, frozen, watched
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name, model_of
+from captum_apex.layers.padding import Columns
+from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
 
 __all__ = ["EvidenceScore", "InnerScore"]
 
@@ -26,6 +28,9 @@ class EvidenceScore(nn.Module):
         layer: the module that the basis was fitted on.
         layout: layout of the layer's output, where it is not (clip, channel, frequency, time).
         at_input: whether the score reads the input of the layer instead of its output.
+        norm: the norm that is applied to the grid, `LayerAPEX.norm`; None for the grid of the layer itself.
+        columns: function from lengths to columns for batches of padded clips, as in `LayerAPEX`. Only a score with a
+            norm needs it; the lengths are then the first of the further arguments.
 
     Example:
         >>> import torch
@@ -39,7 +44,13 @@ class EvidenceScore(nn.Module):
     """
 
     def __init__(
-        self, forward_func: Callable, layer: nn.Module, layout: Layout | None = None, at_input: bool = False
+        self,
+        forward_func: Callable,
+        layer: nn.Module,
+        layout: Layout | None = None,
+        at_input: bool = False,
+        norm: PooledNorm | None = None,
+        columns: Columns | None = None,
     ) -> None:
         super().__init__()
         model = model_of(forward_func)
@@ -50,6 +61,8 @@ class EvidenceScore(nn.Module):
         self._layer = (layer,)  # in a tuple, so that it is not registered a second time
         self.layout = layout or Layout()
         self.at_input = at_input
+        self.norm = norm
+        self.columns = columns
         self.weighted_sum = _WeightedSum()
 
     def forward(self, inputs: Tensor, weights: Tensor, *additional_forward_args: Any) -> Tensor:
@@ -64,12 +77,13 @@ class EvidenceScore(nn.Module):
             Tensor (clip,).
         """
         layer = self._layer[0]
-        with (
-            frozen(self.forward_func, layer),
-            captured(layer, self.layer_name, at_input=self.at_input, stop=True) as capture,
-        ):
-            self.forward_func(inputs, *additional_forward_args)
-        grid = self.layout.grid(capture.value, repr(self.layer_name))
+        columns = None
+        if self.norm is not None and self.columns is not None:
+            columns = self.columns(additional_forward_args[0])
+        with frozen(self.forward_func, layer):
+            with captured(layer, self.layer_name, at_input=self.at_input, stop=True) as capture:
+                self.forward_func(inputs, *additional_forward_args)
+            grid = explained_grid(capture.value, self.layout, self.norm, self.layer_name, columns)
         return self.weighted_sum(grid, weights.to(grid.dtype))
 
 

@@ -21,11 +21,13 @@ from captum_apex.attribution.arguments import (
     map_dtype,
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
+from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.layers.hooks import captured, frozen, watched
+from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.models import fingerprint, layer_name, on_one_device
 from captum_apex.layers.normalisation import ConstantVariance
 from captum_apex.layers.padding import Columns, checked_columns, column_mask
+from captum_apex.layers.pooled_norm import PooledNorm
 from captum_apex.layers.values import at_least_float32
 
 __all__ = ["Channels", "LayerAPEX"]
@@ -39,7 +41,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
 
     The class is called like `captum.attr.LayerGradCam`. During a call the model is in evaluation mode; afterwards it is
     as it was before. Only the modules after the layer keep a graph. While the gradient is taken, normalisations after
-    the layer use their variance as a constant (see `captum_apex.layers.normalisation`).
+    the layer use their variance as a constant (see `captum_apex.layers.normalisation`). A basis of a bank with a `norm`
+    explains the grid that this norm normalises (see `captum_apex.layers.PooledNorm`); then "the grid" means that one.
 
     Args:
         forward_func: the classifier.
@@ -90,6 +93,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         self.basis = basis
         self.columns = columns
         self._cached_matrices: tuple[PrototypeBasis, Tensor, Tensor] | None = None
+        _ = self.norm  # raises where the model has no such norm
         fitted_on = basis.origin.fingerprint
         weights = fingerprint(forward_func)
         if fitted_on and weights and fitted_on != weights:
@@ -97,6 +101,15 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
                 f"expected the model that the basis was fitted on (layer {basis.origin.layer!r}), but its weights "
                 "differ; fit the basis again on this model"
             )
+
+    @property
+    def norm(self) -> PooledNorm | None:
+        """The norm that is applied to the grid, where the basis was fitted so; None for the grid of the layer itself.
+
+        Raises:
+            ValueError: the model has no such norm.
+        """
+        return PooledNorm.of(self.forward_func, self.layer, self.basis.origin)
 
     @log_usage()
     def attribute(
@@ -178,10 +191,10 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         Returns:
             The decomposition of all clips.
         """
-        features, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
+        graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
             target = output.argmax(1)
-        return self._decompose_target(features, output, target, self._unpadded_columns(additional_forward_args))
+        return self._decompose_target(graph, output, target, self._unpadded_columns(additional_forward_args))
 
     def decompose_each(
         self,
@@ -202,32 +215,27 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         Yields:
             One decomposition of all clips for each target.
         """
-        features, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
+        graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         for target in targets(output.detach()):
             columns = self._unpadded_columns(additional_forward_args)
-            yield self._decompose_target(features, output, target, columns, keep_graph=True)
+            yield self._decompose_target(graph, output, target, columns, keep_graph=True)
 
     def _forward(
         self, inputs: Inputs, additional_forward_args: Any, attribute_to_layer_input: bool
-    ) -> tuple[Tensor, Tensor]:
-        """The features of the layer, as a leaf, and the output of the model, with the graph between the two."""
+    ) -> tuple[LayerGraph, Tensor]:
+        """The graph from the layer on, and the output of the model."""
         check_inputs(inputs)
-
-        def as_leaf(features: Tensor) -> Tensor:
-            torch.set_grad_enabled(True)  # also where the model itself runs these modules under no_grad
-            return features.detach().clone().requires_grad_()
-
         at_input = self.reads_input(attribute_to_layer_input)
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
             frozen(self.forward_func, self.layer),
             ConstantVariance(),
-            captured(self.layer, self.layer_name, at_input=at_input, prepare=as_leaf, replace=True) as capture,
+            recorded_graph(self.layer, self.layer_name, self.norm, at_input=at_input) as graph,
         ):
             arguments = forward_arguments(additional_forward_args)
             output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)
-        return capture.value, output
+        return graph, output
 
     def _unpadded_columns(self, additional_forward_args: Any) -> Tensor | None:
         """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded."""
@@ -242,7 +250,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         return self.columns(arguments[0])
 
     def _decompose_target(
-        self, features: Tensor, output: Tensor, target: TargetType, columns: Tensor | None, keep_graph: bool = False
+        self, graph: LayerGraph, output: Tensor, target: TargetType, columns: Tensor | None, keep_graph: bool = False
     ) -> Decomposition:
         """Decomposes the score of one target; `keep_graph` keeps the graph for the gradient of another target."""
         # Frozen, because checkpointed modules run again during the backward pass.
@@ -251,8 +259,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             assert score[0].numel() == 1, (
                 "Target not provided when necessary, cannot take gradient with respect to multiple outputs."
             )
-            gradient = self._gradient(score, features, keep_graph)
-        Z, G = self._grids(features.detach(), gradient, columns)
+            grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph)
+        Z, G = self._checked(*grids, columns)
         return self._in_basis(Z, G, output.detach(), target, score.detach().reshape(len(score)), columns)
 
     def selected_channels(
@@ -296,7 +304,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         additional_forward_args: Any = None,
         attribute_to_layer_input: bool = False,
     ) -> Tensor:
-        """`f_y(Z := 0)`: the score of a class where the layer gives zeros, by one forward pass.
+        """`f_y(Z := 0)`: the score of a class where the grid is zero, by one forward pass.
 
         Args:
             inputs: inputs of the model, as in `attribute`.
@@ -314,7 +322,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     def output_without_layer(
         self, inputs: Inputs, additional_forward_args: Any = None, attribute_to_layer_input: bool = False
     ) -> Tensor:
-        """`f(Z := 0)`: the whole output of the model where the layer gives zeros, by one forward pass.
+        """`f(Z := 0)`: the whole output of the model where the grid is zero, by one forward pass.
 
         Args:
             inputs: inputs of the model, as in `attribute`.
@@ -326,6 +334,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         """
         at_input = self.reads_input(attribute_to_layer_input)
         zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=at_input)
+        if (norm := self.norm) is not None:  # its output is the mean of the normalised grid
+            zeros = watched(norm.module, norm.name, torch.zeros_like)
         with torch.no_grad(), frozen(self.forward_func, self.layer), zeros:
             return _run_forward(
                 self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
@@ -363,20 +373,10 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             self._cached_matrices = cached
         return cached[1:]
 
-    def _gradient(self, score: Tensor, features: Tensor, keep_graph: bool) -> Tensor:
-        gradient = None
-        if score.requires_grad:
-            gradient = torch.autograd.grad(score.sum(), features, allow_unused=True, retain_graph=keep_graph)[0]
-        if gradient is None:
-            raise ValueError(
-                f"expected the output to depend on the layer {self.layer_name!r}, but no gradient reaches it"
-            )
-        return gradient
-
-    def _grids(self, features: Tensor, gradient: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`Z` and `G`, (clip, channel, frequency, time), zero in the padding of a clip."""
-        layout = self.basis.origin.layout
-        Z, G = (at_least_float32(layout.grid(tensor, repr(self.layer_name))) for tensor in (features, gradient))
+    def _checked(self, Z: Tensor, G: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`Z` and `G`, (clip, channel, frequency, time), zero in the padding of a clip; they fit the basis."""
+        Z = at_least_float32(Z)
+        G = at_least_float32(G)
         if Z.shape[1] != self.basis.n_channels:
             raise ValueError(
                 f"expected the layer {self.layer_name!r} to have the basis's {self.basis.n_channels} channels, but it "

@@ -14,6 +14,7 @@ from torch import Tensor
 from captum_apex.bases.schemes import Scheme
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.padding import checked_columns, column_mask
+from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
 from captum_apex.layers.values import at_least_float32, check_finite
 
 __all__ = ["BankWriter"]
@@ -29,6 +30,7 @@ class BankWriter:
         layout: layout of the layer's output.
         max_memory: number of bytes that the arrays may take in memory; larger arrays are memory-mapped files.
         folder: folder of the mapped files; by default the system's temporary folder.
+        norm: the norm to apply to the grid; None for the grid of the layer itself.
 
     Example:
         >>> import torch
@@ -49,6 +51,7 @@ class BankWriter:
         layout: Layout,
         max_memory: int = 2**32,
         folder: str | os.PathLike | None = None,
+        norm: PooledNorm | None = None,
     ) -> None:
         self.n_clips = n_clips
         self.sequences = sequences
@@ -56,11 +59,13 @@ class BankWriter:
         self.layout = layout
         self.max_memory = max_memory
         self.folder = None if folder is None else os.fspath(folder)
+        self.norm = norm
         self.grid: tuple[int, int] | None = None
         self.n_written = 0
         self.means = torch.empty(0)
         self._arrays: dict[Scheme, Tensor] = {}  # (clip, channel, row or 1, column or 1)
         self._labels: list[Tensor] = []
+        self._feature_dtype = torch.float32
 
     @property
     def cells(self) -> dict[Scheme, Tensor]:
@@ -85,7 +90,8 @@ class BankWriter:
             ValueError: the layout does not fit the output, the layer does not give one grid per clip, grids differ in
                 their number of rows, or a value is not finite (the message names the clip).
         """
-        grid = at_least_float32(self.layout.grid(features, repr(self.layer)))
+        grid = at_least_float32(explained_grid(features, self.layout, self.norm, self.layer, columns))
+        self._feature_dtype = features.dtype
         if len(grid) != n_inputs or self.n_written + n_inputs > self.n_clips:
             raise ValueError(
                 f"expected {self.layer!r} to give one grid per clip, but got {len(grid)} for {n_inputs} clips"
@@ -104,6 +110,19 @@ class BankWriter:
         if labels is not None:
             self._labels.append(labels)
         self.n_written += len(grid)
+
+    def check_norm(self, output: Tensor) -> None:
+        """Compares the means of the last batch with what the norm gives in the model.
+
+        Args:
+            output: output of the norm for the last batch, (clip, channel) with further axes of size 1.
+
+        Raises:
+            ValueError: they differ by more than rounding.
+        """
+        assert self.norm is not None
+        last = self.means[self.n_written - len(output) : self.n_written]
+        self.norm.check(last, output, self.layer, self._feature_dtype)
 
     def check_complete(self) -> None:
         """Raises a ValueError where fewer clips were written than the dataset has."""

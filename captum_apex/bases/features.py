@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of, on_one_device
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
+from captum_apex.layers.pooled_norm import PooledNorm
 from captum_apex.layers.values import check_finite
 
 __all__ = ["FeatureBank"]
@@ -122,6 +124,7 @@ class FeatureBank:
         schemes: Iterable[Scheme | str] = SCHEMES,
         layout: Layout | str | tuple | None = None,
         at_input: bool = False,
+        norm: nn.Module | None = None,
         batch_size: int = 32,
         collate_fn: Callable | None = None,
         columns: Columns | None = None,
@@ -142,6 +145,10 @@ class FeatureBank:
             layout: an einops pattern, or (pattern, axis sizes), for outputs that are not (clip, channel, frequency,
                 time).
             at_input: take the input of the layer instead of its output.
+            norm: the norm between the pooling and the classifier, a layer normalisation or a batch normalisation. It is
+                then applied to the grid before the pooling (see `captum_apex.layers.PooledNorm`), and bases of this
+                bank explain the normalised grid. It is for models that take the mean over the grid, the norm and a
+                linear layer, such as ConvNeXt. By default the grid of the layer itself.
             batch_size: number of clips per forward pass.
             collate_fn: function that makes a batch from a list of items: `inputs` or `(inputs, labels)`; with
                 `columns`, `(inputs, labels, lengths)`.
@@ -167,7 +174,8 @@ class FeatureBank:
         name = layer_name(model, layer)
         n_clips = _length(dataset)
         sequences = _sequences(schemes)
-        writer = BankWriter(n_clips, sequences, name, Layout.of(layout), max_memory, folder)
+        pooled_norm = _pooled_norm(model, norm)
+        writer = BankWriter(n_clips, sequences, name, Layout.of(layout), max_memory, folder, pooled_norm)
         loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
         input_shapes = set()
         with (
@@ -181,12 +189,15 @@ class FeatureBank:
                 clip_columns = None if columns is None else columns(lengths)
                 # Written while the layer runs: the modules after the layer may change the tensor in place.
                 write = partial(writer.write, labels=labels, n_inputs=len(inputs), columns=clip_columns)
-                with watched(layer, name, write, at_input=at_input):
+                with watched(layer, name, write, at_input=at_input), _checked_norm(writer):
                     model(*(tensor.to(device) for tensor in (inputs, lengths) if tensor is not None))
                 bar.update(len(inputs))
         writer.check_complete()
         input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
-        origin = Origin(name, writer.layout, writer.grid, input_shape, fingerprint(model), n_clips, at_input)
+        norm_name = "" if pooled_norm is None else pooled_norm.name
+        origin = Origin(
+            name, writer.layout, writer.grid, input_shape, fingerprint(model), n_clips, at_input, norm=norm_name
+        )
         return cls(writer.cells, writer.means, writer.labels, origin)
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -231,6 +242,22 @@ class FeatureBank:
         """The tensors of the bank by the names of their files."""
         arrays = {str(sequence): tensor for sequence, tensor in self.cells.items()} | {"means": self.means}
         return arrays if self.labels is None else arrays | {"labels": self.labels}
+
+
+def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:
+    """The norm with its name, after a check that the name says which module it is."""
+    if norm is None:
+        return None
+    if model_of(model) is None:
+        raise ValueError(f"expected `model` to be a module where `norm` is given, but got {type(model).__name__}")
+    return PooledNorm(norm, layer_name(model, norm))
+
+
+def _checked_norm(writer: BankWriter) -> AbstractContextManager[None]:
+    """Compares the output of the norm with the means that were written; nothing without a norm."""
+    if writer.norm is None:
+        return nullcontext()
+    return watched(writer.norm.module, writer.norm.name, writer.check_norm)
 
 
 def _sequences(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:

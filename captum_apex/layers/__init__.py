@@ -6,6 +6,7 @@
 - `normalisation`: normalisation layers with a constant variance, for gradients.
 - `origin`: a record of the layer, the model and the dataset that features were computed with.
 - `padding`: the columns of the grid that belong to a clip, where shorter clips are padded.
+- `pooled_norm`: the norm behind the pooling, applied to the grid before it.
 - `values`: a check for NaN and infinity; conversion from half precision.
 """
 
@@ -14,15 +15,18 @@ from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import fingerprint, layer_name, model_of, on_one_device
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns, checked_columns
+from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
 from captum_apex.layers.values import at_least_float32, check_finite
 
 __all__ = [
     "Columns",
     "Layout",
     "Origin",
+    "PooledNorm",
     "at_least_float32",
     "check_finite",
     "checked_columns",
+    "explained_grid",
     "fingerprint",
     "frozen",
     "layer_name",

@@ -24,6 +24,8 @@ class Origin:
         n_clips: number of clips in the dataset.
         at_input: whether the features are the layer's input instead of its output.
         dataset: fingerprint of the dataset; empty if the dataset has none.
+        norm: name of the norm behind the pooling that is applied to the grid, see `captum_apex.layers.PooledNorm`;
+            empty if the features are those of the layer itself.
 
     Example:
         >>> from dataclasses import asdict
@@ -41,6 +43,7 @@ class Origin:
     n_clips: int = 0
     at_input: bool = False
     dataset: str = ""
+    norm: str = ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Origin:

@@ -10,11 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.classifiers import training
-from benchmarks.classifiers.networks import NETWORKS, LayerError, PlainCNN, explained_layer, head
+from benchmarks.classifiers.networks import NETWORKS, LayerError, PlainCNN, explained_layer, head, pooled_norm
 from benchmarks.classifiers.recipes import RECIPES, Recipe
 from benchmarks.classifiers.training import accuracy, train_classifier, trained_classifier
 from benchmarks.tasks import TASKS, ClipDataset, Task
 from benchmarks.tasks.task import LogMel, Normalisation
+from captum_apex.layers import PooledNorm
 
 GRIDS = {"scenes": (64, 126), "digits": (64, 126), "environment": (64, 216), "vocoded": (64, 126)}
 QUICK = Recipe(epochs=6, batch=8, learning_rate=3e-3, roll=0.2, mask=0.1, mixup=0.2)
@@ -119,6 +120,21 @@ def test_no_relu_of_the_cnn_is_in_place_or_used_twice():
 def test_another_model_has_no_layer_to_explain():
     with pytest.raises(TypeError, match="made by one of cnn, convnext, but got a Linear"):
         explained_layer(nn.Linear(2, 2))
+
+
+def test_the_head_behind_the_norm_takes_the_normalised_grid():
+    model = NETWORKS["convnext"](5).eval()
+    norm = pooled_norm(model)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    taken = []
+    handle = explained_layer(model).register_forward_hook(lambda *arguments: taken.append(arguments[2]))
+    with torch.no_grad():
+        logits = model(torch.randn(2, 1, 64, 50, generator=torch.Generator().manual_seed(0)))
+        handle.remove()
+        grid = PooledNorm(norm, "norm").on_grid(taken[0])
+        torch.testing.assert_close(head(model, explained_layer(model), norm)(grid), logits, rtol=0, atol=1e-5)
+    assert pooled_norm(NETWORKS["cnn"](5)) is None
 
 
 @pytest.mark.parametrize(

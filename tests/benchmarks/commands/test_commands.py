@@ -11,7 +11,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.__main__ import main
-from benchmarks.commands import run_command
+from benchmarks.commands import measure_command, run_command
 from benchmarks.methods import METHODS
 from benchmarks.runs import subject
 from benchmarks.runs.rows import COLUMNS
@@ -203,3 +203,16 @@ def test_list_names_everything(capsys):
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
     assert all(f"  {name}\n" in printed for name in (*METHODS, *TASKS, *FILLS, "cnn", "convnext"))
+
+
+def test_the_places_of_the_norm_are_printed(monkeypatch, capsys):
+    def table(tasks, seed, progress):
+        return pd.DataFrame({"task": tasks, "purity": [0.1234] * len(tasks), "seed": seed})
+
+    monkeypatch.setattr(measure_command, "norm_place_table", table)
+    assert main(["norm", "--task", "scenes", "digits", "--seed", "3"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["task", "purity", "seed"],
+        ["scenes", "0.123", "3"],
+        ["digits", "0.123", "3"],
+    ]

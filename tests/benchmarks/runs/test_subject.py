@@ -5,12 +5,15 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
+import pytest
 import torch
 
-from benchmarks.classifiers.networks import PlainCNN
+from benchmarks.classifiers.networks import PlainCNN, convnext
+from benchmarks.experiments.norm_place import norm_place_table, place_lines
 from benchmarks.runs import subject
 from benchmarks.tasks.scenes import make_scenes
-from captum_apex import SCHEMES
+from captum_apex import SCHEMES, insert_basis
 
 
 def test_banks_and_bases_come_from_the_cache(tmp_path, monkeypatch):
@@ -31,6 +34,53 @@ def test_banks_and_bases_come_from_the_cache(tmp_path, monkeypatch):
     assert all(torch.equal(first.bases[scheme].U, second.bases[scheme].U) for scheme in SCHEMES)
     other = subject.prepare("scenes", "cnn", seed=1)
     assert not torch.equal(first.bank.means, other.bank.means)
+
+
+def test_the_place_of_the_norm_is_in_the_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path))
+    monkeypatch.setattr(subject, "load_task", lambda name, seed: make_scenes(seed, train_clips=16, test_clips=8))
+    monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: model)
+    monkeypatch.setattr(subject, "FIT", {"epochs": 1, "n_prototypes": (4, 2)})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = convnext(8).eval()
+    at_layer = subject.prepare("scenes", "convnext")
+    at_norm = subject.prepare("scenes", "convnext", at_norm=True)
+    assert at_layer.norm is None
+    assert at_norm.norm is model.head.norm
+    assert not torch.equal(at_layer.bank.means, at_norm.bank.means)
+    inside = subject.with_spectrogram_inside(subject.replace(at_norm, task=subject.load_task("scenes", 0)))
+    assert inside.norm is inside.model.get_submodule(inside.bank.origin.norm)
+    assert inside.norm.weight.shape == model.head.norm.weight.shape
+    lines = place_lines(at_norm)
+    assert list(lines["scheme"]) == [str(scheme) for scheme in SCHEMES]
+    for scheme, line in zip(SCHEMES, lines.itertuples(), strict=True):
+        basis = at_norm.bases[scheme]
+        assert line.purity == basis.purity_history[-1].item()
+        assert line.removed == pytest.approx(removed(model, basis, at_norm.task), abs=1e-6)
+
+    both = norm_place_table(["scenes"])
+    assert list(both["place"]) == ["layer"] * 4 + ["norm"] * 4
+    pd.testing.assert_frame_equal(both[4:].drop(columns=["task", "place"]).reset_index(drop=True), lines)
+
+
+def removed(model, basis, task):
+    """By how much the probability falls without the five strongest channels, from the copy with the basis inside."""
+    inputs = torch.stack([clip for clip, _ in (task.test[index] for index in range(len(task.test)))])
+    copy = insert_basis(model, model.stages[-1], basis, inputs)
+    with torch.no_grad():
+        before = model(inputs).softmax(1)
+        target = before.argmax(1)
+        pooled = copy.stages[-1](copy.stages[:-1](copy.stem(inputs))).mean((2, 3))
+        contributions = pooled * copy.head.fc.weight[target]
+        drops = []
+        for clip in range(len(inputs)):
+            able = [k for k in range(pooled.shape[1]) if contributions[clip, k] > 0 and pooled[clip, k] > 0]
+            strongest = sorted(able, key=lambda k: -contributions[clip, k])[:5]
+            pooled[clip, strongest] = 0
+            after = copy.head.fc(pooled[clip]).softmax(0)
+            drops.append((before[clip, target[clip]] - after[target[clip]]).item())
+    return sum(drops) / len(drops)
 
 
 def test_cached_features_and_bases_depend_on_all_code_that_computes_them():
