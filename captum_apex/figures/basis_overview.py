@@ -21,19 +21,17 @@ from captum_apex.classifiers.class_names import class_name
 from captum_apex.explanations.explanation import prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import SIGNED
-from captum_apex.figures.effects import notes
+from captum_apex.figures.effects import height_of_effects, notes
 from captum_apex.figures.panels import as_array, colour_bar, label_axes, small_ticks
 from captum_apex.figures.prototypes import (
     HEIGHT,
     MARGIN,
     WIDTH,
-    heading,
-    height_of_effects,
     load_clips,
     prototype_panels,
 )
 from captum_apex.figures.spectrogram import draw_image, set_frequency
-from captum_apex.figures.titles import SMALL, TINY, fitted, quoted
+from captum_apex.figures.titles import SMALL, TINY, fitted, heading, quoted
 
 __all__ = ["channels", "class_deviations", "class_prototypes", "frequency_profiles", "prototype_counts"]
 

@@ -16,21 +16,18 @@ from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import GREY_LEVELS, SIGNED
-from captum_apex.figures.effects import dashed, effect_lines, notes
+from captum_apex.figures.effects import dashed, effect_lines, effects_of, height_of_effects, notes
 from captum_apex.figures.outlines import draw_outline
 from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.prototypes import (
     HEIGHT,
     MARGIN,
     WIDTH,
-    effects_of,
-    heading,
-    height_of_effects,
     load_clips,
 )
 from captum_apex.figures.signed_maps import channel_map, map_scale
 from captum_apex.figures.spectrogram import draw_clip, draw_map
-from captum_apex.figures.titles import channel_name, quoted, title
+from captum_apex.figures.titles import channel_name, heading, quoted, title
 
 __all__ = ["channel_maps"]
 

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from captum_apex.explanations.evidence import Evidence
 from captum_apex.figures.titles import number
 from captum_apex.locating.region_search import RegionEffect
 
-__all__ = ["DASHED_NOTE", "EFFECT_NOTE", "dashed", "effect_lines", "notes", "remark_lines"]
+__all__ = [
+    "DASHED_NOTE",
+    "EFFECT_NOTE",
+    "LINE_HEIGHT",
+    "dashed",
+    "effect_lines",
+    "effects_of",
+    "height_of_effects",
+    "notes",
+    "remark_lines",
+]
 
 EFFECT_NOTE = (
     "“Masking”: how much of the channel is lost when the region is masked; “random”: when random places are masked."
 )
+LINE_HEIGHT = 0.15  # of a line of a title, in inches
 DASHED_NOTE = "Dashed outline: the region is no better than a random place."
 
 
@@ -94,3 +106,38 @@ def notes(effects: Iterable[RegionEffect | None]) -> list[str]:
 
 def _percent(share: float) -> str:
     return f"{round(100 * share)}%".replace("-", "−")
+
+
+def effects_of(evidence: Iterable[Evidence]) -> list[RegionEffect | None]:
+    """The effects of the regions of some evidence and of its prototypes.
+
+    Args:
+        evidence: the evidence.
+
+    Example:
+        >>> from captum_apex import Evidence, Region, RegionEffect
+        >>> from captum_apex.figures.effects import effects_of
+        >>> effect = RegionEffect(channel=0.75)
+        >>> effects_of([Evidence(3, 1, 2.0, 1.0, 0.8, Region(()), (), effect=effect)]) == [effect]
+        True
+    """
+    effects: list[RegionEffect | None] = []
+    for channel in evidence:
+        effects.append(channel.effect)
+        effects += [prototype.effect for prototype in channel.prototypes]
+    return effects
+
+
+def height_of_effects(effects: Iterable[RegionEffect | None]) -> float:
+    """The height that the lines of the effects need above a panel, in inches.
+
+    Args:
+        effects: the effects of the regions on all panels of a figure.
+
+    Example:
+        >>> from captum_apex import RegionEffect
+        >>> from captum_apex.figures.effects import height_of_effects
+        >>> height_of_effects([RegionEffect(channel=0.75, score=1.0), None])
+        0.3
+    """
+    return LINE_HEIGHT * max((len(effect_lines(effect)) for effect in effects), default=0)

@@ -17,22 +17,18 @@ from captum_apex.explanations.explanation import Explanation, prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
 from captum_apex.figures.colours import DARK, DASHED, REGIONS, SOLID
-from captum_apex.figures.effects import dashed, effect_lines, notes
+from captum_apex.figures.effects import LINE_HEIGHT, dashed, effect_lines, effects_of, height_of_effects, notes
 from captum_apex.figures.outlines import LINE_WIDTH, draw_outline, line_widths
 from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.spectrogram import draw_clip
-from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number, points, quoted, title
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, heading, number, points, quoted, title
 
 __all__ = [
     "HEIGHT",
     "MARGIN",
     "WIDTH",
     "before_and_after",
-    "effects_of",
     "explanation",
-    "heading",
-    "height_of_effects",
     "load_clips",
     "perspectives",
     "prototype_panels",
@@ -42,7 +38,6 @@ __all__ = [
 WIDTH = 2.15
 HEIGHT = 1.85
 MARGIN = 1.2
-_LINE_HEIGHT = 0.15  # of a line of a title
 _NOTE = "beside each channel: its contribution to the score, and its share of what the layer adds"
 _SHARE = "In brackets: its share of what the layer adds. Right: prototypes."
 _ACTIVE = "Left: where each channel is most active in this clip."
@@ -241,30 +236,6 @@ def before_and_after(
     return root(target)
 
 
-def heading(target: Figure | SubFigure, question: str, name: str = "", *notes: str) -> None:
-    """Writes the heading of a figure.
-
-    Args:
-        target: the figure.
-        question: the first line.
-        name: name of the clip, for a line below it.
-        notes: remarks on the numbers, each on lines of its own.
-
-    Example:
-        >>> from matplotlib.figure import Figure
-        >>> from captum_apex.figures.prototypes import heading
-        >>> figure = Figure()
-        >>> heading(figure, "Why dog?", "barking.wav")
-        >>> figure.get_suptitle().splitlines()
-        ['Why dog?', 'clip: barking.wav']
-    """
-    width = panel_width(target, 1, 0.2)
-    lines = [f"clip: {name}"] if name else []
-    text = [fitted(question, width, "medium"), *(fitted(line, width, SMALL, 1) for line in lines)]
-    text += [fitted(note, width, "medium") for note in notes]
-    target.suptitle("\n".join(text), fontsize="medium", parse_math=False)
-
-
 def prototype_panels(
     panels: Sequence[Axes],
     prototypes: Sequence[Prototype],
@@ -329,37 +300,6 @@ def load_clips(lookup: ClipLookup, prototypes: Iterable[Prototype]) -> dict[int,
     return {index: lookup[index] for index in dict.fromkeys(prototype.index for prototype in prototypes)}
 
 
-def effects_of(evidence: Iterable[Evidence]) -> list[RegionEffect | None]:
-    """The effects of the regions of some evidence and of its prototypes.
-
-    Args:
-        evidence: the evidence.
-
-    Example:
-        >>> from captum_apex import Evidence, Region, RegionEffect
-        >>> from captum_apex.figures.prototypes import effects_of
-        >>> effect = RegionEffect(channel=0.75)
-        >>> effects_of([Evidence(3, 1, 2.0, 1.0, 0.8, Region(()), (), effect=effect)]) == [effect]
-        True
-    """
-    return [each.effect for channel in evidence for each in (channel, *channel.prototypes)]
-
-
-def height_of_effects(effects: Iterable[RegionEffect | None]) -> float:
-    """The height that the lines of the effects need above a panel, in inches.
-
-    Args:
-        effects: the effects of the regions on all panels of a figure.
-
-    Example:
-        >>> from captum_apex import RegionEffect
-        >>> from captum_apex.figures.prototypes import height_of_effects
-        >>> height_of_effects([RegionEffect(channel=0.75, score=1.0), None])
-        0.3
-    """
-    return _LINE_HEIGHT * max((len(effect_lines(effect)) for effect in effects), default=0)
-
-
 def _legend_labels(explanation: Explanation) -> list[str]:
     """The lines of each channel in the legend of a perspective."""
     labels = []
@@ -377,7 +317,7 @@ def _notes(explanations: Sequence[Explanation], columns: Sequence[Sequence[Proto
     """The remarks below the heading of the perspectives."""
     channels = [channel for explanation in explanations for channel in explanation.evidence]
     prototypes = [prototype for column in columns for prototype in column]
-    effects = [each.effect for each in (*channels, *prototypes)]
+    effects = [channel.effect for channel in channels] + [prototype.effect for prototype in prototypes]
     return [_NOTE, *notes(effects)] if channels else notes(effects)
 
 
@@ -390,7 +330,7 @@ def _caption(evidence: Sequence[Evidence], width: float) -> str:
 
 
 def _note_height(evidence: Sequence[Evidence]) -> float:
-    return _LINE_HEIGHT * 2 * len(notes(effects_of(evidence)))
+    return LINE_HEIGHT * 2 * len(notes(effects_of(evidence)))
 
 
 def _draw_head(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from captum_apex.explanations.evidence import Evidence
+from captum_apex.figures.canvas import panel_width
 
-__all__ = ["SMALL", "TINY", "channel_name", "fitted", "number", "points", "quoted", "title"]
+__all__ = ["SMALL", "TINY", "channel_name", "fitted", "heading", "number", "points", "quoted", "title"]
 
 # Relative to the user's font size
 SMALL = "small"
@@ -137,3 +139,27 @@ def _cut(line: str, width: float, font: FontProperties) -> str:
 
 def _width(text: str, font: FontProperties) -> float:
     return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] if text else 0.0
+
+
+def heading(target: Figure | SubFigure, question: str, name: str = "", *notes: str) -> None:
+    """Writes the heading of a figure.
+
+    Args:
+        target: the figure.
+        question: the first line.
+        name: name of the clip, for a line below it.
+        notes: remarks on the numbers, each on lines of its own.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from captum_apex.figures.titles import heading
+        >>> figure = Figure()
+        >>> heading(figure, "Why dog?", "barking.wav")
+        >>> figure.get_suptitle().splitlines()
+        ['Why dog?', 'clip: barking.wav']
+    """
+    width = panel_width(target, 1, 0.2)
+    lines = [f"clip: {name}"] if name else []
+    text = [fitted(question, width, "medium"), *(fitted(line, width, SMALL, 1) for line in lines)]
+    text += [fitted(note, width, "medium") for note in notes]
+    target.suptitle("\n".join(text), fontsize="medium", parse_math=False)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.layers.hooks import captured, frozen, watched
 from captum_apex.layers.models import layer_name
+from captum_apex.layers.pooled_norm import explained_grid
 from captum_apex.layers.values import at_least_float32
 from captum_apex.locating.bins import Bins
 
@@ -135,14 +136,14 @@ class ChannelValues:
         """The grid of the layer for copies of the clip, (copy, channel of the layer, frequency, time)."""
         at_layer = self.at_layer
         layer = at_layer.layer
-        at_input = at_layer.reads_input(False)
-        with (
-            frozen(at_layer.forward_func, layer),
-            captured(layer, at_layer.layer_name, at_input=at_input, stop=True) as capture,
-            self._replaced(values),
-        ):
-            self._run(values)
-        return at_layer.basis.origin.layout.grid(capture.value, repr(at_layer.layer_name))
+        with frozen(at_layer.forward_func, layer):
+            with (
+                captured(layer, at_layer.layer_name, at_input=at_layer.reads_input(False), stop=True) as capture,
+                self._replaced(values),
+            ):
+                self._run(values)
+            layout = at_layer.basis.origin.layout
+            return explained_grid(capture.value, layout, at_layer.norm, at_layer.layer_name)
 
     def _replaced(self, values: Tensor) -> AbstractContextManager:
         """Replaces the output of `input_layer` by the values in the forward pass inside."""
