@@ -17,8 +17,8 @@ from tests.browser import chromium, requests, show, wait_until
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "tutorials" / "reference"
 ROOMS = (
-    *("attribution", "explanations", "bases", "classifiers", "audio", "recordings", "datasets", "masking", "metrics"),
-    *("figures", "listening", "report", "pretrained", "layers", "spectra"),
+    *("attribution", "locating", "explanations", "bases", "classifiers", "audio", "recordings", "datasets", "masking"),
+    *("metrics", "figures", "listening", "report", "pretrained", "layers", "spectra"),
 )
 LOADING = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src", "audio": "src"}
 SEARCH_FIELD = "document.activeElement.shadowRoot?.activeElement"

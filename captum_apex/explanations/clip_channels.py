@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -51,7 +52,8 @@ def channels_by_contribution(
     weights = torch.einsum("ck,cft->kft", inverse[:, list(channels)], gradient)  # rows of Ĝ = U⁻ᵀ G
     only = single_input(inputs)
     alone = clip_arguments(arguments, clip, len(only))
-    return _channel_values(apex, only[clip : clip + 1], alone, U[list(channels)], weights, batch_size)
+    on_clip = decomposition.relevance[clip, list(channels), :, :columns]
+    return _channel_values(apex, only[clip : clip + 1], alone, U[list(channels)], weights, batch_size, on_clip)
 
 
 def channels_by_activation(
@@ -69,10 +71,12 @@ def channels_by_activation(
     """
     at_layer = at_layer_of(apex)
     U, _ = at_layer.matrices(torch.empty(0, device=inputs.device))
-    values = _channel_values(apex, inputs, arguments, U[list(channels)], torch.ones(1, 1, 1, device=U.device), 1)
-    shape = values.on_grid(values.bins.values).shape
-    weights = torch.full(shape[1:], side / (shape[2] * shape[3]), device=U.device)
-    return _channel_values(apex, inputs, arguments, U[list(channels)], weights, batch_size)
+    grid = at_layer.basis.origin.grid
+    one = torch.ones(1, 1 if grid is None else grid[0], 1, device=U.device)
+    values = _channel_values(apex, inputs, arguments, U[list(channels)], one, batch_size)
+    assert values.on_clip is not None
+    weights = torch.full_like(values.on_clip, side / values.on_clip[0].numel())
+    return replace(values, weights=weights, on_clip=values.on_clip * weights)
 
 
 def clip_arguments(arguments: tuple, clip: int, n_clips: int) -> tuple:
@@ -95,7 +99,13 @@ def at_layer_of(apex: APEX | LayerAPEX) -> LayerAPEX:
 
 
 def _channel_values(
-    apex: APEX | LayerAPEX, inputs: Tensor, arguments: tuple, directions: Tensor, weights: Tensor, batch_size: int
+    apex: APEX | LayerAPEX,
+    inputs: Tensor,
+    arguments: tuple,
+    directions: Tensor,
+    weights: Tensor,
+    batch_size: int,
+    on_clip: Tensor | None = None,
 ) -> ChannelValues:
     at_layer = at_layer_of(apex)
     inputs = detached_inputs(inputs)[0]
@@ -106,7 +116,7 @@ def _channel_values(
         inputs = inputs.narrow(time, 0, int(arguments[0]))  # the clip alone, without padding
     mapped = inputs if input_layer is None else _output_of(at_layer, input_layer, inputs, arguments)
     bins = Bins.of(mapped, layout or default_layout(weights, mapped))
-    return ChannelValues(at_layer, bins, directions, weights, arguments, inputs, input_layer, batch_size)
+    return ChannelValues(at_layer, bins, directions, weights, arguments, inputs, input_layer, batch_size, on_clip)
 
 
 @torch.no_grad()

@@ -72,7 +72,7 @@ class EvidenceRegions:
             self.apex, self.inputs, self.arguments, decomposition, clip, channels, self.search.batch_size
         )
         cells = [self._cell(decomposition, clip, channel) for channel in channels]
-        found = self.search.locate(values, cells, target, with_score=True)
+        found = self.search.locate(values, cells, target, score=decomposition.score[clip].item())
         return tuple(self._with_region(each, region) for each, region in zip(evidence, found, strict=True))
 
     def _cell(self, decomposition: Decomposition, clip: int, channel: int) -> Region:

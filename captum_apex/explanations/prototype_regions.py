@@ -75,15 +75,15 @@ class PrototypeRegions:
         device = device_of(model_of(at_layer.forward_func) or at_layer.layer)
         arguments = () if lengths is None else (lengths.to(device),)
         values = channels_by_activation(self.apex, inputs.to(device), arguments, channels, side, self.search.batch_size)
-        on_grid = values.on_grid(values.bins.values)
-        cells = [self._cell(on_grid[:, place : place + 1]) for place in range(len(channels))]
+        assert values.on_clip is not None
+        cells = [self._cell(channel) for channel in values.on_clip]
         for channel, located in zip(channels, self.search.locate(values, cells), strict=True):
             self.found[index, channel, side] = located
 
     def _cell(self, channel: Tensor) -> Region:
         scheme = at_layer_of(self.apex).basis.scheme
-        peaks = [int(cells.argmax()) for cells in scheme.cells(channel)]
-        return scheme.region(peaks, *channel.shape[2:], intersection=not self.search.cross)
+        peaks = [int(cells.argmax()) for cells in scheme.cells(channel[None, None])]
+        return scheme.region(peaks, *channel.shape, intersection=not self.search.cross)
 
 
 def locate_prototypes(

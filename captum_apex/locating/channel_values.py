@@ -37,6 +37,8 @@ class ChannelValues:
         inputs: input of the model for this clip; only used with `input_layer`.
         input_layer: a module of the model that gives the bins; None where the bins are the input of the model.
         batch_size: largest number of copies in a forward pass.
+        on_clip: the weighted channels on the grid for the clip itself, (channel, frequency, time), where they are known
+            already; None to compute them by one pass.
 
     Example:
         >>> import torch
@@ -49,8 +51,8 @@ class ChannelValues:
         >>> clip = torch.tensor([[[[-1.0, 2.0]]]])  # (clip, channel, frequency, time)
         >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(1), "time"))
         >>> channels = ChannelValues(apex, Bins.of(clip, "n c f t"), torch.eye(1), torch.ones(1, 1, 2))
-        >>> channels.on_grid(clip)
-        tensor([[[[0., 2.]]]])
+        >>> channels.on_clip, channels.of(clip / 2)
+        (tensor([[[0., 2.]]]), tensor([[1.]]))
     """
 
     at_layer: LayerAPEX
@@ -61,6 +63,11 @@ class ChannelValues:
     inputs: Tensor | None = None
     input_layer: nn.Module | None = None
     batch_size: int = 16
+    on_clip: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_clip is None:
+            object.__setattr__(self, "on_clip", self.on_grid(self.bins.values)[0])
 
     @torch.no_grad()
     def on_grid(self, values: Tensor) -> Tensor:

@@ -61,7 +61,8 @@ def fires_on(mask: Tensor, levels: Tensor, channel: Tensor, silent: Tensor, shif
 
 def _cells(mask: Tensor, channel: Tensor) -> Tensor:
     """The cells of the grid that lie in the region for the most part, or touch it where there are none."""
-    shares = F.adaptive_avg_pool2d(mask[None, None].float(), tuple(channel.shape))[0, 0]
+    n_rows, n_columns = channel.shape
+    shares = F.adaptive_avg_pool2d(mask[None, None].float(), (n_rows, n_columns))[0, 0]
     inside = shares > 0.5
     return inside if inside.any() else shares > 0
 

@@ -27,7 +27,7 @@ Shape = tuple[Rectangle, ...]
 _POSITIONS = (0.25, 0.75)  # of the two gradients, from the fill to the clip: Integrated Gradients in two steps
 _LEVELS = (0.5, 0.25, 0.1)  # levels of the candidates' boxes in the mean of the two maps
 _LEVEL_NEAR_CLIP = 0.25  # level of the boxes in the map that is nearer to the clip
-_LARGEST = 0.25  # largest share of the clip that a candidate covers
+_LARGEST = 0.25  # largest share of the clip that a candidate covers, where there is a smaller one
 _BLUR = 0.25  # standard deviation of the fill's blur, as a share of the axis
 _NOTICEABLE = 0.01  # share of a channel's value below which a fall counts as none
 
@@ -108,9 +108,9 @@ class RegionSearch:
     that stand out (gradient × (clip − fill) in two steps). The region is the smallest candidate whose fall is at least
     80% of the largest one. Then the region is compared with random places of its shape.
 
-    For `n` channels the search takes `13 n + 4` forward-equivalent passes of one clip up to the layer, 3 of which may
-    be whole passes: 2 forward passes and `2 n` backward passes that count twice, `5 n` candidates, `2 n` random places,
-    `n` whole passes for the score, and a silent and a shifted clip. A third channel makes it 40 in all.
+    For `n` channels the search takes at most `12 n + 4` passes of one clip up to the layer, 40 for three channels: 2
+    forward passes and `2 n` backward passes that count twice, `5 n` candidates, `2 n` random places, `n` whole passes
+    for the score, and a silent and a shifted clip.
 
     Args:
         fill: function from inputs (clip, channel, frequency, time) to what replaces masked bins. None blurs the clip
@@ -163,7 +163,12 @@ class RegionSearch:
         return partial(blur_fill, sigma=(_BLUR, 0.0) if scheme is Scheme.FREQUENCY else (0.0, _BLUR))
 
     def locate(
-        self, channels: ChannelValues, cells: Sequence[Region], target: TargetType = None, *, with_score: bool = False
+        self,
+        channels: ChannelValues,
+        cells: Sequence[Region],
+        target: TargetType = None,
+        *,
+        score: float | None = None,
     ) -> list[LocatedRegion]:
         """The region of each channel in a clip.
 
@@ -171,7 +176,7 @@ class RegionSearch:
             channels: the channels of the clip.
             cells: region of the peak cell of each channel, which is one of its candidates.
             target: index of the class that is explained.
-            with_score: whether the fall of the class's score is measured.
+            score: score of the class for the clip, to measure by how much it falls; None to leave that out.
 
         Returns:
             One region per channel.
@@ -179,22 +184,24 @@ class RegionSearch:
         if not len(cells):
             return []
         search = _Search(self, channels)
-        clip = channels.bins.values
-        others = torch.cat([clip, channels.bins.silent, clip.roll(channels.bins.n_columns // 2, 3)])
-        on_grid = channels.on_grid(others).cpu()  # (copy, channel, row, column)
-        values = on_grid[0].sum((1, 2))
+        assert channels.on_clip is not None
+        on_clip = channels.on_clip.cpu()  # (channel, row, column)
+        values = on_clip.sum((1, 2))
+        half = channels.bins.n_columns // 2
+        others = torch.cat([channels.bins.silent, channels.bins.values.roll(half, 3)])
+        silent, shifted = channels.on_grid(others).cpu()
         maps = channels.maps(search.fill, _POSITIONS)
         chosen = search.chosen(search.candidates(maps, cells), values)
         random = search.random_falls(chosen, values)
-        scores = search.score_falls(chosen, target) if with_score else None
+        scores = None if score is None else search.scores(chosen, target)
         levels = channels.bins.levels.cpu()
         located = []
         for index, shape in enumerate(chosen):
             effect = None
             if values[index] > 0:
-                nothing = fires_on(search.mask(shape), levels, *on_grid[:, index])
-                score = None if scores is None else scores[index]
-                effect = RegionEffect(search.falls[index], tuple(random[index]), score, nothing)
+                nothing = fires_on(search.mask(shape), levels, on_clip[index], silent[index], shifted[index])
+                fall = None if scores is None or score is None else score - scores[index]
+                effect = RegionEffect(search.falls[index], tuple(random[index]), fall, nothing)
             heat_map = None if maps is None else maps[:, index].mean(0).float().cpu()
             located.append(LocatedRegion(Region(tuple(map(channels.bins.box, shape))), effect, heat_map))
         return located
@@ -220,28 +227,28 @@ class _Search:
         self.generator = torch.Generator().manual_seed(0)
         self.falls: list[float] = []
 
-    def candidates(self, maps: Tensor | None, cells: Sequence[Region]) -> list[Shape]:
-        """The candidates of all channels, each once; the peak cells come first."""
-        shapes = [self._cell(cell) for cell in cells]
-        if maps is not None:
-            by_level = [boxes_around_peaks(maps.mean(0), self.scheme, level) for level in _LEVELS]
-            by_level.append(boxes_around_peaks(maps[-1], self.scheme, _LEVEL_NEAR_CLIP))
-            found = [self._shape(boxes) for of_channels in by_level for boxes in of_channels if boxes]
-            shapes += [shape for shape in found if self.mask(shape).float().mean() <= _LARGEST]
-        return list(dict.fromkeys(shapes))
+    def candidates(self, maps: Tensor | None, cells: Sequence[Region]) -> list[list[Shape]]:
+        """The candidates of each channel: its peak cell, and boxes around the parts of its maps that stand out."""
+        candidates = [[self._cell(cell)] for cell in cells]
+        if maps is None:
+            return candidates
+        by_level = [boxes_around_peaks(maps.mean(0), self.scheme, level) for level in _LEVELS]
+        by_level.append(boxes_around_peaks(maps[-1], self.scheme, _LEVEL_NEAR_CLIP))
+        for of_channel, found in zip(candidates, zip(*by_level, strict=True), strict=True):
+            of_channel += self._small_enough([self._shape(boxes) for boxes in found if boxes])
+        return candidates
 
-    def chosen(self, shapes: Sequence[Shape], values: Tensor) -> list[Shape]:
-        """For each channel the smallest candidate that keeps most of the largest fall."""
-        masks = [self.mask(shape) for shape in shapes]
-        falls = self._falls(masks, values)  # (candidate, channel)
-        sizes = torch.tensor([mask.sum() for mask in masks], dtype=torch.float64)
+    def chosen(self, candidates: Sequence[Sequence[Shape]], values: Tensor) -> list[Shape]:
+        """For each channel the smallest of its candidates that keeps most of the largest fall."""
+        shapes = list(dict.fromkeys(shape for of_channel in candidates for shape in of_channel))
+        falls = self._falls([self.mask(shape) for shape in shapes], values)  # (candidate, channel)
         chosen = []
-        for of_channel in falls.T:
-            largest = of_channel.max()
-            enough = of_channel >= torch.minimum(self.settings.smallest * largest, largest)
-            index = int(sizes.where(enough, torch.inf).argmin())
-            self.falls.append(of_channel[index].item())
-            chosen.append(shapes[index])
+        for channel, of_channel in enumerate(candidates):
+            fall_of = {shape: falls[shapes.index(shape), channel].item() for shape in of_channel}
+            largest = max(fall_of.values())
+            enough = [shape for shape in of_channel if fall_of[shape] >= min(self.settings.smallest * largest, largest)]
+            chosen.append(min(enough, key=self._size))
+            self.falls.append(fall_of[chosen[-1]])
         return chosen
 
     def random_falls(self, shapes: Sequence[Shape], values: Tensor) -> list[list[float]]:
@@ -253,11 +260,9 @@ class _Search:
         falls = self._falls(masks, values).unflatten(0, (len(shapes), n_random))  # (region, place, channel)
         return [falls[index, :, index].tolist() for index in range(len(shapes))]
 
-    def score_falls(self, shapes: Sequence[Shape], target: TargetType) -> list[float]:
-        """By how much the score of the class falls when the region of each channel is masked."""
-        copies = torch.cat([self.bins.values, self._masked([self.mask(shape) for shape in shapes])])
-        scores = self.channels.scores(copies, target)
-        return (scores[0] - scores[1:]).tolist()
+    def scores(self, shapes: Sequence[Shape], target: TargetType) -> list[float]:
+        """The score of the class where the region of each channel is masked."""
+        return self.channels.scores(self._masked([self.mask(shape) for shape in shapes]), target).tolist()
 
     def mask(self, shape: Shape) -> Tensor:
         """The bins of some rectangles, bool (frequency, time)."""
@@ -265,6 +270,15 @@ class _Search:
         for low, high, start, end in shape:
             inside[low:high, start:end] = True
         return inside
+
+    def _size(self, shape: Shape) -> float:
+        """The share of the clip that a region covers."""
+        return self.mask(shape).float().mean().item()
+
+    def _small_enough(self, shapes: list[Shape]) -> list[Shape]:
+        """The regions of at most a quarter of the clip; where all are larger, as for a long sound, the smallest."""
+        small = [shape for shape in shapes if self._size(shape) <= _LARGEST]
+        return small or sorted(shapes, key=self._size)[:1]
 
     def _elsewhere(self, shape: Shape) -> Tensor:
         """The region at a random place; the strip and the band of a cross move independently."""

@@ -27,6 +27,7 @@ from public_names import copy_arguments, documented, identifiers, import_line, l
 ROOT = Path(__file__).parents[2]
 ROOMS = {
     "attribution": "Attribution",
+    "locating": "Locating",
     "explanations": "Explanations",
     "bases": "Bases",
     "classifiers": "Classifiers",
