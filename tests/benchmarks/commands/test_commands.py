@@ -11,8 +11,9 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.__main__ import main
-from benchmarks.commands import run_command
+from benchmarks.commands import regions_command, run_command
 from benchmarks.methods import METHODS
+from benchmarks.reports.region_tables import GROUPS
 from benchmarks.runs import subject
 from benchmarks.runs.rows import COLUMNS
 from benchmarks.runs.stage import Stage
@@ -203,3 +204,27 @@ def test_list_names_everything(capsys):
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
     assert all(f"  {name}\n" in printed for name in (*METHODS, *TASKS, *FILLS, "cnn", "convnext"))
+
+
+def test_regions_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):
+    measured = []
+    line = {"scheme": "time", "clips": 3, **{name: 0.5 for names in GROUPS.values() for name in names}}
+    monkeypatch.setattr(regions_command, "prepare", lambda task, network, seed, progress: (task, network, seed))
+
+    def summary(subject, n_clips):
+        measured.append(subject)
+        return pd.DataFrame([dict(zip(("task", "network", "seed"), subject, strict=True)) | line])
+
+    monkeypatch.setattr(regions_command, "region_summary", summary)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- Regions -->\nold\n<!-- end of Regions -->\n")
+    command = ["regions", "--clips", "3", "--csv", str(tmp_path / "lines.csv"), "--out", str(page)]
+    assert main([*command, "--seeds", "0", "1"]) == 0
+    assert main([*command, "--seeds", "1", "2"]) == 0
+    assert measured == [("scenes", "cnn", seed) for seed in (0, 1, 2)]
+    assert len(pd.read_csv(tmp_path / "lines.csv")) == 3
+    assert "| scenes | cnn | time |" in capsys.readouterr().out
+    assert "old" not in page.read_text()
+    assert "Means over the seeds 1, 2." in page.read_text()
+    page.write_text("no marks")
+    assert main(command) == 2
