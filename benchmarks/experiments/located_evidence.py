@@ -113,8 +113,8 @@ class EvidenceChannels:
         """The share of each channel that is taken away when the mask of the channel itself is applied.
 
         Args:
-            fill: what replaces masked bins, of the shape of the inputs.
-            masks: for each clip a mask per channel and repeat, bool (repeat, channel, frequency, time).
+            fill: values that replace masked bins, in the shape of the inputs.
+            masks: masks of each clip, one per channel and repeat, bool (repeat, channel, frequency, time).
 
         Returns:
             Tensor (repeat, channel), over the channels of all clips.

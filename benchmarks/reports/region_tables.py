@@ -36,18 +36,19 @@ def region_sections(lines: pd.DataFrame) -> list[Section]:
     Args:
         lines: the lines of `benchmarks.experiments.region_summary.region_summary` for all subjects.
     """
-    means = lines.groupby(SUBJECT, sort=False).mean(numeric_only=True).reset_index()
-    seeds = ", ".join(map(str, sorted(lines["seed"].unique())))
-    over = f"Means over the seeds {seeds}." if lines["seed"].nunique() > 1 else f"Seed {seeds}."
+    by_subject = lines.sort_values("seed", kind="stable").groupby(SUBJECT, sort=False)
+    means = by_subject.mean(numeric_only=True)
+    means["seeds"] = by_subject["seed"].agg(lambda seeds: ", ".join(map(str, seeds)))
+    by_seed = lines.sort_values("seed", kind="stable")
     return [
-        Section("Regions", [ABOUT, over], {"Regions": _entries(means)}),
-        Section("Regions by seed", [], {"Regions by seed": _entries(lines.sort_values("seed", kind="stable"), "seed")}),
+        Section("Regions", [ABOUT], {"Regions": _entries(means.reset_index(), "seeds")}),
+        Section("Regions by seed", [], {"Regions by seed": _entries(by_seed, "seed")}),
     ]
 
 
-def _entries(lines: pd.DataFrame, *more: str) -> pd.DataFrame:
-    """The lines as texts; `more` names further columns beside those of the subject."""
-    table = lines[[*SUBJECT, *more]].astype(str)
+def _entries(lines: pd.DataFrame, seeds: str) -> pd.DataFrame:
+    """The lines as texts; `seeds` is the name of the column of seeds."""
+    table = lines[[*SUBJECT, seeds]].astype(str)
     for head, names in GROUPS.items():
         texts = lines[list(names)].map(number)
         table[head] = texts.agg(SEPARATOR.join, axis=1)

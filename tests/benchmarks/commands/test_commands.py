@@ -225,6 +225,6 @@ def test_regions_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch
     assert len(pd.read_csv(tmp_path / "lines.csv")) == 3
     assert "| scenes | cnn | time |" in capsys.readouterr().out
     assert "old" not in page.read_text()
-    assert "Means over the seeds 1, 2." in page.read_text()
+    assert "| scenes | cnn | time | 1, 2 |" in page.read_text()
     page.write_text("no marks")
     assert main(command) == 2
