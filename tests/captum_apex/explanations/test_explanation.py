@@ -196,16 +196,6 @@ def test_a_basis_without_prototypes_or_with_too_few_is_refused():
         explain(LayerAPEX(model, layer, basis), QUERIES, n_prototypes=5)
 
 
-def test_a_grown_region_can_be_cut_to_the_intersection_too():
-    model, layer, basis = subject("time-frequency")
-    apex = LayerAPEX(model, layer, basis)
-    cross, meeting = (
-        explain(apex, QUERIES, quantile=0.5, intersection=flag)[0].evidence[0].region for flag in (False, True)
-    )
-    both = [box_mask.mask(8, 10) for box_mask in (type(cross)((box,)) for box in cross.boxes)]
-    assert torch.equal(meeting.mask(8, 10), both[0] & both[1])
-
-
 def test_a_basis_with_positive_prototypes_only_explains_the_positive_side():
     model, layer, basis = subject("time")
     half = dataclasses.replace(basis, negative=None)
