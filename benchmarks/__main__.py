@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.classifiers.networks import LayerError
-from benchmarks.commands import measure_command, run_command, show_command
+from benchmarks.commands import measure_command, regions_command, run_command, show_command
 from benchmarks.runs.results import FolderError
 
 EXAMPLES = """examples:
@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   python -m benchmarks run --add my_method.py --methods "my method" LayerGradCam
   python -m benchmarks report results/scenes-cnn-1a2b3c4d         tables and figures of a run, also of an unfinished one
   python -m benchmarks overview results/*                         several runs side by side
+  python -m benchmarks regions --tasks scenes digits --seeds 0 1  the regions of the evidence
   python -m benchmarks speed
 
 A run that is interrupted goes on where it stopped when the same command is given again. More methods, grids or fills
@@ -76,6 +77,7 @@ def command_parser() -> argparse.ArgumentParser:
     measure_command.add_speed_parser(commands)
     measure_command.add_events_parser(commands)
     measure_command.add_norm_parser(commands)
+    regions_command.add_regions_parser(commands)
     show_command.add_pictures_parser(commands)
     return parser
 

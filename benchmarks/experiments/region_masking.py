@@ -10,20 +10,25 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.classifiers.waveform_networks import on_bins
-from benchmarks.methods.query import CLIPS_AT_ONCE, logits
+from benchmarks.experiments.located_evidence import (
+    REGIONS,
+    SURROUNDINGS,
+    EvidenceChannels,
+    explanations_of,
+    fill_values,
+    moved,
+    region_masks,
+)
+from benchmarks.methods.query import logits
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
 from benchmarks.statistics import holm, interval, paired_test
 from benchmarks.tasks import Split
-from captum_apex import Explanation, LayerAPEX, PrototypeBasis, Region, explain
+from captum_apex import Explanation, PrototypeBasis
 from captum_apex.masking.fills import masked
 
 N_CHANNELS = 3  # channels of the evidence, as in the paper's figures
-REGIONS: dict[str, float | None] = {"cell": None, "grown": 0.95, "wide": 0.8}
-"""Size of a channel's region → quantile of its relevance map. `cell` is the peak cell alone; the others are the box
-around the cells with at least that quantile. ProtoPNet (arXiv 1806.10574) and its successors use the 95th percentile.
-In a sequence of few cells, the peak is the only such cell."""
+SMALLEST_FALL = 0.001  # a fall at random places below this counts as this in a ratio
 
 
 def masking_test(
@@ -32,28 +37,36 @@ def masking_test(
     split: Split = "test",
     *,
     draws: int = 10,
-    fills: Sequence[str] = ("silence", "mean"),
+    fills: Sequence[str] = (SURROUNDINGS, "silence", "mean"),
 ) -> pd.DataFrame:
     """Masks the regions of the evidence and, as a control, the same regions at random places.
 
     A clip's region is the union of the regions of the three strongest channels of the evidence for its predicted class.
-    Where a clip has no evidence, the region is empty and nothing is masked; such clips count with a drop of zero. See
-    `elsewhere` for the random regions. The test takes clips × schemes × fills × sizes of region × (1 + draws) forward
-    passes; fewer for a scheme whose larger regions equal its peak cells, as on a grid of few rows.
+    Where a clip has no evidence, the region is empty and nothing is masked; such clips count with a drop of zero. A
+    random region has as many bins in the same shapes: the union is shifted as a whole, see
+    `captum_apex.locating.placement.elsewhere`. The channels are measured one by one: the region of each channel is
+    masked alone, and then it is masked at random places.
+
+    Besides the search for the regions, the test takes clips × schemes × fills × 2 × (1 + draws) forward passes, and
+    three times as many up to the layer for the channels.
 
     Args:
         subject: the classifier and its bases.
         n_clips: number of clips, spread evenly over the split.
         split: `train` or `test`, the clips of the task that are masked.
-        draws: number of random regions per clip.
-        fills: names in `captum_apex.masking.fills.FILLS`.
+        draws: number of random regions per clip, and of random places per channel.
+        fills: names in `captum_apex.masking.fills.FILLS`, or `surroundings`, the fill of the search for regions: the
+            clip, blurred along the axis in which the scheme has regions.
 
     Returns:
-        One line per `scheme`, `fill` and `region` (a name in `REGIONS`), with these columns:
+        One line per `scheme`, `fill` and `region`. The region `cell` is the peak cell of each channel, `found` the
+        region that `captum_apex.explain` finds. The columns:
 
         - `clips`: number of clips. `share`: share of the bins that are masked, mean over clips.
         - `drop`, `drop_random`: by how much the predicted class's probability falls when the region, or a random one,
-          is masked.
+          is masked. `ratio`: see `ratio`.
+        - `channel`, `channel_random`: share of a channel's contribution that masking its region, or the same region at
+          random places, takes away: median over the channels of the evidence; NaN without any.
         - `difference`: drop − drop_random, paired by clip, with its 95% interval `low`, `high`, the two-sided `p` of
           Wilcoxon's signed-rank test, and `p_holm`, adjusted for the number of lines.
         - `accuracy`, `accuracy_random`, `accuracy_before`: share of clips for which the label is predicted, with the
@@ -64,78 +77,61 @@ def masking_test(
     Source: APEX (arXiv 2605.10153), the masking experiment.
     """
     stage = Stage.of(subject, n_clips, split)
-    generator = np.random.default_rng(subject.seed)
+    generator = torch.Generator().manual_seed(subject.seed)
     clips = _MaskedClips.of(stage)
-    fill_values = {name: stage.fill(name) for name in fills}
     lines = []
     for scheme, basis in subject.bases.items():
-        masks = torch.empty(0)
-        outcomes: dict[str, dict[str, float]] = {}
-        for region, quantile in REGIONS.items():
-            next_masks = region_masks(subject, basis, clips.inputs, quantile)
-            if not torch.equal(next_masks, masks):  # equal regions give equal numbers
-                masks = next_masks
-                others = [elsewhere(masks, generator) for _ in range(draws)]
-                outcomes = {name: _compared(clips, fill, masks, others) for name, fill in fill_values.items()}
-            lines += [{"scheme": str(scheme), "fill": name, "region": region, **outcomes[name]} for name in fills]
+        values = {name: fill_values(stage, name, scheme) for name in fills}
+        evidence = _LocatedClips.of(subject, stage, basis)
+        for region in REGIONS:
+            masks = evidence.masks(region)
+            unions = torch.stack([of_clip.any(0) for of_clip in masks])  # (clip, frequency, time)
+            others = [moved(unions, generator) for _ in range(draws)]
+            repeats = [torch.stack([each, *(moved(each, generator) for _ in range(draws))]) for each in masks]
+            for name, fill in values.items():
+                measured = _compared(clips, fill, unions, others) | _channels(evidence.channels, fill, repeats)
+                lines.append({"scheme": str(scheme), "fill": name, "region": region, **measured})
     table = pd.DataFrame(lines)
     table.insert(list(table).index("p") + 1, "p_holm", holm(table["p"]))
     return table
 
 
-def region_masks(subject: Subject, basis: PrototypeBasis, inputs: Tensor, quantile: float | None) -> Tensor:
-    """Masks of the regions of each clip's evidence, one per sequence of the scheme; a clip's region is their union.
-
-    Args:
-        subject: the classifier.
-        basis: a fitted basis.
-        inputs: inputs of the clips, (clip, channel, frequency, time).
-        quantile: size of the regions, as in `captum_apex.explain`.
-
-    Returns:
-        bool tensor (clip, sequence, frequency, time), on the CPU.
-    """
-    at_layer = LayerAPEX(subject.model, subject.layer, basis)
-    shares = subject.task.band_shares
-    shape = (inputs.shape[2] if shares is None else shares.shape[1], inputs.shape[3])
-    explanations = [
-        explanation
-        for batch in inputs.split(CLIPS_AT_ONCE)
-        for explanation in explain(at_layer, batch, n_channels=N_CHANNELS, n_prototypes=1)
-    ]
-    masks = torch.stack([_sequence_masks(explanation, shape) for explanation in explanations])
-    return masks if shares is None else on_bins(masks, shares)
-
-
-def elsewhere(masks: Tensor, generator: np.random.Generator) -> Tensor:
-    """The same regions at random places: the same number of bins in the same shapes.
-
-    Each mask is shifted cyclically as a whole. All shifts for which the clip's edge cuts no box in two are equally
-    likely, among them no shift at all. So strips move along time only, bands along frequency only, squares along both;
-    the strips and the bands of `time-frequency` move independently of each other. A mask that covers an axis from end
-    to end does not move along it.
-
-    Args:
-        masks: one mask per sequence, bool (clip, sequence, frequency, time).
-        generator: random number generator that draws the places.
-
-    Returns:
-        bool tensor of the same shape.
-    """
-    moved = [[_shifted(mask, generator) for mask in sequences] for sequences in masks]
-    return torch.stack([torch.stack(sequences) for sequences in moved])
-
-
-def first_bins(mask: Tensor, axis: int) -> np.ndarray:
-    """The bins that may become the first of an axis in a cyclic shift that cuts no box in two; bin 0 always may.
+def ratio(drop: float, drop_random: float) -> float:
+    """How many times larger a fall is than the fall at random places; a random fall below 0.001 counts as 0.001.
 
     Example:
-        >>> first_bins(torch.tensor([[False, True, True, False]]), axis=1)
-        array([0, 1, 3])
+        >>> from benchmarks.experiments.region_masking import ratio
+        >>> ratio(0.5, 0.1), ratio(0.5, -0.2)
+        (5.0, 500.0)
     """
-    continues_box = (mask & mask.roll(1, axis)).any(1 - axis)  # the bin before is masked as well
-    continues_box[0] = False
-    return np.flatnonzero(~continues_box.numpy())
+    return drop / max(drop_random, SMALLEST_FALL)
+
+
+@dataclass(frozen=True)
+class _LocatedClips:
+    """The evidence of the clips for one basis.
+
+    Attributes:
+        subject: the classifier and its task.
+        size: number of frequency rows and of time columns of the inputs.
+        explanations: the explanation of each clip.
+        channels: the channels of the evidence.
+    """
+
+    subject: Subject
+    size: tuple[int, int]
+    explanations: list[Explanation]
+    channels: EvidenceChannels
+
+    @classmethod
+    def of(cls, subject: Subject, stage: Stage, basis: PrototypeBasis) -> _LocatedClips:
+        explanations = explanations_of(subject, basis, stage.inputs, N_CHANNELS)
+        n_rows, n_columns = stage.inputs.shape[2:]
+        return cls(subject, (n_rows, n_columns), explanations, EvidenceChannels.of(stage, basis, explanations))
+
+    def masks(self, region: str) -> list[Tensor]:
+        """The masks of each clip's channels, bool (channel, frequency, time)."""
+        return [region_masks(self.subject, explanation, self.size, region) for explanation in self.explanations]
 
 
 @dataclass(frozen=True)
@@ -161,8 +157,7 @@ class _MaskedClips:
 
     def outcome(self, fill: Tensor, masks: Tensor) -> np.ndarray:
         """Per clip the drop in probability, whether the label is predicted, whether the prediction stays, (3, clip)."""
-        region = masks.any(1, keepdim=True)  # (clip, sequence, frequency, time) → (clip, 1, frequency, time)
-        after = _probabilities(self.model, masked(self.inputs, fill, region.to(self.inputs.device)))
+        after = _probabilities(self.model, masked(self.inputs, fill, masks[:, None].to(self.inputs.device)))
         predicted = self.before.argmax(1)
         drop = (self.before - after).gather(1, predicted[:, None])[:, 0]
         return torch.stack([drop, after.argmax(1) == self.labels, after.argmax(1) == predicted]).cpu().numpy()
@@ -181,9 +176,10 @@ def _compared(clips: _MaskedClips, fill: Tensor, masks: Tensor, others: Sequence
     accuracy_low, accuracy_high = interval(-differences[1])
     return {
         "clips": len(masks),
-        "share": masks.any(1).double().mean().item(),
+        "share": masks.double().mean().item(),
         "drop": drop,
         "drop_random": drop_random,
+        "ratio": ratio(drop, drop_random),
         "difference": differences[0].mean(),
         "low": low,
         "high": high,
@@ -199,18 +195,12 @@ def _compared(clips: _MaskedClips, fill: Tensor, masks: Tensor, others: Sequence
     }
 
 
-def _sequence_masks(explanation: Explanation, shape: tuple[int, int]) -> Tensor:
-    """For each sequence the union of its boxes over the evidence, (sequence, frequency, time)."""
-    regions = [evidence.region for evidence in explanation.evidence]
-    sequences = range(len(explanation.scheme.sequences))
-    return torch.stack(
-        [Region(tuple(region.boxes[sequence] for region in regions)).mask(*shape) for sequence in sequences]
-    )
-
-
-def _shifted(mask: Tensor, generator: np.random.Generator) -> Tensor:
-    first = [int(generator.choice(first_bins(mask, axis))) for axis in (0, 1)]
-    return mask.roll((-first[0], -first[1]), (0, 1))
+def _channels(channels: EvidenceChannels, fill: Tensor, repeats: Sequence[Tensor]) -> dict[str, float]:
+    """The columns of one line about the channels; the first repeat has the regions, the others have random places."""
+    falls = channels.falls(fill, repeats)  # (repeat, channel)
+    if not falls.shape[1]:
+        return {"channel": float("nan"), "channel_random": float("nan")}
+    return {"channel": np.median(falls[0]), "channel_random": np.median(falls[1:].mean(0))}
 
 
 def _probabilities(model: nn.Module, inputs: Tensor) -> Tensor:

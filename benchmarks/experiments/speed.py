@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchaudio.transforms import MelSpectrogram
 
 from benchmarks.classifiers.networks import NETWORKS, explained_layer
+from benchmarks.experiments.layer_passes import layer_passes
 from captum_apex import (
     SCHEMES,
     Classifier,
@@ -30,6 +31,8 @@ from captum_apex import (
     PrototypeBasis,
     Scheme,
     SpectrogramAxes,
+    basis_from_matrix,
+    explain,
     explain_recording,
     fit_basis,
 )
@@ -48,6 +51,7 @@ LARGE_BATCH = 4
 LARGE_NETWORK = "convnext_base"  # timm's name
 HOUR = 3600  # length of the long recording in seconds
 HOUR_RATE = 32_000  # Hz
+SHOWN = 3  # channels with regions in an explanation
 WIDE = (1000, 1024, 4, 32)  # clips, channels and grid: ConvNeXt-Base on inputs of `LARGE_INPUT`
 
 
@@ -60,7 +64,7 @@ class Timing:
         seconds: median time over the repeats.
         reference: the operation that it is compared with; empty for an absolute time.
         ratio: median of the ratios to the reference, each from two runs in a row; NaN for an absolute time.
-        limit: upper limit that the ratio (or, for an absolute time, the seconds) should stay below.
+        limit: upper limit that the ratio (or, for an absolute time, the seconds) should stay below; NaN for none.
         megabytes: the most memory that the process held, without GPU memory, where the operation had a separate
             process; NaN elsewhere.
     """
@@ -87,6 +91,7 @@ def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
             model = NETWORKS[network](CLASSES).eval().to(device)
             timings += [
                 *_attribution(network, model, repeats),
+                *_regions(network, model, repeats),
                 _bank(network, model, repeats),
                 *_masking(network, model, repeats),
             ]
@@ -111,11 +116,10 @@ def table(timings: Sequence[Timing]) -> str:
     lines = [f"{'':<{width}}  {'seconds':>8}  {'ratio':>6}  {'limit':>6}  {'MB':>6}  against"]
     for timing in timings:
         ratio = "" if not timing.reference else f"{timing.ratio:.2f}"
+        limit = "" if math.isnan(timing.limit) else f"{timing.limit:.2f}"
         held = "" if math.isnan(timing.megabytes) else f"{timing.megabytes:.0f}"
         against = timing.reference or "seconds on this machine"
-        lines.append(
-            f"{timing.what:<{width}}  {timing.seconds:8.3f}  {ratio:>6}  {timing.limit:6.2f}  {held:>6}  {against}"
-        )
+        lines.append(f"{timing.what:<{width}}  {timing.seconds:8.3f}  {ratio:>6}  {limit:>6}  {held:>6}  {against}")
     return "\n".join(lines)
 
 
@@ -185,6 +189,31 @@ def _attribution(network: str, model: nn.Module, repeats: int) -> list[Timing]:
 def _apex(model: nn.Module, layer: nn.Module, inputs: Tensor) -> LayerAPEX:
     width = FeatureBank.from_dataset(model, layer, list(inputs[:1]), schemes=["time"]).n_channels
     return LayerAPEX(model, layer, PrototypeBasis(torch.eye(width), Scheme.TIME))
+
+
+def _regions(network: str, model: nn.Module, repeats: int) -> list[Timing]:
+    """Explanations of one clip with the search for regions, in each scheme: passes up to the layer, and the time."""
+    layer = explained_layer(model)
+    inputs = _random(model, 1, *INPUT)
+    bank = FeatureBank.from_dataset(model, layer, list(_random(model, 2, *INPUT).cpu()))
+    U = torch.eye(bank.n_channels)
+    apexes = [LayerAPEX(model, layer, basis_from_matrix(bank, scheme, U, n_prototypes=1)) for scheme in SCHEMES]
+
+    def explained() -> None:
+        for apex in apexes:
+            explain(apex, inputs, n_channels=SHOWN, n_prototypes=1)
+
+    def forward() -> None:
+        for _ in apexes:
+            _forward(model, inputs)
+
+    passes = layer_passes(layer, explained) / len(apexes)
+    seconds, ratio = _pair(explained, forward, repeats)
+    what = f"regions of {SHOWN} channels, {network}, one clip"
+    return [
+        Timing(what, seconds / len(apexes), "passes to the layer, counted", passes, 40.0),
+        Timing(what, seconds / len(apexes), "a forward pass", ratio, math.nan),
+    ]
 
 
 def _large(repeats: int, device: str) -> list[Timing]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
@@ -10,13 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.experiments.located_evidence import REGIONS, explanations_of, moved, region_masks
 from benchmarks.methods.prototype_maps import integrated
 from benchmarks.runs.subject import Subject
-from captum_apex import APEX, LayerAPEX, PrototypeBasis, Region, Scheme, explain
+from captum_apex import APEX, PrototypeBasis, Region, Scheme
 from captum_apex.masking.fills import mean_fill
 
 N_LOCATED = 40  # at most so many clips per scheme
-TRUTH_COLUMNS = ("scheme", "channel", "enlarged", "integrated", "random", "clips")
+N_PLACES = 100  # random places of a region
+REGION_COLUMNS = ("cell", "found", "random", "iou_cell", "iou_found", "area_cell", "area_found")
+TRUTH_COLUMNS = ("scheme", *REGION_COLUMNS[:2], "enlarged", "integrated", *REGION_COLUMNS[2:], "clips")
 
 
 def truth_table(subject: Subject) -> pd.DataFrame:
@@ -28,44 +31,88 @@ def truth_table(subject: Subject) -> pd.DataFrame:
     Returns:
         Shares of clips in which a place has a bin in common with the truth; no lines where the truth is not known.
 
-        - `channel`: the strongest channel's region (a cell, a strip, a band, or the crossing of a strip and a band).
+        - `cell`: the peak cell of the strongest channel (for `time-frequency` the crossing of a strip and a band).
+        - `found`: the region of the strongest channel that the search of `captum_apex.explain` finds.
         - `enlarged`: the place where the enlarged map of five channels is largest.
         - `integrated`: the place where the map of five channels through Integrated Gradients is largest, with the
           clip's mean per band as the baseline.
-        - `random`: a random place of the same shape, exactly: the mean over all such places.
+        - `random`: the found region at random places: the mean over a hundred of them in each clip.
+        - `iou_cell`, `iou_found`: bins that a region and the truth have in common, as a share of the bins that at least
+          one of them has, mean over clips.
+        - `area_cell`, `area_found`: share of the clip that a region covers, mean over clips.
         - `clips`: number of clips.
     """
-    task = subject.task
-    if task.truth is None or not task.perspectives:
-        return pd.DataFrame(columns=TRUTH_COLUMNS)
-    indices, inputs = subject.test_clips(len(task.test))
-    made_for = [task.perspectives.get(task.classes[task.test[index][1]]) for index in indices]
     lines = []
     for scheme in subject.bases:
-        chosen = [i for i, made_for_scheme in enumerate(made_for) if made_for_scheme == scheme][:N_LOCATED]
-        if chosen:
-            shares = _shares_on_truth(subject, scheme, inputs[chosen], [task.truth(indices[i]) for i in chosen])
-            lines.append({"scheme": str(scheme), **shares, "clips": len(chosen)})
+        clips = truth_clips(subject, scheme)
+        if clips is not None:
+            shares = region_shares(subject, scheme, clips) | _map_shares(subject, scheme, clips)
+            lines.append({"scheme": str(scheme), **shares, "clips": len(clips.truths)})
     return pd.DataFrame(lines, columns=TRUTH_COLUMNS)
 
 
-def _shares_on_truth(subject: Subject, scheme: Scheme, clips: Tensor, truths: Sequence[Tensor]) -> dict[str, float]:
-    basis = subject.bases[scheme]
-    at_layer = LayerAPEX(subject.model, subject.layer, basis)
-    with torch.no_grad():
-        target = subject.model(clips).argmax(1)
-    projections = {"enlarged": None, "integrated": partial(integrated, baseline=mean_fill(clips))}
-    maps = {
-        name: APEX(subject.model, subject.layer, basis, projection=projection).attribute(clips, target)
-        for name, projection in projections.items()
+@dataclass(frozen=True)
+class TruthClips:
+    """Clips with a known truth.
+
+    Attributes:
+        inputs: inputs of the clips, (clip, channel, frequency, time).
+        truths: bins on which the class event of each clip lies, bool (clip, frequency, time).
+    """
+
+    inputs: Tensor
+    truths: Tensor
+
+
+def truth_clips(subject: Subject, scheme: Scheme) -> TruthClips | None:
+    """At most `N_LOCATED` test clips of the classes that are made for a scheme; None where there are none."""
+    task = subject.task
+    if task.truth is None or not task.perspectives:
+        return None
+    indices, inputs = subject.test_clips(len(task.test))
+    made_for = [task.perspectives.get(task.classes[task.test[index][1]]) for index in indices]
+    chosen = [i for i, made_for_scheme in enumerate(made_for) if made_for_scheme == scheme][:N_LOCATED]
+    if not chosen:
+        return None
+    return TruthClips(inputs[chosen], torch.stack([task.truth(indices[i]) for i in chosen]))
+
+
+def region_shares(subject: Subject, scheme: Scheme, clips: TruthClips) -> dict[str, float]:
+    """How the regions of the strongest channel lie on the truth: the columns `REGION_COLUMNS` of `truth_table`.
+
+    Args:
+        subject: the classifier and its bases.
+        scheme: the scheme.
+        clips: the clips.
+    """
+    explanations = explanations_of(subject, subject.bases[scheme], clips.inputs, n_channels=1)
+    n_rows, n_columns = clips.inputs.shape[2:]
+    masks = {
+        region: torch.stack([region_masks(subject, each, (n_rows, n_columns), region).any(0) for each in explanations])
+        for region in REGIONS
     }
-    regions = [
-        explanation.evidence[0].region if explanation.evidence else Region(())
-        for explanation in explain(at_layer, clips, n_channels=1, n_prototypes=1, search=None)
-    ]
-    shares = {name: _share_met(_strongest_places(values, scheme, basis), truths) for name, values in maps.items()}
-    chances = [_chance(truth, scheme, basis) for truth in truths]
-    return {"channel": _share_met(regions, truths), **shares, "random": sum(chances) / len(chances)}
+    generator = torch.Generator().manual_seed(subject.seed)
+    places = [_share_met(moved(masks["found"], generator), clips.truths) for _ in range(N_PLACES)]
+    return {
+        **{region: _share_met(of_region, clips.truths) for region, of_region in masks.items()},
+        "random": sum(places) / N_PLACES,
+        **{f"iou_{region}": _mean_iou(of_region, clips.truths) for region, of_region in masks.items()},
+        **{f"area_{region}": of_region.double().mean().item() for region, of_region in masks.items()},
+    }
+
+
+def _map_shares(subject: Subject, scheme: Scheme, clips: TruthClips) -> dict[str, float]:
+    """How often the largest value of a map lies on the truth, for the enlarged map and for Integrated Gradients."""
+    basis = subject.bases[scheme]
+    with torch.no_grad():
+        target = subject.model(clips.inputs).argmax(1)
+    projections = {"enlarged": None, "integrated": partial(integrated, baseline=mean_fill(clips.inputs))}
+    shares = {}
+    for name, projection in projections.items():
+        maps = APEX(subject.model, subject.layer, basis, projection=projection).attribute(clips.inputs, target)
+        places = _strongest_places(maps, scheme, basis)
+        shares[name] = _share_met(torch.stack([place.mask(*maps.shape[2:]) for place in places]), clips.truths)
+    return shares
 
 
 def _strongest_places(maps: Tensor, scheme: Scheme, basis: PrototypeBasis) -> list[Region]:
@@ -81,27 +128,15 @@ def _strongest_places(maps: Tensor, scheme: Scheme, basis: PrototypeBasis) -> li
     ]
 
 
-def _share_met(regions: Sequence[Region], truths: Sequence[Tensor]) -> float:
-    """Share of clips whose region has a bin in common with the truth."""
-    met = [bool((region.mask(*truth.shape) & truth).any()) for region, truth in zip(regions, truths, strict=True)]
-    return sum(met) / len(met)
+def _share_met(masks: Tensor, truths: Tensor) -> float:
+    """Share of clips in which the mask (clip, frequency, time) has a bin in common with the truth."""
+    return (masks & truths).any(2).any(1).double().mean().item()
 
 
-def _chance(truth: Tensor, scheme: Scheme, basis: PrototypeBasis) -> float:
-    """Of all places of a region of the scheme's shape, the share that meets the truth."""
-    n_rows, n_columns = _grid(basis)
-    rows = range(n_rows) if scheme != Scheme.TIME else [0]
-    columns = range(n_columns) if scheme != Scheme.FREQUENCY else [0]
-    cells = {
-        Scheme.SQUARE: lambda row, column: [row * n_columns + column],
-        Scheme.TIME: lambda _, column: [column],
-        Scheme.FREQUENCY: lambda row, _: [row],
-        Scheme.TIME_FREQUENCY: lambda row, column: [column, row],  # in the order of the scheme's sequences
-    }[scheme]
-    places = [
-        scheme.region(cells(row, column), n_rows, n_columns, intersection=True) for row in rows for column in columns
-    ]
-    return _share_met(places, [truth] * len(places))
+def _mean_iou(masks: Tensor, truths: Tensor) -> float:
+    """Mean over clips of the bins that mask and truth have in common, as a share of those that one of them has."""
+    common = (masks & truths).sum((1, 2)).double()
+    return (common / (masks | truths).sum((1, 2)).clamp_min(1)).mean().item()
 
 
 def _grid(basis: PrototypeBasis) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from benchmarks.reports.standings import MEASURE, ORACLE
 from captum_apex.files import replaced
 
 N_CHANNELS = 5  # number of removed channels at which the bases are compared
-MASKED = {"fill": "mean", "region": "cell"}  # lines of the masking test that the overview has
+MASKED = {"fill": "mean", "region": "found"}  # lines of the masking test that the overview has
 ALL = re.compile(r"\ball\b")  # in the names of methods with all channels, which select none and are equal in all bases
 SEPARATOR = " / "  # between the values of the region grids
 ABOUT_SCORES = (
@@ -115,9 +115,26 @@ def update(path: Path, folders: Sequence[Path]) -> list[str]:
         FileNotFoundError: a folder holds no run, or there is no such file.
         ValueError: the file has no place for any table of the overview.
     """
+    return replace_tables(path, overview_sections(folders))
+
+
+def replace_tables(path: Path, sections: Sequence[Section]) -> list[str]:
+    """Replaces the text of a Markdown file between the marks of sections by the text and tables of the sections.
+
+    Args:
+        path: the Markdown file; the marks of a section are described in `update`.
+        sections: the sections; those without marks in the file are left out.
+
+    Returns:
+        Titles of the sections that the file has.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file has no marks of any section.
+    """
     text = path.read_text(encoding="utf-8")
     titles = []
-    for section in overview_sections(folders):
+    for section in sections:
         title = re.escape(section.title)
         place = re.compile(rf"^(<!-- {title} -->)$.*?^(<!-- end of {title} -->)$", re.MULTILINE | re.DOTALL)
         body = section_markdown(section, Path())
@@ -239,7 +256,7 @@ def _purities(table: pd.DataFrame) -> pd.Series:
 
 
 def _places(table: pd.DataFrame) -> pd.Series:
-    names = ["channel", "enlarged", "integrated", "random"]
+    names = ["cell", "found", "enlarged", "integrated", "random"]
     return table.set_index("scheme").apply(lambda line: SEPARATOR.join(number(line[name], 2) for name in names), axis=1)
 
 
@@ -289,16 +306,18 @@ EXPERIMENTS = (
         "Truth",
         "truth.csv",
         "scheme",
-        "Share of clips in which a place has a bin in common with the truth: the strongest channel's region / the "
-        "largest value of the enlarged map / that of the map through Integrated Gradients / a random place.",
+        "Share of clips in which a place has a bin in common with the truth: the strongest channel's peak cell / its "
+        "region / the largest value of the enlarged map / that of the map through Integrated Gradients / the region at "
+        "random places.",
         _places,
     ),
     Experiment(
         "Masking test",
         "masking_test.csv",
         "scheme",
-        "By how much the predicted class's probability falls when the evidence's region is masked; when the same "
-        "region at a random place is masked; the difference with its 95% interval. Fill “mean”, regions of one cell.",
+        "By how much the predicted class's probability falls when the regions that are found for three channels are "
+        "masked; when the same regions at a random place are masked; the difference with its 95% interval. The fill is "
+        "“mean”.",
         _masked,
     ),
     Experiment(

@@ -36,13 +36,17 @@ TABLES = {
     "truth.csv": (
         "Known truth",
         "Share of clips in which a place has a bin in common with the known truth. The place is the strongest "
-        "channel's region, the largest value of the enlarged map, the largest value of the map through Integrated "
-        "Gradients, or a random place of the same shape.",
+        "channel's peak cell, its region, the largest value of the enlarged map, the largest value of the map through "
+        "Integrated Gradients, or a random place of the region's shape. IoU: bins that the cell, or the region, and "
+        "the truth have in common, as a share of the bins that one of them has. Area: share of the clip.",
     ),
     "masking_test.csv": (
         "Masking test",
-        "By how much the probability of the predicted class falls when the explanation's region is masked, and when a "
-        "random region of the same size and shape is masked.",
+        "By how much the probability of the predicted class falls (“drop”) when the regions of three channels are "
+        "masked, and when random regions of the same size and shape are masked; and the share of a channel's "
+        "contribution that masking its region takes away (“channel”, median). The regions are peak cells, or those "
+        "found by the search. The fill “surroundings” is that of the search: the clip, blurred along the axis in which "
+        "the scheme has regions.",
     ),
     "invariance.csv": (
         "Output invariance",

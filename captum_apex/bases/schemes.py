@@ -142,45 +142,6 @@ class Scheme(StrEnum):
             boxes = (_meet(boxes),)
         return Region(boxes)
 
-    def grown_region(self, relevance: Tensor, quantile: float, *, intersection: bool = False) -> Region:
-        """The smallest box around all cells with a relevance at or above a quantile of the map.
-
-        Args:
-            relevance: relevance of one channel on the grid, (frequency, time).
-            quantile: quantile of the cells' relevance, in [0, 1]; 1 selects the largest cell alone.
-            intersection: give one rectangle for a `time-frequency` scheme, as in `region`.
-
-        Raises:
-            ValueError: the quantile is not in [0, 1].
-
-        Example:
-            >>> import torch
-            >>> from captum_apex import Scheme
-            >>> Scheme("time").grown_region(torch.tensor([[0.0, 3.0, 4.0, 0.0]]), quantile=0.5).boxes
-            (Box(low=0.0, high=1.0, start=0.25, end=0.75),)
-
-        Source: AudioProtoPNet's prototype boxes. Here each sequence has a box, so that `time` grows along time alone.
-        """
-        if not 0 <= quantile <= 1:
-            raise ValueError(f"expected `quantile` in [0, 1], but got {quantile}")
-        n_rows, n_columns = relevance.shape
-        boxes = []
-        for sequence in self.sequences:
-            cells = _pool(relevance[None], sequence)[0]  # (1 or frequency, 1 or time)
-            threshold = torch.quantile(cells.double().flatten(), quantile).to(cells.dtype)
-            selected = (cells >= threshold).expand(n_rows, n_columns)
-            rows = selected.any(1).nonzero()
-            columns = selected.any(0).nonzero()
-            boxes.append(
-                Box(
-                    rows.min().item() / n_rows,
-                    (rows.max().item() + 1) / n_rows,
-                    columns.min().item() / n_columns,
-                    (columns.max().item() + 1) / n_columns,
-                )
-            )
-        return Region((_meet(boxes),) if intersection else tuple(boxes))
-
 
 SCHEMES: tuple[Scheme, ...] = tuple(Scheme)
 

@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.classifiers.networks import explained_layer, head
 from benchmarks.classifiers.waveform_networks import on_bins
-from benchmarks.experiments.region_masking import masking_test, region_masks
+from benchmarks.experiments.located_evidence import explanations_of, region_masks
+from benchmarks.experiments.region_masking import masking_test
 from benchmarks.methods import METHODS
 from benchmarks.methods.region_maps import enlarged
 from benchmarks.runs.results import Results
@@ -118,13 +119,19 @@ def test_masks_and_truths_lie_on_every_bin_that_their_bands_touch(small, inside)
 
 
 def test_the_masking_test_masks_the_bins_of_the_network_s_regions(small, inside, stage):
+    def masks(subject, inputs, region):
+        explanations = explanations_of(subject, subject.bases[Scheme.FREQUENCY], inputs, 3)
+        return torch.stack(
+            [region_masks(subject, each, tuple(inputs.shape[2:]), region).any(0) for each in explanations]
+        )
+
     _, log_mels = small.test_clips(4)
-    plain = region_masks(small, small.bases[Scheme.FREQUENCY], log_mels, None)
-    own = region_masks(inside, inside.bases[Scheme.FREQUENCY], stage.inputs, None)
-    assert torch.equal(own, on_bins(plain, inside.task.band_shares))
+    for name in ("cell", "found"):  # regions are found in the log-mels that the model computes
+        plain = masks(small, log_mels, name)
+        assert torch.equal(masks(inside, stage.inputs, name), on_bins(plain, inside.task.band_shares))
     few = replace(inside, bases={Scheme.FREQUENCY: inside.bases[Scheme.FREQUENCY]})
-    row = masking_test(few, 4, draws=1, fills=["mean"]).iloc[0]
-    region = own.any(1, keepdim=True)
+    row = masking_test(few, 4, draws=1, fills=["mean"]).iloc[1]
+    region = masks(inside, stage.inputs, "found")[:, None]
     with torch.no_grad():
         before, after = (
             inside.model(each).double().softmax(1)

@@ -11,8 +11,9 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.__main__ import main
-from benchmarks.commands import measure_command, run_command
+from benchmarks.commands import measure_command, regions_command, run_command
 from benchmarks.methods import METHODS
+from benchmarks.reports.region_tables import GROUPS
 from benchmarks.runs import subject
 from benchmarks.runs.rows import COLUMNS
 from benchmarks.runs.stage import Stage
@@ -216,3 +217,27 @@ def test_the_places_of_the_norm_are_printed(monkeypatch, capsys):
         ["scenes", "0.123", "3"],
         ["digits", "0.123", "3"],
     ]
+
+
+def test_regions_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):
+    measured = []
+    line = {"scheme": "time", "clips": 3, **{name: 0.5 for names in GROUPS.values() for name in names}}
+    monkeypatch.setattr(regions_command, "prepare", lambda task, network, seed, progress: (task, network, seed))
+
+    def summary(subject, n_clips):
+        measured.append(subject)
+        return pd.DataFrame([dict(zip(("task", "network", "seed"), subject, strict=True)) | line])
+
+    monkeypatch.setattr(regions_command, "region_summary", summary)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- Regions -->\nold\n<!-- end of Regions -->\n")
+    command = ["regions", "--clips", "3", "--csv", str(tmp_path / "lines.csv"), "--out", str(page)]
+    assert main([*command, "--seeds", "0", "1"]) == 0
+    assert main([*command, "--seeds", "1", "2"]) == 0
+    assert measured == [("scenes", "cnn", seed) for seed in (0, 1, 2)]
+    assert len(pd.read_csv(tmp_path / "lines.csv")) == 3
+    assert "| scenes | cnn | time |" in capsys.readouterr().out
+    assert "old" not in page.read_text()
+    assert "| scenes | cnn | time | 1, 2 |" in page.read_text()
+    page.write_text("no marks")
+    assert main(command) == 2

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -24,14 +25,17 @@ from benchmarks.experiments.channels import (
     upright,
 )
 from benchmarks.experiments.invariance import invariance_table, metrics
+from benchmarks.experiments.located_evidence import EvidenceChannels, explanations_of, fill_values, moved, region_masks
 from benchmarks.experiments.purity import purity_table
-from benchmarks.experiments.region_masking import elsewhere, first_bins, region_masks
-from benchmarks.experiments.truth import truth_table
+from benchmarks.experiments.region_summary import region_summary
+from benchmarks.experiments.truth import TRUTH_COLUMNS, truth_table
 from benchmarks.runs import subject
+from benchmarks.runs.stage import Stage
 from benchmarks.tasks import ClipDataset
-from captum_apex import SCHEMES, Box, FeatureBank, PrototypeBasis, Region, basis_from_matrix, fit_basis
+from captum_apex import SCHEMES, Box, FeatureBank, LayerAPEX, PrototypeBasis, Region, basis_from_matrix, fit_basis
 from captum_apex.attribution.decomposition import select_channels
-from captum_apex.masking.fills import mean_fill
+from captum_apex.locating.placement import elsewhere
+from captum_apex.masking.fills import blur_fill, mean_fill
 from tests import oracles
 from tests.small import small_subject
 
@@ -337,15 +341,31 @@ def test_purities_are_those_of_the_prototypes(small):
     assert line.condition == pytest.approx(singular.max() / singular.min())
 
 
-def test_truth_names_every_scheme_and_chance_is_the_mean_over_places(small):
+def test_truth_names_every_scheme_on_the_clips_that_are_made_for_it(small):
     frame = truth_table(small)
     assert list(frame.scheme) == list(SCHEMES)
     assert list(frame.clips) == [4] * 4
-    own = [i for i in range(16) if small.task.classes[small.task.test[i][1]] in ("low band", "high band")]
-    chance = [small.task.truth(i).reshape(8, 8, 126).any(2).any(1).double().mean().item() for i in own]
-    assert only(frame, scheme="frequency").random == pytest.approx(sum(chance) / len(chance), abs=1e-9)
-    shares = frame[["channel", "enlarged", "integrated"]].to_numpy()
+    shares = frame[["cell", "found", "enlarged", "integrated"]].to_numpy()
     assert np.isin(shares, [0, 0.25, 0.5, 0.75, 1]).all()
+    assert frame[["random", "iou_cell", "iou_found", "area_cell", "area_found"]].stack().between(0, 1).all()
+
+
+def test_regions_on_a_known_truth(small, monkeypatch):
+    """The cell is the rows 0 to 7, the found region the rows 0 to 15, the event the rows 8 to 23 of 64."""
+
+    def rows(low, high):
+        mask = torch.zeros(64, 126, dtype=torch.bool)
+        mask[low:high] = True
+        return mask
+
+    regions = {"cell": rows(0, 8), "found": rows(0, 16)}
+    monkeypatch.setattr(truth, "region_masks", lambda subject, explanation, size, region: regions[region][None])
+    task = dataclasses.replace(small.task, truth=lambda index: rows(8, 24))
+    line = only(truth_table(dataclasses.replace(small, task=task)), scheme="frequency")
+    assert [line.cell, line.found] == [0.0, 1.0]
+    assert [line.iou_cell, line.iou_found] == pytest.approx([0.0, 8 / 24])
+    assert [line.area_cell, line.area_found] == pytest.approx([8 / 64, 16 / 64])
+    assert line.random == pytest.approx(23 / 48, abs=0.1)  # other first rows: 1 to 48; the event is met up to row 23
 
 
 def test_a_channels_share_on_the_truth_counts_clips_whose_strongest_region_meets_it(small):
@@ -362,121 +382,124 @@ def test_a_channels_share_on_the_truth_counts_clips_whose_strongest_region_meets
         G = (A[y] / Z[0].numel())[:, None, None].expand_as(Z).detach()
         strongest = oracles.evidence(oracles.relevance(Z, G, U), Z, U, 1)[0]
         met.append(oracles.peaks_and_purity(Z, U, strongest, "frequency")[0][0] >= 4)
-    assert only(found, scheme="frequency").channel == np.mean(met)
-    assert only(found, scheme="frequency").random == 0.5
+    assert only(found, scheme="frequency").cell == np.mean(met)
 
 
 def test_a_map_that_is_the_truth_always_points_at_it(small):
     truths = [small.task.truth(i) for i in range(16)]
     for scheme in SCHEMES[:3]:
         places = truth._strongest_places(torch.stack(truths)[:, None].double(), scheme, small.bases[scheme])
-        assert truth._share_met(places, truths) == 1.0
+        masks = torch.stack([place.mask(64, 126) for place in places])
+        assert truth._share_met(masks, torch.stack(truths)) == 1.0
 
 
 @pytest.mark.parametrize("change", [{"truth": None}, {"perspectives": {}}])
 def test_where_no_truth_is_known_there_are_no_lines(small, change):
     frame = truth_table(dataclasses.replace(small, task=dataclasses.replace(small.task, **change)))
     assert len(frame) == 0
-    assert list(frame.columns) == ["scheme", "channel", "enlarged", "integrated", "random", "clips"]
+    assert list(frame.columns) == list(TRUTH_COLUMNS)
 
 
 # --- the masking test -------------------------------------------------------------------------------------------------
 
 
 def boxes(scheme, size, n=3, seed=0):
-    """One mask per sequence, (sequence, frequency, time): the union of a few small boxes of the scheme's shape."""
-    random, masks = np.random.default_rng(seed), []
-    for sequence in scheme.sequences:
-        mask = torch.zeros(size, dtype=torch.bool)
-        for _ in range(n):
-            high, long = random.integers(1, 5, 2)
-            low, start = random.integers(0, size[0] - high + 1), random.integers(0, size[1] - long + 1)
-            rows = slice(None) if sequence == "time" else slice(low, low + high)
-            mask[rows, slice(None) if sequence == "frequency" else slice(start, start + long)] = True
-        masks.append(mask)
-    return torch.stack(masks)
+    """The union of a few small boxes of the scheme's shape, bool (frequency, time)."""
+    random, mask = np.random.default_rng(seed), torch.zeros(size, dtype=torch.bool)
+    for _ in range(n):
+        high, long = random.integers(1, 5, 2)
+        low, start = random.integers(0, size[0] - high + 1), random.integers(0, size[1] - long + 1)
+        rows = slice(None) if scheme == "time" else slice(low, low + high)
+        mask[rows, slice(None) if scheme == "frequency" else slice(start, start + long)] = True
+    return mask
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_random_regions_have_as_many_bins_in_as_many_pieces(scheme):
-    generator, moved = np.random.default_rng(0), 0
+    generator, changed = torch.Generator().manual_seed(0), 0
     for seed in range(30):
-        masks = boxes(scheme, (16, 30), seed=seed)[None]
-        for _ in range(4):
-            other = elsewhere(masks, generator)
-            assert other.shape == masks.shape
-            assert other.any(1).sum() == masks.any(1).sum()
-            moved += not torch.equal(other, masks)
-            for before, after in zip(masks[0], other[0], strict=True):
-                # a cyclic shift: the numbers of bins in rows and in columns are shifted cyclically as well
-                for axis in (0, 1):
-                    counts = [before.sum(axis).roll(shift).tolist() for shift in range(before.shape[1 - axis])]
-                    assert after.sum(axis).tolist() in counts
-                # no box is cut: pieces can only have joined, where both touched an end
-                assert ndimage.label(after)[1] <= ndimage.label(before)[1]
-    assert moved > 60
+        mask = boxes(scheme, (16, 30), seed=seed)
+        for other in moved(mask.expand(4, -1, -1), generator):
+            assert other.sum() == mask.sum()
+            changed += not torch.equal(other, mask)
+            # a cyclic shift: the numbers of bins in rows and in columns are shifted cyclically as well
+            for axis in (0, 1):
+                counts = [mask.sum(axis).roll(shift).tolist() for shift in range(mask.shape[1 - axis])]
+                assert other.sum(axis).tolist() in counts
+            # no box is cut: pieces can only have joined, where both touched an end
+            assert ndimage.label(other)[1] <= ndimage.label(mask)[1]
+    assert changed > 60
 
 
-def test_strips_move_along_time_and_bands_along_frequency_each_on_its_own():
-    strip, band = torch.zeros(6, 9, dtype=torch.bool), torch.zeros(6, 9, dtype=torch.bool)
-    strip[:, 2:4], band[5] = True, True
-    generator = np.random.default_rng(0)
-    places = set()
-    for _ in range(300):
-        first, second = elsewhere(torch.stack([strip, band])[None], generator)[0]
-        columns, rows = first[0].nonzero()[:, 0].tolist(), second[:, 0].nonzero()[:, 0].tolist()
-        assert first.all(0).sum() == 2
-        assert second.all(1).sum() == 1
-        assert columns[1] == columns[0] + 1
-        places.add((columns[0], rows[0]))
-    assert places == set(itertools.product(range(8), range(6)))
+def test_all_other_places_are_equally_likely():
+    """A single bin on a grid of 12: χ² with 10 degrees of freedom stays below its 99.9th percentile, 29.6."""
+    mask = torch.zeros(3, 4, dtype=torch.bool)
+    mask[1, 2] = True
+    generator = torch.Generator().manual_seed(0)
+    counts = sum(elsewhere(mask, generator).long() for _ in range(2200))
+    assert counts[1, 2] == 0
+    assert ((counts[counts > 0] - 200) ** 2 / 200).sum() < 29.6
 
 
-def test_all_places_are_equally_likely():
-    """A single bin on a grid of 12: χ² with 11 degrees of freedom stays below its 99.9th percentile, 31.3."""
-    mask = torch.zeros(1, 1, 3, 4, dtype=torch.bool)
-    mask[0, 0, 1, 2] = True
-    generator = np.random.default_rng(0)
-    counts = sum(elsewhere(mask, generator)[0, 0].long() for _ in range(2400))
-    assert ((counts - 200) ** 2 / 200).sum() < 31.3
-
-
-def test_a_mask_that_fills_an_axis_or_is_empty_does_not_move():
-    generator = np.random.default_rng(0)
-    for mask in (torch.ones(2, 1, 4, 5, dtype=torch.bool), torch.zeros(2, 1, 4, 5, dtype=torch.bool)):
+def test_a_mask_that_fills_an_axis_or_is_empty_does_not_change():
+    generator = torch.Generator().manual_seed(0)
+    for mask in (torch.ones(4, 5, dtype=torch.bool), torch.zeros(4, 5, dtype=torch.bool)):
         assert torch.equal(elsewhere(mask, generator), mask)
 
 
-def test_first_bins_cut_no_run():
-    mask = torch.tensor([[True, True, False, False, True], [False, False, True, True, False]])
-    assert first_bins(mask, 1).tolist() == [0, 2, 4]
-    assert first_bins(mask, 0).tolist() == [0, 1]
-    assert first_bins(torch.ones(3, 4, dtype=torch.bool), 1).tolist() == [0]
-
-
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_region_is_the_union_of_the_evidences_peak_cells(precise, scheme):
+def test_cells_are_those_of_the_evidences_peaks(precise, scheme):
     inputs = torch.randn(
         2, 1, 64, 126, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )  # peaks all over the grid
     basis = precise.bases[scheme]
-    masks, U = region_masks(precise, basis, inputs, None), basis.U.double()
-    assert masks.shape == (2, len(scheme.sequences), 64, 126)
+    explanations, U = explanations_of(precise, basis, inputs, 3), basis.U.double()
     with torch.no_grad():
         grids, logits = precise.model.features(inputs), precise.model(inputs)
-    for clip, Z in enumerate(grids):
-        G = (precise.model.classifier.weight[logits[clip].argmax()] / Z[0].numel())[:, None, None].expand_as(Z).detach()
+    for explanation, y, Z in zip(explanations, logits.argmax(1), grids, strict=True):
+        G = (precise.model.classifier.weight[y] / Z[0].numel())[:, None, None].expand_as(Z).detach()
         chosen = oracles.evidence(oracles.relevance(Z, G, U), Z, U, 3)
-        peaks = [oracles.peaks_and_purity(Z, U, k, str(scheme))[0] for k in chosen]
-        expected = sum(oracles.region_mask(places, str(scheme), (8, 15), (64, 126)).long() for places in peaks) > 0
-        assert torch.equal(masks[clip].any(0), expected)
+        masks = region_masks(precise, explanation, (64, 126), "cell")
+        located = region_masks(precise, explanation, (64, 126), "found")
+        assert masks.shape == located.shape == (len(chosen), 64, 126)
+        by_channel = {evidence.channel: index for index, evidence in enumerate(explanation.evidence)}
+        for k in chosen:
+            peaks = oracles.peaks_and_purity(Z, U, k, str(scheme))[0]
+            sequences = [
+                oracles.region_mask([peak], str(sequence), (8, 15), (64, 126)) > 0
+                for peak, sequence in zip(peaks, scheme.sequences, strict=True)
+            ]
+            assert torch.equal(masks[by_channel[int(k)]], torch.stack(sequences).all(0))
 
 
-def test_grown_regions_hold_the_cells(small):
-    inputs = small.test_clips(4)[1]
-    cell, grown = (region_masks(small, small.bases["square"], inputs, quantile) for quantile in (None, 0.95))
-    assert not (cell & ~grown).any()
-    assert grown.sum() > cell.sum()
+def test_a_clip_without_evidence_has_no_masks(small):
+    nothing = SimpleNamespace(evidence=())
+    assert region_masks(small, nothing, (64, 126), "found").shape == (0, 64, 126)
+
+
+def test_the_fill_of_the_search_blurs_along_the_axis_of_the_scheme(small):
+    stage = Stage.of(small, 3)
+    for scheme, sigma in (("time", (0.0, 0.25)), ("frequency", (0.25, 0.0))):
+        expected = blur_fill(stage.inputs, sigma)
+        assert torch.equal(fill_values(stage, "surroundings", small.bases[scheme].scheme), expected)
+    assert torch.equal(fill_values(stage, "mean", SCHEMES[1]), mean_fill(stage.inputs))
+
+
+def test_the_fall_of_a_channel_is_that_of_its_contribution(small):
+    """The head is linear, so a channel's contribution to the same class in the masked clip is its value there."""
+    basis, stage = small.bases["time"], Stage.of(small, 3)
+    explanations = explanations_of(small, basis, stage.inputs, 2)
+    masks = [region_masks(small, explanation, (64, 126), "found") for explanation in explanations]
+    fill = mean_fill(stage.inputs)
+    falls = EvidenceChannels.of(stage, basis, explanations).falls(fill, [torch.stack([m, m.flip(2)]) for m in masks])
+    apex, expected = LayerAPEX(small.model, small.layer, basis), []
+    for clip, explanation in enumerate(explanations):
+        for evidence, mask in zip(explanation.evidence, masks[clip], strict=True):
+            one, y = stage.inputs[clip : clip + 1], int(stage.target[clip])
+            hidden = [torch.where(m, fill[clip], one) for m in (mask, mask.flip(1))]
+            after = [apex.decompose(each, y).contributions[0, evidence.channel].item() for each in hidden]
+            expected.append([1 - value / evidence.contribution for value in after])
+    assert falls.T.numpy() == pytest.approx(np.array(expected), abs=1e-3)
 
 
 def by_hand(small, masks, fill):
@@ -485,7 +508,7 @@ def by_hand(small, masks, fill):
     found = []
     for index, clip, mask in zip(indices, inputs, masks, strict=True):
         hidden = clip.clone()
-        hidden[:, mask.any(0)] = fill(clip)[:, mask.any(0)]
+        hidden[:, mask] = fill(clip)[:, mask]
         with torch.no_grad():
             before, after = (small.model(x[None])[0].double().softmax(0) for x in (clip, hidden))
         y, label = before.argmax(), small.task.test[index][1]
@@ -495,27 +518,29 @@ def by_hand(small, masks, fill):
 
 def test_the_masking_test_compares_with_the_mean_over_random_regions(small, monkeypatch):
     """Two draws, known here: the region mirrored in time, and mirrored in frequency."""
-    draws = itertools.cycle([lambda masks: masks.flip(3), lambda masks: masks.flip(2)])
-    monkeypatch.setattr(region_masking, "elsewhere", lambda masks, generator: next(draws)(masks))
+    draws = itertools.cycle([lambda masks: masks.flip(2), lambda masks: masks.flip(1)])
+    monkeypatch.setattr(region_masking, "moved", lambda masks, generator: next(draws)(masks))
     frame = region_masking.masking_test(small, 6, draws=2)
     assert list(zip(frame.scheme, frame.region, frame.fill, strict=True)) == list(
-        itertools.product(SCHEMES, ("cell", "grown", "wide"), ("silence", "mean"))
+        itertools.product(SCHEMES, ("cell", "found"), ("surroundings", "silence", "mean"))
     )
     fills = {
         "silence": lambda clip: torch.full_like(clip, small.task.silence),
         "mean": lambda clip: mean_fill(clip[None])[0],
     }
-    for scheme, fill, region in (("square", "silence", "grown"), ("time-frequency", "mean", "cell")):
+    inputs = small.test_clips(6)[1]
+    for scheme, fill, region in (("square", "silence", "found"), ("time-frequency", "mean", "cell")):
         line = only(frame, scheme=scheme, fill=fill, region=region)
-        quantile = region_masking.REGIONS[region]
-        masks = region_masks(small, small.bases[scheme], small.test_clips(6)[1], quantile)
-        own, *others = (by_hand(small, part, fills[fill]) for part in (masks, masks.flip(3), masks.flip(2)))
+        explanations = explanations_of(small, small.bases[scheme], inputs, 3)
+        masks = torch.stack([region_masks(small, each, (64, 126), region).any(0) for each in explanations])
+        own, *others = (by_hand(small, part, fills[fill]) for part in (masks, masks.flip(2), masks.flip(1)))
         chance = (others[0] + others[1]) / 2
         assert np.abs(own - chance).max() > 1e-6
         assert line.clips == 6
-        assert line.share == pytest.approx(masks.any(1).double().mean().item())
+        assert line.share == pytest.approx(masks.double().mean().item())
         assert [line["drop"], line.accuracy, line.kept] == pytest.approx(own.mean(0), abs=1e-6)
         assert [line.drop_random, line.accuracy_random, line.kept_random] == pytest.approx(chance.mean(0), abs=1e-6)
+        assert line.ratio == pytest.approx(line["drop"] / max(line.drop_random, 0.001))
         assert line.difference == pytest.approx((own - chance)[:, 0].mean(), abs=1e-6)
         assert line.accuracy_difference == pytest.approx((chance - own)[:, 1].mean(), abs=1e-6)
         assert line.p == pytest.approx(stats.wilcoxon((own - chance)[:, 0]).pvalue)
@@ -528,15 +553,22 @@ def test_the_masking_test_compares_with_the_mean_over_random_regions(small, monk
         assert line.accuracy_before == np.mean([by_hand(small, masks & False, fills[fill])[:, 1]])
 
 
+def located(monkeypatch, mask, n_clips, seen=None):
+    """Puts this mask in the place of the regions of all clips; their evidence is not looked for."""
+    clips = SimpleNamespace(channels=EvidenceChannels({}), masks=lambda region: [mask[None]] * n_clips)
+    seen = [] if seen is None else seen
+    of = lambda subject, stage, basis: seen.append(stage.inputs) or clips  # noqa: E731
+    monkeypatch.setattr(region_masking, "_LocatedClips", SimpleNamespace(of=of))
+
+
 def test_a_region_that_is_the_whole_clip_is_no_better_than_a_random_one(small, monkeypatch):
-    monkeypatch.setattr(
-        region_masking, "region_masks", lambda subject, basis, inputs, quantile: torch.ones(5, 1, 64, 126).bool()
-    )
+    located(monkeypatch, torch.ones(64, 126, dtype=torch.bool), 5)
     frame = region_masking.masking_test(in_time(small), 5, draws=3, fills=["mean"])
     assert set(frame.share) == {1.0}
     assert frame["drop"].abs().min() > 0
     assert (frame[["difference", "low", "high", "accuracy_difference"]] == 0).all().all()
     assert set(frame.p) == {1.0}
+    assert frame.channel.isna().all()
 
 
 def test_a_region_that_alone_matters_is_better_than_a_random_one(small, monkeypatch):
@@ -547,8 +579,7 @@ def test_a_region_that_alone_matters_is_better_than_a_random_one(small, monkeypa
             level = clips[:, 0, :8, :10].mean((1, 2)) - small.task.silence - 0.01
             return torch.stack([level, *[torch.zeros_like(level)] * 7], 1)
 
-    region = Region((Box(0.0, 0.125, 0.0, 10 / 126),)).mask(64, 126)
-    monkeypatch.setattr(region_masking, "region_masks", lambda *_: region.expand(16, 1, 64, 126))
+    located(monkeypatch, Region((Box(0.0, 0.125, 0.0, 10 / 126),)).mask(64, 126), 16)
     task = dataclasses.replace(
         small.task, test=ClipDataset(small.task.test.log_mels, torch.zeros(16, dtype=torch.int64))
     )
@@ -564,28 +595,9 @@ def test_a_region_that_alone_matters_is_better_than_a_random_one(small, monkeypa
     assert (frame.drop_random < 0.2 * frame["drop"]).all()
 
 
-def test_a_region_that_does_not_grow_is_tested_once(small, monkeypatch):
-    """Single rows stay single rows on the small network's grid of 8."""
-    drawn = []
-    monkeypatch.setattr(region_masking, "elsewhere", lambda masks, generator: drawn.append(1) or masks.flip(2))
-    bases = {scheme: small.bases[scheme] for scheme in (SCHEMES[0], SCHEMES[2])}
-    frame = region_masking.masking_test(dataclasses.replace(small, bases=bases), 3, draws=2, fills=["mean"])
-    assert list(zip(frame.scheme, frame.region, strict=True)) == list(
-        itertools.product(bases, ("cell", "grown", "wide"))
-    )
-    assert len(drawn) == 2 * 3 + 2 * 2  # of `frequency`, "cell" and "grown" are the same
-    measured = frame.drop(columns="region")
-    pd.testing.assert_series_equal(measured.iloc[3], measured.iloc[4], check_names=False)
-    assert frame.share[1] > frame.share[0]
-
-
 def test_the_masking_test_of_the_training_part_masks_its_clips(small, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        region_masking,
-        "region_masks",
-        lambda subject, basis, inputs, _: seen.append(inputs) or torch.ones(3, 1, 64, 126).bool(),
-    )
+    located(monkeypatch, torch.ones(64, 126, dtype=torch.bool), 3, seen)
     region_masking.masking_test(in_time(small), 3, "train", draws=1, fills=["mean"])
     indices, inputs = small.clips("train", 3)
     assert torch.equal(seen[0], inputs)
@@ -595,6 +607,27 @@ def test_the_masking_test_of_the_training_part_masks_its_clips(small, monkeypatc
 def test_the_masking_test_repeats(small):
     first, second = (region_masking.masking_test(in_time(small), 3, draws=2, fills=["mean"]) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
+
+
+def test_the_summary_has_the_numbers_of_both_experiments(small):
+    whole = in_time(small)
+    line = region_summary(whole, 3).iloc[0]
+    tested = region_masking.masking_test(whole, 3, draws=2, fills=["surroundings"]).set_index("region")
+    places = truth_table(whole).iloc[0]
+    assert [line.task, line.network, line.seed, line.scheme, line.clips] == ["scenes", "cnn", 0, "time", 3]
+    assert [line["cell"], line.found, line.random, line.iou_found, line.area_cell] == pytest.approx(
+        [places["cell"], places.found, places.random, places.iou_found, places.area_cell]
+    )
+    for column, (region, name) in {
+        "drop_cell": ("cell", "drop"),
+        "drop_found": ("found", "drop"),
+        "drop_random": ("found", "drop_random"),
+        "channel_cell": ("cell", "channel"),
+        "channel_random": ("found", "channel_random"),
+        "share_found": ("found", "share"),
+        "p": ("found", "p"),
+    }.items():
+        assert line[column] == pytest.approx(tested.loc[region, name])
 
 
 # --- output invariance ------------------------------------------------------------------------------------------------

@@ -83,15 +83,23 @@ def folders(tmp_path_factory):
     masked = {"scheme": "time", "drop": 0.3, "drop_random": 0.1, "difference": 0.2, "low": 0.15, "high": 0.25}
     others = masked | {"drop": 0.9}
     tests = [
-        masked | {"fill": "mean", "region": "cell"},
-        others | {"fill": "silence", "region": "cell"},
-        others | {"fill": "mean", "region": "wide"},
+        masked | {"fill": "mean", "region": "found"},
+        others | {"fill": "silence", "region": "found"},
+        others | {"fill": "mean", "region": "cell"},
     ]
     pd.DataFrame(tests).to_csv(second / "masking_test.csv", index=False)
     pd.DataFrame([{"scheme": "time", "raw": 0.2, "orthogonal": 0.3, "invertible": 0.5, "condition": 9}]).to_csv(
         first / "purity.csv", index=False
     )
-    places = {"scheme": "time", "channel": 0.1, "enlarged": 0.2, "integrated": 0.3, "random": 0.05, "clips": 4}
+    places = {
+        "scheme": "time",
+        "cell": 0.1,
+        "found": 0.9,
+        "enlarged": 0.2,
+        "integrated": 0.3,
+        "random": 0.05,
+        "clips": 4,
+    }
     pd.DataFrame([places]).to_csv(first / "truth.csv", index=False)
     models = [{"model": "plain", "accuracy": 0.9, "eer": 0.032, "largest_difference": 0.0, "status": "ok"}]
     models += [{"model": "APEX time", "accuracy": 0.9, "eer": np.nan, "largest_difference": 5.2e-5, "status": "ok"}]
@@ -144,7 +152,7 @@ def test_the_experiments_are_in_the_columns_of_their_runs(text):
     head, lines = table(text, "Masking test")
     assert (head[1:], lines) == (["digits cnn features.relu2 invertible"], {"time": ["0.30; 0.10; 0.20 [0.15, 0.25]"]})
     assert table(text, "Purity")[1] == {"time": ["0.20 → 0.30; 0.50"]}
-    assert table(text, "Truth")[1] == {"time": ["0.10 / 0.20 / 0.30 / 0.05"]}
+    assert table(text, "Truth")[1] == {"time": ["0.10 / 0.90 / 0.20 / 0.30 / 0.05"]}
     assert table(text, "Invariance")[1] == {"plain": ["0; 90.0%; 3.2%"], "APEX time": ["5.2e-05; 90.0%"]}
 
 

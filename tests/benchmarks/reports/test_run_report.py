@@ -133,11 +133,11 @@ def run(tmp_path_factory, rows):
         folder / "purity.csv", index=False
     )
     test = {"drop": 0.2, "drop_random": 0.05, "difference": 0.15, "low": 0.1, "high": 0.2, "p": 1e-7, "accuracy": 0.6}
-    pd.DataFrame([{"scheme": "time", "fill": "mean", "region": "peak", "clips": 40, "share": 0.03, **test}]).to_csv(
+    pd.DataFrame([{"scheme": "time", "fill": "mean", "region": "found", "clips": 40, "share": 0.03, **test}]).to_csv(
         folder / "masking_test.csv", index=False
     )
     pd.DataFrame([{"model": "as it is", "largest_difference": 4e-6}]).to_csv(folder / "invariance.csv", index=False)
-    (folder / "truth.csv").write_text("scheme,channel,enlarged,integrated,random,clips\n")  # no truth is known
+    (folder / "truth.csv").write_text("scheme,cell,found,enlarged,integrated,random,clips\n")  # no truth is known
     return folder, run_report.write(folder)
 
 

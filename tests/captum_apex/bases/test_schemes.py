@@ -81,18 +81,6 @@ def test_regions_cover_the_peak_cells_part_of_the_input(scheme, size, intersecti
         assert torch.equal(got, oracles.region_mask(peaks, scheme, (4, 5), size, intersection))
 
 
-def test_a_grown_region_holds_the_cells_at_or_above_the_quantile():
-    relevance = torch.tensor([[0.0, 1.0, 2.0, 0.0], [0.0, 3.0, 4.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    half = Scheme.SQUARE.grown_region(relevance, 0.75)  # the four positive cells
-    assert half.mask(3, 4).tolist() == [[False, True, True, False], [False, True, True, False], [False] * 4]
-    top = Scheme.SQUARE.grown_region(relevance, 1.0)
-    assert top.mask(3, 4).nonzero().tolist() == [[1, 2]]
-    time = Scheme.TIME.grown_region(relevance, 0.5)
-    assert time.mask(3, 4).all(0).tolist() == [False, True, True, False]
-    with pytest.raises(ValueError, match=r"expected `quantile` in \[0, 1\], but got 1.5"):
-        Scheme.TIME.grown_region(relevance, 1.5)
-
-
 def test_a_grid_of_one_row_supports_square_and_time():
     with pytest.raises(
         ValueError,

@@ -1,0 +1,70 @@
+"""The command `regions`: what the regions of the evidence are worth, over tasks, networks and seeds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.classifiers.networks import NETWORKS
+from benchmarks.commands.options import Commands
+from benchmarks.experiments.region_summary import region_summary
+from benchmarks.reports.markup import markdown
+from benchmarks.reports.overview import replace_tables
+from benchmarks.reports.region_tables import region_sections
+from benchmarks.runs.results import FolderError
+from benchmarks.runs.subject import prepare
+from benchmarks.tasks import TASKS
+from captum_apex.cli.types import positive_integer
+from captum_apex.files import replaced
+
+SUBJECT = ["task", "network", "seed", "clips"]
+
+
+def add_regions_parser(commands: Commands) -> None:
+    """Adds the parser of `regions`."""
+    parser = commands.add_parser(
+        "regions",
+        help="how well the regions of the evidence meet the known truth, and what masking them takes away",
+        description="Finds the regions of the evidence in test clips, and compares them with peak cells, with random "
+        "places and with the known truth. A line that the CSV file has is not computed again.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--tasks", nargs="+", choices=TASKS, default=["scenes"], help="what is classified; see `run`")
+    add("--networks", nargs="+", choices=NETWORKS, default=["cnn"], help="the classifiers")
+    add("--seeds", nargs="+", type=int, default=[0], help="seeds of clips, training, fitting and random places")
+    add("--clips", type=positive_integer, default=40, help="number of clips of the masking test")
+    add("--csv", type=Path, default=Path("results/regions.csv"), metavar="FILE.csv", help="file of all numbers")
+    add("--out", type=Path, metavar="FILE.md", help="replace the tables between this file's marks, as in `overview`")
+    parser.set_defaults(command=regions_command)
+
+
+def regions_command(options: argparse.Namespace) -> int:
+    """Measures the regions of all subjects, writes the numbers to a CSV file and prints the tables."""
+    subjects = [
+        (task, network, seed) for task in options.tasks for network in options.networks for seed in options.seeds
+    ]
+    lines = pd.concat([_lines(*subject, options.clips, options.csv) for subject in subjects])
+    sections = region_sections(lines)
+    print(markdown("Regions of the evidence", sections, Path()))
+    if options.out is not None:
+        try:
+            replace_tables(options.out, sections)
+        except ValueError as error:
+            raise FolderError(str(error)) from error
+    return 0
+
+
+def _lines(task: str, network: str, seed: int, n_clips: int, path: Path) -> pd.DataFrame:
+    """The lines of one subject, from the CSV file; if it has none, they are computed and added to it."""
+    stored = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=SUBJECT)
+    known = stored[(stored[SUBJECT[:3]] == [task, network, seed]).all(axis=1) & (stored["clips"] == n_clips)]
+    if len(known):
+        return known
+    lines = region_summary(prepare(task, network, seed=seed, progress=True), n_clips)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as temporary:
+        pd.concat([stored, lines] if len(stored) else [lines]).to_csv(temporary, index=False)
+    return lines

@@ -1,0 +1,60 @@
+"""The regions of the evidence in numbers, one line per scheme: on the truth, and in the masking test."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from benchmarks.experiments.located_evidence import SURROUNDINGS
+from benchmarks.experiments.region_masking import masking_test
+from benchmarks.experiments.truth import REGION_COLUMNS, region_shares, truth_clips
+from benchmarks.runs.subject import Subject
+
+DRAWS = 2  # random places of each region
+
+
+def region_summary(subject: Subject, n_clips: int) -> pd.DataFrame:
+    """What the regions of a classifier's evidence are worth, one line per scheme, over test clips.
+
+    Args:
+        subject: the classifier and its bases.
+        n_clips: number of clips of the masking test, spread evenly over the test clips.
+
+    Returns:
+        These columns:
+
+        - `task`, `network`, `seed`, `scheme`, and `clips`, the number of clips of the masking test.
+        - The columns `cell`, `found`, `random`, `iou_…` and `area_…` of `benchmarks.experiments.truth.truth_table`,
+          about the strongest channel; NaN where the truth is not known.
+        - `channel_cell`, `channel_found`, `channel_random`: share of a channel's contribution that masking its peak
+          cell, its found region, or the latter at random places takes away, median over channels.
+        - `drop_cell`, `drop_found`, `drop_random`: fall of the predicted class's probability when the union of the
+          regions of three channels is masked, or that of the found regions at random places.
+        - `p`: p-value of Wilcoxon's signed-rank test of `drop_found` against `drop_random`.
+        - `share_cell`, `share_found`: share of the clip that the union covers, mean over clips.
+
+        Masked bins are replaced by their surroundings, as in the search for regions.
+    """
+    tested = masking_test(subject, n_clips, draws=DRAWS, fills=[SURROUNDINGS]).to_dict("records")
+    by_region = {(line["scheme"], line["region"]): line for line in tested}
+    lines = []
+    for scheme in subject.bases:
+        clips = truth_clips(subject, scheme)
+        shares = dict.fromkeys(REGION_COLUMNS, math.nan) if clips is None else region_shares(subject, scheme, clips)
+        cell = by_region[str(scheme), "cell"]
+        located = by_region[str(scheme), "found"]
+        lines.append(
+            {
+                "task": subject.task.name,
+                "network": subject.network,
+                "seed": subject.seed,
+                "scheme": str(scheme),
+                "clips": int(located["clips"]),
+                **shares,
+                **{f"{name}_cell": cell[name] for name in ("channel", "drop", "share")},
+                **{f"{name}_found": located[name] for name in ("channel", "drop", "share")},
+                **{name: located[name] for name in ("channel_random", "drop_random", "p")},
+            }
+        )
+    return pd.DataFrame(lines)
