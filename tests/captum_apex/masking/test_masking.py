@@ -203,9 +203,19 @@ def test_the_default_blur_removes_what_alternates_between_regions(axis, n_region
     assert blurred.abs().max() < 0.01
 
 
-def test_blur_refuses_a_width_of_zero():
-    with pytest.raises(ValueError, match=r"expected both numbers of `sigma` to be above 0, but got \(0.1, 0\)"):
-        blur_fill(torch.zeros(1, 1, 2, 2), sigma=(0.1, 0))
+def test_blur_refuses_a_negative_width():
+    with pytest.raises(ValueError, match=r"expected both numbers of `sigma` to be at least 0, but got \(0.1, -1\)"):
+        blur_fill(torch.zeros(1, 1, 2, 2), sigma=(0.1, -1))
+
+
+def test_a_width_of_zero_leaves_the_axis_as_it_is():
+    clips = normal((2, 1, 8, 12))
+    over_frequency = blur_fill(clips, (0.25, 0.0))
+    assert torch.allclose(over_frequency.mean(2), clips.mean(2), atol=1e-5)
+    assert not torch.allclose(over_frequency, clips, atol=0.1)
+    frame_by_frame = [blur_fill(clips[..., [frame]], (0.25, 1.0)) for frame in range(12)]
+    assert torch.allclose(over_frequency, torch.cat(frame_by_frame, -1), atol=1e-5)
+    assert torch.equal(blur_fill(clips, (0.0, 0.0)), clips)
 
 
 def test_noise_keeps_every_value_of_a_band_and_so_its_power():
