@@ -102,8 +102,10 @@ class ChannelValues:
             features = self._features(points)
             if not features.requires_grad:
                 return None
-            gradients = [torch.autograd.grad(features, points, weights.expand_as(features), retain_graph=True)[0]
-                         for weights in self._raw_weights(features)]  # fmt: skip
+            gradients = [
+                torch.autograd.grad(features, points, weights.expand_as(features), retain_graph=True)[0]
+                for weights in self._raw_weights(features)
+            ]
         return torch.stack([at_least_float32(gradient * difference).sum(1) for gradient in gradients], 1)
 
     @torch.no_grad()

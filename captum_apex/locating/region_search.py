@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -192,6 +192,7 @@ class RegionSearch:
         others = torch.cat([channels.bins.silent, channels.bins.values.roll(half, 3)])
         silent, shifted = channels.on_grid(others).cpu()
         maps = channels.maps(search.fill, _POSITIONS)
+        maps = None if maps is None else maps.cpu()
         chosen = search.chosen(search.candidates(maps, cells), values)
         random = search.random_falls(chosen, values)
         scores = None if score is None else search.scores(chosen, target)
@@ -199,7 +200,7 @@ class RegionSearch:
         located = []
         for index, shape in enumerate(chosen):
             effect = None
-            heat_map = None if maps is None else maps[:, index].mean(0).float().cpu()
+            heat_map = None if maps is None else maps[:, index].mean(0).float()
             if values[index] > 0:
                 grids = (on_clip[index], silent[index], shifted[index])
                 nothing = fires_on(search.mask(shape), levels, *grids, heat_map)
@@ -263,7 +264,8 @@ class _Search:
 
     def scores(self, shapes: Sequence[Shape], target: TargetType) -> list[float]:
         """The score of the class where the region of each channel is masked."""
-        return self.channels.scores(self._masked([self.mask(shape) for shape in shapes]), target).tolist()
+        batches = self._masked_batches([self.mask(shape) for shape in shapes])
+        return torch.cat([self.channels.scores(batch, target) for batch in batches]).tolist()
 
     def mask(self, shape: Shape) -> Tensor:
         """The bins of some rectangles, bool (frequency, time)."""
@@ -309,12 +311,15 @@ class _Search:
 
     def _falls(self, masks: Sequence[Tensor], values: Tensor) -> Tensor:
         """The fall of each channel under each mask, as a share of its value, (mask, channel); 0 without a value."""
-        after = self.channels.of(self._masked(masks)).cpu()
+        after = torch.cat([self.channels.of(batch) for batch in self._masked_batches(masks)]).cpu()
         return torch.where(values > 0, (values - after) / values, torch.zeros_like(after))
 
-    def _masked(self, masks: Sequence[Tensor]) -> Tensor:
-        """Copies of the clip, each with the bins of one mask replaced."""
-        return masked(self.bins.values, self.fill, torch.stack(list(masks))[:, None].to(self.fill.device))
+    def _masked_batches(self, masks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Copies of the clip, each with the bins of one mask replaced; only one batch is in memory at a time."""
+        size = self.settings.batch_size
+        for first in range(0, len(masks), size):
+            batch = torch.stack(list(masks[first : first + size]))[:, None]  # (copy, 1, frequency, time)
+            yield masked(self.bins.values, self.fill, batch.to(self.fill.device))
 
 
 def _bins_between(first: float, last: float, n_bins: int) -> tuple[int, int]:
