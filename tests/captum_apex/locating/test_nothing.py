@@ -77,3 +77,17 @@ def test_a_region_that_is_finer_than_the_grid_counts_in_the_cells_that_it_touche
 def test_every_text_has_a_number_for_the_file():
     texts = ("", "silence", "the border", "the end of a sound", "the beginning of a sound")
     assert texts == NO_SOUNDS  # a new text goes to the end, or files would change their meaning
+
+
+def test_the_silent_share_is_that_of_what_counts_in_the_region():
+    """A region around a sound that the channel does not respond to."""
+    levels = torch.full((1, 10), -80.0)
+    levels[0, 4:6] = 0.0
+    quiet = (levels < -60).float()
+    mask = torch.ones(1, 10, dtype=torch.bool)
+    mask[0, 9] = False
+    grids = (quiet, torch.ones(1, 10), quiet)
+    assert fires_on(mask, levels, *grids) == ""
+    assert fires_on(mask, levels, *grids, attribution=quiet) == "silence"
+    assert fires_on(mask, levels, *grids, attribution=1 - quiet) == ""
+    assert fires_on(mask, levels, *grids, attribution=torch.zeros(1, 10)) == ""
