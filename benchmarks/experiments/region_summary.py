@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +13,12 @@ from benchmarks.experiments.region_masking import masking_test
 from benchmarks.experiments.truth import REGION_COLUMNS, region_shares, truth_clips
 from benchmarks.runs.subject import Subject
 
+Line = Mapping[Any, Any]
+"""A line of the masking test: column → value."""
 DRAWS = 2  # random places of each region
+OTHER_FILLS = ("silence", "mean")
+"""Fills with which the regions are masked besides the fill of the search for them."""
+MEASURED = ("channel", "drop")  # columns of the masking test that are reported for every fill
 
 
 def region_summary(subject: Subject, n_clips: int) -> pd.DataFrame:
@@ -34,16 +41,17 @@ def region_summary(subject: Subject, n_clips: int) -> pd.DataFrame:
         - `p`: p-value of Wilcoxon's signed-rank test of `drop_found` against `drop_random`.
         - `share_cell`, `share_found`: share of the clip that the union covers, mean over clips.
 
-        Masked bins are replaced by their surroundings, as in the search for regions.
+        Masked bins are replaced by their surroundings, as in the search for regions. The columns `channel_…` and
+        `drop_…` exist for the fills `silence` and `mean` as well, as in `drop_found_silence`.
     """
-    tested = masking_test(subject, n_clips, draws=DRAWS, fills=[SURROUNDINGS]).to_dict("records")
-    by_region = {(line["scheme"], line["region"]): line for line in tested}
+    tested = masking_test(subject, n_clips, draws=DRAWS, fills=[SURROUNDINGS, *OTHER_FILLS]).to_dict("records")
+    by_region = {(line["scheme"], line["fill"], line["region"]): line for line in tested}
     lines = []
     for scheme in subject.bases:
         clips = truth_clips(subject, scheme)
         shares = dict.fromkeys(REGION_COLUMNS, math.nan) if clips is None else region_shares(subject, scheme, clips)
-        cell = by_region[str(scheme), "cell"]
-        located = by_region[str(scheme), "found"]
+        cell = by_region[str(scheme), SURROUNDINGS, "cell"]
+        located = by_region[str(scheme), SURROUNDINGS, "found"]
         lines.append(
             {
                 "task": subject.task.name,
@@ -52,9 +60,28 @@ def region_summary(subject: Subject, n_clips: int) -> pd.DataFrame:
                 "scheme": str(scheme),
                 "clips": int(located["clips"]),
                 **shares,
-                **{f"{name}_cell": cell[name] for name in ("channel", "drop", "share")},
-                **{f"{name}_found": located[name] for name in ("channel", "drop", "share")},
-                **{name: located[name] for name in ("channel_random", "drop_random", "p")},
+                **_falls(cell, located),
+                "share_cell": cell["share"],
+                "share_found": located["share"],
+                "p": located["p"],
+                **_falls_by_fill(by_region, str(scheme)),
             }
         )
     return pd.DataFrame(lines)
+
+
+def _falls(cell: Line, located: Line) -> dict[str, float]:
+    """The falls that masking a cell, a found region and random places brings."""
+    falls = {}
+    for name in MEASURED:
+        falls |= {f"{name}_cell": cell[name], f"{name}_found": located[name], f"{name}_random": located[f"{name}_random"]}
+    return falls
+
+
+def _falls_by_fill(by_region: Mapping[tuple[str, str, str], Line], scheme: str) -> dict[str, float]:
+    """The falls with each of the other fills, whose name ends the name of the column."""
+    falls = {}
+    for fill in OTHER_FILLS:
+        of_fill = _falls(by_region[scheme, fill, "cell"], by_region[scheme, fill, "found"])
+        falls |= {f"{name}_{fill}": fall for name, fall in of_fill.items()}
+    return falls

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from benchmarks.experiments.region_masking import ratio
+from benchmarks.experiments.region_summary import OTHER_FILLS
 from benchmarks.reports.markup import Section, number, significant
 
 SUBJECT = ["task", "network", "scheme"]
@@ -17,6 +20,8 @@ GROUPS = {
     "area: cell / found": ("share_cell", "share_found"),
 }
 """Head of a column → columns of `benchmarks.experiments.region_summary.region_summary`."""
+FALLS = ("channel falls: cell / found / random", "probability falls: cell / found / random")
+"""The columns that each fill has."""
 RATIO = "found : random"
 ABOUT = (
     "The regions are the peak cell of a channel (“cell”), the region that the search finds (“found”), and the found "
@@ -29,9 +34,14 @@ ABOUT = (
     "the axis in which the scheme has regions."
 )
 
+ABOUT_FILLS = (
+    "The same falls where the masked bins are replaced by silence, or by their band's mean over time, rather than by "
+    "their surroundings."
+)
+
 
 def region_sections(lines: pd.DataFrame) -> list[Section]:
-    """The sections `Regions`, with means over seeds, and `Regions by seed`.
+    """The sections `Regions` and `Regions by fill`, with means over seeds, and `Regions by seed`.
 
     Args:
         lines: the lines of `benchmarks.experiments.region_summary.region_summary` for all subjects.
@@ -42,6 +52,7 @@ def region_sections(lines: pd.DataFrame) -> list[Section]:
     by_seed = lines.sort_values("seed", kind="stable")
     return [
         Section("Regions", [ABOUT], {"Regions": _entries(means.reset_index(), "seeds")}),
+        Section("Regions by fill", [ABOUT_FILLS], {"Regions by fill": _entries_by_fill(means.reset_index())}),
         Section("Regions by seed", [], {"Regions by seed": _entries(by_seed, "seed")}),
     ]
 
@@ -52,6 +63,25 @@ def _entries(lines: pd.DataFrame, seeds: str) -> pd.DataFrame:
     for head, names in GROUPS.items():
         texts = lines[list(names)].map(number)
         table[head] = texts.agg(SEPARATOR.join, axis=1)
-    ratios = [ratio(*falls) for falls in lines[["drop_found", "drop_random"]].to_numpy(dtype=float)]
-    table.insert(list(table).index("area: cell / found"), RATIO, list(map(significant, ratios)))
+    table.insert(list(table).index("area: cell / found"), RATIO, _ratios(lines, GROUPS[FALLS[1]]))
     return table.reset_index(drop=True)
+
+
+def _entries_by_fill(means: pd.DataFrame) -> pd.DataFrame:
+    """The falls with each of the other fills as texts, one line per fill."""
+    tables = []
+    for fill in OTHER_FILLS:
+        table = means[[*SUBJECT, "seeds"]].astype(str)
+        table.insert(len(SUBJECT), "fill", fill)
+        columns = {head: [f"{name}_{fill}" for name in GROUPS[head]] for head in FALLS}
+        for head, names in columns.items():
+            table[head] = means[names].map(number).agg(SEPARATOR.join, axis=1)
+        table[RATIO] = _ratios(means, columns[FALLS[1]])
+        tables.append(table)
+    return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
+
+
+def _ratios(lines: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """The ratio of the falls of found regions and of random places, as texts; `names` as in `GROUPS`."""
+    _, found, random = names
+    return [significant(ratio(*falls)) for falls in lines[[found, random]].to_numpy(dtype=float)]
