@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 
 from benchmarks.classifiers.networks import NETWORKS
-from benchmarks.commands.options import Commands
+from benchmarks.commands.options import Commands, write_tables
 from benchmarks.experiments import speed
 from benchmarks.experiments.norm_place import norm_place_table
 from benchmarks.experiments.soundscape import soundscape_picture, soundscape_table
+from benchmarks.reports.markup import section_markdown
+from benchmarks.reports.norm_table import norm_section
 from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.types import device, positive_integer
@@ -50,7 +52,8 @@ def add_norm_parser(commands: Commands) -> None:
         help="compare bases of the layer's grid with bases of the grid that the norm behind the pooling normalises",
     )
     parser.add_argument("--task", nargs="+", choices=TASKS, default=["scenes"], help="tasks of the clips; see `run`")
-    parser.add_argument("--seed", type=int, default=0, help="seed of clips, training and fitting")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="seeds of clips, training and fitting")
+    parser.add_argument("--out", type=Path, metavar="FILE.md", help="replace the table between this file's marks")
     parser.set_defaults(command=norm_command)
 
 
@@ -72,7 +75,8 @@ def events_command(options: argparse.Namespace) -> int:
 
 def norm_command(options: argparse.Namespace) -> int:
     """Prints purity and channel removal of ConvNeXt for both places of the norm."""
-    print(
-        norm_place_table(options.task, options.seed, progress=True).to_string(index=False, float_format="{:.3f}".format)
-    )
+    section = norm_section(norm_place_table(options.task, options.seeds, progress=True))
+    print(section_markdown(section, Path()))
+    if options.out is not None:
+        write_tables(options.out, [section])
     return 0

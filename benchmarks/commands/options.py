@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.classifiers.waveform_networks import WAVEFORM_NETWORKS
+from benchmarks.reports.markup import Section
+from benchmarks.reports.overview import replace_tables
+from benchmarks.runs.results import FolderError
 
 ALL_NETWORKS = (*NETWORKS, *WAVEFORM_NETWORKS)
 Commands = argparse._SubParsersAction  # where a command registers its parser
@@ -39,3 +43,11 @@ def curve_points(text: str) -> int:
     if number < 2:
         raise argparse.ArgumentTypeError(f"expected at least 2 points, the two ends, but got {number}")
     return number
+
+
+def write_tables(path: Path, sections: Sequence[Section]) -> None:
+    """Replaces the tables between the marks of a Markdown file; raises FolderError for a file without marks."""
+    try:
+        replace_tables(path, sections)
+    except ValueError as error:
+        raise FolderError(str(error)) from error

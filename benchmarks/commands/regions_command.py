@@ -8,12 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.classifiers.networks import NETWORKS
-from benchmarks.commands.options import Commands
+from benchmarks.commands.options import Commands, write_tables
 from benchmarks.experiments.region_summary import region_summary
 from benchmarks.reports.markup import markdown
-from benchmarks.reports.overview import replace_tables
 from benchmarks.reports.region_tables import region_sections
-from benchmarks.runs.results import FolderError
 from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.types import positive_integer
@@ -50,10 +48,7 @@ def regions_command(options: argparse.Namespace) -> int:
     sections = region_sections(lines)
     print(markdown("Regions of the evidence", sections, Path()))
     if options.out is not None:
-        try:
-            replace_tables(options.out, sections)
-        except ValueError as error:
-            raise FolderError(str(error)) from error
+        write_tables(options.out, sections)
     return 0
 
 

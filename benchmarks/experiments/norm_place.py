@@ -5,35 +5,38 @@ ConvNeXt has a LayerNorm between the pooling and the last linear layer. EPIC's c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from benchmarks.experiments.channels import NamedBasis, channel_removal_table, raw_channels
 from benchmarks.runs.subject import Subject, prepare
 
+PLACES = ("layer", "norm")
+"""The grid of the layer, and the grid that the norm behind the pooling normalises."""
 N_CHANNELS = 5  # channels that are removed, or kept alone
 
 
-def norm_place_table(tasks: Iterable[str], seed: int = 0, progress: bool = False) -> pd.DataFrame:
+def norm_place_table(tasks: Iterable[str], seeds: Sequence[int] = (0,), progress: bool = False) -> pd.DataFrame:
     """Compares both places with the ConvNeXt of each task.
 
     Args:
         tasks: names of tasks.
-        seed: seed of clips, training and fitting.
+        seeds: seeds of clips, training and fitting.
         progress: whether to show progress bars.
 
     Returns:
-        The lines of `place_lines`, with the columns `task` and `place` ("layer", "norm").
+        The lines of `place_lines`, with the columns `task`, `place` ("layer", "norm") and `seed`.
     """
     tables = []
-    for task in tasks:
-        for place in ("layer", "norm"):
-            subject = prepare(task, "convnext", seed=seed, at_norm=place == "norm", progress=progress)
-            lines = place_lines(subject)
-            lines.insert(0, "task", task)
-            lines.insert(2, "place", place)
-            tables.append(lines)
+    for task, place, seed in itertools.product(tasks, PLACES, seeds):
+        subject = prepare(task, "convnext", seed=seed, at_norm=place == "norm", progress=progress)
+        lines = place_lines(subject)
+        lines.insert(0, "task", task)
+        lines.insert(2, "place", place)
+        lines.insert(3, "seed", seed)
+        tables.append(lines)
     return pd.concat(tables, ignore_index=True)
 
 

@@ -72,15 +72,19 @@ def region_summary(subject: Subject, n_clips: int) -> pd.DataFrame:
 
 def _falls(cell: Line, located: Line) -> dict[str, float]:
     """The falls that masking a cell, a found region and random places brings."""
-    falls = {}
+    falls: dict[str, float] = {}
     for name in MEASURED:
-        falls |= {f"{name}_cell": cell[name], f"{name}_found": located[name], f"{name}_random": located[f"{name}_random"]}
+        falls |= {
+            f"{name}_cell": cell[name],
+            f"{name}_found": located[name],
+            f"{name}_random": located[f"{name}_random"],
+        }
     return falls
 
 
 def _falls_by_fill(by_region: Mapping[tuple[str, str, str], Line], scheme: str) -> dict[str, float]:
     """The falls with each of the other fills, whose name ends the name of the column."""
-    falls = {}
+    falls: dict[str, float] = {}
     for fill in OTHER_FILLS:
         of_fill = _falls(by_region[scheme, fill, "cell"], by_region[scheme, fill, "found"])
         falls |= {f"{name}_{fill}": fall for name, fall in of_fill.items()}

@@ -12,8 +12,10 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.__main__ import main
 from benchmarks.commands import measure_command, regions_command, run_command
+from benchmarks.experiments.region_summary import OTHER_FILLS
 from benchmarks.methods import METHODS
-from benchmarks.reports.region_tables import GROUPS
+from benchmarks.reports.norm_table import MEASURES
+from benchmarks.reports.region_tables import FALLS, GROUPS
 from benchmarks.runs import subject
 from benchmarks.runs.rows import COLUMNS
 from benchmarks.runs.stage import Stage
@@ -206,22 +208,30 @@ def test_list_names_everything(capsys):
     assert all(f"  {name}\n" in printed for name in (*METHODS, *TASKS, *FILLS, "cnn", "convnext"))
 
 
-def test_the_places_of_the_norm_are_printed(monkeypatch, capsys):
-    def table(tasks, seed, progress):
-        return pd.DataFrame({"task": tasks, "purity": [0.1234] * len(tasks), "seed": seed})
+def test_the_places_of_the_norm_are_printed_and_written_into_a_file(tmp_path, monkeypatch, capsys):
+    def table(tasks, seeds, progress):
+        lines = [(task, place, seed) for task in tasks for place in ("layer", "norm") for seed in seeds]
+        frame = pd.DataFrame(lines, columns=["task", "place", "seed"]).assign(scheme="time")
+        return frame.assign(**dict.fromkeys(MEASURES, frame["seed"] / 10))
 
     monkeypatch.setattr(measure_command, "norm_place_table", table)
-    assert main(["norm", "--task", "scenes", "digits", "--seed", "3"]) == 0
-    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
-        ["task", "purity", "seed"],
-        ["scenes", "0.123", "3"],
-        ["digits", "0.123", "3"],
-    ]
+    page = tmp_path / "page.md"
+    page.write_text("<!-- Place of the norm -->\nold\n<!-- end of Place of the norm -->\n")
+    assert main(["norm", "--task", "scenes", "digits", "--seeds", "1", "3", "--out", str(page)]) == 0
+    for text in (capsys.readouterr().out, page.read_text()):
+        rows = [line.split(" | ")[:5] for line in text.splitlines() if "1, 3" in line]
+        assert [row[:3] for row in rows] == [
+            [f"| {task}", "time", place] for task in ("scenes", "digits") for place in ("layer", "norm")
+        ]
+        assert {row[4] for row in rows} == {"0.20 (0.10 to 0.30)"}
+    assert "old" not in page.read_text()
 
 
 def test_regions_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):
     measured = []
-    line = {"scheme": "time", "clips": 3, **{name: 0.5 for names in GROUPS.values() for name in names}}
+    columns = [name for names in GROUPS.values() for name in names]
+    columns += [f"{name}_{fill}" for fill in OTHER_FILLS for head in FALLS for name in GROUPS[head]]
+    line = {"scheme": "time", "clips": 3, **dict.fromkeys(columns, 0.5)}
     monkeypatch.setattr(regions_command, "prepare", lambda task, network, seed, progress: (task, network, seed))
 
     def summary(subject, n_clips):

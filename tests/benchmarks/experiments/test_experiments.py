@@ -612,7 +612,7 @@ def test_the_masking_test_repeats(small):
 def test_the_summary_has_the_numbers_of_both_experiments(small):
     whole = in_time(small)
     line = region_summary(whole, 3).iloc[0]
-    tested = region_masking.masking_test(whole, 3, draws=2, fills=["surroundings"]).set_index("region")
+    tested = region_masking.masking_test(whole, 3, draws=2).set_index(["fill", "region"])
     places = truth_table(whole).iloc[0]
     assert [line.task, line.network, line.seed, line.scheme, line.clips] == ["scenes", "cnn", 0, "time", 3]
     assert [line["cell"], line.found, line.random, line.iou_found, line.area_cell] == pytest.approx(
@@ -627,7 +627,11 @@ def test_the_summary_has_the_numbers_of_both_experiments(small):
         "share_found": ("found", "share"),
         "p": ("found", "p"),
     }.items():
-        assert line[column] == pytest.approx(tested.loc[region, name])
+        assert line[column] == pytest.approx(tested.loc[("surroundings", region), name])
+    for fill in ("silence", "mean"):
+        assert line[f"drop_cell_{fill}"] == pytest.approx(tested.loc[(fill, "cell"), "drop"])
+        assert line[f"channel_found_{fill}"] == pytest.approx(tested.loc[(fill, "found"), "channel"])
+        assert line[f"drop_random_{fill}"] == pytest.approx(tested.loc[(fill, "found"), "drop_random"])
 
 
 # --- output invariance ------------------------------------------------------------------------------------------------

@@ -4,11 +4,13 @@ import math
 
 import pandas as pd
 
-from benchmarks.reports.region_tables import GROUPS, region_sections
+from benchmarks.experiments.region_summary import OTHER_FILLS
+from benchmarks.reports.region_tables import FALLS, GROUPS, region_sections
 
 
 def lines():
     columns = [name for names in GROUPS.values() for name in names]
+    columns += [f"{name}_{fill}" for fill in OTHER_FILLS for head in FALLS for name in GROUPS[head]]
     common = {"task": "scenes", "network": "cnn", "clips": 40}
     values = [
         {"seed": seed, "scheme": scheme, **dict.fromkeys(columns, 0.5), "drop_found": drop, "drop_random": random}
@@ -21,7 +23,7 @@ def lines():
 
 
 def test_regions_are_means_over_seeds_with_the_ratio_of_the_means():
-    means, by_seed = region_sections(lines())
+    means, _, by_seed = region_sections(lines())
     table = means.tables["Regions"]
     assert list(table["scheme"]) == ["time", "square"]
     assert list(table["meets truth: cell / found / random"]) == ["0.50 / 0.50 / 0.50", "– / – / –"]
@@ -31,3 +33,16 @@ def test_regions_are_means_over_seeds_with_the_ratio_of_the_means():
     seeds = by_seed.tables["Regions by seed"]
     assert list(seeds["seed"]) == ["0", "0", "1", "1"]
     assert list(seeds["found : random"]) == ["200", "200", "6", "6"]
+
+
+def test_regions_by_fill_have_the_falls_of_each_other_fill():
+    frame = lines()
+    frame["drop_found_silence"] = frame["drop_found"] + 0.1
+    frame["drop_random_silence"] = frame["drop_random"]
+    frame["channel_cell_mean"] = 0.25
+    table = region_sections(frame)[1].tables["Regions by fill"]
+    assert list(table["scheme"]) == ["time", "time", "square", "square"]
+    assert list(table["fill"]) == ["silence", "mean"] * 2
+    assert list(table["probability falls: cell / found / random"]) == ["0.50 / 0.50 / 0.00", "0.50 / 0.50 / 0.50"] * 2
+    assert list(table["channel falls: cell / found / random"]) == ["0.50 / 0.50 / 0.50", "0.25 / 0.50 / 0.50"] * 2
+    assert list(table["found : random"]) == ["500", "1"] * 2  # 0.5 to 0.001, the smallest that counts
