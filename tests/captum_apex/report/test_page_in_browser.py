@@ -283,14 +283,18 @@ def test_a_region_says_what_it_is_worth_and_the_map_has_a_switch(browser, tmp_pa
     good = RegionEffect(channel=0.63, random=(0.01,), score=2.5)
     bad = RegionEffect(channel=0.1, random=(0.2,), fires_on="silence")
     first, second = explanation(SCHEMES[0]).evidence
+    prototype = dataclasses.replace(first.prototypes[0], effect=bad, map=torch.ones(20, 30))
     evidence = (
-        dataclasses.replace(first, effect=good, map=torch.ones(200, 300)),
+        dataclasses.replace(
+            first, effect=good, map=torch.ones(200, 300), prototypes=(prototype, *first.prototypes[1:])
+        ),
         dataclasses.replace(second, effect=bad),
     )
     subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[0]), evidence=evidence)])
     show(browser, report.write(tmp_path / "page.html", [subject]))
     assert texts(browser, ".effect") == [
         "masking 63%, random 1% · score falls by 2.5",
+        "masking 10%, random 20% · no better than a random place · fires on silence",  # its prototype
         "masking 10%, random 20% · no better than a random place · fires on silence",
     ]
     dashes = "return [...document.querySelectorAll('.large .outline')].map((e) => e.style.strokeDasharray)"
@@ -298,14 +302,15 @@ def test_a_region_says_what_it_is_worth_and_the_map_has_a_switch(browser, tmp_pa
     assert solid == "none"
     assert dashed != "none"
     (switch,) = all_of(browser, ".switch")  # the second channel has no map
-    (shown,) = all_of(browser, ".map")
-    assert not shown.is_displayed()
+    shown = all_of(browser, ".map")  # of the clip and of the one prototype that has a map
+    assert [each.is_displayed() for each in shown] == [False, False]
     switch.send_keys(" ")
-    assert shown.is_displayed()
+    assert [each.is_displayed() for each in shown] == [True, True]
     assert switch.get_attribute("aria-pressed") == "true"
-    assert browser.execute_script("return [arguments[0].naturalWidth, arguments[0].naturalHeight]", shown) == [128, 64]
+    sizes = "return arguments[0].map((e) => [e.naturalWidth, e.naturalHeight])"
+    assert browser.execute_script(sizes, shown) == [[128, 64], [30, 20]]
     switch.click()
-    assert not shown.is_displayed()
+    assert [each.is_displayed() for each in shown] == [False, False]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
