@@ -152,11 +152,7 @@ def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: b
 
 def _doubts(effect: RegionEffect | None) -> str:
     """What speaks against an event, as the end of its label; empty where nothing does."""
-    if effect is None:
-        return ""
-    doubts = [] if effect.better_than_random else ["no better than a random place"]
-    if effect.fires_on:
-        doubts.append(f"fires on {effect.fires_on}")
+    doubts = () if effect is None else effect.doubts
     return "".join(f", {doubt}" for doubt in doubts)
 
 

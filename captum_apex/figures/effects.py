@@ -17,7 +17,6 @@ __all__ = [
     "effects_of",
     "height_of_effects",
     "notes",
-    "remark_lines",
 ]
 
 EFFECT_NOTE = (
@@ -43,7 +42,7 @@ def dashed(effect: RegionEffect | None) -> bool:
 
 
 def effect_lines(effect: RegionEffect | None) -> list[str]:
-    """What masking a region takes away, and the remarks of `remark_lines`; each line fits a panel.
+    """What masking a region takes away, and what speaks against it; each line fits a panel.
 
     Args:
         effect: the effect of the region; None where it is not known, which gives no line.
@@ -61,28 +60,7 @@ def effect_lines(effect: RegionEffect | None) -> list[str]:
     if effect.score is not None:
         verb = "falls" if effect.score >= 0 else "rises"
         lines.append(f"score {verb} by {number(abs(effect.score))}")
-    return lines + remark_lines(effect)
-
-
-def remark_lines(effect: RegionEffect | None) -> list[str]:
-    """What a reader must know of a region: that it is no better than a random place, or that there is no sound in it.
-
-    Args:
-        effect: the effect of the region; None where it is not known.
-
-    Example:
-        >>> from captum_apex import RegionEffect
-        >>> from captum_apex.figures.effects import remark_lines
-        >>> remark_lines(RegionEffect(channel=0.1, random=(0.2,), fires_on="the border"))
-        ['no better than a random place', 'fires at the border']
-        >>> remark_lines(RegionEffect(channel=0.1, fires_on="silence"))
-        ['fires on silence']
-    """
-    lines = ["no better than a random place"] if dashed(effect) else []
-    if effect is not None and effect.fires_on:
-        preposition = "on" if effect.fires_on == "silence" else "at"
-        lines.append(f"fires {preposition} {effect.fires_on}")
-    return lines
+    return [*lines, *effect.doubts]
 
 
 def notes(effects: Iterable[RegionEffect | None]) -> list[str]:

@@ -52,6 +52,8 @@ class RegionEffect:
         (True, 0.05)
         >>> print(effect)
         masking takes 75% of the channel (random places: 5%)
+        >>> RegionEffect(channel=0.1, random=(0.2,), fires_on="the border").doubts
+        ('no better than a random place', 'fires at the border')
     """
 
     channel: float
@@ -69,11 +71,19 @@ class RegionEffect:
         """Whether masking the region takes away more than masking each of the random places, and at least 1%."""
         return self.channel >= _NOTICEABLE and self.channel > max(self.random, default=0.0)
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a reader must know: that the region is no better than a random place, that there is no sound in it."""
+        doubts = () if self.better_than_random else ("no better than a random place",)
+        if not self.fires_on:
+            return doubts
+        preposition = "on" if self.fires_on == "silence" else "at"
+        return (*doubts, f"fires {preposition} {self.fires_on}")
+
     def __str__(self) -> str:
-        text = f"masking takes {self.channel:.0%} of the channel (random places: {self.mean_random:.0%})"
-        if not self.better_than_random:
-            text += ", no better than a random place"
-        return f"{text}; fires on {self.fires_on}" if self.fires_on else text
+        taken = round(100 * self.channel)
+        random = round(100 * self.mean_random)
+        return ", ".join([f"masking takes {taken}% of the channel (random places: {random}%)", *self.doubts])
 
 
 @dataclass(frozen=True)

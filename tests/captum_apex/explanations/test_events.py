@@ -78,7 +78,7 @@ def test_a_label_says_what_speaks_against_its_event(tmp_path):
     assert texts == [
         "dog 0.88 (channel 17)",
         "dog 0.88 (channel 17), no better than a random place, fires on silence",
-        "dog 0.88 (channel 17), fires on the end of a sound",
+        "dog 0.88 (channel 17), fires at the end of a sound",
         "dog 0.88 (channel 17), no better than a random place",
         "dog 0.88 (channel 17)",
     ]

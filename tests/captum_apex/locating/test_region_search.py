@@ -305,7 +305,10 @@ def test_an_effect_is_better_than_random_places_only_if_it_is_noticeable():
     assert RegionEffect(channel=0.02).better_than_random
     assert not RegionEffect(channel=0.5, random=(0.1, 0.5)).better_than_random
     assert "no better than a random place" in str(RegionEffect(channel=0.5, random=(0.6,)))
-    assert str(RegionEffect(0.5, fires_on="silence")).endswith("; fires on silence")
+    assert str(RegionEffect(channel=-0.001, random=(-0.001,))).startswith(
+        "masking takes 0% of the channel (random places: 0%), "
+    )
+    assert str(RegionEffect(0.5, fires_on="silence")).endswith(", fires on silence")
 
 
 def test_a_class_without_evidence_has_no_regions():
