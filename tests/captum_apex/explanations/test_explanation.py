@@ -19,7 +19,7 @@ from captum_apex import (
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, select_channels
 from tests import oracles
-from tests.networks import bare_basis, build, clips, invertible
+from tests.networks import PoolingHead, bare_basis, build, clips, invertible
 
 TRAINING = clips(15, seed=5)
 QUERIES = clips(4, seed=6)
@@ -138,6 +138,26 @@ def test_without_a_target_the_predicted_class_is_explained():
     assert [e.target for e in explanations] == model(QUERIES).argmax(1).tolist()
     for clip, explanation in enumerate(explanations):
         assert explanation.score == pytest.approx(model(QUERIES)[clip].max().item(), abs=1e-12)
+
+
+def test_the_predicted_class_has_the_largest_logit_where_all_are_negative():
+    model, layer = build("pooling")
+    model.classifier.bias.data -= 10
+    bank = FeatureBank.from_dataset(model, layer, list(TRAINING))
+    basis = basis_from_matrix(bank, "time", invertible(), n_prototypes=4)
+    targets = [explanation.target for explanation in explain(LayerAPEX(model, layer, basis), QUERIES, search=None)]
+    assert model(QUERIES).max() < 0
+    assert targets == model(QUERIES).argmax(1).tolist()
+
+
+def test_a_model_of_one_logit_has_no_class_to_predict():
+    """Its only output is no class 0, which `class_names` would name as the first class."""
+    model = PoolingHead(classes=1).double().eval()
+    bank = FeatureBank.from_dataset(model, model.relu, list(TRAINING))
+    basis = basis_from_matrix(bank, "time", invertible(), n_prototypes=4)
+    explanations = explain(LayerAPEX(model, model.relu, basis), QUERIES, search=None)
+    assert [explanation.target for explanation in explanations] == [None] * 4
+    assert [explanation.score for explanation in explanations] == pytest.approx(model(QUERIES)[:, 0].tolist())
 
 
 @pytest.mark.parametrize(
