@@ -329,6 +329,22 @@ def test_a_short_recording_is_heard_though_its_padding_is_louder():
     assert explanation.evidence[0].shape == explanation.times.shape == (8,)
 
 
+def test_a_sound_in_the_padding_alone_is_no_event():
+    """The padding is louder than the sound, and of another class."""
+    apex, classifier = of_levels(transform=lambda waveform: blocks(torch.where(waveform == 0, 0.9, waveform)))
+    explanation = explain_recording(apex, torch.full((80,), -0.3), 2.0, 1.0, classifier=classifier)
+    assert places(explanation) == [(0.0, 1.0, "rain")]
+    assert explanation.evidence[0].tolist() == [0.0] * 8
+
+
+def test_a_level_of_one_keeps_the_columns_at_the_peak():
+    assert places(explained([(5.0, 5.5, 1.0), (5.5, 6.0, 0.5)], level=1.0)) == [(5.0, 5.5, "dog")]
+
+
+def test_a_column_exactly_at_the_level_belongs_to_the_event():
+    assert places(explained([(5.0, 5.5, 1.0), (5.5, 6.0, 0.5)], level=0.5)) == [(5.0, 6.0, "dog")]
+
+
 @pytest.mark.parametrize("n_columns", [12, 14])  # 0.14 / (0.14 / 14) is a little above 14
 def test_a_window_covers_no_column_of_the_next_one(n_columns):
     """A rounding error could add a column to the window, and so to a sound at its end."""

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from captum_apex import SCHEMES, FeatureBank, LayerAPEX, RegionEffect, RegionSearch, Scheme, basis_from_matrix, explain
+from captum_apex.locating.placement import elsewhere
 from captum_apex.masking.fills import blur_fill, mean_fill
 from tests.networks import build, clips, invertible
 from tests.planted import LOUD, Detector, attribution, bins_of, evidence_of, planted
@@ -128,6 +130,52 @@ def test_a_given_fill_replaces_the_masked_bins():
     assert evidence.effect.channel == pytest.approx(1.0)
 
 
+class Passing(Detector):
+    """In the second half it fires on loud sounds; in the first half on a level that a loud sound has passed."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = PassingLayer()
+
+
+class PassingLayer(nn.Module):
+    def forward(self, clips):
+        first, second = clips.chunk(2, dim=3)
+        passed = 3 * first.clamp(0, 2) * (LOUD - first).clamp(0, 1)
+        return torch.cat([passed, (second - 1).relu()], 3)
+
+
+def test_a_part_that_counts_only_far_from_the_clip_is_left_out():
+    """The mean of the maps has both sounds; the map near the clip has only the one whose masking takes something."""
+    clip = planted((2, 40), (0, 2, 6, 10), (0, 2, 26, 30))
+    evidence = evidence_of(Passing(), clip, "time", RegionSearch(fill=torch.zeros_like))
+    assert bins_of(evidence, (2, 40)) == [(0, 2, 26, 30)]
+    assert evidence.effect.channel == pytest.approx(1.0)
+
+
+class Steps(Detector):
+    """A layer of four columns for each column of the input, through which no gradient passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Upsample(scale_factor=(1, 4)), Loud())
+
+
+class Loud(nn.Module):
+    def forward(self, clips):
+        return (clips > 1).to(clips)
+
+
+@pytest.mark.parametrize("column", [0, 3, 7])
+def test_without_a_gradient_the_region_is_the_peak_cell_and_at_least_one_bin(column):
+    search = RegionSearch(fill=torch.zeros_like, n_random=1)
+    evidence = evidence_of(Steps(), planted((2, 8), (0, 2, column, column + 1)), "time", search)
+    assert evidence.map is None
+    assert bins_of(evidence, (2, 8)) == [(0, 2, column, column + 1)]
+    assert evidence.effect.channel == pytest.approx(1.0)
+    assert evidence.effect.random == (0.0,)
+
+
 def test_the_mean_over_time_would_leave_a_steady_band():
     """The reason for the fill by default."""
     clip = planted((12, 32), (4, 7, 0, 32))
@@ -211,6 +259,12 @@ def test_the_effect_is_what_masking_by_hand_gives(scheme):
         before, after = (contribution(model, layer, inputs, inverse, evidence.channel) for inputs in (clip, copy))
         assert before == pytest.approx(evidence.contribution, abs=1e-12)
         assert evidence.effect.channel == pytest.approx((before - after) / before, abs=1e-6)
+        generator = torch.Generator().manual_seed(0)
+        for fall in evidence.effect.random:
+            copy = torch.where(elsewhere(mask, generator), fill, clip)
+            after = contribution(model, layer, copy, inverse, evidence.channel)
+            assert fall == pytest.approx((before - after) / before, abs=1e-6)
+    assert len(explanation.evidence) > 1
 
 
 def contribution(model, layer, inputs, inverse, channel):
