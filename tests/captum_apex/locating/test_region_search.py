@@ -4,7 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from captum_apex import SCHEMES, FeatureBank, LayerAPEX, RegionEffect, RegionSearch, Scheme, basis_from_matrix, explain
+from captum_apex import (
+    SCHEMES,
+    Box,
+    FeatureBank,
+    LayerAPEX,
+    RegionEffect,
+    RegionSearch,
+    Scheme,
+    basis_from_matrix,
+    explain,
+)
+from captum_apex.locating.bins import Bins
+from captum_apex.locating.channel_values import ChannelValues
 from captum_apex.locating.placement import elsewhere
 from captum_apex.masking.fills import blur_fill, mean_fill
 from tests.networks import build, clips, invertible
@@ -174,6 +186,20 @@ def test_without_a_gradient_the_region_is_the_peak_cell_and_at_least_one_bin(col
     assert bins_of(evidence, (2, 8)) == [(0, 2, column, column + 1)]
     assert evidence.effect.channel == pytest.approx(1.0)
     assert evidence.effect.random == (0.0,)
+
+
+def test_a_channel_below_zero_has_its_cell_and_no_effect():
+    """There is no value of which masking could take a share: the smallest candidate, the cell, is left."""
+    clip = planted((12, 32), (0, 12, 10, 16))
+    apex = attribution(Detector(), [clip[0]], "time")
+    directions = torch.tensor([[1.0], [-1.0]])
+    values = ChannelValues(apex, Bins.of(clip, "n c f t"), directions, torch.ones(2, 1, 1))
+    cell = Scheme.TIME.region([12], 12, 32)
+    sound, below_zero = RegionSearch().locate(values, [cell, cell])
+    assert sound.region.boxes == (Box(0.0, 1.0, 10 / 32, 16 / 32),)
+    assert sound.effect.channel > 0.7
+    assert below_zero.region == cell
+    assert below_zero.effect is None
 
 
 def test_the_mean_over_time_would_leave_a_steady_band():
