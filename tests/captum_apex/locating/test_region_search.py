@@ -168,20 +168,25 @@ def test_a_part_that_counts_only_far_from_the_clip_is_left_out():
 class Steps(Detector):
     """A layer of four columns for each column of the input, through which no gradient passes."""
 
-    def __init__(self):
+    def __init__(self, growth):
         super().__init__()
-        self.layer = nn.Sequential(nn.Upsample(scale_factor=(1, 4)), Loud())
+        self.layer = nn.Sequential(nn.Upsample(scale_factor=(1, 4)), Loud(growth))
 
 
 class Loud(nn.Module):
+    def __init__(self, growth):
+        super().__init__()
+        self.growth = growth
+
     def forward(self, clips):
-        return (clips > 1).to(clips)
+        return (clips > 1) * self.growth ** torch.arange(clips.shape[3])
 
 
-@pytest.mark.parametrize("column", [0, 3, 7])
-def test_without_a_gradient_the_region_is_the_peak_cell_and_at_least_one_bin(column):
+@pytest.mark.parametrize(("column", "growth"), [(0, 0.9), (3, 0.9), (7, 0.9), (7, 1.1)])
+def test_without_a_gradient_the_region_is_the_peak_cell_and_at_least_one_bin(column, growth):
+    """The peak cell is the first or the last of the four in its bin."""
     search = RegionSearch(fill=torch.zeros_like, n_random=1)
-    evidence = evidence_of(Steps(), planted((2, 8), (0, 2, column, column + 1)), "time", search)
+    evidence = evidence_of(Steps(growth), planted((2, 8), (0, 2, column, column + 1)), "time", search)
     assert evidence.map is None
     assert bins_of(evidence, (2, 8)) == [(0, 2, column, column + 1)]
     assert evidence.effect.channel == pytest.approx(1.0)
