@@ -68,6 +68,23 @@ def test_a_sound_of_a_third_of_the_clip_has_its_box():
     assert bins_of(evidence, (8, 48)) == [sound]
 
 
+@pytest.mark.parametrize(("n_columns", "end"), [(26, 9), (28, 12), (15, 9), (14, 9)])
+def test_a_candidate_covers_at_most_a_quarter_of_the_clip(n_columns, end):
+    """Seven columns take all, four take 78%. Seven of 28 are allowed; of 15, both are too many and four are taken."""
+    clip = planted((2, n_columns), (0, 2, 5, 9)) + planted((2, n_columns), (0, 2, 9, 12), loud=2.9)
+    evidence = evidence_of(Detector(), clip, "time", RegionSearch(fill=torch.zeros_like))
+    assert bins_of(evidence, (2, n_columns)) == [(0, 2, 5, end)]
+
+
+@pytest.mark.parametrize(("n_columns", "end"), [(20, 14), (19, 5), (22, 14)])
+def test_a_sound_of_more_than_half_of_the_clip_has_no_box(n_columns, end):
+    """Ten columns are the half of 20. Of 19 they are more, so that only the peak cell is left."""
+    evidence = evidence_of(
+        Detector(), planted((2, n_columns), (0, 2, 4, 14)), "time", RegionSearch(fill=torch.zeros_like)
+    )
+    assert bins_of(evidence, (2, n_columns)) == [(0, 2, 4, end)]
+
+
 def test_the_random_places_of_a_channel_do_not_depend_on_the_other_channels():
     model, layer = build("pooling after relu")
     bank = FeatureBank.from_dataset(model, layer, list(clips(6, seed=5)))
