@@ -41,21 +41,23 @@ def grids(model, layer, inputs):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("sides", ["positive", "both"])
-def test_explanations_follow_the_formulas(scheme, sides):
+@pytest.mark.parametrize("target", [2, 3])
+def test_explanations_follow_the_formulas(scheme, sides, target):
+    """Among the three channels of class 3 are some of the negative side, in another order than that of their indices."""
     model, layer, basis = subject(scheme)
     U, training, queries = invertible(), grids(model, layer, TRAINING), grids(model, layer, QUERIES)
     apex = LayerAPEX(model, layer, basis)
-    explanations = explain(apex, QUERIES, 2, n_channels=3, n_prototypes=2, sides=sides, search=None)
+    explanations = explain(apex, QUERIES, target, n_channels=3, n_prototypes=2, sides=sides, search=None)
     for clip, explanation in enumerate(explanations):
         leaf = queries[clip].clone().requires_grad_()
-        score = model.classifier(leaf.relu().mean((1, 2)))[2]
+        score = model.classifier(leaf.relu().mean((1, 2)))[target]
         R = oracles.relevance(queries[clip], torch.autograd.grad(score, leaf)[0], U)
-        assert (explanation.scheme, explanation.target) == (scheme, 2)
+        assert (explanation.scheme, explanation.target) == (scheme, target)
         assert explanation.score == pytest.approx(score.item(), abs=1e-12)
-        assert explanation.score_without_layer == pytest.approx(model.classifier.bias[2].item(), abs=1e-12)
+        assert explanation.score_without_layer == pytest.approx(model.classifier.bias[target].item(), abs=1e-12)
         assert explanation.total == pytest.approx(R.sum().item(), abs=1e-12)
         assert explanation.completeness == pytest.approx(
-            R.sum().item() - score.item() + model.classifier.bias[2].item(), abs=1e-12
+            R.sum().item() - score.item() + model.classifier.bias[target].item(), abs=1e-12
         )
         assert [evidence.channel for evidence in explanation.evidence] == oracles.evidence(
             R, queries[clip], U, 3, sides
@@ -91,15 +93,13 @@ def test_the_steps_from_the_score_without_the_layer_add_up_to_the_score():
         assert explanation.score_without_layer + sum(steps) == pytest.approx(explanation.score, abs=1e-12)
 
 
-def test_both_sides_occur():
-    """Makes sure that the test above covers negative sides."""
+def test_both_sides_and_several_orders_occur():
+    """Makes sure that the test of the formulas covers negative sides, and channels that must be sorted."""
     model, layer, basis = subject("square")
-    sides = {
-        evidence.side
-        for e in explain(LayerAPEX(model, layer, basis), QUERIES, 2, sides="both", n_channels=6)
-        for evidence in e.evidence
-    }
-    assert sides == {1, -1}
+    explanations = explain(LayerAPEX(model, layer, basis), QUERIES, 3, sides="both", n_channels=3)
+    assert {evidence.side for explanation in explanations for evidence in explanation.evidence} == {1, -1}
+    orders = [[evidence.channel for evidence in explanation.evidence] for explanation in explanations]
+    assert any(order != sorted(order) for order in orders)
 
 
 @pytest.mark.parametrize(
