@@ -43,7 +43,7 @@ def grids(model, layer, inputs):
 @pytest.mark.parametrize("sides", ["positive", "both"])
 @pytest.mark.parametrize("target", [2, 3])
 def test_explanations_follow_the_formulas(scheme, sides, target):
-    """Among the three channels of class 3 are some of the negative side, in another order than that of their indices."""
+    """Among the channels of class 3 are some of the negative side, in another order than that of their indices."""
     model, layer, basis = subject(scheme)
     U, training, queries = invertible(), grids(model, layer, TRAINING), grids(model, layer, QUERIES)
     apex = LayerAPEX(model, layer, basis)
