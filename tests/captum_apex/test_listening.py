@@ -215,6 +215,14 @@ def test_a_clip_shorter_than_the_window_is_cut_by_a_shorter_one(samples):
         assert isolated.abs().max() <= 2 * noise.abs().max()
 
 
+def test_a_band_of_a_clip_shorter_than_the_window_keeps_its_tone():
+    """A short window resolves less, so that the edges of its mask must be wider."""
+    sound = torch.sin(2 * math.pi * 1025 / 16000 * torch.arange(320, dtype=torch.float64))
+    clip = Clip(torch.zeros(40, 3), SpectrogramAxes(16000, 512, 128, n_mels=40), sound)
+    isolated = isolate(clip, Region((box_on(clip, 1024, 1026),)))
+    assert abs(decibels(isolated[80:-80], sound[80:-80])) < 1
+
+
 def test_a_region_narrower_than_a_fade_is_whole():
     rate = 16000
     clip = on_mels(tone(rate, 1000), rate)

@@ -232,6 +232,16 @@ def test_waveforms_get_a_map_over_samples(ndim):
     torch.testing.assert_close(at_input, linear.reshape(inputs.shape), rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize(("shape", "layout"), [((2, 20), "n t"), ((2, 1, 20), "n c t"), ((2, 20, 3), "n t c")])
+def test_an_input_without_a_frequency_axis_gets_the_sum_of_the_rows(shape, layout):
+    relevance = torch.rand(2, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    large = enlarged(relevance, torch.zeros(shape), layout)
+    columns = large.movedim(layout.split().index("t"), -1).reshape(2, -1, 20).sum(1).unflatten(1, (5, 4)).sum(2)
+    torch.testing.assert_close(columns.sum(1), relevance.sum((1, 2)))
+    middle = nn.functional.interpolate(relevance.sum(1, keepdim=True), 20, mode="linear")[:, 0].unflatten(1, (5, 4))
+    torch.testing.assert_close(columns, middle.mean(2))
+
+
 def test_axes_in_another_order_must_be_named():
     class Transposed(nn.Module):
         def __init__(self):
@@ -347,7 +357,9 @@ def test_a_projection_must_be_callable():
         APEX(model, layer, bare_basis("pooling"), projection="ig")
 
 
-@pytest.mark.parametrize(("size", "within"), [((64, 126), 4e-3), ((16, 30), 1e-12), ((4, 5), 1e-12), ((16, 5), 1e-12)])
+@pytest.mark.parametrize(
+    ("size", "within"), [((64, 126), 4e-3), ((16, 30), 1e-12), ((4, 5), 1e-12), ((16, 5), 1e-12), ((2, 30), 1e-12)]
+)
 def test_enlarging_to_any_size_keeps_the_total_as_near_as_the_docstring_says(size, within):
     relevance = torch.eye(120, dtype=torch.float64).reshape(120, 8, 15)
     large = enlarged(relevance, torch.zeros(120, 1, *size), None)

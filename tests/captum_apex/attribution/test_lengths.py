@@ -104,6 +104,11 @@ def test_a_banks_cells_are_those_of_the_formulas(max_memory, tmp_path):
                 torch.testing.assert_close(cells[:, cells[0].isfinite()], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("schemes", [["square"], ["time"], ["square", "time", "frequency"]])
+def test_the_columns_of_a_clip_are_counted_in_whatever_cells_the_bank_has(schemes):
+    assert bank(columns=columns_of, schemes=schemes).columns.tolist() == [length // 2 for length in LENGTHS]
+
+
 @pytest.mark.parametrize("max_memory", [2**32, 0])
 def test_a_bank_grows_with_its_clips(max_memory):
     """Short clips come first, so that the columns in memory must be extended for the later ones."""

@@ -116,6 +116,27 @@ def test_frames_cover_half_a_hop_to_each_side_of_their_centre():
     assert from_the_start.frame_edges(2).tolist() == [0.027, 0.037, 0.047]
 
 
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("pad", [0, 7])
+@pytest.mark.parametrize("n_fft", [64, 65])
+def test_the_centre_of_a_frame_is_that_of_its_window(n_fft, pad, center):
+    """The window is what the power of clicks at all samples gives, and its centre of mass the frame's centre."""
+    transform = Spectrogram(n_fft=n_fft, hop_length=10, center=center, pad=pad, pad_mode="constant")
+    axes = SpectrogramAxes.from_transform(transform, sample_rate=1000)
+    windows = transform(torch.eye(300).double()).sum(1).T[8:16]  # (frame, sample), inner frames only
+    samples = torch.arange(300.0).double()
+    centres = (windows @ samples) / windows.sum(1)
+    # Transforms that centre their frames centre the sample in the middle of an odd window, half a sample away.
+    half_a_sample = 0.5 if center and n_fft % 2 else 0.0
+    torch.testing.assert_close(axes.frame_centres(16)[8:], (centres - half_a_sample) / 1000, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_fft", [64, 65])
+def test_the_bins_of_an_odd_transform_are_its_frequencies(n_fft):
+    frequencies = torch.fft.rfftfreq(n_fft, 1 / RATE, dtype=torch.float64)
+    torch.testing.assert_close(SpectrogramAxes(RATE, n_fft, 16).bin_centres, frequencies)
+
+
 def test_positions_come_back_from_hertz_and_seconds(axes):
     # The outer halves of the first and the last bin may be clipped.
     bins = torch.linspace(0.5, axes.n_bins - 0.5, 301, dtype=torch.float64)

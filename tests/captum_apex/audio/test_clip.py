@@ -1,5 +1,6 @@
 """Clips, and the places of regions in Hz and seconds."""
 
+import dataclasses
 import math
 
 import pytest
@@ -19,7 +20,15 @@ def test_a_box_on_bins_and_frames_lies_where_the_axes_say():
 def test_a_box_on_samples_lies_at_its_share_of_the_duration():
     clip = Clip.from_waveform(torch.zeros(8000), 16000)
     assert clip.place(Box(0, 1, 0.5, 0.75)) == Place(0, 8000, 0.25, 0.375)
+    assert clip.place(Box(0.25, 0.5, 0.0, 0.1)) == pytest.approx(Place(2000, 4000, 0.0, 0.05))
     assert clip.duration == 0.5
+
+
+def test_a_clip_without_a_waveform_ends_with_its_last_frame():
+    """Frame 6 is centred on 0.06 s, and lasts half a hop more."""
+    assert Clip(torch.zeros(40, 7), AXES).duration == pytest.approx(0.065)
+    from_the_start = dataclasses.replace(AXES, center=False)
+    assert Clip(torch.zeros(40, 7), from_the_start).duration == pytest.approx(0.065 + 256 / 16000)
 
 
 def test_the_picture_of_a_waveform_is_its_power_in_decibels():
@@ -64,3 +73,10 @@ def test_clips_that_are_compared_have_common_limits_and_each_counts_once():
     assert level_limits([quiet, loud]) == (-50, 0)
     assert level_limits([quiet, *[loud] * 999]) == (-50, 0)
     assert level_limits([loud]) == (-1, 1)
+
+
+def test_a_few_extreme_levels_do_not_decide_about_the_colours():
+    levels = torch.linspace(-60, 0, 10_000)
+    levels[-1] = 40.0
+    levels[0] = -200.0
+    assert level_limits([Clip(levels.view(40, 250), AXES)]) == pytest.approx((-59.4, -0.06), abs=0.01)

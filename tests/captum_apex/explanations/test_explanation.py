@@ -19,7 +19,7 @@ from captum_apex import (
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, select_channels
 from tests import oracles
-from tests.networks import bare_basis, build, clips, invertible
+from tests.networks import PoolingHead, bare_basis, build, clips, invertible
 
 TRAINING = clips(15, seed=5)
 QUERIES = clips(4, seed=6)
@@ -41,21 +41,23 @@ def grids(model, layer, inputs):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("sides", ["positive", "both"])
-def test_explanations_follow_the_formulas(scheme, sides):
+@pytest.mark.parametrize("target", [2, 3])
+def test_explanations_follow_the_formulas(scheme, sides, target):
+    """Among the channels of class 3 are some of the negative side, in another order than that of their indices."""
     model, layer, basis = subject(scheme)
     U, training, queries = invertible(), grids(model, layer, TRAINING), grids(model, layer, QUERIES)
     apex = LayerAPEX(model, layer, basis)
-    explanations = explain(apex, QUERIES, 2, n_channels=3, n_prototypes=2, sides=sides, search=None)
+    explanations = explain(apex, QUERIES, target, n_channels=3, n_prototypes=2, sides=sides, search=None)
     for clip, explanation in enumerate(explanations):
         leaf = queries[clip].clone().requires_grad_()
-        score = model.classifier(leaf.relu().mean((1, 2)))[2]
+        score = model.classifier(leaf.relu().mean((1, 2)))[target]
         R = oracles.relevance(queries[clip], torch.autograd.grad(score, leaf)[0], U)
-        assert (explanation.scheme, explanation.target) == (scheme, 2)
+        assert (explanation.scheme, explanation.target) == (scheme, target)
         assert explanation.score == pytest.approx(score.item(), abs=1e-12)
-        assert explanation.score_without_layer == pytest.approx(model.classifier.bias[2].item(), abs=1e-12)
+        assert explanation.score_without_layer == pytest.approx(model.classifier.bias[target].item(), abs=1e-12)
         assert explanation.total == pytest.approx(R.sum().item(), abs=1e-12)
         assert explanation.completeness == pytest.approx(
-            R.sum().item() - score.item() + model.classifier.bias[2].item(), abs=1e-12
+            R.sum().item() - score.item() + model.classifier.bias[target].item(), abs=1e-12
         )
         assert [evidence.channel for evidence in explanation.evidence] == oracles.evidence(
             R, queries[clip], U, 3, sides
@@ -91,15 +93,13 @@ def test_the_steps_from_the_score_without_the_layer_add_up_to_the_score():
         assert explanation.score_without_layer + sum(steps) == pytest.approx(explanation.score, abs=1e-12)
 
 
-def test_both_sides_occur():
-    """Makes sure that the test above covers negative sides."""
+def test_both_sides_and_several_orders_occur():
+    """Makes sure that the test of the formulas covers negative sides, and channels that must be sorted."""
     model, layer, basis = subject("square")
-    sides = {
-        evidence.side
-        for e in explain(LayerAPEX(model, layer, basis), QUERIES, 2, sides="both", n_channels=6)
-        for evidence in e.evidence
-    }
-    assert sides == {1, -1}
+    explanations = explain(LayerAPEX(model, layer, basis), QUERIES, 3, sides="both", n_channels=3)
+    assert {evidence.side for explanation in explanations for evidence in explanation.evidence} == {1, -1}
+    orders = [[evidence.channel for evidence in explanation.evidence] for explanation in explanations]
+    assert any(order != sorted(order) for order in orders)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,26 @@ def test_without_a_target_the_predicted_class_is_explained():
     assert [e.target for e in explanations] == model(QUERIES).argmax(1).tolist()
     for clip, explanation in enumerate(explanations):
         assert explanation.score == pytest.approx(model(QUERIES)[clip].max().item(), abs=1e-12)
+
+
+def test_the_predicted_class_has_the_largest_logit_where_all_are_negative():
+    model, layer = build("pooling")
+    model.classifier.bias.data -= 10
+    bank = FeatureBank.from_dataset(model, layer, list(TRAINING))
+    basis = basis_from_matrix(bank, "time", invertible(), n_prototypes=4)
+    targets = [explanation.target for explanation in explain(LayerAPEX(model, layer, basis), QUERIES, search=None)]
+    assert model(QUERIES).max() < 0
+    assert targets == model(QUERIES).argmax(1).tolist()
+
+
+def test_a_model_of_one_logit_has_no_class_to_predict():
+    """Its only output is no class 0, which `class_names` would name as the first class."""
+    model = PoolingHead(classes=1).double().eval()
+    bank = FeatureBank.from_dataset(model, model.relu, list(TRAINING))
+    basis = basis_from_matrix(bank, "time", invertible(), n_prototypes=4)
+    explanations = explain(LayerAPEX(model, model.relu, basis), QUERIES, search=None)
+    assert [explanation.target for explanation in explanations] == [None] * 4
+    assert [explanation.score for explanation in explanations] == pytest.approx(model(QUERIES)[:, 0].tolist())
 
 
 @pytest.mark.parametrize(

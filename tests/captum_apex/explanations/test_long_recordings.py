@@ -24,6 +24,7 @@ from captum_apex import (
     SpectrogramAxes,
 )
 from captum_apex.attribution.decomposition import select_channels
+from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.origin import Origin
@@ -327,6 +328,42 @@ def test_a_short_recording_is_heard_though_its_padding_is_louder():
     explanation = explain_recording(apex, torch.full((80,), 0.3), 2.0, 1.0, classifier=classifier)
     assert places(explanation) == [(0.0, 1.0, "dog")]
     assert explanation.evidence[0].shape == explanation.times.shape == (8,)
+
+
+def test_an_event_ends_with_a_recording_that_ends_inside_a_column():
+    (event,) = explained([(1.0, 2.95, 1.0)], duration=2.95).events
+    assert event.end == pytest.approx(2.95)
+
+
+def test_a_probability_exactly_at_the_threshold_is_a_detection():
+    halves = {"probabilities": lambda logits: 0.5 * (logits > 0)}
+    assert places(explained([(5.0, 6.0, 1.0)], threshold=0.5, **halves)) == [(5.0, 6.0, "dog")]
+    assert places(explained([(5.0, 6.0, 1.0)], threshold=0.51, **halves)) == []
+
+
+def test_an_event_is_refined_in_the_window_that_covers_most_of_it(monkeypatch):
+    """The window at 3 s has more evidence, from a louder sound before, but only a part of the event."""
+    events = []
+    monkeypatch.setattr(EventRegions, "refined", lambda _, found, progress: events.extend(found) or [])
+    explained([(3.0, 3.5, 3.0), (4.0, 5.5, 1.0)], level=0.3, search=RegionSearch())
+    (event,) = [each for each in events if each.event.start == 4.0]
+    assert (event.window, event.columns) == (4.0, (0, 12))
+
+
+def test_a_sound_in_the_padding_alone_is_no_event():
+    """The padding is louder than the sound, and of another class."""
+    apex, classifier = of_levels(transform=lambda waveform: blocks(torch.where(waveform == 0, 0.9, waveform)))
+    explanation = explain_recording(apex, torch.full((80,), -0.3), 2.0, 1.0, classifier=classifier)
+    assert places(explanation) == [(0.0, 1.0, "rain")]
+    assert explanation.evidence[0].tolist() == [0.0] * 8
+
+
+def test_a_level_of_one_keeps_the_columns_at_the_peak():
+    assert places(explained([(5.0, 5.5, 1.0), (5.5, 6.0, 0.5)], level=1.0)) == [(5.0, 5.5, "dog")]
+
+
+def test_a_column_exactly_at_the_level_belongs_to_the_event():
+    assert places(explained([(5.0, 5.5, 1.0), (5.5, 6.0, 0.5)], level=0.5)) == [(5.0, 6.0, "dog")]
 
 
 @pytest.mark.parametrize("n_columns", [12, 14])  # 0.14 / (0.14 / 14) is a little above 14

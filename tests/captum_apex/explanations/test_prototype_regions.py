@@ -81,6 +81,32 @@ def test_the_effect_of_a_prototype_is_what_masking_its_clip_by_hand_gives():
         assert prototype.effect.channel == pytest.approx(fall.item(), abs=1e-9)
 
 
+def test_on_the_negative_side_the_effect_is_the_share_of_the_negative_activation():
+    model, layer, apex = subject()
+    negative = apex.basis.negative
+    regions = PrototypeRegions(apex, TRAINING, RegionSearch())
+    channels = [channel for channel in range(6) if negative.activations[channel, 0] < 0]
+    assert channels
+    for channel in channels:
+        index = int(negative.indices[channel, 0])
+        found = regions.of(index, channel, side=-1)
+        clip = TRAINING[index][0][None]
+        masked = torch.where(found.region.mask(8, 10), blur_fill(clip, (0.0, 0.25)), clip)
+        before, after = ((invertible() @ grid.mean((1, 2)))[channel] for grid in grids(model, layer, clip, masked))
+        assert before.item() == pytest.approx(negative.activations[channel, 0].item(), abs=1e-9)
+        assert found.effect.channel == pytest.approx(((before - after) / before).item(), abs=1e-9)
+        assert found.effect.channel > 0
+
+
+def grids(model, layer, *batches):
+    """What the layer gives for each of some clips, (channel, frequency, time)."""
+    kept = []
+    handle = layer.register_forward_hook(lambda _, __, output: kept.append(output.clone()))
+    model(torch.cat(batches))
+    handle.remove()
+    return kept[0]
+
+
 def test_a_search_setting_holds_for_prototypes_too():
     _, _, apex = subject("time-frequency")
     search = RegionSearch(cross=True, n_random=3)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from captum_apex import Box, Clip, Region, SpectrogramAxes, figures
 from captum_apex.figures.outlines import union_path
-from captum_apex.figures.signed_maps import map_scale, signed_map
+from captum_apex.figures.signed_maps import channel_map, map_scale, signed_map
 
 AXES = SpectrogramAxes(16000, 512, 160, n_mels=8)
 GENERATOR = torch.Generator().manual_seed(0)
@@ -78,6 +78,15 @@ def test_maps_of_samples_are_summed_in_frames():
     assert not values[0, : values.shape[1] // 2 - 1].any()
     panel = panels(figures.maps(SOUND, {"IG": samples}))[1]
     assert tuple(panel.images[-1].get_extent()) == (0, 0.5, 0, 4000)  # a linear axis: in seconds and Hz
+
+
+def test_the_map_of_a_channel_lies_at_its_hertz_and_seconds():
+    """Four quarters of a waveform's map change at a half of the highest frequency and of the duration."""
+    quarters = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    upper = SOUND.axes.bin_centres[:, None] >= 2000
+    late = SOUND.axes.frame_centres(SOUND.decibels.shape[1]) >= 0.25
+    np.testing.assert_array_equal(channel_map(quarters, SOUND), 1 + late + 2 * upper)
+    np.testing.assert_array_equal(channel_map(CLIP.decibels, CLIP), CLIP.decibels)
 
 
 def test_maps_and_their_colours_are_named():

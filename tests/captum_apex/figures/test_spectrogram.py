@@ -103,6 +103,19 @@ def test_maps_cover_the_whole_input():
     np.testing.assert_allclose(corners, [[start, own.axes.hertz(0.0)], [end, own.axes.hertz(10.0)]])
 
 
+def test_a_map_of_samples_reaches_from_the_first_to_the_last_sample():
+    """A map on the bins of the picture lies on the picture, which is wider by half a frame and half a bin."""
+    own, panel = Clip.from_waveform(torch.linspace(-1, 1, 8000), 8000), Figure().add_subplot()
+    picture = draw_clip(panel, own, (-60, 0))
+    samples, bins = (
+        draw_map(panel, own, np.zeros((1, 50)), cmap="RdBu_r", limits=(-1, 1), on_bins=on_bins)
+        for on_bins in (False, True)
+    )
+    assert samples.get_extent() == pytest.approx([0, 1, 0, 4000])
+    assert bins.get_extent() == pytest.approx(picture.get_extent())
+    assert picture.get_extent()[0] < 0
+
+
 def test_an_image_leaves_the_axes_alone():
     own, panel = clip(), Figure().add_subplot()
     draw_clip(panel, own, (-60, 0))

@@ -113,6 +113,13 @@ def test_the_fingerprint_depends_on_every_weight_but_not_on_the_precision():
     assert fingerprint(lambda x: x) == ""
 
 
+def test_the_same_numbers_in_another_shape_have_another_fingerprint():
+    wide = nn.Linear(2, 3, bias=False)
+    tall = nn.Linear(3, 2, bias=False)
+    tall.weight.data = wide.weight.data.reshape(2, 3).clone()
+    assert fingerprint(tall) != fingerprint(wide)
+
+
 def test_an_origin_is_the_same_after_json():
     origin = Origin("stages.3", Layout("n (f t) c -> n c f t", {"f": 12}, 2), (12, 101), (1, 128, 1024), "abc", 7, True)
     assert Origin.from_dict(json.loads(json.dumps(asdict(origin)))) == origin

@@ -63,6 +63,32 @@ def test_the_boxes_of_a_waveform_tile_the_clip():
     assert bins.box((0, bins.n_rows, 0, 1)) == Box(0.0, 1.0, 0.0, edges[0])
 
 
+@pytest.mark.parametrize(("n_samples", "n_fft", "hop"), [(4096, 256, 64), (4001, 128, 32)])
+def test_the_boxes_of_a_waveform_lie_around_the_sound_of_their_bins(n_samples, n_fft, hop):
+    """Tones of the bins' frequencies and clicks at the frames' centres, each in the middle of its box."""
+    n_fft, hop = (
+        128,
+        32,
+    )  # a transform of the power of two below a sixteenth of the samples, with four overlapping frames
+    n_fft, hop = (256, 64) if n_samples == 4096 else (n_fft, hop)
+    samples = torch.arange(n_samples, dtype=torch.float64)
+    for row in (1, 17, n_fft // 2 - 1):
+        bins = Bins.of(torch.cos(2 * torch.pi * row / n_fft * samples)[None], "n t")
+        assert (bins.n_rows, bins.inverse.hop_length) == (n_fft // 2 + 1, hop)
+        assert int(bins.levels[:, 8:-8].mean(1).argmax()) == row
+        box = bins.box((row, row + 1, 3, 4))
+        assert (box.low + box.high) / 2 == pytest.approx(row / (n_fft / 2))  # a share of half the sample rate
+        assert box.high - box.low == pytest.approx(1 / (n_fft / 2))
+    for column in (1, 20, 61):
+        click = torch.zeros(1, n_samples, dtype=torch.float64)
+        click[0, column * hop] = 1.0
+        bins = Bins.of(click, "n t")
+        assert int(bins.levels.mean(0).argmax()) == column
+        box = bins.box((3, 4, column, column + 1))
+        assert (box.start + box.end) / 2 == pytest.approx(column * hop / n_samples)
+        assert box.end - box.start == pytest.approx(hop / n_samples)
+
+
 def test_a_waveform_without_sound_is_zero_and_a_spectrogram_at_its_lowest():
     assert not Bins.of(random((1, 600)), "n t").silent.any()
     inputs = random((1, 2, 4, 6))

@@ -1,5 +1,6 @@
 """Channels that fire on no sound: silence, the border, the end or the beginning of a sound."""
 
+import pytest
 import torch
 
 from captum_apex.locating.nothing import NO_SOUNDS, fires_on
@@ -72,6 +73,25 @@ def test_a_region_that_is_finer_than_the_grid_counts_in_the_cells_that_it_touche
     levels = torch.full((8, 32), -80.0)
     levels[:, 4:8] = -10.0
     assert fires_on(mask, levels, in_columns(8, 4), ALL, NONE) == "silence"
+
+
+def test_the_cells_of_a_region_are_those_that_lie_in_it_for_the_most_part():
+    """The region has the whole cell 4 and a quarter of cell 5, where the channel is stronger, but not in silence."""
+    mask = torch.zeros(8, 32, dtype=torch.bool)
+    mask[:, 16:21] = True
+    levels = torch.full((8, 32), -80.0)
+    levels[:, 4:8] = -10.0
+    channel = in_columns(8, 4) + 9 * in_columns(8, 5)
+    assert fires_on(mask, levels, channel, silent=in_columns(8, 4), shifted=NONE) == "silence"
+
+
+@pytest.mark.parametrize(("level", "text"), [(-80.0, "silence"), (-77.0, "silence"), (-75.0, ""), (-60.0, "")])
+def test_a_bin_is_silent_up_to_a_twentieth_of_the_range_of_levels(level, text):
+    """The range of 70 dB begins at −80 dB, so that −76.5 dB is the loudest silence."""
+    channel = in_columns(8, 4)
+    levels = levels_of(1)
+    levels[:, 4] = level
+    assert fires_on(channel > 0, levels, channel, ALL, channel.roll(4, 1)) == text
 
 
 def test_every_text_has_a_number_for_the_file():

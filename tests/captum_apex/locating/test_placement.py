@@ -67,6 +67,12 @@ def test_a_rhythm_that_repeats_itself_does_not_come_back_to_its_place():
     assert all(torch.equal(place, ~rhythm) for place in places_of(rhythm))
 
 
+def test_a_chessboard_moves_though_its_last_place_is_the_same():
+    """The places before the one that was drawn are tried where those after it give the same bins."""
+    chessboard = masked(2, 2, (0, 1, 0, 1), (1, 2, 1, 2))
+    assert all(torch.equal(place, ~chessboard) for place in places_of(chessboard))
+
+
 @pytest.mark.parametrize("mask", [torch.ones(3, 4, dtype=torch.bool), torch.zeros(3, 4, dtype=torch.bool)])
 def test_a_mask_without_another_place_stays(mask):
     assert torch.equal(elsewhere(mask, torch.Generator()), mask)

@@ -2,8 +2,22 @@
 
 import pytest
 import torch
+from torch import nn
 
-from captum_apex import SCHEMES, FeatureBank, LayerAPEX, RegionEffect, RegionSearch, Scheme, basis_from_matrix, explain
+from captum_apex import (
+    SCHEMES,
+    Box,
+    FeatureBank,
+    LayerAPEX,
+    RegionEffect,
+    RegionSearch,
+    Scheme,
+    basis_from_matrix,
+    explain,
+)
+from captum_apex.locating.bins import Bins
+from captum_apex.locating.channel_values import ChannelValues
+from captum_apex.locating.placement import elsewhere
 from captum_apex.masking.fills import blur_fill, mean_fill
 from tests.networks import build, clips, invertible
 from tests.planted import LOUD, Detector, attribution, bins_of, evidence_of, planted
@@ -52,6 +66,23 @@ def test_a_sound_of_a_third_of_the_clip_has_its_box():
     sound = (0, 8, 12, 28)
     evidence = evidence_of(Detector(), planted((8, 48), sound), "time")
     assert bins_of(evidence, (8, 48)) == [sound]
+
+
+@pytest.mark.parametrize(("n_columns", "end"), [(26, 9), (28, 12), (15, 9), (14, 9)])
+def test_a_candidate_covers_at_most_a_quarter_of_the_clip(n_columns, end):
+    """Seven columns take all, four take 78%. Seven of 28 are allowed; of 15, both are too many and four are taken."""
+    clip = planted((2, n_columns), (0, 2, 5, 9)) + planted((2, n_columns), (0, 2, 9, 12), loud=2.9)
+    evidence = evidence_of(Detector(), clip, "time", RegionSearch(fill=torch.zeros_like))
+    assert bins_of(evidence, (2, n_columns)) == [(0, 2, 5, end)]
+
+
+@pytest.mark.parametrize(("n_columns", "end"), [(20, 14), (19, 5), (22, 14)])
+def test_a_sound_of_more_than_half_of_the_clip_has_no_box(n_columns, end):
+    """Ten columns are the half of 20. Of 19 they are more, so that only the peak cell is left."""
+    evidence = evidence_of(
+        Detector(), planted((2, n_columns), (0, 2, 4, 14)), "time", RegionSearch(fill=torch.zeros_like)
+    )
+    assert bins_of(evidence, (2, n_columns)) == [(0, 2, 4, end)]
 
 
 def test_the_random_places_of_a_channel_do_not_depend_on_the_other_channels():
@@ -126,6 +157,71 @@ def test_a_given_fill_replaces_the_masked_bins():
     evidence = evidence_of(Detector(), clip, "time", search)
     assert bins_of(evidence, (12, 32)) == [(0, 12, 10, 16)]
     assert evidence.effect.channel == pytest.approx(1.0)
+
+
+class Passing(Detector):
+    """In the second half it fires on loud sounds; in the first half on a level that a loud sound has passed."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = PassingLayer()
+
+
+class PassingLayer(nn.Module):
+    def forward(self, clips):
+        first, second = clips.chunk(2, dim=3)
+        passed = 3 * first.clamp(0, 2) * (LOUD - first).clamp(0, 1)
+        return torch.cat([passed, (second - 1).relu()], 3)
+
+
+def test_a_part_that_counts_only_far_from_the_clip_is_left_out():
+    """The mean of the maps has both sounds; the map near the clip has only the one whose masking takes something."""
+    clip = planted((2, 40), (0, 2, 6, 10), (0, 2, 26, 30))
+    evidence = evidence_of(Passing(), clip, "time", RegionSearch(fill=torch.zeros_like))
+    assert bins_of(evidence, (2, 40)) == [(0, 2, 26, 30)]
+    assert evidence.effect.channel == pytest.approx(1.0)
+
+
+class Steps(Detector):
+    """A layer of four columns for each column of the input, through which no gradient passes."""
+
+    def __init__(self, growth):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Upsample(scale_factor=(1, 4)), Loud(growth))
+
+
+class Loud(nn.Module):
+    def __init__(self, growth):
+        super().__init__()
+        self.growth = growth
+
+    def forward(self, clips):
+        return (clips > 1) * self.growth ** torch.arange(clips.shape[3])
+
+
+@pytest.mark.parametrize(("column", "growth"), [(0, 0.9), (3, 0.9), (7, 0.9), (7, 1.1)])
+def test_without_a_gradient_the_region_is_the_peak_cell_and_at_least_one_bin(column, growth):
+    """The peak cell is the first or the last of the four in its bin."""
+    search = RegionSearch(fill=torch.zeros_like, n_random=1)
+    evidence = evidence_of(Steps(growth), planted((2, 8), (0, 2, column, column + 1)), "time", search)
+    assert evidence.map is None
+    assert bins_of(evidence, (2, 8)) == [(0, 2, column, column + 1)]
+    assert evidence.effect.channel == pytest.approx(1.0)
+    assert evidence.effect.random == (0.0,)
+
+
+def test_a_channel_below_zero_has_its_cell_and_no_effect():
+    """There is no value of which masking could take a share: the smallest candidate, the cell, is left."""
+    clip = planted((12, 32), (0, 12, 10, 16))
+    apex = attribution(Detector(), [clip[0]], "time")
+    directions = torch.tensor([[1.0], [-1.0]])
+    values = ChannelValues(apex, Bins.of(clip, "n c f t"), directions, torch.ones(2, 1, 1))
+    cell = Scheme.TIME.region([12], 12, 32)
+    sound, below_zero = RegionSearch().locate(values, [cell, cell])
+    assert sound.region.boxes == (Box(0.0, 1.0, 10 / 32, 16 / 32),)
+    assert sound.effect.channel > 0.7
+    assert below_zero.region == cell
+    assert below_zero.effect is None
 
 
 def test_the_mean_over_time_would_leave_a_steady_band():
@@ -211,6 +307,12 @@ def test_the_effect_is_what_masking_by_hand_gives(scheme):
         before, after = (contribution(model, layer, inputs, inverse, evidence.channel) for inputs in (clip, copy))
         assert before == pytest.approx(evidence.contribution, abs=1e-12)
         assert evidence.effect.channel == pytest.approx((before - after) / before, abs=1e-6)
+        generator = torch.Generator().manual_seed(0)
+        for fall in evidence.effect.random:
+            copy = torch.where(elsewhere(mask, generator), fill, clip)
+            after = contribution(model, layer, copy, inverse, evidence.channel)
+            assert fall == pytest.approx((before - after) / before, abs=1e-6)
+    assert len(explanation.evidence) > 1
 
 
 def contribution(model, layer, inputs, inverse, channel):

@@ -36,6 +36,14 @@ def test_windows_begin_every_hop_and_the_last_one_ends_with_the_recording(sample
     assert [start for start, _ in windows] == starts
 
 
+@pytest.mark.parametrize(("seconds", "samples"), [(0.29, 29), (0.57, 57), (1.1, 110), (0.994, 99), (0.996, 100)])
+def test_windows_and_hops_have_the_nearest_number_of_samples(seconds, samples):
+    """0.29 · 100 is a little below 29 as a float: a hop of 28 samples would shift the windows more and more."""
+    windows = Windows.of(noise(1000), 100, seconds, seconds)
+    assert (windows.length, windows.hop) == (samples, samples)
+    assert windows.starts[3] == 3 * samples
+
+
 @pytest.mark.parametrize("samples", [100, 250, 360, 1001])
 def test_the_windows_of_a_waveform_and_of_its_file_are_its_sections(samples, tmp_path):
     waveform = noise(samples)
