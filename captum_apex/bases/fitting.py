@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from captum_apex.bases.basis import PrototypeBasis, Prototypes
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.schemes import Scheme, peak_cells, purity
+from captum_apex.layers.values import whole_number
 
 __all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
 
@@ -127,6 +128,7 @@ def basis_from_matrix(
         ([[1], [0]], [[1.0], [1.0]])
     """
     scheme = Scheme(scheme)
+    U = torch.as_tensor(U)
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
     bank.sequences(scheme)  # raises where the bank has no cells for the scheme
@@ -247,8 +249,7 @@ def _default_learning_rate(n_channels: int) -> float:
 def _check_settings(epochs: int, batch_size: int, reselect_every: int) -> None:
     settings = [("epochs", epochs, 0), ("batch_size", batch_size, 1), ("reselect_every", reselect_every, 1)]
     for name, value, least in settings:
-        if value < least:
-            raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")
+        whole_number(value, name, least)
 
 
 def _pairs(chosen: Tensor) -> Tensor:
@@ -302,7 +303,7 @@ def _in_clip_grid(peaks: Tensor, scheme: Scheme, grid: tuple[int, int] | None, c
 
 def _available(bank: FeatureBank, n_prototypes: tuple[int, int]) -> tuple[int, int]:
     """The requested numbers of prototypes at the start and at the end, at most the number of clips."""
-    first, last = n_prototypes
+    first, last = (whole_number(number, "n_prototypes") for number in n_prototypes)
     if not first >= last >= 1:
         raise ValueError(f"expected `n_prototypes` as (start, end) with start ≥ end ≥ 1, but got {n_prototypes}")
     if bank.n_clips < first:
