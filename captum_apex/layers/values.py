@@ -120,7 +120,7 @@ def check_finite(tensor: Tensor, what: str, first_clip: int = 0) -> None:
     if not tensor.is_floating_point() or tensor.sum().isfinite():
         return
     if not tensor.isfinite().all():
-        clip = first_clip + int((~tensor.isfinite().flatten(1).all(1)).nonzero()[0])
+        clip = first_clip + int((~tensor.isfinite().reshape(len(tensor), -1).all(1)).nonzero()[0])
         raise NotFiniteError(what, clip)
 
 
@@ -140,7 +140,7 @@ def check_not_nan(tensor: Tensor, what: str) -> None:
         >>> check_not_nan(torch.tensor([[0.0, -torch.inf]]), "the outputs")
     """
     if tensor.is_floating_point() and tensor.isnan().any():
-        raise NotFiniteError(what, int(tensor.isnan().flatten(1).any(1).nonzero()[0]))
+        raise NotFiniteError(what, int(tensor.isnan().reshape(len(tensor), -1).any(1).nonzero()[0]))
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
