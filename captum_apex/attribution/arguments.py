@@ -125,7 +125,7 @@ def check_inputs(inputs: Inputs) -> None:
     for tensor in inputs if isinstance(inputs, tuple) else (inputs,):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"expected `inputs` to be a tensor or a tuple of tensors, but got {type(tensor).__name__}")
-        if not len(tensor):
+        if not tensor.dim() or not len(tensor):
             raise ValueError(f"expected `inputs` with at least one clip, but got shape {tuple(tensor.shape)}")
         check_finite(tensor, "the inputs")
 

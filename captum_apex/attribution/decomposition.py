@@ -90,7 +90,7 @@ def select_channels(
         >>> select_channels(contributions, activations, n_channels=2)
         tensor([[ True, False,  True, False]])
     """
-    if sides not in ("positive", "both"):
+    if not isinstance(sides, str) or sides not in ("positive", "both"):
         raise ValueError(f"expected `sides` to be 'positive' or 'both', but got {sides!r}")
     if n_channels is None:
         return torch.ones_like(contributions, dtype=torch.bool)

@@ -19,7 +19,7 @@ from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.merging import WindowMerger
 from captum_apex.layers.models import device_of, model_of
-from captum_apex.layers.values import naming_clips
+from captum_apex.layers.values import naming_clips, real_number, whole_number
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.recordings.windows import Windows
 
@@ -171,10 +171,10 @@ def _window_name(starts: Sequence[float], clip: int) -> str:
 
 
 def _check_settings(threshold: float, level: float, batch_size: int) -> None:
-    if not 0 <= threshold <= 1 or not 0 < level <= 1:
-        raise ValueError(f"expected `threshold` in [0, 1] and `level` in (0, 1], but got {threshold} and {level}")
-    if batch_size < 1:
-        raise ValueError(f"expected `batch_size` to be at least 1, but got {batch_size}")
+    real_number(threshold, "threshold", 0, 1)
+    if real_number(level, "level", 0, 1) == 0:
+        raise ValueError("expected `level` in (0, 1], but got 0")
+    whole_number(batch_size, "batch_size", least=1)
 
 
 def _batches(windows: Windows, classifier: Classifier, batch_size: int) -> Iterator[tuple[list[float], Tensor]]:

@@ -40,6 +40,12 @@ class Layout:
     sizes: Mapping[str, int] | None = None
     class_tokens: int = 0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.pattern, str) or self.pattern.count("->") != 1:
+            raise ValueError(
+                f"expected `layout` to be an einops pattern such as 'n t c -> n c 1 t', but got {self.pattern!r}"
+            )
+
     @classmethod
     def of(cls, layout: Layout | str | tuple[str, Mapping[str, int]] | None) -> Layout:
         """The layout in any of the forms that a user may write it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["NotFiniteError", "at_least_float32", "check_finite", "check_not_nan", "naming_clips", "whole_number"]
+__all__ = [
+    "NotFiniteError",
+    "at_least_float32",
+    "check_finite",
+    "check_not_nan",
+    "naming_clips",
+    "real_number",
+    "whole_number",
+]
 
 
 class NotFiniteError(ValueError):
@@ -93,6 +102,37 @@ def whole_number(value: Any, name: str, least: int | None = None) -> int:
         raise TypeError(f"expected `{name}` to be an int{bound}, but got {type(value).__name__} {value!r}")
     if least is not None and number < least:
         raise ValueError(f"expected `{name}` to be an int{bound}, but got {number}")
+    return number
+
+
+def real_number(value: Any, name: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number of any kind that people have: a Python or a NumPy number, a tensor or an array of one number.
+
+    Args:
+        value: the value.
+        name: name of the argument, for messages.
+        low: smallest number allowed.
+        high: largest number allowed.
+
+    Raises:
+        TypeError: the value is a bool, or no number.
+        ValueError: the number is NaN, infinite or out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_apex.layers.values import real_number
+        >>> real_number(np.float32(0.5), "threshold", 0, 1)
+        0.5
+    """
+    bounds = "" if math.isinf(low) and math.isinf(high) else f" in [{low:g}, {high:g}]"
+    if isinstance(value, (bool, str, bytes)) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
+        raise TypeError(f"expected `{name}` to be a number{bounds}, but got {type(value).__name__} {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # no number, several numbers, too large an int
+        raise TypeError(f"expected `{name}` to be a number{bounds}, but got {type(value).__name__} {value!r}") from None
+    if not (math.isfinite(number) and low <= number <= high):
+        raise ValueError(f"expected `{name}` to be a finite number{bounds}, but got {number:g}")
     return number
 
 

@@ -13,7 +13,7 @@ import torch
 from captum._utils.common import _format_additional_forward_args, _run_forward, _select_targets
 from torch import Tensor
 
-from captum_apex.layers.values import check_finite, check_not_nan, naming_clips
+from captum_apex.layers.values import check_finite, check_not_nan, naming_clips, whole_number
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import check_grid, n_regions
 
@@ -257,8 +257,7 @@ def check_fills(inputs: Tensor, fills: Tensor, batch_size: int) -> None:
         raise ValueError(
             f"expected `fills` of shape {tuple(inputs.shape)}, as the inputs, but got {tuple(fills.shape)}"
         )
-    if batch_size < 1:
-        raise ValueError(f"expected `batch_size` to be at least 1, but got {batch_size}")
+    whole_number(batch_size, "batch_size", least=1)
 
 
 def check_target(target: Any, n_clips: int) -> None:
