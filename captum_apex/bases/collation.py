@@ -158,7 +158,7 @@ def _label_tensor(labels: Any) -> Tensor:
         return torch.as_tensor(entries if isinstance(entries, (Tensor, list)) else np.asarray(entries))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"expected a label of each clip, a number or a tensor, but got {_described(labels)}; map class names to "
+            f"expected labels to be numbers or tensors, but got {_described(labels)}; map class names to "
             "indices first, and leave the labels out where one is missing"
         ) from error
 

@@ -124,7 +124,8 @@ def real_number(value: Any, name: str, low: float = -math.inf, high: float = mat
         >>> real_number(np.float32(0.5), "threshold", 0, 1)
         0.5
     """
-    bounds = "" if math.isinf(low) and math.isinf(high) else f" in [{low:g}, {high:g}]"
+    bounds = f" of at least {low:g}" if math.isinf(high) else f" in [{low:g}, {high:g}]"
+    bounds = "" if math.isinf(low) else bounds
     if isinstance(value, (bool, str, bytes)) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
         raise TypeError(f"expected `{name}` to be a number{bounds}, but got {type(value).__name__} {value!r}")
     try:
