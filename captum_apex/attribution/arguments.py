@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 
-from captum_apex.layers.values import check_finite
+from captum_apex.layers.values import check_finite, whole_number
 
-__all__ = ["Inputs", "check_inputs", "detached_inputs", "first_input", "forward_arguments", "map_dtype", "single_input"]
+__all__ = [
+    "Inputs",
+    "channel_indices",
+    "check_inputs",
+    "check_output",
+    "detached_inputs",
+    "first_input",
+    "forward_arguments",
+    "map_dtype",
+    "plain_target",
+    "single_input",
+]
 
 Inputs = Tensor | tuple[Tensor, ...]
 """One input tensor, or a tuple of input tensors; the first axis of each is the clip."""
@@ -113,6 +125,86 @@ def check_inputs(inputs: Inputs) -> None:
     for tensor in inputs if isinstance(inputs, tuple) else (inputs,):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"expected `inputs` to be a tensor or a tuple of tensors, but got {type(tensor).__name__}")
-        if not len(tensor):
+        if not tensor.dim() or not len(tensor):
             raise ValueError(f"expected `inputs` with at least one clip, but got shape {tuple(tensor.shape)}")
         check_finite(tensor, "the inputs")
+
+
+def plain_target(target: Any) -> Any:
+    """The target in a form that Captum accepts: NumPy scalars, arrays and pandas objects become ints and lists.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_apex.attribution.arguments import plain_target
+        >>> plain_target(np.int64(2)), plain_target(np.array([0, 1]))
+        (2, [0, 1])
+    """
+    return target.tolist() if hasattr(target, "tolist") and not isinstance(target, Tensor) else target
+
+
+def check_output(output: Any, n_clips: int) -> Tensor:
+    """The output of the model, after a check that it has one row per clip.
+
+    Args:
+        output: output of the model.
+        n_clips: number of clips in the inputs.
+
+    Raises:
+        TypeError: the output is not a tensor.
+        ValueError: the output does not have one row per clip.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.arguments import check_output
+        >>> try:
+        ...     check_output(torch.zeros(3), n_clips=2)
+        ... except ValueError as error:
+        ...     print(error)
+        expected the model to give one row of scores per clip, (2, class), but got shape (3,)
+    """
+    if not isinstance(output, Tensor):
+        raise TypeError(f"expected the model to give a tensor of scores, but got {type(output).__name__}")
+    if output.shape[:1] != (n_clips,):
+        hint = (
+            "; in `forward`, a `squeeze()` without an axis also removes the axis of the clips" if n_clips == 1 else ""
+        )
+        raise ValueError(
+            f"expected the model to give one row of scores per clip, ({n_clips}, class), but got shape "
+            f"{tuple(output.shape)}{hint}"
+        )
+    return output
+
+
+def channel_indices(channels: Any, width: int) -> list[int]:
+    """Indices of channels, from one integer or several, in a list, a range, an array or a tensor.
+
+    Args:
+        channels: the index of a channel, or the indices of several.
+        width: number of channels of the basis.
+
+    Raises:
+        TypeError: `channels` holds bools, floats, or anything else that is no integer. A mask is refused, because its
+            values would be read as indices.
+        ValueError: there is no channel, or one that the basis does not have.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_apex.attribution.arguments import channel_indices
+        >>> channel_indices(np.array([5, 2]), width=8), channel_indices(3, width=8)
+        ([5, 2], [3])
+    """
+    several = channels.tolist() if hasattr(channels, "tolist") else channels  # a tensor, an array or a scalar
+    if not isinstance(several, Iterable):
+        several = [several]
+    try:
+        indices = [whole_number(index, "channels") for index in several]
+    except TypeError as error:
+        raise TypeError(
+            f"expected `channels` to be the index of a channel or several indices, but got {channels!r}; for a mask, "
+            "pass the places where it is True"
+        ) from error
+    if not indices or min(indices) < 0 or max(indices) >= width:
+        raise ValueError(
+            f"expected `channels` among the basis's {width} channels, 0 to {width - 1}, but got {channels}"
+        )
+    return indices

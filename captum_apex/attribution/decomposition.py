@@ -8,6 +8,8 @@ import torch
 from captum._utils.typing import TargetType
 from torch import Tensor
 
+from captum_apex.layers.values import whole_number
+
 __all__ = ["N_CHANNELS", "Decomposition", "select_channels"]
 
 N_CHANNELS = 5
@@ -88,14 +90,11 @@ def select_channels(
         >>> select_channels(contributions, activations, n_channels=2)
         tensor([[ True, False,  True, False]])
     """
-    if sides not in ("positive", "both"):
+    if not isinstance(sides, str) or sides not in ("positive", "both"):
         raise ValueError(f"expected `sides` to be 'positive' or 'both', but got {sides!r}")
     if n_channels is None:
         return torch.ones_like(contributions, dtype=torch.bool)
-    if not isinstance(n_channels, int) or isinstance(n_channels, bool):
-        raise TypeError(f"expected `n_channels` to be an int or None, but got {type(n_channels).__name__}")
-    if n_channels <= 0:
-        raise ValueError(f"expected `n_channels` to be an int larger than 0, but got {n_channels}")
+    n_channels = whole_number(n_channels, "n_channels", least=1)
     eligible = (contributions > 0) & (activations > 0 if sides == "positive" else activations != 0)
     ordered = contributions.where(eligible, -torch.inf).sort(dim=1, descending=True, stable=True)
     largest = ordered.indices[:, :n_channels]  # (clip, selected channel)

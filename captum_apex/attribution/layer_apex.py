@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from captum_apex.attribution.arguments import (
     Inputs,
+    channel_indices,
     check_inputs,
+    check_output,
     detached_inputs,
     first_input,
     forward_arguments,
     map_dtype,
+    plain_target,
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
@@ -28,7 +31,7 @@ from captum_apex.layers.models import fingerprint, layer_name, on_one_device
 from captum_apex.layers.normalisation import ConstantVariance
 from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.values import at_least_float32
+from captum_apex.layers.values import at_least_float32, check_finite
 
 __all__ = ["Channels", "LayerAPEX"]
 
@@ -191,6 +194,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         Returns:
             The decomposition of all clips.
         """
+        target = plain_target(target)
         graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
             target = output.argmax(1)
@@ -235,7 +239,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         ):
             arguments = forward_arguments(additional_forward_args)
             output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)
-        return graph, output
+        return graph, check_output(output, len(first_input(inputs)))
 
     def _unpadded_columns(self, additional_forward_args: Any) -> Tensor | None:
         """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded."""
@@ -261,6 +265,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             )
             grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph)
         Z, G = self._checked(*grids, columns)
+        self._check_finite(Z, G, score)
         return self._in_basis(Z, G, output.detach(), target, score.detach().reshape(len(score)), columns)
 
     def selected_channels(
@@ -282,19 +287,13 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             bool tensor (clip, channel), True for the selected channels.
 
         Raises:
-            TypeError: `n_channels` is neither an int nor None.
+            TypeError: `n_channels` is neither an int nor None, or `channels` holds anything else than integers.
             ValueError: `n_channels`, `sides` or `channels` is out of range.
         """
         if channels is None:
             return select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
-        indices = torch.tensor([channels] if isinstance(channels, int) else list(channels), dtype=torch.int64)
-        width = self.basis.n_channels
-        if not len(indices) or indices.min() < 0 or indices.max() >= width:
-            raise ValueError(
-                f"expected `channels` among the basis's {width} channels, 0 to {width - 1}, but got {channels}"
-            )
-        mask = torch.zeros(width, dtype=torch.bool)
-        mask[indices] = True
+        mask = torch.zeros(self.basis.n_channels, dtype=torch.bool)
+        mask[channel_indices(channels, self.basis.n_channels)] = True
         return mask.to(decomposition.score.device).expand(len(decomposition.score), -1)
 
     def score_without_layer(
@@ -316,7 +315,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             Tensor (clip,).
         """
         output = self.output_without_layer(inputs, additional_forward_args, attribute_to_layer_input)
-        score = _select_targets(output, target)
+        score = _select_targets(output, plain_target(target))
+        check_finite(score, f"the scores where {self.layer_name!r} gives zeros,")
         return score.reshape(len(score))
 
     def output_without_layer(
@@ -387,6 +387,14 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             return Z, G
         unpadded = column_mask(Z, checked_columns(columns, Z))
         return Z.where(unpadded, 0.0), G.where(unpadded, 0.0)
+
+    def _check_finite(self, Z: Tensor, G: Tensor, score: Tensor) -> None:
+        """Refuses NaN and infinity; only one number leaves the device as long as there is no fault."""
+        if (Z.detach().sum() + G.sum() + score.detach().sum()).isfinite():
+            return
+        check_finite(Z, f"the output of {self.layer_name!r}")
+        check_finite(score.detach(), "the scores")
+        check_finite(G, f"the gradients at {self.layer_name!r}")
 
     def _in_basis(
         self, Z: Tensor, G: Tensor, output: Tensor, target: TargetType, score: Tensor, columns: Tensor | None

@@ -107,9 +107,21 @@ class BankWriter:
             array[clips, :, :, cells.shape[3] :] = torch.nan
         means = grid.mean((2, 3)) if unpadded is None else grid.where(unpadded, torch.nan).nanmean((2, 3))
         self.means[clips] = means.to("cpu")
+        self._add_labels(labels)
+        self.n_written += len(grid)
+
+    def _add_labels(self, labels: Tensor | None) -> None:
+        """Adds the labels of a batch; all clips have a label, or none has."""
+        kinds = [None if each is None else each.shape[1:] for each in (*self._labels[:1], labels)]
+        if self.n_written and not self._labels:
+            kinds.insert(0, None)
+        if kinds[0] != kinds[-1]:
+            raise ValueError(
+                f"expected labels of one kind for all clips, but clip {self.n_written} has {_kind(kinds[-1])} and the "
+                f"clips before it {_kind(kinds[0])}"
+            )
         if labels is not None:
             self._labels.append(labels)
-        self.n_written += len(grid)
 
     def check_norm(self, output: Tensor) -> None:
         """Compares the means of the last batch with what the norm gives in the model.
@@ -162,6 +174,13 @@ class BankWriter:
         """An array in a file without a name, which the system removes with the last tensor that uses it."""
         with tempfile.TemporaryFile(dir=self.folder) as file:
             return torch.from_numpy(np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, "w+", shape=shape))
+
+
+def _kind(shape: Sequence[int] | None) -> str:
+    """The kind of a label from its shape, in words."""
+    if shape is None:
+        return "no label"
+    return f"{shape[0]} numbers" if len(shape) else "one index"
 
 
 def _sides(sequence: Scheme, grid: Tensor) -> tuple[int, int]:

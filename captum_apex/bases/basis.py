@@ -65,6 +65,25 @@ class Prototypes:
     fires_on: Tensor | None = None
 
 
+def matrix_tensor(matrix: Any) -> Tensor:
+    """A matrix as a tensor, from a tensor, an array or nested lists.
+
+    Raises:
+        TypeError: the value is none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_apex.bases.basis import matrix_tensor
+        >>> matrix_tensor(np.eye(2, dtype=np.float32))
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+    try:
+        return torch.as_tensor(matrix)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"expected `U` to be a matrix, but got {type(matrix).__name__}") from error
+
+
 @dataclass(frozen=True, eq=False)
 class PrototypeBasis:
     """An invertible change of channels and, where it was fitted on clips, the prototypes of every channel.
@@ -99,7 +118,7 @@ class PrototypeBasis:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scheme", Scheme(self.scheme))
         # A copy: the caller may change its tensor later.
-        object.__setattr__(self, "U", self.U.detach().clone())
+        object.__setattr__(self, "U", matrix_tensor(self.U).detach().clone())
         for name, tensor in _tensors(self).items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise ValueError(f"expected `{name}` to be finite, but it has NaN or infinity")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
-__all__ = ["Collate"]
+__all__ = ["Collate", "batch_labels"]
 
 
 class Collate:
@@ -41,13 +42,14 @@ class Collate:
 
         Raises:
             TypeError: the items have no tensor as inputs, or labels that are not numbers.
-            ValueError: clips differ in shape.
+            ValueError: clips differ in shape, there is not one label per clip, or a label is no class.
         """
         lengths = None
         if self.collate_fn is None:
             if self.padded:
                 items, lengths = _padded(items)
             _check_shapes(items)
+            items = [_with_label_tensor(item) for item in items]
         batch = (self.collate_fn or default_collate)(items)
         entries = [batch] if isinstance(batch, Tensor) else list(batch) if isinstance(batch, (tuple, list)) else []
         if self.padded and self.collate_fn is not None and len(entries) == 3:
@@ -59,7 +61,7 @@ class Collate:
                 "expected the dataset's items to be `inputs` or `(inputs, label)` with `inputs` a tensor, but got "
                 f"{_described(items[0])}; pass a `collate_fn` that returns {returned}"
             )
-        return inputs, None if labels is None else _label_tensor(labels), lengths
+        return inputs, None if labels is None else batch_labels(labels, len(inputs)), lengths
 
 
 def _padded(items: list[Any]) -> tuple[list[Any], Tensor]:
@@ -92,17 +94,78 @@ def _check_shapes(items: list[Any]) -> None:
         )
 
 
+def _with_label_tensor(item: Any) -> Any:
+    """The item with its label as a tensor: torch would take a list as one label of each of several kinds."""
+    if isinstance(item, (tuple, list)) and len(item) == 2 and (item[1] is None or isinstance(item[1], (tuple, list))):
+        return (item[0], _label_tensor(item[1]))
+    return item
+
+
+def batch_labels(labels: Any, n_clips: int) -> Tensor:
+    """The labels of a batch of clips.
+
+    Args:
+        labels: indices of classes, (clip,) or (clip, 1), or a number for each class, (clip, class); in a tensor, an
+            array, a pandas object or a list with an entry per clip.
+        n_clips: number of clips in the batch.
+
+    Returns:
+        Indices int64 (clip,), or numbers (clip, class).
+
+    Raises:
+        TypeError: the labels are not numbers.
+        ValueError: there is not one label per clip, or a label is negative, not a whole number, NaN or infinite.
+
+    Example:
+        >>> from captum_apex.bases.collation import batch_labels
+        >>> batch_labels([[2], [0]], n_clips=2), batch_labels([[0.0, 1.0]], n_clips=1)
+        (tensor([2, 0]), tensor([[0., 1.]]))
+    """
+    tensor = _label_tensor(labels)
+    if tensor.shape[:1] != (n_clips,) or tensor.dim() > 2:
+        raise ValueError(
+            f"expected one label for each of the {n_clips} clips, (clip,) or (clip, class), but got shape "
+            f"{tuple(tensor.shape)}"
+        )
+    if tensor.dim() == 2 and tensor.shape[1] == 1 and not (tensor.is_floating_point() or tensor.dtype == torch.bool):
+        tensor = tensor[:, 0]  # an index in an axis of its own
+    _check_labels(tensor)
+    return tensor.long() if tensor.dim() == 1 else tensor
+
+
+def _check_labels(labels: Tensor) -> None:
+    """Refuses labels that name no class."""
+    if labels.is_complex() or (labels < 0).any() or not labels.isfinite().all():
+        raise ValueError(
+            f"expected labels of at least 0, but got {_extreme(labels)}; leave the label of every clip out where it is "
+            "not known"
+        )
+    if labels.dim() == 1 and (labels != labels.long()).any():
+        raise ValueError(f"expected labels to be indices of classes, but got {labels[labels != labels.long()][0]:g}")
+
+
+def _extreme(labels: Tensor) -> str:
+    """The first label that is no class, for a message."""
+    wrong = labels if labels.is_complex() else labels[(labels < 0) | ~labels.isfinite()]
+    return f"{wrong.flatten()[0].item():g}"
+
+
 def _label_tensor(labels: Any) -> Tensor:
     try:
-        return torch.as_tensor(labels)
+        entries = list(labels) if not hasattr(labels, "dtype") and isinstance(labels, Iterable) else labels
+        if isinstance(entries, list) and any(isinstance(entry, Tensor) for entry in entries):
+            return torch.stack([torch.as_tensor(entry) for entry in entries])
+        return torch.as_tensor(entries if isinstance(entries, (Tensor, list)) else np.asarray(entries))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"expected labels to be numbers or tensors, but got {_described(labels)}; map class names to indices first"
+            f"expected labels to be numbers or tensors, but got {_described(labels)}; map class names to "
+            "indices first, and leave the labels out where one is missing"
         ) from error
 
 
 def _described(value: Any) -> str:
-    """The type of a value, and those of its entries."""
+    """The type of a value, and those of its first entries."""
     if isinstance(value, (tuple, list)):
-        return f"{type(value).__name__} ({', '.join(type(entry).__name__ for entry in value)})"
+        entries = [type(entry).__name__ for entry in value[:3]] + ["…"] * (len(value) > 3)
+        return f"{type(value).__name__} ({', '.join(entries)})"
     return type(value).__name__

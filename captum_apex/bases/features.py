@@ -18,16 +18,16 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from tqdm.auto import tqdm
 
 from captum_apex.bases.bank_writer import BankWriter
-from captum_apex.bases.collation import Collate
+from captum_apex.bases.collation import Collate, batch_labels
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.files import replaced
 from captum_apex.layers.hooks import frozen, watched
-from captum_apex.layers.layout import Layout
+from captum_apex.layers.layout import Layout, check_layout
 from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of, on_one_device
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.values import check_finite
+from captum_apex.layers.values import check_finite, naming_clips, whole_number
 
 __all__ = ["FeatureBank"]
 
@@ -65,6 +65,10 @@ class FeatureBank:
     means: Tensor
     labels: Tensor | None
     origin: Origin
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            object.__setattr__(self, "labels", batch_labels(self.labels, len(self.means)))
 
     @property
     def n_clips(self) -> int:
@@ -169,18 +173,21 @@ class FeatureBank:
                 several tensors; clips differ in shape; inputs or features have NaN or infinity (the message names the
                 clip).
         """
+        batch_size = whole_number(batch_size, "batch_size", least=1)
         device = device_of(model_of(model) or layer) if device is None else torch.device(device)
         model = on_one_device(model)
         name = layer_name(model, layer)
         n_clips = _length(dataset)
         sequences = _sequences(schemes)
         pooled_norm = _pooled_norm(model, norm)
+        clip_name = getattr(dataset, "name", None)
         writer = BankWriter(n_clips, sequences, name, Layout.of(layout), max_memory, folder, pooled_norm)
         loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
         input_shapes = set()
         with (
             torch.no_grad(),
             frozen(model, layer),
+            naming_clips(clip_name) if callable(clip_name) else nullcontext(),
             tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar,
         ):
             for inputs, labels, lengths in loader:
@@ -189,6 +196,8 @@ class FeatureBank:
                 clip_columns = None if columns is None else columns(lengths)
                 # Written while the layer runs: the modules after the layer may change the tensor in place.
                 write = partial(writer.write, labels=labels, n_inputs=len(inputs), columns=clip_columns)
+                if writer.n_written == 0:
+                    write = partial(_checked_write, write, layer, writer.layout, name)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer):
                     model(*(tensor.to(device) for tensor in (inputs, lengths) if tensor is not None))
                 bar.update(len(inputs))
@@ -242,6 +251,14 @@ class FeatureBank:
         """The tensors of the bank by the names of their files."""
         arrays = {str(sequence): tensor for sequence, tensor in self.cells.items()} | {"means": self.means}
         return arrays if self.labels is None else arrays | {"labels": self.labels}
+
+
+def _checked_write(
+    write: Callable[[Tensor], None], layer: nn.Module, layout: Layout, name: str, output: Tensor
+) -> None:
+    """Writes the first batch, after a check that the layout is that of the layer."""
+    check_layout(layout, layer, output, repr(name))
+    write(output)
 
 
 def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:

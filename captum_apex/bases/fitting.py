@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from captum_apex.bases.basis import PrototypeBasis, Prototypes
+from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.schemes import Scheme, peak_cells, purity
+from captum_apex.layers.values import real_number, whole_number
 
 __all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
 
@@ -80,13 +81,17 @@ def fit_basis(
     scheme = Scheme(scheme)
     sequences = bank.sequences(scheme)
     batch_size = _default_batch_size(bank.n_channels) if batch_size is None else batch_size
+    batch_size = whole_number(batch_size, "batch_size", least=1)
+    epochs = whole_number(epochs, "epochs", least=0)
+    reselect_every = whole_number(reselect_every, "reselect_every", least=1)
     learning_rate = _default_learning_rate(bank.n_channels) if learning_rate is None else learning_rate
-    _check_settings(epochs, batch_size, reselect_every)
+    learning_rate = real_number(learning_rate, "learning_rate", low=0)
+    weight_decay = real_number(weight_decay, "weight_decay", low=0)
     first, last = _available(bank, n_prototypes)
     with torch.inference_mode(False), torch.enable_grad():
         matrix = _Matrix(bank.means, orthogonal)
         optimizer = torch.optim.Adam([matrix.A], learning_rate, weight_decay=weight_decay)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
         history = [_mean_purity(bank, scheme, matrix.U(), last)]
         pairs = torch.empty(0, 2)
         for epoch in tqdm(range(epochs), desc=f"fitting {scheme}", unit="epoch", disable=not progress):
@@ -127,6 +132,7 @@ def basis_from_matrix(
         ([[1], [0]], [[1.0], [1.0]])
     """
     scheme = Scheme(scheme)
+    U = matrix_tensor(U)
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
     bank.sequences(scheme)  # raises where the bank has no cells for the scheme
@@ -244,13 +250,6 @@ def _default_learning_rate(n_channels: int) -> float:
     return 1e-2 * math.sqrt(128 / n_channels) if n_channels > _WIDE else 1e-2
 
 
-def _check_settings(epochs: int, batch_size: int, reselect_every: int) -> None:
-    settings = [("epochs", epochs, 0), ("batch_size", batch_size, 1), ("reselect_every", reselect_every, 1)]
-    for name, value, least in settings:
-        if value < least:
-            raise ValueError(f"expected `{name}` to be an int of at least {least}, but got {value}")
-
-
 def _pairs(chosen: Tensor) -> Tensor:
     """Clips (channel, prototype) as pairs of channel and clip (pair, 2)."""
     channels = torch.arange(len(chosen), device=chosen.device)[:, None].expand_as(chosen)
@@ -302,7 +301,9 @@ def _in_clip_grid(peaks: Tensor, scheme: Scheme, grid: tuple[int, int] | None, c
 
 def _available(bank: FeatureBank, n_prototypes: tuple[int, int]) -> tuple[int, int]:
     """The requested numbers of prototypes at the start and at the end, at most the number of clips."""
-    first, last = n_prototypes
+    if not isinstance(n_prototypes, Sequence) or len(n_prototypes) != 2:
+        raise TypeError(f"expected `n_prototypes` as (start, end), but got {n_prototypes!r}")
+    first, last = (whole_number(number, "n_prototypes") for number in n_prototypes)
     if not first >= last >= 1:
         raise ValueError(f"expected `n_prototypes` as (start, end) with start ≥ end ≥ 1, but got {n_prototypes}")
     if bank.n_clips < first:

@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-__all__ = ["class_name"]
+__all__ = ["checked_class_names", "class_name"]
+
+
+def checked_class_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of the classes as a tuple of Python strings.
+
+    Args:
+        names: different names in an order: a list, a tuple, a NumPy array, a pandas Index or Series, a generator.
+
+    Raises:
+        TypeError: the names are one string, have no order (a set) or are no strings.
+        ValueError: there is no name, or a name occurs twice.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_apex.classifiers.class_names import checked_class_names
+        >>> checked_class_names(np.array(["dog", "rain"]))
+        ('dog', 'rain')
+    """
+    listed = _ordered(names)
+    if not all(isinstance(name, str) for name in listed):
+        raise TypeError(f"expected `class_names` to be strings, but got {listed!r}")
+    if not len(listed) or len(set(listed)) != len(listed):
+        raise ValueError(f"expected `class_names` to be different strings, at least one, but got {listed!r}")
+    return tuple(str(name) for name in listed)
+
+
+def _ordered(names: Iterable[str]) -> Sequence[str]:
+    """The names by their place; a label of a pandas object is not its place."""
+    if isinstance(names, (list, tuple)):
+        return names
+    if isinstance(names, (str, bytes, Set, Mapping)) or not isinstance(names, Iterable):
+        raise TypeError(
+            f"expected `class_names` to be strings in the order of the model's scores, such as a list, but got "
+            f"{type(names).__name__}"
+        )
+    return list(names)
 
 
 def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
@@ -34,6 +70,7 @@ def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
         return ", ".join(class_name(index, class_names) for index, present in enumerate(label) if present > 0.5)
     if isinstance(label, tuple) and len(label) == 1:
         return class_name(label[0], class_names)
+    class_names = () if class_names is None else _ordered(class_names)
     if not class_names or isinstance(label, tuple):
         return f"class {label}"
     if not -len(class_names) <= int(label) < len(class_names):

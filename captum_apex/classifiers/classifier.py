@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip
-from captum_apex.classifiers.class_names import class_name
+from captum_apex.classifiers.class_names import checked_class_names, class_name
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name
 from captum_apex.layers.padding import Columns
+from captum_apex.layers.values import whole_number
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folders import AudioDataset
 
@@ -32,7 +33,7 @@ class Classifier:
         model: model that gives one score per class.
         transform: function from a waveform (sample,) in float32 to one input of the model, without the batch axis.
         sample_rate: sample rate of the waveforms in Hz.
-        class_names: names of the classes, in the order of the model's scores.
+        class_names: names of the classes, in the order of the model's scores: a list, an array, a pandas object.
         axes: axes of the inputs where they are spectrograms; None for a model that takes waveforms.
         decibels: function from one input to the picture of it, (frequency, time) in dB; None for inputs in dB. It is
             not called without `axes`.
@@ -48,7 +49,8 @@ class Classifier:
             lengths as second argument. None for a model that takes clips of one length.
 
     Raises:
-        TypeError: the model or the layer is not a module, or the transform cannot be called.
+        TypeError: the model or the layer is not a module, the transform cannot be called, the sample rate or the length
+            is no integer, or the class names are no strings or have no order.
         ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
             another sample rate, or the layer is not a submodule of the model.
 
@@ -81,9 +83,9 @@ class Classifier:
             raise TypeError(f"expected `transform` to be callable, but got {type(self.transform).__name__}")
         for name in ("sample_rate", "length"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value > 0):
-                raise ValueError(f"expected `{name}` to be an int above 0, but got {value!r}")
-        _check_class_names(self.class_names)
+            if value is not None:
+                object.__setattr__(self, name, whole_number(value, name, least=1))
+        object.__setattr__(self, "class_names", checked_class_names(self.class_names))
         if self.axes is not None and self.axes.sample_rate != self.sample_rate:
             raise ValueError(
                 f"expected `axes` with the sample rate {self.sample_rate}, but got {self.axes.sample_rate}"
@@ -207,6 +209,10 @@ class InputDataset(Dataset):
         self._check_shape(inputs, index)
         return inputs if self.recordings.labels is None else (inputs, self.recordings.labels[index])
 
+    def name(self, index: int) -> str:
+        """The name of a clip, for messages and titles."""
+        return self.recordings.name(index)
+
     def _check_shape(self, inputs: Tensor, index: int) -> None:
         name = self.recordings.name(index)
         columns = self.classifier.columns
@@ -244,9 +250,3 @@ class InputDataset(Dataset):
             label = label.tolist()
         words = class_name(label, self.classifier.class_names)
         return self.classifier.drawn(self.waveform(index), self.recordings.name(index), words)
-
-
-def _check_class_names(names: Sequence[str]) -> None:
-    is_list_of_names = not isinstance(names, str) and bool(names) and all(isinstance(name, str) for name in names)
-    if not is_list_of_names or len(set(names)) != len(names):
-        raise ValueError(f"expected `class_names` to be different strings, at least one, but got {names!r}")

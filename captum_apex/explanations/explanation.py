@@ -21,6 +21,7 @@ from captum_apex.explanations.clip_channels import at_layer_of
 from captum_apex.explanations.evidence import Evidence, Prototype, side_of
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
 from captum_apex.explanations.prototype_regions import stored_region
+from captum_apex.layers.values import whole_number
 from captum_apex.locating.region_search import RegionSearch
 
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
@@ -359,6 +360,7 @@ def _check_prototypes(basis: PrototypeBasis, n_prototypes: int, sides: str) -> N
             "`basis_from_matrix`"
         )
     available = basis.positive.indices.shape[1]
+    n_prototypes = whole_number(n_prototypes, "n_prototypes")
     if not 1 <= n_prototypes <= available:
         raise ValueError(
             f"expected `n_prototypes` from 1 to the {available} that the basis keeps per channel, but got "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
@@ -19,6 +19,7 @@ from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.merging import WindowMerger
 from captum_apex.layers.models import device_of, model_of
+from captum_apex.layers.values import naming_clips, real_number, whole_number
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.recordings.windows import Windows
 
@@ -146,13 +147,15 @@ def explain_recording(
     merger: WindowMerger | None = None
     with tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar:
         for starts, inputs in _batches(windows, classifier, batch_size):
-            for label, probability, decomposition in _detected(at_layer, inputs, n_classes, threshold, probabilities):
-                merger = merger or WindowMerger.of(
-                    classifier, windows, inputs, decomposition, at_layer.basis.scheme, level
-                )
-                selected = at_layer.selected_channels(decomposition, n_channels, sides)
-                for clip in (probability >= threshold).nonzero()[:, 0].tolist():
-                    merger.add(starts[clip], label, probability[clip].item(), decomposition, clip, selected)
+            detected = _detected(at_layer, inputs, n_classes, threshold, probabilities)
+            with naming_clips(partial(_window_name, starts)):
+                for label, probability, decomposition in detected:
+                    merger = merger or WindowMerger.of(
+                        classifier, windows, inputs, decomposition, at_layer.basis.scheme, level
+                    )
+                    selected = at_layer.selected_channels(decomposition, n_channels, sides)
+                    for clip in (probability >= threshold).nonzero()[:, 0].tolist():
+                        merger.add(starts[clip], label, probability[clip].item(), decomposition, clip, selected)
             bar.update(len(starts))
     if merger is None:
         duration = windows.n_samples / windows.sample_rate
@@ -163,11 +166,15 @@ def explain_recording(
     return merger.explanation(partial(regions.refined, progress=progress))
 
 
+def _window_name(starts: Sequence[float], clip: int) -> str:
+    return f"the window at {starts[clip]:g} s"
+
+
 def _check_settings(threshold: float, level: float, batch_size: int) -> None:
-    if not 0 <= threshold <= 1 or not 0 < level <= 1:
-        raise ValueError(f"expected `threshold` in [0, 1] and `level` in (0, 1], but got {threshold} and {level}")
-    if batch_size < 1:
-        raise ValueError(f"expected `batch_size` to be at least 1, but got {batch_size}")
+    real_number(threshold, "threshold", 0, 1)
+    if real_number(level, "level", 0, 1) == 0:
+        raise ValueError("expected `level` in (0, 1], but got 0")
+    whole_number(batch_size, "batch_size", least=1)
 
 
 def _batches(windows: Windows, classifier: Classifier, batch_size: int) -> Iterator[tuple[list[float], Tensor]]:

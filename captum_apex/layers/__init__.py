@@ -7,7 +7,7 @@
 - `origin`: a record of the layer, the model and the dataset that features were computed with.
 - `padding`: the columns of the grid that belong to a clip, where shorter clips are padded.
 - `pooled_norm`: the norm behind the pooling, applied to the grid before it.
-- `values`: a check for NaN and infinity; conversion from half precision.
+- `values`: checks for NaN and infinity and for whole numbers; conversion from half precision.
 """
 
 from captum_apex.layers.hooks import frozen, watched

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from einops import EinopsError, rearrange
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "check_layout"]
+
+_ELEMENTWISE = (nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Dropout, nn.Sigmoid, nn.Tanh)
+"""Modules that leave the axes of their input as they are."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,12 @@ class Layout:
     pattern: str = "n c f t -> n c f t"
     sizes: Mapping[str, int] | None = None
     class_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pattern, str) or self.pattern.count("->") != 1:
+            raise ValueError(
+                f"expected `layout` to be an einops pattern such as 'n t c -> n c 1 t', but got {self.pattern!r}"
+            )
 
     @classmethod
     def of(cls, layout: Layout | str | tuple[str, Mapping[str, int]] | None) -> Layout:
@@ -73,7 +85,8 @@ class Layout:
         except EinopsError as error:
             raise ValueError(
                 f"expected {layer} to give a tensor that fits {self.pattern!r}, but got shape {tuple(output.shape)}; "
-                'pass `layout`, an einops pattern to "n c f t", such as "n t c -> n c 1 t" for tokens over time'
+                'pass `layout`, an einops pattern to "n c f t", such as "n t c -> n c 1 t" for tokens over time, or '
+                '"n c t -> n c 1 t" for a convolution over time'
             ) from error
         if grid.dim() != 4:
             raise ValueError(
@@ -88,3 +101,63 @@ class Layout:
                 f"expected `class_tokens` from 0 to {output.shape[1] - 1}, because {layer} gives "
                 f"{output.shape[1]} entries on axis 1, but got {self.class_tokens}"
             )
+
+
+def check_layout(layout: Layout, module: nn.Module, output: Tensor, layer: str = "the layer") -> None:
+    """Refuses a layout that contradicts what the layer is: the channels of a convolution are on axis 1, for instance.
+
+    Args:
+        layout: the layout.
+        module: the layer.
+        output: output of the layer, or its input where that is explained.
+        layer: name of the layer, for error messages.
+
+    Raises:
+        ValueError: the layout takes another axis for the channels than the layer, or does not fit the output.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.layers.layout import Layout, check_layout
+        >>> layer = nn.Conv1d(1, 4, 3)
+        >>> try:
+        ...     check_layout(Layout("n t c -> n c 1 t"), layer, torch.zeros(2, 4, 8))
+        ... except ValueError as error:
+        ...     print(error)
+        expected channels on axis 1 of the layer, a Conv1d, but 'n t c -> n c 1 t' has axis 2; pass "n c t -> n c 1 t"
+    """
+    axis, kind = _channel_axis(module, output.dim())
+    axes = _axes(layout.pattern)
+    patterns = {1: "n c t -> n c 1 t", 2: "n t c -> n c 1 t"} if output.dim() == 3 else {}
+    suggestion = f'; pass "{patterns[axis]}"' if axis in patterns else ""
+    if axis is not None and len(axes) != output.dim():
+        raise ValueError(
+            f"expected {layer} to give a tensor that fits {layout.pattern!r}, but it is a {kind} and gives shape "
+            f"{tuple(output.shape)}{suggestion}"
+        )
+    if axis is not None and "c" in axes and axes.index("c") != axis:
+        raise ValueError(
+            f"expected channels on axis {axis} of {layer}, a {kind}, but {layout.pattern!r} has axis "
+            f"{axes.index('c')}{suggestion}"
+        )
+
+
+def _axes(pattern: str) -> list[str]:
+    """The axes on the left side of a pattern; axes in brackets are one axis."""
+    left = pattern.split("->")[0]
+    return re.findall(r"\([^)]*\)|\S+", left)
+
+
+def _channel_axis(module: nn.Module, n_axes: int) -> tuple[int | None, str]:
+    """The axis of the output that has the channels, and the kind of the module that says so; None where none does."""
+    kind = type(module).__name__
+    if isinstance(module, (_ConvNd, _NormBase, nn.GroupNorm)):
+        return 1, kind
+    if isinstance(module, (nn.Linear, nn.LayerNorm, nn.RMSNorm)):
+        return n_axes - 1, kind
+    if isinstance(module, nn.Sequential):
+        for child in reversed(module):
+            axis, kind = _channel_axis(child, n_axes)
+            if axis is not None or not isinstance(child, _ELEMENTWISE):
+                return axis, kind
+    return None, kind

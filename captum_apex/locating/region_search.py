@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_apex.audio.regions import Region
 from captum_apex.bases.schemes import Scheme
+from captum_apex.layers.values import real_number, whole_number
 from captum_apex.locating.bins import Rectangle
 from captum_apex.locating.candidates import boxes_around_peaks
 from captum_apex.locating.channel_values import ChannelValues
@@ -161,11 +162,11 @@ class RegionSearch:
     batch_size: int = 16
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "smallest", real_number(self.smallest, "smallest"))
         if not 0 < self.smallest <= 1:
             raise ValueError(f"expected `smallest` in (0, 1], but got {self.smallest}")
         for name, least in (("n_random", 0), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"expected `{name}` to be at least {least}, but got {getattr(self, name)}")
+            object.__setattr__(self, name, whole_number(getattr(self, name), name, least))
 
     def fill_for(self, scheme: Scheme) -> Fill:
         """The function that gives what replaces masked bins for a scheme."""

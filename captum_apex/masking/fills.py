@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from captum_apex.layers.values import real_number
 from captum_apex.masking.grids import TILE
 
 __all__ = [
@@ -97,8 +98,9 @@ def blur_fill(inputs: Tensor, sigma: tuple[float, float] = TILE) -> Tensor:
         >>> blur_fill(torch.tensor([[[[0.0, 0.0, 9.0, 0.0, 0.0]]]]), sigma=(1.0, 0.2)).round(decimals=1)
         tensor([[[[0.5000, 2.2000, 3.6000, 2.2000, 0.5000]]]])
     """
-    if not all(share >= 0 for share in sigma):
-        raise ValueError(f"expected both numbers of `sigma` to be at least 0, but got {sigma}")
+    if not isinstance(sigma, Sequence) or len(sigma) != 2:
+        raise TypeError(f"expected `sigma` to be two numbers, for frequency and for time, but got {sigma!r}")
+    sigma = (real_number(sigma[0], "sigma", low=0), real_number(sigma[1], "sigma", low=0))
     # There is no Fourier transform in half precision on a CPU.
     blurred = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
     if inputs.dim() == 4 and sigma[0]:
@@ -172,7 +174,7 @@ def named_fill(name: str, silence: float | Tensor) -> Fill:
         >>> named_fill("silence", silence=-80.0)(torch.zeros(1, 1, 1, 2))
         tensor([[[[-80., -80.]]]])
     """
-    if name not in FILLS:
+    if not isinstance(name, str) or name not in FILLS:
         raise ValueError(f"expected the fill's name to be one of {sorted(FILLS)}, but got {name!r}")
     return FILLS[name](silence)
 

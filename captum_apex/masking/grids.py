@@ -68,7 +68,7 @@ def named_grid(name: str, shape: Sequence[int]) -> Tensor:
         >>> named_grid("time", (1, 50))[0, :8]
         tensor([0, 0, 1, 1, 2, 2, 3, 3])
     """
-    if name not in GRIDS:
+    if not isinstance(name, str) or name not in GRIDS:
         raise ValueError(f"expected the grid's name to be one of {sorted(GRIDS)}, but got {name!r}")
     return region_grid(shape, *GRIDS[name])
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captum_apex.layers.values import whole_number
+
 __all__ = ["faithfulness_correlation", "infidelity", "random_removals"]
 
 
@@ -51,8 +53,7 @@ def random_removals(n_regions: int, n_masks: int, seed: int) -> Tensor:
         raise ValueError(
             f"expected `n_regions` to be at least 2, so that one can go and one can stay, but got {n_regions}"
         )
-    if n_masks < 1:
-        raise ValueError(f"expected `n_masks` to be at least 1, but got {n_masks}")
+    n_masks = whole_number(n_masks, "n_masks", least=1)
     generator = torch.Generator().manual_seed(seed)
     counts = torch.randint(1, n_regions, (n_masks, 1), generator=generator)
     order = torch.rand(n_masks, n_regions, dtype=torch.float64, generator=generator).argsort(1)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from captum._utils.common import _format_additional_forward_args, _run_forward, _select_targets
 from torch import Tensor
 
+from captum_apex.layers.values import check_finite, check_not_nan, naming_clips, whole_number
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import check_grid, n_regions
 
@@ -53,7 +55,7 @@ def masked_outputs(
 
     Raises:
         TypeError: inputs or fills are not tensors, or the grid is not int64.
-        ValueError: shapes do not fit each other, or there is not one output per clip.
+        ValueError: shapes do not fit each other, there is not one output per clip, or an output is NaN.
 
     Example:
         >>> import torch
@@ -86,7 +88,7 @@ def masked_scores(
 ) -> Tensor:
     """The target's score of each clip under each of its masks.
 
-    The errors are those of `masked_outputs`.
+    The errors are those of `masked_outputs`; an infinite score is refused as well.
 
     Args:
         forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,)
@@ -121,7 +123,9 @@ def masked_scores(
             selected(_outputs(forward_func, batch, clips, arguments, len(inputs)), _target_of(clips, target))
             for clips, batch in _masked_batches(inputs, fills, removed, grid, batch_size)
         ]
-    return torch.cat(scores).reshape(removed.shape[:2])
+    followed = torch.cat(scores).reshape(removed.shape[:2])
+    check_finite(followed, "the scores")
+    return followed
 
 
 def mixed_outputs(
@@ -185,7 +189,7 @@ def selected(outputs: Tensor, target: Any) -> Tensor:
         >>> selected(torch.tensor([[0.25, 0.75], [0.5, 0.5]]), target=[1, 0])
         tensor([0.7500, 0.5000])
     """
-    scores = _select_targets(outputs, target)
+    scores = _select_targets(outputs, target.tolist() if isinstance(target, (np.ndarray, np.generic)) else target)
     if scores.shape != outputs.shape[:1]:
         raise ValueError(
             f"expected one score per clip, shape ({len(outputs)},), but got {tuple(scores.shape)}; "
@@ -253,8 +257,7 @@ def check_fills(inputs: Tensor, fills: Tensor, batch_size: int) -> None:
         raise ValueError(
             f"expected `fills` of shape {tuple(inputs.shape)}, as the inputs, but got {tuple(fills.shape)}"
         )
-    if batch_size < 1:
-        raise ValueError(f"expected `batch_size` to be at least 1, but got {batch_size}")
+    whole_number(batch_size, "batch_size", least=1)
 
 
 def check_target(target: Any, n_clips: int) -> None:
@@ -324,6 +327,8 @@ def _outputs(
         raise ValueError(
             f"expected `forward_func` to give one output per clip, shape ({len(clips)}, class), but got {got}"
         )
+    with naming_clips(lambda index: f"clip {int(clips[index])}"):
+        check_not_nan(output, "the outputs")
     return output
 
 

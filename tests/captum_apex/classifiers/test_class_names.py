@@ -1,8 +1,10 @@
 """Labels and targets in words."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from captum_apex.classifiers.class_names import class_name
+from captum_apex.classifiers.class_names import checked_class_names, class_name
 
 NAMES = ["dog", "rain", "siren"]
 
@@ -37,3 +39,40 @@ def test_the_only_class_of_a_multi_label_dataset_is_not_taken_for_an_index():
 def test_a_class_without_a_name_is_refused(label):
     with pytest.raises(ValueError, match="expected `class_names` with a name for class -?., but got 3 names"):
         class_name(label, NAMES)
+
+
+ORDERED = {
+    "list": list,
+    "tuple": tuple,
+    "array": np.array,
+    "objects": lambda names: np.array(names, dtype=object),
+    "Index": pd.Index,
+    "Series": lambda names: pd.Series(names, index=[1, 2, 0]),
+    "generator": lambda names: (name for name in names),
+}
+
+
+@pytest.mark.parametrize("form", ORDERED.values(), ids=ORDERED)
+def test_names_may_have_any_form_with_an_order(form):
+    names = checked_class_names(form(["cat", "dog", "rain"]))
+    assert names == ("cat", "dog", "rain")
+    assert {type(name) for name in names} == {str}
+    assert class_name(1, form(["cat", "dog", "rain"])) == "dog"
+
+
+@pytest.mark.parametrize("names", [{"cat", "dog"}, frozenset({"cat"}), {"cat": 0}, "cat", b"cat", 3, None], ids=repr)
+def test_names_without_an_order_are_refused(names):
+    with pytest.raises(TypeError, match="`class_names` to be strings in the order of the model's scores"):
+        checked_class_names(names)
+
+
+@pytest.mark.parametrize("names", [["cat", 1], [None], np.array([1, 2])], ids=repr)
+def test_names_that_are_no_strings_are_refused(names):
+    with pytest.raises(TypeError, match="`class_names` to be strings, but got"):
+        checked_class_names(names)
+
+
+@pytest.mark.parametrize("names", [[], ["cat", "cat"], np.array(["cat", "cat"])], ids=repr)
+def test_names_that_are_missing_or_equal_are_refused(names):
+    with pytest.raises(ValueError, match="different strings, at least one"):
+        checked_class_names(names)

@@ -185,9 +185,9 @@ def test_what_cannot_be_drawn_is_said_with_the_clip(tmp_path, changes, message):
     ("changes", "error", "message"),
     [
         ({"transform": 3}, TypeError, "`transform` to be callable, but got int"),
-        ({"sample_rate": 8000.0}, ValueError, r"`sample_rate` to be an int above 0, but got 8000\.0"),
-        ({"length": 0}, ValueError, "`length` to be an int above 0, but got 0"),
-        ({"class_names": "cat"}, ValueError, "different strings, at least one, but got 'cat'"),
+        ({"sample_rate": 8000.0}, TypeError, r"`sample_rate` to be an int of at least 1, but got float 8000\.0"),
+        ({"length": 0}, ValueError, "`length` to be an int of at least 1, but got 0"),
+        ({"class_names": "cat"}, TypeError, "such as a list, but got str"),
         ({"class_names": ["cat", "cat"]}, ValueError, r"different strings.*\['cat', 'cat'\]"),
         ({"class_names": []}, ValueError, r"at least one, but got \[\]"),
         ({"sample_rate": 16000}, ValueError, "`axes` with the sample rate 16000, but got 8000"),

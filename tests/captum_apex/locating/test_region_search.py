@@ -361,9 +361,9 @@ def pooled(model, layer, inputs):
     [
         ({"smallest": 0.0}, r"expected `smallest` in \(0, 1\], but got 0.0"),
         ({"smallest": 1.5}, r"expected `smallest` in \(0, 1\], but got 1.5"),
-        ({"smallest": float("nan")}, r"expected `smallest` in \(0, 1\], but got nan"),
-        ({"n_random": -1}, "expected `n_random` to be at least 0, but got -1"),
-        ({"batch_size": 0}, "expected `batch_size` to be at least 1, but got 0"),
+        ({"smallest": float("nan")}, r"expected `smallest` to be a finite number, but got nan"),
+        ({"n_random": -1}, "expected `n_random` to be an int of at least 0, but got -1"),
+        ({"batch_size": 0}, "expected `batch_size` to be an int of at least 1, but got 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -175,7 +175,7 @@ def test_errors():
         ValueError, match="expected `n_regions` to be at least 2, so that one can go and one can stay, but got 1"
     ):
         random_removals(1, 3, seed=0)
-    with pytest.raises(ValueError, match="expected `n_masks` to be at least 1, but got 0"):
+    with pytest.raises(ValueError, match="expected `n_masks` to be an int of at least 1, but got 0"):
         random_removals(3, 0, seed=0)
     score, masked, removed, sums = example()
     for measure in (infidelity, faithfulness_correlation):

@@ -549,7 +549,7 @@ def call(**changes):
             r"expected `fills` of shape \(3, 2, 17, 27\).*, but got \(3, 1, 17, 27\)",
         ),
         ({"points": 1}, ValueError, "expected `points` to be at least 2, the two ends, or None, but got 1"),
-        ({"batch_size": 0}, ValueError, "expected `batch_size` to be at least 1, but got 0"),
+        ({"batch_size": 0}, ValueError, "expected `batch_size` to be an int of at least 1, but got 0"),
         ({"order": "first"}, ValueError, r"expected `order` to be one of \('most', 'least'\), but got 'first'"),
         (
             {"target": None},
@@ -661,3 +661,24 @@ def test_the_three_functions_have_the_same_arguments():
         deletion(*tensors)
     with pytest.raises(TypeError, match=r"insertion\(\): got an unexpected keyword argument 'grids'"):
         insertion(*tensors, grid=torch.arange(2), grids=torch.arange(2))
+
+
+# --- values that are not finite ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_scores_that_are_not_finite_are_refused(value):
+    """The second of three clips, in the second of the batches."""
+    inputs = torch.tensor([1.0, -1.0, 2.0]).reshape(3, 1, 1, 1).expand(3, 1, 2, 2).contiguous()
+    grid = torch.tensor([[0, 0], [1, 1]])
+
+    def model(clips):
+        sums = clips.sum((1, 2, 3))
+        return torch.stack([sums.where(sums >= 0, value), torch.zeros_like(sums)], 1)
+
+    masks = torch.tensor([[[False, False], [True, False]]] * 3)
+    call = (model, inputs, torch.zeros_like(inputs), masks, grid)
+    with pytest.raises(ValueError, match="expected finite values, but the (scores|outputs) of clip 1 have NaN"):
+        masked_scores(*call, target=0, batch_size=2)
+    if value == value:  # the class that is followed is finite
+        assert masked_scores(*call, target=1, batch_size=2).eq(0).all()

@@ -348,7 +348,7 @@ def call(**changes):
             ValueError,
             r"expected `masks` in \[0, 1\], but got values outside or NaN",
         ),
-        ({"batch_size": 0}, ValueError, "expected `batch_size` to be at least 1, but got 0"),
+        ({"batch_size": 0}, ValueError, "expected `batch_size` to be an int of at least 1, but got 0"),
         ({"target": [0, 1]}, ValueError, "expected `target` with one class for each of the 3 clips, but got 2"),
         (
             {"target": None},
