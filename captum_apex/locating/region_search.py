@@ -335,5 +335,9 @@ class _Search:
 
 def _bins_between(first: float, last: float, n_bins: int) -> tuple[int, int]:
     """The first bin of a part of an axis that is given by fractions, and the bin after the last; at least one bin."""
-    start = min(round(first * n_bins), n_bins - 1)
-    return start, max(round(last * n_bins), start + 1)
+    start = round(first * n_bins)
+    stop = round(last * n_bins)
+    if start < stop:
+        return start, stop
+    middle = min(int((first + last) / 2 * n_bins), n_bins - 1)
+    return middle, middle + 1

@@ -18,6 +18,7 @@ from captum_apex import (
 from captum_apex.locating.bins import Bins
 from captum_apex.locating.channel_values import ChannelValues
 from captum_apex.locating.placement import elsewhere
+from captum_apex.locating.region_search import _bins_between
 from captum_apex.masking.fills import blur_fill, mean_fill
 from tests.networks import build, clips, invertible
 from tests.planted import LOUD, Detector, attribution, bins_of, evidence_of, planted
@@ -417,3 +418,14 @@ def test_a_class_without_evidence_has_no_regions():
     model = Detector(threshold=2 * LOUD)
     apex = attribution(model, [planted((8, 32), (0, 8, 10, 14))[0]], "time")
     assert explain(apex, torch.zeros(1, 1, 8, 32), 0, n_prototypes=1)[0].evidence == ()
+
+
+@pytest.mark.parametrize("n_cells", [1, 3, 4, 7, 8, 16, 32, 50])
+def test_a_cell_has_the_bins_it_covers_or_the_bin_around_its_centre(n_cells):
+    """Cells that are coarser than the eight bins, and finer ones."""
+    for cell in range(n_cells):
+        start, stop = _bins_between(cell / n_cells, (cell + 1) / n_cells, 8)
+        assert start < stop
+        assert start <= (cell + 0.5) / n_cells * 8 <= stop
+        if n_cells >= 8:
+            assert stop == start + 1
