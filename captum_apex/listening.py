@@ -31,7 +31,7 @@ from torch import Tensor
 from captum_apex.audio.clip import Clip, Place
 from captum_apex.audio.regions import Box, Region
 from captum_apex.files import replaced
-from captum_apex.recordings.decoding import sound_library
+from captum_apex.recordings.libsndfile import sound_library
 
 __all__ = ["MEDIA_TYPES", "MP3_RATES", "encoded", "isolate", "player", "remove", "write"]
 
