@@ -63,7 +63,7 @@ class Windows:
     def of(
         cls, recording: Tensor | str | os.PathLike, sample_rate: int, window: float, hop: float, *, convert: bool = True
     ) -> Self:
-        """The windows of a waveform or of a file; no sound is read yet.
+        """The windows of a waveform or of a file, of which only the first window is read.
 
         Args:
             recording: a waveform of shape (sample,) at `sample_rate`, or the path of a file at any sample rate.
@@ -95,9 +95,14 @@ class Windows:
         path = Path(recording)
         with _opened(path) as sound:
             rate = sound.rate
-            n_samples = max(1, sound.n_frames * sample_rate // rate)
-            if not sound.n_frames:
+            n_frames = sound.n_frames
+            if not n_frames:
                 raise ValueError(f"expected {path} to hold sound, but {sound.what_is_missing()}")
+            first_window = min(n_frames, math.ceil(length / sample_rate * rate))
+            n_read = sound.read(0, first_window).shape[1]
+        if n_read < first_window:  # the file is shorter than its header says, and than a window
+            n_frames = n_read
+        n_samples = max(1, n_frames * sample_rate // rate)
         return cls(path, rate, n_samples, sample_rate, length, step, convert)
 
     @property
