@@ -262,8 +262,12 @@ def list_left_out(bad: Mapping[str, str], n_files: int) -> None:
         ValueError: all files are bad.
 
     Example:
+        >>> import contextlib, sys
         >>> from captum_apex.cli.loading import list_left_out
-        >>> list_left_out({}, 3)
+        >>> with contextlib.redirect_stderr(sys.stdout):
+        ...     list_left_out({"a.wav": "it is empty"}, n_files=3)
+        1 of 3 files are left out:
+          a.wav: it is empty
     """
     if not bad:
         return
