@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
@@ -97,6 +98,7 @@ def decode(
         >>> decode(io.BytesIO(sound), sample_rate=8000, length=2)
         tensor([0.0000, 0.2500])
     """
+    _check_settings(sample_rate, length)
     seconds = math.inf if length is None else length / sample_rate
     with opened_audio(file, name) as sound:
         rate = sound.rate
@@ -151,7 +153,10 @@ def as_waveform(
         >>> as_waveform(torch.tensor([0.5, -0.5]), 8000, sample_rate=8000, length=3)
         tensor([ 0.5000, -0.5000,  0.0000])
     """
+    _check_settings(sample_rate, length)
     _check_samples(samples, name)
+    if not float(rate).is_integer():
+        raise ValueError(f"expected {name} at a sample rate of a whole number of Hz, but got {rate}")
     channels = torch.atleast_2d(samples.to(torch.float32))  # (sample,) → (channel, sample)
     if not channels.numel():
         raise ValueError(f"expected {name} to hold sound, but it is empty")
@@ -163,8 +168,15 @@ def as_waveform(
             "convert it, or allow it by convert=True"
         )
     waveform = _mean_of_channels(channels)
-    waveform = resampled(waveform, rate, sample_rate, name=name)[:length]
+    waveform = resampled(waveform, int(rate), sample_rate, name=name)[:length]
     return waveform if length is None else pad(waveform, (0, length - len(waveform)))
+
+
+def _check_settings(sample_rate: int, length: int | None) -> None:
+    settings = {"sample_rate": sample_rate} if length is None else {"sample_rate": sample_rate, "length": length}
+    for name, value in settings.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"expected `{name}` to be an int larger than 0, but got {value!r}")
 
 
 def _check_samples(samples: Tensor, name: str) -> None:

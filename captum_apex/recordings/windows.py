@@ -19,6 +19,7 @@ from captum_apex.recordings.resampling import filter_reach
 
 __all__ = ["Windows"]
 
+_LONGEST = 2**30  # samples of a window, 4 GB
 _MARGIN = 0.05  # seconds read before and after a window, so that the resampling filter gets real samples there
 
 
@@ -83,6 +84,8 @@ class Windows:
         """
         if not 0 < hop <= window < math.inf:
             raise ValueError(f"expected 0 < `hop` <= `window`, in s, but got a hop of {hop} and a window of {window}")
+        if window * sample_rate > _LONGEST:
+            raise ValueError(f"expected a `window` of at most {_LONGEST / sample_rate:.0f} s, but got {window}")
         length = round(window * sample_rate)
         step = round(hop * sample_rate)
         if step < 1:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -346,3 +347,28 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=rf"expected {missing.partition('.')[0]}.*captum-apex\[audio\]"):
         read(tmp_path / "a.wav", 8000)
+
+
+@pytest.mark.parametrize("value", [0, -5, 2.5, 16000.0, True, "8000", math.nan])
+@pytest.mark.parametrize("setting", ["sample_rate", "length"])
+def test_a_rate_or_a_length_that_is_no_number_of_samples_is_refused(tmp_path, setting, value):
+    """A negative length would cut the end off."""
+    put(tmp_path / "a.wav")
+    settings = {"sample_rate": 16000, "length": 100} | {setting: value}
+    message = f"expected `{setting}` to be an int larger than 0, but got {value!r}"
+    for call in (
+        lambda: read(tmp_path / "a.wav", **settings),
+        lambda: decode(io.BytesIO((tmp_path / "a.wav").read_bytes()), **settings),
+        lambda: as_waveform(torch.zeros(9), 16000, **settings),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+
+
+def test_rates_are_whole_numbers_of_any_type():
+    waveform = torch.ones(100)
+    with pytest.warns(UserWarning, match="at 8000 Hz are resampled to 16000 Hz"):
+        assert len(as_waveform(waveform, np.int64(8000), np.int64(16000), np.int64(150))) == 150
+    assert torch.equal(as_waveform(waveform, 8000.0, 8000), waveform)
+    with pytest.raises(ValueError, match="a whole number of Hz, but got 8000.5"):
+        as_waveform(waveform, 8000.5, 8000)

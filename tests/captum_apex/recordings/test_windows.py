@@ -92,6 +92,9 @@ def test_recordings_that_cannot_be_cut_into_windows_are_refused(tmp_path):
     for window, hop in ((0.0, 0.0), (1.0, 2.0), (1.0, -1.0), (float("inf"), 1.0)):
         with pytest.raises(ValueError, match="expected 0 < `hop` <= `window`, in s, but got a hop of"):
             Windows.of(noise(100), 100, window, hop)
+    for window in (1e308, 2.0**30):
+        with pytest.raises(ValueError, match=r"expected a `window` of at most 10737418 s, but got \d"):
+            Windows.of(noise(100), 100, window, 1.0)
     with pytest.raises(ValueError, match="expected a `hop` of at least one sample, 0.010000 s, but got 0.001"):
         Windows.of(noise(100), 100, 1.0, 0.001)
     with pytest.raises(
