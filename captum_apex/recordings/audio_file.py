@@ -240,14 +240,22 @@ class AudioFile:
 
 @contextmanager
 def _on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
-    """The file itself, or a temporary copy where it is only a Python object."""
-    if isinstance(getattr(file, "raw", file), FileIO):
-        yield file
+    """The file itself, or a temporary copy where it is only a Python object or a pipe."""
+    is_seekable = file.seekable()
+    position = file.tell() if is_seekable else 0
+    if is_seekable and isinstance(getattr(file, "raw", file), FileIO):
+        try:
+            yield file
+        finally:
+            file.seek(0, os.SEEK_END)  # lets go of Python's buffer, because libsndfile has moved the descriptor
+            file.seek(position)
         return
-    if file.seekable():
+    if is_seekable:
         file.seek(0)
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(file, copy)
+        if is_seekable:
+            file.seek(position)
         yield copy
 
 

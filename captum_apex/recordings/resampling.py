@@ -20,7 +20,9 @@ __all__ = ["filter_reach", "resampled"]
 
 _ZEROS = 6  # zero crossings of the sinc on either side, as in torchaudio
 _ROLLOFF = 0.99  # the cut-off frequency as a share of half the smaller rate, as in torchaudio
-_LARGEST_KERNEL = 2**22  # weights, 16 MB; from 16001 to 16000 Hz there would be 256 million
+_LARGEST_KERNEL = (
+    2**23
+)  # weights, 32 MB, enough from 500 to 22.05 kHz; from 16001 to 16000 Hz there would be 256 million
 _WEIGHTS_AT_ONCE = 2**20
 _LARGEST_RATIO = 1000  # between two rates of recordings; a ratio above it means that a header is damaged
 

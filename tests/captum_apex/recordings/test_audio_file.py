@@ -7,6 +7,7 @@ import resource
 import signal
 import struct
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -218,6 +219,35 @@ def test_libsndfile_gets_descriptors_and_never_python_objects(tmp_path, monkeypa
     assert torch.equal(decode(io.BytesIO(path.read_bytes()), RATE)[: len(samples)], samples)
     assert len(given) >= 5
     assert {type(file) for file in given} == {int}
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+@pytest.mark.parametrize("suffix", ["wav", "ogg"])
+def test_an_opened_file_stays_where_it_was(tmp_path, suffix, buffering):
+    """Python does not know that libsndfile has moved the descriptor, and would read on from there."""
+    path, samples = whole(tmp_path, suffix)
+    data = path.read_bytes()
+    with open(path, "rb", buffering=buffering) as file:
+        for opened in (file, io.BytesIO(data)):
+            assert opened.read(100) == data[:100]
+            assert torch.equal(decode(opened, RATE), samples)
+            assert opened.tell() == 100
+            assert opened.read(20_000) == data[100:20_100]
+
+
+def test_a_pipe_is_decoded(tmp_path):
+    path, samples = whole(tmp_path, "mp3")
+    reading, writing = os.pipe()
+
+    def feed():
+        with open(writing, "wb") as pipe:
+            pipe.write(path.read_bytes())
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    with open(reading, "rb") as file:
+        assert torch.equal(decode(file, RATE), samples)
+    feeder.join()
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])

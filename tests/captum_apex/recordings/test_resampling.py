@@ -41,7 +41,7 @@ def test_any_pair_of_rates_gives_the_sum_of_the_formula(rate, new_rate):
 
 
 @pytest.mark.parametrize("weights_at_once", [1, 1000])
-@pytest.mark.parametrize("largest_kernel", [1, 2**22])
+@pytest.mark.parametrize("largest_kernel", [1, 2**23])
 def test_blocks_and_kept_weights_do_not_matter(monkeypatch, weights_at_once, largest_kernel):
     waveform = noise(300)
     whole = resampled(waveform, 16001, 16000)
@@ -50,10 +50,10 @@ def test_blocks_and_kept_weights_do_not_matter(monkeypatch, weights_at_once, lar
     torch.testing.assert_close(resampled(waveform, 16001, 16000), whole, rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("rate", [44100, 22050, 48000, 8000, 11025, 256000, 192000])
-@pytest.mark.parametrize("new_rate", [16000, 32000])
+@pytest.mark.parametrize("rate", [44100, 22050, 48000, 8000, 11025, 192000, 250000, 256000, 384000, 500000])
+@pytest.mark.parametrize("new_rate", [16000, 22050, 32000, 44100])
 def test_common_rates_are_resampled_by_torchaudio(rate, new_rate):
-    waveform = noise(2 * rate // 3)
+    waveform = noise(rate // 50)
     assert torch.equal(resampled(waveform, rate, new_rate), functional.resample(waveform, rate, new_rate))
 
 
