@@ -16,9 +16,9 @@ a band, the click is audible as far as it lies in the band, for a few millisecon
 
 from __future__ import annotations
 
-import io
 import math
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -31,9 +31,9 @@ from torch import Tensor
 from captum_apex.audio.clip import Clip, Place
 from captum_apex.audio.regions import Box, Region
 from captum_apex.files import replaced
-from captum_apex.recordings.decoding import sound_library
+from captum_apex.recordings.libsndfile import library_file, sound_library
 
-__all__ = ["MEDIA_TYPES", "MP3_RATES", "encoded", "isolate", "player", "remove", "write"]
+__all__ = ["MEDIA_TYPES", "MP3_RATES", "encoded", "isolate", "playable_format", "player", "remove", "write"]
 
 MEDIA_TYPES = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "flac": "audio/flac", "wav": "audio/wav"}
 """The formats of `encoded`, with the media type of each for a web page."""
@@ -132,7 +132,8 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
         sample_rate: sample rate in Hz, a whole number.
 
     Raises:
-        ValueError: if the suffix is another one, or the waveform has another shape or dtype, NaN or infinity.
+        ValueError: if the suffix is another one, the format does not support the sample rate, or the waveform has
+            another shape or dtype, NaN or infinity.
         OSError: if the folder does not exist or cannot be written to.
         ImportError: if soundfile is missing.
 
@@ -153,9 +154,10 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
         raise ValueError(f"expected a path that ends in {' or '.join(_CONTAINERS)}, but got {os.fspath(path)!r}")
     samples = _samples(waveform)
     container = _CONTAINERS[path.suffix.lower()]
+    rate = _checked_rate(container.lower(), sample_rate)
     # Python opens the file, because libsndfile would not say why it cannot open it.
     with replaced(path) as temporary, open(temporary, "w+b") as file:
-        _encode(file, samples, sample_rate, container, "PCM_24")
+        _encode(file, samples, rate, container, "PCM_24")
 
 
 def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:  # noqa: A002 - the field's word
@@ -163,7 +165,7 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
 
     MP3 is the default because every browser plays it, also old versions of Safari, which cannot play Ogg. The decoded
     sound begins and ends with the waveform, because the file states the delay of the encoder. MP3 supports only the
-    sample rates in `MP3_RATES`. For any other rate take `"flac"`, which every browser plays too, and which is larger.
+    sample rates in `MP3_RATES`. For any other rate take `playable_format`, usually `"flac"`, which is larger.
 
     Args:
         waveform: the sound with one channel, shape (sample,); scaled down as in `write` if its peak is above 1.
@@ -187,13 +189,30 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
     """
     if format not in _CODECS:
         raise ValueError(f"expected `format` to be one of {', '.join(map(repr, _CODECS))}, but got {format!r}")
-    if format == "mp3" and sample_rate not in MP3_RATES:
-        raise ValueError(
-            f"expected a sample rate that MP3 supports, one of {MP3_RATES}, but got {sample_rate}; take 'flac'"
-        )
-    file = io.BytesIO()
-    _encode(file, _samples(waveform), sample_rate, *_CODECS[format])
-    return file.getvalue()
+    rate = _checked_rate(format, sample_rate)
+    # A file on the disk, because libsndfile drops exceptions, such as an interruption, that it meets in Python.
+    with tempfile.TemporaryFile() as file:
+        _encode(file, _samples(waveform), rate, *_CODECS[format])
+        file.seek(0)
+        return file.read()
+
+
+def playable_format(sample_rate: int) -> str:
+    """The smallest format of `encoded` that supports a sample rate, and that every browser plays.
+
+    Args:
+        sample_rate: sample rate in Hz, a whole number.
+
+    Returns:
+        `"mp3"` for the rates of MP3, `"flac"` for rates up to 65,535 Hz and multiples of 10 Hz up to 655,350 Hz,
+        `"wav"` for others.
+
+    Example:
+        >>> from captum_apex.listening import playable_format
+        >>> [playable_format(rate) for rate in (16_000, 384_000, 1_000_000)]
+        ['mp3', 'flac', 'wav']
+    """
+    return next((kind for kind in ("mp3", "flac") if _supports(kind, sample_rate)), "wav")
 
 
 def player(waveform: Tensor, sample_rate: float) -> Any:
@@ -316,11 +335,39 @@ def _samples(waveform: Tensor) -> NDArray[np.floating]:
     return samples
 
 
-def _encode(target: BinaryIO, samples: NDArray, sample_rate: float, container: str, codec: str) -> None:
-    soundfile = sound_library()
-    with soundfile.SoundFile(target, "w", _whole_number(sample_rate), 1, format=container, subtype=codec) as file:
-        for first in range(0, len(samples), _SAMPLES_AT_ONCE):
-            file.write(samples[first : first + _SAMPLES_AT_ONCE])
+def _supports(kind: str, sample_rate: int) -> bool:
+    """Whether a format can hold a sample rate; libsndfile crashes for some that it cannot, and fails late for others.
+
+    Source: RFC 9639, section 9.1.2 (FLAC); libvorbisenc's table of bit rates ends at 200 kHz.
+    """
+    if kind == "mp3":
+        return sample_rate in MP3_RATES
+    if kind == "ogg":
+        return sample_rate <= 200_000
+    if kind == "flac":
+        return sample_rate < 2**16 or (sample_rate % 10 == 0 and sample_rate <= 655_350)
+    return sample_rate < 2**31
+
+
+def _checked_rate(kind: str, sample_rate: float) -> int:
+    rate = _whole_number(sample_rate)
+    if _supports(kind, rate):
+        return rate
+    if not _supports("wav", rate):
+        raise ValueError(f"expected a sample rate below {2**31} Hz, but got {rate}")
+    supported = f"{kind.upper()} supports" + (f", one of {MP3_RATES}" if kind == "mp3" else "")
+    raise ValueError(f"expected a sample rate that {supported}, but got {rate}; take {playable_format(rate)!r}")
+
+
+def _encode(target: BinaryIO, samples: NDArray, sample_rate: int, container: str, codec: str) -> None:
+    settings: dict[str, Any] = {"samplerate": sample_rate, "channels": 1, "format": container, "subtype": codec}
+    library = sound_library()
+    try:
+        with library.SoundFile(library_file(target), "w", closefd=False, **settings) as file:
+            for first in range(0, len(samples), _SAMPLES_AT_ONCE):
+                file.write(samples[first : first + _SAMPLES_AT_ONCE])
+    except (library.SoundFileError, AssertionError) as error:  # soundfile asserts that all samples were written
+        raise OSError(f"expected to write a sound of {len(samples)} samples, but the file cannot take it") from error
 
 
 def _whole_number(sample_rate: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,14 @@ from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.cli.factory import closest_names, load_classifier
-from captum_apex.cli.loading import check_output_folder, class_scores, load_apex, load_bases
+from captum_apex.cli.loading import (
+    check_output_folder,
+    class_scores,
+    list_left_out,
+    load_apex,
+    load_bases,
+    training_recordings,
+)
 from captum_apex.cli.types import add_evidence_arguments, positive_integer, probability
 from captum_apex.explanations.explanation import Explanation, explain
 from captum_apex.layers.origin import Origin
@@ -109,6 +116,12 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="checks that the bases were fitted on this layer; they know their layer without it",
     )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out clips and recordings of --data that cannot be read, and list them, instead of stopping at the "
+        "first",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -120,12 +133,9 @@ def run(options: argparse.Namespace) -> int:
     targets = list(dict.fromkeys(_target(name, classifier.class_names) for name in options.target or ()))
     bases = load_bases(options.basis, options.layer)
     apexes = [load_apex(classifier, path, basis) for path, basis in bases.items()]
-    training_clips = _TrainingClips(classifier, _training_recordings(classifier, options.data, bases))
+    training_clips = _TrainingClips(classifier, _training_recordings(classifier, options, bases))
     pages = []
-    for path in tqdm(options.clips, desc="explaining", unit="clip"):
-        waveform = classifier.waveform(path)
-        clip = classifier.drawn(waveform, os.fspath(path))
-        inputs = classifier.inputs(waveform, os.fspath(path))
+    for path, clip, inputs in _clips(classifier, options):
         scores = class_scores(classifier, inputs, os.fspath(path))
         for target in targets or _detected(scores, options.threshold):
             try:
@@ -138,6 +148,24 @@ def run(options: argparse.Namespace) -> int:
     write(options.out, pages, title=options.title, limit=options.limit)
     print(options.out)
     return 0
+
+
+def _clips(classifier: Classifier, options: argparse.Namespace) -> Iterator[tuple[Path, Clip, Tensor]]:
+    """Each clip with its path and the input of the model; with `--skip-bad` without those that cannot be read."""
+    bad = {}
+    for path in tqdm(options.clips, desc="explaining", unit="clip"):
+        name = os.fspath(path)
+        try:
+            waveform = classifier.waveform(path)
+            clip = classifier.drawn(waveform, name)
+            inputs = classifier.inputs(waveform, name)
+        except (ValueError, OSError) as error:
+            if not options.skip_bad:
+                raise
+            bad[name] = str(error)
+            continue
+        yield path, clip, inputs
+    list_left_out(bad, len(options.clips))
 
 
 def _check_page_path(path: Path) -> None:
@@ -245,13 +273,14 @@ class _TrainingClips:
 
 
 def _training_recordings(
-    classifier: Classifier, folder: Path | None, bases: dict[Path, PrototypeBasis]
+    classifier: Classifier, options: argparse.Namespace, bases: dict[Path, PrototypeBasis]
 ) -> Recordings | None:
     """The recordings of a folder, after a check that the bases were fitted on them."""
+    folder = options.data
     if folder is None:
         print("without --data, the folder that the bases were fitted on, the page has no prototypes", file=sys.stderr)
         return None
-    recordings = Recordings.in_folder(folder, classifier.class_names)
+    recordings = training_recordings(classifier, folder, options.skip_bad)
     given = Origin(
         n_clips=len(recordings),
         dataset=recordings.fingerprint(),
@@ -266,7 +295,8 @@ def _check_origin(given: Origin, folder: Path, path: Path, origin: Origin) -> No
     """Raises where the basis of a file has another origin than the recordings given, as far as the basis knows."""
     if given.n_clips != origin.n_clips:
         raise ValueError(
-            f"expected in {folder} the {origin.n_clips} recordings that {path} was fitted on, but got {given.n_clips}"
+            f"expected in {folder} the {origin.n_clips} recordings that {path} was fitted on, but got {given.n_clips}; "
+            "--skip-bad leaves out bad files, here as in fit"
         )
     if origin.dataset not in ("", given.dataset):
         raise ValueError(

@@ -16,10 +16,16 @@ from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import InputDataset
 from captum_apex.cli.factory import load_classifier
-from captum_apex.cli.loading import BASIS_SUFFIX, check_output_folder, chosen_layer, class_scores, load_apex
+from captum_apex.cli.loading import (
+    BASIS_SUFFIX,
+    check_output_folder,
+    chosen_layer,
+    class_scores,
+    load_apex,
+    training_recordings,
+)
 from captum_apex.cli.types import positive_integer
 from captum_apex.explanations.prototype_regions import locate_prototypes
-from captum_apex.recordings.folders import Recordings
 
 SUMMARY = "fit bases on a folder of audio"
 DESCRIPTION = "Runs the model once over a folder of audio, fits a basis per scheme, and prints the files that it wrote."
@@ -79,6 +85,12 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help=f"a folder, which gets SCHEME{BASIS_SUFFIX} for every scheme; or one file that ends in {BASIS_SUFFIX}, "
         "for one scheme",
     )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out recordings that cannot be read, and list them, instead of stopping at the first; explain then "
+        "needs it too",
+    )
 
 
 def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     _check_locate(options.locate)
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
-    recordings = Recordings.in_folder(options.data, classifier.class_names)
+    recordings = training_recordings(classifier, options.data, options.skip_bad)
     inputs = classifier.dataset(recordings)
     schemes = _supported(layer, inputs, schemes, chosen=bool(options.scheme))
     print(f"{len(recordings)} recordings in {options.data}", file=sys.stderr)

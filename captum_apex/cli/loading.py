@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.bases.basis import PrototypeBasis
@@ -16,8 +18,18 @@ from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import closest_names
 from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import Columns
+from captum_apex.recordings.folders import Recordings
 
-__all__ = ["BASIS_SUFFIX", "check_output_folder", "chosen_layer", "class_scores", "load_apex", "load_bases"]
+__all__ = [
+    "BASIS_SUFFIX",
+    "check_output_folder",
+    "chosen_layer",
+    "class_scores",
+    "list_left_out",
+    "load_apex",
+    "load_bases",
+    "training_recordings",
+]
 
 BASIS_SUFFIX = ".safetensors"
 
@@ -199,3 +211,69 @@ def class_scores(classifier: Classifier, inputs: Tensor, name: str) -> list[floa
             f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got {got}"
         )
     return output.flatten().tolist()
+
+
+def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) -> Recordings:
+    """The recordings of a folder, by the classes of the classifier.
+
+    Args:
+        classifier: the classifier.
+        folder: folder of recordings, or of a sub-folder per class.
+        skip_bad: whether files that cannot be read or transformed are left out and listed. All files are then read.
+
+    Raises:
+        ValueError: no file can be read.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from captum_apex import Classifier, listening
+        >>> from captum_apex.cli.loading import training_recordings
+        >>> classifier = Classifier(torch.nn.Linear(9, 1), lambda waveform: waveform[:9], 8000, ["dog"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     listening.write(Path(folder, "a.wav"), torch.zeros(100), 8000)
+        ...     training_recordings(classifier, Path(folder), skip_bad=True).names
+        ('a.wav',)
+    """
+    recordings = Recordings.in_folder(folder, classifier.class_names)
+    if not skip_bad:
+        return recordings
+    inputs = classifier.dataset(recordings)
+    with tqdm(total=len(recordings), desc="reading", unit="file") as bar:
+
+        def attempt(index: int) -> None:
+            bar.update()
+            inputs.input(index)
+
+        readable, bad = recordings.readable(attempt)
+    list_left_out(bad, len(recordings))
+    return readable
+
+
+def list_left_out(bad: Mapping[str, str], n_files: int) -> None:
+    """Lists the files that `--skip-bad` leaves out.
+
+    Args:
+        bad: the message of the error for each bad file, by its path.
+        n_files: number of all files.
+
+    Raises:
+        ValueError: all files are bad.
+
+    Example:
+        >>> import contextlib, sys
+        >>> from captum_apex.cli.loading import list_left_out
+        >>> with contextlib.redirect_stderr(sys.stdout):
+        ...     list_left_out({"a.wav": "it is empty"}, n_files=3)
+        1 of 3 files are left out:
+          a.wav: it is empty
+    """
+    if not bad:
+        return
+    if len(bad) == n_files:
+        name, message = next(iter(bad.items()))
+        raise ValueError(f"expected files that can be read, but all {n_files} are bad, such as {name}: {message}")
+    print(f"{len(bad)} of {n_files} files are left out:", file=sys.stderr)
+    for name, message in bad.items():
+        print(f"  {name}: {message}", file=sys.stderr)

@@ -147,6 +147,8 @@ class BirdSet:
         audio = self.split[index]["audio"]
         if audio["bytes"] is not None:
             return io.BytesIO(audio["bytes"])
+        if audio["path"] is None:
+            raise ValueError(f"expected sound or a path for {self.names[index]}, but the column `audio` has neither")
         if not os.path.isfile(audio["path"]):
             raise FileNotFoundError(f"expected a recording of BirdSet at {audio['path']}, but there is none")
         return open(audio["path"], "rb")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -72,7 +73,9 @@ def explain_recording(
     the windows that cover `t` and in which the class is detected.
 
     The required memory grows with the detected sounds, not with the duration: it holds the events, two numbers per
-    column and class, and the merged map of each stretch that may still continue. A file is read window by window.
+    column and class, and the merged map of each stretch that may still continue. A file is read window by window. If it
+    ends before its header says so, or cannot be decoded further, a warning says where, and the explanation is that of
+    the sound before.
 
     Args:
         apex: the attribution object, `APEX` or `LayerAPEX`; its basis needs no prototypes.
@@ -157,9 +160,11 @@ def explain_recording(
                     for clip in (probability >= threshold).nonzero()[:, 0].tolist():
                         merger.add(starts[clip], label, probability[clip].item(), decomposition, clip, selected)
             bar.update(len(starts))
+    windows = _up_to_the_end(windows, starts[-1])
+    duration = windows.n_samples / windows.sample_rate
     if merger is None:
-        duration = windows.n_samples / windows.sample_rate
         return RecordingExplanation((), {}, torch.empty(0, dtype=torch.float64), duration)
+    merger.duration = duration
     if search is None:
         return merger.explanation()
     regions = EventRegions(apex, classifier, windows, search)
@@ -175,6 +180,12 @@ def _check_settings(threshold: float, level: float, batch_size: int) -> None:
     if real_number(level, "level", 0, 1) == 0:
         raise ValueError("expected `level` in (0, 1], but got 0")
     whole_number(batch_size, "batch_size", least=1)
+
+
+def _up_to_the_end(windows: Windows, last_start: float) -> Windows:
+    """The windows of a recording whose last window begins at `last_start`, in s: the file may end early."""
+    end = round(last_start * windows.sample_rate) + windows.length
+    return replace(windows, n_samples=min(windows.n_samples, end))
 
 
 def _batches(windows: Windows, classifier: Classifier, batch_size: int) -> Iterator[tuple[list[float], Tensor]]:

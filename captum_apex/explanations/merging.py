@@ -331,7 +331,8 @@ class WindowMerger:
         events = sorted(events, key=attrgetter("start", "label", "channel", "side"))
         n_columns = min(self.n_columns, self.grid.columns_within(self.duration))
         evidence = {
-            label: (sums / counts.clamp_min(1))[:n_columns] for label, (sums, counts) in sorted(self.evidence.items())
+            label: sums[:n_columns] / counts[:n_columns].clamp_min(1)
+            for label, (sums, counts) in sorted(self.evidence.items())
         }
         times = self.grid.offset + (torch.arange(n_columns).double() + 0.5) * self.grid.step
         return RecordingExplanation(tuple(events), evidence, times, self.duration)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from numbers import Integral
 from pathlib import Path
-from types import ModuleType
 from typing import BinaryIO
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from captum_apex.extras import missing_package
+from captum_apex.recordings.audio_file import opened_audio
+from captum_apex.recordings.resampling import filter_reach, resampled
 
-__all__ = ["as_waveform", "decode", "read", "sound_library"]
+__all__ = ["as_waveform", "decode", "read"]
 
 _MARGIN = 0.01  # seconds read after the end of a clip, so that the resampling filter gets real samples there
 
@@ -97,17 +98,20 @@ def decode(
         >>> decode(io.BytesIO(sound), sample_rate=8000, length=2)
         tensor([0.0000, 0.2500])
     """
-    soundfile = sound_library()
+    _check_settings(sample_rate, length)
     seconds = math.inf if length is None else length / sample_rate
-    try:
-        with soundfile.SoundFile(file) as sound:
-            rate = sound.samplerate
-            if centre is not None and length is not None:
-                sound.seek(round(rate * max(0.0, min(centre - seconds / 2, sound.frames / rate - seconds))))
-            frames = -1 if length is None else math.ceil((seconds + _MARGIN) * rate)
-            samples = torch.from_numpy(sound.read(frames, dtype="float32", always_2d=True).T)  # (channel, sample)
-    except soundfile.SoundFileError as error:
-        raise ValueError(f"expected {name} to be audio, but it cannot be read: {error}") from error
+    with opened_audio(file, name) as sound:
+        rate = sound.rate
+        first = 0
+        n_frames = None
+        if length is not None:
+            n_frames = math.ceil((seconds + max(_MARGIN, filter_reach(rate, sample_rate))) * rate)
+        if centre is not None and length is not None:
+            first = round(rate * max(0.0, min(centre - seconds / 2, sound.n_frames / rate - seconds)))
+        samples = sound.read(first, n_frames)
+        if not samples.numel():
+            place = f" at {first / rate:g} s" if first else ""
+            raise ValueError(f"expected {name} to hold sound{place}, but {sound.what_is_missing()}")
     return as_waveform(samples, rate, sample_rate, length, convert=convert, name=name)
 
 
@@ -149,7 +153,10 @@ def as_waveform(
         >>> as_waveform(torch.tensor([0.5, -0.5]), 8000, sample_rate=8000, length=3)
         tensor([ 0.5000, -0.5000,  0.0000])
     """
+    _check_settings(sample_rate, length)
     _check_samples(samples, name)
+    if not float(rate).is_integer():
+        raise ValueError(f"expected {name} at a sample rate of a whole number of Hz, but got {rate}")
     channels = torch.atleast_2d(samples.to(torch.float32))  # (sample,) → (channel, sample)
     if not channels.numel():
         raise ValueError(f"expected {name} to hold sound, but it is empty")
@@ -161,26 +168,15 @@ def as_waveform(
             "convert it, or allow it by convert=True"
         )
     waveform = _mean_of_channels(channels)
-    waveform = _resampled(waveform, rate, sample_rate)[:length]
+    waveform = resampled(waveform, int(rate), sample_rate, name=name)[:length]
     return waveform if length is None else pad(waveform, (0, length - len(waveform)))
 
 
-def sound_library() -> ModuleType:
-    """The soundfile package, which is optional.
-
-    Raises:
-        ImportError: if soundfile is missing; the error says how to install it.
-
-    Example:
-        >>> from captum_apex.recordings import sound_library
-        >>> sound_library().__name__
-        'soundfile'
-    """
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:  # OSError if its C library is missing
-        raise missing_package("soundfile, which reads and writes audio files", "audio", error) from error
-    return soundfile
+def _check_settings(sample_rate: int, length: int | None) -> None:
+    settings = {"sample_rate": sample_rate} if length is None else {"sample_rate": sample_rate, "length": length}
+    for name, value in settings.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"expected `{name}` to be an int larger than 0, but got {value!r}")
 
 
 def _check_samples(samples: Tensor, name: str) -> None:
@@ -194,20 +190,8 @@ def _check_samples(samples: Tensor, name: str) -> None:
         )
 
 
-# The following two warnings name no file, so that Python shows each of them once and not for every recording.
+# The warning names no file, so that Python shows it once and not for every recording.
 def _mean_of_channels(channels: Tensor) -> Tensor:
     if len(channels) > 1:
         warnings.warn(f"recordings with {len(channels)} channels are mixed down to one, their mean", stacklevel=3)
     return channels.mean(0)
-
-
-def _resampled(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
-    if rate == sample_rate:
-        return waveform
-    try:
-        from torchaudio.functional import resample
-    except (ImportError, OSError) as error:
-        package = f"torchaudio, which resamples from {rate} to {sample_rate} Hz"
-        raise missing_package(package, "audio", error) from error
-    warnings.warn(f"recordings at {rate} Hz are resampled to {sample_rate} Hz", stacklevel=3)
-    return resample(waveform, rate, sample_rate)

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from captum_apex.recordings.decoding import as_waveform, sound_library
+from captum_apex.recordings.audio_file import AudioFile, opened_audio
+from captum_apex.recordings.decoding import as_waveform
+from captum_apex.recordings.resampling import filter_reach
 
 __all__ = ["Windows"]
 
+_LONGEST = 2**30  # samples of a window, 4 GB
 _MARGIN = 0.05  # seconds read before and after a window, so that the resampling filter gets real samples there
 
 
@@ -61,7 +64,7 @@ class Windows:
     def of(
         cls, recording: Tensor | str | os.PathLike, sample_rate: int, window: float, hop: float, *, convert: bool = True
     ) -> Self:
-        """The windows of a waveform or of a file; no sound is read yet.
+        """The windows of a waveform or of a file, of which only the first window is read.
 
         Args:
             recording: a waveform of shape (sample,) at `sample_rate`, or the path of a file at any sample rate.
@@ -81,6 +84,8 @@ class Windows:
         """
         if not 0 < hop <= window < math.inf:
             raise ValueError(f"expected 0 < `hop` <= `window`, in s, but got a hop of {hop} and a window of {window}")
+        if window * sample_rate > _LONGEST:
+            raise ValueError(f"expected a `window` of at most {_LONGEST / sample_rate:.0f} s, but got {window}")
         length = round(window * sample_rate)
         step = round(hop * sample_rate)
         if step < 1:
@@ -92,10 +97,15 @@ class Windows:
             raise TypeError(f"expected a waveform or the path of a file, but got {type(recording).__name__}")
         path = Path(recording)
         with _opened(path) as sound:
-            n_samples = sound.frames * sample_rate // sound.samplerate
-            rate = sound.samplerate
-        if n_samples < 1:
-            raise ValueError(f"expected {path} to hold sound, but it is empty")
+            rate = sound.rate
+            n_frames = sound.n_frames
+            if not n_frames:
+                raise ValueError(f"expected {path} to hold sound, but {sound.what_is_missing()}")
+            first_window = min(n_frames, math.ceil(length / sample_rate * rate))
+            n_read = sound.read(0, first_window).shape[1]
+        if n_read < first_window:  # the file is shorter than its header says, and than a window
+            n_frames = n_read
+        n_samples = max(1, n_frames * sample_rate // rate)
         return cls(path, rate, n_samples, sample_rate, length, step, convert)
 
     @property
@@ -113,6 +123,9 @@ class Windows:
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
         """The first sample of each window, and its waveform, a float32 tensor of shape (sample,).
 
+        If a file ends before its header says so, or cannot be decoded further, a warning says where, and the last
+        window ends there.
+
         Raises:
             ValueError: if a window has NaN or infinity (the error says where), or would need a conversion although
                 `convert` is False.
@@ -122,8 +135,18 @@ class Windows:
                 yield start, self.waveform(start)
             return
         with _opened(self.source) as sound:
+            before = None
             for start in self.starts:
-                yield start, self._read(sound, start)
+                window = self._read(sound, start)
+                end = start + len(window)
+                if len(window) == self.length or end >= self.n_samples:
+                    before = start
+                    yield start, self._padded(window, start)
+                    continue
+                last = max(0, end - self.length)
+                if before is None or last > before:
+                    yield last, self._padded(self._read(sound, last), last)
+                return
 
     def waveform(self, start: int) -> Tensor:
         """The waveform of one window, a float32 tensor of shape (sample,).
@@ -132,24 +155,31 @@ class Windows:
             start: the first sample of the window.
 
         Raises:
-            ValueError: the window has NaN or infinity, or would need a conversion although `convert` is False.
+            ValueError: the window has NaN or infinity, would need a conversion although `convert` is False, or lies
+                where the file cannot be read.
         """
         if isinstance(self.source, Tensor):
             return self._padded(self.source[start : start + self.length], start)
         with _opened(self.source) as sound:
-            return self._read(sound, start)
+            window = self._read(sound, start)
+        if not len(window):
+            raise ValueError(f"expected {self.source} to hold sound after {start / self.sample_rate:g} s, but it ends")
+        return self._padded(window, start)
 
-    def _read(self, sound: Any, start: int) -> Tensor:
-        """The window of a file that begins at a sample."""
+    def _read(self, sound: AudioFile, start: int) -> Tensor:
+        """The window of a file that begins at a sample; shorter where the file ends."""
         first, end, surplus = self._frames(start)
-        sound.seek(first)
-        samples = torch.from_numpy(sound.read(end - first, dtype="float32", always_2d=True).T)  # (channel, sample)
+        samples = sound.read(first, end - first)  # (channel, sample)
+        if not samples.numel():
+            if not start:
+                raise ValueError(f"expected {self.source} to hold sound, but {sound.what_is_missing()}")
+            return torch.empty(0)
         if not samples.isfinite().all():
             raise ValueError(
                 f"expected {self.source} to hold sound, but got NaN or infinity after {start / self.sample_rate:g} s"
             )
         waveform = as_waveform(samples, self.rate, self.sample_rate, convert=self.convert, name=str(self.source))
-        return self._padded(waveform[surplus : surplus + self.length], start)
+        return waveform[surplus : surplus + self.length]
 
     def _frames(self, start: int) -> tuple[int, int, int]:
         """The samples of a file to read for a window.
@@ -163,9 +193,10 @@ class Windows:
         if self.rate == self.sample_rate:
             return start, start + self.length, 0
         common_rate = math.gcd(self.rate, self.sample_rate)  # both rates have a sample at every 1 / common_rate s
-        common_sample = max(0, math.floor((start / self.sample_rate - _MARGIN) * common_rate))
+        margin = max(_MARGIN, filter_reach(self.rate, self.sample_rate))
+        common_sample = max(0, math.floor((start / self.sample_rate - margin) * common_rate))
         first = common_sample * (self.rate // common_rate)
-        end = math.ceil(((start + self.length) / self.sample_rate + _MARGIN) * self.rate)
+        end = math.ceil(((start + self.length) / self.sample_rate + margin) * self.rate)
         return first, end, start - common_sample * (self.sample_rate // common_rate)
 
     def _padded(self, waveform: Tensor, start: int) -> Tensor:
@@ -187,14 +218,9 @@ def _check_waveform(waveform: Tensor) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """An audio file, opened by soundfile."""
-    soundfile = sound_library()
+def _opened(path: Path) -> Iterator[AudioFile]:
+    """An audio file to read from."""
     if not path.is_file():
         raise FileNotFoundError(f"expected an audio file at {path}, but there is none")
-    try:
-        # Python opens the file, because libsndfile cannot open one with a name outside Unicode.
-        with open(path, "rb") as file, soundfile.SoundFile(file) as sound:
-            yield sound
-    except soundfile.SoundFileError as error:
-        raise ValueError(f"expected {path} to be audio, but it cannot be read: {error}") from error
+    with open(path, "rb") as file, opened_audio(file, str(path)) as sound:
+        yield sound

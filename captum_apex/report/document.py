@@ -127,7 +127,7 @@ def _encoded_sound(sound: Sound) -> dict[str, str]:
         change = listening.remove if sound.without else listening.isolate
         samples = change(sound.clip, sound.region).detach().cpu()
     samples = (samples[sound.first : sound.last] / full_scale).clamp(-1, 1)
-    kind = "mp3" if sound.clip.sample_rate in listening.MP3_RATES else "flac"
+    kind = listening.playable_format(round(sound.clip.sample_rate))
     encoded = listening.encoded(samples, sound.clip.sample_rate, kind)
     return {"type": listening.MEDIA_TYPES[kind], "data": _base64(encoded)}
 

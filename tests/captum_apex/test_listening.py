@@ -2,6 +2,9 @@
 
 import io
 import math
+import os
+import resource
+import signal
 import sys
 import types
 
@@ -10,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from captum_apex import Box, Clip, Region, Scheme, SpectrogramAxes, listening
+from captum_apex import Box, Clip, Region, Scheme, SpectrogramAxes, listening, recordings
 from captum_apex.listening import encoded, isolate, player, remove, write
 
 RATES = [8000, 16000, 44100]
@@ -283,6 +286,102 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert np.array_equal(soundfile.read(path)[0], np.full(1000, 0.25))
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+HIGHEST_RATES = {"mp3": [48000], "ogg": [192000, 200_000], "flac": [65535, 384_000, 655_350], "wav": [2**31 - 1]}
+
+
+@pytest.mark.parametrize(("format_", "rate"), [(name, rate) for name, rates in HIGHEST_RATES.items() for rate in rates])
+def test_the_highest_rates_of_a_format_are_encoded(format_, rate):
+    sound = encoded(0.1 * tone(44100, 440).float(), rate, format_)
+    info = soundfile.info(io.BytesIO(sound))
+    assert (info.samplerate, info.frames) == (rate, 2 * 44100)
+
+
+@pytest.mark.parametrize(
+    ("format_", "rate", "advice"),
+    [
+        ("mp3", 96000, "flac"),
+        ("mp3", 65537, "wav"),
+        ("ogg", 200_001, "wav"),
+        ("ogg", 250_000, "flac"),
+        ("ogg", 2**31 - 1, "wav"),
+        ("flac", 65537, "wav"),
+        ("flac", 192_001, "wav"),
+        ("flac", 655_360, "wav"),
+    ],
+)
+def test_a_rate_that_a_format_cannot_hold_is_refused_with_one_that_can(format_, rate, advice, tmp_path):
+    """libsndfile's Vorbis encoder crashes above 200 kHz, and its FLAC encoder fails after the file has begun."""
+    with pytest.raises(ValueError, match=rf"{format_.upper()} supports.*but got {rate}; take '{advice}'"):
+        encoded(torch.zeros(40_000), rate, format_)
+    assert listening.playable_format(rate) == advice
+    assert soundfile.info(io.BytesIO(encoded(torch.zeros(40_000), rate, advice))).samplerate == rate
+    if format_ == "flac":
+        with pytest.raises(ValueError, match="a sample rate that FLAC supports"):
+            write(tmp_path / "a.flac", torch.zeros(9), rate)
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format_", list(listening.MEDIA_TYPES))
+def test_an_interruption_of_the_encoder_is_never_swallowed(format_, monkeypatch):
+    """A signal at any moment: either it is raised, or it came afterwards and the file is as without it."""
+    waveform = 0.3 * tone(44100, 440).float()
+    whole = encoded(waveform, 44100, format_)
+    caught = []
+    raised = []
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)  # gets what is raised while an object is deleted
+
+    def interrupt(*_):
+        caught.append(None)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay in np.random.default_rng(0).uniform(1e-5, 0.05, 20):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                sound = encoded(waveform, 44100, format_)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                assert format_ == "ogg" or sound == whole  # each Ogg stream has a random number
+                assert len(sound) == len(whole)
+            except KeyboardInterrupt as interruption:
+                raised.append(interruption)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(raised) >= len(caught)
+
+
+@pytest.mark.parametrize("size", [0, 30, 1000, 20_000])
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sound = 0.1 * torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        for call in (lambda: encoded(sound, 16000), lambda: write(tmp_path / "a.wav", sound, 16000)):
+            with pytest.raises(OSError, match="to write a sound of 100000 samples, but the file cannot take it"):
+                call()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_libsndfile_writes_to_descriptors_and_never_to_python_objects(tmp_path, monkeypatch):
+    given = []
+    plain = soundfile.SoundFile._open
+    monkeypatch.setattr(
+        soundfile.SoundFile, "_open", lambda self, file, *more: given.append(file) or plain(self, file, *more)
+    )
+    encoded(torch.zeros(1000), 8000, "wav")
+    write(tmp_path / "a.wav", torch.zeros(1000), 8000)
+    assert {type(file) for file in given} == {int}
+
+
+def test_a_file_whose_name_is_no_unicode_is_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.flac")
+    write(path, torch.full((100,), 0.5), 8000)
+    assert recordings.read(path, 8000).tolist() == [0.5] * 100
 
 
 @pytest.mark.parametrize("format_", list(listening.MEDIA_TYPES))

@@ -32,6 +32,7 @@ from captum_apex import (
 )
 from captum_apex.__main__ import main
 from captum_apex.cli.parser import parser
+from tests.odd_files import edited, flac_length
 
 GUIDE = (Path(__file__).parents[3] / "tutorials" / "guides" / "command_line.md").read_text()
 FACTORY, MAKE_SOUNDS = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
@@ -82,10 +83,10 @@ def here(tmp_path, monkeypatch):
     sys.modules.pop("my_model", None)
 
 
-def sound(path, hertz, rate=16000, seconds=1.0):
+def sound(path, hertz, rate=16000, seconds=1.0, kind="FLOAT"):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(round(rate * seconds)) / rate
-    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * time) * np.hanning(len(time)), rate, subtype="FLOAT")
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * time) * np.hanning(len(time)), rate, subtype=kind)
 
 
 def model_and_inputs(paths):
@@ -659,6 +660,54 @@ def test_wrong_clips_bases_and_folders_are_refused(here, pages, capsys):
     )
     assert not pages
     assert not Path("page.html").exists()
+
+
+def test_bad_recordings_stop_a_fit_or_are_left_out_and_listed(here, pages, capsys):
+    sound("recordings/dog/0b.wav", hertz=500)
+    Path("recordings/dog/0b.wav").write_bytes(Path("recordings/dog/0b.wav").read_bytes()[:40])
+    Path("recordings/rain/9.wav").write_text("no sound")
+    refused(capsys, fit(), r"recordings/dog/0b\.wav to (be audio|hold sound)")
+    assert fit("--skip-bad") == 0
+    listed = capsys.readouterr().err
+    assert "2 of 11 files are left out:" in listed
+    assert re.search(
+        r"^  recordings/dog/0b\.wav: .*\n  recordings/rain/9\.wav: .* cannot be read", listed, re.MULTILINE
+    )
+    assert "9 recordings in recordings" in listed
+    basis = PrototypeBasis.load("time.safetensors")
+    assert torch.equal(basis.prototype_indices, fitted(epochs=2).prototype_indices)
+
+    refused(capsys, explained(), "but got 11; --skip-bad leaves out bad files, here as in fit")
+    assert explained("--skip-bad") == 0
+    for index, clip in pages[0].prototypes.items():
+        assert clip.name == RECORDINGS[index]
+
+
+def test_bad_clips_stop_a_page_or_are_left_out_and_listed(here, pages, capsys):
+    fit()
+    Path("bad.wav").write_text("no sound")
+    clips = ("bad.wav", "new.wav", "gone.wav")
+    refused(capsys, explained(clips=clips), "bad.wav to be audio")
+    assert explained("--skip-bad", clips=clips) == 0
+    assert [page.clip.name for page in pages] == ["new.wav"]
+    assert re.search(
+        r"2 of 3 files are left out:\n  bad.wav: .*\n  gone.wav: .* there is none", capsys.readouterr().err
+    )
+    refused(
+        capsys,
+        explained("--skip-bad", clips=("bad.wav", "gone.wav")),
+        "expected files that can be read, but all 2 are bad, such as bad.wav: expected bad.wav to be audio",
+    )
+
+
+def test_the_events_before_a_file_ends_are_written_with_a_message(here, capsys):
+    fit("--skip-bad")
+    sound("night.flac", hertz=870, seconds=4.0, kind="PCM_16")
+    edited(Path("night.flac"), lambda data: flac_length(data, 16000 * 60))
+    with pytest.warns(UserWarning, match="night.flac ends at 4 s, but its header says 60 s"):
+        assert run("events", "night.flac", *MODEL, "--basis", "time.safetensors", "--audacity", "night.txt") == 0
+    assert "in 4.0 s" in capsys.readouterr().err
+    assert Path("night.txt").is_file()
 
 
 def test_a_page_does_not_take_the_place_of_a_recording(here, pages, capsys):

@@ -88,6 +88,15 @@ def test_sounds_can_be_in_files(tmp_path):
         birds.waveform(0, RATE)
 
 
+def test_a_row_without_sound_and_a_bad_sound_are_refused_by_name():
+    birds = birdset(focal([], [], audio={"bytes": None, "path": None}))
+    with pytest.raises(ValueError, match=r"sound or a path for XC1\.ogg, but the column `audio` has neither"):
+        birds.waveform(0, RATE)
+    birds = birdset(focal([], [], audio={"bytes": b"no sound", "path": None}))
+    with pytest.raises(ValueError, match=r"expected XC1\.ogg to be audio"):
+        birds.waveform(0, RATE)
+
+
 def test_another_rate_is_converted_with_a_warning_or_refused():
     birds = birdset(focal([[10.0, 11.0]], [0]))
     with pytest.warns(UserWarning, match="recordings at 32000 Hz are resampled to 16000 Hz"):

@@ -3,6 +3,8 @@
 import dataclasses
 import gc
 import math
+import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -29,7 +31,9 @@ from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.origin import Origin
 from captum_apex.locating import LocatedRegion
+from captum_apex.recordings import read
 from tests.networks import build, invertible
+from tests.odd_files import damaged, edited, flac_length
 
 RATE = 80  # Hz
 CLASSES = ["dog", "rain", "siren", "wind"]
@@ -399,6 +403,56 @@ def test_a_file_gives_what_its_waveform_gives(tmp_path):
     explanation = explained([], source=tmp_path / "night.wav")
     assert places(explanation) == [(5.0, 6.0, "dog"), (20.0, 20.5, "rain")]
     assert explanation.events == explained(sounds).events
+
+
+@pytest.mark.parametrize("search", [None, RegionSearch()], ids=["columns", "search"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda data: flac_length(data, 0), None),
+        (lambda data: flac_length(data, 2**36 - 1), None),
+        (lambda data: flac_length(data, 90_000), "night.flac ends at 750 s, but its header says 1125 s"),
+        (
+            lambda data: data[: len(data) // 3],
+            r"night.flac cannot be decoded after \d+\.?\d* s \(its header says 750 s",
+        ),
+        (damaged, r"night.flac cannot be decoded after \d+\.?\d* s \(its header says 750 s"),
+    ],
+    ids=["unknown", "implausible", "too long", "truncated", "damaged"],
+)
+def test_what_was_explained_before_a_file_ends_is_kept(tmp_path, change, says, search):
+    """The explanation is that of the sound up to the end, whatever the header says."""
+    sounds = sounding([(start, start + 1.0, 0.5) for start in (5.0, 90.5, 240.0, 600.0)], 750.0)
+    path = tmp_path / "night.flac"
+    soundfile.write(path, (sounds + 0.01 * noise(len(sounds))).numpy(), RATE)
+    waveform = read(path, RATE)
+    edited(path, change)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        explanation = explained([], source=path, search=search)
+    assert bool(caught) == bool(says)
+    assert all(re.search(says, str(warning.message)) for warning in caught)
+    samples = round(explanation.duration * RATE)
+    assert samples == len(waveform) if "cannot" not in (says or "") else RATE * 150 < samples < len(waveform)
+    expected = explained([], source=waveform[:samples], search=search)
+    assert len(expected.events) >= 2
+    assert [(event.start, event.end, event.name) for event in explanation.events] == [
+        (event.start, event.end, event.name) for event in expected.events
+    ]
+    assert torch.equal(explanation.times, expected.times)
+    assert explanation.evidence.keys() == expected.evidence.keys()
+    assert all(explanation.evidence[label].shape == expected.evidence[label].shape for label in expected.evidence)
+
+
+@pytest.mark.parametrize("search", [None, RegionSearch()], ids=["columns", "search"])
+def test_a_file_shorter_than_a_window_and_than_its_header_has_no_events_in_its_padding(tmp_path, search):
+    path = tmp_path / "night.flac"
+    soundfile.write(path, sounding([(0.5, 1.0, 0.5)], 1.5).numpy(), RATE)
+    edited(path, lambda data: flac_length(data, 9000))
+    with pytest.warns(UserWarning, match=r"night.flac ends at 1.5 s, but its header says 112.5 s"):
+        explanation = explained([], source=path, search=search)
+    assert explanation.duration == 1.5
+    assert places(explanation) == [(0.5, 1.0, "dog")]
 
 
 @pytest.mark.parametrize("one_axis", [True, False])

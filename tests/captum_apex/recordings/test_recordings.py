@@ -1,10 +1,13 @@
 """Audio files and folders of them."""
 
+import hashlib
 import io
 import math
 import os
+import re
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +32,8 @@ def test_a_sub_folder_is_a_class_and_the_order_is_that_of_the_names(tmp_path):
     put(tmp_path / "dog" / "._z.wav")
     put(tmp_path / ".cache" / "x.wav")
     (tmp_path / "empty").mkdir()
-    recordings = Recordings.in_folder(tmp_path, CLASSES)
+    with pytest.warns(UserWarning, match=r"other suffixes \(1: dog/notes.txt\); .* without recordings \(1: empty\)$"):
+        recordings = Recordings.in_folder(tmp_path, CLASSES)
     assert recordings.names == ("dog/z.WAV", "rain/a.flac", "rain/b.wav", "siren/10.wav", "siren/9.wav")
     assert recordings.labels == (1, 2, 2, 0, 0)
     assert len(recordings) == 5
@@ -83,11 +87,119 @@ def test_a_name_that_is_not_unicode_is_read_like_any_other(tmp_path):
     assert len(recordings.fingerprint()) == 64
 
 
+def link_to_nothing(folder):
+    (folder / "rain" / "c.wav").symlink_to(folder / "gone.wav")
+
+
+def link_to_itself(folder):
+    (folder / "rain" / "c.wav").symlink_to(folder / "rain" / "c.wav")
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        (lambda folder: put(folder / "rain" / "day1" / "c.wav"), r"folders inside of sub-folders \(1: rain/day1\)"),
+        (lambda folder: (folder / "fox").mkdir(), r"sub-folders without recordings \(1: fox\)"),
+        (lambda folder: put(folder / "fox" / "day1" / "c.wav"), r"without recordings \(1: fox\); .* \(1: fox/day1\)"),
+        (lambda folder: (folder / "rain" / "c.m4a").touch(), r"files with other suffixes \(1: rain/c.m4a\)"),
+        (lambda folder: (folder / "README").touch(), r"files with other suffixes \(1: README\)"),
+        (link_to_nothing, r"links to nothing \(1: rain/c.wav\)"),
+        (link_to_itself, r"links to nothing \(1: rain/c.wav\)"),
+        (lambda folder: os.mkfifo(folder / "rain" / "c.wav"), r"entries that are no files \(1: rain/c.wav\)"),
+        (
+            lambda folder: [(folder / "rain" / f"{name}.txt").touch() for name in "abcde"],
+            r"suffixes \(5: rain/a.txt, rain/b.txt, rain/c.txt, …\)",
+        ),
+    ],
+)
+def test_what_is_left_out_of_a_folder_is_said(tmp_path, left_out, said):
+    for name in ("dog/a.wav", "rain/b.wav"):
+        put(tmp_path / name)
+    left_out(tmp_path)
+    with pytest.warns(UserWarning, match=f"^of .* are left out: .*{said}$"):
+        recordings = Recordings.in_folder(tmp_path)
+    assert (recordings.names, recordings.class_names) == (("dog/a.wav", "rain/b.wav"), ("dog", "rain"))
+
+
+COMPOSED, DECOMPOSED = "B\u00e4r", "Ba\u0308r"
+
+
+@pytest.mark.parametrize("stored", [COMPOSED, DECOMPOSED])
+def test_an_accent_is_the_same_composed_and_decomposed(tmp_path, stored):
+    """A folder that macOS has decomposed has the classes, the order and the fingerprint of the other one."""
+    names = (f"{stored}/{stored}.wav", f"{stored}/Bz.wav", "Bz/a.wav")
+    for name in names:
+        put(tmp_path / name)
+    recordings = Recordings.in_folder(tmp_path)
+    assert recordings.class_names == ("Bz", COMPOSED)
+    assert recordings.names == (names[2], names[1], names[0])
+    for class_names in ((COMPOSED, "Bz"), (DECOMPOSED, "Bz")):
+        assert Recordings.in_folder(tmp_path, class_names).labels == (1, 0, 0)
+    assert recordings.fingerprint() == (
+        hashlib.sha256(
+            b"".join(
+                f"{name.replace(stored, COMPOSED)}\0{(tmp_path / name).stat().st_size}\0".encode()
+                for name in recordings.names
+            )
+        ).hexdigest()
+    )
+
+
+def test_classes_that_differ_only_in_their_form_are_refused_as_folders_and_told_apart_as_names(tmp_path):
+    put(tmp_path / DECOMPOSED / "a.wav")
+    assert Recordings.in_folder(tmp_path, (COMPOSED, DECOMPOSED)).labels == (1,)
+    put(tmp_path / COMPOSED / "a.wav")
+    with pytest.raises(ValueError, match="is there composed and decomposed"):
+        Recordings.in_folder(tmp_path)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_bad_files_among_many_are_named_and_can_be_left_out(tmp_path, labelled):
+    names = [f"{'dog/' if labelled else ''}{index:02}.wav" for index in range(20)]
+    for name in names:
+        put(tmp_path / name)
+    bad = {names[3]: b"", names[7]: b"no sound", names[19]: (tmp_path / names[0]).read_bytes()[:44]}
+    for name, data in bad.items():
+        (tmp_path / name).write_bytes(data)
+    recordings = Recordings.in_folder(tmp_path)
+    (tmp_path / names[11]).unlink()
+    readable, messages = recordings.readable(lambda index: recordings.waveform(index, 16000))
+    assert readable.names == tuple(name for name in names if name not in bad and name != names[11])
+    assert readable.labels == ((0,) * 16 if labelled else None)
+    assert readable.class_names == recordings.class_names
+    assert list(messages) == [str(tmp_path / names[index]) for index in (3, 7, 11, 19)]
+    for name, message in messages.items():
+        assert name in message
+    for index in (3, 7, 11, 19):
+        with pytest.raises((ValueError, FileNotFoundError), match=names[index]):
+            recordings.waveform(index, 16000)
+
+
+def test_groups_stay_with_their_files():
+    recordings = Recordings(Path("here"), ("a", "b", "c"), labels=(0, 1, 1), groups=("x", "y", "x"))
+
+    def attempt(index):
+        if index == 1:
+            raise OSError("bad disk")
+
+    readable, messages = recordings.readable(attempt)
+    assert (readable.names, readable.labels, readable.groups) == (("a", "c"), (0, 1), ("x", "x"))
+    assert messages == {"here/b": "bad disk"}
+
+
+def test_other_errors_than_those_of_files_are_not_taken_for_bad_files():
+    def attempt(index):
+        raise ImportError("soundfile")
+
+    with pytest.raises(ImportError):
+        Recordings(Path("here"), ("a",)).readable(attempt)
+
+
 @pytest.mark.parametrize(
     ("files", "error", "message"),
     [
-        ((), FileNotFoundError, r"expected audio files \(\.aif.*but there are none"),
-        (("dog/sub/a.wav",), FileNotFoundError, "or its sub-folders, but there are none"),
+        ((), FileNotFoundError, r"expected audio files \(\.aif.*but there are none: it is empty"),
+        (("dog/sub/a.wav",), FileNotFoundError, r"or its sub-folders, but there are none: only .*\(1: dog/sub\)"),
         (("cat/a.wav",), ValueError, r"named like classes \(siren, dog, rain\), but got 'cat'"),
         (("dog/a.wav", "b.wav"), ValueError, "has the file 'b.wav' beside the sub-folder 'dog'"),
     ],
@@ -204,13 +316,15 @@ def test_only_what_is_needed_of_a_long_file_is_read(tmp_path, monkeypatch):
     put(tmp_path / "a.wav", samples=16000 * 60)
     frames_read = []
     whole = soundfile.SoundFile.read
-    monkeypatch.setattr(
-        soundfile.SoundFile,
-        "read",
-        lambda file, frames, **more: frames_read.append(frames) or whole(file, frames, **more),
-    )
+
+    def counted(file, *arguments, **more):
+        block = whole(file, *arguments, **more)
+        frames_read.append(len(block))
+        return block
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     assert len(read(tmp_path / "a.wav", 16000, 16000)) == 16000
-    assert frames_read == [16160]
+    assert sum(frames_read) == 16160
 
 
 def test_what_is_no_sound_is_refused(tmp_path):
@@ -233,3 +347,28 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=rf"expected {missing.partition('.')[0]}.*captum-apex\[audio\]"):
         read(tmp_path / "a.wav", 8000)
+
+
+@pytest.mark.parametrize("value", [0, -5, 2.5, 16000.0, True, "8000", math.nan])
+@pytest.mark.parametrize("setting", ["sample_rate", "length"])
+def test_a_rate_or_a_length_that_is_no_number_of_samples_is_refused(tmp_path, setting, value):
+    """A negative length would cut the end off."""
+    put(tmp_path / "a.wav")
+    settings = {"sample_rate": 16000, "length": 100} | {setting: value}
+    message = f"expected `{setting}` to be an int larger than 0, but got {value!r}"
+    for call in (
+        lambda: read(tmp_path / "a.wav", **settings),
+        lambda: decode(io.BytesIO((tmp_path / "a.wav").read_bytes()), **settings),
+        lambda: as_waveform(torch.zeros(9), 16000, **settings),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+
+
+def test_rates_are_whole_numbers_of_any_type():
+    waveform = torch.ones(100)
+    with pytest.warns(UserWarning, match="at 8000 Hz are resampled to 16000 Hz"):
+        assert len(as_waveform(waveform, np.int64(8000), np.int64(16000), np.int64(150))) == 150
+    assert torch.equal(as_waveform(waveform, 8000.0, 8000), waveform)
+    with pytest.raises(ValueError, match="a whole number of Hz, but got 8000.5"):
+        as_waveform(waveform, 8000.5, 8000)

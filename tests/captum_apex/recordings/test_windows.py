@@ -79,23 +79,30 @@ def test_several_channels_are_mixed_down_or_refused(tmp_path):
         list(Windows.of(path, 100, 2.0, 2.0, convert=False))
 
 
-def test_a_file_is_read_window_by_window(tmp_path, monkeypatch):
+def test_a_file_is_read_once_and_window_by_window(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", noise(10_000), 100)
     frames_read = []
     plain = soundfile.SoundFile.read
-    monkeypatch.setattr(
-        soundfile.SoundFile, "read", lambda self, frames, **k: frames_read.append(frames) or plain(self, frames, **k)
-    )
+
+    def counted(file, *arguments, **more):
+        block = plain(file, *arguments, **more)
+        frames_read.append(len(block))
+        return block
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     for _ in Windows.of(path, 100, 2.5, 1.0):
         pass
     assert max(frames_read) == 250
-    assert len(frames_read) == 99
+    assert sum(frames_read) == 10_000 + 250  # the first window twice, to see whether there is as much
 
 
 def test_recordings_that_cannot_be_cut_into_windows_are_refused(tmp_path):
     for window, hop in ((0.0, 0.0), (1.0, 2.0), (1.0, -1.0), (float("inf"), 1.0)):
         with pytest.raises(ValueError, match="expected 0 < `hop` <= `window`, in s, but got a hop of"):
             Windows.of(noise(100), 100, window, hop)
+    for window in (1e308, 2.0**30):
+        with pytest.raises(ValueError, match=r"expected a `window` of at most 10737418 s, but got \d"):
+            Windows.of(noise(100), 100, window, 1.0)
     with pytest.raises(ValueError, match="expected a `hop` of at least one sample, 0.010000 s, but got 0.001"):
         Windows.of(noise(100), 100, 1.0, 0.001)
     with pytest.raises(
