@@ -13,6 +13,7 @@ from typing import Any
 import joblib
 import pandas as pd
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.classifiers.training import accuracy
 from benchmarks.commands.options import ALL_NETWORKS, Commands, absolute_path, count, curve_points, seconds
@@ -140,7 +141,7 @@ def run_command(options: argparse.Namespace) -> int:
     finished = len(settings.cells) - len(results.missing(settings.cells))
     if finished:
         print(f"{finished} of {len(settings.cells)} cells were finished before", flush=True)
-    run(subject, settings, results, jobs=options.jobs, backend=options.backend, progress=True)
+    _run(subject, settings, results, options)
     _write_tables(results, subject, settings)
     results.collect()
     print("\ninsertion − deletion AUC of the predicted class's probability, higher is better\n")
@@ -148,6 +149,15 @@ def run_command(options: argparse.Namespace) -> int:
     print(f"\n{time.perf_counter() - start:.0f} s; rows, tables, figures and settings are in")
     print(results.folder.resolve())
     return 0
+
+
+def _run(subject: Subject, settings: Settings, results: Results, options: argparse.Namespace) -> None:
+    try:
+        run(subject, settings, results, jobs=options.jobs, backend=options.backend, progress=True)
+    except TerminatedWorkerError as error:
+        raise MemoryError(
+            f"the system ended a worker, most likely for this reason; try fewer --jobs ({error})"
+        ) from error
 
 
 def _prepared(options: argparse.Namespace) -> Subject:

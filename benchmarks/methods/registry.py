@@ -105,7 +105,7 @@ def method(
         for name in names:
             if name.startswith(("=", "+", "-", "@")):
                 raise ValueError(
-                    f"expected a name for a method that begins with no =, +, - or @, because a spreadsheet takes such a "
+                    f"expected a name for a method that begins with no =, +, - or @, because spreadsheets take such a "
                     f"cell of a table for a formula, but got {name!r}"
                 )
             if name in METHODS:
