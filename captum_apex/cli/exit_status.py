@@ -56,10 +56,11 @@ def exit_status(command: Callable[[], int], program: str, interrupted: str = "in
         captum-apex: [Errno 2] No such file or directory: 'none.wav'
         2
     """
+    status = INTERRUPTED
     try:
         status = command()
     except KeyboardInterrupt:
-        status = INTERRUPTED
+        pass
     except BrokenPipeError:
         return BROKEN_PIPE
     except Exception as error:

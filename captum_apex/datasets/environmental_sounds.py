@@ -82,7 +82,7 @@ def _table(folder: Path) -> list[dict[str, str]]:
     path = folder / "meta" / "esc50.csv"
     if not path.is_file():
         raise FileNotFoundError(f"expected ESC-50's table at {path}, but there is none")
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
         columns = table.fieldnames or ()
         missing = [name for name in _COLUMNS if name not in columns]
