@@ -65,16 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="prototypes per channel (4, or as many as the bases have)",
     )
     _add_regions(parser)
-    parser.add_argument(
-        "--limit",
-        type=positive_number,
-        metavar="MB",
-        default=64,
-        help="the largest page to write, in megabytes (%(default)s)",
-    )
-    parser.add_argument(
-        "--title", metavar="TEXT", default="Why the model heard that", help="title of the page (%(default)s)"
-    )
+    _add_page(parser)
 
 
 def _add_regions(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +80,19 @@ def _add_regions(parser: argparse.ArgumentParser) -> None:
         "--cross",
         action="store_true",
         help="for time-frequency: find the cross of a strip and a band instead of the rectangle in which they meet",
+    )
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit",
+        type=positive_number,
+        metavar="MB",
+        default=64,
+        help="the largest page to write, in megabytes (%(default)s)",
+    )
+    parser.add_argument(
+        "--title", metavar="TEXT", default="Why the model heard that", help="title of the page (%(default)s)"
     )
 
 
