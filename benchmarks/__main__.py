@@ -7,12 +7,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from captum_apex import interruption  # noqa: F401  # before all that takes seconds to import
 
-from benchmarks.classifiers.networks import LayerError
+# isort: split
 from benchmarks.commands import measure_command, regions_command, run_command, show_command
-from benchmarks.runs.results import FolderError
+from captum_apex.cli.exit_status import as_process, exit_status
 
+PROGRAM = "python -m benchmarks"
 EXAMPLES = """examples:
   python -m benchmarks run                                        the embedded scenes, every method
   python -m benchmarks run --task environment --network convnext --clips 80
@@ -26,45 +27,38 @@ EXAMPLES = """examples:
 A run that is interrupted goes on where it stopped when the same command is given again. More methods, grids or fills
 can be added to a finished one in the same way.
 """
-INTERRUPTED = 130  # exit status after an interruption, as in shells
+INTERRUPTED = "interrupted: what is finished is kept, and the same command goes on from there"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: arguments of the command line; those of the process if left out.
+        arguments: arguments of the command line; by default those of the process, which is then taken to have no other
+            work.
 
     Returns:
-        The exit status: 0 after success, 1 if the system ended a worker, 2 if the arguments, the recordings or a folder
-        are wrong, 130 after an interruption.
+        The exit status: 0 after success, 1 for a defect of the benchmark, 2 if the arguments, the recordings or a
+        folder are wrong or the memory is not enough, 130 after an interruption, 141 where the reader of the output has
+        gone.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
+    if arguments is None:
+        return as_process(lambda: main(sys.argv[1:]))
+
+    def command() -> int:
         sources = run_command.add_methods(arguments)
         options = command_parser().parse_args(arguments)
         options.sources = sources
         options.typed = shlex.join(["python", "-m", "benchmarks", *arguments])
         return options.command(options)
-    except (FileNotFoundError, FolderError, LayerError) as error:
-        print(f"python -m benchmarks: {error}", file=sys.stderr)
-        return 2
-    except TerminatedWorkerError as error:
-        print(
-            "python -m benchmarks: the system ended a worker, most likely for lack of memory; try fewer --jobs "
-            f"({error})",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
-        return INTERRUPTED
+
+    return exit_status(command, PROGRAM, INTERRUPTED)
 
 
 def command_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        "python -m benchmarks",
+        PROGRAM,
         description=__doc__,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

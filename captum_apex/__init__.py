@@ -3,7 +3,7 @@
 Most users need only the names that `captum_apex` exports. These are its modules and sub-packages; each imports only
 those in the items above it:
 
-- `extras`: the error for an optional package that is missing.
+- `extras`: the error for an optional package that is missing; `interruption`: Ctrl-C in the programs.
 - `files`: files that are replaced as a whole; `layers`: the layer that is explained; `masking`: region grids, fills and
   rankings; `audio`: clips, their axes and regions; `recordings`: audio files as waveforms.
 - `metrics`: measures of attributions and of classifiers; `bases`: schemes, features, and the basis that is fitted to
@@ -17,6 +17,9 @@ those in the items above it:
 - `cli`: the command line.
 """
 
+from captum_apex import interruption  # noqa: F401  # before all that takes seconds to import
+
+# isort: split
 from captum_apex import datasets, masking, metrics, spectra
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.basis_insertion import ChannelMatrix, insert_basis

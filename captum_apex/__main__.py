@@ -8,30 +8,30 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from captum_apex.cli.exit_status import as_process, exit_status
 from captum_apex.cli.parser import parser, program_name
-
-INTERRUPTED = 130  # the status that shells report for an interruption
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: the command and its arguments; by default those that the program was started with.
+        arguments: the command and its arguments; by default those that the program was started with, and then the
+            process is taken to have no other work.
 
     Returns:
-        The exit status: 0 for success, 2 for wrong arguments, files or models, 130 for an interruption.
+        The exit status: 0 for success, 1 for a defect of this package, 2 for wrong arguments, files or models, 130 for
+        an interruption, 141 where the reader of the output has gone.
     """
-    try:
+    if arguments is None:
+        return as_process(lambda: main(sys.argv[1:]))
+
+    def command() -> int:
         options = parser().parse_args(arguments)
         with _plain_warnings():
             return options.run(options)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"{program_name()}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return INTERRUPTED
+
+    return exit_status(command, program_name())
 
 
 @contextmanager

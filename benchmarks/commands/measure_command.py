@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.classifiers.networks import NETWORKS
-from benchmarks.commands.options import Commands, write_tables
+from benchmarks.commands.options import Commands, check_tables, picture, write_tables
 from benchmarks.experiments import speed
 from benchmarks.experiments.norm_place import norm_place_table
 from benchmarks.experiments.soundscape import soundscape_picture, soundscape_table
@@ -14,7 +14,8 @@ from benchmarks.reports.markup import section_markdown
 from benchmarks.reports.norm_table import norm_section
 from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
-from captum_apex.cli.types import device, positive_integer
+from captum_apex.cli.loading import check_output_folder
+from captum_apex.cli.types import device, positive_integer, seed
 
 
 def add_speed_parser(commands: Commands) -> None:
@@ -40,8 +41,8 @@ def add_events_parser(commands: Commands) -> None:
     parser.add_argument("--task", choices=TASKS, default="scenes", help="task of the clips; see `run`")
     parser.add_argument("--network", choices=NETWORKS, default="cnn", help="the classifier")
     parser.add_argument("--clips", type=positive_integer, default=40, help="number of clips, in random order")
-    parser.add_argument("--seed", type=int, default=0, help="seed of clips, training, fitting and the order")
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the first five clips to this file")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of clips, training, fitting and the order")
+    parser.add_argument("--picture", type=picture, metavar="FILE.png", help="draw the first five clips to this file")
     parser.set_defaults(command=events_command)
 
 
@@ -52,7 +53,7 @@ def add_norm_parser(commands: Commands) -> None:
         help="compare bases of the layer's grid with bases of the grid that the norm behind the pooling normalises",
     )
     parser.add_argument("--task", nargs="+", choices=TASKS, default=["scenes"], help="tasks of the clips; see `run`")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="seeds of clips, training and fitting")
+    parser.add_argument("--seeds", nargs="+", type=seed, default=[0], help="seeds of clips, training and fitting")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="replace the table between this file's marks")
     parser.set_defaults(command=norm_command)
 
@@ -65,6 +66,8 @@ def speed_command(options: argparse.Namespace) -> int:
 
 def events_command(options: argparse.Namespace) -> int:
     """Prints how well the events of a long recording are detected."""
+    if options.picture is not None:
+        check_output_folder(options.picture)
     subject = prepare(options.task, options.network, seed=options.seed, progress=True)
     print(soundscape_table(subject, options.clips, options.seed).to_string(index=False, float_format="{:.2f}".format))
     if options.picture is not None:
@@ -75,6 +78,7 @@ def events_command(options: argparse.Namespace) -> int:
 
 def norm_command(options: argparse.Namespace) -> int:
     """Prints purity and channel removal of ConvNeXt for both places of the norm."""
+    check_tables(options.out)
     section = norm_section(norm_place_table(options.task, options.seeds, progress=True))
     print(section_markdown(section, Path()))
     if options.out is not None:

@@ -8,13 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.classifiers.networks import NETWORKS
-from benchmarks.commands.options import Commands, write_tables
+from benchmarks.commands.options import Commands, check_tables, write_tables
 from benchmarks.experiments.region_summary import region_summary
 from benchmarks.reports.markup import markdown
 from benchmarks.reports.region_tables import region_sections
+from benchmarks.runs.results import FolderError
 from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
-from captum_apex.cli.types import positive_integer
+from captum_apex.cli.loading import check_output_folder
+from captum_apex.cli.types import positive_integer, seed
 from captum_apex.files import replaced
 
 SUBJECT = ["task", "network", "seed", "clips"]
@@ -32,7 +34,7 @@ def add_regions_parser(commands: Commands) -> None:
     add = parser.add_argument
     add("--tasks", nargs="+", choices=TASKS, default=["scenes"], help="what is classified; see `run`")
     add("--networks", nargs="+", choices=NETWORKS, default=["cnn"], help="the classifiers")
-    add("--seeds", nargs="+", type=int, default=[0], help="seeds of clips, training, fitting and random places")
+    add("--seeds", nargs="+", type=seed, default=[0], help="seeds of clips, training, fitting and random places")
     add("--clips", type=positive_integer, default=40, help="number of clips of the masking test")
     add("--csv", type=Path, default=Path("results/regions.csv"), metavar="FILE.csv", help="file of all numbers")
     add("--out", type=Path, metavar="FILE.md", help="replace the tables between this file's marks, as in `overview`")
@@ -41,6 +43,8 @@ def add_regions_parser(commands: Commands) -> None:
 
 def regions_command(options: argparse.Namespace) -> int:
     """Measures the regions of all subjects, writes the numbers to a CSV file and prints the tables."""
+    check_output_folder(options.csv)
+    check_tables(options.out)
     subjects = [
         (task, network, seed) for task in options.tasks for network in options.networks for seed in options.seeds
     ]
@@ -54,7 +58,7 @@ def regions_command(options: argparse.Namespace) -> int:
 
 def _lines(task: str, network: str, seed: int, n_clips: int, path: Path) -> pd.DataFrame:
     """The lines of one subject, from the CSV file; if it has none, they are computed and added to it."""
-    stored = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=SUBJECT)
+    stored = _stored(path)
     known = stored[(stored[SUBJECT[:3]] == [task, network, seed]).all(axis=1) & (stored["clips"] == n_clips)]
     if len(known):
         return known
@@ -63,3 +67,13 @@ def _lines(task: str, network: str, seed: int, n_clips: int, path: Path) -> pd.D
     with replaced(path) as temporary:
         pd.concat([stored, lines] if len(stored) else [lines]).to_csv(temporary, index=False)
     return lines
+
+
+def _stored(path: Path) -> pd.DataFrame:
+    try:
+        stored = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=SUBJECT)
+    except ValueError as error:  # pandas' own errors are among them
+        raise FolderError(f"expected {path} to hold the lines of `regions`, but it cannot be read: {error}") from error
+    if not set(SUBJECT) <= set(stored.columns):
+        raise FolderError(f"expected {path} to have the columns {', '.join(SUBJECT)}, but it has others")
+    return stored

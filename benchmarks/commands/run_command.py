@@ -13,9 +13,19 @@ from typing import Any
 import joblib
 import pandas as pd
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.classifiers.training import accuracy
-from benchmarks.commands.options import ALL_NETWORKS, Commands, absolute_path, count, curve_points, seconds
+from benchmarks.commands.options import (
+    ALL_NETWORKS,
+    Commands,
+    absolute_path,
+    check_run,
+    count,
+    curve_points,
+    processes,
+    seconds,
+)
 from benchmarks.experiments.channels import channel_removal_table
 from benchmarks.experiments.invariance import invariance_table
 from benchmarks.experiments.purity import purity_table
@@ -29,7 +39,8 @@ from benchmarks.runs.runner import DEFAULT_FILLS, Settings, default_methods, run
 from benchmarks.runs.subject import FIT, Subject, prepare
 from benchmarks.tasks import TASKS
 from benchmarks.tasks.task import SPLITS
-from captum_apex.cli.types import device, positive_integer
+from captum_apex.cli.loading import check_output_folder
+from captum_apex.cli.types import device, positive_integer, seed
 from captum_apex.layers.models import fingerprint
 from captum_apex.masking.fills import FILLS
 from captum_apex.masking.grids import GRIDS
@@ -71,7 +82,7 @@ def _add_subject_options(group: argparse._ArgumentGroup) -> None:
     add("--invertible", action="store_true", help="explain by bases U = exp(A), not by orthogonal ones")
     add("--clips", type=positive_integer, default=24, help="number of clips, spread evenly over the part")
     add("--part", choices=SPLITS, default="test", help="the clips that are explained; choose settings on train alone")
-    add("--seed", type=int, default=0, help="seed of clips, training, fitting and random methods")
+    add("--seed", type=seed, default=0, help="seed of clips, training, fitting and random methods")
 
 
 def _add_method_options(group: argparse._ArgumentGroup) -> None:
@@ -116,8 +127,8 @@ def _add_computing_options(group: argparse._ArgumentGroup) -> None:
     add("--device", type=device, default="cpu", help="where the classifier runs, such as cuda")
     add(
         "--jobs",
-        type=positive_integer,
-        default=joblib.cpu_count(),
+        type=processes,
+        default=min(joblib.cpu_count(), 1024),
         help="processes side by side; the results do not depend on their number",
     )
     add(
@@ -130,6 +141,7 @@ def _add_computing_options(group: argparse._ArgumentGroup) -> None:
 def run_command(options: argparse.Namespace) -> int:
     """Scores attribution methods on a task, and writes rows, tables and figures to the folder of the run."""
     start = time.perf_counter()
+    _check_options(options)
     keep_freed_memory()
     subject = _prepared(options)
     test_accuracy = accuracy(subject.model, subject.task.test)
@@ -140,7 +152,7 @@ def run_command(options: argparse.Namespace) -> int:
     finished = len(settings.cells) - len(results.missing(settings.cells))
     if finished:
         print(f"{finished} of {len(settings.cells)} cells were finished before", flush=True)
-    run(subject, settings, results, jobs=options.jobs, backend=options.backend, progress=True)
+    _run(subject, settings, results, options)
     _write_tables(results, subject, settings)
     results.collect()
     print("\ninsertion − deletion AUC of the predicted class's probability, higher is better\n")
@@ -148,6 +160,29 @@ def run_command(options: argparse.Namespace) -> int:
     print(f"\n{time.perf_counter() - start:.0f} s; rows, tables, figures and settings are in")
     print(results.folder.resolve())
     return 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Raises before the work where its results could not be written, or the processes not be started."""
+    folder = options.out or Path("results", "new")
+    check_output_folder(folder / "run.json")
+    if (folder / "run.json").exists():
+        check_run(folder)
+    try:
+        joblib.parallel_config(backend=options.backend or "loky").unregister()
+    except (ValueError, ImportError) as error:
+        raise ValueError(
+            f"expected --backend to be a backend of joblib, but got {options.backend!r}: {error}"
+        ) from error
+
+
+def _run(subject: Subject, settings: Settings, results: Results, options: argparse.Namespace) -> None:
+    try:
+        run(subject, settings, results, jobs=options.jobs, backend=options.backend, progress=True)
+    except TerminatedWorkerError as error:
+        raise MemoryError(
+            f"the system ended a worker, most likely for this reason; try fewer --jobs ({error})"
+        ) from error
 
 
 def _prepared(options: argparse.Namespace) -> Subject:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.commands.options import ALL_NETWORKS, Commands
+from benchmarks.commands.options import ALL_NETWORKS, Commands, check_run
 from benchmarks.methods import METHODS
 from benchmarks.reports import overview, pictures, run_report
 from benchmarks.runs.results import FolderError, Results
 from benchmarks.tasks import TASKS
+from captum_apex.cli.loading import check_output_folder
+from captum_apex.cli.types import seed
 from captum_apex.masking.fills import FILLS
 from captum_apex.masking.grids import GRIDS
+
+OF_OVERVIEW = ("task", "network", "part", "clips", "test_clips", "accuracy")  # settings that the overview shows
 
 
 def add_report_parser(commands: Commands) -> None:
@@ -45,13 +49,13 @@ def add_pictures_parser(commands: Commands) -> None:
     """Adds the parser of `pictures`."""
     parser = commands.add_parser("pictures", help="draw the pictures of the README and the guides")
     parser.add_argument("--out", type=Path, default=Path("tutorials/pictures"), help="folder for the PNG files")
-    parser.add_argument("--seed", type=int, default=0, help="seed of clips, training and fitting")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of clips, training and fitting")
     parser.set_defaults(command=pictures_command)
 
 
 def report_command(options: argparse.Namespace) -> int:
     """Writes the report of a run, also of an unfinished one, and prints its summary."""
-    _check_folder(options.folder)
+    check_run(options.folder)
     Results(options.folder).collect()
     try:
         print(run_report.write(options.folder))
@@ -64,7 +68,7 @@ def report_command(options: argparse.Namespace) -> int:
 def overview_command(options: argparse.Namespace) -> int:
     """Prints several runs side by side, or replaces the tables of a Markdown file by theirs."""
     for folder in options.folders:
-        _check_folder(folder)
+        check_run(folder, OF_OVERVIEW)
         Results(folder).collect()
     if options.out is None:
         print(overview.overview(options.folders))
@@ -88,11 +92,7 @@ def list_command(_: argparse.Namespace) -> int:
 
 def pictures_command(options: argparse.Namespace) -> int:
     """Draws the pictures of the README and the guides."""
+    check_output_folder(options.out / "new.png")
     for path in pictures.write(options.out, seed=options.seed):
         print(path)
     return 0
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "run.json").is_file():
-        raise FolderError(f"expected the folder of a run, but {folder} has no run.json")

@@ -88,7 +88,8 @@ def method(
         A decorator that registers the function and returns it unchanged; see `Method` for what the function returns.
 
     Raises:
-        ValueError: a method is registered under one of the names already.
+        ValueError: a method is registered under one of the names already, or a name begins with =, +, - or @, as
+            formulas of spreadsheets do.
 
     Example:
         >>> from benchmarks.methods import METHODS, Query, method
@@ -102,6 +103,11 @@ def method(
 
     def register(explain: Explain) -> Explain:
         for name in names:
+            if name.startswith(("=", "+", "-", "@")):
+                raise ValueError(
+                    f"expected a name for a method that begins with no =, +, - or @, because spreadsheets take such a "
+                    f"cell of a table for a formula, but got {name!r}"
+                )
             if name in METHODS:
                 raise ValueError(f"expected a new name for a method, but {name!r} is registered already")
             METHODS[name] = Method(names, explain, uses_fill, uses_grid, default, batch)
@@ -157,7 +163,7 @@ def load_methods(path: str | PathLike[str]) -> list[str]:
     before = dict(METHODS)
     try:
         _run(path)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         METHODS.clear()
         METHODS.update(before)
         raise ValueError(

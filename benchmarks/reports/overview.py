@@ -53,18 +53,20 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """Reads a run from its folder; raises FileNotFoundError if the folder holds no run."""
-        content = json.loads((folder / "run.json").read_text())
+        """Reads a run from its folder; raises FileNotFoundError if it holds none, ValueError if no cell is finished."""
+        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         settings = {**content.get("key", {}), **content["settings"]}
         names = [settings["task"], settings["network"]]
         names += [str(settings["layer"])] if settings.get("layer") else []
         names += ["invertible"] if settings.get("invertible") else []
-        return cls(" ".join(names), folder, settings, run_report.read_rows(folder))
+        rows = run_report.read_rows(folder)
+        if rows.empty:
+            raise ValueError(f"expected a run with finished cells, but {folder} has none")
+        return cls(" ".join(names), folder, settings, rows)
 
     def table(self, name: str) -> pd.DataFrame:
         """The table of an experiment; empty where the run has none."""
-        path = self.folder / name
-        return pd.read_csv(path) if path.exists() and path.read_text().strip() else pd.DataFrame()
+        return sections.read_table(self.folder / name)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def write(folder: Path) -> str:
 
 def _settings(folder: Path) -> dict[str, Any]:
     """All settings of a run, with the versions of the packages."""
-    run = json.loads((folder / "run.json").read_text())
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     key = run.get("key", {})
     return {**key, **run["settings"], "versions": run.get("versions") or key.get("versions", {})}
 

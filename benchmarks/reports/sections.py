@@ -218,12 +218,26 @@ def price_section(cells: pd.DataFrame) -> Section:
     return Section("Price", [ABOUT_PRICE], {"Price by regions": _named(table, cells)}, picture="price.png")
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """The table of an experiment; empty where there is none.
+
+    Raises:
+        ValueError: the file holds no table.
+    """
+    if not path.exists() or not path.read_bytes().strip():
+        return pd.DataFrame()
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:  # pandas' own errors are among them
+        raise ValueError(f"expected {path} to hold a table, but it cannot be read: {error}") from error
+
+
 def experiment_sections(folder: Path) -> list[Section]:
     """A section for each experiment whose table is in the run's folder."""
     sections = []
     for name, (title, text) in TABLES.items():
         path = folder / name
-        frame = pd.read_csv(path) if path.exists() and path.read_text().strip() else pd.DataFrame()
+        frame = read_table(path)
         if len(frame):
             main = "drop" if name == "evidence.csv" else "difference"
             if {main, "low", "high"} <= {*frame.columns}:

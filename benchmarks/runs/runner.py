@@ -8,6 +8,8 @@ one forward pass.
 from __future__ import annotations
 
 import math
+import multiprocessing.resource_tracker
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from typing import NamedTuple
 
 import joblib
 import torch
+from joblib.externals.loky.backend import resource_tracker
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
@@ -198,9 +201,29 @@ def one_thread(subject: Subject) -> Iterator[None]:
 
 def _parallel(function: Callable, arguments: Iterable[tuple]) -> Iterator:
     """The results of the function for all arguments, in the order in which they are ready."""
-    return joblib.Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")(
-        joblib.delayed(function)(*arguments_of_call) for arguments_of_call in arguments
-    )
+    with _workers_without_interruptions():
+        return joblib.Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")(
+            joblib.delayed(function)(*arguments_of_call) for arguments_of_call in arguments
+        )
+
+
+@contextmanager
+def _workers_without_interruptions() -> Iterator[None]:
+    """Processes that are started inside do not see Ctrl-C, which a terminal sends to all: the run ends them itself.
+
+    A worker that is interrupted prints a traceback. It inherits the signals that are blocked where it is started; one
+    that comes meanwhile is delivered at the end of the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    for tracker in (multiprocessing.resource_tracker, resource_tracker):
+        tracker.ensure_running()  # before the block: one that is started inside allows the signal again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def explain_job(job: Job, stage: Stage, settings: Settings) -> dict[Cell, RegionSums]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,27 @@ from torch import Tensor
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.regions import Box
 
-__all__ = ["Clip", "ClipLookup", "Place", "level_limits"]
+__all__ = ["Clip", "ClipLookup", "Place", "encodable", "level_limits"]
 
 _FLOOR = 1e-10  # of the power, −100 dB
 _DYNAMIC_RANGE = 80.0  # in dB below the loudest level; what is quieter gets the lowest colour
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def encodable(text: str) -> str:
+    r"""A text for figures, pages and tables: what is no Unicode in it is shown by replacement characters.
+
+    Python keeps the bytes of a file name that are no Unicode as surrogates, which can neither be drawn nor encoded.
+
+    Args:
+        text: the text.
+
+    Example:
+        >>> from captum_apex.audio.clip import encodable
+        >>> encodable("caf\udce9.wav")
+        'caf�.wav'
+    """
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class Place(NamedTuple):
@@ -144,13 +162,15 @@ class Clip:
     def title(self) -> str:
         """The label and the name of the file, separated by a comma; empty ones are left out.
 
+        What is no Unicode in a name is shown by replacement characters.
+
         Example:
             >>> import torch
             >>> from captum_apex import Clip, SpectrogramAxes
             >>> Clip(torch.zeros(5, 2), SpectrogramAxes(8000, 8, 4), name="digits/7_theo_0.wav", label="seven").title
             'seven, 7_theo_0.wav'
         """
-        return ", ".join(text for text in (self.label, Path(os.fspath(self.name)).name) if text)
+        return encodable(", ".join(text for text in (self.label, Path(os.fspath(self.name)).name) if text))
 
     def seconds(self, fraction: float) -> float:
         """The time at a fraction of the input's time axis, in seconds.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
+from captum_apex.audio.clip import encodable
+
 __all__ = ["checked_class_names", "class_name"]
 
 
@@ -52,7 +54,8 @@ def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
         class_names: name of each class; by default the index is named.
 
     Returns:
-        The name, several names with commas, or an empty text for None.
+        The name, several names with commas, or an empty text for None. What is no Unicode in a name is shown by
+        replacement characters.
 
     Raises:
         ValueError: the class has no name.
@@ -75,4 +78,4 @@ def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
         return f"class {label}"
     if not -len(class_names) <= int(label) < len(class_names):
         raise ValueError(f"expected `class_names` with a name for class {label}, but got {len(class_names)} names")
-    return class_names[int(label)]
+    return encodable(class_names[int(label)])

@@ -13,7 +13,7 @@ import torch
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import check_output_folder, load_apex, load_bases
-from captum_apex.cli.types import add_evidence_arguments
+from captum_apex.cli.types import add_evidence_arguments, probability, seconds, share
 from captum_apex.explanations.events import write_audacity, write_raven
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.locating.region_search import RegionSearch
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_windows(parser)
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=probability,
         metavar="P",
         default=0.5,
         help="the least probability of a detected class (%(default)s)",
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_evidence_arguments(parser)
     parser.add_argument(
         "--level",
-        type=float,
+        type=share,
         metavar="SHARE",
         default=0.5,
         help="an event ends where its evidence falls below this share of the peak (%(default)s)",
@@ -79,12 +79,12 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 def _add_windows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window",
-        type=float,
+        type=seconds,
         metavar="S",
         help="length of a window in seconds; by default the length of the factory's clips",
     )
     parser.add_argument(
-        "--hop", type=float, metavar="S", help="seconds from one window to the next; by default half a window"
+        "--hop", type=seconds, metavar="S", help="seconds from one window to the next; by default half a window"
     )
 
 

@@ -18,6 +18,7 @@ from captum_apex.attribution.apex import APEX
 from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.cli.exit_status import input_fault
 from captum_apex.cli.factory import closest_names, load_classifier
 from captum_apex.cli.loading import (
     check_output_folder,
@@ -27,7 +28,7 @@ from captum_apex.cli.loading import (
     load_bases,
     training_recordings,
 )
-from captum_apex.cli.types import add_evidence_arguments, positive_integer, probability
+from captum_apex.cli.types import add_evidence_arguments, positive_integer, positive_number, probability
 from captum_apex.explanations.explanation import Explanation, explain
 from captum_apex.layers.origin import Origin
 from captum_apex.locating.region_search import RegionSearch
@@ -71,12 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="prototypes per channel (4, or as many as the bases have)",
     )
     _add_regions(parser)
-    parser.add_argument(
-        "--limit", type=float, metavar="MB", default=64, help="the largest page to write, in megabytes (%(default)s)"
-    )
-    parser.add_argument(
-        "--title", metavar="TEXT", default="Why the model heard that", help="title of the page (%(default)s)"
-    )
+    _add_page(parser)
 
 
 def _add_regions(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +87,19 @@ def _add_regions(parser: argparse.ArgumentParser) -> None:
         "--cross",
         action="store_true",
         help="for time-frequency: find the cross of a strip and a band instead of the rectangle in which they meet",
+    )
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit",
+        type=positive_number,
+        metavar="MB",
+        default=64,
+        help="the largest page to write, in megabytes (%(default)s)",
+    )
+    parser.add_argument(
+        "--title", metavar="TEXT", default="Why the model heard that", help="title of the page (%(default)s)"
     )
 
 
@@ -140,8 +149,11 @@ def run(options: argparse.Namespace) -> int:
         for target in targets or _detected(scores, options.threshold):
             try:
                 explanations = [_explanation(apex, inputs, target, training_clips.inputs, options) for apex in apexes]
-            except ValueError as error:
-                raise ValueError(f"{path} cannot be explained: {error}") from error
+            except Exception as error:
+                fault = input_fault(error)
+                if fault is None:
+                    raise
+                raise ValueError(f"{path} cannot be explained: {fault}") from error
             prototypes = training_clips.of(explanations)
             pages.append(Page(clip, explanations, prototypes, classifier.class_names, scores))
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -169,11 +181,9 @@ def _clips(classifier: Classifier, options: argparse.Namespace) -> Iterator[tupl
 
 
 def _check_page_path(path: Path) -> None:
-    if path.is_dir():
-        raise ValueError(f"expected --out to be a file, but {path} is a folder")
+    check_output_folder(path)
     if path.suffix.lower() not in PAGE_SUFFIXES:  # so that a slip overwrites no recording and no basis
         raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {path}")
-    check_output_folder(path)
 
 
 def _target(text: str, class_names: Sequence[str]) -> int | None:

@@ -50,7 +50,7 @@ def load_classifier(name: str, device: str, convert: bool) -> Classifier:
         )
     try:
         classifier = factory()
-    except Exception as error:  # the user's code can raise anything; the message says where it did
+    except (Exception, SystemExit) as error:  # the user's code can raise anything; the message says where it did
         raise ValueError(
             f"expected {name} to return a captum_apex.Classifier, but it raised {_with_line(error, module)}"
         ) from error
@@ -87,13 +87,13 @@ def _module(name: str) -> ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except Exception as error:  # the user's code can raise anything
+    except (Exception, SystemExit) as error:  # the user's code can raise anything
         raise ValueError(
             f"expected a module {name!r} that can be imported from {here}, but got {type(error).__name__}: {error}"
         ) from error
 
 
-def _with_line(error: Exception, module: ModuleType) -> str:
+def _with_line(error: BaseException, module: ModuleType) -> str:
     """An error with the last line of the user's module that led to it."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__]
     return f"{type(error).__name__}: {error}" + (f" ({module.__file__}, line {lines[-1]})" if lines else "")

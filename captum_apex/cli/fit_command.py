@@ -24,7 +24,7 @@ from captum_apex.cli.loading import (
     load_apex,
     training_recordings,
 )
-from captum_apex.cli.types import positive_integer
+from captum_apex.cli.types import positive_integer, seed
 from captum_apex.explanations.prototype_regions import locate_prototypes
 
 SUMMARY = "fit bases on a folder of audio"
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive_integer, metavar="N", default=32, help="recordings per forward pass (%(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", default=0, help="seed of the random number generator of the fit (%(default)s)"
+        "--seed", type=seed, metavar="N", default=0, help="seed of the random number generator of the fit (%(default)s)"
     )
 
 
@@ -133,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
     bank = replace(bank, origin=replace(bank.origin, dataset=recordings.fingerprint())).to(options.device)
     for scheme in schemes:
         basis = _fit(bank, scheme, len(recordings), options)
-        path = options.out if options.out.suffix == BASIS_SUFFIX else options.out / f"{scheme}{BASIS_SUFFIX}"
+        path = _basis_path(options.out, scheme)
         path.parent.mkdir(parents=True, exist_ok=True)
         basis.save(path)
         if options.locate is not None:
@@ -187,7 +187,12 @@ def _check_output(options: argparse.Namespace, schemes: tuple[Scheme, ...]) -> N
         raise ValueError(
             f"expected --out to be a folder, or a file that ends in {BASIS_SUFFIX}, but {options.out} is another file"
         )
-    check_output_folder(options.out if is_basis else options.out / BASIS_SUFFIX)
+    for scheme in schemes:
+        check_output_folder(_basis_path(options.out, scheme))
+
+
+def _basis_path(out: Path, scheme: Scheme) -> Path:
+    return out if out.suffix == BASIS_SUFFIX else out / f"{scheme}{BASIS_SUFFIX}"
 
 
 def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme], chosen: bool) -> tuple[Scheme, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,16 +33,19 @@ __all__ = [
 ]
 
 BASIS_SUFFIX = ".safetensors"
+_PROBE = bytes(1_000_000)  # the size of a small basis or page
 
 
 def check_output_folder(path: Path) -> None:
     """Raises where no file can be written at a path; commands call it before they compute anything.
 
+    It writes a megabyte beside the file and deletes it, because only that tells whether there is space.
+
     Args:
         path: path of the file to write; folders that do not exist yet are allowed.
 
     Raises:
-        ValueError: the nearest existing folder cannot be written to, or is no folder.
+        ValueError: the path is a folder, or the nearest existing folder is none or cannot be written to.
 
     Example:
         >>> import tempfile
@@ -51,12 +55,21 @@ def check_output_folder(path: Path) -> None:
         ...     try:
         ...         check_output_folder(Path(file.name, "page.html"))
         ...     except ValueError as error:
-        ...         print(str(error)[-7:])
-        is none
+        ...         print(str(error)[-24:])
+        is none: Not a directory
     """
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"expected {path} in a folder that can be written to, but {folder} is none")
+    folder = path.absolute().parent
+    try:
+        while not os.path.lexists(folder):
+            folder = folder.parent
+        if path.is_dir():
+            raise ValueError(f"expected a file to write, but {path} is a folder")
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".captum-apex-") as probe:
+            probe.write(_PROBE)
+    except OSError as error:
+        raise ValueError(
+            f"expected {path} in a folder that can be written to, but {folder} is none: {error.strerror}"
+        ) from error
 
 
 def chosen_layer(classifier: Classifier, name: str | None) -> nn.Module:

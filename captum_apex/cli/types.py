@@ -3,25 +3,111 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 import torch
 
 from captum_apex.attribution.decomposition import N_CHANNELS
 
-__all__ = ["add_evidence_arguments", "device", "positive_integer", "probability"]
+__all__ = [
+    "add_evidence_arguments",
+    "device",
+    "positive_integer",
+    "positive_number",
+    "probability",
+    "seconds",
+    "seed",
+    "share",
+]
+
+_LARGEST_INTEGER = 2**31 - 1
+_LARGEST_SEED = 2**32 - 1  # of NumPy and scikit-learn
+_LONGEST = 3600.0  # seconds; a window is held in memory as a whole
 
 
 def positive_integer(text: str) -> int:
-    """An integer of at least 1.
+    """An integer from 1 to 2147483647.
 
     Example:
         >>> from captum_apex.cli.types import positive_integer
         >>> positive_integer("12")
         12
     """
-    if not text.isdecimal() or int(text) < 1:
+    number = _integer(text)
+    if number is None or number < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, but got {text!r}")
-    return int(text)
+    if number > _LARGEST_INTEGER:
+        raise argparse.ArgumentTypeError(f"expected a number of at most {_LARGEST_INTEGER}, but got {text!r}")
+    return number
+
+
+def seed(text: str) -> int:
+    """The seed of a random number generator, an integer from 0 to 4294967295.
+
+    Example:
+        >>> from captum_apex.cli.types import seed
+        >>> seed("0")
+        0
+    """
+    number = _integer(text)
+    if number is None or number > _LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {_LARGEST_SEED}, but got {text!r}")
+    return number
+
+
+def _integer(text: str) -> int | None:
+    """The number that up to 18 digits mean; None for any other text."""
+    return int(text) if text.isdecimal() and len(text) <= 18 else None
+
+
+def positive_number(text: str) -> float:
+    """A finite number above 0.
+
+    Example:
+        >>> from captum_apex.cli.types import positive_number
+        >>> positive_number("0.5")
+        0.5
+    """
+    number = _number(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, but got {text!r}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0, at most an hour.
+
+    Example:
+        >>> from captum_apex.cli.types import seconds
+        >>> seconds("2.5")
+        2.5
+    """
+    number = _number(text)
+    if not 0 < number <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, at most {_LONGEST:g}, but got {text!r}")
+    return number
+
+
+def share(text: str) -> float:
+    """A number above 0, at most 1.
+
+    Example:
+        >>> from captum_apex.cli.types import share
+        >>> share("1")
+        1.0
+    """
+    number = _number(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, at most 1, but got {text!r}")
+    return number
+
+
+def _number(text: str) -> float:
+    """The number that a text means; NaN, which no range holds, for any other text."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def probability(text: str) -> float:
@@ -32,16 +118,14 @@ def probability(text: str) -> float:
         >>> probability("0.5")
         0.5
     """
-    try:
-        if 0 <= float(text) <= 1:
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, but got {text!r}")
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, but got {text!r}")
+    return number
 
 
 def device(text: str) -> str:
-    """The name of a device that this machine has.
+    """The name of a device that this machine has, and that can compute: `meta` cannot.
 
     Example:
         >>> from captum_apex.cli.types import device
@@ -49,8 +133,8 @@ def device(text: str) -> str:
         'cpu'
     """
     try:
-        torch.empty(0, device=torch.device(text))
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, device=torch.device(text)).item()
+    except Exception as error:  # each backend has its own
         raise argparse.ArgumentTypeError(f"expected a device that is here, but got {text!r}") from error
     return text
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from captum_apex.audio.clip import encodable
 from captum_apex.files import replaced
 from captum_apex.locating.region_search import RegionEffect
 
@@ -68,11 +69,15 @@ _RAVEN_COLUMNS = (
     "Side",
     "Contribution",
 )
+_NO_TEXT = ("=", "+", "-", "@", '"')  # the beginnings of formulas and of quoted cells in spreadsheets
 _EFFECT_COLUMNS = ("Masking Effect", "Effect of Random Places", "Better than Random", "Fires On")
 
 
 def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
     r"""Writes a selection table for Raven Pro and Raven Lite: text with tabs, one line per event after the header.
+
+    A class whose name begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet
+    takes it as text and not as a formula. What is no Unicode in a name becomes replacement characters.
 
     If any event has an effect, there are four more columns: the share of the channel that masking the event's region
     takes away, the same for random places, whether the former is larger (yes or no), and what the channel fires on
@@ -104,7 +109,7 @@ def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
 
 def _raven_line(number: int, event: Event, with_effects: bool) -> str:
     place = (f"{event.start:.6f}", f"{event.end:.6f}", f"{event.low:.3f}", f"{event.high:.3f}")
-    about_class = (_one_line(event.name), f"{event.score:.4f}")
+    about_class = (_class_column(event.name), f"{event.score:.4f}")
     about_channel = (str(event.channel), str(event.side), f"{event.contribution:.4f}")
     about_region = _effect_columns(event.effect) if with_effects else ()
     return "\t".join((str(number), "Spectrogram 1", "1", *place, *about_class, *about_channel, *about_region))
@@ -121,7 +126,7 @@ def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: b
     r"""Writes a label track that Audacity imports.
 
     A label names the class, its probability and the channel. Where the region of the event is no better than a random
-    place, or the channel fires on no sound, the label says so.
+    place, or the channel fires on no sound, the label says so. Names of classes are written as in `write_raven`.
 
     Args:
         path: path of the new file, such as `recording.txt`.
@@ -143,7 +148,7 @@ def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: b
     """
     lines = []
     for event in events:
-        text = f"{_one_line(event.name)} {event.score:.2f} (channel {event.channel}){_doubts(event.effect)}"
+        text = f"{_class_column(event.name)} {event.score:.2f} (channel {event.channel}){_doubts(event.effect)}"
         lines.append(f"{event.start:.6f}\t{event.end:.6f}\t{text}")
         if bands:
             lines.append(f"\\\t{event.low:.6f}\t{event.high:.6f}")
@@ -161,8 +166,10 @@ def _write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
         beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def _one_line(name: str) -> str:
-    return " ".join(name.split())
+def _class_column(name: str) -> str:
+    """A name on one line that a spreadsheet takes as text: it would run a cell such as =cmd|… as a formula."""
+    line = encodable(" ".join(name.split()))
+    return f"'{line}" if line.startswith(_NO_TEXT) else line
 
 
 @dataclass(frozen=True, eq=False)

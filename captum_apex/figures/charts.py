@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from captum_apex.audio.clip import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_name
 from captum_apex.explanations.explanation import Explanation
@@ -189,7 +190,7 @@ def _draw_line(panel: Axes, rank: int, x: NDArray, y: NDArray, name: str) -> str
     colour = LINES[rank % len(LINES)]
     marker = MARKERS[rank % len(MARKERS)]
     every = max(1, len(x) // 12)
-    panel.plot(x, y, color=colour, marker=marker, markevery=every, markersize=4, linewidth=1.5, label=name)
+    panel.plot(x, y, color=colour, marker=marker, markevery=every, markersize=4, linewidth=1.5, label=encodable(name))
     return colour
 
 

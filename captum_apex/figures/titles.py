@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 from matplotlib.axes import Axes
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from captum_apex.audio.clip import encodable
 from captum_apex.explanations.evidence import Evidence
 from captum_apex.figures.canvas import panel_width
 
@@ -95,15 +97,16 @@ def fitted(text: str, inches: float, size: str = SMALL, lines: int = 2) -> str:
     """
     font = FontProperties(size=size)
     width = inches * 72 * _SAFETY
-    broken = [""]
-    for word in text.split():
-        longer = f"{broken[-1]} {word}".strip()
-        if broken[-1] and _width(longer, font) > width:
-            broken.append(word)
-        else:
-            broken[-1] = longer
-    if len(broken) > lines:
-        broken[lines - 1 :] = [" ".join(broken[lines - 1 :])]
+    words = encodable(text).split()
+    broken: list[str] = []
+    while words and len(broken) < lines - 1:
+        n_words = 1
+        while n_words < len(words) and _width(" ".join(words[: n_words + 1]), font) <= width:
+            n_words += 1
+        broken.append(" ".join(words[:n_words]))
+        words = words[n_words:]
+    if words:
+        broken.append(" ".join(words))
     return "\n".join(_cut(line, width, font) for line in broken)
 
 
@@ -132,9 +135,9 @@ def title(ax: Axes, lines: Iterable[str], inches: float, pad: float | None = Non
 def _cut(line: str, width: float, font: FontProperties) -> str:
     if _width(line, font) <= width:
         return line
-    while line and _width(f"{line}…", font) > width:
-        line = line[:-1]
-    return f"{line.rstrip()}…"
+    # By bisection: to lay out one text takes milliseconds, and a line of all class names has thousands of letters.
+    n_letters = bisect_right(range(1, len(line)), width, key=lambda n: _width(f"{line[:n]}…", font))
+    return f"{line[:n_letters].rstrip()}…"
 
 
 def _width(text: str, font: FontProperties) -> float:

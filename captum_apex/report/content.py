@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.clip import Clip, encodable, level_limits
 from captum_apex.audio.regions import Box, Region
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
@@ -124,7 +124,7 @@ def content(pages: Sequence[Page], title: str) -> Content:
     limits = level_limits(clip for page in pages for clip in (page.clip, *page.shown_prototypes.values()))
     collector = _Collector(limits)
     facts = {
-        "title": title,
+        "title": encodable(title),
         "level": {"low": limits[0], "high": limits[1], "colours": colour_steps(LEVELS)},
         "signed": colour_steps(SIGNED),
         "lines": list(REGIONS),
@@ -199,7 +199,7 @@ class _Collector:
             "scores": _highest_scores(page),
             "perspectives": [self._perspective(page, explanation) for explanation in page.explanations],
             "maps": [
-                {"name": name, "picture": self._picture(_map_picture(values, name, page.clip))}
+                {"name": encodable(name), "picture": self._picture(_map_picture(values, name, page.clip))}
                 for name, values in page.maps.items()
             ],
         }
@@ -230,7 +230,7 @@ class _Collector:
         return {
             "index": prototype.index,
             "clip": self._clip(clip),
-            "class": page.class_name(prototype.label) or clip.label,
+            "class": page.class_name(prototype.label) or encodable(clip.label),
             "purity": prototype.purity,
             **self._region(clip, prototype.region),
             **self._effect(clip, prototype),
@@ -305,7 +305,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
     seconds = second_ticks(axes.seconds(float(n_frames)))
     return {
         "title": clip.title,
-        "label": clip.label,
+        "label": encodable(clip.label),
         "duration": clip.duration,
         "start": start,
         "rate": axes.frame_position(1.0) / n_frames - start,

@@ -74,8 +74,7 @@ def write(
     """
     if not pages:
         raise ValueError("expected at least one page, but got none")
-    # A file name, and so the title of a clip, can hold code points that UTF-8 cannot encode.
-    text = _document(content(pages, title)).encode(errors="replace")
+    text = _document(content(pages, title)).encode()
     if len(text) > limit * _MEGABYTE:
         raise ValueError(
             f"expected a file of at most {limit:g} MB, but got {len(text) / _MEGABYTE:.1f} MB for {len(pages)} "

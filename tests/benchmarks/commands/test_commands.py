@@ -142,8 +142,8 @@ def test_a_worker_that_the_system_ends_is_reported(prepared, tmp_path, monkeypat
         raise TerminatedWorkerError("SIGKILL")
 
     monkeypatch.setattr(run_command, "run", killed)
-    assert main(arguments(tmp_path / "out")) == 1
-    assert "lack of memory" in capsys.readouterr().err
+    assert main(arguments(tmp_path / "out")) == 2
+    assert "memory is not enough: the system ended a worker" in capsys.readouterr().err
 
 
 def test_report_refuses_a_folder_without_a_run(tmp_path, capsys):

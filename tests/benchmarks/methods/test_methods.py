@@ -582,6 +582,11 @@ def test_a_file_that_is_not_there(tmp_path):
     [
         ("a = 1", "to register a method by `@method`, but it registers none"),
         ("def", "raises SyntaxError"),
+        ("raise SystemExit('stop')", "raises SystemExit: stop"),
+        *(
+            (f"from benchmarks.methods import method\nmethod('{name}')(print)", "begins with no =, [+], - or @")
+            for name in ("=1+1", "+1", "-1", "@SUM(A1)")
+        ),
         (
             "from benchmarks.methods import method\nmethod('new')(print)\n1 / 0",
             "raises ZeroDivisionError: division by zero",

@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ from torch import nn
 
 from benchmarks.classifiers.networks import convnext, explained_layer
 from benchmarks.methods import CLIPS_AT_ONCE, METHODS, Method, Query
-from benchmarks.runs import scoring
+from benchmarks.runs import runner, scoring
 from benchmarks.runs.maps import RADIUS, Map, RegionSums, run_method, time_limit
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import COLUMNS, Cell
@@ -529,3 +530,12 @@ def test_a_cell_that_could_not_be_computed_is_a_row_without_a_clip(small, monkey
     assert rows[["method", "grid", "fill", "clip"]].to_numpy().tolist() == [["broken", "time", "mean", -1]]
     assert math.isnan(rows.deletion[0])
     assert Cell("broken", "time", "mean") == ("broken", "time", "mean")
+
+
+def test_workers_do_not_see_ctrl_c_and_the_run_does():
+    """A terminal sends it to all processes, and a worker that handles it prints a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with joblib.parallel_config("loky", n_jobs=2):
+        masks = list(runner._parallel(signal.pthread_sigmask, [(signal.SIG_BLOCK, [])] * 4))
+    assert all(signal.SIGINT in mask for mask in masks)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

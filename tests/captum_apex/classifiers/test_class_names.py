@@ -25,6 +25,10 @@ def test_labels_have_names(label, name):
     assert class_name(label, NAMES) == name
 
 
+def test_what_is_no_unicode_in_a_name_is_shown_by_replacement_characters():
+    assert class_name([1, 1], ["caf\udce9", "\ud800"]) == "caf\N{REPLACEMENT CHARACTER}, \N{REPLACEMENT CHARACTER}"
+
+
 @pytest.mark.parametrize("names", [None, [], ()])
 @pytest.mark.parametrize(("label", "name"), [(2, "class 2"), ([0, 1], "class 1"), ((1, 2), "class (1, 2)")])
 def test_without_names_there_are_numbers(label, name, names):

@@ -31,6 +31,7 @@ from captum_apex import (
     write_raven,
 )
 from captum_apex.__main__ import main
+from captum_apex.cli import explain_command
 from captum_apex.cli.parser import parser
 from tests.odd_files import edited, flac_length
 
@@ -543,6 +544,8 @@ def refused(capsys, code, *parts):
             r"a function 'clasifier' in .*my_model\.py, but there is none; there are: classifier, Classifier",
         ),
         ("my_model:classifier", "def classifier(:", "SyntaxError: invalid syntax"),
+        ("my_model:classifier", "raise SystemExit(3)", "can be imported from .*SystemExit: 3"),
+        ("my_model:classifier", "def classifier():\n    exit(0)", r"but it raised SystemExit: 0 \(.*line 2\)"),
         ("my_model:classifier", "import no_such_package", "No module named 'no_such_package'"),
         ("my_model:classifier", "def classifier():\n    return 3", "return a captum_apex.Classifier, but got int"),
         (
@@ -641,7 +644,7 @@ def test_wrong_clips_bases_and_folders_are_refused(here, pages, capsys):
     )
     refused(capsys, explained("--target", "3"), "from 0 to 2, but got '3'; there are: siren, dog, rain")
     refused(capsys, explained("--target", "-1"), "from 0 to 2, but got '-1'")
-    refused(capsys, explained("--out", "recordings"), "--out to be a file, but recordings is a folder")
+    refused(capsys, explained("--out", "recordings"), "expected a file to write, but recordings is a folder")
     refused(
         capsys,
         explained("--prototypes", "6"),
@@ -727,8 +730,76 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(here, page
     )
     refused(capsys, fit(out="new.wav/time.safetensors"), "in a folder that can be written to, but .*/new.wav is none")
     refused(capsys, fit(out="new.wav/bases", scheme=()), "in a folder that can be written to, but .*/new.wav is none")
-    monkeypatch.setattr("os.access", lambda *_: False)
-    refused(capsys, explained(), f"can be written to, but {here} is none")
+
+
+@pytest.mark.parametrize("command", ["fit", "explain", "events"])
+def test_a_full_disk_is_said_before_the_work(here, monkeypatch, capsys, command):
+    sound("night.wav", hertz=870)
+    fit()
+    monkeypatch.setattr(f"captum_apex.cli.{command}_command.load_classifier", None)  # not even the model is made
+
+    def full(*_, **__):
+        return open("/dev/full", "wb", buffering=0)
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    capsys.readouterr()
+    status = {"fit": fit, "explain": explained, "events": lambda: events("--raven", "a.txt")}[command]()
+    refused(capsys, status, f"written to, but {here} is none: No space left on device")
+
+
+def test_a_disk_that_is_full_at_the_end_is_a_line(here, monkeypatch, capsys):
+    def save(*_):
+        raise OSError(28, "No space left on device", "time.safetensors")
+
+    monkeypatch.setattr(PrototypeBasis, "save", save)
+    refused(capsys, fit(), "^python -m captum_apex: .*No space left on device: 'time.safetensors'$")
+
+
+LATE = """self.head(self.features(x).mean((2, 3)))
+        if Path("broken").exists():
+            raise RuntimeError("the layer before\\n is broken")
+        return scores
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--cells",)])
+def test_a_model_that_raises_late_is_named_with_the_clip(here, pages, monkeypatch, capsys, more):
+    changed("return self.head(self.features(x).mean((2, 3)))", f"scores = {LATE}")
+    Path("my_model.py").write_text("from pathlib import Path\n" + Path("my_model.py").read_text())
+    fit()
+    scores = explain_command.class_scores
+
+    def then_broken(*arguments):
+        found = scores(*arguments)
+        Path("broken").touch()
+        return found
+
+    monkeypatch.setattr(explain_command, "class_scores", then_broken)
+    capsys.readouterr()
+    refused(
+        capsys,
+        explained(*more),
+        r"^python -m captum_apex: new.wav cannot be explained: the model raised RuntimeError: "
+        r"the layer before is broken \(.*my_model.py, line \d+\)$",
+    )
+
+
+def test_a_defect_in_an_explanation_is_one(here, pages, monkeypatch, capsys):
+    fit()
+    monkeypatch.setattr(explain_command, "_detected", None)
+    monkeypatch.setattr("tempfile.tempdir", str(here))
+    capsys.readouterr()
+    assert explained() == 1
+    assert "this is a defect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "device", ["meta", "cuda:99", "cuda:-1", "abacus", "", "cpu:x", "vulkan", "hpu", "fpga", "xla", "mps"]
+)
+def test_a_device_that_cannot_compute_is_refused(device, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "recordings", *MODEL, "--out", "x", "--device", device])
+    assert f"expected a device that is here, but got {device!r}" in capsys.readouterr().err
 
 
 def test_a_page_has_a_largest_size(here, capsys):

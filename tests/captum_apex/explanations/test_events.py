@@ -44,6 +44,25 @@ def test_labels_are_audacitys_with_a_line_for_the_band(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        *(
+            ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+            ("+1", "'+1"),
+            ("-noise", "'-noise"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+        ),
+        *(("\t=1+1", "'=1+1"), ("\r\n=1+1", "'=1+1"), ('"=1+1"', '\'"=1+1"'), ("a=1", "a=1"), ("caf\udce9", "caf�")),
+    ],
+)
+@pytest.mark.parametrize("write", [write_raven, write_audacity])
+def test_the_name_of_a_class_is_text_for_a_spreadsheet_too(tmp_path, write, name, written):
+    write(tmp_path / "table.txt", [replace(EVENTS[0], name=name)])
+    cells = [line.split("\t") for line in (tmp_path / "table.txt").read_text(encoding="utf-8").split("\n")]
+    assert written in ([row[7] for row in cells[1:2]] if write is write_raven else [cells[0][2].split(" 0.88")[0]])
+
+
 def test_labels_without_bands_are_a_line_each(tmp_path):
     write_audacity(tmp_path / "labels.txt", EVENTS[:1], bands=False)
     assert (tmp_path / "labels.txt").read_text() == "1.250000\t2.500000\tdog 0.88 (channel 17)\n"
