@@ -22,6 +22,7 @@ from captum_apex.cli.loading import (
     chosen_layer,
     class_scores,
     load_apex,
+    submodule,
     training_recordings,
 )
 from captum_apex.cli.types import positive_integer, seed
@@ -101,6 +102,12 @@ def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:
         "before pooling; not needed if the factory gives a layer",
     )
     parser.add_argument(
+        "--norm",
+        metavar="NAME",
+        help="the norm between the pooling and the classifier, by its name in the model, to explain the grid that it "
+        "normalises; for heads of a mean, a norm and a linear layer, such as ConvNeXt's",
+    )
+    parser.add_argument(
         "--scheme",
         nargs="+",
         choices=[str(scheme) for scheme in SCHEMES],
@@ -116,6 +123,7 @@ def run(options: argparse.Namespace) -> int:
     _check_locate(options.locate)
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
+    norm = None if options.norm is None else submodule(classifier.model, options.norm, "--norm")
     recordings = training_recordings(classifier, options.data, options.skip_bad)
     inputs = classifier.dataset(recordings)
     schemes = _supported(layer, inputs, schemes, chosen=bool(options.scheme))
@@ -126,6 +134,7 @@ def run(options: argparse.Namespace) -> int:
         inputs,
         schemes=schemes,
         layout=classifier.layout,
+        norm=norm,
         batch_size=options.batch_size,
         columns=classifier.columns,
         progress=True,

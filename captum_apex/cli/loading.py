@@ -29,6 +29,7 @@ __all__ = [
     "list_left_out",
     "load_apex",
     "load_bases",
+    "submodule",
     "training_recordings",
 ]
 
@@ -91,20 +92,36 @@ def chosen_layer(classifier: Classifier, name: str | None) -> nn.Module:
         ReLU()
     """
     if name is not None:
-        return _submodule(classifier.model, name)
+        return submodule(classifier.model, name)
     if classifier.layer is None:
         names = closest_names("", [name for name, _ in classifier.model.named_modules() if name])
         raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {names}")
     return classifier.layer
 
 
-def _submodule(model: nn.Module, name: str) -> nn.Module:
+def submodule(model: nn.Module, name: str, option: str = "--layer") -> nn.Module:
+    """The module of a model that has a name.
+
+    Args:
+        model: the model.
+        name: name of the module.
+        option: the option that gave the name, for messages.
+
+    Raises:
+        ValueError: the model has no such module.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_apex.cli.loading import submodule
+        >>> submodule(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), "1")
+        ReLU()
+    """
     submodules = dict(model.named_modules())
     submodules.pop("")  # the model itself
     if name not in submodules:
         names = closest_names(name, list(submodules))
         raise ValueError(
-            f"expected --layer to be a module of {type(model).__name__}, but got {name!r}; there are: {names}"
+            f"expected {option} to be a module of {type(model).__name__}, but got {name!r}; there are: {names}"
         )
     return submodules[name]
 
@@ -183,7 +200,7 @@ def load_apex(classifier: Classifier, path: Path, basis: PrototypeBasis, columns
     model = classifier.model
     layout = classifier.input_layout
     try:
-        layer = _submodule(model, basis.origin.layer)
+        layer = submodule(model, basis.origin.layer)
         return APEX(model, layer, basis, input_layout=layout, columns=columns)
     except ValueError as error:
         raise ValueError(f"{path} does not fit this model: {error}") from error

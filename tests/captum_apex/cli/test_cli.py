@@ -198,6 +198,18 @@ def test_cells_are_shown_without_a_search(here, pages):
     assert all(each.effect is None for each in (*pages[0].explanations[0].evidence, *prototypes_in(pages[0])))
 
 
+def test_a_fit_can_explain_the_grid_that_the_norm_normalises(here, capsys):
+    normed = WAVEFORMS.replace("self.head =", "self.norm = nn.LayerNorm(6)\n        self.head =")
+    Path("my_model.py").write_text(
+        normed.replace("self.head(", "self.head(self.norm(").replace(".mean(1))", ".mean(1)))")
+    )
+    tokens = ["recordings", *MODEL, "--layer", "tokens", "--epochs", 1, "--scheme", "time"]
+    assert run("fit", *tokens, "--norm", "norm", "--out", "normed.safetensors") == 0
+    assert run("fit", *tokens, "--out", "plain.safetensors") == 0
+    assert [PrototypeBasis.load(f"{name}.safetensors").origin.norm for name in ("normed", "plain")] == ["norm", ""]
+    refused(capsys, run("fit", *tokens, "--norm", "nrm", "--out", "x.safetensors"), "expected --norm to be a module of")
+
+
 def test_a_cross_is_a_strip_and_a_band(here, pages):
     fit(out="bases", scheme=("--scheme", "time-frequency"))
     assert explained("--cross", basis=("bases",)) == 0
