@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import pytest
 import torch
@@ -41,12 +42,12 @@ def test_an_interrupted_save_leaves_the_old_file_whole(fitted, tmp_path, monkeyp
     fitted[2].save(path)
     before = path.read_bytes()
 
-    def interrupted(tensors, beside, metadata):
+    def interrupted(beside, content):
         with open(beside, "wb") as file:
-            file.write(b"half")
+            file.write(content[: len(content) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("captum_apex.bases.basis.save_file", interrupted)
+    monkeypatch.setattr(pathlib.Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         PrototypeBasis(torch.eye(3), "time").save(path)
     assert path.read_bytes() == before
