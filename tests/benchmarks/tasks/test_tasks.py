@@ -3,6 +3,7 @@
 import importlib
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,11 +84,11 @@ def test_a_damaged_cache_file_is_made_again_with_a_warning():
 
 
 def test_an_interrupted_write_leaves_nothing_behind(monkeypatch):
-    def interrupted(_tensors, path):
-        path.write_bytes(b"half")
+    def interrupted(path, _content):
+        path.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmarks.cache.save_file", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cached_tensors("kind", {}, lambda: {"a": torch.zeros(1)})
     assert list(cache_folder().rglob("*.*")) == []
