@@ -19,7 +19,21 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as bytes_of_tensors
 from torch import Tensor
 
-__all__ = ["read_json", "read_tensors", "replaced", "synced_folder", "write_json", "write_tensors"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "locked",
+    "locked_alone",
+    "read_json",
+    "read_tensors",
+    "replaced",
+    "synced_folder",
+    "write_json",
+    "write_tensors",
+]
 
 CHECKSUM = "checksum"  # name of the entry that holds the digest of all others
 _LARGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
@@ -235,6 +249,63 @@ def read_tensors(
     if (checksum is not None or formats[written_as]) and checksum != _digest_of_tensors(tensors, metadata):
         raise ValueError("its checksum is that of other content: the file is damaged")
     return tensors, metadata
+
+
+@contextmanager
+def locked(folder: Path, *, shared: bool = False) -> Iterator[int | None]:
+    """Holds a lock on a folder until the end of the block or of the process.
+
+    Args:
+        folder: an existing folder.
+        shared: whether others may hold a shared lock at the same time.
+
+    Yields:
+        The descriptor that holds the lock; None where the system or the file system has no locks.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from captum_apex.files import locked
+        >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder), shared=True) as descriptor:
+        ...     descriptor is None or descriptor > 0
+        True
+    """
+    if fcntl is None:
+        yield None
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        except OSError:  # a network file system without locks
+            yield None
+        else:
+            yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def locked_alone(descriptor: int | None) -> bool:
+    """Whether a shared lock could be made exclusive, because nobody else holds one.
+
+    Args:
+        descriptor: what `locked` gave.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from captum_apex.files import locked, locked_alone
+        >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder), shared=True) as descriptor:
+        ...     descriptor is None or locked_alone(descriptor)
+        True
+    """
+    if descriptor is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _metadata(header: bytes) -> dict[str, str]:

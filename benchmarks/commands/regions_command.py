@@ -15,7 +15,7 @@ from benchmarks.reports.region_tables import region_sections
 from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.types import positive_integer
-from captum_apex.files import replaced
+from captum_apex.files import locked, replaced
 
 SUBJECT = ["task", "network", "seed", "clips"]
 
@@ -54,12 +54,17 @@ def regions_command(options: argparse.Namespace) -> int:
 
 def _lines(task: str, network: str, seed: int, n_clips: int, path: Path) -> pd.DataFrame:
     """The lines of one subject, from the CSV file; if it has none, they are computed and added to it."""
-    stored = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=SUBJECT)
+    stored = _stored(path)
     known = stored[(stored[SUBJECT[:3]] == [task, network, seed]).all(axis=1) & (stored["clips"] == n_clips)]
     if len(known):
         return known
     lines = region_summary(prepare(task, network, seed=seed, progress=True), n_clips)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as temporary:
+    with locked(path.parent), replaced(path) as temporary:
+        stored = _stored(path)  # another process may have added lines meanwhile
         pd.concat([stored, lines] if len(stored) else [lines]).to_csv(temporary, index=False)
     return lines
+
+
+def _stored(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=SUBJECT)

@@ -7,8 +7,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,13 +17,8 @@ import torch
 from torch import Tensor
 
 from captum_apex.bases.schemes import Scheme
-from captum_apex.files import read_json, synced_folder, write_json
+from captum_apex.files import locked, locked_alone, read_json, synced_folder, write_json
 from captum_apex.layers.origin import Origin
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["check_bank", "read_bank", "write_bank"]
 
@@ -66,7 +61,8 @@ def write_bank(folder: Path, arrays: Mapping[str, Tensor], origin: Mapping[str, 
     files = {name: f"{name}-{digits}.npy" for name in arrays}
     listing = folder / "bank.json"
     mode = stat.S_IMODE(listing.stat().st_mode) if listing.exists() else None
-    with _lock(folder) as lock:
+    # The lock keeps new files from being deleted by another writer; writers do not wait for each other.
+    with locked(folder, shared=True) as lock:
         former = (_listed(folder) or set()) | set(files.values())
         try:
             checksums = {name: _write_array(folder / files[name], tensor, mode) for name, tensor in arrays.items()}
@@ -74,7 +70,7 @@ def write_bank(folder: Path, arrays: Mapping[str, Tensor], origin: Mapping[str, 
             entries = {name: {"file": files[name], "sha256": checksums[name]} for name in arrays}
             write_json(listing, {"format": _FORMAT, "arrays": entries, "origin": origin})
         finally:
-            _remove_unused(folder, former, _is_alone(lock))
+            _remove_unused(folder, former, locked_alone(lock))
 
 
 def read_bank(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -249,35 +245,3 @@ def _listed(folder: Path) -> set[str] | None:
         return set()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[int | None]:
-    """Takes part in writing to a folder, until the end of the block or of the process; None where there are no locks.
-
-    The lock only protects new files from being deleted by another writer. Writers do not wait for each other.
-    """
-    if fcntl is None:
-        yield None
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-        except OSError:  # a network file system without locks
-            yield None
-        else:
-            yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _is_alone(lock: int | None) -> bool:
-    """Whether there is no other writer; none begins before the lock is released."""
-    if lock is None:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
