@@ -195,7 +195,8 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metada
         ...     read_tensors(path, formats={None: True})
         ({'a': tensor([0, 1, 2])}, {'unit': 'Hz'})
     """
-    stored = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    # Copies, since the format refuses tensors that share memory.
+    stored = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     content = bytes_of_tensors(stored, {**metadata, CHECKSUM: _digest_of_tensors(stored, metadata)})
     with replaced(path) as temporary:
         temporary.write_bytes(content)

@@ -27,6 +27,7 @@ _WITHOUT_CHECKSUM = "captum-apex bank 1"
 _SEQUENCES = (Scheme.SQUARE, Scheme.TIME, Scheme.FREQUENCY)
 _OTHER_ARRAYS = ("means", "labels")
 _ARRAY_FILE = re.compile(rf"({'|'.join((*_SEQUENCES, *_OTHER_ARRAYS))})-[0-9a-f]{{16}}\.npy")
+_LEFT_BEHIND = re.compile(rf"{_ARRAY_FILE.pattern}|\.bank\.json\.[0-9a-f]{{16}}")  # by a killed writer
 _LARGEST_COPY = 2**32  # bytes of arrays that are read into memory; larger banks are mapped
 _CHECKED_AT_ONCE = 2**22  # cells
 
@@ -211,7 +212,12 @@ def _checked(folder: Path, file: str, sha256: str) -> np.ndarray:
 
 def _mapped(path: Path) -> np.ndarray:
     # Mode "c" is copy-on-write: torch needs a writable array, but the file must not change.
-    return np.load(path, mmap_mode="c", allow_pickle=False)
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # a damaged header can raise errors of the tokenizer and others
+        raise ValueError(f"the header of {path.name} cannot be read ({error})") from error
 
 
 def _name(name: str) -> str:
@@ -220,12 +226,12 @@ def _name(name: str) -> str:
 
 
 def _remove_unused(folder: Path, former: set[str], alone: bool) -> None:
-    """Deletes the former files that bank.json does not name; without other writers, all array files with digits."""
+    """Deletes the former files that bank.json does not name; without other writers, also what killed ones left."""
     listed = _listed(folder)
     if listed is None:
         return
     if alone:
-        former = former | {path.name for path in folder.iterdir() if _ARRAY_FILE.fullmatch(path.name)}
+        former = former | {path.name for path in folder.iterdir() if _LEFT_BEHIND.fullmatch(path.name)}
     for name in former - listed:
         with suppress(OSError):  # Windows keeps mapped files
             (folder / name).unlink(missing_ok=True)
