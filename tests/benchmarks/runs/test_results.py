@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import benchmarks
 import captum_apex
@@ -97,6 +98,58 @@ def test_an_empty_file_is_no_cell(tmp_path):
         assert [cell.method for cell in results.missing(results.cells)] == ["b"]
     with pytest.warns(UserWarning, match="is damaged"):
         assert pd.read_csv(results.collect()).method.tolist() == ["a, n=1"]
+
+
+def test_a_cell_of_a_version_before_the_checksum_is_finished_unless_a_line_is_cut(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    for cell in results.cells:
+        results.add(cell, [row(cell), row(cell, 1)])
+    path = next((tmp_path / "run" / "cells").glob("b*"))
+    text = path.read_text().split("\n", 1)[1]
+    path.write_text(text)
+    assert results.missing(results.cells) == []
+    assert len(pd.read_csv(results.collect())) == 4
+    path.write_text(text[:-3])
+    with pytest.warns(UserWarning, match=r"is damaged \(it holds no whole rows\); its cell counts as not finished"):
+        assert [cell.method for cell in results.missing(results.cells)] == ["b"]
+
+
+def test_rows_of_another_cell_are_damage(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    for cell in results.cells:
+        results.add(cell, [row(cell)])
+    first, second = sorted((tmp_path / "run" / "cells").iterdir())
+    shutil.copy(first, second)
+    with pytest.warns(UserWarning, match="is damaged .it has no rows of b, time, mean"):
+        assert [cell.method for cell in results.missing(results.cells)] == ["b"]
+
+
+def test_changed_settings_are_damage(tmp_path):
+    Results.open(tmp_path / "run", KEY, ABOUT)
+    path = tmp_path / "run" / "run.json"
+    path.write_text(path.read_text().replace('"a, n=1"', '"a, n=3"'))
+    with pytest.raises(FolderError, match="run.json to hold a run's settings, but it cannot be read: its checksum"):
+        Results.open(tmp_path / "run", KEY, ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, texts: tensors.pop("sums"), r"expected finite sums \(clip, region\)"),
+        (lambda tensors, texts: tensors.update(sums=torch.tensor([[torch.nan]])), "expected finite sums"),
+        (lambda tensors, texts: tensors.update(pointing=torch.zeros(3)), "expected finite sums"),
+        (lambda tensors, texts: texts.pop("status"), "it lacks status"),
+        (lambda tensors, texts: texts.update(passes="many"), "could not convert"),
+    ],
+)
+def test_sums_of_a_version_before_the_checksum_must_fit(tmp_path, change, message):
+    tensors, texts = {"sums": torch.zeros(2, 3)}, {"status": "ok", "passes": "1.0", "memory": "1.0", "seconds": "nan"}
+    save_file(tensors, tmp_path / "sums", texts)
+    assert RegionSums.load(tmp_path / "sums").sums.shape == (2, 3)
+    change(tensors, texts)
+    save_file(tensors, tmp_path / "sums", texts)
+    with pytest.raises(ValueError, match=message):
+        RegionSums.load(tmp_path / "sums")
 
 
 def test_files_are_readable_as_the_users_others_are(tmp_path):

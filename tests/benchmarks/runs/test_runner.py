@@ -20,7 +20,7 @@ from torch import nn
 
 from benchmarks.classifiers.networks import convnext, explained_layer
 from benchmarks.methods import CLIPS_AT_ONCE, METHODS, Method, Query
-from benchmarks.runs import scoring
+from benchmarks.runs import runner, scoring
 from benchmarks.runs.maps import RADIUS, Map, RegionSums, run_method, time_limit
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import COLUMNS, Cell
@@ -145,6 +145,26 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(small, quick, tmp_path):
     rows = scores(small, Settings(QUICK, clips=4, points=4), folder)
     assert {name: (cells / name).stat().st_mtime_ns for name in finished} == finished
     pd.testing.assert_frame_equal(rows.drop(columns="seconds"), quick.drop(columns="seconds"), check_exact=True)
+
+
+def test_a_map_that_is_deleted_before_its_score_is_said_and_made_again(small, quick, tmp_path, monkeypatch):
+    settings = Settings(("energy", "Saliency"), ("time",), ("mean",), clips=4, points=4)
+    folder, jobs = tmp_path / "run", runner._scoring_jobs
+
+    def deleted_first(*arguments):
+        for path in (folder / "sums").glob("Saliency*"):
+            path.unlink()
+        return jobs(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_scoring_jobs", deleted_first)
+        with pytest.warns(UserWarning, match="the map of Saliency, time, mean was deleted"):
+            assert set(scores(small, settings, folder).method) == {"energy"}
+    rows = scores(small, settings, folder)
+    expected = quick[quick.method.isin(settings.methods) & (quick.grid == "time") & (quick.fill == "mean")]
+    pd.testing.assert_frame_equal(
+        rows.drop(columns="seconds"), expected.drop(columns="seconds").reset_index(drop=True), check_exact=True
+    )
 
 
 def test_a_finished_run_asks_the_model_for_nothing(small, tmp_path):
