@@ -20,6 +20,8 @@ import io
 import math
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -49,6 +51,7 @@ _CODECS = {
 }
 _CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
 _SAMPLES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder puts a whole write on the stack, so a long one crashes
+_BYTES_BEHIND_END = 2**16
 
 # Outside the region, the mask stays at 1 for 1/8 of a window in time and then falls to 0 over 1/4; in frequency it
 # falls over 3 bins. The Hann window, used twice, blurs both a little: 40 dB of attenuation are reached 5/8 of a window
@@ -318,9 +321,28 @@ def _samples(waveform: Tensor) -> NDArray[np.floating]:
 
 def _encode(target: BinaryIO, samples: NDArray, sample_rate: float, container: str, codec: str) -> None:
     soundfile = sound_library()
-    with soundfile.SoundFile(target, "w", _whole_number(sample_rate), 1, format=container, subtype=codec) as file:
+    with (
+        _disk_errors(target),
+        soundfile.SoundFile(target, "w", _whole_number(sample_rate), 1, format=container, subtype=codec) as file,
+    ):
         for first in range(0, len(samples), _SAMPLES_AT_ONCE):
             file.write(samples[first : first + _SAMPLES_AT_ONCE])
+
+
+@contextmanager
+def _disk_errors(target: BinaryIO) -> Iterator[None]:
+    """Raises the system's error where the disk did not take the whole file.
+
+    On a full disk libsndfile raises an error without a reason, and for FLAC none: the sound would end too early. So
+    more is written behind the end, and taken away again.
+    """
+    try:
+        yield
+    finally:
+        end = target.seek(0, os.SEEK_END)
+        target.write(bytes(_BYTES_BEHIND_END))
+        target.flush()
+        target.truncate(end)
 
 
 def _whole_number(sample_rate: float) -> int:

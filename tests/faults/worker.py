@@ -6,7 +6,6 @@ the list of their outcomes. A job is an object with these entries:
 - `call`: name of a function in `JOBS`, and `arguments`.
 - `stop`: a line and a signal, which the child sends to itself before it executes that line of the project's code, all
   lines counted from the beginning of the job.
-- `limit`: largest size of a file in bytes; a write beyond it fails as on a full disk.
 - `user`: id of the user that the child becomes, to whom folders of others are read-only.
 - `endless`: the job is repeated until all other jobs have ended, and then killed.
 
@@ -76,6 +75,21 @@ def interrupt_often(kind: str, path: str, lines: list[int]) -> list[str]:
     return errors
 
 
+def write_with_limits(kind: str, path: str, limits: list[int]) -> list[str]:
+    """The errors of a write where no file may be larger than each of the limits in turn, in bytes."""
+    errors = []
+    for limit in limits:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            write(kind, path, 1)
+            errors.append("")
+        except Exception as error:
+            errors.append(f"{type(error).__name__}: {error}")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    return errors
+
+
 def states(kind: str, path: str) -> list[str]:
     """What is read of each state that a folder has on the disk while its file is replaced, as a kill would leave it."""
     found: dict[str, str] = {}
@@ -130,7 +144,17 @@ def prepare() -> None:
 
 JOBS: dict[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (write, write_often, read_often, interrupt_often, states, map_bank, open_run, run_benchmark)
+    for each in (
+        write,
+        write_often,
+        read_often,
+        interrupt_often,
+        write_with_limits,
+        states,
+        map_bank,
+        open_run,
+        run_benchmark,
+    )
 }
 
 
@@ -153,8 +177,6 @@ class Lines:
 
 def child(job: dict[str, Any], output: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "limit" in job:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (job["limit"], job["limit"]))
     if "user" in job:
         os.setuid(job["user"])
     lines = Lines(*job.get("stop", (0, 0)))

@@ -154,7 +154,8 @@ WRITERS = {
     "sums": Writer("run", lambda path, seed: results(path).add_sums(CELL, sums(seed)), read_sums, checked=True),
     "settings": Writer("run", lambda path, _: results(path), read_settings, checked=True),
     "page": Writer("a.html", lambda path, seed: report.write(path, [PAGES[seed]])),
-    "sound": Writer("a.wav", lambda path, seed: write_sound(path, random(seed)(4000), 8000)),
+    "wav": Writer("a.wav", lambda path, seed: write_sound(path, random(seed)(4000), 8000)),
+    "flac": Writer("a.flac", lambda path, seed: write_sound(path, random(seed)(4000), 8000)),
     "Raven table": Writer("a.txt", lambda path, seed: write_raven(path, events(seed))),
     "Audacity labels": Writer("b.txt", lambda path, seed: write_audacity(path, events(seed))),
 }
