@@ -231,12 +231,12 @@ def test_readers_see_one_of_two_writers_and_never_a_mixture(worker, contents, ki
     assert read(tmp_path / WRITERS[kind].name, kind) in contents[kind]
 
 
-def test_runs_that_begin_together_in_one_folder_all_have_their_methods(worker, tmp_path):
-    methods = [f"method {i}" for i in range(6)]
-    jobs = [{"call": "open_run", "arguments": [str(tmp_path / "run"), method]} for method in methods]
+def test_runs_that_begin_together_in_one_folder_keep_their_methods(worker, tmp_path):
+    methods = [[f"method {process} {i}" for i in range(12)] for process in range(3)]
+    jobs = [{"call": "open_run", "arguments": [str(tmp_path / "run"), of_process]} for of_process in methods]
     assert not any(outcome["error"] for outcome in worker.together(*jobs))
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
-    assert set(settings["methods"]) == set(methods)
+    assert set(settings["methods"]) == {method for of_process in methods for method in of_process}
 
 
 # --- damage -------------------------------------------------------------------

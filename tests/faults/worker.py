@@ -30,10 +30,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.runs.results import Results
 from captum_apex import Scheme
 from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.layers import Layout
-from tests.faults.writers import WRITERS
+from tests.faults.writers import ABOUT, KEY, WRITERS
 
 COUNTED = (
     "/captum_apex/files.py",
@@ -122,11 +123,9 @@ def map_bank(folder: str, n_clips: int) -> None:
         writer.write(torch.ones(1, 8, 16, 32), labels=None, n_inputs=1)
 
 
-def open_run(folder: str, method: str) -> None:
-    from benchmarks.runs.results import Results
-    from tests.faults.writers import ABOUT, KEY
-
-    Results.open(Path(folder), KEY, {**ABOUT, "methods": [method]})
+def open_run(folder: str, methods: list[str]) -> None:
+    for method in methods:
+        Results.open(Path(folder), KEY, {**ABOUT, "methods": [method]})
 
 
 def run_benchmark(folder: str) -> None:

@@ -140,6 +140,7 @@ def test_changed_settings_are_damage(tmp_path):
         (lambda tensors, texts: tensors.update(pointing=torch.zeros(3)), "expected finite sums"),
         (lambda tensors, texts: texts.pop("status"), "it lacks status"),
         (lambda tensors, texts: texts.update(passes="many"), "could not convert"),
+        (lambda tensors, texts: texts.update(format="captum-apex sums 2"), "the file is damaged"),
     ],
 )
 def test_sums_of_a_version_before_the_checksum_must_fit(tmp_path, change, message):
