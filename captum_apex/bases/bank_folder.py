@@ -89,7 +89,14 @@ def read_bank(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: a file is damaged, or the folder holds something else.
 
     Example:
-        See `write_bank`.
+        >>> import tempfile
+        >>> import torch
+        >>> from pathlib import Path
+        >>> from captum_apex.bases.bank_folder import read_bank, write_bank
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_bank(Path(folder), {"means": torch.ones(2, 1)}, {"layer": "features"})
+        ...     read_bank(Path(folder))[1]
+        {'layer': 'features'}
     """
     while True:
         content = read_json(folder / "bank.json")
