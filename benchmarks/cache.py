@@ -8,14 +8,15 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from captum_apex.files import replaced
+from captum_apex.files import read_tensors, write_tensors
+
+_FORMAT = "captum-apex cache 2"
+T = TypeVar("T")
 
 
 def cache_folder() -> Path:
@@ -38,10 +39,46 @@ def cache_path(kind: str, key: Mapping[str, Any]) -> Path:
     return cache_folder() / kind / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
 
 
+def cached(path: Path, load: Callable[[Path], T], *, make: Callable[[], T], save: Callable[[T, Path], object]) -> T:
+    """What the cache holds under a path; if it holds nothing there, it is computed and stored.
+
+    A file that is damaged is named in a warning and made again. If the result cannot be stored, as on a full or
+    read-only disk, a warning says so, and the result is returned all the same.
+
+    Args:
+        path: the file or folder, from `cache_path`.
+        load: reads it; raises a ValueError if it is damaged.
+        make: computes the result; called only when the cache does not hold it.
+        save: stores the result as a whole.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "kind", "a.txt")
+        ...     cached(path, Path.read_text, make=lambda: "made", save=lambda text, path: path.write_text(text))
+        'made'
+    """
+    if path.exists():
+        try:
+            return load(path)
+        except FileNotFoundError:  # deleted meanwhile
+            pass
+        except (ValueError, OSError) as error:
+            warnings.warn(f"{path} is damaged ({error}); making it again", stacklevel=2)
+    result = make()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(result, path)
+    except OSError as error:
+        warnings.warn(f"{path} cannot be stored ({error}); the next run will make it again", stacklevel=2)
+    return result
+
+
 def cached_tensors(kind: str, key: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors stored under this kind and key; if there are none, they are computed and stored.
 
-    If the file cannot be read, a warning is given and the tensors are computed again.
+    They are compared with a checksum; files of versions before the checksum are taken as they are if all values are
+    finite.
 
     Args:
         kind: name of a sub-folder, for what the tensors are.
@@ -49,14 +86,16 @@ def cached_tensors(kind: str, key: Mapping[str, Any], make: Callable[[], dict[st
             of files.
         make: computes the tensors, on the CPU; called only when the cache does not hold them.
     """
-    path = cache_path(kind, key)
-    if path.exists():
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            warnings.warn(f"{path} is damaged ({error}); making it again", stacklevel=2)
-    tensors = {name: tensor.detach().contiguous() for name, tensor in make().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as unfinished:
-        save_file(tensors, unfinished)
+    return cached(cache_path(kind, key), _load_tensors, make=make, save=_save_tensors)
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    write_tensors(path, tensors, {"format": _FORMAT})
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    tensors, metadata = read_tensors(path, {_FORMAT: True, None: False})
+    for name, tensor in tensors.items():
+        if not metadata and tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} has NaN or infinity")
     return tensors

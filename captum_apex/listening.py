@@ -20,6 +20,8 @@ import math
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -49,6 +51,7 @@ _CODECS = {
 }
 _CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
 _SAMPLES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder puts a whole write on the stack, so a long one crashes
+_BYTES_BEHIND_END = 2**16
 
 # Outside the region, the mask stays at 1 for 1/8 of a window in time and then falls to 0 over 1/4; in frequency it
 # falls over 3 bins. The Hann window, used twice, blurs both a little: 40 dB of attenuation are reached 5/8 of a window
@@ -363,11 +366,30 @@ def _encode(target: BinaryIO, samples: NDArray, sample_rate: int, container: str
     settings: dict[str, Any] = {"samplerate": sample_rate, "channels": 1, "format": container, "subtype": codec}
     library = sound_library()
     try:
-        with library.SoundFile(library_file(target), "w", closefd=False, **settings) as file:
+        with (
+            _disk_errors(target),
+            library.SoundFile(library_file(target), "w", closefd=False, **settings) as file,
+        ):
             for first in range(0, len(samples), _SAMPLES_AT_ONCE):
                 file.write(samples[first : first + _SAMPLES_AT_ONCE])
     except (library.SoundFileError, AssertionError) as error:  # soundfile asserts that all samples were written
         raise OSError(f"expected to write a sound of {len(samples)} samples, but the file cannot take it") from error
+
+
+@contextmanager
+def _disk_errors(target: BinaryIO) -> Iterator[None]:
+    """Raises the system's error where the disk did not take the whole file.
+
+    On a full disk libsndfile raises an error without a reason, and for FLAC none: the sound would end too early. So
+    more is written behind the end, and taken away again.
+    """
+    try:
+        yield
+    finally:
+        end = target.seek(0, os.SEEK_END)
+        target.write(bytes(_BYTES_BEHIND_END))
+        target.flush()
+        target.truncate(end)
 
 
 def _whole_number(sample_rate: float) -> int:

@@ -16,6 +16,7 @@ from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import device, positive_integer, seed
+from captum_apex.files import replaced
 
 
 def add_speed_parser(commands: Commands) -> None:
@@ -71,7 +72,9 @@ def events_command(options: argparse.Namespace) -> int:
     subject = prepare(options.task, options.network, seed=options.seed, progress=True)
     print(soundscape_table(subject, options.clips, options.seed).to_string(index=False, float_format="{:.2f}".format))
     if options.picture is not None:
-        soundscape_picture(subject, options.seed).savefig(options.picture, dpi=85)
+        kind = options.picture.suffix.removeprefix(".") or "png"
+        with replaced(options.picture) as unfinished:
+            soundscape_picture(subject, options.seed).savefig(unfinished, format=kind, dpi=85)
         print(options.picture)
     return 0
 

@@ -17,7 +17,7 @@ from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import positive_integer, seed
-from captum_apex.files import replaced
+from captum_apex.files import locked, replaced
 
 SUBJECT = ["task", "network", "seed", "clips"]
 
@@ -64,7 +64,8 @@ def _lines(task: str, network: str, seed: int, n_clips: int, path: Path) -> pd.D
         return known
     lines = region_summary(prepare(task, network, seed=seed, progress=True), n_clips)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as temporary:
+    with locked(path.parent), replaced(path) as temporary:
+        stored = _stored(path)  # another process may have added lines meanwhile
         pd.concat([stored, lines] if len(stored) else [lines]).to_csv(temporary, index=False)
     return lines
 

@@ -18,6 +18,7 @@ from benchmarks.tasks import Split
 from benchmarks.tasks.scenes import scene, truth
 from benchmarks.tasks.task_clips import TaskClips
 from captum_apex import APEX, Explanation, LayerAPEX, Region, Scheme, explain, figures
+from captum_apex.files import replaced
 from captum_apex.masking import mean_fill
 
 __all__ = ["explanation_picture", "map_picture", "perspectives_picture", "waterfall_picture", "write"]
@@ -194,4 +195,5 @@ def _save(picture: Figure, path: Path) -> None:
     picture.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
     image = Image.open(buffer).convert("RGB")
     reduced = image.quantize(_N_COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=5, dither=Image.Dither.NONE)
-    reduced.save(path, optimize=True)
+    with replaced(path) as unfinished:
+        reduced.save(unfinished, format="png", optimize=True)

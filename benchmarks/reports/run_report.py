@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -29,6 +30,8 @@ from benchmarks.reports.sections import (
     winners_section,
 )
 from benchmarks.reports.standings import KEYS, MEASURE, ORACLE
+from benchmarks.runs.rows import rows_in
+from captum_apex.files import replaced
 
 REFERENCE = "LayerGradCam"
 TEXTS = dict.fromkeys((*KEYS, "status", "fraction", "deletion_curve", "insertion_curve"), str)
@@ -46,12 +49,14 @@ def read_rows(folder: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: the folder has neither `rows.csv` nor files of cells.
+        ValueError: the file of a cell is damaged.
     """
     path = folder / "rows.csv"
     paths = [path] if path.exists() else sorted((folder / "cells").glob("*.csv"))
     if not paths:
         raise FileNotFoundError(f"expected rows.csv or cells/*.csv in {folder}, but there is neither")
-    return pd.concat([pd.read_csv(path, dtype=TEXTS) for path in paths], ignore_index=True)
+    texts = [each.read_text() if each == path else rows_in(each.read_text()) for each in paths]
+    return pd.concat([pd.read_csv(io.StringIO(text), dtype=TEXTS) for text in texts], ignore_index=True)
 
 
 def write(folder: Path) -> str:
@@ -80,8 +85,8 @@ def write(folder: Path) -> str:
     missing = _missing(rows, settings)
     unfinished = _unfinished(missing, settings) if missing else ""
     title = f"{settings.get('task')}, {settings.get('network')}, {cells['clips'].max()} clips"
-    cells.to_csv(folder / "cells.csv", index=False)
-    compared.reindex(columns=list(standings.COMPARED)).to_csv(folder / "comparison.csv", index=False)
+    _write(folder / "cells.csv", cells.to_csv(index=False))
+    _write(folder / "comparison.csv", compared.reindex(columns=list(standings.COMPARED)).to_csv(index=False))
     if cells[MEASURE].notna().any():
         _draw(folder, rows, cells, ranked, reference, title)
     sections = [
@@ -91,9 +96,14 @@ def write(folder: Path) -> str:
         statuses_section(cells),
         Section("Not computed yet", [unfinished] if unfinished else []),
     ]
-    (folder / "report.md").write_text(markdown(f"Benchmark: {title}", sections, folder))
-    (folder / "report.tex").write_text(latex(f"Benchmark: {title}", sections))
+    _write(folder / "report.md", markdown(f"Benchmark: {title}", sections, folder))
+    _write(folder / "report.tex", latex(f"Benchmark: {title}", sections))
     return "\n\n".join(text for text in (table(cells), _leaders(won), unfinished) if text)
+
+
+def _write(path: Path, text: str) -> None:
+    with replaced(path) as unfinished:
+        unfinished.write_text(text)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -175,7 +185,8 @@ def _draw(
         "price": run_figures.price(cells, reference, title),
     }
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png")
+        with replaced(folder / f"{name}.png") as unfinished:
+            figure.savefig(unfinished, format="png")
 
 
 def _in_order(rows: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:

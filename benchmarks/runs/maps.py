@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.methods import Explained, Method, Query
 from benchmarks.methods.registry import joined
 from benchmarks.runs.price import Meter
+from captum_apex.files import read_tensors, write_tensors
 from captum_apex.masking.grids import region_sums
 from captum_apex.metrics import pointing_game, relevance_mass
 
 LARGEST_DELTA = 0.1  # largest convergence delta of a complete method, relative to the sum that its map should have
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")  # torch's and the system's
+_FORMAT = "captum-apex sums 2"
 PRICE = ("passes", "memory", "seconds")
 RADIUS = 0.02  # largest perturbation for the sensitivity, in standard deviations of the inputs: Captum's default
 
@@ -104,29 +104,31 @@ class RegionSums:
         )
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file; all numbers are stored exactly.
+        """Replaces a safetensors file with a checksum; all numbers are stored exactly.
 
         Raises:
+            OSError: the file cannot be written.
             ValueError: there are no sums.
         """
         if self.sums is None:
             raise ValueError(f"expected the sums of a map, but there is no map: {self.status}")
-        metadata = {"status": self.status, **{name: repr(getattr(self, name)) for name in PRICE}}
-        tensors = {"sums": self.sums, **self.columns}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        price = {name: repr(getattr(self, name)) for name in PRICE}
+        write_tensors(path, {"sums": self.sums, **self.columns}, {"format": _FORMAT, "status": self.status, **price})
 
     @classmethod
     def load(cls, path: Path) -> RegionSums:
         """Reads a file that `save` wrote.
 
         Raises:
-            SafetensorError: the file is damaged.
+            ValueError: the file is damaged.
             OSError: the file cannot be read.
         """
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
-        sums = columns.pop("sums")
+        columns, metadata = read_tensors(path, {_FORMAT: True, None: False})
+        sums = columns.pop("sums", torch.empty(0))
+        if sums.dim() != 2 or not sums.isfinite().all() or any(len(column) != len(sums) for column in columns.values()):
+            raise ValueError(f"expected finite sums (clip, region), but got {tuple(sums.shape)}")
+        if missing := {"status", *PRICE} - metadata.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         price = {name: float(metadata[name]) for name in PRICE}
         return cls(sums, metadata["status"], **price, columns=columns)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import itertools
 import json
 import platform
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import SafetensorError
 
 import benchmarks
 import captum_apex
 from benchmarks.runs.maps import RegionSums
-from benchmarks.runs.rows import COLUMNS, Cell, Row, frame
-from captum_apex.files import replaced
+from benchmarks.runs.rows import COLUMNS, Cell, Row, rows_in, text_of
+from captum_apex.files import locked, read_json, replaced, write_json
 
 PACKAGES = (
     "captum",
@@ -36,6 +38,7 @@ PACKAGES = (
     "torchmetrics",
     "zennit",
 )
+_HEAD = ",".join(COLUMNS) + "\n"
 FAILED = ("timeout", "out of memory", "error")  # beginnings of the status of a cell that may succeed in another try
 
 
@@ -69,22 +72,21 @@ class Results:
         Raises:
             FolderError: the folder holds a run with another key, or files that do not belong to a run.
         """
-        path = folder / "run.json"
-        settings = dict(about)
-        if path.exists():
-            former = _read(path)
-            _check_key(former["key"], key, folder)
-            settings = _merged(former["settings"], about)
-        elif folder.is_dir() and any(not each.name.startswith(".run.json.") for each in folder.iterdir()):
-            # The unfinished run.json of a killed run does not count.
-            raise FolderError(
-                f"expected a new folder or one of a run, but {folder} holds other files; choose another --out"
-            )
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"key": key, "settings": settings}, indent=2) + "\n"
-        with replaced(path) as unfinished:
-            unfinished.write_text(text)
-        (folder / "cells").mkdir(exist_ok=True)
+        with locked(folder):  # another run may enter its methods at this moment
+            path = folder / "run.json"
+            settings = dict(about)
+            if path.exists():
+                former = _read(path)
+                _check_key(former["key"], key, folder)
+                settings = _merged(former["settings"], about)
+            elif any(not each.name.startswith(".run.json.") for each in folder.iterdir()):
+                # The unfinished run.json of a killed run does not count.
+                raise FolderError(
+                    f"expected a new folder or one of a run, but {folder} holds other files; choose another --out"
+                )
+            write_json(path, {"key": key, "settings": settings})
+            (folder / "cells").mkdir(exist_ok=True)
         return cls(folder)
 
     @property
@@ -102,20 +104,23 @@ class Results:
     def add(self, cell: Cell, rows: Sequence[Row]) -> None:
         """Stores the rows of a finished cell; if it is interrupted, none of them."""
         with replaced(self._path(cell)) as unfinished:
-            frame(rows).to_csv(unfinished, index=False)
+            unfinished.write_bytes(text_of(rows).encode())
 
     def add_sums(self, cell: Cell, sums: RegionSums) -> None:
         """Stores the sums of a cell's map: for its scores, and to look up afterwards how the regions were ranked."""
         path = self._sums_path(cell)
         path.parent.mkdir(exist_ok=True)
-        with replaced(path) as unfinished:
-            sums.save(unfinished)
+        sums.save(path)
 
     def sums(self, cell: Cell) -> RegionSums | None:
-        """The sums of a cell's map; None if they are not computed yet or the file is damaged."""
+        """The sums of a cell's map; None if they are not computed yet or, with a warning, if the file is damaged."""
+        path = self._sums_path(cell)
         try:
-            return RegionSums.load(self._sums_path(cell))
-        except (FileNotFoundError, SafetensorError):
+            return RegionSums.load(path)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            warnings.warn(f"{path} is damaged ({error}); the map is computed again", stacklevel=2)
             return None
 
     def collect(self) -> Path:
@@ -127,19 +132,15 @@ class Results:
         Raises:
             FolderError: a cell has the columns of another version.
         """
-        head = ",".join(COLUMNS) + "\n"
-        texts = []
-        for cell in self.cells:
-            if self._status(cell) is not None:
-                texts.append(self._path(cell).read_text())
-                if not texts[-1].startswith(head):
-                    raise FolderError(
-                        f"expected the columns of this version, but {self._path(cell)} has others; "
-                        "run it again elsewhere"
-                    )
+        texts = [(cell, text) for cell in self.cells if (text := self._rows(cell)) is not None]
+        for cell, text in texts:
+            if not text.startswith(_HEAD):
+                raise FolderError(
+                    f"expected the columns of this version, but {self._path(cell)} has others; run it again elsewhere"
+                )
         path = self.folder / "rows.csv"
         with replaced(path) as unfinished:
-            unfinished.write_text(head + "".join(text.split("\n", 1)[1] for text in texts))
+            unfinished.write_text(_HEAD + "".join(text.removeprefix(_HEAD) for _, text in texts))
         return path
 
     def write(self, name: str, table: pd.DataFrame) -> None:
@@ -152,12 +153,25 @@ class Results:
         return _read(self.folder / "run.json")["settings"].get("sources", {})
 
     def _status(self, cell: Cell) -> str | None:
-        """The status of a finished cell; None if there is no file, or an empty one as a loss of power may leave it."""
+        """The status of a finished cell; None if it is not finished."""
+        text = self._rows(cell)
+        return None if text is None else str(pd.read_csv(io.StringIO(text), nrows=1, dtype=str).get("status", [""])[0])
+
+    def _rows(self, cell: Cell) -> str | None:
+        """The rows of a finished cell as CSV; None if there is no file or, with a warning, if it is damaged."""
         path = self._path(cell)
-        if not path.exists():
+        try:
+            text = rows_in(path.read_bytes().decode())
+            first = next(csv.DictReader(io.StringIO(text)), None)
+            ours = text.startswith(_HEAD)
+            if first is None or (ours and any(first[name] != value for name, value in cell._asdict().items())):
+                raise ValueError(f"it has no rows of {', '.join(cell)}")
+        except FileNotFoundError:
             return None
-        rows = pd.read_csv(path, nrows=1, dtype=str) if path.stat().st_size else frame([])
-        return None if rows.empty else str(rows.status[0])
+        except (ValueError, csv.Error) as error:
+            warnings.warn(f"{path} is damaged ({error}); its cell counts as not finished", stacklevel=2)
+            return None
+        return text
 
     def _path(self, cell: Cell) -> Path:
         return self.folder / "cells" / f"{self._name(cell)}.csv"
@@ -205,10 +219,10 @@ def digest(key: Mapping[str, Any]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        former = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FolderError(f"expected {path} to hold a run's settings, but it is not JSON ({error})") from error
-    if not isinstance(former, dict) or not all(isinstance(former.get(name), dict) for name in ("key", "settings")):
+        former = read_json(path)
+    except ValueError as error:
+        raise FolderError(f"expected {path} to hold a run's settings, but it cannot be read: {error}") from error
+    if not all(isinstance(former.get(name), dict) for name in ("key", "settings")):
         raise FolderError(f"expected {path} to hold a run's settings, but it has no key")
     return former
 

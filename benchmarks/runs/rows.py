@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 NAN = float("nan")
+_CHECKSUM = "# sha256 "  # beginning of the first line
 
 
 class Cell(NamedTuple):
@@ -96,6 +98,39 @@ COLUMNS = tuple(field.name for field in fields(Row))
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
     """A table with one line per row, and the columns in the order of `COLUMNS`."""
     return pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
+
+
+def text_of(rows: Iterable[Row]) -> str:
+    """The rows as CSV, after a line with the checksum of what follows; see `rows_in`."""
+    text = frame(rows).to_csv(index=False, lineterminator="\n")
+    return f"{_CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def rows_in(text: str) -> str:
+    """The CSV in a text that `text_of` gave.
+
+    A text of a version before the checksum is returned as it is if it ends with a whole line.
+
+    Raises:
+        ValueError: the text is damaged, or was cut.
+
+    Example:
+        >>> cell = Cell("energy", "time", "mean")
+        >>> text = text_of([Row(*cell, "ok", clip=0), Row(*cell, "ok", clip=1)])
+        >>> rows_in(text).splitlines()[2][:24]
+        'energy,time,mean,ok,1,-1'
+        >>> rows_in(text[:-1])
+        Traceback (most recent call last):
+        ValueError: its checksum is that of other rows: the file is damaged
+    """
+    first, _, rest = text.partition("\n")
+    if first.startswith(_CHECKSUM):
+        if first != f"{_CHECKSUM}{hashlib.sha256(rest.encode()).hexdigest()}":
+            raise ValueError("its checksum is that of other rows: the file is damaged")
+        return rest
+    if not first.startswith(f"{COLUMNS[0]},") or not text.endswith("\n"):
+        raise ValueError("it holds no whole rows")
+    return text
 
 
 def numbers(values: Iterable[float]) -> str:

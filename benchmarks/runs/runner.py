@@ -11,6 +11,7 @@ import math
 import multiprocessing.resource_tracker
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,7 +166,10 @@ def _score(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Res
             if len(scored_batches[table]) == n_batches:
                 in_order = sorted(scored_batches.pop(table), key=lambda each: each.first_clip)
                 for cell in cells_by_table[table]:
-                    results.add(cell, _joined([each.rows[cell.method] for each in in_order]))
+                    if cell.method in in_order[0].rows:
+                        results.add(cell, _joined([each.rows[cell.method] for each in in_order]))
+                    else:
+                        warnings.warn(f"the map of {', '.join(cell)} was deleted meanwhile; run it again", stacklevel=2)
 
 
 def _scoring_jobs(

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cache import cache_path
+from benchmarks.cache import cache_path, cached
 from benchmarks.classifiers import networks
 from benchmarks.classifiers.networks import explained_layer
 from benchmarks.classifiers.training import trained_classifier
 from benchmarks.classifiers.waveform_networks import ENDING, waveform_model, waveform_task
 from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
-from captum_apex.bases import bank_writer, basis, collation, features, fitting, schemes
+from captum_apex.bases import bank_folder, bank_writer, basis, collation, features, fitting, schemes
 from captum_apex.layers import hooks, layout, origin, padding, pooled_norm, values
 from captum_apex.layers.models import fingerprint, layer_name
 
@@ -31,7 +27,10 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # `models`: it gives names and fingerprints, which are in the key by their values. The regions of a scheme's cells
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
-CODE = (bank_writer, basis, collation, features, fitting, schemes, hooks, layout, origin, padding, pooled_norm, values)
+CODE = (
+    *(bank_folder, bank_writer, basis, collation, features, fitting, schemes),
+    *(hooks, layout, origin, padding, pooled_norm, values),
+)
 
 
 @dataclass(frozen=True)
@@ -174,28 +173,21 @@ def fitted(
 
 def _bank(task: Task, model: nn.Module, layer: nn.Module, norm: nn.Module | None, progress: bool) -> FeatureBank:
     folder = cache_path("bank", _key(task, model, layer, norm)).with_suffix("")
-    with contextlib.suppress(ValueError):  # the folder is missing or incomplete
-        return FeatureBank.load(folder)
-    bank = FeatureBank.from_dataset(model, layer, task.train, norm=norm, progress=progress)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
-    bank.save(unfinished)
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        unfinished.rename(folder)
-    except OSError:  # another run has stored the same features meanwhile
-        shutil.rmtree(unfinished)
-    return bank
+    return cached(
+        folder,
+        FeatureBank.load,
+        make=lambda: FeatureBank.from_dataset(model, layer, task.train, norm=norm, progress=progress),
+        save=FeatureBank.save,
+    )
 
 
 def _basis(bank: FeatureBank, scheme: Scheme, seed: int, key: dict, progress: bool, fit: dict) -> PrototypeBasis:
-    path = cache_path("basis", {**key, "scheme": str(scheme), "seed": seed, **fit})
-    with contextlib.suppress(ValueError, FileNotFoundError):
-        return PrototypeBasis.load(path)
-    fitted_basis = fit_basis(bank, scheme, seed=seed, progress=progress, **fit)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fitted_basis.save(path)
-    return fitted_basis
+    return cached(
+        cache_path("basis", {**key, "scheme": str(scheme), "seed": seed, **fit}),
+        PrototypeBasis.load,
+        make=lambda: fit_basis(bank, scheme, seed=seed, progress=progress, **fit),
+        save=PrototypeBasis.save,
+    )
 
 
 def _key(task: Task, model: nn.Module, layer: nn.Module, norm: nn.Module | None) -> dict:

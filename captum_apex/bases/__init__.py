@@ -2,7 +2,7 @@
 
 - `schemes`: `Scheme`, the four acoustic perspectives on a grid, with their cells, peaks, purity, maps and regions.
 - `features`: `FeatureBank`, the layer's output for every training clip. `collation` makes the batches of clips, and
-  `bank_writer` fills the arrays of the bank.
+  `bank_writer` fills the arrays of the bank. `bank_folder` keeps them in files, with checksums.
 - `fitting`: `fit_basis` learns a basis that maximises the purity of its prototypes; `basis_from_matrix` takes a matrix.
 - `basis`: `PrototypeBasis`, the fitted matrix with the `Prototypes` of each channel, as a file too.
 """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tempfile
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
 from captum_apex.layers.values import at_least_float32, check_finite
 
 __all__ = ["BankWriter"]
+
+_BLOCK = 2**24  # bytes
 
 
 class BankWriter:
@@ -171,9 +175,44 @@ class BankWriter:
             self._arrays[sequence] = wider
 
     def _mapped(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """An array in a file without a name, which the system removes with the last tensor that uses it."""
+        """An array in a file without a name, which the system removes with the last tensor that uses it.
+
+        Raises:
+            OSError: the disk has no room for it.
+        """
+        numpy_dtype = torch.empty(0, dtype=dtype).numpy().dtype
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            return torch.from_numpy(np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, "w+", shape=shape))
+            _claim(file, math.prod(shape) * numpy_dtype.itemsize, self.folder or tempfile.gettempdir())
+            return torch.from_numpy(np.memmap(file, numpy_dtype, "r+", shape=shape))
+
+
+def _claim(file: IO[bytes], n_bytes: int, folder: str) -> None:
+    """Takes the disk space for a file: without it, writing to the mapped file on a full disk ends the process."""
+    try:
+        if not _allocated(file, n_bytes):
+            for start in range(0, n_bytes, _BLOCK):
+                file.write(bytes(min(_BLOCK, n_bytes - start)))
+            file.flush()
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"expected room for an array of {n_bytes / 2**20:,.1f} MiB, but there is none ({error.strerror}): name "
+            "another `folder`, fewer `schemes`, or a larger `max_memory`",
+            folder,
+        ) from error
+
+
+def _allocated(file: IO[bytes], n_bytes: int) -> bool:
+    """Whether the system has set disk space aside; False where it cannot do so without a write."""
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    try:
+        os.posix_fallocate(file.fileno(), 0, n_bytes)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # the file system knows no such call
+            return False
+        raise
+    return True
 
 
 def _kind(shape: Sequence[int] | None) -> str:

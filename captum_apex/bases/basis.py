@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from captum_apex.bases.schemes import Scheme
-from captum_apex.files import replaced
+from captum_apex.files import read_tensors, write_tensors
 from captum_apex.layers.origin import Origin
 
 __all__ = ["PrototypeBasis", "Prototypes"]
 
-_FORMAT = "captum-apex basis 1"
+_FORMAT = "captum-apex basis 2"
+_WITHOUT_CHECKSUM = "captum-apex basis 1"
+_NO_LIMIT = 2**62
+_N_NO_SOUNDS = 5  # length of `captum_apex.locating.nothing.NO_SOUNDS`
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +129,9 @@ class PrototypeBasis:
                 f"expected `U` to be a square matrix of floats, but got {self.U.dtype} of shape {tuple(self.U.shape)}"
             )
         _ = self.inverse  # raises for a singular matrix
+        if self.purity_history.dim() != 1:
+            raise ValueError(f"expected `purity_history` (epoch,), but got shape {tuple(self.purity_history.shape)}")
+        _check_range("purity_history", self.purity_history, -1, 1)
         for side in ("positive", "negative"):
             _check_prototypes(side, getattr(self, side), self)
 
@@ -149,15 +154,22 @@ class PrototypeBasis:
         return None if self.positive is None else self.positive.indices
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the basis to one safetensors file; after an interrupted save the old file is unchanged."""
+        """Writes the basis to one safetensors file with a checksum.
+
+        After an interrupted save the old file is unchanged. A file that is replaced keeps its permissions.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         about = {"scheme": str(self.scheme), "origin": asdict(self.origin)}
-        tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in _tensors(self).items()}
-        with replaced(path) as unfinished:
-            save_file(tensors, unfinished, {"format": _FORMAT, "about": json.dumps(about)})
+        write_tensors(path, _tensors(self), {"format": _FORMAT, "about": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PrototypeBasis:
-        """Reads a basis that `save` wrote; nothing in the file is executed.
+        """Reads a basis that `save` wrote into memory; nothing in the file is executed.
+
+        The file is compared with its checksum. Files of versions before the checksum load as well; damage in them is
+        noticed only where shapes do not fit or values are out of range.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -166,14 +178,9 @@ class PrototypeBasis:
         if not Path(path).is_file():
             raise FileNotFoundError(f"expected a basis file at {os.fspath(path)}, but there is none")
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT:
-                    raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
-                names = file.keys()
-                tensors = {name: file.get_tensor(name) for name in names}
+            tensors, metadata = read_tensors(path, {_FORMAT: True, _WITHOUT_CHECKSUM: False})
             return _from_tensors(tensors, json.loads(metadata["about"]))
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"expected {os.fspath(path)} to be a captum-apex basis, but it cannot be read: {error}"
             ) from error
@@ -197,6 +204,7 @@ def _from_tensors(tensors: dict[str, Tensor], about: dict[str, Any]) -> Prototyp
         entries = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         sides[side] = Prototypes(**entries) if entries else None
     origin = Origin.from_dict(about["origin"])
+    _check_origin(origin)
     return PrototypeBasis(
         tensors["U"], about["scheme"], purity_history=tensors["purity_history"], origin=origin, **sides
     )
@@ -227,6 +235,7 @@ def _check_prototypes(side: str, prototypes: Prototypes | None, basis: Prototype
             f"expected `{side}.labels` of shape {tuple(indices.shape)}, but got {tuple(prototypes.labels.shape)}"
         )
     _check_shapes_of_prototypes(side, prototypes, len(basis.scheme.sequences))
+    _check_values_of_prototypes(side, prototypes, basis)
 
 
 def _check_shapes_of_prototypes(side: str, prototypes: Prototypes, n_sequences: int) -> None:
@@ -236,8 +245,55 @@ def _check_shapes_of_prototypes(side: str, prototypes: Prototypes, n_sequences: 
     if prototypes.boxes is not None:
         shapes["boxes"] = (*shape, prototypes.boxes.shape[2] if prototypes.boxes.dim() == 4 else 1, 4)
     if prototypes.effects is not None:
-        shapes["effects"] = (*shape, prototypes.effects.shape[-1])
+        shapes["effects"] = (*shape, prototypes.effects.shape[2] if prototypes.effects.dim() == 3 else 1)
     for name, expected in shapes.items():
         got = tuple(getattr(prototypes, name).shape)
         if got != expected:
             raise ValueError(f"expected `{side}.{name}` of shape {expected}, but got {got}")
+
+
+def _check_values_of_prototypes(side: str, prototypes: Prototypes, basis: PrototypeBasis) -> None:
+    """Raises a ValueError where a value cannot be what it stands for, such as a region outside the clip."""
+    grid = basis.origin.grid
+    n_columns = _NO_LIMIT if grid is None else grid[1]
+    _check_range(f"{side}.purities", prototypes.purities, -1, 1)
+    if prototypes.columns is not None:
+        _check_range(f"{side}.columns", prototypes.columns, 1, n_columns, torch.int64)
+    if prototypes.fires_on is not None:
+        _check_range(f"{side}.fires_on", prototypes.fires_on, -1, _N_NO_SOUNDS - 1, torch.int64)
+    if grid is not None:
+        columns = torch.tensor(n_columns) if prototypes.columns is None else prototypes.columns
+        rows = torch.tensor(grid[0])
+        n_cells = {Scheme.TIME: columns, Scheme.FREQUENCY: rows, Scheme.SQUARE: rows * columns}
+        for i, sequence in enumerate(basis.scheme.sequences):
+            if (prototypes.peaks[..., i] >= n_cells[sequence]).any():
+                raise ValueError(
+                    f"expected `{side}.peaks` to be cells of a grid of {grid[0]} rows and {grid[1]} columns, but they "
+                    f"reach to {prototypes.peaks[..., i].max()}"
+                )
+    if prototypes.boxes is not None:
+        boxes = prototypes.boxes[(prototypes.boxes != -1).any(-1)]  # (box, 4)
+        _check_range(f"{side}.boxes", boxes, 0, 1)
+        if (boxes[:, 0::2] >= boxes[:, 1::2]).any():
+            raise ValueError(f"expected `{side}.boxes` to end behind their beginning, but one does not")
+
+
+def _check_range(name: str, values: Tensor, lowest: float, highest: float, dtype: torch.dtype | None = None) -> None:
+    """Raises a ValueError for values beyond a range by more than rounding, or of another type; floats by default."""
+    if values.dtype != dtype if dtype is not None else not values.is_floating_point():
+        raise ValueError(f"expected `{name}` to be {dtype or 'floats'}, but got {values.dtype}")
+    if values.numel() and (values.min() < lowest - _ROUNDING or values.max() > highest + _ROUNDING):
+        raise ValueError(
+            f"expected `{name}` to lie between {lowest} and {highest}, but they reach from {values.min()} to "
+            f"{values.max()}"
+        )
+
+
+def _check_origin(origin: Origin) -> None:
+    """Raises a ValueError where a file's record of the layer has values of another kind."""
+    sizes = [size for sizes in (origin.grid, origin.input_shape) if sizes is not None for size in sizes]
+    if not all(isinstance(size, int) and size > 0 for size in sizes) or len(origin.grid or (1, 1)) != 2:
+        raise ValueError(f"expected sizes of the grid and of inputs, but got {origin.grid} and {origin.input_shape}")
+    texts = (origin.layer, origin.fingerprint, origin.dataset, origin.norm)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(origin.n_clips, int):
+        raise ValueError(f"expected a record of the layer, but got {origin}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,16 +10,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from tqdm.auto import tqdm
 
+from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.collation import Collate, batch_labels
 from captum_apex.bases.schemes import SCHEMES, Scheme
-from captum_apex.files import replaced
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout, check_layout
 from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of, on_one_device
@@ -30,8 +28,6 @@ from captum_apex.layers.pooled_norm import PooledNorm
 from captum_apex.layers.values import check_finite, naming_clips, whole_number
 
 __all__ = ["FeatureBank"]
-
-_FORMAT = "captum-apex bank 1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,41 +206,40 @@ class FeatureBank:
         return cls(writer.cells, writer.means, writer.labels, origin)
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes the bank to a folder: an .npy file per array, and last bank.json.
+        """Writes the bank to a folder: an .npy file per array, and bank.json with their names and checksums.
 
-        An interrupted save leaves a folder without bank.json, which `load` refuses.
+        A bank that the folder holds is replaced as a whole: a save that is interrupted, also by a kill or a full disk,
+        leaves the old bank. The files that belong to no bank are deleted by the next save, other files stay.
+
+        Raises:
+            OSError: a file cannot be written; the error names it.
+            ValueError: the arrays do not fit each other, or have NaN or infinity.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "bank.json").unlink(missing_ok=True)
-        for name, tensor in self._arrays().items():
-            # The array may be mapped from the file that it replaces, so that file must not be overwritten.
-            with replaced(folder / f"{name}.npy") as path, path.open("wb") as file:
-                np.save(file, tensor.cpu().numpy(), allow_pickle=False)
-        about = {"format": _FORMAT, "arrays": list(self._arrays()), "origin": asdict(self.origin)}
-        with replaced(folder / "bank.json") as path:
-            path.write_text(json.dumps(about))
+        arrays = self._arrays()
+        check_bank(arrays, self.origin)
+        write_bank(Path(folder), arrays, asdict(self.origin))
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> FeatureBank:
-        """Maps a bank that `save` wrote into memory; nothing is unpickled, and the files are never changed.
+        """Reads a bank that `save` wrote; nothing is unpickled, and the files are never changed.
+
+        A bank of more than 4 GiB is not read into memory but mapped. Its files may be replaced by another `save` while
+        it is in use, but must not be overwritten in place.
+
+        Every file is compared with its checksum. Banks of versions before the checksum load as well; damage in their
+        files is noticed only where shapes do not fit or values are not finite.
 
         Raises:
-            ValueError: the folder holds no complete bank.
+            ValueError: the folder holds no complete bank, or a damaged one.
         """
         folder = Path(folder)
         try:
-            about = json.loads((folder / "bank.json").read_text())
-            if about["format"] != _FORMAT:
-                raise ValueError(f"its format is {about['format']!r}, not {_FORMAT!r}")
-            # Mode "c" is copy-on-write: torch needs a writable array, but the file must not change.
-            arrays = {
-                name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
-                for name in about["arrays"]
-            }
+            arrays, fields_of_origin = read_bank(folder)
+            origin = Origin.from_dict(fields_of_origin)
+            check_bank(arrays, origin)
             cells = {Scheme(name): tensor for name, tensor in arrays.items() if name not in ("means", "labels")}
-            return cls(cells, arrays["means"], arrays.get("labels"), Origin.from_dict(about["origin"]))
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            return cls(cells, arrays["means"], arrays.get("labels"), origin)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"expected {folder} to hold a feature bank, but it cannot be read: {error}") from error
 
     def _arrays(self) -> dict[str, Tensor]:

@@ -251,3 +251,19 @@ def test_regions_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch
     assert "| scenes | cnn | time | 1, 2 |" in page.read_text()
     page.write_text("no marks")
     assert main(command) == 2
+
+
+def test_lines_that_another_process_adds_meanwhile_stay(tmp_path, monkeypatch):
+    path = tmp_path / "lines.csv"
+    monkeypatch.setattr(regions_command, "prepare", lambda task, network, seed, progress: seed)
+
+    def line(seed):
+        return pd.DataFrame([{"task": "scenes", "network": "cnn", "seed": seed, "clips": 3}])
+
+    def summary(seed, n_clips):
+        line(7).to_csv(path, index=False)
+        return line(seed)
+
+    monkeypatch.setattr(regions_command, "region_summary", summary)
+    regions_command._lines("scenes", "cnn", 1, 3, path)
+    assert pd.read_csv(path).seed.tolist() == [7, 1]

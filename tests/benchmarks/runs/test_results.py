@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import benchmarks
 import captum_apex
@@ -93,8 +94,63 @@ def test_an_empty_file_is_no_cell(tmp_path):
     for cell in results.cells:
         results.add(cell, [row(cell)])
     next((tmp_path / "run" / "cells").glob("b*")).write_text("")
-    assert [cell.method for cell in results.missing(results.cells)] == ["b"]
-    assert pd.read_csv(results.collect()).method.tolist() == ["a, n=1"]
+    with pytest.warns(UserWarning, match="is damaged .*counts as not finished"):
+        assert [cell.method for cell in results.missing(results.cells)] == ["b"]
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert pd.read_csv(results.collect()).method.tolist() == ["a, n=1"]
+
+
+def test_a_cell_of_a_version_before_the_checksum_is_finished_unless_a_line_is_cut(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    for cell in results.cells:
+        results.add(cell, [row(cell), row(cell, 1)])
+    path = next((tmp_path / "run" / "cells").glob("b*"))
+    text = path.read_text().split("\n", 1)[1]
+    path.write_text(text)
+    assert results.missing(results.cells) == []
+    assert len(pd.read_csv(results.collect())) == 4
+    path.write_text(text[:-3])
+    with pytest.warns(UserWarning, match=r"is damaged \(it holds no whole rows\); its cell counts as not finished"):
+        assert [cell.method for cell in results.missing(results.cells)] == ["b"]
+
+
+def test_rows_of_another_cell_are_damage(tmp_path):
+    results = Results.open(tmp_path / "run", KEY, ABOUT)
+    for cell in results.cells:
+        results.add(cell, [row(cell)])
+    first, second = sorted((tmp_path / "run" / "cells").iterdir())
+    shutil.copy(first, second)
+    with pytest.warns(UserWarning, match="is damaged .it has no rows of b, time, mean"):
+        assert [cell.method for cell in results.missing(results.cells)] == ["b"]
+
+
+def test_changed_settings_are_damage(tmp_path):
+    Results.open(tmp_path / "run", KEY, ABOUT)
+    path = tmp_path / "run" / "run.json"
+    path.write_text(path.read_text().replace('"a, n=1"', '"a, n=3"'))
+    with pytest.raises(FolderError, match="run.json to hold a run's settings, but it cannot be read: its checksum"):
+        Results.open(tmp_path / "run", KEY, ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, texts: tensors.pop("sums"), r"expected finite sums \(clip, region\)"),
+        (lambda tensors, texts: tensors.update(sums=torch.tensor([[torch.nan]])), "expected finite sums"),
+        (lambda tensors, texts: tensors.update(pointing=torch.zeros(3)), "expected finite sums"),
+        (lambda tensors, texts: texts.pop("status"), "it lacks status"),
+        (lambda tensors, texts: texts.update(passes="many"), "could not convert"),
+        (lambda tensors, texts: texts.update(format="captum-apex sums 2"), "the file is damaged"),
+    ],
+)
+def test_sums_of_a_version_before_the_checksum_must_fit(tmp_path, change, message):
+    tensors, texts = {"sums": torch.zeros(2, 3)}, {"status": "ok", "passes": "1.0", "memory": "1.0", "seconds": "nan"}
+    save_file(tensors, tmp_path / "sums", texts)
+    assert RegionSums.load(tmp_path / "sums").sums.shape == (2, 3)
+    change(tensors, texts)
+    save_file(tensors, tmp_path / "sums", texts)
+    with pytest.raises(ValueError, match=message):
+        RegionSums.load(tmp_path / "sums")
 
 
 def test_files_are_readable_as_the_users_others_are(tmp_path):
@@ -132,7 +188,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is not JSON"), ("[]", "has no key"), ('{"key": 3}', "has no key")]
+    ("text", "message"), [("{", "cannot be read"), ("[]", "holds no object"), ('{"key": 3}', "has no key")]
 )
 def test_damaged_settings_are_named(tmp_path, text, message):
     (tmp_path / "run.json").write_text(text)
@@ -194,5 +250,6 @@ def test_sums_come_back_bit_for_bit_and_a_damaged_file_is_none(tmp_path):
     assert torch.equal(loaded.clips(slice(1, 3)).sums, sums[1:3])
     path = next((tmp_path / "run" / "sums").iterdir())
     path.write_bytes(path.read_bytes()[:50])
-    assert results.sums(cell) is None
+    with pytest.warns(UserWarning, match="is damaged .*the map is computed again"):
+        assert results.sums(cell) is None
     assert results.missing([cell]) == [cell]

@@ -142,10 +142,30 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(small, quick, tmp_path):
     process.wait()
     finished = {path.name: path.stat().st_mtime_ns for path in cells.glob("*.csv")}
     assert 8 <= len(finished) < len(quick) // 4, "it was killed in the middle"
-    assert all(len(pd.read_csv(cells / name)) == 4 for name in finished)
+    assert all(len(pd.read_csv(cells / name, skiprows=1)) == 4 for name in finished)
     rows = scores(small, Settings(QUICK, clips=4, points=4), folder)
     assert {name: (cells / name).stat().st_mtime_ns for name in finished} == finished
     pd.testing.assert_frame_equal(rows.drop(columns="seconds"), quick.drop(columns="seconds"), check_exact=True)
+
+
+def test_a_map_that_is_deleted_before_its_score_is_said_and_made_again(small, quick, tmp_path, monkeypatch):
+    settings = Settings(("energy", "Saliency"), ("time",), ("mean",), clips=4, points=4)
+    folder, jobs = tmp_path / "run", runner._scoring_jobs
+
+    def deleted_first(*arguments):
+        for path in (folder / "sums").glob("Saliency*"):
+            path.unlink()
+        return jobs(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_scoring_jobs", deleted_first)
+        with pytest.warns(UserWarning, match="the map of Saliency, time, mean was deleted"):
+            assert set(scores(small, settings, folder).method) == {"energy"}
+    rows = scores(small, settings, folder)
+    expected = quick[quick.method.isin(settings.methods) & (quick.grid == "time") & (quick.fill == "mean")]
+    pd.testing.assert_frame_equal(
+        rows.drop(columns="seconds"), expected.drop(columns="seconds").reset_index(drop=True), check_exact=True
+    )
 
 
 def test_a_finished_run_asks_the_model_for_nothing(small, tmp_path):

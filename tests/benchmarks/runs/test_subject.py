@@ -32,6 +32,13 @@ def test_banks_and_bases_come_from_the_cache(tmp_path, monkeypatch):
     assert not passes
     assert torch.equal(first.bank.means, second.bank.means)
     assert all(torch.equal(first.bases[scheme].U, second.bases[scheme].U) for scheme in SCHEMES)
+    for path in [next(tmp_path.glob("bank/*/means*")), next(tmp_path.glob("basis/*"))]:
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.warns(UserWarning, match="is damaged .*making it again") as warned:
+        third = subject.prepare("scenes", "cnn")
+    assert len(warned) == 2
+    assert torch.equal(first.bank.means, third.bank.means)
+    assert all(torch.equal(first.bases[scheme].U, third.bases[scheme].U) for scheme in SCHEMES)
     other = subject.prepare("scenes", "cnn", seed=1)
     assert not torch.equal(first.bank.means, other.bank.means)
 

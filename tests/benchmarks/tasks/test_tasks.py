@@ -1,16 +1,20 @@
 """The tasks: what their clips are made of, and that only the class event depends on the class."""
 
+import errno
 import importlib
 import os
+import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from benchmarks.cache import cache_folder, cache_path, cached_tensors
+from benchmarks.cache import cache_folder, cache_path, cached, cached_tensors
 from benchmarks.reports.contact_sheet import contact_sheet
 from benchmarks.tasks import TASKS, ClipDataset, load_task
 from benchmarks.tasks import scenes as scene_module
@@ -82,12 +86,61 @@ def test_a_damaged_cache_file_is_made_again_with_a_warning():
     assert torch.equal(cached_tensors("kind", key, dict)["a"], torch.ones(100))
 
 
+def test_one_changed_bit_in_the_cache_is_noticed():
+    cached_tensors("kind", {}, lambda: {"a": torch.zeros(100)})
+    content = bytearray(cache_path("kind", {}).read_bytes())
+    content[-200] ^= 1
+    cache_path("kind", {}).write_bytes(content)
+    with pytest.warns(UserWarning, match=r"safetensors is damaged \(its checksum is that of other content"):
+        assert torch.equal(cached_tensors("kind", {}, lambda: {"a": torch.ones(100)})["a"], torch.ones(100))
+
+
+def test_a_cache_file_of_a_version_before_the_checksum_is_taken_if_it_is_finite():
+    cache_path("kind", {}).parent.mkdir(parents=True)
+    save_file({"a": torch.ones(3), "n": torch.tensor(3)}, cache_path("kind", {}))
+    assert torch.equal(cached_tensors("kind", {}, dict)["a"], torch.ones(3))
+    save_file({"a": torch.tensor([1.0, torch.nan])}, cache_path("kind", {}))
+    with pytest.warns(UserWarning, match=r"is damaged \(a has NaN or infinity\); making it again"):
+        assert torch.equal(cached_tensors("kind", {}, lambda: {"a": torch.ones(2)})["a"], torch.ones(2))
+
+
+def test_what_cannot_be_stored_is_returned_all_the_same(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.warns(UserWarning, match=r"cannot be stored \(.*No space left on device"):
+        assert torch.equal(cached_tensors("kind", {}, lambda: {"a": torch.ones(2)})["a"], torch.ones(2))
+    assert not cache_path("kind", {}).exists()
+
+
+def test_a_cache_that_is_emptied_meanwhile_is_filled_again():
+    def make():
+        shutil.rmtree(cache_folder())
+        return {"a": torch.ones(2)}
+
+    cached_tensors("kind", {"other": 1}, lambda: {"a": torch.zeros(2)})
+    assert torch.equal(cached_tensors("kind", {}, make)["a"], torch.ones(2))
+    assert cache_path("kind", {}).exists()
+
+
+def test_a_file_that_is_deleted_while_it_is_opened_is_made_again_without_a_word(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def deleted(path):
+        path.unlink()
+        return path.read_text()
+
+    assert cached(path, deleted, make=lambda: "new", save=lambda text, path: path.write_text(text)) == "new"
+
+
 def test_an_interrupted_write_leaves_nothing_behind(monkeypatch):
-    def interrupted(_tensors, path):
-        path.write_bytes(b"half")
+    def interrupted(path, _content):
+        path.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmarks.cache.save_file", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cached_tensors("kind", {}, lambda: {"a": torch.zeros(1)})
     assert list(cache_folder().rglob("*.*")) == []

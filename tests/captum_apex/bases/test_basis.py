@@ -2,12 +2,17 @@
 
 import json
 import os
+import pathlib
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from captum_apex import FeatureBank, LayerAPEX, PrototypeBasis, Prototypes, fit_basis
+from captum_apex.bases.basis import _N_NO_SOUNDS
+from captum_apex.files import read_tensors, write_tensors
+from captum_apex.locating.nothing import NO_SOUNDS
 from tests.networks import build, clips
 
 
@@ -41,12 +46,12 @@ def test_an_interrupted_save_leaves_the_old_file_whole(fitted, tmp_path, monkeyp
     fitted[2].save(path)
     before = path.read_bytes()
 
-    def interrupted(tensors, beside, metadata):
+    def interrupted(beside, content):
         with open(beside, "wb") as file:
-            file.write(b"half")
+            file.write(content[: len(content) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("captum_apex.bases.basis.save_file", interrupted)
+    monkeypatch.setattr(pathlib.Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         PrototypeBasis(torch.eye(3), "time").save(path)
     assert path.read_bytes() == before
@@ -85,6 +90,105 @@ def test_a_file_with_nan_is_an_error_that_names_file_and_entry(fitted, tmp_path)
     basis.U.data[0, 0] = entry
     with pytest.raises(ValueError, match=r"nan.safetensors .* expected `U` to be finite"):
         PrototypeBasis.load(tmp_path / "nan.safetensors")
+
+
+def test_a_loaded_basis_is_no_mapping_of_its_file(fitted, tmp_path):
+    path = tmp_path / "basis.safetensors"
+    fitted[2].save(path)
+    loaded = PrototypeBasis.load(path)
+    path.write_bytes(bytes(path.stat().st_size))
+    os.truncate(path, 0)
+    assert torch.equal(loaded.U, fitted[2].U)
+    for name, tensor in vars(fitted[2].positive).items():
+        assert tensor is None or torch.equal(getattr(loaded.positive, name), tensor)
+
+
+def test_a_basis_keeps_the_permissions_of_its_file(fitted, tmp_path):
+    path = tmp_path / "basis.safetensors"
+    fitted[2].save(path)
+    path.chmod(0o600)
+    fitted[2].save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_sides_that_share_their_prototypes_are_saved(fitted, tmp_path):
+    both = replace(fitted[2], negative=fitted[2].positive)
+    both.save(tmp_path / "both.safetensors")
+    assert torch.equal(PrototypeBasis.load(tmp_path / "both.safetensors").negative.peaks, both.positive.peaks)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("purities", 1.01, "`positive.purities` to lie between -1 and 1"),
+        ("peaks", 100, "`positive.peaks` to be cells of a grid of 4 rows and 5 columns, but they reach to 100"),
+        ("columns", 6, "`positive.columns` to lie between 1 and 5"),
+        ("columns", 0, "`positive.columns` to lie between 1 and 5"),
+        ("fires_on", 5, "`positive.fires_on` to lie between -1 and 4"),
+        ("boxes", 1.5, "`positive.boxes` to lie between 0 and 1"),
+        ("boxes", -0.5, "`positive.boxes` to lie between 0 and 1"),
+        ("boxes", 0.0, "`positive.boxes` to end behind their beginning"),
+    ],
+)
+def test_values_out_of_range_are_refused(fitted, name, value, message):
+    """A bit of a file without a checksum may have changed; a region outside the clip would be shown all the same."""
+    basis = fitted[2]
+    shape = tuple(basis.positive.indices.shape)
+    known = {
+        "columns": torch.full(shape, 5),
+        "fires_on": torch.zeros(shape, dtype=torch.int64),
+        "boxes": torch.tensor([0.0, 0.5, 0.25, 0.75]).expand(*shape, 1, 4),
+    }
+    located = replace(basis, positive=replace(basis.positive, **known))
+    tensor = getattr(located.positive, name).clone()
+    tensor.view(-1)[-1] = value
+    with pytest.raises(ValueError, match=message):
+        replace(located, positive=replace(located.positive, **{name: tensor}))
+
+
+def test_the_number_of_what_a_channel_fires_on_is_that_of_its_names():
+    assert len(NO_SOUNDS) == _N_NO_SOUNDS
+
+
+def test_values_of_another_type_are_refused(fitted):
+    basis = fitted[2]
+    for name, message in {
+        "purities": "to be floats",
+        "fires_on": "to be torch.int64",
+        "columns": "to be torch.int64",
+    }.items():
+        odd = torch.zeros(basis.positive.indices.shape, dtype=torch.int32)
+        with pytest.raises(ValueError, match=f"`positive.{name}` {message}, but got torch.int32"):
+            replace(basis, positive=replace(basis.positive, **{name: odd}))
+    with pytest.raises(ValueError, match=r"`purity_history` \(epoch,\), but got shape \(1, 2\)"):
+        PrototypeBasis(torch.eye(3), "time", purity_history=torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="`purity_history` to lie between -1 and 1, but they reach from 0.0 to 3.0"):
+        PrototypeBasis(torch.eye(3), "time", purity_history=torch.tensor([0.0, 3.0]))
+
+
+def test_a_file_without_a_checksum_loads(fitted, tmp_path):
+    path = tmp_path / "basis.safetensors"
+    fitted[2].save(path)
+    tensors, metadata = read_tensors(path, {"captum-apex basis 2": True})
+    save_file(tensors, path, {**metadata, "format": "captum-apex basis 1"})
+    assert torch.equal(PrototypeBasis.load(path).U, fitted[2].U)
+    save_file(tensors, path, metadata)
+    with pytest.raises(ValueError, match=r"basis.safetensors .* its checksum is that of other content"):
+        PrototypeBasis.load(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"grid": [0, 3]}, {"grid": [1, 2, 3]}, {"layer": 3}, {"n_clips": "many"}, {"input_shape": ["a"]}]
+)
+def test_a_record_of_the_layer_of_another_kind_is_refused(tmp_path, change):
+    path = tmp_path / "basis.safetensors"
+    PrototypeBasis(torch.eye(3), "time").save(path)
+    tensors, metadata = read_tensors(path, {"captum-apex basis 2": True})
+    about = json.loads(metadata["about"])
+    about["origin"] |= change
+    write_tensors(path, tensors, {**metadata, "about": json.dumps(about)})
+    with pytest.raises(ValueError, match="basis.safetensors to be a captum-apex basis, but it cannot be read"):
+        PrototypeBasis.load(path)
 
 
 def test_matrices_that_are_no_basis_are_refused():

@@ -1,5 +1,12 @@
 """The feature bank: what it keeps, that memory and disk agree, and what it refuses."""
 
+import errno
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +14,8 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from captum_apex import SCHEMES, FeatureBank, Scheme
+from captum_apex.bases.bank_folder import write_bank
+from captum_apex.files import locked, read_json, write_json
 from tests import oracles
 from tests.networks import NETWORKS, build, clips
 
@@ -159,7 +168,7 @@ def test_folders_that_hold_no_whole_bank_are_named(tmp_path):
         FeatureBank.load(tmp_path / "nothing")
     model, layer = build("pooling")
     FeatureBank.from_dataset(model, layer, dataset()).save(tmp_path / "bank")
-    array = tmp_path / "bank" / "time.npy"
+    (array,) = (tmp_path / "bank").glob("time-*.npy")
     array.write_bytes(array.read_bytes()[:200])
     with pytest.raises(ValueError, match="expected .*bank to hold a feature bank"):
         FeatureBank.load(tmp_path / "bank")
@@ -213,7 +222,8 @@ def test_a_loaded_bank_can_be_saved_where_it_lies(tmp_path):
 def test_a_bank_without_one_of_its_arrays_is_named(tmp_path):
     model, layer = build("pooling")
     FeatureBank.from_dataset(model, layer, dataset()).save(tmp_path)
-    (tmp_path / "means.npy").write_bytes(b"")
+    (array,) = tmp_path.glob("means-*.npy")
+    array.write_bytes(b"")
     with pytest.raises(ValueError, match="to hold a feature bank, but it cannot be read"):
         FeatureBank.load(tmp_path)
 
@@ -224,12 +234,11 @@ def test_half_precision_is_kept_as_float32():
     assert {tensor.dtype for tensor in (*bank.cells.values(), bank.means)} == {torch.float32}
 
 
-def test_an_interrupted_save_leaves_a_folder_that_is_no_bank(tmp_path, monkeypatch):
-    """The arrays of the old bank may be replaced already, so its bank.json must be gone; each file is whole."""
+def test_an_interrupted_save_leaves_the_old_bank(tmp_path, monkeypatch):
     model, layer = build("pooling")
     bank = FeatureBank.from_dataset(model, layer, dataset())
     bank.save(tmp_path)
-    files = {path.name for path in tmp_path.iterdir()}
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     save = np.save
 
     def interrupted(file, array, **settings):
@@ -238,10 +247,210 @@ def test_an_interrupted_save_leaves_a_folder_that_is_no_bank(tmp_path, monkeypat
             raise KeyboardInterrupt
         save(file, array, **settings)
 
-    monkeypatch.setattr("captum_apex.bases.features.np.save", interrupted)
+    monkeypatch.setattr("captum_apex.bases.bank_folder.np.save", interrupted)
     with pytest.raises(KeyboardInterrupt):
+        FeatureBank.from_dataset(model, layer, dataset(9)).save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert FeatureBank.load(tmp_path).n_clips == 11
+
+
+def test_a_bank_is_on_the_disk_before_it_is_named(tmp_path, monkeypatch):
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset(), schemes=["time"])
+    events = []
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(descriptor):
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.split("-")[0].split(".")[0])
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", lambda source, target: events.append("named") or replace(source, target))
+    bank.save(tmp_path / "bank")
+    # The arrays, their names in the folder, the unfinished bank.json (its name begins with a point), its name.
+    assert events == ["time", "means", "labels", "bank", "", "named", "bank"]
+
+
+def test_files_of_others_in_the_folder_stay(tmp_path):
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    for name in ("labels.npy", "time.txt", "notes-0123456789abcdef.npy"):
+        (tmp_path / name).write_text("mine")
+    for _ in range(2):
         bank.save(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == files - {"bank.json"}
-    assert np.array_equal(np.load(tmp_path / "means.npy"), bank.means.numpy())
+    assert len(list(tmp_path.iterdir())) == 3 + 6
+    assert (tmp_path / "labels.npy").read_text() == "mine"
+
+
+def test_a_bank_keeps_the_permissions_of_its_files(tmp_path):
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    bank.save(tmp_path)
+    for path in tmp_path.iterdir():
+        path.chmod(0o640)
+    bank.save(tmp_path)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
+def test_what_a_killed_writer_left_is_deleted_unless_another_writer_works(tmp_path):
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    left = tmp_path / "time-0123456789abcdef.npy"
+    left.write_text("half")
+    with locked(tmp_path, shared=True):
+        bank.save(tmp_path)
+        assert left.exists()
+    bank.save(tmp_path)
+    assert not left.exists()
+
+
+def test_a_bank_of_the_former_format_is_read_and_replaced(tmp_path):
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    arrays = {**{str(sequence): cells for sequence, cells in bank.cells.items()}, "means": bank.means}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array.numpy())
+    about = {"format": "captum-apex bank 1", "arrays": list(arrays), "origin": asdict(bank.origin)}
+    (tmp_path / "bank.json").write_text(json.dumps(about))
+    loaded = FeatureBank.load(tmp_path)
+    assert torch.equal(loaded.cells[Scheme.SQUARE], bank.cells[Scheme.SQUARE])
+    assert loaded.labels is None
+    loaded.save(tmp_path)
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == sorted(
+        [*map(str, loaded.cells), "bank.json", "means"]
+    )
+    assert torch.equal(FeatureBank.load(tmp_path).means, bank.means)
+
+
+def test_a_large_bank_is_mapped_and_never_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr("captum_apex.bases.bank_folder._LARGEST_COPY", 0)
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    bank.save(tmp_path)
+    loaded = FeatureBank.load(tmp_path)
+    bank.save(tmp_path)
+    loaded.means.zero_()
+    assert torch.equal(loaded.cells[Scheme.SQUARE], bank.cells[Scheme.SQUARE]), "the replaced file is still there"
+    assert torch.equal(FeatureBank.load(tmp_path).means, bank.means)
+
+
+def test_a_loaded_bank_is_no_mapping_of_its_files(tmp_path):
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    bank.save(tmp_path)
+    loaded = FeatureBank.load(tmp_path)
+    for path in tmp_path.iterdir():
+        os.truncate(path, 0)
+    assert torch.equal(loaded.cells[Scheme.SQUARE], bank.cells[Scheme.SQUARE])
+
+
+def changed(tensor, value, *index):
+    tensor = tensor.clone()
+    tensor[index] = value
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda bank: {"means": torch.tensor(1.0)}, "`means` to be finite floats"),
+        (lambda bank: {"means": changed(bank.means, torch.nan, 3, 1)}, "with NaN or infinity"),
+        (lambda bank: {"means": bank.means.long()}, "`means` to be finite floats .* but got torch.int64"),
+        (lambda bank: {"means": bank.means[:5]}, "the features of 11 clips, but got those of 5"),
+        (lambda bank: {"labels": bank.labels[:5]}, "`labels` of 11 clips, but got an array of shape"),
+        (lambda bank: {"labels": torch.tensor(0)}, "`labels` of 11 clips, but got an array of shape"),
+        (lambda bank: {"labels": bank.labels / 0}, "`labels` to be finite"),
+        (lambda bank: {"time": bank.cells["time"][:, :3]}, "`time` to hold 6 channels of 11 clips"),
+        (lambda bank: {"time": bank.cells["time"].float()}, "`time` to hold 6 channels of 11 clips"),
+        (lambda bank: {"time": bank.cells["time"][..., :4]}, "`time` to have 5 cells, but got 4"),
+        (lambda bank: {"square": changed(bank.cells["square"], torch.inf, 2, 1, 3)}, "`square` to be finite"),
+        (lambda bank: {"square": changed(bank.cells["square"], torch.nan, 2, 1, 3)}, "`square` to be finite"),
+        (lambda bank: {"square": changed(bank.cells["square"], torch.nan, 2, ..., 4)}, "`square` to be finite"),
+        (lambda bank: {"time": changed(bank.cells["time"], torch.nan, 2, ..., 1)}, "`time` to be finite"),
+        (lambda bank: {"time": changed(bank.cells["time"], torch.nan, 2)}, "`time` to be finite"),
+        (
+            lambda bank: {"frequency": changed(bank.cells["frequency"], torch.nan, 2, ..., 3)},
+            "`frequency` to be finite",
+        ),
+    ],
+)
+def test_arrays_that_are_no_bank_are_refused_on_both_ways(tmp_path, change, message):
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    arrays = {
+        **{str(sequence): cells for sequence, cells in bank.cells.items()},
+        "means": bank.means,
+        "labels": bank.labels,
+    }
+    arrays |= change(bank)
+    write_bank(tmp_path, arrays, asdict(bank.origin))
+    with pytest.raises(
+        ValueError, match=f"expected {tmp_path} to hold a feature bank, but it cannot be read: .*{message}"
+    ):
+        FeatureBank.load(tmp_path)
+    cells = {Scheme(name): array for name, array in arrays.items() if name not in ("means", "labels")}
+    with pytest.raises(ValueError, match=message):
+        FeatureBank(cells, arrays["means"], arrays["labels"], bank.origin).save(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_padding_of_shorter_clips_is_no_damage(tmp_path):
+    model, layer = build("pooling")
+    bank = FeatureBank.from_dataset(model, layer, dataset())
+    cells = dict(bank.cells)
+    for sequence in (Scheme.TIME, Scheme.SQUARE):
+        cells[sequence] = cells[sequence].clone()
+        cells[sequence].unflatten(2, (-1, 5))[4, ..., 3:] = torch.nan
+    FeatureBank(cells, bank.means, bank.labels, bank.origin).save(tmp_path)
+    assert FeatureBank.load(tmp_path).columns.tolist() == [5, 5, 5, 5, 3, 5, 5, 5, 5, 5, 5]
+
+
+def test_nothing_is_unpickled_and_no_file_outside_the_folder_is_read(tmp_path):
+    model, layer = build("pooling")
+    FeatureBank.from_dataset(model, layer, dataset()).save(tmp_path)
+    (array,) = tmp_path.glob("labels-*")
+    np.save(array, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    about = read_json(tmp_path / "bank.json")
+    about["arrays"]["labels"]["sha256"] = hashlib.sha256(array.read_bytes()).hexdigest()
+    write_json(tmp_path / "bank.json", about)
     with pytest.raises(ValueError, match="to hold a feature bank, but it cannot be read"):
         FeatureBank.load(tmp_path)
+    about["arrays"]["labels"]["file"] = "../labels.npy"
+    write_json(tmp_path / "bank.json", about)
+    with pytest.raises(ValueError, match="it names '../labels.npy', which is no file of an array"):
+        FeatureBank.load(tmp_path)
+
+
+@pytest.mark.parametrize("with_call", [True, False])
+def test_mapped_files_have_their_room_before_they_are_mapped(tmp_path, monkeypatch, with_call):
+    """Also where the system has no call that sets room aside."""
+    model, layer = build("pooling", dtype=torch.float32)
+    items = dataset(dtype=torch.float32)
+    expected = FeatureBank.from_dataset(model, layer, items)
+    sizes, mapping = [], np.memmap
+
+    def recorded(file, *arguments, **settings):
+        sizes.append(os.fstat(file.fileno()).st_blocks * 512)
+        return mapping(file, *arguments, **settings)
+
+    if not with_call:
+        monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(np, "memmap", recorded)
+    mapped = FeatureBank.from_dataset(model, layer, items, max_memory=0, folder=tmp_path)
+    assert torch.equal(mapped.cells[Scheme.SQUARE], expected.cells[Scheme.SQUARE])
+    assert len(sizes) == 3
+    assert sizes[0] >= mapped.cells[Scheme.SQUARE].nbytes
+
+
+def test_a_full_disk_is_named_with_the_size_of_the_array(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    model, layer = build("pooling")
+    with pytest.raises(
+        OSError, match=r"room for an array of 0.0 MiB, but there is none \(No space left on device\)"
+    ) as error:
+        FeatureBank.from_dataset(model, layer, dataset(), max_memory=0, folder=tmp_path)
+    assert error.value.filename == str(tmp_path)
+    assert error.value.errno == errno.ENOSPC
