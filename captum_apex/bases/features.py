@@ -21,6 +21,7 @@ from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.collation import Collate
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.files import replaced
+from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of, on_one_device
@@ -115,6 +116,7 @@ class FeatureBank:
         return FeatureBank(cells, self.means.to(device), labels, self.origin)
 
     @classmethod
+    @restored
     def from_dataset(
         cls,
         model: Callable,
@@ -180,7 +182,6 @@ class FeatureBank:
         input_shapes = set()
         with (
             torch.no_grad(),
-            frozen(model, layer),
             tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar,
         ):
             for inputs, labels, lengths in loader:
@@ -189,7 +190,7 @@ class FeatureBank:
                 clip_columns = None if columns is None else columns(lengths)
                 # Written while the layer runs: the modules after the layer may change the tensor in place.
                 write = partial(writer.write, labels=labels, n_inputs=len(inputs), columns=clip_columns)
-                with watched(layer, name, write, at_input=at_input), _checked_norm(writer):
+                with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
                     model(*(tensor.to(device) for tensor in (inputs, lengths) if tensor is not None))
                 bar.update(len(inputs))
         writer.check_complete()

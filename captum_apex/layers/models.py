@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from functools import partial
-from types import MethodType
+from types import FunctionType, MethodType
 
 import torch
 from torch import nn
 
-__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "on_one_device"]
+__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "models_of", "on_one_device"]
 
 
 def on_one_device(forward_func: Callable) -> Callable:
@@ -57,6 +58,36 @@ def model_of(forward_func: Callable) -> nn.Module | None:
     if isinstance(forward_func, MethodType) and isinstance(forward_func.__self__, nn.Module):
         return forward_func.__self__
     return None
+
+
+def models_of(forward_func: Callable) -> list[nn.Module]:
+    """The modules behind a forward function: the model itself, or the modules that a function or an object uses.
+
+    Args:
+        forward_func: as in `model_of`; or a function that uses modules as global variables or those of the functions
+            around it; or a callable object with modules as attributes, or a method of one.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_apex.layers.models import models_of
+        >>> model = nn.ReLU()
+        >>> models_of(lambda inputs: model(inputs).softmax(1))
+        [ReLU()]
+    """
+    model = model_of(forward_func)
+    if model is not None:
+        return [model]
+    while isinstance(forward_func, partial):
+        forward_func = forward_func.func
+    if isinstance(forward_func, MethodType):
+        used = vars(forward_func.__self__) if hasattr(forward_func.__self__, "__dict__") else {}
+    elif isinstance(forward_func, FunctionType):
+        variables = inspect.getclosurevars(forward_func)
+        used = {**variables.globals, **variables.nonlocals}
+    else:
+        used = getattr(forward_func, "__dict__", {})
+    modules = [_uncompiled_module(each) for each in used.values() if isinstance(each, nn.Module)]
+    return list(dict.fromkeys(modules))
 
 
 def device_of(model: nn.Module) -> torch.device:
