@@ -257,6 +257,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         """Decomposes the score of one target; `keep_graph` keeps the graph for the gradient of another target."""
         # As in the forward pass, because checkpointed modules run again during the backward pass.
         with recording(), frozen(self.forward_func, self.layer), ConstantVariance():
+            if isinstance(target, Tensor) and target.is_inference():
+                target = target.clone()  # autograd stores only normal tensors
             score = _select_targets(output, target)
             assert score[0].numel() == 1, (
                 "Target not provided when necessary, cannot take gradient with respect to multiple outputs."

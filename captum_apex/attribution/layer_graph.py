@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -115,8 +116,11 @@ def recorded_graph(
     """
     at_norm: AbstractContextManager[Capture | None] = nullcontext()
     if norm is not None:
-        at_norm = captured(norm.module, norm.name, prepare=_leaf, replace=True)
-    with captured(layer, name, at_input=at_input, prepare=_leaf, replace=True) as features, at_norm as normed:
+        at_norm = captured(norm.module, norm.name, prepare=partial(_leaf, norm.name), replace=True)
+    with (
+        captured(layer, name, at_input=at_input, prepare=partial(_leaf, name), replace=True) as features,
+        at_norm as normed,
+    ):
         yield LayerGraph(name, features, norm, normed)
 
 
@@ -152,15 +156,18 @@ def gradients_at(
         )
     except CheckpointError as error:
         raise ValueError(no_checkpointing(error)) from error
+    except RuntimeError as error:
+        if "heckpoint" in str(error):  # the reentrant kind of checkpoint raises no error class of its own
+            raise ValueError(no_checkpointing(error)) from error
+        raise
 
 
-def no_checkpointing(error: CheckpointError) -> str:
+def no_checkpointing(error: RuntimeError) -> str:
     """The message for an error of torch's gradient checkpointing.
 
     Example:
         >>> from captum_apex.attribution.layer_graph import no_checkpointing
-        >>> from torch.utils.checkpoint import CheckpointError
-        >>> no_checkpointing(CheckpointError("a different number of tensors was saved"))[:73]
+        >>> no_checkpointing(RuntimeError("a different number of tensors was saved"))[:73]
         'expected a model without gradient checkpointing around the explained laye'
     """
     first_line = str(error).strip().splitlines()[0]
@@ -171,6 +178,11 @@ def no_checkpointing(error: CheckpointError) -> str:
     )
 
 
-def _leaf(output: Tensor) -> Tensor:
+def _leaf(name: str, output: Tensor) -> Tensor:
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            f"expected the model to run {name!r} where gradients can be computed, but it does so in "
+            "`torch.inference_mode()`; use `torch.no_grad()` there"
+        )
     torch.set_grad_enabled(True)  # also where the model itself runs these modules under no_grad
     return output.detach().clone().requires_grad_()

@@ -259,18 +259,25 @@ class ConstantParameters(TorchFunctionMode):
         self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Runs a torch function with parameters without gradients."""
-        if getattr(func, "__name__", "") in _OF_THE_PARAMETER_ITSELF:
+        if _changes_its_tensor(getattr(func, "__name__", "")):
             return func(*args, **(kwargs or {}))
         kwargs = {name: _constant(value) for name, value in kwargs.items()} if kwargs else {}
         return func(*[_constant(value) for value in args], **kwargs)
 
 
-# What changes the tensor object, not its values: Captum's LRP sets `weight.data` in a hook.
-_OF_THE_PARAMETER_ITSELF = {"__set__", "__delete__", "requires_grad_", "set_", "register_hook", "retain_grad"}
+def _changes_its_tensor(name: str) -> bool:
+    """Whether a function changes its first argument, which then must not be another tensor.
+
+    Captum's LRP, for example, sets `weight.data` in a hook.
+    """
+    in_place = (name.endswith("_") and not name.endswith("__")) or name.startswith("__i")
+    return in_place or name in ("__set__", "__setitem__", "__delete__", "register_hook", "retain_grad")
 
 
 def _constant(value: Any) -> Any:
     if isinstance(value, Tensor):
+        if value.is_inference() and not torch.is_inference_mode_enabled():  # a model that was made in that mode
+            return value.clone()
         return value.detach() if value.requires_grad and isinstance(value, nn.Parameter) else value
     if type(value) in (list, tuple):  # the weights of recurrent layers
         return type(value)(_constant(each) for each in value)
