@@ -10,7 +10,16 @@ from torch import Tensor
 
 from captum_apex.layers.values import check_finite
 
-__all__ = ["Inputs", "check_inputs", "detached_inputs", "first_input", "forward_arguments", "map_dtype", "single_input"]
+__all__ = [
+    "Inputs",
+    "check_inputs",
+    "clip_lengths",
+    "detached_inputs",
+    "first_input",
+    "forward_arguments",
+    "map_dtype",
+    "single_input",
+]
 
 Inputs = Tensor | tuple[Tensor, ...]
 """One input tensor, or a tuple of input tensors; the first axis of each is the clip."""
@@ -80,6 +89,27 @@ def forward_arguments(additional_forward_args: Any) -> tuple:
     """
     arguments = _format_additional_forward_args(additional_forward_args) or ()
     return tuple(value.clone() if isinstance(value, Tensor) and value.is_inference() else value for value in arguments)
+
+
+def clip_lengths(additional_forward_args: Any) -> Tensor:
+    """The lengths of padded clips, which are the first additional argument.
+
+    Raises:
+        ValueError: the first additional argument is no tensor.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.arguments import clip_lengths
+        >>> clip_lengths(torch.tensor([16, 12]))
+        tensor([16, 12])
+    """
+    arguments = forward_arguments(additional_forward_args)
+    if not arguments or not isinstance(arguments[0], Tensor):
+        raise ValueError(
+            "expected the clips' lengths as the first of `additional_forward_args`, because clips are padded, but got "
+            "none"
+        )
+    return arguments[0]
 
 
 def map_dtype(inputs: Tensor, relevance: Tensor) -> torch.dtype:

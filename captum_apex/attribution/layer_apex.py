@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from captum_apex.attribution.arguments import (
     Inputs,
     check_inputs,
+    clip_lengths,
     detached_inputs,
     first_input,
     forward_arguments,
@@ -234,21 +235,14 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             frozen(self.forward_func, self.layer),
             ConstantVariance(),
         ):
-            arguments = forward_arguments(additional_forward_args)
-            output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)
+            output = _run_forward(
+                self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
+            )
         return graph, output
 
     def _unpadded_columns(self, additional_forward_args: Any) -> Tensor | None:
         """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded."""
-        if self.columns is None:
-            return None
-        arguments = forward_arguments(additional_forward_args)
-        if not arguments or not isinstance(arguments[0], Tensor):
-            raise ValueError(
-                "expected the clips' lengths as the first of `additional_forward_args`, because clips are padded, "
-                "but got none"
-            )
-        return self.columns(arguments[0])
+        return None if self.columns is None else self.columns(clip_lengths(additional_forward_args))
 
     @restored
     def _decompose_target(
@@ -257,8 +251,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         """Decomposes the score of one target; `keep_graph` keeps the graph for the gradient of another target."""
         # As in the forward pass, because checkpointed modules run again during the backward pass.
         with recording(), frozen(self.forward_func, self.layer), ConstantVariance():
-            if isinstance(target, Tensor) and target.is_inference():
-                target = target.clone()  # autograd stores only normal tensors
+            (target,) = forward_arguments((target,))  # a normal tensor
             score = _select_targets(output, target)
             assert score[0].numel() == 1, (
                 "Target not provided when necessary, cannot take gradient with respect to multiple outputs."

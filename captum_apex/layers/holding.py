@@ -31,7 +31,13 @@ _PATIENCE = 60.0  # s that a call in another thread waits for the flags of a mod
 
 
 class Holder:
-    """One who holds a model still."""
+    """One who holds a model still.
+
+    Example:
+        >>> from captum_apex.layers.holding import Holder
+        >>> Holder() == Holder()
+        False
+    """
 
 
 @dataclass(eq=False)
@@ -240,6 +246,7 @@ class ConstantParameters(TorchFunctionMode):
     No graph is kept for them, and none of the model's flags is changed.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> from captum_apex.layers.holding import ConstantParameters
         >>> model = nn.Linear(2, 1)

@@ -91,6 +91,7 @@ def copied(model: nn.Module) -> nn.Module:
         model: the model.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> from captum_apex.layers.hooks import copied, watched
         >>> model = nn.ReLU()
