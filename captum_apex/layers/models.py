@@ -64,8 +64,8 @@ def models_of(forward_func: Callable) -> list[nn.Module]:
     """The modules behind a forward function: the model itself, or the modules that a function or an object uses.
 
     Args:
-        forward_func: as in `model_of`; or a function that uses modules as global variables or those of the functions
-            around it; or a callable object with modules as attributes, or a method of one.
+        forward_func: as in `model_of`; or a function that uses modules, or objects with modules as attributes, as
+            global variables or those of the functions around it; or such an object or a method of it.
 
     Example:
         >>> from torch import nn
@@ -79,15 +79,19 @@ def models_of(forward_func: Callable) -> list[nn.Module]:
         return [model]
     while isinstance(forward_func, partial):
         forward_func = forward_func.func
-    if isinstance(forward_func, MethodType):
-        used = vars(forward_func.__self__) if hasattr(forward_func.__self__, "__dict__") else {}
-    elif isinstance(forward_func, FunctionType):
+    if isinstance(forward_func, FunctionType):
         variables = inspect.getclosurevars(forward_func)
-        used = {**variables.globals, **variables.nonlocals}
+        used = [*variables.nonlocals.values(), *variables.globals.values()]
     else:
-        used = getattr(forward_func, "__dict__", {})
-    modules = [_uncompiled_module(each) for each in used.values() if isinstance(each, nn.Module)]
+        used = [getattr(forward_func, "__self__", forward_func)]
+    attributes = [value for each in used if not _is_code(each) for value in getattr(each, "__dict__", {}).values()]
+    modules = [_uncompiled_module(each) for each in (*used, *attributes) if isinstance(each, nn.Module)]
     return list(dict.fromkeys(modules))
+
+
+def _is_code(value: object) -> bool:
+    """Whether a value is no object of the user's: a Python module, a class or a function; or is a model itself."""
+    return inspect.ismodule(value) or inspect.isclass(value) or inspect.isroutine(value) or isinstance(value, nn.Module)
 
 
 def device_of(model: nn.Module) -> torch.device:
