@@ -7,11 +7,13 @@ undoes it, and a function that makes changes is decorated with `restored`, which
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -114,14 +116,26 @@ def restored(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _R
         before = _Before()
         try:
             return function(*args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             try:
+                _close_blocks(error.__traceback__)
                 before.restore()
             finally:  # a second interruption
                 before.restore()
             raise
 
     return restoring
+
+
+def _close_blocks(trace: TracebackType | None) -> None:
+    """Ends the blocks whose way in or out was interrupted.
+
+    The exception keeps them alive. They would end when it is forgotten, and torch's would then activate a mode again.
+    """
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == contextlib.__file__:
+            trace.tb_frame.clear()
+        trace = trace.tb_next
 
 
 class _Before:
