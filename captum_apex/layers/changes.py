@@ -203,6 +203,12 @@ def recording() -> Iterator[None]:
             yield
         return
     normal = torch.inference_mode(False)
-    normal.__enter__()
-    with noted(functools.partial(normal.__exit__, None, None, None)), torch.enable_grad():
-        yield
+
+    def leave() -> None:
+        with contextlib.suppress(AttributeError):  # it was not entered
+            normal.__exit__(None, None, None)
+
+    with noted(leave):
+        normal.__enter__()
+        with torch.enable_grad():
+            yield
