@@ -169,7 +169,7 @@ def mode_on_stack(mode: TorchFunctionMode) -> bool:
         >>> mode_on_stack(mode)
         False
     """
-    return any(each is mode for each in _get_current_function_mode_stack())
+    return mode in _get_current_function_mode_stack()
 
 
 def left(mode: TorchFunctionMode) -> None:

@@ -260,7 +260,7 @@ class ConstantParameters(TorchFunctionMode):
     @staticmethod
     def is_active() -> bool:
         """Whether this thread is inside such a context, or works for one on autograd's way back."""
-        return any(isinstance(mode, ConstantParameters) for mode in _get_current_function_mode_stack())
+        return ConstantParameters in map(type, _get_current_function_mode_stack())
 
     def __torch_function__(
         self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
