@@ -43,7 +43,8 @@ def masked_outputs(
     """All outputs of the model for each clip under each of its masks; several scores can be computed from them.
 
     Args:
-        forward_func: the model, or a function of its inputs, with one output per clip.
+        forward_func: the model, or a function of its inputs, with one output per clip. The model is in evaluation mode
+            meanwhile, where it is found: as the function itself, or as a variable that the function uses.
         inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
         fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
         removed: which regions of a clip each of its masks replaces by the fill, bool, shape (batch, mask, region).
