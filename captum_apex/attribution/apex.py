@@ -41,7 +41,8 @@ class APEX(GradientAttribution):
         projection: method that brings the evidence to the input. None enlarges the map of the layer linearly and keeps
             its total. A Captum class, such as `IntegratedGradients`, attributes the evidence score to the input with
             its default settings. A function `(score, inputs, additional_forward_args) -> Tensor` does so with other
-            settings, such as a baseline.
+            settings, such as a baseline. Captum's methods that change the model while they run (LRP, DeepLift, guided
+            backpropagation, deconvolution) can explain a model in one thread at a time only.
         input_layout: axes of the inputs, `n` clip, `c` channel, `f` frequency, `t` time. The default is `"n c f t"` for
             four axes and `"n t"` for two. For three axes it is `"n c t"` where the layer has one frequency row or the
             input has one channel; otherwise the layout must be given.

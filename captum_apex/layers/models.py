@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import FunctionType, MethodType
 
@@ -77,16 +78,31 @@ def models_of(forward_func: Callable) -> list[nn.Module]:
     model = model_of(forward_func)
     if model is not None:
         return [model]
-    while isinstance(forward_func, partial):
-        forward_func = forward_func.func
-    if isinstance(forward_func, FunctionType):
-        variables = inspect.getclosurevars(forward_func)
-        used = [*variables.nonlocals.values(), *variables.globals.values()]
-    else:
-        used = [getattr(forward_func, "__self__", forward_func)]
+    used = _used_by(forward_func, set())
     attributes = [value for each in used if not _is_code(each) for value in getattr(each, "__dict__", {}).values()]
     modules = [_uncompiled_module(each) for each in (*used, *attributes) if isinstance(each, nn.Module)]
     return list(dict.fromkeys(modules))
+
+
+def _used_by(forward_func: object, seen: set[int]) -> list[object]:
+    """The variables of a function and of the functions that it uses; the object of a method; any other object."""
+    while isinstance(forward_func, partial):
+        forward_func = forward_func.func
+    if not isinstance(forward_func, FunctionType):
+        return [getattr(forward_func, "__self__", forward_func)]
+    seen.add(id(forward_func))
+    names = forward_func.__code__.co_names
+    variables = [forward_func.__globals__[name] for name in names if name in forward_func.__globals__]
+    for cell in forward_func.__closure__ or ():
+        with suppress(ValueError):  # a variable that has no value yet
+            variables.append(cell.cell_contents)
+    used = list(variables)
+    for each in variables:
+        # A function of another module, such as one of torch, does not know the user's model.
+        of_user = isinstance(each, FunctionType) and each.__module__ == forward_func.__module__
+        if (of_user or "__wrapped__" in vars(forward_func)) and id(each) not in seen:
+            used += _used_by(each, seen)
+    return used
 
 
 def _is_code(value: object) -> bool:

@@ -3,6 +3,7 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -282,4 +283,13 @@ def test_the_modules_behind_a_function_are_found():
     scorer = Scorer()
     assert models_of(lambda inputs: other(model(inputs))) == [model, other]
     assert models_of(scorer) == models_of(scorer.score) == models_of(lambda inputs: scorer(inputs)) == [model]
+
+    @torch.no_grad()
+    def scores(inputs):
+        return model(inputs)
+
+    def probabilities(inputs):
+        return scores(inputs).softmax(1)
+
+    assert models_of(scores) == models_of(partial(probabilities)) == [model]
     assert models_of(torch.relu) == models_of(lambda inputs: inputs) == []
