@@ -25,7 +25,7 @@ __all__ = ["ConstantParameters", "Holder", "check_held", "hold", "release", "rel
 
 # The names that timm, transformers, torchvision's and Microsoft's Swin, and fairseq give to the switch of gradient
 # checkpointing. A checkpointed module runs again on the way back, where no hook and no mode of ours is active any more.
-_CHECKPOINTING = ("grad_checkpointing", "gradient_checkpointing", "use_checkpoint", "checkpoint_activations", "with_cp")
+_CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "use_checkpoint", "checkpoint_activations", "with_cp"}
 
 _PATIENCE = 60.0  # s that a call in another thread waits for the flags of a model in training mode
 
@@ -73,16 +73,24 @@ def hold(models: Iterable[nn.Module], holder: Holder) -> None:
         >>> model.training
         True
     """
+    modules = list(dict.fromkeys(module for model in models for module in model.modules()))
     with LOCK:
-        for module in dict.fromkeys(module for model in models for module in model.modules()):
-            if module.training or (id(module), "training") in _HELD:
-                _change(holder, (0, "calls"), _wait_in_other_threads, _no_waiting, lambda: True)
+        if any(map(_trains, modules)):
+            _change(holder, (0, "calls"), _wait_in_other_threads, _no_waiting, lambda: True)
+        for module in modules:
+            if _trains(module):
                 _hold_flag(module, "training", holder)
-            for flag in vars(module).keys() & _CHECKPOINTING:
-                if getattr(module, flag) is True or (id(module), flag) in _HELD:
-                    _hold_flag(module, flag, holder)
+            if not _CHECKPOINTING.isdisjoint(vars(module)):
+                for flag in vars(module).keys() & _CHECKPOINTING:
+                    if getattr(module, flag) is True or (id(module), flag) in _HELD:
+                        _hold_flag(module, flag, holder)
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and the import would take a second
             _hold_stance(holder)
+
+
+def _trains(module: nn.Module) -> bool:
+    """Whether the user has left a module in training mode."""
+    return module.training or (id(module), "training") in _HELD
 
 
 def _hold_flag(module: nn.Module, flag: str, holder: Holder) -> None:
