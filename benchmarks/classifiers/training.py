@@ -18,6 +18,7 @@ from benchmarks.cache import cached_tensors
 from benchmarks.classifiers.networks import CHANNELS, NETWORKS
 from benchmarks.classifiers.recipes import Recipe, recipe_of
 from benchmarks.tasks import Task, load_task
+from captum_apex.layers.hooks import held
 
 
 def train_classifier(
@@ -122,7 +123,8 @@ def accuracy(model: nn.Module, dataset: Dataset[tuple[Tensor, int]], *, batch: i
         batch: number of clips in one forward pass.
     """
     device = next(model.parameters()).device
-    hits = [model(log_mels.to(device)).argmax(dim=1).cpu() == labels for log_mels, labels in DataLoader(dataset, batch)]
+    with held(model):
+        hits = [model(clips.to(device)).argmax(dim=1).cpu() == labels for clips, labels in DataLoader(dataset, batch)]
     return torch.cat(hits).double().mean().item()
 
 

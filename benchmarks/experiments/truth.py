@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.experiments.located_evidence import REGIONS, explanations_of, moved, region_masks
 from benchmarks.methods.prototype_maps import integrated
+from benchmarks.methods.query import logits
 from benchmarks.runs.subject import Subject
 from captum_apex import APEX, PrototypeBasis, Region, Scheme
 from captum_apex.masking.fills import mean_fill
@@ -104,8 +105,7 @@ def region_shares(subject: Subject, scheme: Scheme, clips: TruthClips) -> dict[s
 def _map_shares(subject: Subject, scheme: Scheme, clips: TruthClips) -> dict[str, float]:
     """How often the largest value of a map lies on the truth, for the enlarged map and for Integrated Gradients."""
     basis = subject.bases[scheme]
-    with torch.no_grad():
-        target = subject.model(clips.inputs).argmax(1)
+    target = logits(subject.model, clips.inputs).argmax(1)
     projections = {"enlarged": None, "integrated": partial(integrated, baseline=mean_fill(clips.inputs))}
     shares = {}
     for name, projection in projections.items():

@@ -11,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from captum_apex import PrototypeBasis, Scheme
+from captum_apex.layers.changes import restored
+from captum_apex.layers.hooks import held
 
 CLIPS_AT_ONCE = 32  # clips in one forward pass
 
 
+@restored
 @torch.no_grad()
 def logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The logits (clip, class) of any number of clips, without a graph.
+    """The logits (clip, class) of any number of clips, without a graph, in evaluation mode.
 
     Args:
         model: the classifier.
@@ -29,7 +32,8 @@ def logits(model: nn.Module, inputs: Tensor) -> Tensor:
         >>> logits(torch.nn.Flatten(), torch.ones(40, 1, 1, 2)).shape
         torch.Size([40, 2])
     """
-    return torch.cat([model(batch) for batch in inputs.split(CLIPS_AT_ONCE)])
+    with held(model):
+        return torch.cat([model(batch) for batch in inputs.split(CLIPS_AT_ONCE)])
 
 
 @dataclass(frozen=True, kw_only=True)

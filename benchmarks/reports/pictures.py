@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.methods.prototype_maps import integrated
+from benchmarks.methods.query import logits
 from benchmarks.reports.contact_sheet import bins, contact_sheet, first_of
 from benchmarks.runs.subject import Subject, prepare
 from benchmarks.tasks import Split
@@ -86,7 +87,7 @@ def clearest(subject: Subject, label: int, schemes: Collection[Scheme], n_channe
             _explanation(subject, index, scheme, n_channels=n_channels, n_prototypes=2) for scheme in schemes
         ]
         n_regions = sum(_n_on_the_sound(subject, index, explanation) for explanation in explanations)
-        return n_regions, subject.model(_inputs(subject, index))[0, label].item()
+        return n_regions, logits(subject.model, _inputs(subject, index))[0, label].item()
 
     return max((subject.task.test.labels == label).nonzero().flatten().tolist(), key=clarity)
 
@@ -134,7 +135,7 @@ def map_picture(subject: Subject, index: int, scheme: Scheme) -> Figure:
         scheme: the scheme.
     """
     inputs = _inputs(subject, index)
-    target = int(subject.model(inputs).argmax())
+    target = int(logits(subject.model, inputs).argmax())
     through = partial(integrated, baseline=mean_fill(inputs))
     maps = {
         name: APEX(subject.model, subject.layer, subject.bases[scheme], projection=projection).attribute(

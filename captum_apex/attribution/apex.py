@@ -6,19 +6,21 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
 from captum._utils.typing import TargetType
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from captum_apex.attribution.arguments import Inputs, detached_inputs, forward_arguments, map_dtype, single_input
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.layer_apex import Channels, LayerAPEX
+from captum_apex.attribution.layer_graph import no_checkpointing
 from captum_apex.attribution.projection import enlarged, enlarged_alone
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.layers.hooks import Capture, captured
+from captum_apex.layers.changes import recording, restored
+from captum_apex.layers.hooks import Capture, captured, held
 from captum_apex.layers.models import layer_name, on_one_device
 from captum_apex.layers.padding import Columns
 
@@ -39,7 +41,8 @@ class APEX(GradientAttribution):
         projection: method that brings the evidence to the input. None enlarges the map of the layer linearly and keeps
             its total. A Captum class, such as `IntegratedGradients`, attributes the evidence score to the input with
             its default settings. A function `(score, inputs, additional_forward_args) -> Tensor` does so with other
-            settings, such as a baseline.
+            settings, such as a baseline. Captum's methods that change the model while they run (LRP, DeepLift, guided
+            backpropagation, deconvolution) can explain a model in one thread at a time only.
         input_layout: axes of the inputs, `n` clip, `c` channel, `f` frequency, `t` time. The default is `"n c f t"` for
             four axes and `"n t"` for two. For three axes it is `"n c t"` where the layer has one frequency row or the
             input has one channel; otherwise the layout must be given.
@@ -116,6 +119,7 @@ class APEX(GradientAttribution):
         return self._score(self.basis.origin.at_input)
 
     @log_usage()
+    @restored
     def attribute(
         self,
         inputs: Inputs,
@@ -234,22 +238,27 @@ class APEX(GradientAttribution):
         lengths = forward_arguments(additional_forward_args)[0]
         return enlarged_alone(relevance, mapped, self.input_layout, columns.tolist(), lengths.tolist())
 
+    @restored
     def _projected(self, mapped: Tensor, inputs: Tensor, arguments: tuple, at_input: bool) -> Tensor:
         """The evidence score, attributed to the inputs or to the output of `input_layer` for them."""
         project = self.projection
         assert project is not None
         score = self._score(at_input)
         function: nn.Module = score
-        with torch.inference_mode(False):
+        # Held also on the way back, where checkpointed modules run again.
+        with recording(), held(self.forward_func, self.layer):
             mapped = mapped.detach().clone()
             arguments = forward_arguments(arguments)
             if self.input_layer is not None:
                 function = InnerScore(score, self.input_layer, self.input_layer_name)
                 arguments = (*detached_inputs(inputs), *arguments)
-            if isinstance(project, type):
-                mapped.requires_grad_()  # Captum would do it, with a warning
-                return project(function).attribute(mapped, additional_forward_args=arguments)
-            return project(function, mapped, arguments)
+            try:
+                if isinstance(project, type):
+                    mapped.requires_grad_()  # Captum would do it, with a warning
+                    return project(function).attribute(mapped, additional_forward_args=arguments)
+                return project(function, mapped, arguments)
+            except CheckpointError as error:
+                raise ValueError(no_checkpointing(error)) from error
 
 
 def _detached_copy(output: Tensor) -> Tensor:

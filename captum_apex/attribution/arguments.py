@@ -16,6 +16,7 @@ __all__ = [
     "channel_indices",
     "check_inputs",
     "check_output",
+    "clip_lengths",
     "detached_inputs",
     "first_input",
     "forward_arguments",
@@ -92,6 +93,27 @@ def forward_arguments(additional_forward_args: Any) -> tuple:
     """
     arguments = _format_additional_forward_args(additional_forward_args) or ()
     return tuple(value.clone() if isinstance(value, Tensor) and value.is_inference() else value for value in arguments)
+
+
+def clip_lengths(additional_forward_args: Any) -> Tensor:
+    """The lengths of padded clips, which are the first additional argument.
+
+    Raises:
+        ValueError: the first additional argument is no tensor.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.arguments import clip_lengths
+        >>> clip_lengths(torch.tensor([16, 12]))
+        tensor([16, 12])
+    """
+    arguments = forward_arguments(additional_forward_args)
+    if not arguments or not isinstance(arguments[0], Tensor):
+        raise ValueError(
+            "expected the clips' lengths as the first of `additional_forward_args`, because clips are padded, but got "
+            "none"
+        )
+    return arguments[0]
 
 
 def map_dtype(inputs: Tensor, relevance: Tensor) -> torch.dtype:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.layers.hooks import frozen
+from captum_apex.layers.changes import restored
+from captum_apex.layers.hooks import copied, frozen
 from captum_apex.layers.models import model_of
 from captum_apex.layers.pooled_norm import PooledNorm
 
@@ -77,6 +77,7 @@ class GridNorm(nn.Module):
         return PooledNorm(self.norm, "norm").on_grid(grid)
 
 
+@restored
 def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inputs: Tensor | None = None) -> nn.Module:
     """A deep copy of the model whose layer gives disentangled channels and whose outputs are the same.
 
@@ -136,8 +137,8 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
         raise ValueError("expected `layer` to be a part of the model, but it is the whole model")
     model = model_of(model) or model  # without a wrapper that compiles it or copies it to several devices
     inputs = _example_inputs(model, basis) if inputs is None else inputs
-    inserted = copy.deepcopy(model)
-    training = {place: module.training for place, module in model.named_modules()}
+    inserted = copied(model)
+    training = {place: module.training for place, module in inserted.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
         expected = model(inputs)
         head_name = _first_weighted_after(inserted, norm_name or name, inputs)

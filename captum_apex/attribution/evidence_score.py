@@ -8,6 +8,7 @@ from typing import Any
 from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 
+from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import captured, frozen, watched
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name, model_of
@@ -65,6 +66,7 @@ class EvidenceScore(nn.Module):
         self.columns = columns
         self.weighted_sum = _WeightedSum()
 
+    @restored
     def forward(self, inputs: Tensor, weights: Tensor, *additional_forward_args: Any) -> Tensor:
         """The score of each clip.
 
@@ -80,9 +82,10 @@ class EvidenceScore(nn.Module):
         columns = None
         if self.norm is not None and self.columns is not None:
             columns = self.columns(additional_forward_args[0])
-        with frozen(self.forward_func, layer):
-            with captured(layer, self.layer_name, at_input=self.at_input, stop=True) as capture:
-                self.forward_func(inputs, *additional_forward_args)
+        at_layer = captured(layer, self.layer_name, at_input=self.at_input, stop=True)
+        with at_layer as capture, frozen(self.forward_func, layer):
+            self.forward_func(inputs, *additional_forward_args)
+        with frozen(self.forward_func, layer):  # the parameters of the norm are constants too
             grid = explained_grid(capture.value, self.layout, self.norm, self.layer_name, columns)
         return self.weighted_sum(grid, weights.to(grid.dtype))
 
@@ -114,6 +117,7 @@ class InnerScore(nn.Module):
         self._input_layer = (input_layer,)
         self.input_layer_name = name
 
+    @restored
     def forward(self, inner: Tensor, inputs: Tensor, weights: Tensor, *additional_forward_args: Any) -> Tensor:
         """The score of each clip where `inner` replaces the output of the inner module.
 

@@ -17,6 +17,7 @@ from captum_apex.attribution.arguments import (
     channel_indices,
     check_inputs,
     check_output,
+    clip_lengths,
     detached_inputs,
     first_input,
     forward_arguments,
@@ -26,6 +27,7 @@ from captum_apex.attribution.arguments import (
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
 from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.layers.changes import recording, restored
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.models import fingerprint, layer_name, on_one_device
 from captum_apex.layers.normalisation import ConstantVariance
@@ -224,6 +226,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             columns = self._unpadded_columns(additional_forward_args)
             yield self._decompose_target(graph, output, target, columns, keep_graph=True)
 
+    @restored
     def _forward(
         self, inputs: Inputs, additional_forward_args: Any, attribute_to_layer_input: bool
     ) -> tuple[LayerGraph, Tensor]:
@@ -231,34 +234,28 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         check_inputs(inputs)
         at_input = self.reads_input(attribute_to_layer_input)
         with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
+            recording(),
+            recorded_graph(self.layer, self.layer_name, self.norm, at_input=at_input) as graph,
             frozen(self.forward_func, self.layer),
             ConstantVariance(),
-            recorded_graph(self.layer, self.layer_name, self.norm, at_input=at_input) as graph,
         ):
-            arguments = forward_arguments(additional_forward_args)
-            output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)
+            output = _run_forward(
+                self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
+            )
         return graph, check_output(output, len(first_input(inputs)))
 
     def _unpadded_columns(self, additional_forward_args: Any) -> Tensor | None:
         """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded."""
-        if self.columns is None:
-            return None
-        arguments = forward_arguments(additional_forward_args)
-        if not arguments or not isinstance(arguments[0], Tensor):
-            raise ValueError(
-                "expected the clips' lengths as the first of `additional_forward_args`, because clips are padded, "
-                "but got none"
-            )
-        return self.columns(arguments[0])
+        return None if self.columns is None else self.columns(clip_lengths(additional_forward_args))
 
+    @restored
     def _decompose_target(
         self, graph: LayerGraph, output: Tensor, target: TargetType, columns: Tensor | None, keep_graph: bool = False
     ) -> Decomposition:
         """Decomposes the score of one target; `keep_graph` keeps the graph for the gradient of another target."""
-        # Frozen, because checkpointed modules run again during the backward pass.
-        with torch.inference_mode(False), torch.enable_grad(), frozen(self.forward_func, self.layer):
+        # As in the forward pass, because checkpointed modules run again during the backward pass.
+        with recording(), frozen(self.forward_func, self.layer), ConstantVariance():
+            (target,) = forward_arguments((target,))  # a normal tensor
             score = _select_targets(output, target)
             assert score[0].numel() == 1, (
                 "Target not provided when necessary, cannot take gradient with respect to multiple outputs."
@@ -319,6 +316,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         check_finite(score, f"the scores where {self.layer_name!r} gives zeros,")
         return score.reshape(len(score))
 
+    @restored
     def output_without_layer(
         self, inputs: Inputs, additional_forward_args: Any = None, attribute_to_layer_input: bool = False
     ) -> Tensor:
@@ -336,7 +334,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=at_input)
         if (norm := self.norm) is not None:  # its output is the mean of the normalised grid
             zeros = watched(norm.module, norm.name, torch.zeros_like)
-        with torch.no_grad(), frozen(self.forward_func, self.layer), zeros:
+        with torch.no_grad(), zeros, frozen(self.forward_func, self.layer):
             return _run_forward(
                 self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
             )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import _engine_run_backward
+from torch.utils.checkpoint import CheckpointError
 
 from captum_apex.layers.hooks import Capture, captured
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid, pooled_grid
 
-__all__ = ["LayerGraph", "recorded_graph"]
+__all__ = ["LayerGraph", "gradients_at", "no_checkpointing", "recorded_graph"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +78,9 @@ class LayerGraph:
     def _gradients(self, score: Tensor, keep_graph: bool, *places: Capture) -> list[Tensor]:
         """The gradients at the places; zeros where no gradient reaches any but the first."""
         leaves = [place.value for place in places]
-        gradients: tuple[Tensor | None, ...] = (None,)
+        gradients: list[Tensor | None] = [None]
         if score.requires_grad:
-            gradients = torch.autograd.grad(score.sum(), leaves, allow_unused=True, retain_graph=keep_graph)
+            gradients = gradients_at(leaves, score.sum(), keep_graph=keep_graph)
         if gradients[0] is None:
             raise ValueError(f"expected the output to depend on the layer {self.layer!r}, but no gradient reaches it")
         return [
@@ -113,11 +116,73 @@ def recorded_graph(
     """
     at_norm: AbstractContextManager[Capture | None] = nullcontext()
     if norm is not None:
-        at_norm = captured(norm.module, norm.name, prepare=_leaf, replace=True)
-    with captured(layer, name, at_input=at_input, prepare=_leaf, replace=True) as features, at_norm as normed:
+        at_norm = captured(norm.module, norm.name, prepare=partial(_leaf, norm.name), replace=True)
+    with (
+        captured(layer, name, at_input=at_input, prepare=partial(_leaf, name), replace=True) as features,
+        at_norm as normed,
+    ):
         yield LayerGraph(name, features, norm, normed)
 
 
-def _leaf(output: Tensor) -> Tensor:
+def gradients_at(
+    leaves: Sequence[Tensor], output: Tensor, weights: Tensor | None = None, *, keep_graph: bool = False
+) -> list[Tensor | None]:
+    """The gradients of an output at leaves of the graph; None where none reaches a leaf.
+
+    Args:
+        leaves: the leaves.
+        output: the output, a single value where there are no weights.
+        weights: weights of the values of the output, in its shape.
+        keep_graph: keep the graph for further gradients.
+
+    Raises:
+        ValueError: a module that is checkpointed gives something else when it runs again on the way back.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.layer_graph import gradients_at
+        >>> leaf = torch.tensor([2.0, 3.0], requires_grad=True)
+        >>> gradients_at([leaf], leaf.square().sum())
+        [tensor([4., 6.])]
+    """
+    weights = torch.ones_like(output) if weights is None else weights
+    try:
+        # What `torch.autograd.grad` calls. In that function itself torch takes our modes off its stack, so checkpointed
+        # modules would run again without them.
+        return list(
+            _engine_run_backward(
+                (output,), (weights,), keep_graph, False, tuple(leaves), allow_unreachable=True, accumulate_grad=False
+            )
+        )
+    except CheckpointError as error:
+        raise ValueError(no_checkpointing(error)) from error
+    except RuntimeError as error:
+        if "heckpoint" in str(error):  # the reentrant kind of checkpoint raises no error class of its own
+            raise ValueError(no_checkpointing(error)) from error
+        raise
+
+
+def no_checkpointing(error: RuntimeError) -> str:
+    """The message for an error of torch's gradient checkpointing.
+
+    Example:
+        >>> from captum_apex.attribution.layer_graph import no_checkpointing
+        >>> no_checkpointing(RuntimeError("a different number of tensors was saved"))[:73]
+        'expected a model without gradient checkpointing around the explained laye'
+    """
+    first_line = str(error).strip().splitlines()[0]
+    return (
+        "expected a model without gradient checkpointing around the explained layer, but `torch.utils.checkpoint` runs "
+        f"it, and it gives something else when it runs again on the way back ({first_line}); switch checkpointing off, "
+        "which only saves memory in training"
+    )
+
+
+def _leaf(name: str, output: Tensor) -> Tensor:
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            f"expected the model to run {name!r} where gradients can be computed, but it does so in "
+            "`torch.inference_mode()`; use `torch.no_grad()` there"
+        )
     torch.set_grad_enabled(True)  # also where the model itself runs these modules under no_grad
     return output.detach().clone().requires_grad_()

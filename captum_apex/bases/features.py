@@ -19,6 +19,7 @@ from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.collation import Collate, batch_labels
 from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout, check_layout
 from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of, on_one_device
@@ -115,6 +116,7 @@ class FeatureBank:
         return FeatureBank(cells, self.means.to(device), labels, self.origin)
 
     @classmethod
+    @restored
     def from_dataset(
         cls,
         model: Callable,
@@ -182,7 +184,6 @@ class FeatureBank:
         input_shapes = set()
         with (
             torch.no_grad(),
-            frozen(model, layer),
             naming_clips(clip_name) if callable(clip_name) else nullcontext(),
             tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar,
         ):
@@ -194,7 +195,7 @@ class FeatureBank:
                 write = partial(writer.write, labels=labels, n_inputs=len(inputs), columns=clip_columns)
                 if writer.n_written == 0:
                     write = partial(_checked_write, write, layer, writer.layout, name)
-                with watched(layer, name, write, at_input=at_input), _checked_norm(writer):
+                with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
                     model(*(tensor.to(device) for tensor in (inputs, lengths) if tensor is not None))
                 bar.update(len(inputs))
         writer.check_complete()

@@ -17,6 +17,8 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import closest_names
+from captum_apex.layers.changes import restored
+from captum_apex.layers.hooks import held
 from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import Columns
 from captum_apex.recordings.folders import Recordings
@@ -206,6 +208,7 @@ def load_apex(classifier: Classifier, path: Path, basis: PrototypeBasis, columns
         raise ValueError(f"{path} does not fit this model: {error}") from error
 
 
+@restored
 def class_scores(classifier: Classifier, inputs: Tensor, name: str) -> list[float]:
     """The model's scores for one input, after a check that it takes the input and gives one score per class.
 
@@ -226,7 +229,7 @@ def class_scores(classifier: Classifier, inputs: Tensor, name: str) -> list[floa
         [1.5, -0.5]
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), held(classifier.model):
             output = classifier.model(inputs[None].to(device_of(classifier.model)))
     except Exception as error:  # the user's code can raise anything
         shape = (1, *inputs.shape)

@@ -14,6 +14,7 @@ from captum_apex.attribution.arguments import detached_inputs, single_input
 from captum_apex.attribution.decomposition import Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.attribution.projection import default_layout
+from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import captured, frozen
 from captum_apex.layers.models import layer_name
 from captum_apex.locating.bins import Bins
@@ -165,12 +166,13 @@ def _channel_values(
     return ChannelValues(at_layer, bins, directions, weights, arguments, inputs, input_layer, batch_size, on_clip)
 
 
+@restored
 @torch.no_grad()
 def _output_of(at_layer: LayerAPEX, module: nn.Module, inputs: Tensor, arguments: Any) -> Tensor:
     """The output of a module of the model for one clip."""
     with (
-        frozen(at_layer.forward_func, at_layer.layer),
         captured(module, layer_name(at_layer.forward_func, module), prepare=torch.clone, stop=True) as capture,
+        frozen(at_layer.forward_func, at_layer.layer),
     ):
         at_layer.forward_func(inputs, *arguments)
     return capture.value

@@ -1,5 +1,7 @@
 """The layer that is explained, and the model around it.
 
+- `changes`: changes of a model and of torch's modes that an interruption cannot leave behind.
+- `holding`: the flags of a model that is held still, counted over everyone who holds it.
 - `hooks`: read or change a layer's output in a forward pass, while the model is frozen.
 - `layout`: the layer's output as a grid (clip, channel, frequency, time).
 - `models`: the module behind a forward function, the name of a layer, a fingerprint of the weights.

@@ -1,31 +1,49 @@
-"""Context managers around forward passes: freeze the model, and read or change the output of one layer."""
+"""Context managers around forward passes: hold the model still, and read or change the output of one layer.
+
+They see only the calls of their own thread, and among these only those of the run that they were made for: not those of
+an explanation inside the model's forward pass.
+"""
 
 from __future__ import annotations
 
-import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from captum_apex.layers.models import model_of
+from captum_apex.layers.changes import THREAD, left, noted
+from captum_apex.layers.holding import ConstantParameters, Holder, check_held, hold, release, released, removed
+from captum_apex.layers.models import models_of
 
-__all__ = ["Capture", "captured", "frozen", "watched"]
+__all__ = ["Capture", "captured", "copied", "frozen", "held", "hooked", "watched"]
 
 
 @contextmanager
-def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
-    """Puts the model into evaluation mode and its parameters out of gradients for the length of the block.
+def frozen(forward_func: Callable, layer: nn.Module | None = None) -> Iterator[None]:
+    """Holds a model still for the length of the block: evaluation mode, and parameters that are constants for autograd.
 
-    Every flag is restored at the end, also after an exception. A model that `torch.compile` made runs uncompiled inside
-    the block, because code that was compiled before ignores hooks that are added later.
+    Every flag is restored at the end, also after an exception. Blocks of several threads may overlap: the last one
+    restores the flags. If the model is in evaluation mode already, nothing is changed that other threads could see, and
+    they can run the model at the same time. Otherwise their calls of the model wait until the flags are restored. A
+    call that is already on its way in another thread when the block begins may read a changed flag; explain a copy of a
+    model while it is trained.
+
+    In the block, modules do not use gradient checkpointing that is switched on by a flag, as in timm and transformers.
+    A model that `torch.compile` made runs uncompiled, because code that was compiled before ignores hooks that are
+    added later.
 
     Args:
-        forward_func: the model, or a function that calls it.
+        forward_func: the model, or a function that calls it; see `captum_apex.layers.models.models_of`.
         layer: the explained layer. If the module behind `forward_func` is not known, only this layer is frozen.
+
+    Raises:
+        RuntimeError: another thread has put the model into training mode during the block.
 
     Example:
         >>> from torch import nn
@@ -37,27 +55,110 @@ def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
         >>> model.training, model.weight.requires_grad
         (True, True)
     """
-    model = model_of(forward_func) or layer
-    training = [module for module in model.modules() if module.training]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        for module in training:
-            module.training = False
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        with _uncompiled():
-            yield
-    finally:
-        for module in training:
-            module.training = True
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+    with held(forward_func, layer), _constant_parameters():
+        yield
 
 
-def _uncompiled() -> AbstractContextManager:
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and the import would take a second
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
+@contextmanager
+def held(forward_func: Callable, layer: nn.Module | None = None) -> Iterator[None]:
+    """As `frozen`, but parameters are not constants: for blocks that run other code of the user too.
+
+    Args:
+        forward_func: the model, or a function that calls it.
+        layer: the explained layer, as in `frozen`.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_apex.layers.hooks import held
+        >>> model = nn.Dropout()
+        >>> with held(lambda inputs: model(inputs)):
+        ...     model.training
+        False
+    """
+    models = models_of(forward_func) or ([] if layer is None else [layer])
+    holder = Holder()
+    with noted(partial(_end_run, THREAD.runs, holder)), noted(partial(release, holder)):
+        hold(models, holder)
+        THREAD.runs.append(holder)
+        yield
+        check_held(holder)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy of a model as its user has left it, also while other threads explain the model.
+
+    Args:
+        model: the model.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.layers.hooks import copied, watched
+        >>> model = nn.ReLU()
+        >>> with watched(model, "model", lambda output: -output):
+        ...     copy = copied(model)
+        ...     _ = model(torch.ones(1))
+        >>> copy(torch.ones(1))
+        tensor([1.])
+    """
+    with released(model):
+        copy = deepcopy(model)
+    for module in copy.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for hook in list(hooks.values()):
+                if getattr(hook, "__module__", "") == __name__:
+                    removed(hooks, hook)
+    return copy
+
+
+def _end_run(runs: list[object], run: object) -> None:
+    if run in runs:
+        runs.remove(run)
+
+
+@contextmanager
+def _constant_parameters() -> Iterator[None]:
+    """Parameters are constants in this thread; nothing is done where autograd does not record."""
+    if not torch.is_grad_enabled() or ConstantParameters.is_active():
+        yield
+        return
+    mode = ConstantParameters()
+    with noted(partial(left, mode)):
+        mode.__enter__()
+        yield
+
+
+@contextmanager
+def hooked(module: nn.Module, hook: Callable, *, at_input: bool = False) -> Iterator[None]:
+    """A forward hook that sees only the calls of this thread, and not those of a run inside the run.
+
+    Args:
+        module: the module.
+        hook: the hook, as torch calls it.
+        at_input: whether it is a hook that torch calls before the module runs.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.layers.hooks import hooked
+        >>> layer = nn.ReLU()
+        >>> with hooked(layer, lambda module, inputs, output: output + 1):
+        ...     layer(torch.tensor([1.0]))
+        tensor([2.])
+        >>> layer(torch.tensor([1.0]))
+        tensor([1.])
+    """
+    thread = threading.current_thread()
+    depth = len(THREAD.runs)
+
+    def acting(*arguments: Any) -> Any:
+        # Between this block and the module, the run itself may hold the model once; a second hold is another run.
+        is_own = threading.current_thread() is thread and len(THREAD.runs) <= depth + 1
+        return hook(*arguments) if is_own else None
+
+    with noted(partial(removed, module._forward_pre_hooks if at_input else module._forward_hooks, acting)):
+        (module.register_forward_pre_hook if at_input else module.register_forward_hook)(acting)
+        yield
 
 
 @contextmanager
@@ -100,11 +201,8 @@ def watched(
         value = changed(output)
         return (value,) if value is not None and isinstance(output, tuple) else value
 
-    handle = layer.register_forward_pre_hook(before) if at_input else layer.register_forward_hook(after)
-    try:
+    with hooked(layer, before, at_input=True) if at_input else hooked(layer, after):
         yield
-    finally:
-        handle.remove()
     if runs == 0:
         raise ValueError(f"expected the layer {name!r} to run in the forward pass, but it never did")
 
@@ -198,5 +296,5 @@ def captured(
         yield capture
 
 
-class _LayerReached(Exception):  # noqa: N818 - not an error: it ends a forward pass early
-    pass
+class _LayerReached(BaseException):
+    """Ends a forward pass early. It is no `Exception`, so that no module catches it, and torch runs no hooks for it."""

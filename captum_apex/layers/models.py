@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from types import MethodType
+from types import FunctionType, MethodType
 
 import torch
 from torch import nn
 
-__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "on_one_device"]
+__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "models_of", "on_one_device"]
 
 
 def on_one_device(forward_func: Callable) -> Callable:
@@ -57,6 +59,55 @@ def model_of(forward_func: Callable) -> nn.Module | None:
     if isinstance(forward_func, MethodType) and isinstance(forward_func.__self__, nn.Module):
         return forward_func.__self__
     return None
+
+
+def models_of(forward_func: Callable) -> list[nn.Module]:
+    """The modules behind a forward function: the model itself, or the modules that a function or an object uses.
+
+    Args:
+        forward_func: as in `model_of`; or a function that uses modules, or objects with modules as attributes, as
+            global variables or those of the functions around it; or such an object or a method of it.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_apex.layers.models import models_of
+        >>> model = nn.ReLU()
+        >>> models_of(lambda inputs: model(inputs).softmax(1))
+        [ReLU()]
+    """
+    model = model_of(forward_func)
+    if model is not None:
+        return [model]
+    used = _used_by(forward_func, set())
+    attributes = [value for each in used if not _is_code(each) for value in getattr(each, "__dict__", {}).values()]
+    modules = [_uncompiled_module(each) for each in (*used, *attributes) if isinstance(each, nn.Module)]
+    return list(dict.fromkeys(modules))
+
+
+def _used_by(forward_func: object, seen: set[int]) -> list[object]:
+    """The variables of a function and of the functions that it uses; the object of a method; any other object."""
+    while isinstance(forward_func, partial):
+        forward_func = forward_func.func
+    if not isinstance(forward_func, FunctionType):
+        return [getattr(forward_func, "__self__", forward_func)]
+    seen.add(id(forward_func))
+    names = forward_func.__code__.co_names
+    variables = [forward_func.__globals__[name] for name in names if name in forward_func.__globals__]
+    for cell in forward_func.__closure__ or ():
+        with suppress(ValueError):  # a variable that has no value yet
+            variables.append(cell.cell_contents)
+    used = list(variables)
+    for each in variables:
+        # A function of another module, such as one of torch, does not know the user's model.
+        of_user = isinstance(each, FunctionType) and each.__module__ == forward_func.__module__
+        if (of_user or "__wrapped__" in vars(forward_func)) and id(each) not in seen:
+            used += _used_by(each, seen)
+    return used
+
+
+def _is_code(value: object) -> bool:
+    """Whether a value is no object of the user's: a Python module, a class or a function; or is a model itself."""
+    return inspect.ismodule(value) or inspect.isclass(value) or inspect.isroutine(value) or isinstance(value, nn.Module)
 
 
 def device_of(model: nn.Module) -> torch.device:

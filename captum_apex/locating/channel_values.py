@@ -13,6 +13,8 @@ from captum._utils.typing import TargetType
 from torch import Tensor, nn
 
 from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.attribution.layer_graph import gradients_at
+from captum_apex.layers.changes import recording, restored
 from captum_apex.layers.hooks import captured, frozen, watched
 from captum_apex.layers.models import layer_name
 from captum_apex.layers.pooled_norm import explained_grid
@@ -70,6 +72,7 @@ class ChannelValues:
         if self.on_clip is None:
             object.__setattr__(self, "on_clip", self.on_grid(self.bins.values)[0])
 
+    @restored
     @torch.no_grad()
     def on_grid(self, values: Tensor) -> Tensor:
         """The weighted channels on the grid, (copy, channel, frequency, time); their sum is the value of a channel.
@@ -83,6 +86,7 @@ class ChannelValues:
         """The value of each channel for copies of the clip's bins, (copy, channel)."""
         return self.on_grid(values).sum((2, 3))
 
+    @restored
     def maps(self, fill: Tensor, positions: Sequence[float]) -> Tensor | None:
         """Maps of the channels at the input: gradient × (clip − fill) at positions from the fill (0) to the clip (1).
 
@@ -96,18 +100,22 @@ class ChannelValues:
             float tensor (position, channel, frequency, time); None where no gradient reaches the input.
         """
         difference = self.bins.values - fill
-        with torch.inference_mode(False), torch.enable_grad():
+        with recording(), frozen(self.at_layer.forward_func, self.at_layer.layer):
             steps = torch.tensor(positions, device=fill.device).to(fill)[:, None, None, None]
             points = (fill + steps * difference).detach().clone().requires_grad_()
             features = self._features(points)
             if not features.requires_grad:
                 return None
             gradients = [
-                torch.autograd.grad(features, points, weights.expand_as(features), retain_graph=True)[0]
+                gradients_at([points], features, weights.expand_as(features), keep_graph=True)[0]
                 for weights in self._raw_weights(features)
             ]
-        return torch.stack([at_least_float32(gradient * difference).sum(1) for gradient in gradients], 1)
+        reaching = [gradient for gradient in gradients if gradient is not None]
+        if not reaching:
+            return None
+        return torch.stack([at_least_float32(gradient * difference).sum(1) for gradient in reaching], 1)
 
+    @restored
     @torch.no_grad()
     def scores(self, values: Tensor, target: TargetType) -> Tensor:
         """The score of a class for copies of the clip's bins, (copy,), by whole forward passes.
@@ -118,7 +126,7 @@ class ChannelValues:
         """
         scores = []
         for batch in values.split(self.batch_size):
-            with frozen(self.at_layer.forward_func, self.at_layer.layer), self._replaced(batch):
+            with self._replaced(batch), frozen(self.at_layer.forward_func, self.at_layer.layer):
                 output = self._run(batch)
             scores.append(_select_targets(output, target).reshape(len(batch)))
         return at_least_float32(torch.cat(scores))
@@ -134,16 +142,18 @@ class ChannelValues:
         for direction, weights in zip(self.directions, self.weights, strict=True):
             yield (direction[:, None, None] * weights)[None].to(features.dtype)
 
+    @restored
     def _features(self, values: Tensor) -> Tensor:
         """The grid of the layer for copies of the clip, (copy, channel of the layer, frequency, time)."""
         at_layer = self.at_layer
         layer = at_layer.layer
-        with frozen(at_layer.forward_func, layer):
-            with (
-                captured(layer, at_layer.layer_name, at_input=at_layer.reads_input(False), stop=True) as capture,
-                self._replaced(values),
-            ):
-                self._run(values)
+        with (
+            captured(layer, at_layer.layer_name, at_input=at_layer.reads_input(False), stop=True) as capture,
+            self._replaced(values),
+            frozen(at_layer.forward_func, layer),
+        ):
+            self._run(values)
+        with frozen(at_layer.forward_func, layer):  # the parameters of the norm are constants too
             layout = at_layer.basis.origin.layout
             return explained_grid(capture.value, layout, at_layer.norm, at_layer.layer_name)
 

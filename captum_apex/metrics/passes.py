@@ -1,6 +1,8 @@
 """The model's outputs for masked clips: the forward passes of every masking measure.
 
-The clips are masked batch by batch, so that they are never all in memory, and keep the memory format of the inputs.
+The clips are masked batch by batch, so that they are never all in memory, and keep the memory format of the inputs. The
+model is in evaluation mode meanwhile, and afterwards as it was, if `forward_func` is the model or a function that uses
+it: see `captum_apex.layers.models.models_of`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import torch
 from captum._utils.common import _format_additional_forward_args, _run_forward, _select_targets
 from torch import Tensor
 
+from captum_apex.layers.changes import restored
+from captum_apex.layers.hooks import held
 from captum_apex.layers.values import check_finite, check_not_nan, naming_clips, whole_number
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import check_grid, n_regions
@@ -28,6 +32,7 @@ __all__ = [
 ]
 
 
+@restored
 def masked_outputs(
     forward_func: Callable[..., Tensor],
     inputs: Tensor,
@@ -40,7 +45,8 @@ def masked_outputs(
     """All outputs of the model for each clip under each of its masks; several scores can be computed from them.
 
     Args:
-        forward_func: the model, or a function of its inputs, with one output per clip.
+        forward_func: the model, or a function of its inputs, with one output per clip. The model is in evaluation mode
+            meanwhile, where it is found: as the function itself, or as a variable that the function uses.
         inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
         fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
         removed: which regions of a clip each of its masks replaces by the fill, bool, shape (batch, mask, region).
@@ -76,6 +82,7 @@ def masked_outputs(
     return outputs.reshape(*removed.shape[:2], *outputs.shape[1:])
 
 
+@restored
 def masked_scores(
     forward_func: Callable[..., Tensor],
     inputs: Tensor,
@@ -128,6 +135,7 @@ def masked_scores(
     return followed
 
 
+@restored
 def mixed_outputs(
     forward_func: Callable[..., Tensor],
     inputs: Tensor,
@@ -321,7 +329,8 @@ def _outputs(
     forward_func: Callable[..., Tensor], batch: Tensor, clips: Tensor, arguments: tuple[Any, ...] | None, n_clips: int
 ) -> Tensor:
     """The outputs for one batch, after a check that there is one per clip."""
-    output = _run_forward(forward_func, batch, None, _arguments_of(clips, arguments, n_clips))
+    with held(forward_func):
+        output = _run_forward(forward_func, batch, None, _arguments_of(clips, arguments, n_clips))
     if not isinstance(output, Tensor) or output.shape[:1] != clips.shape:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captum_apex.layers.changes import restored
+from captum_apex.layers.hooks import hooked
 from captum_apex.layers.padding import Columns
 
 __all__ = ["LogitsModel", "frames_of"]
@@ -50,6 +52,7 @@ class LogitsModel(nn.Module):
         self.n_rows = n_rows
         self.training = model.training
 
+    @restored
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The logits of each clip.
 
@@ -108,19 +111,17 @@ class LogitsModel(nn.Module):
     def _each_clip_alone(self, lengths: Tensor) -> Iterator[None]:
         """Inside, padding changes neither a normalisation over time nor a convolution over tokens."""
         assert self.columns is not None
-        handles = []
-        for module in self.model.modules():
-            if isinstance(module, nn.GroupNorm):  # there is only one, after the first convolution
-                config = self.model.config
-                n_frames = frames_of(lengths, config.conv_kernel[:1], config.conv_stride[:1]).tolist()
-                handles.append(module.register_forward_hook(partial(_normalised_alone, n_frames)))
-            elif isinstance(module, nn.Conv1d) and module.padding != (0,):
-                handles.append(module.register_forward_pre_hook(partial(_zero_after_end, self.columns(lengths))))
-        try:
+        with ExitStack() as hooks:
+            for module in self.model.modules():
+                if isinstance(module, nn.GroupNorm):  # there is only one, after the first convolution
+                    config = self.model.config
+                    n_frames = frames_of(lengths, config.conv_kernel[:1], config.conv_stride[:1]).tolist()
+                    hooks.enter_context(hooked(module, partial(_normalised_alone, n_frames)))
+                elif isinstance(module, nn.Conv1d) and module.padding != (0,):
+                    n_columns = self.columns(lengths)
+                    zero = partial(_zero_after_end, n_columns)
+                    hooks.enter_context(hooked(module, zero, at_input=True))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def frames_of(lengths: Tensor, kernels: Sequence[int], strides: Sequence[int]) -> Tensor:

@@ -1,11 +1,12 @@
 """Models as people run them: compiled, data-parallel, in mixed precision."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from captum_apex import APEX, FeatureBank, LayerAPEX, PrototypeBasis, basis_from_matrix, explain
+from captum_apex import APEX, FeatureBank, LayerAPEX, PrototypeBasis, basis_from_matrix, explain, explain_classes
 from captum_apex.attribution.decomposition import select_channels
 from tests.networks import NETWORKS, bare_basis, build, clips, invertible
 
@@ -80,6 +81,121 @@ def test_a_checkpointed_model_in_training_is_held_still_on_the_way_back_too():
     torch.testing.assert_close(apex.attribute(CLIPS, 1, n_channels=None), expected.sum(1, keepdim=True).detach())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(module.training for module in model.modules())
+
+
+class CheckpointedNorm(nn.Module):
+    """A normalisation behind the layer in a checkpointed module; the layer is inside too where asked for."""
+
+    def __init__(self, layer_inside, use_reentrant=False):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 6, 3)
+        self.norm = nn.GroupNorm(2, 6)
+        self.head = nn.Linear(6, 4)
+        self.layer_inside = layer_inside
+        self.use_reentrant = use_reentrant
+        self.grad_checkpointing = False
+        self.always = False
+
+    def forward(self, inputs):
+        first, second = (nn.Identity(), self.all) if self.layer_inside else (self.layer, self.norm)
+        features = first(inputs)
+        if self.grad_checkpointing or self.always:
+            features = checkpoint(second, features, use_reentrant=self.use_reentrant)
+        else:
+            features = second(features)
+        return self.head(features.mean((2, 3)))
+
+    def all(self, inputs):
+        return self.norm(self.layer(inputs))
+
+
+def seeded(make):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make().eval()
+
+
+@pytest.mark.parametrize("layer_inside", [False, True])
+def test_checkpointing_by_a_flag_is_off_meanwhile(layer_inside):
+    model = seeded(lambda: CheckpointedNorm(layer_inside))
+    basis = PrototypeBasis(torch.eye(6), "square")
+    expected = LayerAPEX(model, model.layer, basis).attribute(CLIPS, 1)
+    model.grad_checkpointing = True
+    assert torch.equal(LayerAPEX(model, model.layer, basis).attribute(CLIPS, 1), expected)
+    assert model.grad_checkpointing
+
+
+def test_a_checkpointed_norm_behind_the_layer_has_a_constant_variance_on_the_way_back_too():
+    model = seeded(lambda: CheckpointedNorm(layer_inside=False))
+    basis = PrototypeBasis(torch.eye(6), "square")
+    expected = LayerAPEX(model, model.layer, basis).attribute(CLIPS, 1)
+    model.always = True
+    assert torch.equal(LayerAPEX(model, model.layer, basis).attribute(CLIPS, 1), expected)
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_checkpointing_that_cannot_be_explained_is_an_error_that_says_so(use_reentrant):
+    model = seeded(lambda: CheckpointedNorm(layer_inside=not use_reentrant, use_reentrant=use_reentrant))
+    model.always = True
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(6), "square"))
+    with pytest.raises(ValueError, match="expected a model without gradient checkpointing .* switch checkpointing off"):
+        apex.attribute(CLIPS, 1)
+
+
+def test_timms_checkpointing_is_off_meanwhile():
+    model = seeded(lambda: timm.create_model("convnext_atto", in_chans=1, num_classes=4, depths=(1, 1, 1, 1)))
+    layer = model.stages[2]
+    basis = PrototypeBasis(torch.eye(160), "square")
+    inputs = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = LayerAPEX(model, layer, basis).attribute(inputs, 1)
+    model.set_grad_checkpointing()
+    assert torch.equal(LayerAPEX(model, layer, basis).attribute(inputs, 1), expected)
+    assert model.stages[0].grad_checkpointing
+
+
+def test_a_layer_in_inference_mode_inside_the_model_is_an_error_that_says_what_to_do():
+    class Trunk(Checkpointed):
+        def forward(self, inputs):
+            with torch.inference_mode():
+                features = self.layer(inputs)
+            return self.tail(features)
+
+    model = Trunk().eval()
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(6), "square"))
+    with pytest.raises(ValueError, match="expected the model to run 'layer' where gradients .* use `torch.no_grad"):
+        apex.attribute(CLIPS, 1)
+
+
+def test_a_model_that_was_made_in_inference_mode_is_explained_as_any_other():
+    plain = seeded(lambda: CheckpointedNorm(layer_inside=False))
+    with torch.inference_mode():
+        model = CheckpointedNorm(layer_inside=False).eval()
+        model.load_state_dict(plain.state_dict())
+    basis = PrototypeBasis(torch.eye(6), "square")
+    expected = LayerAPEX(plain, plain.layer, basis).attribute(CLIPS, 1)
+    assert torch.equal(LayerAPEX(model, model.layer, basis).attribute(CLIPS, 1), expected)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_explanations_do_not_depend_on_the_mode_around_them(mode):
+    model, layer = build("pooling after relu")
+    inputs = clips(4)
+    bank = FeatureBank.from_dataset(model, layer, list(inputs))
+    apex = APEX(model, layer, basis_from_matrix(bank, "time", invertible(), n_prototypes=2))
+
+    def explanations():
+        found = [
+            *explain(apex, inputs[:2], n_prototypes=2, dataset=list(inputs)),  # of the predicted classes
+            *explain(apex, inputs[:2], torch.tensor([1, 2]), n_prototypes=2),
+            *explain_classes(apex, inputs[:1], lambda logits: logits > -9, n_prototypes=1)[0],
+        ]
+        return [[(each.channel, each.contribution, each.region, each.effect) for each in one.evidence] for one in found]
+
+    expected = explanations()
+    with mode():
+        assert explanations() == expected
+        copies = inputs.clone()
+        assert torch.equal(apex.attribute(copies, 1), apex.attribute(inputs, 1))
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # torch's own, of its RMSNorm

@@ -1,0 +1,305 @@
+"""Every public function that takes the user's model holds it in evaluation mode and leaves it as it was.
+
+The functions are found by their signatures, so a new one without an example call here fails a test.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from functools import partial
+
+import pytest
+import torch
+from captum.attr import IntegratedGradients
+from torch import nn
+from torch.overrides import _get_current_function_mode_stack
+
+import captum_apex
+from captum_apex import (
+    APEX,
+    Classifier,
+    FeatureBank,
+    LayerAPEX,
+    RegionSearch,
+    basis_from_matrix,
+    explain,
+    explain_classes,
+    explain_recording,
+    insert_basis,
+    locate_prototypes,
+)
+from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
+from captum_apex.audio.regions import Box, Region
+from captum_apex.cli.loading import class_scores
+from captum_apex.explanations.clip_channels import channels_by_activation, channels_by_contribution
+from captum_apex.explanations.event_regions import EventRegions
+from captum_apex.explanations.events import Event
+from captum_apex.explanations.evidence_regions import EvidenceRegions
+from captum_apex.explanations.merging import EventInWindow
+from captum_apex.explanations.prototype_regions import PrototypeRegions
+from captum_apex.layers.hooks import frozen, held
+from captum_apex.metrics import (
+    deletion,
+    deletion_insertion,
+    insertion,
+    mask_fidelity,
+    masked_outputs,
+    masked_scores,
+    mixed_outputs,
+)
+from captum_apex.recordings.windows import Windows
+
+TAKES_A_MODEL = re.compile(r"Module|APEX|Classifier|ChannelValues|EvidenceScore")
+NAMES_OF_MODELS = {"forward_func", "model", "apex", "classifier"}
+
+
+def takes_a_model(function):
+    """Whether a function has a parameter for a model, or for an object that has one."""
+    return any(
+        parameter.name in NAMES_OF_MODELS or TAKES_A_MODEL.search(str(parameter.annotation))
+        for parameter in inspect.signature(function).parameters.values()
+    )
+
+
+def public_functions():
+    """The functions and methods of the package that can run a model, by their names."""
+    found = set()
+    for module_info in pkgutil.walk_packages(captum_apex.__path__, "captum_apex."):
+        if module_info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(module_info.name)
+        for name in getattr(module, "__all__", []):
+            value = getattr(module, name)
+            if getattr(value, "__module__", "") != module.__name__:
+                continue
+            if inspect.isfunction(value) and takes_a_model(value):
+                found.add(name)
+            elif inspect.isclass(value):
+                found |= methods(value)
+    return found
+
+
+def methods(kind):
+    """The public methods of a class that has a model, or those that take one."""
+    own = {name: value for name, value in vars(kind).items() if not name.startswith("_")}
+    functions = {name: inspect.unwrap(getattr(kind, name)) for name in own if callable(getattr(kind, name))}
+    has_a_model = "__init__" in vars(kind) and takes_a_model(kind.__init__)
+    return {f"{kind.__name__}.{name}" for name, value in functions.items() if has_a_model or takes_a_model(value)}
+
+
+class Probe(nn.Module):
+    """A network whose results depend on its mode, and which notes in which mode it runs, or fails when it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.spectrogram = nn.Identity()
+        self.layer = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.dropout = nn.Dropout(0.5)
+        self.head = nn.Linear(4, 3)
+        self.modes = []
+        self.fails = False
+
+    def forward(self, clips):
+        features = self.layer(self.spectrogram(clips))
+        self.modes += [module.training for module in self.modules()]
+        if self.fails:
+            raise KeyError("the model fails")
+        return self.head(self.dropout(features.mean((2, 3))))
+
+
+class Failing(nn.Module):
+    """Stands where a pass may end early, before the end of the network."""
+
+    def __init__(self, probe):
+        super().__init__()
+        self.probe = (probe,)
+
+    def forward(self, clips):
+        (probe,) = self.probe
+        probe.modes += [module.training for module in probe.modules()]
+        if probe.fails:
+            raise KeyError("the model fails")
+        return clips
+
+
+CLIPS = torch.rand(6, 1, 8, 16, generator=torch.Generator().manual_seed(0))
+FILLS = torch.zeros_like(CLIPS)
+GRID = torch.arange(16).expand(8, 16) // 4
+
+
+class Subject:
+    """The objects that the example calls need, on a probe in evaluation mode."""
+
+    def __init__(self):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.model = Probe().eval()
+        self.model.spectrogram = Failing(self.model)
+        self.layer = self.model.layer
+        bank = FeatureBank.from_dataset(self.model, self.layer, list(CLIPS))
+        self.basis = basis_from_matrix(bank, "time", torch.eye(4), n_prototypes=2)
+        self.at_layer = LayerAPEX(self.model, self.layer, self.basis)
+        self.apex = APEX(self.model, self.layer, self.basis)
+        self.inner = APEX(
+            self.model, self.layer, self.basis, projection=IntegratedGradients, input_layer=self.model.spectrogram
+        )
+        self.decomposition = self.at_layer.decompose(CLIPS, 1)
+        self.weights = self.at_layer.weights(self.decomposition, torch.ones(6, 4, dtype=torch.bool))
+        self.classifier = Classifier(self.model, lambda waveform: waveform.view(1, 8, 16), 128, ["a", "b", "c"])
+        self.evidence = explain(self.at_layer, CLIPS[:1], 1, n_prototypes=1, search=None)[0].evidence
+        self.channels = channels_by_contribution(self.apex, CLIPS, (), self.decomposition, 0, [0, 1], 8)
+
+    def scores(self, clips):
+        return self.model(clips)
+
+    def measures(self, function, **settings):
+        return function(self.model, CLIPS, CLIPS, FILLS, grid=GRID, target=1, points=3, **settings)
+
+    def event_regions(self):
+        windows = Windows.of(torch.rand(256), 128, 1.0, 1.0)
+        event = Event(1.25, 1.5, 0.0, 0.5, 0, "a", 0.9, channel=0, side=1, contribution=1.0)
+        regions = EventRegions(self.apex, self.classifier, windows, RegionSearch())
+        return regions.refined([EventInWindow(event, 1.0, columns=(4, 8), rows=(0, 8), n_rows=8)])
+
+    def evidence_regions(self):
+        regions = EvidenceRegions(self.apex, CLIPS, (), RegionSearch(), list(CLIPS))
+        return regions.located(self.evidence, self.decomposition, clip=0, target=1)
+
+    def inside(self, manager):
+        with manager:
+            return self.model(CLIPS)
+
+
+MASKS = torch.zeros(6, 2, 4, dtype=torch.bool)
+CELL = Region((Box(0.0, 1.0, 0.0, 0.25),))
+CALLS = {
+    "APEX.attribute": lambda s: (
+        s.apex.attribute(CLIPS, 1, return_convergence_delta=True),
+        s.inner.attribute(CLIPS[:1], 1),
+    ),
+    "APEX.evidence_weights": lambda s: s.apex.evidence_weights(CLIPS, 1),
+    "LayerAPEX.attribute": lambda s: s.at_layer.attribute(CLIPS, 1, return_convergence_delta=True),
+    "LayerAPEX.decompose": lambda s: s.at_layer.decompose(CLIPS, 1),
+    "LayerAPEX.decompose_each": lambda s: list(s.at_layer.decompose_each(CLIPS, lambda output: [0, 2])),
+    "LayerAPEX.score_without_layer": lambda s: s.at_layer.score_without_layer(CLIPS, 1),
+    "LayerAPEX.output_without_layer": lambda s: s.at_layer.output_without_layer(CLIPS),
+    "EvidenceScore.forward": lambda s: EvidenceScore(s.model, s.layer)(CLIPS, s.weights),
+    "InnerScore.forward": lambda s: InnerScore(EvidenceScore(s.model, s.layer), s.model.spectrogram, "spectrogram")(
+        CLIPS, CLIPS, s.weights
+    ),
+    "insert_basis": lambda s: insert_basis(s.model, s.layer, s.basis, CLIPS),
+    "FeatureBank.from_dataset": lambda s: FeatureBank.from_dataset(s.model, s.layer, list(CLIPS)),
+    "class_scores": lambda s: class_scores(s.classifier, CLIPS[0], "a clip"),
+    "channels_by_activation": lambda s: channels_by_activation(s.apex, CLIPS[:1], (), [0], 1, 8),
+    "channels_by_contribution": lambda s: channels_by_contribution(s.inner, CLIPS, (), s.decomposition, 0, [0], 8),
+    "EventRegions.refined": Subject.event_regions,
+    "EvidenceRegions.located": Subject.evidence_regions,
+    "explain": lambda s: explain(s.apex, CLIPS, n_prototypes=2, dataset=list(CLIPS)),
+    "explain_classes": lambda s: explain_classes(s.apex, CLIPS[:1], lambda logits: logits > -9, n_prototypes=2),
+    "explain_recording": lambda s: explain_recording(
+        s.apex, torch.rand(256), 1.0, 1.0, classifier=s.classifier, threshold=0.1
+    ),
+    "PrototypeRegions.of": lambda s: PrototypeRegions(s.apex, list(CLIPS), RegionSearch()).of(0, 0, 1),
+    "PrototypeRegions.find": lambda s: PrototypeRegions(s.apex, list(CLIPS), RegionSearch()).find(0, [0], 1),
+    "locate_prototypes": lambda s: locate_prototypes(s.apex, list(CLIPS), n_prototypes=1, channels=[0]),
+    "frozen": lambda s: s.inside(frozen(s.model)),
+    "held": lambda s: s.inside(held(s.model)),
+    "RegionSearch.locate": lambda s: RegionSearch().locate(s.channels, [CELL, CELL], 1, score=1.0),
+    "ChannelValues.maps": lambda s: s.channels.maps(FILLS[:1], [0.5, 1.0]),
+    "ChannelValues.of": lambda s: s.channels.of(CLIPS),
+    "ChannelValues.on_grid": lambda s: s.channels.on_grid(CLIPS),
+    "ChannelValues.scores": lambda s: s.channels.scores(CLIPS, 1),
+    "deletion": lambda s: s.measures(deletion),
+    "deletion_insertion": lambda s: s.measures(deletion_insertion),
+    "insertion": lambda s: s.measures(insertion),
+    "mask_fidelity": lambda s: mask_fidelity(
+        nn.Sequential(s.model, nn.Softmax(1)), CLIPS, torch.full_like(CLIPS, 0.5), FILLS, target=1
+    ),
+    "masked_outputs": lambda s: masked_outputs(s.model, CLIPS, FILLS, MASKS, GRID),
+    "masked_scores": lambda s: masked_scores(s.model, CLIPS, FILLS, MASKS, GRID, 1),
+    "mixed_outputs": lambda s: mixed_outputs(s.model, CLIPS, FILLS, torch.tensor(0.5)),
+}
+AROUND_THE_MODEL = {
+    "function": lambda s, model: lambda clips: model(clips).softmax(1),
+    "function of an object": lambda s, model: lambda clips: s.model(clips),
+    "partial": lambda s, model: partial(model),
+    "method": lambda s, model: model.forward,
+    "method of an object": lambda s, model: s.scores,
+    "wrapper": lambda s, model: nn.Sequential(model, nn.Softmax(1)),
+}
+RUNS_NO_MODEL = {
+    # The caller runs the model inside the block, and takes `held` or `frozen` to hold it.
+    *("captured", "copied", "hold", "hooked", "recorded_graph", "released", "watched"),
+    # They only look at the model.
+    *("at_layer_of", "chosen_layer", "device_of", "fingerprint", "layer_name", "load_apex", "model_of", "models_of"),
+    *("on_one_device", "from_transformers", "PooledNorm.of", "RecordingGrid.of", "WindowMerger.of"),
+    *("APEX.has_convergence_delta", "LayerAPEX.has_convergence_delta", "LayerAPEX.reads_input"),
+    # They compute with what the model gave, or with the stored statistics of a norm.
+    *("LayerAPEX.matrices", "LayerAPEX.selected_channels", "LayerAPEX.weights"),
+    *("PooledNorm.check", "PooledNorm.on_grid", "PooledNorm.spread", "GridNorm.forward"),
+    # They run the transform of the classifier, but not its model.
+    *(f"Classifier.{name}" for name in ("clip", "dataset", "drawn", "inputs", "waveform")),
+    *(f"InputDataset.{name}" for name in ("clip", "input", "waveform")),
+    "LogitsModel.forward",  # it is a model itself
+}
+
+
+def test_every_public_function_that_takes_a_model_has_an_example_call():
+    assert public_functions() == CALLS.keys() | RUNS_NO_MODEL
+
+
+def state(model):
+    """Everything of a model that a call could leave changed."""
+    modules = dict(model.named_modules())
+    return (
+        {name: module.training for name, module in modules.items()},
+        {name: parameter.requires_grad for name, parameter in model.named_parameters()},
+        {name: (len(module._forward_hooks), len(module._forward_pre_hooks)) for name, module in modules.items()},
+        {name: tensor.tolist() for name, tensor in model.state_dict().items()},
+        (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), len(_get_current_function_mode_stack())),
+    )
+
+
+def mixed_training(model):
+    """A model in training mode with parts that are not, and a parameter without gradients."""
+    model.train()
+    model.dropout.eval()
+    model.head.bias.requires_grad_(False)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_model_in_training_is_held_in_evaluation_mode(name):
+    subject = Subject()
+    model = subject.model
+    mixed_training(model)
+    model.modes.clear()
+    before = state(model)
+    CALLS[name](subject)
+    assert model.modes
+    assert not any(model.modes)
+    assert state(model) == before
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_model_that_fails_is_left_as_it_was(name):
+    subject = Subject()
+    mixed_training(subject.model)
+    subject.model.fails = True
+    before = state(subject.model)
+    # `class_scores` says which clip it was.
+    with pytest.raises((KeyError, ValueError), match="the model fails"):
+        CALLS[name](subject)
+    assert state(subject.model) == before
+
+
+@pytest.mark.parametrize("name", AROUND_THE_MODEL)
+def test_a_measure_holds_the_model_behind_a_function(name):
+    subject = Subject()
+    mixed_training(subject.model)
+    subject.model.modes.clear()
+    before = state(subject.model)
+    mixed_outputs(AROUND_THE_MODEL[name](subject, subject.model), CLIPS, FILLS, torch.tensor(0.5))
+    assert subject.model.modes
+    assert not any(subject.model.modes)
+    assert state(subject.model) == before
