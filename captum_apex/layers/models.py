@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import MethodType
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["device_of", "fingerprint", "layer_name", "model_of", "on_one_device"]
+
+_SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
 def on_one_device(forward_func: Callable) -> Callable:
@@ -108,10 +113,13 @@ def layer_name(forward_func: Callable, layer: nn.Module) -> str:
 
 
 def fingerprint(forward_func: Callable) -> str:
-    """A SHA-256 hash of the model's floating-point weights and buffers; empty if the model cannot be found.
+    """A SHA-256 hash of the model's weights and stored buffers; empty if the model cannot be found.
 
-    The weights are hashed in order, in float32. The fingerprint is the same for a float64 copy of the model, and for a
-    wrapper around it (a `Sequential` with a softmax, for example).
+    Floating-point weights are hashed in order, in float32. The fingerprint is the same for a float64 copy of the model,
+    and for a wrapper around it (a `Sequential` with a softmax, for example). Quantised, complex and sparse tensors
+    count too, as do small integers, which hold packed weights, and the numbers that `get_extra_state` gives. Skipped
+    are masks and int64 (counters and indices), whatever else the extra state holds, and tensors without values, such
+    as those on the meta device. The modules are read one by one, so a `state_dict` of the user's own is not called.
 
     Args:
         forward_func: the model, or a function that calls it.
@@ -129,11 +137,51 @@ def fingerprint(forward_func: Callable) -> str:
     if model is None:
         return ""
     digest = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        if tensor.is_floating_point():
-            digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().flatten().view(torch.uint8).numpy())
+    for _, module in model.named_modules(remove_duplicate=False):
+        for values in _arrays_in(_state_of(module)):
+            digest.update(str(values.shape).encode())
+            digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
+
+
+def _state_of(module: nn.Module) -> dict[str, Any]:
+    """The parameters, the stored buffers and the extra state of a module without its submodules."""
+    state: dict[str, Any] = {}
+    with suppress(Exception):  # the user's `get_extra_state` may fail; by then the weights are in the dictionary
+        module._save_to_state_dict(state, "", keep_vars=True)
+    return state
+
+
+def _arrays_in(state: Any) -> Iterator[np.ndarray]:
+    """The values of a state that are hashed, in order."""
+    if isinstance(state, torch.ScriptObject):  # the packed weights of a quantised module
+        with suppress(RuntimeError, AttributeError):
+            state = state.__getstate__()
+    if isinstance(state, Mapping):
+        state = list(state.values())
+    if isinstance(state, (list, tuple)):
+        for value in state:
+            yield from _arrays_in(value)
+    elif isinstance(state, (Tensor, np.ndarray, np.generic, float)):
+        with suppress(RuntimeError, TypeError, ValueError):  # a tensor without values, or an array of objects
+            yield from _values_of(torch.as_tensor(state).detach())
+
+
+def _values_of(tensor: Tensor) -> Iterator[np.ndarray]:
+    """A tensor as the dense arrays that it consists of; floating-point ones in float32."""
+    if tensor.is_nested:
+        yield from (values for part in tensor.unbind() for values in _values_of(part))
+    elif tensor.layout in _SPARSE:
+        tensor = tensor.to_sparse_coo().coalesce()
+        yield from (tensor.indices().numpy(force=True), *_values_of(tensor.values()))
+    elif tensor.is_quantized:
+        yield from _values_of(tensor.dequantize())
+    elif tensor.is_complex():
+        yield from _values_of(torch.view_as_real(tensor.resolve_conj()))
+    elif tensor.is_floating_point():
+        yield tensor.to("cpu", torch.float32).to_dense().numpy(force=True)
+    elif tensor.dtype not in (torch.bool, torch.int64):
+        yield tensor.numpy(force=True)
 
 
 def _uncompiled_module(model: nn.Module) -> nn.Module:
