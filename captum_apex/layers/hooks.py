@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_apex.layers.models import model_of
+from captum_apex.layers.models import model_of, plain_paths
 
 __all__ = ["Capture", "captured", "frozen", "watched"]
 
@@ -37,7 +37,8 @@ def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
         >>> model.training, model.weight.requires_grad
         (True, True)
     """
-    model = model_of(forward_func) or layer
+    known = model_of(forward_func)
+    model = known or layer
     training = [module for module in model.modules() if module.training]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
@@ -45,7 +46,7 @@ def frozen(forward_func: Callable, layer: nn.Module) -> Iterator[None]:
             module.training = False
         for parameter in trainable:
             parameter.requires_grad_(False)
-        with _uncompiled():
+        with _uncompiled(), plain_paths([known] if known else []):
             yield
     finally:
         for module in training:

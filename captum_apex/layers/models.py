@@ -1,10 +1,10 @@
-"""The model around a layer: its module, its device, the layer's name, a fingerprint of its weights."""
+"""The model around a layer: its module, its device, the layer's name, a fingerprint of its weights, its fast paths."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "on_one_device"]
+__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "on_one_device", "plain_paths"]
 
 _SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+_RECURRENT = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
 
 
 def on_one_device(forward_func: Callable) -> Callable:
@@ -182,6 +184,57 @@ def _values_of(tensor: Tensor) -> Iterator[np.ndarray]:
         yield tensor.to("cpu", torch.float32).to_dense().numpy(force=True)
     elif tensor.dtype not in (torch.bool, torch.int64):
         yield tensor.numpy(force=True)
+
+
+def plain_paths(models: Sequence[nn.Module]) -> AbstractContextManager:
+    """Inside this context, hooks and gradients reach every module of the models, whose values stay the same.
+
+    - Without gradients, torch's transformer encoders take a fast path that calls no hooks and gives padded clips to
+      their layers as nested tensors. They do not take it while a function mode is active.
+    - Recurrent layers on a GPU have a gradient only in training mode, because cuDNN does not store what it needs
+      otherwise. They are called as if in training mode, without dropout.
+
+    Only calls of this thread are changed. The context does nothing for models without such modules.
+
+    Args:
+        models: the models; an empty list if they are not known.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.layers.models import plain_paths
+        >>> layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
+        >>> encoder = nn.TransformerEncoder(layer, 1)
+        >>> handle = encoder.layers[0].register_forward_hook(lambda module, inputs, output: print(output.is_nested))
+        >>> with torch.no_grad(), plain_paths([encoder]):
+        ...     _ = encoder(torch.zeros(1, 3, 4), src_key_padding_mask=torch.tensor([[False, False, True]]))
+        False
+    """
+    kinds = (nn.RNNBase, nn.MultiheadAttention)
+    needed = not models or any(isinstance(module, kinds) for model in models for module in model.modules())
+    return _PlainPaths() if needed else nullcontext()
+
+
+class _PlainPaths(TorchFunctionMode):
+    """A mode by whose presence torch leaves out its fast paths; it makes recurrent layers differentiable."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Runs a torch function, a recurrent layer as in training mode if a gradient is needed."""
+        if func in _RECURRENT and not kwargs and _any_requires_grad(args):
+            # The first bool says whether there are biases; the next three are the number of layers, dropout, training.
+            biases = next(i for i, argument in enumerate(args) if isinstance(argument, bool))
+            if not args[biases + 3]:
+                args = (*args[: biases + 2], 0.0, True, *args[biases + 4 :])
+        return func(*args, **(kwargs or {}))
+
+
+def _any_requires_grad(arguments: Sequence[Any]) -> bool:
+    if not torch.is_grad_enabled():
+        return False
+    tensors = (value for a in arguments for value in (a if isinstance(a, (list, tuple)) else (a,)))
+    return any(isinstance(value, Tensor) and value.requires_grad for value in tensors)
 
 
 def _uncompiled_module(model: nn.Module) -> nn.Module:
