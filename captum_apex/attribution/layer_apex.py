@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,14 +22,14 @@ from captum_apex.attribution.arguments import (
     map_dtype,
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
-from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
+from captum_apex.attribution.layer_graph import LayerGraph, gradient_stop, recorded_graph
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.hooks import frozen, watched
-from captum_apex.layers.models import fingerprint, layer_name, on_one_device
+from captum_apex.layers.models import fingerprint, layer_name, model_of, on_one_device
 from captum_apex.layers.normalisation import ConstantVariance
 from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.values import at_least_float32
+from captum_apex.layers.values import at_least_float32, checked_output
 
 __all__ = ["Channels", "LayerAPEX"]
 
@@ -145,8 +146,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             AssertionError: Captum refuses the target.
             IndexError: the target is out of range.
             TypeError: an input is not a tensor, or `n_channels` is neither an int nor None.
-            ValueError: the layer does not fit the basis, an input has NaN or infinity, or `n_channels`, `sides` or
-                `channels` is out of range.
+            ValueError: the layer does not fit the basis, the model does not return one tensor, no gradient of it
+                reaches the layer, an input has NaN or infinity, or `n_channels`, `sides` or `channels` is out of range.
         """
         decomposition = self.decompose(inputs, target, additional_forward_args, attribute_to_layer_input)
         selected = self.selected_channels(decomposition, n_channels, sides, channels)
@@ -226,6 +227,17 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         """The graph from the layer on, and the output of the model."""
         check_inputs(inputs)
         at_input = self.reads_input(attribute_to_layer_input)
+        graph, output = self._recorded(inputs, additional_forward_args, at_input)
+        if not output.requires_grad:
+            again = partial(self._recorded, inputs, additional_forward_args, at_input)
+            stop = gradient_stop(model_of(self.forward_func), again, after=self.layer)
+            raise ValueError(
+                f"expected the output to depend on the layer {self.layer_name!r}, but no gradient reaches it: {stop}"
+            )
+        return graph, output
+
+    def _recorded(self, inputs: Inputs, additional_forward_args: Any, at_input: bool) -> tuple[LayerGraph, Tensor]:
+        """The graph and the output of one forward pass."""
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
@@ -235,7 +247,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         ):
             arguments = forward_arguments(additional_forward_args)
             output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)
-        return graph, output
+        return graph, checked_output(output, self.forward_func)
 
     def _unpadded_columns(self, additional_forward_args: Any) -> Tensor | None:
         """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded."""
@@ -337,9 +349,10 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         if (norm := self.norm) is not None:  # its output is the mean of the normalised grid
             zeros = watched(norm.module, norm.name, torch.zeros_like)
         with torch.no_grad(), frozen(self.forward_func, self.layer), zeros:
-            return _run_forward(
+            output = _run_forward(
                 self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
             )
+        return checked_output(output, self.forward_func)
 
     def reads_input(self, attribute_to_layer_input: bool) -> bool:
         """Whether the input of the layer is explained: by request, or because the basis was fitted there."""

@@ -1,10 +1,12 @@
-"""A forward pass whose graph starts at the explained grid, and the gradient of a score there."""
+"""A forward pass whose graph starts at the explained grid, the gradient of a score there, and where gradients stop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from captum_apex.layers.hooks import Capture, captured
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid, pooled_grid
 
-__all__ = ["LayerGraph", "recorded_graph"]
+__all__ = ["LayerGraph", "gradient_stop", "recorded_graph"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +101,7 @@ def recorded_graph(
         at_input: take the input of the layer instead of its output.
 
     Raises:
-        ValueError: the layer or the norm does not give one tensor, runs twice, or not at all.
+        ValueError: the layer or the norm does not give one tensor of floating-point values, runs twice, or not at all.
 
     Example:
         >>> import torch
@@ -113,11 +115,77 @@ def recorded_graph(
     """
     at_norm: AbstractContextManager[Capture | None] = nullcontext()
     if norm is not None:
-        at_norm = captured(norm.module, norm.name, prepare=_leaf, replace=True)
-    with captured(layer, name, at_input=at_input, prepare=_leaf, replace=True) as features, at_norm as normed:
+        at_norm = captured(norm.module, norm.name, prepare=partial(_leaf, norm.name), replace=True)
+    leaf = partial(_leaf, name)
+    with captured(layer, name, at_input=at_input, prepare=leaf, replace=True) as features, at_norm as normed:
         yield LayerGraph(name, features, norm, normed)
 
 
-def _leaf(output: Tensor) -> Tensor:
+def _leaf(name: str, output: Tensor) -> Tensor:
+    if not output.is_floating_point():
+        raise ValueError(
+            f"expected {name!r} to give floating-point values, because only they have a gradient, but got "
+            f"{output.dtype}; explain a model that is not quantised, or a module after it"
+        )
+    with torch.inference_mode(False):  # also where the model itself runs the layer in this mode
+        leaf = output.detach().clone().requires_grad_()
     torch.set_grad_enabled(True)  # also where the model itself runs these modules under no_grad
-    return output.detach().clone().requires_grad_()
+    return leaf
+
+
+def gradient_stop(model: nn.Module | None, run: Callable[[], Any], after: nn.Module | None = None) -> str:
+    """The place where a forward pass loses the gradient, for an error message. The pass runs once more.
+
+    Args:
+        model: the model; None if it is not known.
+        run: function that runs the forward pass.
+        after: the module behind which the gradient is lost; by default that may be anywhere.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.attribution.layer_graph import gradient_stop
+        >>> class Rounded(nn.Module):
+        ...     def forward(self, inputs):
+        ...         return inputs.detach().round()
+        >>> model = nn.Sequential(nn.ReLU(), Rounded())
+        >>> gradient_stop(model, lambda: model(torch.ones(1, requires_grad=True)))
+        "'1' gives a result without a gradient, such as one that is detached, rounded or an index"
+    """
+    reached = after is None
+    stops: list[str] = []
+    untouched: list[str] = []
+
+    def before(name: str, _: nn.Module, *inputs: Any) -> None:
+        if reached and not torch.is_grad_enabled():
+            mode = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
+            (stops if _has_gradient(inputs) else untouched).append(f"{name!r} runs under `torch.{mode}()`")
+
+    def behind(name: str, module: nn.Module, *inputs_and_output: Any) -> None:
+        nonlocal reached
+        if reached and _has_gradient(inputs_and_output[:-1]) and not _has_gradient(inputs_and_output[-1]):
+            stops.append(
+                f"{name!r} gives a result without a gradient, such as one that is detached, rounded or an index"
+            )
+        reached = reached or module is after
+
+    with ExitStack() as hooks, suppress(Exception):
+        for name, module in () if model is None else model.named_modules():
+            name = name or type(module).__name__
+            for handle in (
+                module.register_forward_pre_hook(partial(before, name), with_kwargs=True),
+                module.register_forward_hook(partial(behind, name), with_kwargs=True),
+            ):
+                hooks.callback(handle.remove)
+        run()
+    between = "`forward` takes it away between two modules, such as by `torch.no_grad()`, `detach` or NumPy"
+    return [*stops, *untouched, between][0]
+
+
+def _has_gradient(value: Any) -> bool:
+    """Whether a tensor with a gradient is anywhere in a structure of tuples, lists and dictionaries."""
+    if isinstance(value, dict):
+        return _has_gradient(list(value.values()))
+    if isinstance(value, (tuple, list)):
+        return any(_has_gradient(each) for each in value)
+    return isinstance(value, Tensor) and value.requires_grad

@@ -27,7 +27,7 @@ from captum_apex.layers.models import device_of, fingerprint, layer_name, model_
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.values import check_finite
+from captum_apex.layers.values import check_finite, checked_output
 
 __all__ = ["FeatureBank"]
 
@@ -165,9 +165,9 @@ class FeatureBank:
 
         Raises:
             TypeError: the dataset is iterable-style, or its items are of another kind.
-            ValueError: the dataset is empty; the layer is not a submodule of the model, runs twice or never, or gives
-                several tensors; clips differ in shape; inputs or features have NaN or infinity (the message names the
-                clip).
+            ValueError: the dataset is empty; the model does not return one tensor; the layer is not a submodule of the
+                model, runs twice or never, or gives several tensors; clips differ in shape; inputs or features have NaN
+                or infinity (the message names the clip).
         """
         device = device_of(model_of(model) or layer) if device is None else torch.device(device)
         model = on_one_device(model)
@@ -190,7 +190,8 @@ class FeatureBank:
                 # Written while the layer runs: the modules after the layer may change the tensor in place.
                 write = partial(writer.write, labels=labels, n_inputs=len(inputs), columns=clip_columns)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer):
-                    model(*(tensor.to(device) for tensor in (inputs, lengths) if tensor is not None))
+                    output = model(*(tensor.to(device) for tensor in (inputs, lengths) if tensor is not None))
+                checked_output(output, model)
                 bar.update(len(inputs))
         writer.check_complete()
         input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None

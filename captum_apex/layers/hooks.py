@@ -193,7 +193,10 @@ def captured(
         capture.value = output if prepare is None else prepare(output)
         if stop:
             raise _LayerReached
-        return capture.value.clone() if replace else None  # the modules after the layer may change it in place
+        if not replace:
+            return None
+        with torch.inference_mode(False):  # also where the model itself runs the layer in this mode
+            return capture.value.clone()  # the modules after the layer may change it in place
 
     with suppress(_LayerReached), watched(layer, name, store, at_input=at_input):
         yield capture

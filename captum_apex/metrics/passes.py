@@ -12,6 +12,7 @@ import torch
 from captum._utils.common import _format_additional_forward_args, _run_forward, _select_targets
 from torch import Tensor
 
+from captum_apex.layers.values import checked_output
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import check_grid, n_regions
 
@@ -319,10 +320,10 @@ def _outputs(
 ) -> Tensor:
     """The outputs for one batch, after a check that there is one per clip."""
     output = _run_forward(forward_func, batch, None, _arguments_of(clips, arguments, n_clips))
-    if not isinstance(output, Tensor) or output.shape[:1] != clips.shape:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if checked_output(output, forward_func).shape[:1] != clips.shape:
         raise ValueError(
-            f"expected `forward_func` to give one output per clip, shape ({len(clips)}, class), but got {got}"
+            f"expected `forward_func` to give one output per clip, shape ({len(clips)}, class), but got "
+            f"{tuple(output.shape)}"
         )
     return output
 
