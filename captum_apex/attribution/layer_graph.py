@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from captum_apex.layers.hooks import Capture, captured
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid, pooled_grid
+from captum_apex.layers.values import at_least_float32
 
 __all__ = ["LayerGraph", "gradient_stop", "recorded_graph"]
 
@@ -64,7 +66,9 @@ class LayerGraph:
         """
         grid = explained_grid(self.features.value.detach(), layout, self.norm, self.layer, columns)
         if self.norm is None or self.normed is None:
-            return grid, layout.grid(self._gradients(score, keep_graph, self.features)[0], repr(self.layer))
+            gradient = layout.grid(self._gradients(score, keep_graph, self.features)[0], repr(self.layer))
+            _warn_of_no_total(at_least_float32(grid) * at_least_float32(gradient), self.layer)
+            return grid, gradient
         self.norm.check(pooled_grid(grid, columns), self.normed.value, self.layer, self.features.value.dtype)
         gradient, beside = self._gradients(score, keep_graph, self.normed, self.features)
         if beside.any():
@@ -86,6 +90,26 @@ class LayerGraph:
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, gradients, strict=True)
         ]
+
+
+def _warn_of_no_total(contributions: Tensor, layer: str) -> None:
+    """Warns where the contributions (clip, channel, frequency, time) of every clip cancel out.
+
+    They do so by chance in about one of a thousand clips, and always if the model scales the layer by its own size.
+    """
+    in_channel = contributions.sum((2, 3))
+    size = in_channel.abs().sum(1)
+    in_cells = contributions.abs().sum((1, 2, 3))
+    cancels = (in_channel.sum(1).abs() <= 1e-4 * size) | (size <= 1e-4 * in_cells)
+    is_active = in_cells > 0
+    if (cancels | ~is_active).all() and is_active.any():
+        warnings.warn(
+            f"the contributions of all channels of {layer!r} add up to 0, and not to what the layer adds to the score. "
+            "The usual cause is a normalisation that the model itself computes after the layer, such as x / x.norm(); "
+            "replace it by one of torch, such as torch.nn.functional.normalize, nn.LayerNorm or nn.RMSNorm, whose "
+            "variance is held constant here. `return_convergence_delta=True` gives what is missing",
+            stacklevel=2,
+        )
 
 
 @contextmanager
