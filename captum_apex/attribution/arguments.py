@@ -8,9 +8,19 @@ import torch
 from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 
+from captum_apex.layers.padding import Columns
 from captum_apex.layers.values import check_finite
 
-__all__ = ["Inputs", "check_inputs", "detached_inputs", "first_input", "forward_arguments", "map_dtype", "single_input"]
+__all__ = [
+    "Inputs",
+    "check_inputs",
+    "detached_inputs",
+    "first_input",
+    "forward_arguments",
+    "map_dtype",
+    "single_input",
+    "unpadded_columns",
+]
 
 Inputs = Tensor | tuple[Tensor, ...]
 """One input tensor, or a tuple of input tensors; the first axis of each is the clip."""
@@ -80,6 +90,33 @@ def forward_arguments(additional_forward_args: Any) -> tuple:
     """
     arguments = _format_additional_forward_args(additional_forward_args) or ()
     return tuple(value.clone() if isinstance(value, Tensor) and value.is_inference() else value for value in arguments)
+
+
+def unpadded_columns(columns: Columns | None, additional_forward_args: Any) -> Tensor | None:
+    """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded.
+
+    Args:
+        columns: function from lengths to columns; None where no clip is padded.
+        additional_forward_args: further arguments of the model, the lengths of the clips first.
+
+    Raises:
+        ValueError: clips are padded, but there are no lengths.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.arguments import unpadded_columns
+        >>> unpadded_columns(lambda lengths: lengths // 4, torch.tensor([16, 8]))
+        tensor([4, 2])
+    """
+    if columns is None:
+        return None
+    arguments = forward_arguments(additional_forward_args)
+    if not arguments or not isinstance(arguments[0], Tensor):
+        raise ValueError(
+            "expected the clips' lengths as the first of `additional_forward_args`, because clips are padded, "
+            "but got none"
+        )
+    return columns(arguments[0])
 
 
 def map_dtype(inputs: Tensor, relevance: Tensor) -> torch.dtype:

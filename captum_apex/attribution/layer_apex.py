@@ -20,12 +20,13 @@ from captum_apex.attribution.arguments import (
     first_input,
     forward_arguments,
     map_dtype,
+    unpadded_columns,
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
-from captum_apex.attribution.layer_graph import LayerGraph, gradient_stop, recorded_graph
+from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.hooks import frozen, watched
-from captum_apex.layers.models import fingerprint, layer_name, model_of, on_one_device
+from captum_apex.layers.models import fingerprint, layer_name, on_one_device
 from captum_apex.layers.normalisation import ConstantVariance
 from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm
@@ -195,7 +196,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
             target = output.argmax(1)
-        return self._decompose_target(graph, output, target, self._unpadded_columns(additional_forward_args))
+        return self._decompose_target(graph, output, target, unpadded_columns(self.columns, additional_forward_args))
 
     def decompose_each(
         self,
@@ -218,7 +219,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         """
         graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         for target in targets(output.detach()):
-            columns = self._unpadded_columns(additional_forward_args)
+            columns = unpadded_columns(self.columns, additional_forward_args)
             yield self._decompose_target(graph, output, target, columns, keep_graph=True)
 
     def _forward(
@@ -227,13 +228,9 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         """The graph from the layer on, and the output of the model."""
         check_inputs(inputs)
         at_input = self.reads_input(attribute_to_layer_input)
-        graph, output = self._recorded(inputs, additional_forward_args, at_input)
-        if not output.requires_grad:
-            again = partial(self._recorded, inputs, additional_forward_args, at_input)
-            stop = gradient_stop(model_of(self.forward_func), again, after=self.layer)
-            raise ValueError(
-                f"expected the output to depend on the layer {self.layer_name!r}, but no gradient reaches it: {stop}"
-            )
+        run = partial(self._recorded, inputs, additional_forward_args, at_input)
+        graph, output = run()
+        graph.check_reached(output, self.forward_func, self.layer, run)
         return graph, output
 
     def _recorded(self, inputs: Inputs, additional_forward_args: Any, at_input: bool) -> tuple[LayerGraph, Tensor]:
@@ -248,18 +245,6 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             arguments = forward_arguments(additional_forward_args)
             output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)
         return graph, checked_output(output, self.forward_func)
-
-    def _unpadded_columns(self, additional_forward_args: Any) -> Tensor | None:
-        """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded."""
-        if self.columns is None:
-            return None
-        arguments = forward_arguments(additional_forward_args)
-        if not arguments or not isinstance(arguments[0], Tensor):
-            raise ValueError(
-                "expected the clips' lengths as the first of `additional_forward_args`, because clips are padded, "
-                "but got none"
-            )
-        return self.columns(arguments[0])
 
     def _decompose_target(
         self, graph: LayerGraph, output: Tensor, target: TargetType, columns: Tensor | None, keep_graph: bool = False

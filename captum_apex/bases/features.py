@@ -190,8 +190,7 @@ class FeatureBank:
                 # Written while the layer runs: the modules after the layer may change the tensor in place.
                 write = partial(writer.write, labels=labels, n_inputs=len(inputs), columns=clip_columns)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer):
-                    output = model(*(tensor.to(device) for tensor in (inputs, lengths) if tensor is not None))
-                checked_output(output, model)
+                    checked_output(model(*_on_device(device, inputs, lengths)), model)
                 bar.update(len(inputs))
         writer.check_complete()
         input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
@@ -243,6 +242,10 @@ class FeatureBank:
         """The tensors of the bank by the names of their files."""
         arrays = {str(sequence): tensor for sequence, tensor in self.cells.items()} | {"means": self.means}
         return arrays if self.labels is None else arrays | {"labels": self.labels}
+
+
+def _on_device(device: torch.device, *tensors: Tensor | None) -> list[Tensor]:
+    return [tensor.to(device) for tensor in tensors if tensor is not None]
 
 
 def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:

@@ -2,12 +2,12 @@
 
 - `hooks`: read or change a layer's output in a forward pass, while the model is frozen.
 - `layout`: the layer's output as a grid (clip, channel, frequency, time).
-- `models`: the module behind a forward function, the name of a layer, a fingerprint of the weights.
-- `normalisation`: normalisation layers with a constant variance, for gradients.
+- `models`: the module behind a forward function, the name of a layer, a fingerprint of the weights, fast paths.
+- `normalisation`: normalisations with a constant variance, for gradients.
 - `origin`: a record of the layer, the model and the dataset that features were computed with.
 - `padding`: the columns of the grid that belong to a clip, where shorter clips are padded.
 - `pooled_norm`: the norm behind the pooling, applied to the grid before it.
-- `values`: a check for NaN and infinity; conversion from half precision.
+- `values`: checks for NaN, infinity and outputs that are not one tensor; conversion from half precision.
 """
 
 from captum_apex.layers.hooks import frozen, watched
