@@ -174,10 +174,8 @@ def _leaf(name: str, output: Tensor) -> Tensor:
             f"expected {name!r} to give floating-point values, because only they have a gradient, but got "
             f"{output.dtype}; explain a model that is not quantised, or a module after it"
         )
-    with torch.inference_mode(False):  # also where the model itself runs the layer in this mode
-        leaf = output.detach().clone().requires_grad_()
     torch.set_grad_enabled(True)  # also where the model itself runs these modules under no_grad
-    return leaf
+    return output.detach().clone().requires_grad_()
 
 
 def gradient_stop(model: nn.Module | None, run: Callable[[], Any], after: nn.Module | None = None) -> str:
