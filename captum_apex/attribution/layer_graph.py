@@ -125,7 +125,7 @@ def _warn_of_no_total(contributions: Tensor, layer: str) -> None:
     is_active = in_cells > 0
     tolerance = torch.where(is_active.sum() > 1, 1e-3, 1e-4)  # one clip alone cancels out by chance more often
     cancels = (in_channel.sum(1).abs() <= tolerance * size) | (size <= tolerance * in_cells)
-    if ((cancels | ~is_active).all() & is_active.any()).item():
+    if (cancels.all() & is_active.any()).item():  # a clip without contributions cancels out too
         warnings.warn(
             f"the contributions of all channels of {layer!r} add up to 0, and not to what the layer adds to the score. "
             "The usual cause is a normalisation that the model itself computes after the layer, such as x / x.norm(); "

@@ -132,6 +132,16 @@ def test_a_gradient_that_is_lost_between_modules():
         LayerAPEX(lambda inputs: Detached.forward(model, inputs), model.features, BASIS).attribute(clips(2), 1)
 
 
+def test_a_module_before_the_layer_is_not_named():
+    class Detached(Switched):
+        def forward(self, inputs):
+            return super().forward(inputs).detach()
+
+    model = Detached(torch.no_grad, "stem").double().eval()
+    with pytest.raises(ValueError, match="no gradient reaches it: `forward` takes it away between two modules"):
+        LayerAPEX(model, model.relu, BASIS).attribute(clips(2), 1)
+
+
 def test_a_module_beside_the_path_is_not_named():
     """A mask that is computed without gradients takes none away."""
 
