@@ -9,13 +9,14 @@ import torch
 from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 
+from captum_apex.layers.padding import Columns
 from captum_apex.layers.values import check_finite, whole_number
 
 __all__ = [
     "Inputs",
     "channel_indices",
     "check_inputs",
-    "check_output",
+    "check_rows",
     "clip_lengths",
     "detached_inputs",
     "first_input",
@@ -23,6 +24,7 @@ __all__ = [
     "map_dtype",
     "plain_target",
     "single_input",
+    "unpadded_columns",
 ]
 
 Inputs = Tensor | tuple[Tensor, ...]
@@ -116,6 +118,25 @@ def clip_lengths(additional_forward_args: Any) -> Tensor:
     return arguments[0]
 
 
+def unpadded_columns(columns: Columns | None, additional_forward_args: Any) -> Tensor | None:
+    """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded.
+
+    Args:
+        columns: function from lengths to columns; None where no clip is padded.
+        additional_forward_args: further arguments of the model, the lengths of the clips first.
+
+    Raises:
+        ValueError: clips are padded, but there are no lengths.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.arguments import unpadded_columns
+        >>> unpadded_columns(lambda lengths: lengths // 4, torch.tensor([16, 8]))
+        tensor([4, 2])
+    """
+    return None if columns is None else columns(clip_lengths(additional_forward_args))
+
+
 def map_dtype(inputs: Tensor, relevance: Tensor) -> torch.dtype:
     """The dtype of a map: that of the inputs, or that of the relevance where the inputs are integers.
 
@@ -164,7 +185,7 @@ def plain_target(target: Any) -> Any:
     return target.tolist() if hasattr(target, "tolist") and not isinstance(target, Tensor) else target
 
 
-def check_output(output: Any, n_clips: int) -> Tensor:
+def check_rows(output: Tensor, n_clips: int) -> Tensor:
     """The output of the model, after a check that it has one row per clip.
 
     Args:
@@ -172,20 +193,17 @@ def check_output(output: Any, n_clips: int) -> Tensor:
         n_clips: number of clips in the inputs.
 
     Raises:
-        TypeError: the output is not a tensor.
         ValueError: the output does not have one row per clip.
 
     Example:
         >>> import torch
-        >>> from captum_apex.attribution.arguments import check_output
+        >>> from captum_apex.attribution.arguments import check_rows
         >>> try:
-        ...     check_output(torch.zeros(3), n_clips=2)
+        ...     check_rows(torch.zeros(3), n_clips=2)
         ... except ValueError as error:
         ...     print(error)
         expected the model to give one row of scores per clip, (2, class), but got shape (3,)
     """
-    if not isinstance(output, Tensor):
-        raise TypeError(f"expected the model to give a tensor of scores, but got {type(output).__name__}")
     if output.shape[:1] != (n_clips,):
         hint = (
             "; in `forward`, a `squeeze()` without an axis also removes the axis of the clips" if n_clips == 1 else ""

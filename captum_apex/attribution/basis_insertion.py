@@ -13,6 +13,7 @@ from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import copied, frozen
 from captum_apex.layers.models import model_of
 from captum_apex.layers.pooled_norm import PooledNorm
+from captum_apex.layers.values import checked_output
 
 __all__ = ["ChannelMatrix", "GridNorm", "insert_basis"]
 
@@ -140,7 +141,7 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     inserted = copied(model)
     training = {place: module.training for place, module in inserted.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
-        expected = model(inputs)
+        expected = checked_output(model(inputs), model)
         head_name = _first_weighted_after(inserted, norm_name or name, inputs)
         head = inserted.get_submodule(head_name)
         U, inverse = (matrix.to(next(head.parameters())) for matrix in (basis.U, basis.inverse))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 
+from captum_apex.attribution.layer_graph import gradient_stop
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import captured, frozen, watched
 from captum_apex.layers.layout import Layout
@@ -82,12 +84,38 @@ class EvidenceScore(nn.Module):
         columns = None
         if self.norm is not None and self.columns is not None:
             columns = self.columns(additional_forward_args[0])
-        at_layer = captured(layer, self.layer_name, at_input=self.at_input, stop=True)
-        with at_layer as capture, frozen(self.forward_func, layer):
-            self.forward_func(inputs, *additional_forward_args)
+
+        def features() -> Tensor:
+            at_layer = captured(layer, self.layer_name, at_input=self.at_input, stop=True)
+            with at_layer as capture, frozen(self.forward_func, layer):
+                self.forward_func(inputs, *additional_forward_args)
+            return capture.value
+
+        value = features()
+        self.check_gradient(inputs, value, "the inputs", features)
         with frozen(self.forward_func, layer):  # the parameters of the norm are constants too
-            grid = explained_grid(capture.value, self.layout, self.norm, self.layer_name, columns)
+            grid = explained_grid(value, self.layout, self.norm, self.layer_name, columns)
         return self.weighted_sum(grid, weights.to(grid.dtype))
+
+    def check_gradient(self, start: Tensor, end: Tensor, name: str, run: Callable[[], Tensor]) -> None:
+        """Raises an error where a gradient is wanted at a tensor, but none passes to it.
+
+        Args:
+            start: the tensor; a gradient is wanted there if it requires one.
+            end: what the model has computed from it.
+            name: name of the tensor, for the error message.
+            run: function that computes `end` once more.
+
+        Raises:
+            ValueError: `end` has no gradient; the message names the module that takes it away.
+        """
+        if not torch.is_grad_enabled() or not start.requires_grad or end.requires_grad:
+            return
+        raise ValueError(
+            f"expected a gradient to pass from the layer {self.layer_name!r} to {name}, but none does: "
+            f"{gradient_stop(model_of(self.forward_func), run)}; leave out `projection`, or take one that needs no "
+            "gradient, such as captum.attr.Occlusion"
+        )
 
 
 class InnerScore(nn.Module):
@@ -130,9 +158,15 @@ class InnerScore(nn.Module):
         Returns:
             Tensor (clip,).
         """
-        # A copy, because the modules after the inner module may change the tensor in place.
-        with watched(self._input_layer[0], self.input_layer_name, lambda _: inner.clone()):
-            return self.score(inputs, weights, *additional_forward_args)
+
+        def score() -> Tensor:
+            # A copy, because the modules after the inner module may change the tensor in place.
+            with watched(self._input_layer[0], self.input_layer_name, lambda _: inner.clone()):
+                return self.score(inputs, weights, *additional_forward_args)
+
+        value = score()
+        self.score.check_gradient(inner, value, f"what {self.input_layer_name!r} gives", score)
+        return value
 
 
 class _WeightedSum(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,13 +17,13 @@ from captum_apex.attribution.arguments import (
     Inputs,
     channel_indices,
     check_inputs,
-    check_output,
-    clip_lengths,
+    check_rows,
     detached_inputs,
     first_input,
     forward_arguments,
     map_dtype,
     plain_target,
+    unpadded_columns,
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
@@ -33,7 +34,7 @@ from captum_apex.layers.models import fingerprint, layer_name, on_one_device
 from captum_apex.layers.normalisation import ConstantVariance
 from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.values import at_least_float32, check_finite
+from captum_apex.layers.values import at_least_float32, check_each_finite, check_finite, checked_output
 
 __all__ = ["Channels", "LayerAPEX"]
 
@@ -150,8 +151,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             AssertionError: Captum refuses the target.
             IndexError: the target is out of range.
             TypeError: an input is not a tensor, or `n_channels` is neither an int nor None.
-            ValueError: the layer does not fit the basis, an input has NaN or infinity, or `n_channels`, `sides` or
-                `channels` is out of range.
+            ValueError: the layer does not fit the basis, the model does not return one tensor, no gradient of it
+                reaches the layer, an input has NaN or infinity, or `n_channels`, `sides` or `channels` is out of range.
         """
         decomposition = self.decompose(inputs, target, additional_forward_args, attribute_to_layer_input)
         selected = self.selected_channels(decomposition, n_channels, sides, channels)
@@ -200,7 +201,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
             target = output.argmax(1)
-        return self._decompose_target(graph, output, target, self._unpadded_columns(additional_forward_args))
+        return self._decompose_target(graph, output, target, unpadded_columns(self.columns, additional_forward_args))
 
     def decompose_each(
         self,
@@ -223,7 +224,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         """
         graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
         for target in targets(output.detach()):
-            columns = self._unpadded_columns(additional_forward_args)
+            columns = unpadded_columns(self.columns, additional_forward_args)
             yield self._decompose_target(graph, output, target, columns, keep_graph=True)
 
     @restored
@@ -233,20 +234,22 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         """The graph from the layer on, and the output of the model."""
         check_inputs(inputs)
         at_input = self.reads_input(attribute_to_layer_input)
+        run = partial(self._recorded, inputs, additional_forward_args, at_input)
+        graph, output = run()
+        graph.check_reached(output, self.forward_func, self.layer, run)
+        return graph, output
+
+    def _recorded(self, inputs: Inputs, additional_forward_args: Any, at_input: bool) -> tuple[LayerGraph, Tensor]:
+        """The graph and the output of one forward pass."""
         with (
             recording(),
             recorded_graph(self.layer, self.layer_name, self.norm, at_input=at_input) as graph,
             frozen(self.forward_func, self.layer),
             ConstantVariance(),
         ):
-            output = _run_forward(
-                self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
-            )
-        return graph, check_output(output, len(first_input(inputs)))
-
-    def _unpadded_columns(self, additional_forward_args: Any) -> Tensor | None:
-        """The number of grid columns of each clip without padding, int64 (clip,); None where no clip is padded."""
-        return None if self.columns is None else self.columns(clip_lengths(additional_forward_args))
+            arguments = forward_arguments(additional_forward_args)
+            output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)
+        return graph, check_rows(checked_output(output, self.forward_func), len(first_input(inputs)))
 
     @restored
     def _decompose_target(
@@ -262,8 +265,10 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             )
             grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph)
         Z, G = self._checked(*grids, columns)
-        self._check_finite(Z, G, score)
-        return self._in_basis(Z, G, output.detach(), target, score.detach().reshape(len(score)), columns)
+        score = score.detach().reshape(len(score))
+        name = repr(self.layer_name)
+        check_each_finite({f"the output of {name}": Z, "the scores": score, f"the gradients at {name}": G})
+        return self._in_basis(Z, G, output.detach(), target, score, columns)
 
     def selected_channels(
         self,
@@ -335,9 +340,10 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         if (norm := self.norm) is not None:  # its output is the mean of the normalised grid
             zeros = watched(norm.module, norm.name, torch.zeros_like)
         with torch.no_grad(), zeros, frozen(self.forward_func, self.layer):
-            return _run_forward(
+            output = _run_forward(
                 self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
             )
+        return checked_output(output, self.forward_func)
 
     def reads_input(self, attribute_to_layer_input: bool) -> bool:
         """Whether the input of the layer is explained: by request, or because the basis was fitted there."""
@@ -385,14 +391,6 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             return Z, G
         unpadded = column_mask(Z, checked_columns(columns, Z))
         return Z.where(unpadded, 0.0), G.where(unpadded, 0.0)
-
-    def _check_finite(self, Z: Tensor, G: Tensor, score: Tensor) -> None:
-        """Refuses NaN and infinity; only one number leaves the device as long as there is no fault."""
-        if (Z.detach().sum() + G.sum() + score.detach().sum()).isfinite():
-            return
-        check_finite(Z, f"the output of {self.layer_name!r}")
-        check_finite(score.detach(), "the scores")
-        check_finite(G, f"the gradients at {self.layer_name!r}")
 
     def _in_basis(
         self, Z: Tensor, G: Tensor, output: Tensor, target: TargetType, score: Tensor, columns: Tensor | None

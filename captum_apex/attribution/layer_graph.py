@@ -1,11 +1,13 @@
-"""A forward pass whose graph starts at the explained grid, and the gradient of a score there."""
+"""A forward pass whose graph starts at the explained grid, the gradient of a score there, and where gradients stop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +16,11 @@ from torch.utils.checkpoint import CheckpointError
 
 from captum_apex.layers.hooks import Capture, captured
 from captum_apex.layers.layout import Layout
+from captum_apex.layers.models import model_of
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid, pooled_grid
+from captum_apex.layers.values import at_least_float32
 
-__all__ = ["LayerGraph", "gradients_at", "no_checkpointing", "recorded_graph"]
+__all__ = ["LayerGraph", "gradient_stop", "gradients_at", "no_checkpointing", "recorded_graph"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,9 @@ class LayerGraph:
         """
         grid = explained_grid(self.features.value.detach(), layout, self.norm, self.layer, columns)
         if self.norm is None or self.normed is None:
-            return grid, layout.grid(self._gradients(score, keep_graph, self.features)[0], repr(self.layer))
+            gradient = layout.grid(self._gradients(score, keep_graph, self.features)[0], repr(self.layer))
+            _warn_of_no_total(at_least_float32(grid) * at_least_float32(gradient), self.layer)
+            return grid, gradient
         self.norm.check(pooled_grid(grid, columns), self.normed.value, self.layer, self.features.value.dtype)
         gradient, beside = self._gradients(score, keep_graph, self.normed, self.features)
         if beside.any():
@@ -74,6 +80,26 @@ class LayerGraph:
                 "another path; leave out `norm`"
             )
         return grid, self.norm.spread(gradient, grid, columns)
+
+    def check_reached(
+        self, output: Tensor, forward_func: Callable, layer: nn.Module, run: Callable[[], object]
+    ) -> None:
+        """Raises an error where no gradient of the output can reach the layer.
+
+        Args:
+            output: the output of the model in the recorded pass.
+            forward_func: the model, or a function that calls it.
+            layer: the layer.
+            run: function that runs the recorded pass once more.
+
+        Raises:
+            ValueError: the output has no gradient; the message names the module that takes it away.
+        """
+        if not output.requires_grad:
+            stop = gradient_stop(model_of(forward_func), run, after=layer)
+            raise ValueError(
+                f"expected the output to depend on the layer {self.layer!r}, but no gradient reaches it: {stop}"
+            )
 
     def _gradients(self, score: Tensor, keep_graph: bool, *places: Capture) -> list[Tensor]:
         """The gradients at the places; zeros where no gradient reaches any but the first."""
@@ -89,6 +115,28 @@ class LayerGraph:
         ]
 
 
+def _warn_of_no_total(contributions: Tensor, layer: str) -> None:
+    """Warns where the contributions (clip, channel, frequency, time) of every clip cancel out.
+
+    They always do if the model scales the layer by its own size, up to the small number that it adds to that size. By
+    chance they do in about one of a thousand calls.
+    """
+    in_channel = contributions.sum((2, 3))
+    size = in_channel.abs().sum(1)
+    in_cells = contributions.abs().sum((1, 2, 3))
+    is_active = in_cells > 0
+    tolerance = torch.where(is_active.sum() > 1, 1e-3, 1e-4)  # one clip alone cancels out by chance more often
+    cancels = (in_channel.sum(1).abs() <= tolerance * size) | (size <= tolerance * in_cells)
+    if (cancels.all() & is_active.any()).item():  # a clip without contributions cancels out too
+        warnings.warn(
+            f"the contributions of all channels of {layer!r} add up to 0, and not to what the layer adds to the score. "
+            "The usual cause is a normalisation that the model itself computes after the layer, such as x / x.norm(); "
+            "replace it by one of torch, such as torch.nn.functional.normalize, nn.LayerNorm or nn.RMSNorm, whose "
+            "variance is held constant here. `return_convergence_delta=True` gives what is missing",
+            stacklevel=2,
+        )
+
+
 @contextmanager
 def recorded_graph(
     layer: nn.Module, name: str, norm: PooledNorm | None = None, *, at_input: bool = False
@@ -102,7 +150,7 @@ def recorded_graph(
         at_input: take the input of the layer instead of its output.
 
     Raises:
-        ValueError: the layer or the norm does not give one tensor, runs twice, or not at all.
+        ValueError: the layer or the norm does not give one tensor of floating-point values, runs twice, or not at all.
 
     Example:
         >>> import torch
@@ -117,10 +165,8 @@ def recorded_graph(
     at_norm: AbstractContextManager[Capture | None] = nullcontext()
     if norm is not None:
         at_norm = captured(norm.module, norm.name, prepare=partial(_leaf, norm.name), replace=True)
-    with (
-        captured(layer, name, at_input=at_input, prepare=partial(_leaf, name), replace=True) as features,
-        at_norm as normed,
-    ):
+    leaf = partial(_leaf, name)
+    with captured(layer, name, at_input=at_input, prepare=leaf, replace=True) as features, at_norm as normed:
         yield LayerGraph(name, features, norm, normed)
 
 
@@ -179,6 +225,11 @@ def no_checkpointing(error: RuntimeError) -> str:
 
 
 def _leaf(name: str, output: Tensor) -> Tensor:
+    if not output.is_floating_point():
+        raise ValueError(
+            f"expected {name!r} to give floating-point values, because only they have a gradient, but got "
+            f"{output.dtype}; explain a model that is not quantised, or a module after it"
+        )
     if torch.is_inference_mode_enabled():
         raise ValueError(
             f"expected the model to run {name!r} where gradients can be computed, but it does so in "
@@ -186,3 +237,61 @@ def _leaf(name: str, output: Tensor) -> Tensor:
         )
     torch.set_grad_enabled(True)  # also where the model itself runs these modules under no_grad
     return output.detach().clone().requires_grad_()
+
+
+def gradient_stop(model: nn.Module | None, run: Callable[[], Any], after: nn.Module | None = None) -> str:
+    """The place where a forward pass loses the gradient, for an error message. The pass runs once more.
+
+    Args:
+        model: the model; None if it is not known.
+        run: function that runs the forward pass.
+        after: the module behind which the gradient is lost; by default that may be anywhere.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.attribution.layer_graph import gradient_stop
+        >>> class Rounded(nn.Module):
+        ...     def forward(self, inputs):
+        ...         return inputs.detach().round()
+        >>> model = nn.Sequential(nn.ReLU(), Rounded())
+        >>> gradient_stop(model, lambda: model(torch.ones(1, requires_grad=True)))
+        "'1' gives a result without a gradient, such as one that is detached, rounded or an index"
+    """
+    reached = after is None
+    stops: list[str] = []
+    untouched: list[str] = []
+
+    def before(name: str, _: nn.Module, *inputs: Any) -> None:
+        if reached and not torch.is_grad_enabled():
+            mode = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
+            (stops if _has_gradient(inputs) else untouched).append(f"{name!r} runs under `torch.{mode}()`")
+
+    def behind(name: str, module: nn.Module, *inputs_and_output: Any) -> None:
+        nonlocal reached
+        if reached and _has_gradient(inputs_and_output[:-1]) and not _has_gradient(inputs_and_output[-1]):
+            stops.append(
+                f"{name!r} gives a result without a gradient, such as one that is detached, rounded or an index"
+            )
+        reached = reached or module is after
+
+    with ExitStack() as hooks, suppress(Exception):
+        for name, module in () if model is None else model.named_modules():
+            name = name or type(module).__name__
+            for handle in (
+                module.register_forward_pre_hook(partial(before, name), with_kwargs=True),
+                module.register_forward_hook(partial(behind, name), with_kwargs=True),
+            ):
+                hooks.callback(handle.remove)
+        run()
+    between = "`forward` takes it away between two modules, such as by `torch.no_grad()`, `detach` or NumPy"
+    return [*stops, *untouched, between][0]
+
+
+def _has_gradient(value: Any) -> bool:
+    """Whether a tensor with a gradient is anywhere in a structure of tuples, lists and dictionaries."""
+    if isinstance(value, dict):
+        return _has_gradient(list(value.values()))
+    if isinstance(value, (tuple, list)):
+        return any(_has_gradient(each) for each in value)
+    return isinstance(value, Tensor) and value.requires_grad

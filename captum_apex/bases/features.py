@@ -26,7 +26,7 @@ from captum_apex.layers.models import device_of, fingerprint, layer_name, model_
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.values import check_finite, naming_clips, whole_number
+from captum_apex.layers.values import check_finite, checked_output, naming_clips, whole_number
 
 __all__ = ["FeatureBank"]
 
@@ -167,9 +167,9 @@ class FeatureBank:
 
         Raises:
             TypeError: the dataset is iterable-style, or its items are of another kind.
-            ValueError: the dataset is empty; the layer is not a submodule of the model, runs twice or never, or gives
-                several tensors; clips differ in shape; inputs or features have NaN or infinity (the message names the
-                clip).
+            ValueError: the dataset is empty; the model does not return one tensor; the layer is not a submodule of the
+                model, runs twice or never, or gives several tensors; clips differ in shape; inputs or features have NaN
+                or infinity (the message names the clip).
         """
         batch_size = whole_number(batch_size, "batch_size", least=1)
         device = device_of(model_of(model) or layer) if device is None else torch.device(device)
@@ -196,7 +196,7 @@ class FeatureBank:
                 if writer.n_written == 0:
                     write = partial(_checked_write, write, layer, writer.layout, name)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
-                    model(*(tensor.to(device) for tensor in (inputs, lengths) if tensor is not None))
+                    checked_output(model(*_on_device(device, inputs, lengths)), model)
                 bar.update(len(inputs))
         writer.check_complete()
         input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
@@ -255,6 +255,10 @@ def _checked_write(
     """Writes the first batch, after a check that the layout is that of the layer."""
     check_layout(layout, layer, output, repr(name))
     write(output)
+
+
+def _on_device(device: torch.device, *tensors: Tensor | None) -> list[Tensor]:
+    return [tensor.to(device) for tensor in tensors if tensor is not None]
 
 
 def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:

@@ -21,6 +21,7 @@ from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import Columns
+from captum_apex.layers.values import checked_output
 from captum_apex.recordings.folders import Recordings
 
 __all__ = [
@@ -238,10 +239,10 @@ def class_scores(classifier: Classifier, inputs: Tensor, name: str) -> list[floa
             f"{type(error).__name__}: {error}"
         ) from error
     n_classes = len(classifier.class_names)
-    if not isinstance(output, Tensor) or output.numel() != n_classes:
-        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    if checked_output(output, classifier.model).numel() != n_classes:
         raise ValueError(
-            f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got {got}"
+            f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got shape "
+            f"{tuple(output.shape)}"
         )
     return output.flatten().tolist()
 

@@ -4,12 +4,12 @@
 - `holding`: the flags of a model that is held still, counted over everyone who holds it.
 - `hooks`: read or change a layer's output in a forward pass, while the model is frozen.
 - `layout`: the layer's output as a grid (clip, channel, frequency, time).
-- `models`: the module behind a forward function, the name of a layer, a fingerprint of the weights.
-- `normalisation`: normalisation layers with a constant variance, for gradients.
+- `models`: the module behind a forward function, the name of a layer, a fingerprint of the weights, fast paths.
+- `normalisation`: normalisations with a constant variance, for gradients.
 - `origin`: a record of the layer, the model and the dataset that features were computed with.
 - `padding`: the columns of the grid that belong to a clip, where shorter clips are padded.
 - `pooled_norm`: the norm behind the pooling, applied to the grid before it.
-- `values`: checks for NaN and infinity and for whole numbers; conversion from half precision.
+- `values`: checks of numbers, of NaN and infinity, and of a model's output; conversion from half precision.
 """
 
 from captum_apex.layers.hooks import frozen, watched

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from captum_apex.layers.changes import THREAD, left, noted
 from captum_apex.layers.holding import ConstantParameters, Holder, check_held, hold, release, released, removed
-from captum_apex.layers.models import models_of
+from captum_apex.layers.models import models_of, plain_paths
 
 __all__ = ["Capture", "captured", "copied", "frozen", "held", "hooked", "watched"]
 
@@ -75,9 +76,14 @@ def held(forward_func: Callable, layer: nn.Module | None = None) -> Iterator[Non
         ...     model.training
         False
     """
-    models = models_of(forward_func) or ([] if layer is None else [layer])
+    known = models_of(forward_func)
+    models = known or ([] if layer is None else [layer])
     holder = Holder()
-    with noted(partial(_end_run, THREAD.runs, holder)), noted(partial(release, holder)):
+    with (
+        noted(partial(_end_run, THREAD.runs, holder)),
+        noted(partial(release, holder)),
+        _entered(plain_paths(known)),
+    ):
         hold(models, holder)
         THREAD.runs.append(holder)
         yield
@@ -119,10 +125,17 @@ def _end_run(runs: list[object], run: object) -> None:
 @contextmanager
 def _constant_parameters() -> Iterator[None]:
     """Parameters are constants in this thread; nothing is done where autograd does not record."""
-    if not torch.is_grad_enabled() or ConstantParameters.is_active():
+    needed = torch.is_grad_enabled() and not ConstantParameters.is_active()
+    with _entered(ConstantParameters() if needed else None):
+        yield
+
+
+@contextmanager
+def _entered(mode: TorchFunctionMode | None) -> Iterator[None]:
+    """A mode of torch for this thread, which an interruption cannot leave behind; nothing for None."""
+    if mode is None:
         yield
         return
-    mode = ConstantParameters()
     with noted(partial(left, mode)):
         mode.__enter__()
         yield
@@ -290,7 +303,10 @@ def captured(
         capture.value = output if prepare is None else prepare(output)
         if stop:
             raise _LayerReached
-        return capture.value.clone() if replace else None  # the modules after the layer may change it in place
+        if not replace:
+            return None
+        with torch.inference_mode(False):  # also where the model itself runs the layer in this mode
+            return capture.value.clone()  # the modules after the layer may change it in place
 
     with suppress(_LayerReached), watched(layer, name, store, at_input=at_input):
         yield capture

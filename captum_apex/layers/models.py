@@ -1,18 +1,24 @@
-"""The model around a layer: its module, its device, the layer's name, a fingerprint of its weights."""
+"""The model around a layer: its module, its device, the layer's name, a fingerprint of its weights, its fast paths."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import FunctionType, MethodType
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "models_of", "on_one_device"]
+__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "models_of", "on_one_device", "plain_paths"]
+
+_SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+_RECURRENT = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
 
 
 def on_one_device(forward_func: Callable) -> Callable:
@@ -159,10 +165,13 @@ def layer_name(forward_func: Callable, layer: nn.Module) -> str:
 
 
 def fingerprint(forward_func: Callable) -> str:
-    """A SHA-256 hash of the model's floating-point weights and buffers; empty if the model cannot be found.
+    """A SHA-256 hash of the model's weights and stored buffers; empty if the model cannot be found.
 
-    The weights are hashed in order, in float32. The fingerprint is the same for a float64 copy of the model, and for a
-    wrapper around it (a `Sequential` with a softmax, for example).
+    Floating-point weights are hashed in order, in float32. The fingerprint is the same for a float64 copy of the model,
+    and for a wrapper around it (a `Sequential` with a softmax, for example). Quantised, complex and sparse tensors
+    count too, as do small integers, which hold packed weights, and the numbers that `get_extra_state` gives. Skipped
+    are masks and int64 (counters and indices), whatever else the extra state holds, and tensors without values, such
+    as those on the meta device. The modules are read one by one, so a `state_dict` of the user's own is not called.
 
     Args:
         forward_func: the model, or a function that calls it.
@@ -180,11 +189,102 @@ def fingerprint(forward_func: Callable) -> str:
     if model is None:
         return ""
     digest = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        if tensor.is_floating_point():
-            digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().flatten().view(torch.uint8).numpy())
+    for _, module in model.named_modules(remove_duplicate=False):
+        for values in _arrays_in(_state_of(module)):
+            digest.update(str(values.shape).encode())
+            digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
+
+
+def _state_of(module: nn.Module) -> dict[str, Any]:
+    """The parameters, the stored buffers and the extra state of a module without its submodules."""
+    state: dict[str, Any] = {}
+    with suppress(Exception):  # the user's `get_extra_state` may fail; by then the weights are in the dictionary
+        module._save_to_state_dict(state, "", keep_vars=True)
+    return state
+
+
+def _arrays_in(state: Any) -> Iterator[np.ndarray]:
+    """The values of a state that are hashed, in order."""
+    if isinstance(state, torch.ScriptObject):  # the packed weights of a quantised module
+        with suppress(RuntimeError, AttributeError):
+            state = state.__getstate__()
+    if isinstance(state, Mapping):
+        state = list(state.values())
+    if isinstance(state, (list, tuple)):
+        for value in state:
+            yield from _arrays_in(value)
+    elif isinstance(state, (Tensor, np.ndarray, np.generic, float)):
+        with suppress(RuntimeError, TypeError, ValueError):  # a tensor without values, or an array of objects
+            yield from _values_of(torch.as_tensor(state).detach())
+
+
+def _values_of(tensor: Tensor) -> Iterator[np.ndarray]:
+    """A tensor as the dense arrays that it consists of; floating-point ones in float32."""
+    if tensor.is_nested:
+        yield from (values for part in tensor.unbind() for values in _values_of(part))
+    elif tensor.layout in _SPARSE:
+        tensor = tensor.to_sparse_coo().coalesce()
+        yield from (tensor.indices().numpy(force=True), *_values_of(tensor.values()))
+    elif tensor.is_quantized:
+        yield from _values_of(tensor.dequantize())
+    elif tensor.is_complex():
+        yield from _values_of(torch.view_as_real(tensor.resolve_conj()))
+    elif tensor.is_floating_point():
+        yield tensor.to("cpu", torch.float32).to_dense().numpy(force=True)
+    elif tensor.dtype not in (torch.bool, torch.int64):
+        yield tensor.numpy(force=True)
+
+
+def plain_paths(models: Sequence[nn.Module]) -> TorchFunctionMode | None:
+    """A mode in which hooks and gradients reach every module of the models, whose values stay the same.
+
+    - Without gradients, torch's transformer encoders take a fast path that calls no hooks and gives padded clips to
+      their layers as nested tensors. They do not take it while a function mode is active.
+    - Recurrent layers on a GPU have a gradient only in training mode, because cuDNN does not store what it needs
+      otherwise. They are called as if in training mode, without dropout.
+
+    Only calls of this thread are changed. None for models without such modules.
+
+    Args:
+        models: the models; an empty list if they are not known.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.layers.models import plain_paths
+        >>> layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
+        >>> encoder = nn.TransformerEncoder(layer, 1)
+        >>> handle = encoder.layers[0].register_forward_hook(lambda module, inputs, output: print(output.is_nested))
+        >>> with torch.no_grad(), plain_paths([encoder]):
+        ...     _ = encoder(torch.zeros(1, 3, 4), src_key_padding_mask=torch.tensor([[False, False, True]]))
+        False
+    """
+    kinds = (nn.RNNBase, nn.MultiheadAttention)
+    needed = not models or any(isinstance(module, kinds) for model in models for module in model.modules())
+    return _PlainPaths() if needed else None
+
+
+class _PlainPaths(TorchFunctionMode):
+    """A mode by whose presence torch leaves out its fast paths; it makes recurrent layers differentiable."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Runs a torch function, a recurrent layer as in training mode if a gradient is needed."""
+        if func in _RECURRENT and not kwargs and _any_requires_grad(args):
+            # The first bool says whether there are biases; the next three are the number of layers, dropout, training.
+            biases = next(i for i, argument in enumerate(args) if isinstance(argument, bool))
+            if not args[biases + 3]:
+                args = (*args[: biases + 2], 0.0, True, *args[biases + 4 :])
+        return func(*args, **(kwargs or {}))
+
+
+def _any_requires_grad(arguments: Sequence[Any]) -> bool:
+    if not torch.is_grad_enabled():
+        return False
+    tensors = (value for a in arguments for value in (a if isinstance(a, (list, tuple)) else (a,)))
+    return any(isinstance(value, Tensor) and value.requires_grad for value in tensors)
 
 
 def _uncompiled_module(model: nn.Module) -> nn.Module:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
+from torch._ops import OpOverloadPacket
 from torch.autograd.function import FunctionCtx
 from torch.overrides import TorchFunctionMode
 
@@ -23,11 +25,23 @@ class ConstantVariance(TorchFunctionMode):
     If the variance is held constant, the normalisation is affine, and the sum is what the input adds to the output.
 
     The values computed are bit for bit those of the model. Only gradients differ, and only of calls whose input
-    requires a gradient. The model itself is not changed: calls to `torch.nn.functional` are intercepted, whichever
-    module makes them. Batch normalisation in evaluation mode is affine already and stays as it is.
+    requires a gradient. The model itself is not changed: calls to torch are intercepted, whichever module makes them,
+    also under `torch.vmap`. They are:
 
-    A normalisation that a model computes itself, from means and squares, cannot be recognised. The sum then differs
-    from the output, which the convergence delta shows.
+    - layer, RMS, group and instance normalisation: the variance or mean square is constant.
+    - `torch.nn.functional.normalize`, with every `p`, and the cosine similarity: the norms of vectors are constant.
+    - local response normalisation: the divisor is constant.
+    - batch normalisation with the statistics of the batch (`track_running_stats=False`): mean and variance are
+      constant, as stored ones are. The scores of such a model depend on the other clips of the batch, so here the sum
+      counts from the constant mean and not from zero, and the convergence delta shows the difference.
+
+    Batch normalisation with stored statistics is affine already and stays as it is. So does the normalisation of
+    weights (`torch.nn.utils.parametrizations.weight_norm`), because weights do not depend on the layer.
+
+    A normalisation that a model computes itself, such as `x / x.norm()`, `x / torch.linalg.vector_norm(x)` or one from
+    `var`, `std` or the mean of squares, cannot be recognised, and neither can one inside a TorchScript function or a
+    custom kernel. The sum is then about 0, which is a warning, or differs from the output in another way, which the
+    convergence delta shows.
 
     Example:
         >>> import torch
@@ -49,19 +63,39 @@ class ConstantVariance(TorchFunctionMode):
         """Runs a torch function; a normalisation gets the gradient of its affine version."""
         kwargs = kwargs or {}
         affine = _WITH_CONSTANT_VARIANCE.get(func)
-        if affine is None or not torch.is_grad_enabled() or not (args[0] if args else kwargs["input"]).requires_grad:
+        if affine is None or not torch.is_grad_enabled() or not _any_needs_gradient(*args, *kwargs.values()):
+            return func(*args, **kwargs)
+        surrogate = affine(*args, **kwargs)
+        if surrogate is None:
             return func(*args, **kwargs)
         with torch.no_grad():
             value = func(*args, **kwargs)
-        return _ValueWithGradientOf.apply(value, affine(*args, **kwargs).to(value.dtype))
+        if isinstance(value, tuple):  # torch.native_layer_norm and its like give the statistics too
+            return (_with_gradient_of(surrogate, value[0]), *value[1:])
+        return _with_gradient_of(surrogate, value)
+
+
+def _any_needs_gradient(*arguments: Any) -> bool:
+    """Whether an argument is a tensor with a gradient; inside `torch.vmap` a tensor does not say so of itself."""
+    return any(isinstance(a, Tensor) and (a.requires_grad or is_batchedtensor(a)) for a in arguments)
+
+
+def _with_gradient_of(surrogate: Tensor, value: Tensor) -> Tensor:
+    return _ValueWithGradientOf.apply(value, surrogate.to(value.dtype))
 
 
 class _ValueWithGradientOf(torch.autograd.Function):
     """The first tensor, with the gradient of the second one."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: FunctionCtx, value: Tensor, surrogate: Tensor) -> Tensor:  # noqa: ARG004 - only for its gradient
-        return value.view_as(value)
+    def forward(value: Tensor, surrogate: Tensor) -> Tensor:  # noqa: ARG004 - only for its gradient
+        return value.clone()  # a view of it could not be changed in place by the modules that follow
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Nothing of the forward pass is needed in the backward pass."""
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[None, Tensor]:  # noqa: ARG004
@@ -118,38 +152,76 @@ def _group_norm(
 ) -> Tensor:
     grouped = input.reshape(input.shape[0], num_groups, -1)
     scaled = _centred_and_scaled(grouped, (-1,), eps).reshape(input.shape)
-    per_channel = (-1,) + (1,) * (input.dim() - 2)
-    return _affine(scaled, *(None if p is None else p.reshape(per_channel) for p in (weight, bias)))
+    return _affine(scaled, _per_channel(weight, input), _per_channel(bias, input))
+
+
+def _native_group_norm(
+    input: Tensor,  # noqa: A002
+    weight: Tensor | None,
+    bias: Tensor | None,
+    N: int,  # noqa: ARG001
+    C: int,  # noqa: ARG001
+    HxW: int,  # noqa: ARG001
+    group: int,
+    eps: float,
+) -> Tensor:
+    return _group_norm(input, group, weight, bias, eps)
 
 
 def _instance_norm(
     input: Tensor,  # noqa: A002
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
+    running_mean: Tensor | None = None,  # noqa: ARG001
+    running_var: Tensor | None = None,  # noqa: ARG001
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     use_input_stats: bool = True,
-    momentum: float = 0.1,
+    momentum: float = 0.1,  # noqa: ARG001
     eps: float = 1e-5,
     *_: Any,
     **__: Any,
-) -> Tensor:
-    if not use_input_stats:  # with stored statistics it is affine already
-        return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
-    return _group_norm(input, input.shape[1], weight, bias, eps)
+) -> Tensor | None:
+    return _group_norm(input, input.shape[1], weight, bias, eps) if use_input_stats else None
 
 
-def _torch_instance_norm(
+def _batch_norm(
     input: Tensor,  # noqa: A002
-    weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    *settings: Any,
-    **named: Any,
-) -> Tensor:
-    """`_instance_norm` with the arguments in the order of `torch.instance_norm`."""
-    return _instance_norm(input, running_mean, running_var, weight, bias, *settings, **named)
+    running_mean: Tensor | None = None,  # noqa: ARG001
+    running_var: Tensor | None = None,  # noqa: ARG001
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,  # noqa: ARG001
+    eps: float = 1e-5,
+    *_: Any,
+    **__: Any,
+) -> Tensor | None:
+    if not training:
+        return None
+    x = at_least_float32(input)
+    variance, mean = torch.var_mean(x.detach(), (0, *range(2, x.dim())), correction=0, keepdim=True)
+    scaled = (x - mean) * (variance + eps).rsqrt()
+    return _affine(scaled, _per_channel(weight, input), _per_channel(bias, input))
+
+
+def _per_channel(parameter: Tensor | None, input: Tensor) -> Tensor | None:  # noqa: A002
+    return None if parameter is None else parameter.reshape(-1, *[1] * (input.dim() - 2))
+
+
+def _in_order_of_torch(affine: Callable[..., Tensor | None]) -> Callable[..., Tensor | None]:
+    """A function of `torch.nn.functional` as one of `torch`, where the weights stand before the statistics."""
+
+    def reordered(
+        input: Tensor,  # noqa: A002
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        *settings: Any,
+        **named: Any,
+    ) -> Tensor | None:
+        return affine(input, running_mean, running_var, weight, bias, *settings, **named)
+
+    return reordered
 
 
 def _normalize(
@@ -163,15 +235,47 @@ def _normalize(
     return input / input.detach().norm(p, dim, keepdim=True).clamp_min(eps)
 
 
-# Every normalisation → a version with a constant variance, for its gradient.
-_WITH_CONSTANT_VARIANCE: dict[Callable, Callable[..., Tensor]] = {
+def _cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    x1, x2 = torch.broadcast_tensors(at_least_float32(x1), at_least_float32(x2))
+    lengths = [x.detach().norm(dim=dim).clamp_min(eps) for x in (x1, x2)]
+    return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
+
+
+def _local_response_norm(
+    input: Tensor,  # noqa: A002
+    size: int,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 1.0,
+) -> Tensor:
+    squares = input.detach().square().reshape(len(input), 1, input.shape[1], -1)  # (clip, 1, channel, position)
+    neighbours = F.pad(squares, (0, 0, size // 2, (size - 1) // 2))
+    mean = F.avg_pool2d(neighbours, (size, 1), stride=1).reshape(input.shape)
+    return input / (alpha * mean + k) ** beta
+
+
+# Every normalisation → a version with constant statistics, for its gradient; it gives None for a call that is affine.
+_WITH_CONSTANT_VARIANCE: dict[Callable, Callable[..., Tensor | None]] = {
     F.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,
+    torch.native_layer_norm: _layer_norm,
     F.rms_norm: _rms_norm,
     torch.rms_norm: _rms_norm,
     F.group_norm: _group_norm,
     torch.group_norm: _group_norm,
+    torch.native_group_norm: _native_group_norm,
     F.instance_norm: _instance_norm,
-    torch.instance_norm: _torch_instance_norm,
+    torch.instance_norm: _in_order_of_torch(_instance_norm),
+    F.batch_norm: _batch_norm,
+    torch.batch_norm: _in_order_of_torch(_batch_norm),
+    torch.native_batch_norm: _in_order_of_torch(_batch_norm),
     F.normalize: _normalize,
+    torch.cosine_similarity: _cosine_similarity,
+    F.local_response_norm: _local_response_norm,
 }
+
+# The operators that an exported or traced graph calls have the same arguments.
+for _function in tuple(_WITH_CONSTANT_VARIANCE):
+    if isinstance(_operator := getattr(torch.ops.aten, _function.__name__, None), OpOverloadPacket):
+        for _called in (_operator, _operator.default):
+            _WITH_CONSTANT_VARIANCE[_called] = _WITH_CONSTANT_VARIANCE[getattr(torch, _function.__name__)]

@@ -1,21 +1,24 @@
-"""Checks of values: NaN and infinity in tensors, whole numbers; and the conversion from half precision."""
+"""Checks of values: NaN and infinity, numbers, what a model gives; and the conversion from half precision."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = [
     "NotFiniteError",
     "at_least_float32",
+    "check_each_finite",
     "check_finite",
     "check_not_nan",
+    "checked_output",
     "naming_clips",
     "real_number",
     "whole_number",
@@ -165,6 +168,27 @@ def check_finite(tensor: Tensor, what: str, first_clip: int = 0) -> None:
         raise NotFiniteError(what, clip)
 
 
+def check_each_finite(tensors: Mapping[str, Tensor]) -> None:
+    """As `check_finite` for several tensors; only one number leaves the device as long as there is no fault.
+
+    Args:
+        tensors: values of shape (clip, ...) by their name in the error message, a plural.
+
+    Raises:
+        NotFiniteError: a value is NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.layers.values import check_each_finite
+        >>> check_each_finite({"the inputs": torch.zeros(1, 2), "the scores": torch.zeros(1)})
+    """
+    total = sum(tensor.detach().sum().double() for tensor in tensors.values())
+    if math.isfinite(float(total)):
+        return
+    for what, tensor in tensors.items():
+        check_finite(tensor.detach(), what)
+
+
 def check_not_nan(tensor: Tensor, what: str) -> None:
     """Raises an error that names the first clip with NaN; infinity is allowed, as in the scores of excluded classes.
 
@@ -197,3 +221,75 @@ def at_least_float32(tensor: Tensor) -> Tensor:
         torch.float32
     """
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def checked_output(output: Any, forward_func: Callable) -> Tensor:
+    r"""The output of a model, after a check that it is one tensor.
+
+    Args:
+        output: what the model has returned.
+        forward_func: the model, or a function that calls it.
+
+    Returns:
+        `output`, unchanged.
+
+    Raises:
+        ValueError: the output is a tuple, a dictionary or another object; the message has a line of code that makes the
+            model return the scores in it.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.layers.values import checked_output
+        >>> from torch import nn
+        >>> try:
+        ...     checked_output({"logits": torch.zeros(2, 3)}, nn.Flatten())
+        ... except ValueError as error:
+        ...     print(str(error).replace("; ", ";\n"))
+        expected the model Flatten to return a tensor of scores (clip, class), but got a dict with ['logits'] (2, 3);
+        make it return the scores alone: `model.register_forward_hook(lambda module, inputs, output: output['logits'])`
+    """
+    if isinstance(output, Tensor):
+        return output
+    kind = type(output).__name__
+    entries = _entries(output)
+    known = isinstance(forward_func, nn.Module)
+    name = type(forward_func).__name__ if known else getattr(forward_func, "__name__", type(forward_func).__name__)
+    listed = ", ".join(f"{key} {_described(value)}" for key, value in list(entries.items())[:6])
+    message = (
+        f"expected the model {name} to return a tensor of scores (clip, class), but got "
+        f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}{f' with {listed}' if entries else ''}; "
+    )
+    if not entries or not known:
+        raise ValueError(f"{message}return the scores alone{f', such as output{_scores(entries)}' if entries else ''}")
+    if hasattr(output, "logits") and hasattr(output, "to_tuple"):
+        raise ValueError(f"{message}explain the model `captum_apex.pretrained.LogitsModel(model)`, which does")
+    raise ValueError(
+        f"{message}make it return the scores alone: "
+        f"`model.register_forward_hook(lambda module, inputs, output: output{_scores(entries)})`"
+    )
+
+
+def _entries(output: Any) -> dict[str, Any]:
+    """What an output holds, by the code that reads it."""
+    if isinstance(output, Mapping):
+        return {f"[{key!r}]": value for key, value in output.items()}
+    if isinstance(output, (tuple, list)):
+        names = getattr(output, "_fields", None) or range(len(output))
+        return {
+            f"[{key}]" if isinstance(key, int) else f".{key}": each for key, each in zip(names, output, strict=True)
+        }
+    if is_dataclass(output):
+        return {f".{each.name}": getattr(output, each.name) for each in fields(output)}
+    return {f".{key}": value for key, value in getattr(output, "__dict__", {}).items() if isinstance(value, Tensor)}
+
+
+def _described(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _scores(entries: dict[str, Any]) -> str:
+    """The code that reads the scores: logits by their name, or else the first tensor (clip, class)."""
+    named = [key for key in entries if key.strip("[].'") == "logits"]
+    tensors = [key for key, value in entries.items() if isinstance(value, Tensor)]
+    per_class = [key for key in tensors if entries[key].dim() == 2]
+    return [*named, *per_class, *tensors, *entries][0]

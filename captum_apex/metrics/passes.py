@@ -17,7 +17,7 @@ from torch import Tensor
 
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
-from captum_apex.layers.values import check_finite, check_not_nan, naming_clips, whole_number
+from captum_apex.layers.values import check_finite, check_not_nan, checked_output, naming_clips, whole_number
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import check_grid, n_regions
 
@@ -331,10 +331,10 @@ def _outputs(
     """The outputs for one batch, after a check that there is one per clip."""
     with held(forward_func):
         output = _run_forward(forward_func, batch, None, _arguments_of(clips, arguments, n_clips))
-    if not isinstance(output, Tensor) or output.shape[:1] != clips.shape:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if checked_output(output, forward_func).shape[:1] != clips.shape:
         raise ValueError(
-            f"expected `forward_func` to give one output per clip, shape ({len(clips)}, class), but got {got}"
+            f"expected `forward_func` to give one output per clip, shape ({len(clips)}, class), but got "
+            f"{tuple(output.shape)}"
         )
     with naming_clips(lambda index: f"clip {int(clips[index])}"):
         check_not_nan(output, "the outputs")

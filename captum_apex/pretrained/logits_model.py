@@ -67,17 +67,27 @@ class LogitsModel(nn.Module):
 
         Raises:
             TypeError: the lengths are not a tensor of integers.
-            ValueError: the inputs have other axes, the lengths do not fit them, or this model does not accept padded
-                clips.
+            ValueError: the inputs have other axes, the lengths do not fit them, this model does not accept padded
+                clips, or it gives no logits.
         """
         inputs = self._with_axes_of_model(inputs)
         if lengths is None:
-            return self.model(inputs, return_dict=True).logits
+            return self._logits(inputs)
         lengths = self._checked(lengths, inputs).to(inputs.device)
         n_samples = inputs.shape[1]  # time is the second axis in every model that takes a mask
         mask = (torch.arange(n_samples, device=inputs.device) < lengths[:, None]).long()
         with self._each_clip_alone(lengths):
-            return self.model(inputs, attention_mask=mask, return_dict=True).logits
+            return self._logits(inputs, attention_mask=mask)
+
+    def _logits(self, inputs: Tensor, **masks: Tensor) -> Tensor:
+        output = self.model(inputs, **masks, return_dict=True)
+        if not isinstance(getattr(output, "logits", None), Tensor):
+            raise ValueError(
+                f"expected {type(self.model).__name__} to give `logits`, as a classifier of transformers does, but got "
+                f"{type(output).__name__} with {', '.join(output) or 'nothing'}; load it by the class that has a "
+                "classifier, such as AutoModelForAudioClassification"
+            )
+        return output.logits
 
     def _with_axes_of_model(self, inputs: Tensor) -> Tensor:
         """The inputs in the dtype of the model, with its order of axes."""
