@@ -185,6 +185,8 @@ def _checked(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     if not isinstance(labels, Tensor):
         raise TypeError(f"expected `labels` to be a tensor, but got {type(labels).__name__}")
+    if labels.is_complex():
+        raise TypeError(f"expected `labels` to be a tensor of real numbers, but got {labels.dtype}")
     if not outputs.isfinite().all():
         raise ValueError("expected `outputs` to be finite, but got NaN or infinity")
     scores = outputs.detach().double()

@@ -210,6 +210,7 @@ def test_the_outputs_stay_as_they_are():
             "`outputs` to be a tensor of floats, but got torch.int64",
         ),
         (torch.zeros(2, 2), [0, 1], TypeError, "`labels` to be a tensor, but got list"),
+        (torch.zeros(2, 2), torch.zeros(2, 2) + 1j, TypeError, "of real numbers, but got torch.complex64"),
         (
             torch.zeros(2, 2),
             torch.zeros(2),
