@@ -39,6 +39,9 @@ def bootstrap_interval(
         column with fewer than two values, which say nothing about the spread, and where the mean of `over` is not above
         zero in every resample.
 
+    Raises:
+        ValueError: `values` has another shape, or `confidence` is not in (0, 1).
+
     Example:
         >>> import numpy as np
         >>> from captum_apex.metrics import bootstrap_interval
@@ -46,10 +49,14 @@ def bootstrap_interval(
         >>> low.round(1).tolist(), high.round(1).tolist()  # of the columns' means, 1.5 and 5
         ([-0.4, 5.0], [3.4, 5.0])
 
-    Source: the factor is that of Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section 3.2 on
-    narrowness bias; there it is applied to the level of the percentiles, which are bounded by the values.
+    Source: Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, on the narrowness of percentiles; there
+    the factor changes the level of the percentiles, which stay within the range of the values.
     """
     values = np.asarray(values, dtype=float)
+    if values.ndim != 2:
+        raise ValueError(f"expected `values` of shape (clip, column), but got {values.shape}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"expected `confidence` in (0, 1), such as 0.95, but got {confidence}")
     divisors = np.ones_like(values) if over is None else _columns_of(over, values.shape)
     present = np.isfinite(values) & np.isfinite(divisors)
     counts = present.sum(0)

@@ -6,6 +6,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,13 +28,15 @@ def main() -> int:
     started = time.monotonic()
     outcomes: Counter[tuple[str, str]] = Counter()
     n_failures = 0
-    for done, (found, failures) in enumerate(_results(options), 1):
-        outcomes.update(found)
-        n_failures += len(failures)
-        for text in failures:
-            print(text, file=sys.stderr, flush=True)
-        if done % 100 == 0:
-            print(f"{sum(outcomes.values())} cases, {time.monotonic() - started:.0f} s", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TMPDIR"] = folder  # of the processes, which may be killed
+        for done, (found, failures) in enumerate(_results(options), 1):
+            outcomes.update(found)
+            n_failures += len(failures)
+            for text in failures:
+                print(text, file=sys.stderr, flush=True)
+            if done % 100 == 0:
+                print(f"{sum(outcomes.values())} cases, {time.monotonic() - started:.0f} s", flush=True)
     _print_table(outcomes)
     print(f"{n_failures} failures in {time.monotonic() - started:.0f} s", flush=True)
     return 1 if n_failures else 0

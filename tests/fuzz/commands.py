@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import os
@@ -75,6 +76,7 @@ NUMBERS = ("0", "1", "2", "-1", "0.5", "1e308", "1e-308", "nan", "inf", "-inf", 
 def _ground() -> Path:
     """A folder with the module, recordings, bases and clips, made once; each case gets links to a copy."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-commands-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "fuzzed_model.py").write_text(MODEL)
     for name, hertz in (("dog", 300), ("rain", 900)):
         (folder / "recordings" / name).mkdir(parents=True)
@@ -82,7 +84,6 @@ def _ground() -> Path:
             time = np.arange(1600) / 8000
             soundfile.write(folder / "recordings" / name / f"{take}.wav", 0.3 * np.sin(hertz * (6 + take) * time), 8000)
     shutil.copy(folder / "recordings" / "dog" / "0.wav", folder / "new.wav")
-    sys.path.insert(0, str(folder))
     arguments = ["fit", "recordings", "--model", "fuzzed_model:classifier", "--out", "bases", "--epochs", "1"]
     status, _, told = _run(folder, arguments)
     assert status == 0, told
@@ -115,6 +116,7 @@ def _run(folder: Path, arguments: list[str]) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     try:
         os.chdir(folder)
+        sys.path.insert(0, str(folder))
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), torch.random.fork_rng():
             try:
                 status = main(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,11 +184,8 @@ def _model_and_clips(random: np.random.Generator, shape: Shape) -> tuple[Drawn, 
 
 def _plain(model: Drawn, layer: nn.Module, clips: Tensor) -> tuple[Tensor, Any]:
     """The layer's output as grids, and the model's output, both in evaluation mode, by a copy of the model."""
-    import copy
-
-    twin = copy.deepcopy(model).eval()
+    twin, part = _part(model, layer)
     outputs: list[Tensor] = []
-    part = twin.features if layer is model.features else twin.features[2]
     part.register_forward_hook(lambda _, __, output: outputs.append(output.detach().clone()))
     with torch.no_grad():
         logits = twin(clips.detach().clone())
@@ -292,8 +290,7 @@ def _score(output: Tensor, target: Any, clip: int) -> Tensor:
 
 
 def _part(model: Drawn, layer: nn.Module) -> tuple[Drawn, nn.Module]:
-    import copy
-
+    """A copy of the model in evaluation mode, and its layer."""
     twin = copy.deepcopy(model).eval().requires_grad_(False)
     return twin, (twin.features if layer is model.features else twin.features[2])
 

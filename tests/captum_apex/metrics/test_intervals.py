@@ -102,3 +102,11 @@ def test_the_interval_is_that_of_scipys_bootstrap_but_wider():
     tenth_of_the_standard_error = 0.02
     wider = values.mean() + (np.array(expected.confidence_interval) - values.mean()) * factor(30)
     assert [low[0], high[0]] == pytest.approx(wider.tolist(), abs=tenth_of_the_standard_error)
+
+
+def test_what_has_no_interval_is_refused():
+    with pytest.raises(ValueError, match=r"expected `values` of shape \(clip, column\), but got \(3,\)"):
+        bootstrap_interval([0.0, 1.0, 2.0])
+    for confidence in (0, 1, 95, float("nan")):
+        with pytest.raises(ValueError, match=rf"`confidence` in \(0, 1\), such as 0.95, but got {confidence}"):
+            bootstrap_interval([[0.0], [1.0]], confidence=confidence)
