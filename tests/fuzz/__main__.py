@@ -19,7 +19,6 @@ from tests.fuzz.targets import TARGETS, counts
 from tests.fuzz.workers import prepare, run
 
 CHUNK = 50
-CASES_OF_A_PROCESS = 5000  # which is then replaced
 
 
 def main() -> int:
@@ -54,8 +53,7 @@ def _options() -> argparse.Namespace:
 def _results(options: argparse.Namespace) -> Iterator[tuple[Counter[tuple[str, str]], list[str]]]:
     """The results of the parts of all targets; a process that was killed ends the run."""
     context = multiprocessing.get_context("spawn")
-    limit = CASES_OF_A_PROCESS // CHUNK
-    with ProcessPoolExecutor(options.jobs, context, prepare, max_tasks_per_child=limit) as pool:
+    with ProcessPoolExecutor(options.jobs, context, prepare) as pool:
         parts = {pool.submit(run, name, numbers): (name, numbers) for name, numbers in _chunks(options)}
         for part in as_completed(parts):
             try:

@@ -29,6 +29,11 @@ from tests.oracles import laid_out
 ACTIVATIONS = (nn.ReLU, lambda: nn.ReLU(inplace=True), nn.GELU, nn.Tanh, lambda: nn.LeakyReLU(0.2), nn.Identity)
 POOLINGS = ("mean", "mean", "adaptive", "sum", "maximum", "attention", "deviation", "root mean square")
 ADDITIVE = ("mean", "adaptive", "sum")  # with these the head is affine, where no norm or activation follows the layer
+PRECISIONS = {
+    torch.float64: {"atol": 1e-8, "rtol": 1e-6},
+    torch.float32: {"atol": 1e-3, "rtol": 1e-3},
+    torch.bfloat16: {"atol": 0.1, "rtol": 0.1},
+}
 OUTPUTS = ("logits", "logits", "logits", "logits", "squeezed", "tuple", "pair", "dict", "one logit", "list")
 
 
@@ -139,7 +144,7 @@ def models(random: np.random.Generator, folder: Path) -> None:
     """A model, its bank, a basis, and the explanations of a batch."""
     shape = Shape.drawn(random)
     model, clips = _model_and_clips(random, shape)
-    before, generator = _state(model), torch.get_rng_state()
+    before, generator, copied = _state(model), torch.get_rng_state(), clips.detach().clone()
     layer = model.features if random.random() < 0.7 else model.features[2]
     scheme = SCHEMES[int(random.integers(len(SCHEMES)))]
     layout = "n c t -> n c 1 t" if shape.axes == 1 else None
@@ -158,12 +163,13 @@ def models(random: np.random.Generator, folder: Path) -> None:
     finally:
         _check_unchanged(before, _state(model))
         assert torch.equal(generator, torch.get_rng_state()), "the global random state moved"
+        assert torch.equal(copied, clips.detach()), "the inputs changed"
 
 
 def _model_and_clips(random: np.random.Generator, shape: Shape) -> tuple[Drawn, Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(int(random.integers(2**31)))
-        dtype = torch.float64 if random.random() < 0.7 else torch.float32
+        dtype = (torch.float64, torch.float32, torch.bfloat16)[int(random.choice(3, p=[0.7, 0.22, 0.08]))]
         model = Drawn(shape).to(dtype)
         for module in model.modules():
             module.training = bool(random.random() < 0.4)
@@ -204,7 +210,9 @@ def _basis(random, model, layer, clips, scheme, layout, grids) -> PrototypeBasis
     items = list(clips.detach())
     batch_size = int(random.integers(1, len(clips) + 2))
     bank = FeatureBank.from_dataset(model, layer, items, schemes=[scheme], layout=layout, batch_size=batch_size)
-    assert torch.allclose(bank.means.double(), grids.mean((2, 3)).double(), atol=1e-5), "the means are wrong"
+    assert torch.allclose(bank.means.double(), grids.double().mean((2, 3)), **PRECISIONS[clips.dtype]), (
+        "the means are wrong"
+    )
     n_prototypes = int(random.integers(1, len(clips) + 1))
     if random.random() < 0.3:
         return fit_basis(bank, scheme, epochs=1, n_prototypes=(n_prototypes, 1), orthogonal=random.random() < 0.5)
@@ -215,7 +223,7 @@ def _basis(random, model, layer, clips, scheme, layout, grids) -> PrototypeBasis
 
 def _check_explanations(random, model, layer, basis, clips, grids, folder) -> None:
     shape = model.shape
-    precision = {"atol": 1e-8, "rtol": 1e-6} if clips.dtype == torch.float64 else {"atol": 1e-3, "rtol": 1e-3}
+    precision = PRECISIONS[clips.dtype]
     target = _target(random, shape, len(clips))
     apex = LayerAPEX(model, layer, basis)
     whole, delta = apex.attribute(clips, target, n_channels=None, return_convergence_delta=True)
