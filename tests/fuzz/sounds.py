@@ -139,7 +139,9 @@ def _check_windows(random, path: Path, model_rate: int, samples: np.ndarray | No
         if samples is not None and rate == model_rate:
             expected = torch.from_numpy(samples.astype(np.float64).mean(1)).float()[start : start + windows.length]
             # A decoder of compressed sound that begins in the middle may differ in the last bits.
-            assert torch.allclose(waveform[: len(expected)], expected, atol=1e-4), f"the window at {start} is wrong"
+            assert torch.allclose(waveform[: len(expected)], expected, atol=1e-4), (
+                f"the window at {start} of {path.name} is wrong"
+            )
     assert starts == sorted({*starts})
 
 
