@@ -4,13 +4,17 @@ PYTHON ?= python3
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < setup.cfg | cut -d ' ' -f 1)
 
-.PHONY: benchmark test lint types docs install
+.PHONY: benchmark test fuzz lint types docs install
 
 benchmark: install
 	$(RUN) -m benchmarks run --clips 8
 
 test: lint types
 	$(RUN) -m pytest
+
+# FUZZ_CASES=1000 runs fewer cases, FUZZ_STRICT=1 counts known failures as failures.
+fuzz: install
+	$(RUN) -m tests.fuzz
 
 lint: install
 	$(RUN) -m ruff check .

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import wilcoxon
+from scipy.stats import rankdata, wilcoxon
 
 from captum_apex.metrics import bootstrap_interval
 
+_EXACT_CLIPS = 100  # up to this number of clips, tied differences are tested exactly
+
 
 def interval(values: NDArray[np.floating], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over clips.
+    """Bootstrap interval of the mean over clips, see `captum_apex.metrics.bootstrap_interval`.
 
-    Each of 2000 resamples draws `len(values)` clips with replacement; the interval holds the middle 95% of their means.
+    Each of 2000 resamples draws `len(values)` clips with replacement; the interval is wider than the middle 95% of
+    their means, so that it covers where there are few clips.
 
     Args:
         values: scores, one per clip, (clip,).
-        confidence: share of the resampled means that lies in the interval, in (0, 1).
+        confidence: confidence level of the interval, in (0, 1).
         seed: seed of the random number generator.
 
     Returns:
-        Lower and upper end of the interval.
+        Lower and upper end of the interval; NaN for fewer than two clips.
 
     Example:
-        Of two clips with scores 0 and 1, a quarter of the resamples has the mean 0, and a quarter has the mean 1:
+        Two clips say little about the mean:
 
         >>> import numpy as np
         >>> from benchmarks.statistics import interval
-        >>> interval(np.array([0.0, 1.0]))
-        (0.0, 1.0)
+        >>> [round(end, 1) for end in interval(np.array([0.0, 1.0]))]
+        [-4.1, 5.1]
         >>> interval(np.array([0.5, 0.5, 0.5]))
         (0.5, 0.5)
     """
@@ -41,7 +44,9 @@ def paired_test(values: ArrayLike, reference: ArrayLike) -> float:
 
     The p-value is small if one method is ahead on most clips, above all on those with the largest differences. Clips
     with equal scores keep their rank (Pratt's treatment of zeros). The usual treatment drops them; a method that equals
-    the reference on nearly all clips could then be called different because of the few that are left.
+    the reference on nearly all clips could then be called different because of the few that are left. Up to 100 clips,
+    the p-value is exact also where differences are tied or zero: every combination of signs of the differences that are
+    not zero is equally likely.
 
     Args:
         values: scores of a method, one per clip, (clip,).
@@ -71,7 +76,44 @@ def paired_test(values: ArrayLike, reference: ArrayLike) -> float:
     difference = values - reference
     if not len(difference):
         return float("nan")
-    return 1.0 if not difference.any() else float(wilcoxon(difference, zero_method="pratt").pvalue)
+    if not difference.any():
+        return 1.0
+    sizes = np.abs(difference)
+    tied = len(np.unique(sizes)) < len(sizes) or not sizes.all()
+    if tied and len(difference) <= _EXACT_CLIPS:
+        return _exact_p_value(difference, rankdata(sizes))
+    return float(wilcoxon(difference, zero_method="pratt").pvalue)
+
+
+def _exact_p_value(difference: NDArray[np.floating], ranks: NDArray[np.floating]) -> float:
+    """Two-sided p-value of the sum of the ranks of positive differences among all combinations of signs."""
+    doubled = np.rint(2 * ranks).astype(int)  # tied ranks are halves
+    probabilities = np.ones(1)  # of each sum of ranks, from 0 on
+    for rank in doubled[difference != 0]:
+        probabilities = np.pad(probabilities, (0, rank)) / 2 + np.pad(probabilities, (rank, 0)) / 2
+    observed = doubled[difference > 0].sum()
+    return float(min(1, 2 * min(probabilities[: observed + 1].sum(), probabilities[observed:].sum())))
+
+
+def smallest_p_value(n_clips: int, n_tests: int = 1) -> float:
+    """The smallest p-value that `paired_test` can give, corrected by `holm`.
+
+    A method that is ahead on every clip has one combination of signs of 2ⁿ on its side, and the test is two-sided. A
+    comparison of few clips with many methods can therefore never be significant.
+
+    Args:
+        n_clips: number of clips.
+        n_tests: number of tests that are corrected together.
+
+    Returns:
+        In (0, 1].
+
+    Example:
+        >>> from benchmarks.statistics import smallest_p_value
+        >>> smallest_p_value(8), smallest_p_value(8, 71)
+        (0.0078125, 0.5546875)
+    """
+    return min(1.0, n_tests * 2.0 ** (1 - n_clips))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.floating]:

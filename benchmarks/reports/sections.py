@@ -13,12 +13,13 @@ import pandas as pd
 from benchmarks.reports import standings
 from benchmarks.reports.markup import NOTHING, Section, betweens, number, probability, significant
 from benchmarks.reports.standings import CELL, KEYS, LOWER_IS_BETTER, MEASURE
+from benchmarks.statistics import smallest_p_value
 
 NAMED = ("task", "network", "layer", "seed", "device", "part", "clips", "points", "sensitivity", "limit", "reference")
 FLAGS = {name: f"--{name}" for name in NAMED}
 FLAGS |= {"grids": "--grid", "fills": "--fill", "methods": "--methods"}
 LEVEL = 0.05
-OUTCOMES = {"better": 1, "no difference": 0, "worse": -1}
+OUTCOMES = {"better": 1, "not decided": 0, "worse": -1}
 MOST_COLUMNS = 12  # columns of numbers in one table
 SCORE = "insertion − deletion AUC of the predicted class's probability, higher is better"
 TABLES = {
@@ -88,6 +89,15 @@ ABOUT_PRICE = (
     "Passes and memory are counted on one clip. The time is that of the run, in which methods can share passes; it "
     "depends on the machine and its load."
 )
+ABOUT_SEED = (
+    "All numbers are those of one trained classifier and of bases that were fitted once (seed {}). Intervals and "
+    "p-values are about clips: they say what to expect of other clips with this classifier, not of another one that is "
+    "trained in the same way. A difference between methods needs runs with several seeds (`--seed`)."
+)
+UNDECIDABLE = (
+    "No p-value can be below {level} in: {cells}. Where a method is ahead on every clip, the p-value is 2 / 2ⁿ for n "
+    "clips, times the number of tests. More clips are needed there, or fewer methods."
+)
 ABOUT_STATUSES = "All cells whose status is not ok, with the reason as it was reported. No missing value was filled in."
 
 
@@ -103,7 +113,8 @@ def about_run(settings: Mapping[str, Any]) -> Section:
         value = settings.get(name)
         arguments += [] if value is None else [flag, *map(str, value if isinstance(value, list) else [value])]
     code = settings.get("command") or shlex.join(["python", "-m", "benchmarks", "run", *arguments])
-    return Section("Settings", [], {"Settings": pd.DataFrame(lines, columns=["what", "value"])}, code=code)
+    about = ABOUT_SEED.format(settings.get("seed", 0))
+    return Section("Settings", [about], {"Settings": pd.DataFrame(lines, columns=["what", "value"])}, code=code)
 
 
 def _listed(value: object) -> str:
@@ -169,11 +180,35 @@ def comparison_section(compared: pd.DataFrame, reference: str) -> Section:
         f"Cells where p < {LEVEL} after Holm": counts,
         **_by_grid(compared, entries, f"Difference to {reference}, {{}} regions", order),
     }
-    return Section(title, [ABOUT_COMPARISON.format(reference)], tables)
+    return Section(title, [ABOUT_COMPARISON.format(reference), *undecidable(compared)], tables)
+
+
+def undecidable(compared: pd.DataFrame) -> list[str]:
+    """A sentence about the cells in which no test can be significant; none where there is no such cell.
+
+    Args:
+        compared: lines with `grid`, `fill`, `clips` and `p`; the tests of a cell are corrected together.
+    """
+    tested = compared[compared["p"].notna()]
+    return _undecidable({f"{grid}, {fill}": lines for (grid, fill), lines in tested.groupby(CELL, sort=False)})
+
+
+def _undecidable(families: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The sentence about families of tests, by their name."""
+    texts = []
+    for name, lines in families.items():
+        n_clips = int(lines["clips"].max())
+        if smallest_p_value(n_clips, len(lines)) >= LEVEL:
+            texts.append(f"{name} ({_counted(n_clips, 'clip')}, {_counted(len(lines), 'test')})")
+    return [UNDECIDABLE.format(level=LEVEL, cells="; ".join(texts))] if texts else []
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def _outcomes(compared: pd.DataFrame) -> pd.DataFrame:
-    """For each method the number of cells in which it is better than the reference, not different, or worse."""
+    """For each method the number of cells in which it is better than the reference, worse, or neither is shown."""
     significant_sign = np.sign(compared["difference"])
     otherwise = np.where(compared["clips"] > 0, 0, np.nan)
     outcome = pd.Series(np.where(compared["p_holm"] < LEVEL, significant_sign, otherwise))
@@ -246,7 +281,9 @@ def experiment_sections(folder: Path) -> list[Section]:
             entries = {
                 column: frame[column].map(probability if column == "p" else _entry).to_list() for column in frame
             }
-            sections.append(Section(title, [text], {title: pd.DataFrame(entries)}))
+            tested = frame[frame["p"].notna()] if {"p", "clips"} <= {*frame.columns} else frame[:0]
+            undecided = _undecidable({"this table": tested} if len(tested) else {})
+            sections.append(Section(title, [text, *undecided], {title: pd.DataFrame(entries)}))
     return sections
 
 

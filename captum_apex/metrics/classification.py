@@ -131,11 +131,12 @@ def auroc(outputs: Tensor, labels: Tensor) -> float:
 
 
 def equal_error_rate(outputs: Tensor, labels: Tensor) -> float:
-    """Error rate of a detector at the threshold where its miss rate and its false alarm rate are closest.
+    """Error rate of a detector at the threshold where its miss rate equals its false alarm rate.
 
-    It is the mean of the share of misses among the clips of class 1 and the share of false alarms among the clips of
-    class 0. Chance is 0.5; a larger rate means that the two classes are swapped. The other errors are those of
-    `classification_scores`.
+    The miss rate is the share of misses among the clips of class 1, and the false alarm rate the share of false alarms
+    among the clips of class 0. Where no threshold makes them equal, both are interpolated linearly between the two
+    thresholds around the place where they would be. Chance is 0.5; a larger rate means that the two classes are
+    swapped. The other errors are those of `classification_scores`.
 
     Args:
         outputs: scores before the softmax or the sigmoid, shape (clip, 2); (clip,) or (clip, 1) for a detector with one
@@ -153,6 +154,8 @@ def equal_error_rate(outputs: Tensor, labels: Tensor) -> float:
         >>> from captum_apex.metrics import equal_error_rate
         >>> equal_error_rate(torch.tensor([2.0, 1.0, -1.0, -2.0]), torch.tensor([1, 0, 1, 0]))
         0.5
+        >>> equal_error_rate(torch.tensor([0.0, 1.0, 2.0, 4.0, 3.0]), torch.tensor([0, 0, 1, 0, 0]))
+        0.5
     """
     scores, truth = _checked(outputs, labels)
     if scores.shape[1] != 2 or labels.dim() != 1:
@@ -162,7 +165,16 @@ def equal_error_rate(outputs: Tensor, labels: Tensor) -> float:
         )
     if not truth.any(0).all():
         return float("nan")
-    return _torchmetrics().binary_eer(_ranks(scores[:, 1] - scores[:, 0]), truth[:, 1].long()).item()
+    alarms, hits, _ = _torchmetrics().binary_roc(_ranks(scores[:, 1] - scores[:, 0]), truth[:, 1].long())
+    return _crossing(alarms.double(), 1 - hits.double())
+
+
+def _crossing(rising: Tensor, falling: Tensor) -> float:
+    """The value at which a rising and a falling line meet, both from 0 to 1 or back, linear between their points."""
+    after = int((rising >= falling).nonzero()[0])  # not the first point, where they are 0 and 1
+    gaps = (falling - rising)[after - 1 : after + 1]
+    share = gaps[0] / (gaps[0] - gaps[1])  # of the way from the point before
+    return torch.lerp(rising[after - 1], rising[after], share).item()
 
 
 def _checked(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,6 +185,8 @@ def _checked(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     if not isinstance(labels, Tensor):
         raise TypeError(f"expected `labels` to be a tensor, but got {type(labels).__name__}")
+    if labels.is_complex():
+        raise TypeError(f"expected `labels` to be a tensor of real numbers, but got {labels.dtype}")
     if not outputs.isfinite().all():
         raise ValueError("expected `outputs` to be finite, but got NaN or infinity")
     scores = outputs.detach().double()

@@ -21,7 +21,7 @@ from benchmarks.reports.standings import (
     summary,
     winners,
 )
-from benchmarks.statistics import holm, interval, paired_test
+from benchmarks.statistics import holm, interval, paired_test, smallest_p_value
 from captum_apex.metrics import bootstrap_interval
 
 
@@ -42,17 +42,20 @@ def clips(*values):
 
 def test_the_interval_of_two_values_by_hand():
     """Resampled means of 0 and 1 are 0, 1/2 and 1, a quarter, a half and a quarter of the time."""
-    assert interval(np.array([0.0, 1.0])) == (0.0, 1.0)
+    reach = 0.5 * math.sqrt(2) * stats.t.ppf(0.975, 1) / stats.norm.ppf(0.975)
+    assert interval(np.array([0.0, 1.0])) == pytest.approx((0.5 - reach, 0.5 + reach))
     assert interval(np.array([0.0, 1.0]), confidence=0.4) == (0.5, 0.5)
 
 
-def test_intervals_are_those_of_scipys_bootstrap():
+def test_intervals_are_those_of_scipys_bootstrap_but_wider():
     values = np.random.default_rng(0).gamma(1.0, 1.0, 30)
     ends = interval(values)
     expected = stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1)
     ).confidence_interval
-    assert ends == pytest.approx(tuple(expected), abs=0.02)  # a tenth of the mean's standard error
+    factor = math.sqrt(30 / 29) * stats.t.ppf(0.975, 29) / stats.norm.ppf(0.975)
+    wider = values.mean() + (np.array(expected) - values.mean()) * factor
+    assert ends == pytest.approx(tuple(wider), abs=0.02)  # a tenth of the mean's standard error
 
 
 def test_intervals_cover_the_mean_at_their_rate():
@@ -96,10 +99,48 @@ def test_the_signed_rank_test_by_trying_all_signs():
 
 
 def test_equal_clips_keep_their_rank():
-    """As in SciPy with Pratt's treatment of zeros; without the equal clips, five wins of five would be significant."""
-    values = np.array([0.0] * 30 + [0.1, 0.2, 0.3, 0.4, 0.5])
-    assert paired_test(values, np.zeros(35)) == stats.wilcoxon(values, zero_method="pratt").pvalue
-    assert paired_test(values, np.zeros(35)) != stats.wilcoxon(values, zero_method="wilcox").pvalue
+    """With Pratt's treatment of zeros: the two losses are small, but not so small where the equal clips have ranks."""
+    values = np.array([0.0] * 30 + [-0.1, -0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    assert paired_test(values, np.zeros(37)) == pytest.approx(all_signs(values))
+    assert paired_test(values, np.zeros(37)) != pytest.approx(all_signs(values[30:]))
+
+
+def all_signs(difference):
+    """The two-sided p-value of the sum of positive ranks, by trying all signs of the differences that are not zero."""
+    ranks = stats.rankdata(np.abs(difference))
+    signed = ranks[difference != 0]
+    signs = itertools.product((0, 1), repeat=len(signed))
+    sums = np.array([sum(rank for rank, sign in zip(signed, chosen, strict=True) if sign) for chosen in signs])
+    observed = ranks[difference > 0].sum()
+    return min(1, 2 * min(np.mean(sums >= observed), np.mean(sums <= observed)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tied_differences_are_tested_exactly(seed):
+    """The normal approximation, which scipy takes for ties from 14 clips on, gives 0.046 for four wins of four."""
+    random = np.random.default_rng(seed)
+    difference = random.integers(-2, 4, int(random.integers(1, 13))).astype(float)
+    padded = np.concatenate([difference, np.zeros(seed)])
+    if padded.any():
+        assert paired_test(padded, np.zeros(len(padded))) == pytest.approx(all_signs(padded))
+    assert paired_test([0.1] * 4 + [0.0] * 10, [0.0] * 14) == 2 / 2**4
+
+
+def test_many_tied_differences_are_close_to_the_approximation():
+    difference = np.round(np.random.default_rng(0).normal(0.3, 1.0, 100), 1)
+    exact = paired_test(difference, np.zeros(100))
+    assert exact == pytest.approx(stats.wilcoxon(difference, zero_method="pratt").pvalue, rel=0.3)
+
+
+@pytest.mark.parametrize("n_clips", [1, 2, 5, 8, 14, 60])
+def test_no_p_value_is_below_the_smallest(n_clips):
+    """Every clip is won, with and without ties."""
+    for wins in (np.ones(n_clips), np.arange(1.0, n_clips + 1)):
+        found = paired_test(wins, np.zeros(n_clips))
+        assert found >= smallest_p_value(n_clips) * (1 - 1e-9)
+        assert found == pytest.approx(smallest_p_value(n_clips)) or n_clips > 50
+    assert holm([smallest_p_value(8)] * 71)[0] == pytest.approx(smallest_p_value(8, 71))
+    assert smallest_p_value(8, 1000) == 1
 
 
 def test_equal_scores_and_no_scores():
@@ -304,7 +345,7 @@ def test_winners_and_the_best_of_another_family():
     assert found["mean"].tolist() == pytest.approx([0.6, 0.3, 0.35])
     assert found["difference"].tolist() == pytest.approx([0.2, 0.2, 0.05])
     assert (found.loc["silence", "difference_low"], found.loc["silence", "difference_high"]) == pytest.approx(
-        (0.1, 0.3)
+        interval(np.array([0.1, 0.3]))
     )
     assert (found["clips"] == 2).all()
 
@@ -323,7 +364,8 @@ def test_the_share_of_the_oracle_is_on_its_own_clips():
     assert found["method"].tolist() == ["A", "B"]
     assert found["share"].tolist() == pytest.approx([0.5, 1.0])
     assert found["clips"].tolist() == [2, 1]
-    assert found[["low", "high"]].to_numpy().tolist() == [pytest.approx([0.5, 0.5]), pytest.approx([1.0, 1.0])]
+    assert found[["low", "high"]].to_numpy().tolist()[0] == pytest.approx([0.5, 0.5])
+    assert found[["low", "high"]].iloc[1].isna().all()  # of a single clip
     assert not len(share_of_oracle(rows[rows["method"] != "greedy oracle"]))
 
 

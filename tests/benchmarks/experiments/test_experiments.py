@@ -5,7 +5,6 @@ import itertools
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy import ndimage, stats
@@ -31,8 +30,7 @@ from benchmarks.experiments.region_summary import region_summary
 from benchmarks.experiments.truth import TRUTH_COLUMNS, truth_table
 from benchmarks.runs import subject
 from benchmarks.runs.stage import Stage
-from benchmarks.tasks import ClipDataset
-from captum_apex import SCHEMES, Box, FeatureBank, LayerAPEX, PrototypeBasis, Region, basis_from_matrix, fit_basis
+from captum_apex import SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, basis_from_matrix, fit_basis
 from captum_apex.attribution.decomposition import select_channels
 from captum_apex.locating.placement import elsewhere
 from captum_apex.masking.fills import blur_fill, mean_fill
@@ -500,113 +498,6 @@ def test_the_fall_of_a_channel_is_that_of_its_contribution(small):
             after = [apex.decompose(each, y).contributions[0, evidence.channel].item() for each in hidden]
             expected.append([1 - value / evidence.contribution for value in after])
     assert falls.T.numpy() == pytest.approx(np.array(expected), abs=1e-3)
-
-
-def by_hand(small, masks, fill):
-    """Drop in probability, whether the label is predicted, whether the prediction stays: (clip, 3), clip by clip."""
-    indices, inputs = small.test_clips(len(masks))
-    found = []
-    for index, clip, mask in zip(indices, inputs, masks, strict=True):
-        hidden = clip.clone()
-        hidden[:, mask] = fill(clip)[:, mask]
-        with torch.no_grad():
-            before, after = (small.model(x[None])[0].double().softmax(0) for x in (clip, hidden))
-        y, label = before.argmax(), small.task.test[index][1]
-        found.append(((before[y] - after[y]).item(), after.argmax().item() == label, (after.argmax() == y).item()))
-    return np.array(found, dtype=float)
-
-
-def test_the_masking_test_compares_with_the_mean_over_random_regions(small, monkeypatch):
-    """Two draws, known here: the region mirrored in time, and mirrored in frequency."""
-    draws = itertools.cycle([lambda masks: masks.flip(2), lambda masks: masks.flip(1)])
-    monkeypatch.setattr(region_masking, "moved", lambda masks, generator: next(draws)(masks))
-    frame = region_masking.masking_test(small, 6, draws=2)
-    assert list(zip(frame.scheme, frame.region, frame.fill, strict=True)) == list(
-        itertools.product(SCHEMES, ("cell", "found"), ("surroundings", "silence", "mean"))
-    )
-    fills = {
-        "silence": lambda clip: torch.full_like(clip, small.task.silence),
-        "mean": lambda clip: mean_fill(clip[None])[0],
-    }
-    inputs = small.test_clips(6)[1]
-    for scheme, fill, region in (("square", "silence", "found"), ("time-frequency", "mean", "cell")):
-        line = only(frame, scheme=scheme, fill=fill, region=region)
-        explanations = explanations_of(small, small.bases[scheme], inputs, 3)
-        masks = torch.stack([region_masks(small, each, (64, 126), region).any(0) for each in explanations])
-        own, *others = (by_hand(small, part, fills[fill]) for part in (masks, masks.flip(2), masks.flip(1)))
-        chance = (others[0] + others[1]) / 2
-        assert np.abs(own - chance).max() > 1e-6
-        assert line.clips == 6
-        assert line.share == pytest.approx(masks.double().mean().item())
-        assert [line["drop"], line.accuracy, line.kept] == pytest.approx(own.mean(0), abs=1e-6)
-        assert [line.drop_random, line.accuracy_random, line.kept_random] == pytest.approx(chance.mean(0), abs=1e-6)
-        assert line.ratio == pytest.approx(line["drop"] / max(line.drop_random, 0.001))
-        assert line.difference == pytest.approx((own - chance)[:, 0].mean(), abs=1e-6)
-        assert line.accuracy_difference == pytest.approx((chance - own)[:, 1].mean(), abs=1e-6)
-        assert line.p == pytest.approx(stats.wilcoxon((own - chance)[:, 0]).pvalue)
-        smaller = (
-            frame.p < line.p
-        ).sum()  # Holm: as many tests as are not done with, at least as much as for any smaller p
-        assert min(1, line.p * (len(frame) - smaller)) <= line.p_holm + 1e-12 <= min(1, line.p * len(frame)) + 2e-12
-        assert line.low <= line.difference <= line.high
-        assert line.accuracy_low <= line.accuracy_difference <= line.accuracy_high
-        assert line.accuracy_before == np.mean([by_hand(small, masks & False, fills[fill])[:, 1]])
-
-
-def located(monkeypatch, mask, n_clips, seen=None):
-    """Puts this mask in the place of the regions of all clips; their evidence is not looked for."""
-    clips = SimpleNamespace(channels=EvidenceChannels({}), masks=lambda region: [mask[None]] * n_clips)
-    seen = [] if seen is None else seen
-    of = lambda subject, stage, basis: seen.append(stage.inputs) or clips  # noqa: E731
-    monkeypatch.setattr(region_masking, "_LocatedClips", SimpleNamespace(of=of))
-
-
-def test_a_region_that_is_the_whole_clip_is_no_better_than_a_random_one(small, monkeypatch):
-    located(monkeypatch, torch.ones(64, 126, dtype=torch.bool), 5)
-    frame = region_masking.masking_test(in_time(small), 5, draws=3, fills=["mean"])
-    assert set(frame.share) == {1.0}
-    assert frame["drop"].abs().min() > 0
-    assert (frame[["difference", "low", "high", "accuracy_difference"]] == 0).all().all()
-    assert set(frame.p) == {1.0}
-    assert frame.channel.isna().all()
-
-
-def test_a_region_that_alone_matters_is_better_than_a_random_one(small, monkeypatch):
-    """The model sees only the lowest bins of the first frames, where the masks are; it is right where it sees sound."""
-
-    class Corner(PlainCNN):
-        def forward(self, clips):
-            level = clips[:, 0, :8, :10].mean((1, 2)) - small.task.silence - 0.01
-            return torch.stack([level, *[torch.zeros_like(level)] * 7], 1)
-
-    located(monkeypatch, Region((Box(0.0, 0.125, 0.0, 10 / 126),)).mask(64, 126), 16)
-    task = dataclasses.replace(
-        small.task, test=ClipDataset(small.task.test.log_mels, torch.zeros(16, dtype=torch.int64))
-    )
-    corner = dataclasses.replace(in_time(small), model=Corner(8), task=task)
-    frame = region_masking.masking_test(corner, 16, draws=4, fills=["silence"])
-    assert (frame.low > 0).all()
-    assert (frame.accuracy_before == 1).all()
-    assert (frame.accuracy == 0).all()
-    assert (frame.accuracy_difference == frame.accuracy_random).all()
-    assert (frame.accuracy_low > 0.8).all()
-    assert (frame.accuracy_high <= 1).all()
-    assert (frame.p < 0.001).all()
-    assert (frame.drop_random < 0.2 * frame["drop"]).all()
-
-
-def test_the_masking_test_of_the_training_part_masks_its_clips(small, monkeypatch):
-    seen = []
-    located(monkeypatch, torch.ones(64, 126, dtype=torch.bool), 3, seen)
-    region_masking.masking_test(in_time(small), 3, "train", draws=1, fills=["mean"])
-    indices, inputs = small.clips("train", 3)
-    assert torch.equal(seen[0], inputs)
-    assert torch.equal(seen[0][1], small.task.train[indices[1]][0])
-
-
-def test_the_masking_test_repeats(small):
-    first, second = (region_masking.masking_test(in_time(small), 3, draws=2, fills=["mean"]) for _ in range(2))
-    pd.testing.assert_frame_equal(first, second)
 
 
 def test_the_summary_has_the_numbers_of_both_experiments(small):

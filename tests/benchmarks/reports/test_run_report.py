@@ -254,7 +254,7 @@ def test_shares_of_the_oracle_are_on_its_clips(tables):
 
 def test_the_reference_is_compared_with_all_others(tables):
     head, *lines = tables["Cells where p < 0.05 after Holm"]
-    assert head == ["method", "better", "no difference", "worse", "coverage"]
+    assert head == ["method", "better", "not decided", "worse", "coverage"]
     assert line(lines, "APEX time") == [
         "APEX time",
         "0",
@@ -264,6 +264,37 @@ def test_the_reference_is_compared_with_all_others(tables):
     ]  # six clips cannot show more: p 1/32, by seven methods
     own = line(tables["Difference to LayerGradCam, time regions"], "APEX time")[1]
     assert own == "0.20 [0.20, 0.20], p 0.219, 6/0/0"
+
+
+def compared(p_values, n_clips, grid="time"):
+    columns = {"grid": grid, "fill": "mean", "method": [f"M{k}" for k in range(len(p_values))], "clips": n_clips}
+    return pd.DataFrame(columns | {"p": p_values})
+
+
+def test_where_no_test_can_be_significant_the_report_says_so():
+    """Eight clips and 71 tests: 71 × 2/2⁸ = 0.55; seven tests would do: 7 × 2/2⁸ = 0.055 would not, six: 0.047."""
+    assert sections.undecidable(compared([0.5] * 6, 8)) == []
+    for n_tests in (7, 71):
+        (text,) = sections.undecidable(compared([0.5] * n_tests, 8))
+        assert f"No p-value can be below 0.05 in: time, mean (8 clips, {n_tests} tests)." in text
+    missing = compared([0.5] * 6 + [np.nan] * 65, 8)  # methods without scores are not tested
+    assert sections.undecidable(missing) == []
+    both = pd.concat([compared([0.5], 1), compared([0.5] * 7, 12, "square")])
+    assert "in: time, mean (1 clip, 1 test). " in sections.undecidable(both)[0]
+
+
+def test_the_report_says_what_few_clips_and_one_classifier_cannot_show(markdown):
+    assert "No p-value can be below 0.05 in: time, silence (6 clips, 7 tests);" in markdown
+    assert "All numbers are those of one trained classifier and of bases that were fitted once (seed 0)." in markdown
+
+
+def test_the_masking_test_says_where_it_cannot_reject(tmp_path):
+    lines = pd.DataFrame({"scheme": ["time"] * 24, "clips": 8, "p": 0.01, "p_holm": 0.24})
+    lines.to_csv(tmp_path / "masking_test.csv", index=False)
+    (section,) = sections.experiment_sections(tmp_path)
+    assert "No p-value can be below 0.05 in: this table (8 clips, 24 tests)." in section.text[1]
+    lines.assign(clips=40).to_csv(tmp_path / "masking_test.csv", index=False)
+    assert len(sections.experiment_sections(tmp_path)[0].text) == 1
 
 
 def test_ranks_leave_the_oracle_out(tables):
@@ -522,7 +553,7 @@ def test_curves_are_means_over_the_clips_that_all_have(rows):
     x, middle, low, high = found["APEX time"]["insertion"]
     assert x == pytest.approx(POINTS)
     assert middle == pytest.approx(2 * 0.95 * POINTS)  # clips 0 and 1, both fills: 0.5 + 0.45 ± 0.05
-    assert (low[-1], high[-1]) == pytest.approx((2 * 0.9, 2 * 1.0))
+    assert (low[-1], high[-1]) == pytest.approx(statistics.interval(np.array([2 * 0.9, 2 * 1.0])))
     assert found["APEX time"]["deletion"][1] == pytest.approx(1 - POINTS)
 
 

@@ -1,8 +1,10 @@
 """Scores of classifiers against their definitions, written out in float64."""
 
+import itertools
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
@@ -29,15 +31,19 @@ def area(scores, truth):
 
 
 def error_rate(scores, truth):
-    """At the threshold where misses and false alarms are closest, the mean of both."""
+    """Where misses and false alarms are equal, on the straight line between two thresholds."""
     rates = []
     for threshold in [math.inf, *sorted(set(scores), reverse=True)]:
         misses = sum(right and score < threshold for score, right in zip(scores, truth, strict=True)) / sum(truth)
         alarms = sum(not right and score >= threshold for score, right in zip(scores, truth, strict=True)) / (
             len(truth) - sum(truth)
         )
-        rates.append((abs(misses - alarms), (misses + alarms) / 2))
-    return min(rates, key=lambda rate: rate[0])[1]
+        rates.append((misses, alarms))
+    for (misses, alarms), (fewer, more) in itertools.pairwise(rates):
+        if fewer <= more:  # misses − alarms is positive at one end, and not at the other
+            share = (misses - alarms) / ((misses - alarms) + (more - fewer))
+            return misses + share * (fewer - misses)
+    raise AssertionError
 
 
 def class_means(measure, probabilities, truth):
@@ -118,6 +124,31 @@ def test_the_error_rate_is_low_where_class_1_scores_high():
     assert math.isnan(equal_error_rate(torch.randn(3), torch.ones(3, dtype=torch.int64)))
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_the_error_rate_is_interpolated_and_the_same_from_both_sides(seed):
+    """Few clips with many ties, and classes of different sizes."""
+    random = np.random.default_rng(seed)
+    n_clips = int(random.integers(2, 12))
+    labels = torch.tensor([0, 1, *random.integers(0, 2, n_clips)])
+    scores = torch.tensor(random.integers(-4, 4, n_clips + 2), dtype=torch.float64)
+    expected = error_rate(scores.tolist(), labels.tolist())
+    assert equal_error_rate(scores, labels) == pytest.approx(expected, abs=1e-6)
+    turned = equal_error_rate(-scores, 1 - labels)
+    assert turned == pytest.approx(expected, abs=1e-6)
+    assert equal_error_rate(-scores, labels) == pytest.approx(1 - expected, abs=1e-6)
+    assert equal_error_rate((scores / 2).exp() - 30, labels) == equal_error_rate(scores, labels)
+    twice = torch.arange(len(labels)).repeat(2)
+    assert equal_error_rate(scores[twice], labels[twice]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_clip_of_class_1_above_half_of_the_others():
+    """At the threshold of clip 2 the miss rate falls from 1 to 0, while half of the others are false alarms."""
+    scores = torch.tensor([0.0, 1.0, 2.0, 4.0, 3.0])
+    labels = torch.tensor([0, 0, 1, 0, 0])
+    assert equal_error_rate(scores, labels) == 0.5
+    assert equal_error_rate(-scores, 1 - labels) == 0.5
+
+
 @pytest.mark.parametrize("outputs", [torch.tensor([50.0, 90.0, 60.0, 100.0]), torch.tensor([0.1, 0.3, 0.2, 0.4])])
 def test_large_scores_make_no_ties_and_small_ones_are_no_probabilities(outputs):
     """A sigmoid in float32 is 1 for all of the first; the measures see their order."""
@@ -179,6 +210,7 @@ def test_the_outputs_stay_as_they_are():
             "`outputs` to be a tensor of floats, but got torch.int64",
         ),
         (torch.zeros(2, 2), [0, 1], TypeError, "`labels` to be a tensor, but got list"),
+        (torch.zeros(2, 2), torch.zeros(2, 2) + 1j, TypeError, "of real numbers, but got torch.complex64"),
         (
             torch.zeros(2, 2),
             torch.zeros(2),

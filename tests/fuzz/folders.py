@@ -1,0 +1,87 @@
+"""Folders of recordings with odd names, odd contents and things that are no recordings."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from captum_apex import Recordings
+from captum_apex.recordings.folders import SUFFIXES
+from tests.fuzz.texts import odd_file_name
+
+OTHERS = (".m4a", ".txt", "", ".wav.bak", ".WAV", ".wma", ".webm", ".Flac", ".json")
+
+
+def folders(random: np.random.Generator, folder: Path) -> None:
+    """Each file is in the class of its folder, none is lost, and what is left out is said."""
+    root = folder / odd_file_name(random)
+    root.mkdir()
+    by_class, skipped = _tree(random, root)
+    expected = {name: sorted(files) for name, files in by_class.items() if files}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        recordings = Recordings.in_folder(root)
+    direct = expected.pop(".", [])
+    assert not direct or not expected, "files beside folders of classes are accepted"
+    if direct:
+        assert [*recordings.names] == direct
+        assert recordings.labels is None
+    else:
+        names = [f"{name}/{file}" for name in sorted(expected) for file in expected[name]]
+        assert [*recordings.names] == names, "files are lost or in another order"
+        assert recordings.labels is not None
+        for name, label in zip(recordings.names, recordings.labels, strict=True):
+            assert recordings.class_names[label] == name.split("/")[0], "a file has the label of another class"
+    assert len(recordings.fingerprint()) == 64
+    assert not skipped or said, f"nothing says that {skipped} was left out"
+
+
+def _tree(random: np.random.Generator, root: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Makes files and folders; the names of audio files by folder, and what is neither hidden nor a recording."""
+    by_class: dict[str, list[str]] = {}
+    skipped: list[str] = []
+    with_classes = random.random() < 0.8
+    for name in {odd_file_name(random) for _ in range(int(random.integers(0, 5)))} if with_classes else ["."]:
+        inside = root / name
+        inside.mkdir(exist_ok=True)
+        entries = {odd_file_name(random) for _ in range(int(random.integers(0, 4)))}
+        found = [_entry(random, inside, entry, with_classes) for entry in entries]
+        hidden = name.startswith(".") and name != "."
+        files = [file for file, is_audio in found if is_audio and not file.startswith(".")]
+        by_class[name] = [] if hidden else files
+        if not hidden:
+            skipped += [file for file, is_audio in found if not is_audio and not file.startswith(".")]
+            skipped += [name] if not files and with_classes else []
+    if with_classes and random.random() < 0.1:
+        file = f"{odd_file_name(random)}.wav"
+        if not (root / file).exists():
+            (root / file).write_bytes(b"RIFF")
+            by_class["."] = [] if file.startswith(".") else [file]
+    return by_class, skipped
+
+
+def _entry(random: np.random.Generator, folder: Path, name: str, in_class: bool) -> tuple[str, bool]:
+    """Makes a file, a folder, a link or a pipe; its name, and whether it is an audio file."""
+    kind = int(random.integers(0, 12))
+    suffix = str(random.choice(OTHERS if kind < 3 else SUFFIXES))
+    name += suffix
+    path = folder / name
+    is_audio = path.suffix.lower() in SUFFIXES and not name.startswith(".")
+    if path.exists() or path.is_symlink():
+        return f".{name}", False
+    if kind == 3:
+        path.mkdir()
+        if in_class:
+            (path / "a.wav").write_bytes(b"")
+        return name, False
+    if kind == 4:
+        path.symlink_to(folder / "missing")
+        return name, False
+    if kind == 5:
+        os.mkfifo(path)
+        return name, False
+    path.write_bytes(random.bytes(int(random.integers(0, 20))))
+    return name, is_audio
