@@ -78,8 +78,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         tensor([[[[0., 1.],
                   [0., 1.]]]])
 
-    Source: contributions follow EPIC (arXiv 2505.12897). The gradient at the layer generalises them from heads that
-    consist of a pooling and a linear layer to all heads.
+    Source: EPIC (arXiv 2505.12897); the gradient at the layer generalises its contributions to heads of any kind.
     """
 
     def __init__(
@@ -233,8 +232,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     ) -> tuple[LayerGraph, Tensor]:
         """The graph from the layer on, and the output of the model."""
         check_inputs(inputs)
-        at_input = self.reads_input(attribute_to_layer_input)
-        run = partial(self._recorded, inputs, additional_forward_args, at_input)
+        run = partial(self._recorded, inputs, additional_forward_args, self.reads_input(attribute_to_layer_input))
         graph, output = run()
         graph.check_reached(output, self.forward_func, self.layer, run)
         return graph, output
@@ -247,8 +245,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             frozen(self.forward_func, self.layer),
             ConstantVariance(),
         ):
-            arguments = forward_arguments(additional_forward_args)
-            output = _run_forward(self.forward_func, detached_inputs(inputs), None, arguments)
+            further = forward_arguments(additional_forward_args)
+            output = _run_forward(self.forward_func, detached_inputs(inputs), None, further)
         return graph, check_rows(checked_output(output, self.forward_func), len(first_input(inputs)))
 
     @restored
@@ -266,8 +264,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph)
         Z, G = self._checked(*grids, columns)
         score = score.detach().reshape(len(score))
-        name = repr(self.layer_name)
-        check_each_finite({f"the output of {name}": Z, "the scores": score, f"the gradients at {name}": G})
+        layer = repr(self.layer_name)
+        check_each_finite({f"the output of {layer}": Z, "the scores": score, f"the gradients at {layer}": G})
         return self._in_basis(Z, G, output.detach(), target, score, columns)
 
     def selected_channels(
@@ -317,9 +315,9 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             Tensor (clip,).
         """
         output = self.output_without_layer(inputs, additional_forward_args, attribute_to_layer_input)
-        score = _select_targets(output, plain_target(target))
+        score = _select_targets(output, plain_target(target)).reshape(len(output))
         check_finite(score, f"the scores where {self.layer_name!r} gives zeros,")
-        return score.reshape(len(score))
+        return score
 
     @restored
     def output_without_layer(
@@ -335,15 +333,14 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         Returns:
             The output of the model, usually (clip, class).
         """
-        at_input = self.reads_input(attribute_to_layer_input)
-        zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=at_input)
+        reads_input = self.reads_input(attribute_to_layer_input)
+        zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=reads_input)
         if (norm := self.norm) is not None:  # its output is the mean of the normalised grid
             zeros = watched(norm.module, norm.name, torch.zeros_like)
+        further = forward_arguments(additional_forward_args)
         with torch.no_grad(), zeros, frozen(self.forward_func, self.layer):
-            output = _run_forward(
-                self.forward_func, detached_inputs(inputs), None, forward_arguments(additional_forward_args)
-            )
-        return checked_output(output, self.forward_func)
+            output = _run_forward(self.forward_func, detached_inputs(inputs), None, further)
+        return check_rows(checked_output(output, self.forward_func), len(first_input(inputs)))
 
     def reads_input(self, attribute_to_layer_input: bool) -> bool:
         """Whether the input of the layer is explained: by request, or because the basis was fitted there."""

@@ -182,7 +182,7 @@ def check_each_finite(tensors: Mapping[str, Tensor]) -> None:
         >>> from captum_apex.layers.values import check_each_finite
         >>> check_each_finite({"the inputs": torch.zeros(1, 2), "the scores": torch.zeros(1)})
     """
-    total = sum(tensor.detach().sum().double() for tensor in tensors.values())
+    total = sum(tensor.detach().sum() for tensor in tensors.values())
     if math.isfinite(float(total)):
         return
     for what, tensor in tensors.items():
