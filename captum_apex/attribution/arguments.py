@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -234,7 +234,7 @@ def channel_indices(channels: Any, width: int) -> list[int]:
         ([5, 2], [3])
     """
     several = channels.tolist() if hasattr(channels, "tolist") else channels  # a tensor, an array or a scalar
-    if not isinstance(several, Iterable):
+    if not isinstance(several, Iterable) or isinstance(several, Mapping):
         several = [several]
     try:
         indices = [whole_number(index, "channels") for index in several]

@@ -21,7 +21,7 @@ from captum_apex.explanations.clip_channels import at_layer_of
 from captum_apex.explanations.evidence import Evidence, Prototype, side_of
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
 from captum_apex.explanations.prototype_regions import stored_region
-from captum_apex.layers.values import whole_number
+from captum_apex.layers.values import check_finite, whole_number
 from captum_apex.locating.region_search import RegionSearch
 
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
@@ -200,6 +200,7 @@ def explain_classes(
     without_layer = at_layer.output_without_layer(inputs, additional_forward_args)
     for decomposition in at_layer.decompose_each(inputs, targets, additional_forward_args):
         label = decomposition.target
+        check_finite(without_layer[:, label], f"the scores where {at_layer.layer_name!r} gives zeros,")
         selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
         builder = _ExplanationBuilder(
             at_layer.basis, decomposition, without_layer[:, label], selected, n_prototypes, regions

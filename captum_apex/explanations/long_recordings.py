@@ -151,7 +151,7 @@ def explain_recording(
     with tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar:
         for starts, inputs in _batches(windows, classifier, batch_size):
             detected = _detected(at_layer, inputs, n_classes, threshold, probabilities)
-            with naming_clips(partial(_window_name, starts)):
+            with naming_clips(partial(_window_name, windows, starts)):
                 for label, probability, decomposition in detected:
                     merger = merger or WindowMerger.of(
                         classifier, windows, inputs, decomposition, at_layer.basis.scheme, level
@@ -171,8 +171,9 @@ def explain_recording(
     return merger.explanation(partial(regions.refined, progress=progress))
 
 
-def _window_name(starts: Sequence[float], clip: int) -> str:
-    return f"the window at {starts[clip]:g} s"
+def _window_name(windows: Windows, starts: Sequence[float], clip: int) -> str:
+    file = "" if isinstance(windows.source, Tensor) else f" of {windows.source}"
+    return f"the window at {starts[clip]:g} s{file}"
 
 
 def _check_settings(threshold: float, level: float, batch_size: int) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from captum_apex.layers.values import real_number
+from captum_apex.layers.values import real_number, whole_number
 from captum_apex.masking.grids import TILE
 
 __all__ = [
@@ -142,7 +142,7 @@ def noise_fill(inputs: Tensor, seed: int = 0) -> Tensor:
     Source: both are surrogates as in Theiler et al., "Testing for nonlinearity in time series" (Physica D 58, 1992),
         Section 3.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
     if inputs.dim() != 4:
         return _with_random_phases(inputs, generator)
     order = torch.rand(inputs.shape[2:], dtype=torch.float64, generator=generator).argsort(dim=1)
@@ -232,7 +232,7 @@ def _fill_magnitudes(spectra: Tensor, fill: Fill, seed: int) -> Tensor:
     if spectra.dim() != 4 or spectra.shape[1] != 2:
         raise ValueError(f"expected spectra of shape (batch, 2, frequency, time), but got {tuple(spectra.shape)}")
     magnitudes = torch.hypot(spectra[:, :1], spectra[:, 1:])
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
     angles = torch.rand(spectra.shape[2:], dtype=torch.float64, generator=generator) * (2 * math.pi)
     random_phases = torch.stack([angles.cos(), angles.sin()]).to(spectra)  # (2, frequency, time)
     return torch.where(magnitudes > 0, spectra / magnitudes, random_phases) * fill(magnitudes)
