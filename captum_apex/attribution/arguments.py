@@ -10,7 +10,8 @@ from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 
 from captum_apex.layers.padding import Columns
-from captum_apex.layers.values import check_finite, whole_number
+from captum_apex.layers.values import check_finite
+from captum_apex.numbers import whole_number
 
 __all__ = [
     "Inputs",

@@ -8,7 +8,8 @@ import torch
 from captum._utils.typing import TargetType
 from torch import Tensor
 
-from captum_apex.layers.values import check_each_finite, whole_number
+from captum_apex.layers.values import check_each_finite
+from captum_apex.numbers import whole_number
 
 __all__ = ["N_CHANNELS", "Decomposition", "check_decomposed", "select_channels"]
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ from captum_apex.layers.models import device_of, fingerprint, layer_name, model_
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.values import check_finite, checked_output, naming_clips, whole_number
+from captum_apex.layers.values import check_finite, checked_output, naming_clips
+from captum_apex.numbers import whole_number
 
 __all__ = ["FeatureBank"]
 
@@ -176,25 +177,21 @@ class FeatureBank:
         model = on_one_device(model)
         name = layer_name(model, layer)
         n_clips = _length(dataset)
-        sequences = _sequences(schemes)
         pooled_norm = _pooled_norm(model, norm)
-        clip_name = getattr(dataset, "name", None)
-        writer = BankWriter(n_clips, sequences, name, Layout.of(layout), max_memory, folder, pooled_norm)
+        writer = BankWriter(n_clips, _sequences(schemes), name, Layout.of(layout), max_memory, folder, pooled_norm)
         loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
         input_shapes = set()
         with (
             torch.no_grad(),
-            naming_clips(clip_name) if callable(clip_name) else nullcontext(),
+            naming_clips(_clip_names(dataset)),
             tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar,
         ):
             for inputs, labels, lengths in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
                 input_shapes.add(tuple(inputs.shape[1:]))
-                clip_columns = None if columns is None else columns(lengths)
+                about = {"labels": labels, "columns": None if columns is None else columns(lengths)}
                 # Written while the layer runs: the modules after the layer may change the tensor in place.
-                write = partial(writer.write, labels=labels, n_inputs=len(inputs), columns=clip_columns)
-                if writer.n_written == 0:
-                    write = partial(_checked_write, write, layer, writer.layout, name)
+                write = partial(_checked_write, layer, writer, n_inputs=len(inputs), **about)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
                     checked_output(model(*_on_device(device, inputs, lengths)), model)
                 bar.update(len(inputs))
@@ -249,12 +246,17 @@ class FeatureBank:
         return arrays if self.labels is None else arrays | {"labels": self.labels}
 
 
-def _checked_write(
-    write: Callable[[Tensor], None], layer: nn.Module, layout: Layout, name: str, output: Tensor
-) -> None:
-    """Writes the first batch, after a check that the layout is that of the layer."""
-    check_layout(layout, layer, output, repr(name))
-    write(output)
+def _clip_names(dataset: Dataset | Sequence) -> Callable[[int], str]:
+    """The name of a clip for messages: what the dataset calls it, or its index."""
+    name = getattr(dataset, "name", None)
+    return name if callable(name) else "clip {}".format
+
+
+def _checked_write(layer: nn.Module, writer: BankWriter, output: Tensor, **about_batch: Any) -> None:
+    """Writes a batch; the first, after a check that the layout is that of the layer."""
+    if writer.n_written == 0:
+        check_layout(writer.layout, layer, output, repr(writer.layer))
+    writer.write(output, **about_batch)
 
 
 def _on_device(device: torch.device, *tensors: Tensor | None) -> list[Tensor]:

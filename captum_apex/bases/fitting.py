@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.schemes import Scheme, peak_cells, purity
-from captum_apex.layers.values import real_number, whole_number
+from captum_apex.numbers import real_number, whole_number
 
 __all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
 

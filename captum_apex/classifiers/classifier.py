@@ -19,7 +19,7 @@ from captum_apex.classifiers.class_names import checked_class_names, class_name
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name
 from captum_apex.layers.padding import Columns
-from captum_apex.layers.values import whole_number
+from captum_apex.numbers import whole_number
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folders import AudioDataset
 

@@ -21,8 +21,9 @@ from captum_apex.explanations.clip_channels import at_layer_of
 from captum_apex.explanations.evidence import Evidence, Prototype, side_of
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
 from captum_apex.explanations.prototype_regions import stored_region
-from captum_apex.layers.values import check_finite, whole_number
+from captum_apex.layers.values import check_finite
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.numbers import whole_number
 
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
 

@@ -20,8 +20,9 @@ from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.merging import WindowMerger
 from captum_apex.layers.models import device_of, model_of
-from captum_apex.layers.values import naming_clips, real_number, whole_number
+from captum_apex.layers.values import naming_clips
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["explain_recording"]

@@ -18,9 +18,10 @@ from captum_apex.bases.basis import PrototypeBasis, Prototypes
 from captum_apex.bases.collation import Collate
 from captum_apex.explanations.clip_channels import at_layer_of, channels_by_activation
 from captum_apex.layers.models import device_of, model_of
-from captum_apex.layers.values import naming_clips, whole_number
+from captum_apex.layers.values import naming_clips
 from captum_apex.locating.nothing import NO_SOUNDS
 from captum_apex.locating.region_search import LocatedRegion, RegionEffect, RegionSearch
+from captum_apex.numbers import whole_number
 
 __all__ = ["PrototypeRegions", "locate_prototypes", "stored_region"]
 

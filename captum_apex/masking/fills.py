@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from captum_apex.layers.values import real_number, whole_number
 from captum_apex.masking.grids import TILE
+from captum_apex.numbers import real_number, whole_number
 
 __all__ = [
     "FILLS",

@@ -20,7 +20,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_apex.layers.values import check_finite, whole_number
+from captum_apex.layers.values import check_finite
+from captum_apex.numbers import whole_number
 
 __all__ = ["faithfulness_correlation", "infidelity", "random_removals"]
 

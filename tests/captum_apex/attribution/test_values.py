@@ -24,7 +24,8 @@ from captum_apex import (
 )
 from captum_apex.attribution.arguments import channel_indices
 from captum_apex.attribution.decomposition import select_channels
-from captum_apex.layers.values import NotFiniteError, whole_number
+from captum_apex.layers.values import NotFiniteError
+from captum_apex.numbers import whole_number
 
 CLIPS = torch.rand(6, 1, 8, 12, generator=torch.Generator().manual_seed(0))
 
