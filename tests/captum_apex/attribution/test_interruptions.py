@@ -238,5 +238,5 @@ def test_ctrl_c_leaves_nothing_and_is_not_swallowed():
         [sys.executable, "-c", SCRIPT, "0"], cwd=root, capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    # Python itself drops an exception that arrives while it closes a generator or runs the callback of a weak reference.
+    # Python itself drops an exception that arrives while it closes a generator or runs a callback of a weak reference.
     assert 60 <= int(result.stdout) <= 65
