@@ -177,13 +177,19 @@ def check_inputs(inputs: Inputs) -> None:
 def plain_target(target: Any) -> Any:
     """The target in a form that Captum accepts: NumPy scalars, arrays and pandas objects become ints and lists.
 
+    Raises:
+        TypeError: the target is a bool.
+
     Example:
         >>> import numpy as np
         >>> from captum_apex.attribution.arguments import plain_target
         >>> plain_target(np.int64(2)), plain_target(np.array([0, 1]))
         (2, [0, 1])
     """
-    return target.tolist() if hasattr(target, "tolist") and not isinstance(target, Tensor) else target
+    plain = target.tolist() if hasattr(target, "tolist") and not isinstance(target, Tensor) else target
+    if isinstance(plain, bool):
+        raise TypeError(f"expected `target` to be the index of a class, but got {target!r}")
+    return plain
 
 
 def check_rows(output: Tensor, n_clips: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_apex.layers.values import check_each_finite
 from captum_apex.numbers import whole_number
 
-__all__ = ["N_CHANNELS", "Decomposition", "check_decomposed", "select_channels"]
+__all__ = ["N_CHANNELS", "Decomposition", "check_decomposed", "check_sides", "select_channels"]
 
 N_CHANNELS = 5
 """Largest number of channels in the evidence by default, in attributions and in explanations."""
@@ -89,6 +89,21 @@ def check_decomposed(layer: str, grid: Tensor, gradient: Tensor, score: Tensor) 
     check_each_finite({f"the output of {layer!r}": grid, "the scores": score, f"the gradients at {layer!r}": gradient})
 
 
+def check_sides(sides: str) -> None:
+    """Raises a ValueError for another name than `"positive"` and `"both"`.
+
+    Example:
+        >>> from captum_apex.attribution.decomposition import check_sides
+        >>> try:
+        ...     check_sides("negative")
+        ... except ValueError as error:
+        ...     print(error)
+        expected `sides` to be 'positive' or 'both', but got 'negative'
+    """
+    if not isinstance(sides, str) or sides not in ("positive", "both"):
+        raise ValueError(f"expected `sides` to be 'positive' or 'both', but got {sides!r}")
+
+
 def select_channels(
     contributions: Tensor, activations: Tensor, n_channels: int | None = N_CHANNELS, sides: str = "positive"
 ) -> Tensor:
@@ -117,8 +132,7 @@ def select_channels(
         >>> select_channels(contributions, activations, n_channels=2)
         tensor([[ True, False,  True, False]])
     """
-    if not isinstance(sides, str) or sides not in ("positive", "both"):
-        raise ValueError(f"expected `sides` to be 'positive' or 'both', but got {sides!r}")
+    check_sides(sides)
     if n_channels is None:
         return torch.ones_like(contributions, dtype=torch.bool)
     n_channels = whole_number(n_channels, "n_channels", least=1)

@@ -332,6 +332,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         Returns:
             The output of the model, usually (clip, class).
         """
+        check_inputs(inputs)
         reads_input = self.reads_input(attribute_to_layer_input)
         zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=reads_input)
         if (norm := self.norm) is not None:  # its output is the mean of the normalised grid

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
-from captum_apex.bases.collation import Collate, batch_labels
+from captum_apex.bases.collation import Collate
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import frozen, watched
@@ -63,10 +63,6 @@ class FeatureBank:
     means: Tensor
     labels: Tensor | None
     origin: Origin
-
-    def __post_init__(self) -> None:
-        if self.labels is not None:
-            object.__setattr__(self, "labels", batch_labels(self.labels, len(self.means)))
 
     @property
     def n_clips(self) -> int:
@@ -281,6 +277,8 @@ def _checked_norm(writer: BankWriter) -> AbstractContextManager[None]:
 
 def _sequences(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:
     """The sequences of cells that the schemes need, each once."""
+    if not isinstance(schemes, Iterable):
+        raise TypeError(f"expected `schemes` to be the names of schemes, but got {schemes!r}")
     chosen = [Scheme(schemes)] if isinstance(schemes, str) else [Scheme(scheme) for scheme in schemes]
     sequences = {sequence for scheme in chosen for sequence in scheme.sequences}
     return tuple(sequence for sequence in SCHEMES if sequence in sequences)
@@ -293,7 +291,7 @@ def _length(dataset: Dataset | Sequence) -> int:
             "expected a map-style dataset (with __getitem__ and __len__), so that a prototype's index means a clip, "
             f"but got {type(dataset).__name__}; put an iterable one into a list first"
         )
-    n_clips = len(dataset)
+    n_clips = 0 if isinstance(dataset, Tensor) and not dataset.dim() else len(dataset)
     if n_clips == 0:
         raise ValueError("expected a dataset with at least one clip, but it is empty")
     return n_clips

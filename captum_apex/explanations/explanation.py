@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.arguments import forward_arguments
-from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_sides, select_channels
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme, purity
@@ -356,6 +356,7 @@ def _targets_per_clip(target: TargetType, n_clips: int) -> list[Any]:
 
 
 def _check_prototypes(basis: PrototypeBasis, n_prototypes: int, sides: str) -> None:
+    check_sides(sides)
     if basis.positive is None or basis.origin.grid is None or (sides == "both" and basis.negative is None):
         raise ValueError(
             "expected a basis with prototypes, but there are none for this side; make one with `fit_basis` or "

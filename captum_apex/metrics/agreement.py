@@ -50,7 +50,7 @@ def random_removals(n_regions: int, n_masks: int, seed: int) -> Tensor:
                 [False, False,  True, False],
                 [ True,  True, False,  True]])
     """
-    if n_regions < 2:
+    if whole_number(n_regions, "n_regions") < 2:
         raise ValueError(
             f"expected `n_regions` to be at least 2, so that one can go and one can stay, but got {n_regions}"
         )
