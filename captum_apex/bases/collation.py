@@ -48,7 +48,7 @@ class Collate:
             if self.padded:
                 items, lengths = _padded(items)
             _check_shapes(items)
-        batch = (self.collate_fn or _collated)(items)
+        batch = _collated(items) if self.collate_fn is None else self._batch_of_user(items)
         entries = [batch] if isinstance(batch, Tensor) else list(batch) if isinstance(batch, (tuple, list)) else []
         if self.padded and self.collate_fn is not None and len(entries) == 3:
             lengths = entries.pop()
@@ -60,6 +60,17 @@ class Collate:
                 f"{_described(items[0])}; pass a `collate_fn` that returns {returned}"
             )
         return inputs, None if labels is None else batch_labels(labels, len(inputs)), lengths
+
+    def _batch_of_user(self, items: list[Any]) -> Any:
+        """What the function of the caller makes of the items."""
+        assert self.collate_fn is not None
+        try:
+            return self.collate_fn(items)
+        except Exception as error:  # it is the user's code and may raise anything
+            raise ValueError(
+                f"expected `collate_fn` to make a batch of {len(items)} items such as {_described(items[0])}, but it "
+                f"raised {type(error).__name__}: {error}"
+            ) from error
 
 
 def _padded(items: list[Any]) -> tuple[list[Any], Tensor]:

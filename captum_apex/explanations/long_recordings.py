@@ -144,7 +144,7 @@ def explain_recording(
         [('dog', 10.0, 12.0)]
         [('dog', 10.5, 12.5)]
     """
-    _check_settings(threshold, level, batch_size)
+    threshold, level, batch_size = _checked_settings(threshold, level, batch_size)
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
     n_classes = len(classifier.class_names)
@@ -177,11 +177,11 @@ def _window_name(windows: Windows, starts: Sequence[float], clip: int) -> str:
     return f"the window at {starts[clip]:g} s{file}"
 
 
-def _check_settings(threshold: float, level: float, batch_size: int) -> None:
-    real_number(threshold, "threshold", 0, 1)
-    if real_number(level, "level", 0, 1) == 0:
+def _checked_settings(threshold: float, level: float, batch_size: int) -> tuple[float, float, int]:
+    numbers = real_number(threshold, "threshold", 0, 1), real_number(level, "level", 0, 1)
+    if numbers[1] == 0:
         raise ValueError("expected `level` in (0, 1], but got 0")
-    whole_number(batch_size, "batch_size", least=1)
+    return *numbers, whole_number(batch_size, "batch_size", least=1)
 
 
 def _up_to_the_end(windows: Windows, last_start: float) -> Windows:

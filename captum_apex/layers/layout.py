@@ -82,7 +82,7 @@ class Layout:
         self._check_class_tokens(output, layer)
         try:
             grid = rearrange(output[:, self.class_tokens :], self.pattern, **(self.sizes or {}))
-        except EinopsError as error:
+        except (EinopsError, IndexError) as error:  # an output of one axis has no axis to cut
             raise ValueError(
                 f"expected {layer} to give a tensor that fits {self.pattern!r}, but got shape {tuple(output.shape)}; "
                 'pass `layout`, an einops pattern to "n c f t", such as "n t c -> n c 1 t" for tokens over time, or '
