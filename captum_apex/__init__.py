@@ -3,7 +3,8 @@
 Most users need only the names that `captum_apex` exports. These are its modules and sub-packages; each imports only
 those in the items above it:
 
-- `extras`: the error for an optional package that is missing; `interruption`: Ctrl-C in the programs.
+- `extras`: the error for an optional package that is missing; `interruption`: Ctrl-C in the programs; `numbers`:
+  numbers as arguments.
 - `files`: files that are replaced as a whole; `layers`: the layer that is explained; `masking`: region grids, fills and
   rankings; `audio`: clips, their axes and regions; `recordings`: audio files as waveforms.
 - `metrics`: measures of attributions and of classifiers; `bases`: schemes, features, and the basis that is fitted to

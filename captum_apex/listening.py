@@ -386,10 +386,15 @@ def _disk_errors(target: BinaryIO) -> Iterator[None]:
     try:
         yield
     finally:
-        end = target.seek(0, os.SEEK_END)
-        target.write(bytes(_BYTES_BEHIND_END))
-        target.flush()
-        target.truncate(end)
+        try:
+            end = target.seek(0, os.SEEK_END)
+            target.write(bytes(_BYTES_BEHIND_END))
+            target.flush()
+            target.truncate(end)
+        except OSError as error:
+            name = getattr(target, "name", None)  # a number for a file without a name
+            place = name if isinstance(name, str) else tempfile.gettempdir()
+            raise OSError(error.errno, error.strerror, place) from error
 
 
 def _whole_number(sample_rate: float) -> int:

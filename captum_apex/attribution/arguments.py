@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,8 @@ from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 
 from captum_apex.layers.padding import Columns
-from captum_apex.layers.values import check_finite, whole_number
+from captum_apex.layers.values import check_finite
+from captum_apex.numbers import whole_number
 
 __all__ = [
     "Inputs",
@@ -176,13 +177,19 @@ def check_inputs(inputs: Inputs) -> None:
 def plain_target(target: Any) -> Any:
     """The target in a form that Captum accepts: NumPy scalars, arrays and pandas objects become ints and lists.
 
+    Raises:
+        TypeError: the target is a bool.
+
     Example:
         >>> import numpy as np
         >>> from captum_apex.attribution.arguments import plain_target
         >>> plain_target(np.int64(2)), plain_target(np.array([0, 1]))
         (2, [0, 1])
     """
-    return target.tolist() if hasattr(target, "tolist") and not isinstance(target, Tensor) else target
+    plain = target.tolist() if hasattr(target, "tolist") and not isinstance(target, Tensor) else target
+    if isinstance(plain, bool):
+        raise TypeError(f"expected `target` to be the index of a class, but got {target!r}")
+    return plain
 
 
 def check_rows(output: Tensor, n_clips: int) -> Tensor:
@@ -234,7 +241,7 @@ def channel_indices(channels: Any, width: int) -> list[int]:
         ([5, 2], [3])
     """
     several = channels.tolist() if hasattr(channels, "tolist") else channels  # a tensor, an array or a scalar
-    if not isinstance(several, Iterable):
+    if not isinstance(several, Iterable) or isinstance(several, Mapping):
         several = [several]
     try:
         indices = [whole_number(index, "channels") for index in several]

@@ -8,9 +8,10 @@ import torch
 from captum._utils.typing import TargetType
 from torch import Tensor
 
-from captum_apex.layers.values import whole_number
+from captum_apex.layers.values import check_each_finite
+from captum_apex.numbers import whole_number
 
-__all__ = ["N_CHANNELS", "Decomposition", "select_channels"]
+__all__ = ["N_CHANNELS", "Decomposition", "check_decomposed", "check_sides", "select_channels"]
 
 N_CHANNELS = 5
 """Largest number of channels in the evidence by default, in attributions and in explanations."""
@@ -62,6 +63,47 @@ class Decomposition:
         return self.features.sum((2, 3)) / (self.features.shape[2] * self.columns[:, None])
 
 
+def check_decomposed(layer: str, grid: Tensor, gradient: Tensor, score: Tensor) -> None:
+    """Refuses a grid, a gradient and scores that do not belong to the clips, or hold NaN or infinity.
+
+    Args:
+        layer: name of the layer, for error messages.
+        grid: output of the layer, (clip, channel, frequency, time).
+        gradient: gradient of the scores at the grid, of its shape.
+        score: the explained score of each clip, (clip,).
+
+    Raises:
+        ValueError: there is not one grid per clip, or a value is NaN or infinite (the message names the clip).
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.decomposition import check_decomposed
+        >>> try:
+        ...     check_decomposed("conv", torch.ones(2, 1, 1, 1), torch.ones(2, 1, 1, 1), torch.tensor([1.0, torch.inf]))
+        ... except ValueError as error:
+        ...     print(error)
+        expected finite values, but the scores of clip 1 have NaN or infinity
+    """
+    if len(grid) != len(score):
+        raise ValueError(f"expected {layer!r} to give one grid per clip, but got {len(grid)} for {len(score)} clips")
+    check_each_finite({f"the output of {layer!r}": grid, "the scores": score, f"the gradients at {layer!r}": gradient})
+
+
+def check_sides(sides: str) -> None:
+    """Raises a ValueError for another name than `"positive"` and `"both"`.
+
+    Example:
+        >>> from captum_apex.attribution.decomposition import check_sides
+        >>> try:
+        ...     check_sides("negative")
+        ... except ValueError as error:
+        ...     print(error)
+        expected `sides` to be 'positive' or 'both', but got 'negative'
+    """
+    if not isinstance(sides, str) or sides not in ("positive", "both"):
+        raise ValueError(f"expected `sides` to be 'positive' or 'both', but got {sides!r}")
+
+
 def select_channels(
     contributions: Tensor, activations: Tensor, n_channels: int | None = N_CHANNELS, sides: str = "positive"
 ) -> Tensor:
@@ -90,8 +132,7 @@ def select_channels(
         >>> select_channels(contributions, activations, n_channels=2)
         tensor([[ True, False,  True, False]])
     """
-    if not isinstance(sides, str) or sides not in ("positive", "both"):
-        raise ValueError(f"expected `sides` to be 'positive' or 'both', but got {sides!r}")
+    check_sides(sides)
     if n_channels is None:
         return torch.ones_like(contributions, dtype=torch.bool)
     n_channels = whole_number(n_channels, "n_channels", least=1)

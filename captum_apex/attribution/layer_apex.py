@@ -25,7 +25,7 @@ from captum_apex.attribution.arguments import (
     plain_target,
     unpadded_columns,
 )
-from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_decomposed, select_channels
 from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.changes import recording, restored
@@ -34,7 +34,7 @@ from captum_apex.layers.models import fingerprint, layer_name, on_one_device
 from captum_apex.layers.normalisation import ConstantVariance
 from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.values import at_least_float32, check_each_finite, check_finite, checked_output
+from captum_apex.layers.values import at_least_float32, check_finite, checked_output
 
 __all__ = ["Channels", "LayerAPEX"]
 
@@ -264,8 +264,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
             grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph)
         Z, G = self._checked(*grids, columns)
         score = score.detach().reshape(len(score))
-        layer = repr(self.layer_name)
-        check_each_finite({f"the output of {layer}": Z, "the scores": score, f"the gradients at {layer}": G})
+        check_decomposed(self.layer_name, Z, G, score)
         return self._in_basis(Z, G, output.detach(), target, score, columns)
 
     def selected_channels(
@@ -333,6 +332,7 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
         Returns:
             The output of the model, usually (clip, class).
         """
+        check_inputs(inputs)
         reads_input = self.reads_input(attribute_to_layer_input)
         zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=reads_input)
         if (norm := self.norm) is not None:  # its output is the mean of the normalised grid

@@ -230,11 +230,6 @@ def _leaf(name: str, output: Tensor) -> Tensor:
             f"expected {name!r} to give floating-point values, because only they have a gradient, but got "
             f"{output.dtype}; explain a model that is not quantised, or a module after it"
         )
-    if torch.is_inference_mode_enabled():
-        raise ValueError(
-            f"expected the model to run {name!r} where gradients can be computed, but it does so in "
-            "`torch.inference_mode()`; use `torch.no_grad()` there"
-        )
     torch.set_grad_enabled(True)  # also where the model itself runs these modules under no_grad
     return output.detach().clone().requires_grad_()
 

@@ -13,6 +13,8 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
+from captum_apex.numbers import real_number
+
 __all__ = ["MEL_SCALES", "SpectrogramAxes"]
 
 Number = TypeVar("Number", float, Tensor)
@@ -72,7 +74,9 @@ class SpectrogramAxes:
     def __post_init__(self) -> None:
         for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):
             number = getattr(self, name)
-            if number is not None and not number > 0:
+            if name == "n_mels" and number is None:
+                continue
+            if not real_number(number, name) > 0:
                 raise ValueError(f"expected `{name}` to be larger than 0, but got {number}")
         if self.mel_scale not in MEL_SCALES:
             raise ValueError(f"expected `mel_scale` to be one of {MEL_SCALES}, but got {self.mel_scale!r}")

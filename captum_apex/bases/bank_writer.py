@@ -18,6 +18,7 @@ from captum_apex.layers.layout import Layout
 from captum_apex.layers.padding import checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
 from captum_apex.layers.values import at_least_float32, check_finite
+from captum_apex.numbers import real_number
 
 __all__ = ["BankWriter"]
 
@@ -61,7 +62,7 @@ class BankWriter:
         self.sequences = sequences
         self.layer = layer
         self.layout = layout
-        self.max_memory = max_memory
+        self.max_memory = real_number(max_memory, "max_memory", low=0)
         self.folder = None if folder is None else os.fspath(folder)
         self.norm = norm
         self.grid: tuple[int, int] | None = None

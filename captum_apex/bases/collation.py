@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.data import default_collate
 
 __all__ = ["Collate", "batch_labels"]
 
@@ -49,8 +48,7 @@ class Collate:
             if self.padded:
                 items, lengths = _padded(items)
             _check_shapes(items)
-            items = [_with_label_tensor(item) for item in items]
-        batch = (self.collate_fn or default_collate)(items)
+        batch = _collated(items) if self.collate_fn is None else self._batch_of_user(items)
         entries = [batch] if isinstance(batch, Tensor) else list(batch) if isinstance(batch, (tuple, list)) else []
         if self.padded and self.collate_fn is not None and len(entries) == 3:
             lengths = entries.pop()
@@ -62,6 +60,17 @@ class Collate:
                 f"{_described(items[0])}; pass a `collate_fn` that returns {returned}"
             )
         return inputs, None if labels is None else batch_labels(labels, len(inputs)), lengths
+
+    def _batch_of_user(self, items: list[Any]) -> Any:
+        """What the function of the caller makes of the items."""
+        assert self.collate_fn is not None
+        try:
+            return self.collate_fn(items)
+        except Exception as error:  # it is the user's code and may raise anything
+            raise ValueError(
+                f"expected `collate_fn` to make a batch of {len(items)} items such as {_described(items[0])}, but it "
+                f"raised {type(error).__name__}: {error}"
+            ) from error
 
 
 def _padded(items: list[Any]) -> tuple[list[Any], Tensor]:
@@ -94,11 +103,23 @@ def _check_shapes(items: list[Any]) -> None:
         )
 
 
-def _with_label_tensor(item: Any) -> Any:
-    """The item with its label as a tensor: torch would take a list as one label of each of several kinds."""
-    if isinstance(item, (tuple, list)) and len(item) == 2 and (item[1] is None or isinstance(item[1], (tuple, list))):
-        return (item[0], _label_tensor(item[1]))
-    return item
+def _collated(items: list[Any]) -> Any:
+    """The inputs and the labels of the items, each stacked; the items themselves where they have another form.
+
+    Labels are made tensors one by one: torch would take a list as one label of each of several kinds.
+    """
+    clips = [_clip_of(item) for item in items]
+    n_entries = {len(item) if isinstance(item, (tuple, list)) else 0 for item in items}
+    if not all(isinstance(clip, (Tensor, np.ndarray)) for clip in clips) or n_entries not in ({0}, {1}, {2}):
+        return None  # `Collate` refuses these items and describes them
+    inputs = torch.stack([torch.as_tensor(clip) for clip in clips])
+    if n_entries != {2}:
+        return inputs
+    labels = [_label_tensor(item[1]) for item in items]
+    kinds = {tuple(label.shape) for label in labels}
+    if len(kinds) > 1:
+        raise ValueError(f"expected labels of one kind for all clips, but got labels of the shapes {sorted(kinds)}")
+    return inputs, torch.stack(labels)
 
 
 def batch_labels(labels: Any, n_clips: int) -> Tensor:
@@ -152,6 +173,8 @@ def _extreme(labels: Tensor) -> str:
 
 def _label_tensor(labels: Any) -> Tensor:
     try:
+        if isinstance(labels, (str, bytes)):  # torch would take the bytes for numbers
+            raise TypeError("a text is no label")
         entries = list(labels) if not hasattr(labels, "dtype") and isinstance(labels, Iterable) else labels
         if isinstance(entries, list) and any(isinstance(entry, Tensor) for entry in entries):
             return torch.stack([torch.as_tensor(entry) for entry in entries])

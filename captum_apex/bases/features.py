@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
-from captum_apex.bases.collation import Collate, batch_labels
+from captum_apex.bases.collation import Collate
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import frozen, watched
@@ -26,7 +26,8 @@ from captum_apex.layers.models import device_of, fingerprint, layer_name, model_
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.values import check_finite, checked_output, naming_clips, whole_number
+from captum_apex.layers.values import check_finite, checked_output, naming_clips
+from captum_apex.numbers import whole_number
 
 __all__ = ["FeatureBank"]
 
@@ -62,10 +63,6 @@ class FeatureBank:
     means: Tensor
     labels: Tensor | None
     origin: Origin
-
-    def __post_init__(self) -> None:
-        if self.labels is not None:
-            object.__setattr__(self, "labels", batch_labels(self.labels, len(self.means)))
 
     @property
     def n_clips(self) -> int:
@@ -176,25 +173,21 @@ class FeatureBank:
         model = on_one_device(model)
         name = layer_name(model, layer)
         n_clips = _length(dataset)
-        sequences = _sequences(schemes)
         pooled_norm = _pooled_norm(model, norm)
-        clip_name = getattr(dataset, "name", None)
-        writer = BankWriter(n_clips, sequences, name, Layout.of(layout), max_memory, folder, pooled_norm)
+        writer = BankWriter(n_clips, _sequences(schemes), name, Layout.of(layout), max_memory, folder, pooled_norm)
         loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
         input_shapes = set()
         with (
             torch.no_grad(),
-            naming_clips(clip_name) if callable(clip_name) else nullcontext(),
+            naming_clips(_clip_names(dataset)),
             tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar,
         ):
             for inputs, labels, lengths in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
                 input_shapes.add(tuple(inputs.shape[1:]))
-                clip_columns = None if columns is None else columns(lengths)
+                about = {"labels": labels, "columns": None if columns is None else columns(lengths)}
                 # Written while the layer runs: the modules after the layer may change the tensor in place.
-                write = partial(writer.write, labels=labels, n_inputs=len(inputs), columns=clip_columns)
-                if writer.n_written == 0:
-                    write = partial(_checked_write, write, layer, writer.layout, name)
+                write = partial(_checked_write, layer, writer, n_inputs=len(inputs), **about)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
                     checked_output(model(*_on_device(device, inputs, lengths)), model)
                 bar.update(len(inputs))
@@ -249,12 +242,17 @@ class FeatureBank:
         return arrays if self.labels is None else arrays | {"labels": self.labels}
 
 
-def _checked_write(
-    write: Callable[[Tensor], None], layer: nn.Module, layout: Layout, name: str, output: Tensor
-) -> None:
-    """Writes the first batch, after a check that the layout is that of the layer."""
-    check_layout(layout, layer, output, repr(name))
-    write(output)
+def _clip_names(dataset: Dataset | Sequence) -> Callable[[int], str]:
+    """The name of a clip for messages: what the dataset calls it, or its index."""
+    name = getattr(dataset, "name", None)
+    return name if callable(name) else "clip {}".format
+
+
+def _checked_write(layer: nn.Module, writer: BankWriter, output: Tensor, **about_batch: Any) -> None:
+    """Writes a batch; the first, after a check that the layout is that of the layer."""
+    if writer.n_written == 0:
+        check_layout(writer.layout, layer, output, repr(writer.layer))
+    writer.write(output, **about_batch)
 
 
 def _on_device(device: torch.device, *tensors: Tensor | None) -> list[Tensor]:
@@ -279,6 +277,8 @@ def _checked_norm(writer: BankWriter) -> AbstractContextManager[None]:
 
 def _sequences(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:
     """The sequences of cells that the schemes need, each once."""
+    if not isinstance(schemes, Iterable):
+        raise TypeError(f"expected `schemes` to be the names of schemes, but got {schemes!r}")
     chosen = [Scheme(schemes)] if isinstance(schemes, str) else [Scheme(scheme) for scheme in schemes]
     sequences = {sequence for scheme in chosen for sequence in scheme.sequences}
     return tuple(sequence for sequence in SCHEMES if sequence in sequences)
@@ -291,7 +291,7 @@ def _length(dataset: Dataset | Sequence) -> int:
             "expected a map-style dataset (with __getitem__ and __len__), so that a prototype's index means a clip, "
             f"but got {type(dataset).__name__}; put an iterable one into a list first"
         )
-    n_clips = len(dataset)
+    n_clips = 0 if isinstance(dataset, Tensor) and not dataset.dim() else len(dataset)
     if n_clips == 0:
         raise ValueError("expected a dataset with at least one clip, but it is empty")
     return n_clips

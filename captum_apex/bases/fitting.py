@@ -11,9 +11,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
+from captum_apex.bases.collation import batch_labels
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.schemes import Scheme, peak_cells, purity
-from captum_apex.layers.values import real_number, whole_number
+from captum_apex.numbers import real_number, whole_number
 
 __all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
 
@@ -133,6 +134,8 @@ def basis_from_matrix(
     """
     scheme = Scheme(scheme)
     U = matrix_tensor(U)
+    if bank.labels is not None:
+        batch_labels(bank.labels, bank.n_clips)
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
     bank.sequences(scheme)  # raises where the bank has no cells for the scheme

@@ -7,11 +7,11 @@ from typing import Any
 
 from captum_apex.audio.clip import encodable
 
-__all__ = ["checked_class_names", "class_name"]
+__all__ = ["checked_class_names", "class_name", "ordered_names"]
 
 
-def checked_class_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The names of the classes as a tuple of Python strings.
+def checked_class_names(names: Iterable[str]) -> Sequence[str]:
+    """The names of the classes as a list or a tuple: those given, or a list of Python strings.
 
     Args:
         names: different names in an order: a list, a tuple, a NumPy array, a pandas Index or Series, a generator.
@@ -24,18 +24,28 @@ def checked_class_names(names: Iterable[str]) -> tuple[str, ...]:
         >>> import numpy as np
         >>> from captum_apex.classifiers.class_names import checked_class_names
         >>> checked_class_names(np.array(["dog", "rain"]))
-        ('dog', 'rain')
+        ['dog', 'rain']
     """
-    listed = _ordered(names)
+    listed = ordered_names(names)
     if not all(isinstance(name, str) for name in listed):
         raise TypeError(f"expected `class_names` to be strings, but got {listed!r}")
     if not len(listed) or len(set(listed)) != len(listed):
         raise ValueError(f"expected `class_names` to be different strings, at least one, but got {listed!r}")
-    return tuple(str(name) for name in listed)
+    return listed if listed is names else [str(name) for name in listed]
 
 
-def _ordered(names: Iterable[str]) -> Sequence[str]:
-    """The names by their place; a label of a pandas object is not its place."""
+def ordered_names(names: Iterable[str]) -> Sequence[str]:
+    """The names by their place; a label of a pandas object is not its place.
+
+    Raises:
+        TypeError: the names are one string, or have no order.
+
+    Example:
+        >>> import pandas as pd
+        >>> from captum_apex.classifiers.class_names import ordered_names
+        >>> ordered_names(pd.Series(["dog", "rain"], index=[1, 0]))
+        ['dog', 'rain']
+    """
     if isinstance(names, (list, tuple)):
         return names
     if isinstance(names, (str, bytes, Set, Mapping)) or not isinstance(names, Iterable):
@@ -73,7 +83,7 @@ def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
         return ", ".join(class_name(index, class_names) for index, present in enumerate(label) if present > 0.5)
     if isinstance(label, tuple) and len(label) == 1:
         return class_name(label[0], class_names)
-    class_names = () if class_names is None else _ordered(class_names)
+    class_names = () if class_names is None else ordered_names(class_names)
     if not class_names or isinstance(label, tuple):
         return f"class {label}"
     if not -len(class_names) <= int(label) < len(class_names):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -18,7 +19,7 @@ from captum_apex.classifiers.class_names import checked_class_names, class_name
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name
 from captum_apex.layers.padding import Columns
-from captum_apex.layers.values import whole_number
+from captum_apex.numbers import whole_number
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folders import AudioDataset
 
@@ -178,6 +179,9 @@ class InputDataset(Dataset):
         classifier: classifier that reads and transforms the recordings.
         recordings: the clips.
 
+    Raises:
+        ValueError: there is not one label per clip.
+
     Example:
         >>> import torch
         >>> from captum_apex import Classifier
@@ -200,6 +204,11 @@ class InputDataset(Dataset):
     def __init__(self, classifier: Classifier, recordings: AudioDataset) -> None:
         self.classifier = classifier
         self.recordings = recordings
+        labels = recordings.labels
+        if labels is not None and len(labels) != len(recordings):
+            raise ValueError(f"expected one label for each of {len(recordings)} recordings, but got {len(labels)}")
+        # The positions of a pandas object count, not its index.
+        self.labels = labels if labels is None or isinstance(labels, (Tensor, Sequence)) else np.asarray(labels)
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -207,7 +216,7 @@ class InputDataset(Dataset):
     def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int | Tensor]:
         inputs = self.input(index)
         self._check_shape(inputs, index)
-        return inputs if self.recordings.labels is None else (inputs, self.recordings.labels[index])
+        return inputs if self.labels is None else (inputs, self.labels[index])
 
     def name(self, index: int) -> str:
         """The name of a clip, for messages and titles."""
@@ -244,9 +253,8 @@ class InputDataset(Dataset):
 
     def clip(self, index: int) -> Clip:
         """A clip to look at and to listen to, with its classes in words; errors as in `Classifier.drawn`."""
-        labels = self.recordings.labels
-        label: Any = None if labels is None else labels[index]
-        if isinstance(labels, Tensor):
+        label: Any = None if self.labels is None else self.labels[index]
+        if hasattr(label, "tolist"):
             label = label.tolist()
         words = class_name(label, self.classifier.class_names)
         return self.classifier.drawn(self.waveform(index), self.recordings.name(index), words)

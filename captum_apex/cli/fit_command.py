@@ -123,7 +123,6 @@ def run(options: argparse.Namespace) -> int:
     _check_locate(options.locate)
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
-    norm = None if options.norm is None else submodule(classifier.model, options.norm, "--norm")
     recordings = training_recordings(classifier, options.data, options.skip_bad)
     inputs = classifier.dataset(recordings)
     schemes = _supported(layer, inputs, schemes, chosen=bool(options.scheme))
@@ -134,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
         inputs,
         schemes=schemes,
         layout=classifier.layout,
-        norm=norm,
+        norm=None if options.norm is None else submodule(classifier.model, options.norm, "--norm"),
         batch_size=options.batch_size,
         columns=classifier.columns,
         progress=True,

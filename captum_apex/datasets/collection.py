@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from captum_apex.recordings.folders import Recordings
 
-__all__ = ["CollectionFile", "Part", "check_known", "check_part", "existing_folder", "recordings_of"]
+__all__ = ["CollectionFile", "Part", "check_part", "checked_choice", "existing_folder", "recordings_of"]
 
 Part = Literal["train", "test"]
 """The split of a collection that is read."""
@@ -99,26 +99,31 @@ def check_part(part: Part | None) -> None:
         raise ValueError(f"expected `part` to be 'train', 'test' or None, but got {part!r}")
 
 
-def check_known(name: str, chosen: Collection | None, known: Iterable) -> None:
-    """Raises an error if a choice is empty, is not a collection, or has an element that does not exist.
+def checked_choice(name: str, chosen: Collection | None, known: Iterable) -> set | None:
+    """A choice as a set, after a check that it is not empty and that all its elements exist.
 
     Args:
         name: name of the argument.
-        chosen: the argument, a collection; None for no choice.
+        chosen: the argument, a collection; None for no choice. Of a Series of pandas the values count, not the index.
         known: all elements that exist.
 
     Raises:
         ValueError: if the choice is wrong.
 
     Example:
-        >>> from captum_apex.datasets.collection import check_known
-        >>> check_known("folds", [1, 7], known=[1, 2, 5])
+        >>> from captum_apex.datasets.collection import checked_choice
+        >>> checked_choice("folds", [1, 2], known=[1, 2, 5])
+        {1, 2}
+        >>> checked_choice("folds", [1, 7], known=[1, 2, 5])
         Traceback (most recent call last):
             ...
         ValueError: expected `folds` among 1, 2, 5, but got 7
     """
     if chosen is None:
-        return
-    unknown = [chosen] if isinstance(chosen, str) or not chosen else sorted(set(chosen) - set(known))
+        return None
+    entries = chosen.tolist() if hasattr(chosen, "tolist") else chosen  # an array has no truth value
+    is_one = isinstance(entries, str) or not isinstance(entries, Collection)
+    unknown = [entries] if is_one or not len(entries) else sorted(set(entries) - set(known))
     if unknown:
         raise ValueError(f"expected `{name}` among {', '.join(map(str, sorted(known)))}, but got {unknown[0]!r}")
+    return set(entries)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from captum_apex.datasets.collection import CollectionFile, check_known, existing_folder, recordings_of
+from captum_apex.datasets.collection import CollectionFile, checked_choice, existing_folder, recordings_of
 from captum_apex.recordings.folders import Recordings, audio_files
 
 __all__ = ["esc10", "esc50"]
@@ -92,7 +92,7 @@ def _table(folder: Path) -> list[dict[str, str]]:
 
 
 def _from_table(folder: Path, table: Sequence[Mapping[str, str]], folds: Collection[int] | None) -> Recordings:
-    check_known("folds", folds, {int(row["fold"]) for row in table})
+    folds = checked_choice("folds", folds, {int(row["fold"]) for row in table})
     classes = dict(sorted({int(row["target"]): row["category"] for row in table}.items()))
     labels = {target: label for label, target in enumerate(classes)}  # the targets of ESC-10 have gaps
     files = [
@@ -116,7 +116,7 @@ def _from_sub_folders(folder: Path, folds: Collection[int] | None) -> Recordings
             f"expected meta/esc50.csv, or folders such as 001_dog_bark, in {folder}, but there are none"
         )
     files_and_folds = [pair for label, path in enumerate(sub_folders) for pair in _files_and_folds(path, label)]
-    check_known("folds", folds, {fold for _, fold in files_and_folds})
+    folds = checked_choice("folds", folds, {fold for _, fold in files_and_folds})
     files = [file for file, fold in files_and_folds if folds is None or fold in folds]
     class_names = [re.sub(r"^\d+[ _-]+", "", path.name).replace("_", " ") for path in sub_folders]
     return recordings_of(folder, files, class_names)

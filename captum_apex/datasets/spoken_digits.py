@@ -11,8 +11,8 @@ from typing import NamedTuple
 from captum_apex.datasets.collection import (
     CollectionFile,
     Part,
-    check_known,
     check_part,
+    checked_choice,
     existing_folder,
     recordings_of,
 )
@@ -54,7 +54,7 @@ def fsdd(folder: str | os.PathLike, part: Part | None = None, *, speakers: Colle
     folder = existing_folder(folder)
     check_part(part)
     takes = [_take(name, folder) for name in audio_files(folder)]
-    check_known("speakers", speakers, {take.speaker for take in takes})
+    speakers = checked_choice("speakers", speakers, {take.speaker for take in takes})
     files = [
         CollectionFile(take.name, take.digit, take.speaker)
         for take in takes

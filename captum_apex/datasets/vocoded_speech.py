@@ -11,8 +11,8 @@ from pathlib import Path
 from captum_apex.datasets.collection import (
     CollectionFile,
     Part,
-    check_known,
     check_part,
+    checked_choice,
     existing_folder,
     recordings_of,
 )
@@ -77,7 +77,7 @@ def wavefake(
 
 def _vocoder_folders(generated: Path, vocoders: Collection[str] | None) -> list[Path]:
     available = sorted(path.name for path in generated.iterdir() if path.name.startswith("ljspeech_") and path.is_dir())
-    check_known("vocoders", vocoders, available)
+    vocoders = checked_choice("vocoders", vocoders, available)
     if not available:
         raise FileNotFoundError(
             f"expected a sub-folder per vocoder, such as ljspeech_melgan, in {generated}, but there is none"

@@ -16,6 +16,7 @@ from captum_apex.audio.regions import Region
 from captum_apex.explanations.clip_channels import at_layer_of, channels_by_contribution
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.prototype_regions import PrototypeRegions
+from captum_apex.layers.values import naming_clips
 from captum_apex.locating.region_search import LocatedRegion, RegionSearch
 
 __all__ = ["SEARCH", "EvidenceRegions"]
@@ -84,11 +85,12 @@ class EvidenceRegions:
         if self.search is None or not evidence:
             return tuple(evidence)
         channels = [each.channel for each in evidence]
-        values = channels_by_contribution(
-            self.apex, self.inputs, self.arguments, decomposition, clip, channels, self.search.batch_size
-        )
-        cells = [self._cell(decomposition, clip, channel) for channel in channels]
-        found = self.search.locate(values, cells, target, score=decomposition.score[clip].item())
+        with naming_clips(lambda _: f"clip {clip}"):
+            values = channels_by_contribution(
+                self.apex, self.inputs, self.arguments, decomposition, clip, channels, self.search.batch_size
+            )
+            cells = [self._cell(decomposition, clip, channel) for channel in channels]
+            found = self.search.locate(values, cells, target, score=decomposition.score[clip].item())
         return tuple(self._with_region(each, region) for each, region in zip(evidence, found, strict=True))
 
     def _cell(self, decomposition: Decomposition, clip: int, channel: int) -> Region:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.arguments import forward_arguments
-from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_sides, select_channels
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme, purity
@@ -21,8 +21,9 @@ from captum_apex.explanations.clip_channels import at_layer_of
 from captum_apex.explanations.evidence import Evidence, Prototype, side_of
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
 from captum_apex.explanations.prototype_regions import stored_region
-from captum_apex.layers.values import whole_number
+from captum_apex.layers.values import check_finite
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.numbers import whole_number
 
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
 
@@ -200,6 +201,7 @@ def explain_classes(
     without_layer = at_layer.output_without_layer(inputs, additional_forward_args)
     for decomposition in at_layer.decompose_each(inputs, targets, additional_forward_args):
         label = decomposition.target
+        check_finite(without_layer[:, label], f"the scores where {at_layer.layer_name!r} gives zeros,")
         selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
         builder = _ExplanationBuilder(
             at_layer.basis, decomposition, without_layer[:, label], selected, n_prototypes, regions
@@ -354,6 +356,7 @@ def _targets_per_clip(target: TargetType, n_clips: int) -> list[Any]:
 
 
 def _check_prototypes(basis: PrototypeBasis, n_prototypes: int, sides: str) -> None:
+    check_sides(sides)
     if basis.positive is None or basis.origin.grid is None or (sides == "both" and basis.negative is None):
         raise ValueError(
             "expected a basis with prototypes, but there are none for this side; make one with `fit_basis` or "

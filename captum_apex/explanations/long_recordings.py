@@ -20,8 +20,9 @@ from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.merging import WindowMerger
 from captum_apex.layers.models import device_of, model_of
-from captum_apex.layers.values import naming_clips, real_number, whole_number
+from captum_apex.layers.values import naming_clips
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["explain_recording"]
@@ -143,7 +144,7 @@ def explain_recording(
         [('dog', 10.0, 12.0)]
         [('dog', 10.5, 12.5)]
     """
-    _check_settings(threshold, level, batch_size)
+    threshold, level, batch_size = _checked_settings(threshold, level, batch_size)
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
     n_classes = len(classifier.class_names)
@@ -151,7 +152,7 @@ def explain_recording(
     with tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar:
         for starts, inputs in _batches(windows, classifier, batch_size):
             detected = _detected(at_layer, inputs, n_classes, threshold, probabilities)
-            with naming_clips(partial(_window_name, starts)):
+            with naming_clips(partial(_window_name, windows, starts)):
                 for label, probability, decomposition in detected:
                     merger = merger or WindowMerger.of(
                         classifier, windows, inputs, decomposition, at_layer.basis.scheme, level
@@ -171,15 +172,16 @@ def explain_recording(
     return merger.explanation(partial(regions.refined, progress=progress))
 
 
-def _window_name(starts: Sequence[float], clip: int) -> str:
-    return f"the window at {starts[clip]:g} s"
+def _window_name(windows: Windows, starts: Sequence[float], clip: int) -> str:
+    file = "" if isinstance(windows.source, Tensor) else f" of {windows.source}"
+    return f"the window at {starts[clip]:g} s{file}"
 
 
-def _check_settings(threshold: float, level: float, batch_size: int) -> None:
-    real_number(threshold, "threshold", 0, 1)
-    if real_number(level, "level", 0, 1) == 0:
+def _checked_settings(threshold: float, level: float, batch_size: int) -> tuple[float, float, int]:
+    numbers = real_number(threshold, "threshold", 0, 1), real_number(level, "level", 0, 1)
+    if numbers[1] == 0:
         raise ValueError("expected `level` in (0, 1], but got 0")
-    whole_number(batch_size, "batch_size", least=1)
+    return *numbers, whole_number(batch_size, "batch_size", least=1)
 
 
 def _up_to_the_end(windows: Windows, last_start: float) -> Windows:

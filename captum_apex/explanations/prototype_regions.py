@@ -11,14 +11,17 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from captum_apex.attribution.apex import APEX
+from captum_apex.attribution.arguments import channel_indices
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.audio.regions import Box, Region
 from captum_apex.bases.basis import PrototypeBasis, Prototypes
 from captum_apex.bases.collation import Collate
 from captum_apex.explanations.clip_channels import at_layer_of, channels_by_activation
 from captum_apex.layers.models import device_of, model_of
+from captum_apex.layers.values import naming_clips
 from captum_apex.locating.nothing import NO_SOUNDS
 from captum_apex.locating.region_search import LocatedRegion, RegionEffect, RegionSearch
+from captum_apex.numbers import whole_number
 
 __all__ = ["PrototypeRegions", "locate_prototypes", "stored_region"]
 
@@ -88,10 +91,12 @@ class PrototypeRegions:
         at_layer = at_layer_of(self.apex)
         device = device_of(model_of(at_layer.forward_func) or at_layer.layer)
         arguments = () if lengths is None else (lengths.to(device),)
-        values = channels_by_activation(self.apex, inputs.to(device), arguments, channels, side, self.search.batch_size)
-        assert values.on_clip is not None
-        cells = [self._cell(channel) for channel in values.on_clip]
-        for channel, located in zip(channels, self.search.locate(values, cells), strict=True):
+        size = self.search.batch_size
+        with naming_clips(lambda _: f"clip {index} of the dataset"):
+            values = channels_by_activation(self.apex, inputs.to(device), arguments, channels, side, size)
+            assert values.on_clip is not None
+            found = self.search.locate(values, [self._cell(channel) for channel in values.on_clip])
+        for channel, located in zip(channels, found, strict=True):
             self.found[index, channel, side] = located
 
     def _cell(self, channel: Tensor) -> Region:
@@ -150,7 +155,8 @@ def locate_prototypes(
         available = 0 if basis.positive is None else basis.positive.indices.shape[1]
         raise ValueError(f"expected `n_prototypes` from 1 to the {available} of the basis, but got {n_prototypes}")
     regions = PrototypeRegions(apex, dataset, search or RegionSearch(), collate_fn)
-    selected = range(basis.n_channels) if channels is None else list(channels)
+    n_prototypes = whole_number(n_prototypes, "n_prototypes")
+    selected = range(basis.n_channels) if channels is None else channel_indices(channels, basis.n_channels)
     sides = {1: basis.positive} | ({} if basis.negative is None else {-1: basis.negative})
     clips: dict[tuple[int, int], list[int]] = {}
     for side, prototypes in sides.items():

@@ -87,10 +87,10 @@ def clips(
         >>> [panel.get_title() for panel in sheet.axes if panel.images]
         ['dog', 'rain', 'siren']
     """
-    if not shown or (regions is not None and len(regions) != len(shown)):
+    regions = [None] * len(shown) if regions is None else regions
+    if not len(shown) or len(regions) != len(shown):
         raise ValueError(
-            f"expected clips, and one region or None for each, but got {len(shown)} clips and {len(regions or ())} "
-            "regions"
+            f"expected clips, and one region or None for each, but got {len(shown)} clips and {len(regions)} regions"
         )
     n_columns = min(n_columns, len(shown))
     n_rows = math.ceil(len(shown) / n_columns)
@@ -98,7 +98,7 @@ def clips(
     panels = target.subplots(n_rows, n_columns, squeeze=False)
     limits = level_limits(shown)
     width = panel_width(target, n_columns)
-    for panel, clip, region in zip(panels.flat, shown, regions or [None] * len(shown), strict=False):
+    for panel, clip, region in zip(panels.flat, shown, regions, strict=False):
         image = draw_clip(panel, clip, limits)
         title(panel, [clip.title], width)
         if region is not None:

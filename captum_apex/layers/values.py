@@ -1,9 +1,8 @@
-"""Checks of values: NaN and infinity, numbers, what a model gives; and the conversion from half precision."""
+"""Checks of values: NaN and infinity, and what a model gives; and the conversion from half precision."""
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -20,8 +19,6 @@ __all__ = [
     "check_not_nan",
     "checked_output",
     "naming_clips",
-    "real_number",
-    "whole_number",
 ]
 
 
@@ -77,69 +74,6 @@ def naming_clips(name: Callable[[int], str]) -> Iterator[None]:
         raise NotFiniteError(error.what, error.clip, name(error.clip)) from None
 
 
-def whole_number(value: Any, name: str, least: int | None = None) -> int:
-    """An integer of any kind that people have: a Python int, a NumPy integer, a tensor or an array of one integer.
-
-    Args:
-        value: the value.
-        name: name of the argument, for messages.
-        least: smallest number allowed; None for no bound.
-
-    Raises:
-        TypeError: the value is a bool, a float, or anything else that is no integer.
-        ValueError: the number is below `least`.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_apex.layers.values import whole_number
-        >>> whole_number(np.int64(5), "n_channels")
-        5
-    """
-    bound = "" if least is None else f" of at least {least}"
-    is_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
-    try:
-        number = None if is_bool else operator.index(value)
-    except TypeError:  # a float, or several numbers
-        number = None
-    if number is None:
-        raise TypeError(f"expected `{name}` to be an int{bound}, but got {type(value).__name__} {value!r}")
-    if least is not None and number < least:
-        raise ValueError(f"expected `{name}` to be an int{bound}, but got {number}")
-    return number
-
-
-def real_number(value: Any, name: str, low: float = -math.inf, high: float = math.inf) -> float:
-    """A finite number of any kind that people have: a Python or a NumPy number, a tensor or an array of one number.
-
-    Args:
-        value: the value.
-        name: name of the argument, for messages.
-        low: smallest number allowed.
-        high: largest number allowed.
-
-    Raises:
-        TypeError: the value is a bool, or no number.
-        ValueError: the number is NaN, infinite or out of range.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_apex.layers.values import real_number
-        >>> real_number(np.float32(0.5), "threshold", 0, 1)
-        0.5
-    """
-    bounds = f" of at least {low:g}" if math.isinf(high) else f" in [{low:g}, {high:g}]"
-    bounds = "" if math.isinf(low) else bounds
-    if isinstance(value, (bool, str, bytes)) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
-        raise TypeError(f"expected `{name}` to be a number{bounds}, but got {type(value).__name__} {value!r}")
-    try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):  # no number, several numbers, too large an int
-        raise TypeError(f"expected `{name}` to be a number{bounds}, but got {type(value).__name__} {value!r}") from None
-    if not (math.isfinite(number) and low <= number <= high):
-        raise ValueError(f"expected `{name}` to be a finite number{bounds}, but got {number:g}")
-    return number
-
-
 def check_finite(tensor: Tensor, what: str, first_clip: int = 0) -> None:
     """Raises an error that names the first clip with NaN or infinity.
 
@@ -180,7 +114,11 @@ def check_each_finite(tensors: Mapping[str, Tensor]) -> None:
     Example:
         >>> import torch
         >>> from captum_apex.layers.values import check_each_finite
-        >>> check_each_finite({"the inputs": torch.zeros(1, 2), "the scores": torch.zeros(1)})
+        >>> try:
+        ...     check_each_finite({"the inputs": torch.zeros(1, 2), "the scores": torch.tensor([torch.inf])})
+        ... except ValueError as error:
+        ...     print(error)
+        expected finite values, but the scores of clip 0 have NaN or infinity
     """
     total = sum(tensor.detach().sum() for tensor in tensors.values())
     if math.isfinite(float(total)):
@@ -202,7 +140,11 @@ def check_not_nan(tensor: Tensor, what: str) -> None:
     Example:
         >>> import torch
         >>> from captum_apex.layers.values import check_not_nan
-        >>> check_not_nan(torch.tensor([[0.0, -torch.inf]]), "the outputs")
+        >>> try:
+        ...     check_not_nan(torch.tensor([[0.0, -torch.inf], [0.0, torch.nan]]), "the outputs")
+        ... except ValueError as error:
+        ...     print(error)
+        expected finite values, but the outputs of clip 1 have NaN or infinity
     """
     if tensor.is_floating_point() and tensor.isnan().any():
         raise NotFiniteError(what, int(tensor.isnan().reshape(len(tensor), -1).any(1).nonzero()[0]))

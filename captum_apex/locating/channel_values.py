@@ -18,7 +18,7 @@ from captum_apex.layers.changes import recording, restored
 from captum_apex.layers.hooks import captured, frozen, watched
 from captum_apex.layers.models import layer_name
 from captum_apex.layers.pooled_norm import explained_grid
-from captum_apex.layers.values import at_least_float32
+from captum_apex.layers.values import NotFiniteError, at_least_float32
 from captum_apex.locating.bins import Bins
 
 __all__ = ["ChannelValues"]
@@ -80,7 +80,9 @@ class ChannelValues:
         Args:
             values: copies of the clip's bins, (copy, channel, frequency, time).
         """
-        return torch.cat([self._weighted(self._features(batch)) for batch in values.split(self.batch_size)])
+        return self._checked(
+            torch.cat([self._weighted(self._features(batch)) for batch in values.split(self.batch_size)])
+        )
 
     def of(self, values: Tensor) -> Tensor:
         """The value of each channel for copies of the clip's bins, (copy, channel)."""
@@ -113,7 +115,7 @@ class ChannelValues:
         reaching = [gradient for gradient in gradients if gradient is not None]
         if not reaching:
             return None
-        return torch.stack([at_least_float32(gradient * difference).sum(1) for gradient in reaching], 1)
+        return self._checked(torch.stack([at_least_float32(gradient * difference).sum(1) for gradient in reaching], 1))
 
     @restored
     @torch.no_grad()
@@ -129,7 +131,14 @@ class ChannelValues:
             with self._replaced(batch), frozen(self.at_layer.forward_func, self.at_layer.layer):
                 output = self._run(batch)
             scores.append(_select_targets(output, target).reshape(len(batch)))
-        return at_least_float32(torch.cat(scores))
+        return self._checked(at_least_float32(torch.cat(scores)))
+
+    def _checked(self, values: Tensor) -> Tensor:
+        """Values of copies of the clip, after a check that they are finite; the copies are no clips of the caller."""
+        if not values.sum().isfinite() and not values.isfinite().all():
+            what = f"the values at the layer {self.at_layer.layer_name!r} or of the score, with masked bins,"
+            raise NotFiniteError(what, clip=0)
+        return values
 
     def _weighted(self, features: Tensor) -> Tensor:
         features = at_least_float32(features)

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from captum_apex.audio.regions import Region
 from captum_apex.bases.schemes import Scheme
-from captum_apex.layers.values import real_number, whole_number
 from captum_apex.locating.bins import Rectangle
 from captum_apex.locating.candidates import boxes_around_peaks
 from captum_apex.locating.channel_values import ChannelValues
 from captum_apex.locating.nothing import fires_on
 from captum_apex.locating.placement import elsewhere
 from captum_apex.masking.fills import Fill, blur_fill, masked
+from captum_apex.numbers import real_number, whole_number
 
 __all__ = ["LocatedRegion", "RegionEffect", "RegionSearch"]
 

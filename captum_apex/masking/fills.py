@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from captum_apex.layers.values import real_number
 from captum_apex.masking.grids import TILE
+from captum_apex.numbers import real_number, whole_number
 
 __all__ = [
     "FILLS",
@@ -47,7 +47,14 @@ def silence_fill(inputs: Tensor, silence: float | Tensor) -> Tensor:
         tensor([[[[-80., -80., -80.],
                   [-60., -60., -60.]]]])
     """
-    return torch.as_tensor(silence).to(inputs).expand_as(inputs).contiguous()
+    _check_inputs(inputs)
+    try:
+        return torch.as_tensor(silence).to(inputs).expand_as(inputs).contiguous()
+    except (TypeError, ValueError, RuntimeError) as error:  # no number, or a tensor of another shape
+        raise TypeError(
+            f"expected `silence` to be a number or a tensor that broadcasts to {tuple(inputs.shape)}, but got "
+            f"{silence!r}"
+        ) from error
 
 
 def mean_fill(inputs: Tensor) -> Tensor:
@@ -98,6 +105,7 @@ def blur_fill(inputs: Tensor, sigma: tuple[float, float] = TILE) -> Tensor:
         >>> blur_fill(torch.tensor([[[[0.0, 0.0, 9.0, 0.0, 0.0]]]]), sigma=(1.0, 0.2)).round(decimals=1)
         tensor([[[[0.5000, 2.2000, 3.6000, 2.2000, 0.5000]]]])
     """
+    _check_inputs(inputs)
     if not isinstance(sigma, Sequence) or len(sigma) != 2:
         raise TypeError(f"expected `sigma` to be two numbers, for frequency and for time, but got {sigma!r}")
     sigma = (real_number(sigma[0], "sigma", low=0), real_number(sigma[1], "sigma", low=0))
@@ -142,7 +150,8 @@ def noise_fill(inputs: Tensor, seed: int = 0) -> Tensor:
     Source: both are surrogates as in Theiler et al., "Testing for nonlinearity in time series" (Physica D 58, 1992),
         Section 3.
     """
-    generator = torch.Generator().manual_seed(seed)
+    _check_inputs(inputs)
+    generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
     if inputs.dim() != 4:
         return _with_random_phases(inputs, generator)
     order = torch.rand(inputs.shape[2:], dtype=torch.float64, generator=generator).argsort(dim=1)
@@ -232,7 +241,7 @@ def _fill_magnitudes(spectra: Tensor, fill: Fill, seed: int) -> Tensor:
     if spectra.dim() != 4 or spectra.shape[1] != 2:
         raise ValueError(f"expected spectra of shape (batch, 2, frequency, time), but got {tuple(spectra.shape)}")
     magnitudes = torch.hypot(spectra[:, :1], spectra[:, 1:])
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
     angles = torch.rand(spectra.shape[2:], dtype=torch.float64, generator=generator) * (2 * math.pi)
     random_phases = torch.stack([angles.cos(), angles.sin()]).to(spectra)  # (2, frequency, time)
     return torch.where(magnitudes > 0, spectra / magnitudes, random_phases) * fill(magnitudes)
@@ -274,3 +283,15 @@ def _with_random_phases(waveforms: Tensor, generator: torch.Generator) -> Tensor
         angles[-1] = 0
     turn = torch.polar(torch.ones_like(angles), angles).to(spectrum)
     return torch.fft.irfft(spectrum * turn, n=n_samples).to(waveforms.dtype)
+
+
+def _check_inputs(inputs: Tensor) -> None:
+    """Refuses inputs that are no batch of spectrograms or waveforms."""
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        got = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise TypeError(f"expected `inputs` to be a tensor of floats, but got {got}")
+    if inputs.dim() < 2 or not inputs.numel():
+        raise ValueError(
+            "expected `inputs` of shape (batch, channel, frequency, time) or (batch, channel, sample), but got "
+            f"{tuple(inputs.shape)}"
+        )

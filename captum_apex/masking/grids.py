@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from captum_apex.numbers import whole_number
+
 __all__ = ["GRIDS", "TILE", "check_grid", "n_regions", "named_grid", "region_grid", "region_sums"]
 
 GRIDS: dict[str, tuple[int, int]] = {"square": (4, 10), "time": (1, 25), "frequency": (16, 1)}
@@ -42,6 +44,9 @@ def region_grid(shape: Sequence[int], rows: int, columns: int) -> Tensor:
         tensor([[0, 0, 0, 1, 1],
                 [2, 2, 2, 3, 3]])
     """
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise TypeError(f"expected `shape` to be the sizes of an input, but got {shape!r}")
+    shape = [whole_number(size, "shape", least=1) for size in shape]
     if len(shape) not in (1, 2):
         raise ValueError(f"expected `shape` to be (frequency, time) or (sample,), but got {tuple(shape)}")
     frequency, time = shape if len(shape) == 2 else (1, *shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import Tensor
 
@@ -61,5 +63,7 @@ def ranking(scores: Tensor, seed: int) -> Tensor:
     damaged = scores.isnan().any(1)
     if damaged.any():
         raise ValueError(f"expected scores without NaN, but got NaN in clip {int(damaged.nonzero()[0])}")
-    shuffle = torch.randperm(scores.shape[1], generator=torch.Generator().manual_seed(seed)).to(scores.device)
+    shuffle = torch.randperm(scores.shape[1], generator=torch.Generator().manual_seed(operator.index(seed))).to(
+        scores.device
+    )
     return shuffle[scores[:, shuffle].argsort(dim=1, descending=True, stable=True)]

@@ -20,7 +20,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_apex.layers.values import whole_number
+from captum_apex.layers.values import check_finite
+from captum_apex.numbers import whole_number
 
 __all__ = ["faithfulness_correlation", "infidelity", "random_removals"]
 
@@ -49,12 +50,12 @@ def random_removals(n_regions: int, n_masks: int, seed: int) -> Tensor:
                 [False, False,  True, False],
                 [ True,  True, False,  True]])
     """
-    if n_regions < 2:
+    if whole_number(n_regions, "n_regions") < 2:
         raise ValueError(
             f"expected `n_regions` to be at least 2, so that one can go and one can stay, but got {n_regions}"
         )
     n_masks = whole_number(n_masks, "n_masks", least=1)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
     counts = torch.randint(1, n_regions, (n_masks, 1), generator=generator)
     order = torch.rand(n_masks, n_regions, dtype=torch.float64, generator=generator).argsort(1)
     ranks = order.argsort(1)  # a random permutation of the regions in each mask
@@ -148,6 +149,8 @@ def _predicted_and_measured_fall(
             "`score` (batch,), `masked_scores` (batch, mask), `removed` (mask, region) and `sums` (batch, region)"
         )
         raise ValueError(f"expected {expected}, but got {got}")
+    for name, values in {"score": score, "masked_scores": masked_scores, "sums": sums}.items():
+        check_finite(values, f"`{name}`")
     score, masked_scores, sums = (each.detach().to(sums.device, torch.float64) for each in (score, masked_scores, sums))
     return sums @ removed.to(sums).T, score[:, None] - masked_scores  # (clip, region) · (region, mask) → (clip, mask)
 

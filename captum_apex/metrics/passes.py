@@ -17,9 +17,10 @@ from torch import Tensor
 
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
-from captum_apex.layers.values import check_finite, check_not_nan, checked_output, naming_clips, whole_number
+from captum_apex.layers.values import check_finite, check_not_nan, checked_output, naming_clips
 from captum_apex.masking.fills import masked
 from captum_apex.masking.grids import check_grid, n_regions
+from captum_apex.numbers import whole_number
 
 __all__ = [
     "check_clips",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.audio_file import opened_audio
 from captum_apex.recordings.resampling import filter_reach, resampled
 
@@ -98,7 +98,7 @@ def decode(
         >>> decode(io.BytesIO(sound), sample_rate=8000, length=2)
         tensor([0.0000, 0.2500])
     """
-    _check_settings(sample_rate, length)
+    sample_rate, length = _checked_settings(sample_rate, length)
     seconds = math.inf if length is None else length / sample_rate
     with opened_audio(file, name) as sound:
         rate = sound.rate
@@ -153,10 +153,10 @@ def as_waveform(
         >>> as_waveform(torch.tensor([0.5, -0.5]), 8000, sample_rate=8000, length=3)
         tensor([ 0.5000, -0.5000,  0.0000])
     """
-    _check_settings(sample_rate, length)
+    sample_rate, length = _checked_settings(sample_rate, length)
     _check_samples(samples, name)
-    if not float(rate).is_integer():
-        raise ValueError(f"expected {name} at a sample rate of a whole number of Hz, but got {rate}")
+    if not real_number(rate, "rate", low=0).is_integer():
+        raise ValueError(f"expected {name} at a sample rate of a whole number of Hz, but got {rate:g}")
     channels = torch.atleast_2d(samples.to(torch.float32))  # (sample,) → (channel, sample)
     if not channels.numel():
         raise ValueError(f"expected {name} to hold sound, but it is empty")
@@ -164,7 +164,7 @@ def as_waveform(
         raise ValueError(f"expected {name} to hold sound, but got NaN or infinity")
     if not convert and (rate != sample_rate or len(channels) > 1):
         raise ValueError(
-            f"expected {name} at {sample_rate} Hz with one channel, but got {rate} Hz with {len(channels)}; "
+            f"expected {name} at {sample_rate} Hz with one channel, but got {rate:g} Hz with {len(channels)}; "
             "convert it, or allow it by convert=True"
         )
     waveform = _mean_of_channels(channels)
@@ -172,11 +172,9 @@ def as_waveform(
     return waveform if length is None else pad(waveform, (0, length - len(waveform)))
 
 
-def _check_settings(sample_rate: int, length: int | None) -> None:
-    settings = {"sample_rate": sample_rate} if length is None else {"sample_rate": sample_rate, "length": length}
-    for name, value in settings.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"expected `{name}` to be an int larger than 0, but got {value!r}")
+def _checked_settings(sample_rate: int, length: int | None) -> tuple[int, int | None]:
+    rate = whole_number(sample_rate, "sample_rate", least=1)
+    return rate, None if length is None else whole_number(length, "length", least=1)
 
 
 def _check_samples(samples: Tensor, name: str) -> None:

@@ -13,6 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.audio_file import AudioFile, opened_audio
 from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.resampling import filter_reach
@@ -82,7 +83,10 @@ class Windows:
             FileNotFoundError: if there is no such file.
             ImportError: if soundfile is missing.
         """
-        if not 0 < hop <= window < math.inf:
+        sample_rate = whole_number(sample_rate, "sample_rate", least=1)
+        window = real_number(window, "window")
+        hop = real_number(hop, "hop")
+        if not 0 < hop <= window:
             raise ValueError(f"expected 0 < `hop` <= `window`, in s, but got a hop of {hop} and a window of {window}")
         if window * sample_rate > _LONGEST:
             raise ValueError(f"expected a `window` of at most {_LONGEST / sample_rate:.0f} s, but got {window}")

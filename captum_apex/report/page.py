@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from captum_apex.audio.clip import Clip, ClipLookup
-from captum_apex.classifiers.class_names import checked_class_names, class_name
+from captum_apex.classifiers.class_names import class_name, ordered_names
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.signed_maps import signed_map
 
@@ -59,7 +59,7 @@ class Page:
     def __post_init__(self) -> None:
         self._check_explanations()
         if self.class_names is not None:
-            object.__setattr__(self, "class_names", checked_class_names(self.class_names))
+            object.__setattr__(self, "class_names", ordered_names(self.class_names))
         if self.class_names and len(self.scores) and len(self.class_names) != len(self.scores):
             raise ValueError(
                 f"expected one score per class, but got {len(self.scores)} scores for {len(self.class_names)} classes"

@@ -360,7 +360,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         for call in (lambda: encoded(sound, 16000), lambda: write(tmp_path / "a.wav", sound, 16000)):
-            with pytest.raises(OSError, match="to write a sound of 100000 samples, but the file cannot take it"):
+            with pytest.raises(OSError, match="File too large: .*(tmp|a.wav)"):
                 call()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -230,17 +230,32 @@ AROUND_THE_MODEL = {
 }
 RUNS_NO_MODEL = {
     # The caller runs the model inside the block, and takes `held` or `frozen` to hold it.
-    *("captured", "copied", "hold", "hooked", "recorded_graph", "released", "watched"),
+    *("captured", "copied", "hold", "hooked", "plain_paths", "recorded_graph", "released", "watched"),
+    # They call a function of the caller, which holds the model.
+    *("EvidenceScore.check_gradient", "LayerGraph.check_reached", "gradient_stop"),
     # They only look at the model.
-    *("at_layer_of", "chosen_layer", "device_of", "fingerprint", "layer_name", "load_apex", "model_of", "models_of"),
-    *("on_one_device", "from_transformers", "PooledNorm.of", "RecordingGrid.of", "WindowMerger.of"),
+    *(
+        "at_layer_of",
+        "check_layout",
+        "chosen_layer",
+        "device_of",
+        "fingerprint",
+        "layer_name",
+        "load_apex",
+        "model_of",
+        "models_of",
+    ),
+    *("submodule", "on_one_device", "from_transformers", "PooledNorm.of", "RecordingGrid.of", "WindowMerger.of"),
     *("APEX.has_convergence_delta", "LayerAPEX.has_convergence_delta", "LayerAPEX.reads_input"),
     # They compute with what the model gave, or with the stored statistics of a norm.
-    *("LayerAPEX.matrices", "LayerAPEX.selected_channels", "LayerAPEX.weights"),
+    *("checked_output", "LayerAPEX.matrices", "LayerAPEX.selected_channels", "LayerAPEX.weights"),
     *("PooledNorm.check", "PooledNorm.on_grid", "PooledNorm.spread", "GridNorm.forward"),
     # They run the transform of the classifier, but not its model.
     *(f"Classifier.{name}" for name in ("clip", "dataset", "drawn", "inputs", "waveform")),
-    *(f"InputDataset.{name}" for name in ("clip", "input", "waveform")),
+    *(f"InputDataset.{name}" for name in ("clip", "input", "name", "waveform")),
+    "training_recordings",
+    # The module in their signature is a library for audio files.
+    *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams"),
     "LogitsModel.forward",  # it is a model itself
 }
 

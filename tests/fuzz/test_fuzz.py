@@ -14,7 +14,6 @@ CASES = 3000
 
 
 # soundfile drops what a file object raises in its callbacks, such as the error of a seek before the beginning
-@pytest.mark.filterwarnings("ignore:.*Exception ignored from cffi callback:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_case_is_a_right_value_or_an_error_of_ours(name):
     target, _ = TARGETS[name]

@@ -1,6 +1,7 @@
 """Models that switch gradients off inside: explained where a gradient passes, or an error that says where none does."""
 
 import re
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ class Switched(PoolingHead):
         self.off = off
 
     def run(self, name, function, *inputs):
-        with self.mode() if name in self.off else torch.enable_grad():
+        with self.mode() if name in self.off else nullcontext():
             return function(*inputs)
 
     def forward(self, inputs):

@@ -10,10 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from captum_apex import APEX, Classifier, FeatureBank, LayerAPEX, PrototypeBasis, explain, explain_recording, fit_basis
+from captum_apex import (
+    APEX,
+    Classifier,
+    FeatureBank,
+    LayerAPEX,
+    PrototypeBasis,
+    RegionSearch,
+    explain,
+    explain_recording,
+    fit_basis,
+    locate_prototypes,
+)
 from captum_apex.attribution.arguments import channel_indices
 from captum_apex.attribution.decomposition import select_channels
-from captum_apex.layers.values import NotFiniteError, whole_number
+from captum_apex.layers.values import NotFiniteError
+from captum_apex.numbers import whole_number
 
 CLIPS = torch.rand(6, 1, 8, 12, generator=torch.Generator().manual_seed(0))
 
@@ -155,6 +167,7 @@ def test_channels_may_have_any_form(form):
         ["5"],
         "5",
         [None],
+        {3: 1},
         [[1, 2]],
         object(),
     ],
@@ -231,3 +244,47 @@ def test_matrices_follow_the_dtype_of_the_grid():
         matrices = apex.matrices(torch.zeros(1, dtype=dtype))
         assert [matrix.dtype for matrix in matrices] == [dtype, dtype]
         assert apex.matrices(torch.zeros(1, dtype=dtype))[0] is matrices[0]
+
+
+# --- clips that the layer or the search changes -----------------------------------------------------------------------
+
+
+def test_a_layer_without_one_grid_per_clip_is_refused():
+    """Each clip is cut into two parts, which the head puts together again."""
+
+    class Parts(Network):
+        def forward(self, inputs):
+            grid = self.features(torch.cat(inputs.chunk(2, dim=3)))
+            return self.head(torch.stack(grid.mean((2, 3)).chunk(2)).mean(0))
+
+    model = Parts().eval()
+    apex = LayerAPEX(model, model.features, PrototypeBasis(torch.eye(8), "time"))
+    with pytest.raises(ValueError, match="'features' to give one grid per clip, but got 4 for 2 clips"):
+        apex.attribute(CLIPS[:2], target=0)
+
+
+@pytest.mark.parametrize(
+    "search", [RegionSearch(fill=torch.zeros_like), RegionSearch(fill=torch.zeros_like, cross=True)]
+)
+def test_a_search_whose_fill_gives_no_numbers_names_the_clip(search):
+    """The model divides by the size of its input, which is 0 where everything is masked."""
+
+    class Relative(Network):
+        def forward(self, inputs):
+            return super().forward(inputs / inputs.flatten(1).amax(1)[:, None, None, None])
+
+    model = Relative().eval()
+    apex = with_basis(model)
+    inputs = CLIPS[:2].clone()
+    inputs[1, :, :, :3] = 0.0
+    inputs[1, :, :, 4:] = 0.0  # one loud frame
+    with pytest.raises(ValueError, match="expected finite values, but .* of clip 1 have NaN or infinity"):
+        explain(apex, inputs, 0, n_prototypes=1, search=search)
+
+
+def test_prototypes_to_locate_are_named_by_indices():
+    apex = with_basis(Network())
+    with pytest.raises(TypeError, match="`channels` to be the index of a channel or several indices"):
+        locate_prototypes(apex, list(CLIPS), channels=[True, False], n_prototypes=1)
+    located = locate_prototypes(apex, list(CLIPS), channels=np.array([2]), n_prototypes=np.int64(1))
+    assert (located.positive.boxes[:, 0, 0, 0] >= 0).nonzero().tolist() == [[2]]

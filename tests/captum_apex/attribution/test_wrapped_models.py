@@ -1,5 +1,7 @@
 """Models as people run them: compiled, data-parallel, in mixed precision."""
 
+from contextlib import nullcontext
+
 import pytest
 import timm
 import torch
@@ -153,17 +155,20 @@ def test_timms_checkpointing_is_off_meanwhile():
     assert model.stages[0].grad_checkpointing
 
 
-def test_a_layer_in_inference_mode_inside_the_model_is_an_error_that_says_what_to_do():
+def test_a_layer_in_inference_mode_inside_the_model_is_explained_as_any_other():
     class Trunk(Checkpointed):
         def forward(self, inputs):
-            with torch.inference_mode():
+            with self.mode():
                 features = self.layer(inputs)
             return self.tail(features)
 
     model = Trunk().eval()
-    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(6), "square"))
-    with pytest.raises(ValueError, match="expected the model to run 'layer' where gradients .* use `torch.no_grad"):
-        apex.attribute(CLIPS, 1)
+    maps = []
+    for mode in (nullcontext, torch.no_grad, torch.inference_mode):
+        model.mode = mode
+        maps.append(LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(6), "square")).attribute(CLIPS, 1))
+    assert torch.equal(maps[0], maps[1])
+    assert torch.equal(maps[0], maps[2])
 
 
 def test_a_model_that_was_made_in_inference_mode_is_explained_as_any_other():

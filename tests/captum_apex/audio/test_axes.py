@@ -199,7 +199,7 @@ def test_errors_of_from_transform():
     ("changes", "message"),
     [
         ({"sample_rate": 0}, "expected `sample_rate` to be larger than 0, but got 0"),
-        ({"sample_rate": math.nan}, "expected `sample_rate` to be larger than 0, but got nan"),
+        ({"sample_rate": math.nan}, "expected `sample_rate` to be a finite number, but got nan"),
         ({"n_fft": -2}, "expected `n_fft` to be larger than 0, but got -2"),
         ({"hop_length": 0}, "expected `hop_length` to be larger than 0, but got 0"),
         ({"n_mels": 0}, "expected `n_mels` to be larger than 0, but got 0"),

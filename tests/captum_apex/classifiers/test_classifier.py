@@ -1,6 +1,7 @@
 """A model with all that stands between it and a file."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -204,3 +205,28 @@ def test_what_is_no_classifier_is_refused(changes, error, message):
 def test_what_is_no_model_is_refused():
     with pytest.raises(TypeError, match="`model` to be a torch.nn.Module, but got function"):
         Classifier(lambda x: x, spectrogram, 8000, ["cat", "dog"])
+
+
+def test_labels_of_recordings_are_read_by_position():
+    """The labels of a pandas object are those in their order, whatever its index."""
+
+    class Sounds:
+        class_names = ("low", "high")
+
+        def __init__(self, labels):
+            self.labels = labels
+
+        def __len__(self):
+            return 2
+
+        def name(self, index):
+            return f"{index}.wav"
+
+        def waveform(self, index, sample_rate, length=None, *, convert=True):
+            return torch.zeros(3)
+
+    classifier = Classifier(torch.nn.Linear(3, 2), torch.square, sample_rate=8000, class_names=["low", "high"])
+    dataset = classifier.dataset(Sounds(pd.Series([1, 0], index=[1, 0])))
+    assert [int(dataset[index][1]) for index in range(2)] == [1, 0]
+    with pytest.raises(ValueError, match="expected one label for each of 2 recordings, but got 3"):
+        classifier.dataset(Sounds([0, 1, 1]))

@@ -1,10 +1,14 @@
 """All collections as inputs of a model."""
 
+import numpy as np
+import pandas as pd
+import pytest
 import torch
 from torch import nn
 
 from captum_apex import Classifier, FeatureBank
 from captum_apex.datasets import birdset, esc50, fsdd, wavefake
+from captum_apex.datasets.collection import checked_choice
 from tests.captum_apex.datasets.tiny_collections import RATE, segments, write_digits, write_esc50, write_wavefake
 
 
@@ -23,3 +27,17 @@ def test_every_collection_becomes_a_models_inputs_and_a_bank(tmp_path):
         bank = FeatureBank.from_dataset(model, model[0], inputs)
         assert bank.labels.tolist() == torch.as_tensor(collection.labels).tolist()
         assert len(collection.fingerprint()) == 64
+
+
+@pytest.mark.parametrize("give", [list, tuple, set, np.array, pd.Series, dict.fromkeys])
+def test_a_choice_is_taken_in_any_container(give):
+    assert checked_choice("folds", give([2, 1]), known=[1, 2, 5]) == {1, 2}
+    with pytest.raises(ValueError, match="expected `folds` among 1, 2, 5, but got 7$"):
+        checked_choice("folds", give([1, 7]), known=[1, 2, 5])
+    with pytest.raises(ValueError, match="expected `folds` among 1, 2, 5, but got "):
+        checked_choice("folds", give([]), known=[1, 2, 5])
+
+
+def test_one_number_is_no_choice():
+    with pytest.raises(ValueError, match="expected `folds` among 1, 2, 5, but got 1"):
+        checked_choice("folds", 1, known=[1, 2, 5])

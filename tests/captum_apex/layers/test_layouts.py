@@ -43,7 +43,7 @@ def test_the_kind_of_the_layer_says_where_its_channels_are(layer, right, wrong):
     check_layout(Layout(right), layer, output)
     with pytest.raises(ValueError, match=f'expected channels on axis [12] of the layer, .* pass "{right}"'):
         check_layout(Layout(wrong), layer, output)
-    with pytest.raises(ValueError, match=rf'gives shape \(2, 4, 4\); pass "{right}"'):
+    with pytest.raises(ValueError, match=rf'but got shape \(2, 4, 4\) of a .*; pass "{right}"'):
         check_layout(Layout(), layer, output)
 
 

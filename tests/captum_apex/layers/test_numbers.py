@@ -7,9 +7,9 @@ from torch import nn
 
 from captum_apex import FeatureBank, LayerAPEX, PrototypeBasis, RegionSearch, basis_from_matrix, explain, fit_basis
 from captum_apex.layers import Layout
-from captum_apex.layers.values import real_number
 from captum_apex.masking import blur_fill, named_fill, named_grid
 from captum_apex.metrics import random_removals
+from captum_apex.numbers import real_number
 
 MODEL = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 CLIPS = torch.rand(4, 2, 3, 5, generator=torch.Generator().manual_seed(0))

@@ -355,13 +355,14 @@ def test_a_rate_or_a_length_that_is_no_number_of_samples_is_refused(tmp_path, se
     """A negative length would cut the end off."""
     put(tmp_path / "a.wav")
     settings = {"sample_rate": 16000, "length": 100} | {setting: value}
-    message = f"expected `{setting}` to be an int larger than 0, but got {value!r}"
+    kind = "" if type(value) is int else f"{type(value).__name__} "
+    message = f"expected `{setting}` to be an int of at least 1, but got {kind}{value!r}"
     for call in (
         lambda: read(tmp_path / "a.wav", **settings),
         lambda: decode(io.BytesIO((tmp_path / "a.wav").read_bytes()), **settings),
         lambda: as_waveform(torch.zeros(9), 16000, **settings),
     ):
-        with pytest.raises(ValueError, match=re.escape(message)):
+        with pytest.raises(ValueError if type(value) is int else TypeError, match=re.escape(message)):
             call()
 
 

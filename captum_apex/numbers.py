@@ -1,0 +1,72 @@
+"""Numbers of any kind that people have, as arguments: of Python, of NumPy, or in a tensor."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+__all__ = ["real_number", "whole_number"]
+
+
+def whole_number(value: Any, name: str, least: int | None = None) -> int:
+    """An integer of any kind that people have: a Python int, a NumPy integer, a tensor or an array of one integer.
+
+    Args:
+        value: the value.
+        name: name of the argument, for messages.
+        least: smallest number allowed; None for no bound.
+
+    Raises:
+        TypeError: the value is a bool, a float, or anything else that is no integer.
+        ValueError: the number is below `least`.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_apex.numbers import whole_number
+        >>> whole_number(np.int64(5), "n_channels")
+        5
+    """
+    bound = "" if least is None else f" of at least {least}"
+    is_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
+    try:
+        number = None if is_bool else operator.index(value)
+    except TypeError:  # a float, or several numbers
+        number = None
+    if number is None:
+        raise TypeError(f"expected `{name}` to be an int{bound}, but got {type(value).__name__} {value!r}")
+    if least is not None and number < least:
+        raise ValueError(f"expected `{name}` to be an int{bound}, but got {number}")
+    return number
+
+
+def real_number(value: Any, name: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number of any kind that people have: a Python or a NumPy number, a tensor or an array of one number.
+
+    Args:
+        value: the value.
+        name: name of the argument, for messages.
+        low: smallest number allowed.
+        high: largest number allowed.
+
+    Raises:
+        TypeError: the value is a bool, or no number.
+        ValueError: the number is NaN, infinite or out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_apex.numbers import real_number
+        >>> real_number(np.float32(0.5), "threshold", 0, 1)
+        0.5
+    """
+    bounds = f" of at least {low:g}" if math.isinf(high) else f" in [{low:g}, {high:g}]"
+    bounds = "" if math.isinf(low) else bounds
+    if isinstance(value, (bool, str, bytes)) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
+        raise TypeError(f"expected `{name}` to be a number{bounds}, but got {type(value).__name__} {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # no number, several numbers, too large an int
+        raise TypeError(f"expected `{name}` to be a number{bounds}, but got {type(value).__name__} {value!r}") from None
+    if not (math.isfinite(number) and low <= number <= high):
+        raise ValueError(f"expected `{name}` to be a finite number{bounds}, but got {number:g}")
+    return number
