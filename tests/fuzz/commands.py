@@ -132,7 +132,8 @@ def _check(status: int, told: str, complained: str, arguments: list[str]) -> Non
     assert status in (0, 2), (status, arguments, complained)
     assert "Traceback" not in complained, (arguments, complained)
     if status == 2:
-        assert any(words in complained for words in ("expected", "error: ", "the model raised")), (arguments, complained)
+        said = any(words in complained for words in ("expected", "error: ", "the model raised"))
+        assert said, (arguments, complained)
     elif "--help" not in arguments:
         assert told.endswith((".safetensors\n", ".html\n", ".htm\n", ".txt\n")), (arguments, told)
 
