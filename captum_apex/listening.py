@@ -366,10 +366,7 @@ def _encode(target: BinaryIO, samples: NDArray, sample_rate: int, container: str
     settings: dict[str, Any] = {"samplerate": sample_rate, "channels": 1, "format": container, "subtype": codec}
     library = sound_library()
     try:
-        with (
-            _disk_errors(target),
-            library.SoundFile(library_file(target), "w", closefd=False, **settings) as file,
-        ):
+        with _disk_errors(target), library.SoundFile(library_file(target), "w", closefd=False, **settings) as file:
             for first in range(0, len(samples), _SAMPLES_AT_ONCE):
                 file.write(samples[first : first + _SAMPLES_AT_ONCE])
     except (library.SoundFileError, AssertionError) as error:  # soundfile asserts that all samples were written
@@ -392,9 +389,8 @@ def _disk_errors(target: BinaryIO) -> Iterator[None]:
             target.flush()
             target.truncate(end)
         except OSError as error:
-            name = getattr(target, "name", None)  # a number for a file without a name
-            place = name if isinstance(name, str) else tempfile.gettempdir()
-            raise OSError(error.errno, error.strerror, place) from error
+            named = isinstance(getattr(target, "name", None), str)  # a number, or none, for a temporary file
+            raise OSError(error.errno, error.strerror, target.name if named else tempfile.gettempdir()) from error
 
 
 def _whole_number(sample_rate: float) -> int:

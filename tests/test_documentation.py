@@ -219,3 +219,12 @@ def test_links_between_files_of_the_project_lead_to_pages_of_the_site(monkeypatc
         "[`fit_basis`][captum_apex.bases.fitting.fit_basis]"
     )
     assert for_site("```\n[a](../../CHANGELOG.md)\n```", "tutorials/guides/faq.md", pages).count("CHANGELOG.md") == 1
+
+
+def test_the_tests_that_the_guides_name_exist():
+    named = set()
+    for guide in (ROOT / "tutorials" / "guides").glob("*.md"):
+        named |= set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", guide.read_text()))
+    assert len(named) > 40
+    for path, name in named:
+        assert re.search(rf"^def {name}\(", (ROOT / path).read_text(), flags=re.MULTILINE), f"{path}::{name}"

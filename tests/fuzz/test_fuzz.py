@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captum_apex import PrototypeBasis
-from captum_apex.masking.fills import blur_fill
+from captum_apex.masking.fills import masked
 from tests.fuzz.outcomes import EXCLUDED_CASE, RIGHT_VALUE, FailedCaseError, accepted, is_refusal, outcome
 from tests.fuzz.targets import TARGETS, counts
 
@@ -52,7 +52,7 @@ def test_an_error_of_ours_is_none_unless_the_input_was_right():
 def test_an_error_is_ours_only_with_our_words():
     assert not is_refusal(ValueError("expected 1"))  # not raised in the package
     with pytest.raises(RuntimeError) as caught:
-        blur_fill(torch.ones(1, 1, 2, 2), sigma=torch.ones(2, 2))  # torch's own words
+        masked(torch.ones(1, 1, 2, 2), torch.ones(3), torch.ones(2, 2) > 0)  # torch's own words
     assert not is_refusal(caught.value)
 
 

@@ -58,6 +58,7 @@ GUIDES = (
     "writing_a_method",
     "glossary",
     "faq",
+    "when_something_is_wrong",
 )
 # Pages that lie outside of the folder `tutorials`, by their path in the project, and where the site has them.
 PROJECT_PAGES = {
