@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 import torch
+from torch import nn
 
 from captum_apex import (
     APEX,
@@ -265,3 +266,15 @@ def test_classes_that_are_no_mask_are_refused(classes):
     model, layer, basis = subject("time")
     with pytest.raises(ValueError, match=r"expected `classes` as bool \(clip, class\) of shape \(4, 4\), but got"):
         explain_classes(LayerAPEX(model, layer, basis), QUERIES, classes)
+
+
+def test_channels_of_equal_contributions_come_in_their_order():
+    """As many as an unstable sort needs to change their order."""
+    layer = nn.ReLU()
+    model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(200, 1, bias=False))
+    nn.init.ones_(model[3].weight)
+    clips = torch.ones(2, 200, 2, 3)
+    bank = FeatureBank.from_dataset(model, layer, list(clips))
+    apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(200), n_prototypes=1))
+    (explanation,) = explain(apex, clips[:1], n_channels=200, n_prototypes=1, search=None)
+    assert [evidence.channel for evidence in explanation.evidence] == list(range(200))
