@@ -126,7 +126,7 @@ class Recordings:
         left_out = _left_out(folder)
         _check_files(folder, files, files_by_folder, left_out)
         if left_out:
-            warnings.warn(f"of {folder} are left out: {left_out}", stacklevel=2)
+            warnings.warn(f"left out of {folder}: {left_out}", stacklevel=2)
         class_names = tuple(map(_composed, files_by_folder) if class_names is None else class_names)
         if files:
             return cls(folder, tuple(files), class_names=class_names)

@@ -116,7 +116,7 @@ def test_what_is_left_out_of_a_folder_is_said(tmp_path, left_out, said):
     for name in ("dog/a.wav", "rain/b.wav"):
         put(tmp_path / name)
     left_out(tmp_path)
-    with pytest.warns(UserWarning, match=f"^of .* are left out: .*{said}$"):
+    with pytest.warns(UserWarning, match=f"^left out of .*: .*{said}$"):
         recordings = Recordings.in_folder(tmp_path)
     assert (recordings.names, recordings.class_names) == (("dog/a.wav", "rain/b.wav"), ("dog", "rain"))
 
