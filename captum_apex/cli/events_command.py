@@ -10,11 +10,17 @@ from pathlib import Path
 
 import torch
 
+from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import check_output_folder, load_apex, load_bases
 from captum_apex.cli.types import add_evidence_arguments, probability, seconds, share
-from captum_apex.explanations.events import write_audacity, write_raven
+from captum_apex.explanations.events import (
+    RecordingExplanation,
+    UnfinishedExplanationError,
+    write_audacity,
+    write_raven,
+)
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.locating.region_search import RegionSearch
 
@@ -99,7 +105,19 @@ def run(options: argparse.Namespace) -> int:
     bases = load_bases([options.basis], None)
     if len(bases) > 1:
         raise ValueError(f"expected one basis, but got {', '.join(map(str, bases))}")
-    explanation = explain_recording(
+    try:
+        explanation = _explained(options, classifier, bases)
+    except UnfinishedExplanationError as error:
+        _write(error.explanation, writers)
+        raise
+    _write(explanation, writers)
+    return 0
+
+
+def _explained(
+    options: argparse.Namespace, classifier: Classifier, bases: dict[Path, PrototypeBasis]
+) -> RecordingExplanation:
+    return explain_recording(
         load_apex(classifier, *next(iter(bases.items())), classifier.columns),
         options.recording,
         *_window_and_hop(options, classifier),
@@ -112,12 +130,14 @@ def run(options: argparse.Namespace) -> int:
         search=RegionSearch() if options.refine else None,
         progress=True,
     )
+
+
+def _write(explanation: RecordingExplanation, writers: dict[Path, Callable]) -> None:
     print(f"{len(explanation.events)} events in {explanation.duration:.1f} s", file=sys.stderr)
     for path, write in writers.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, explanation.events)
         print(path)
-    return 0
 
 
 def _writers(options: argparse.Namespace) -> dict[Path, Callable]:

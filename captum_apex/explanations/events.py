@@ -12,7 +12,7 @@ from captum_apex.audio.clip import encodable
 from captum_apex.files import replaced
 from captum_apex.locating.region_search import RegionEffect
 
-__all__ = ["Event", "RecordingExplanation", "write_audacity", "write_raven"]
+__all__ = ["Event", "RecordingExplanation", "UnfinishedExplanationError", "write_audacity", "write_raven"]
 
 
 @dataclass(frozen=True)
@@ -198,3 +198,27 @@ class RecordingExplanation:
     evidence: Mapping[int, Tensor]
     times: Tensor
     duration: float
+
+
+class UnfinishedExplanationError(ValueError):
+    """A recording could not be explained to its end.
+
+    Args:
+        message: what is wrong, and where.
+        explanation: the explanation of the recording up to there.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import RecordingExplanation
+        >>> from captum_apex.explanations.events import UnfinishedExplanationError
+        >>> before = RecordingExplanation((), {}, torch.empty(0), duration=2.0)
+        >>> try:
+        ...     raise UnfinishedExplanationError("expected sound, but got NaN at 3 s", before)
+        ... except ValueError as error:
+        ...     print(error, len(error.explanation.events))
+        expected sound, but got NaN at 3 s 0
+    """
+
+    def __init__(self, message: str, explanation: RecordingExplanation) -> None:
+        super().__init__(message)
+        self.explanation = explanation

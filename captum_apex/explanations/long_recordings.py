@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,10 +18,10 @@ from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.event_regions import EventRegions
-from captum_apex.explanations.events import RecordingExplanation
+from captum_apex.explanations.events import RecordingExplanation, UnfinishedExplanationError
 from captum_apex.explanations.merging import WindowMerger
 from captum_apex.layers.models import device_of, model_of
-from captum_apex.layers.values import naming_clips
+from captum_apex.layers.values import check_not_nan, naming_clips
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.windows import Windows
@@ -105,6 +106,8 @@ def explain_recording(
 
     Raises:
         FileNotFoundError: there is no such file.
+        UnfinishedExplanationError: one of the errors below came after windows with detected classes; its `explanation`
+            has the events up to there.
         ValueError: an argument is out of range, the recording holds NaN or infinity, or it cannot be cut into windows
             (see `Windows`); the model does not give one score for each class; or the search for regions fails, for
             instance because the axes of the inputs are ambiguous and the classifier has no `input_layout`.
@@ -147,19 +150,22 @@ def explain_recording(
     threshold, level, batch_size = _checked_settings(threshold, level, batch_size)
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
-    n_classes = len(classifier.class_names)
     merger: WindowMerger | None = None
-    with tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar:
+    explained = 0.0  # s
+    with (
+        tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar,
+        _kept(lambda: (merger, explained)),
+    ):
         for starts, inputs in _batches(windows, classifier, batch_size):
-            detected = _detected(at_layer, inputs, n_classes, threshold, probabilities)
+            detected = _detected(at_layer, inputs, len(classifier.class_names), threshold, probabilities)
             with naming_clips(partial(_window_name, windows, starts)):
                 for label, probability, decomposition in detected:
-                    merger = merger or WindowMerger.of(
-                        classifier, windows, inputs, decomposition, at_layer.basis.scheme, level
-                    )
+                    scheme = at_layer.basis.scheme
+                    merger = merger or WindowMerger.of(classifier, windows, inputs, decomposition, scheme, level)
                     selected = at_layer.selected_channels(decomposition, n_channels, sides)
                     for clip in (probability >= threshold).nonzero()[:, 0].tolist():
                         merger.add(starts[clip], label, probability[clip].item(), decomposition, clip, selected)
+            explained = starts[-1] + windows.length / windows.sample_rate
             bar.update(len(starts))
     windows = _up_to_the_end(windows, starts[-1])
     duration = windows.n_samples / windows.sample_rate
@@ -170,6 +176,23 @@ def explain_recording(
         return merger.explanation()
     regions = EventRegions(apex, classifier, windows, search)
     return merger.explanation(partial(regions.refined, progress=progress))
+
+
+@contextmanager
+def _kept(state: Callable[[], tuple[WindowMerger | None, float]]) -> Iterator[None]:
+    """Keeps in an error what was explained before it, without a search for regions.
+
+    Args:
+        state: function that gives the merged windows, and the end of the last explained batch, in s.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        merger, explained = state()
+        if merger is None or not explained:
+            raise
+        merger.duration = explained
+        raise UnfinishedExplanationError(str(error), merger.explanation()) from error
 
 
 def _window_name(windows: Windows, starts: Sequence[float], clip: int) -> str:
@@ -215,6 +238,7 @@ def _detected(
                 f"expected the model to give one score for each of the {n_classes} classes, but got "
                 f"{tuple(output.shape)}"
             )
+        check_not_nan(logits, "the scores")
         of_classes.append(_checked_probabilities(probabilities(logits), logits))
         labels = (of_classes[0] >= threshold).any(0).nonzero()[:, 0].tolist()
         return labels if logits.shape[1] > 1 else [None for _ in labels]

@@ -725,6 +725,16 @@ def test_the_events_before_a_file_ends_are_written_with_a_message(here, capsys):
     assert Path("night.txt").is_file()
 
 
+def test_the_events_before_an_error_are_written_and_the_status_is_2(here, capsys):
+    fit("--skip-bad")
+    samples = np.full(16000 * 6, 0.01, dtype=np.float32)
+    samples[16000 * 5] = np.nan
+    soundfile.write("night.wav", samples, 16000, subtype="FLOAT")
+    command = ["events", "night.wav", *MODEL, "--basis", "time.safetensors", "--threshold", 0.01]
+    refused(capsys, run(*command, "--audacity", "night.txt"), "NaN or infinity after 5 s|night.wav .* NaN")
+    assert Path("night.txt").read_text()
+
+
 def test_a_page_does_not_take_the_place_of_a_recording(here, pages, capsys):
     fit()
     before = Path("new.wav").read_bytes()

@@ -27,6 +27,7 @@ from captum_apex import (
 )
 from captum_apex.attribution.decomposition import select_channels
 from captum_apex.explanations.event_regions import EventRegions
+from captum_apex.explanations.events import UnfinishedExplanationError
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.origin import Origin
@@ -442,6 +443,29 @@ def test_what_was_explained_before_a_file_ends_is_kept(tmp_path, change, says, s
     assert torch.equal(explanation.times, expected.times)
     assert explanation.evidence.keys() == expected.evidence.keys()
     assert all(explanation.evidence[label].shape == expected.evidence[label].shape for label in expected.evidence)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("fault", ["samples", "model"])
+def test_an_error_keeps_what_was_explained_before_it(fault, batch_size):
+    """NaN in the recording after 20 s, or scores that are not finite for the sound at 22 s."""
+
+    class Failing(Levels):
+        def forward(self, inputs):
+            logits = super().forward(inputs)
+            return logits.where(inputs.amax((1, 2, 3))[:, None] < 50, torch.nan)
+
+    sounds = [(3.0, 4.5, 1.0), (8.0, 9.0, -1.0)]
+    waveform = sounding(sounds, 30.0)
+    if fault == "samples":
+        waveform[20 * RATE] = torch.nan
+    else:
+        waveform[22 * RATE : 23 * RATE] = 100.0
+    apex, classifier = of_levels(Failing() if fault == "model" else None)
+    with pytest.raises(UnfinishedExplanationError, match="NaN") as caught:
+        explain_recording(apex, waveform, 2.0, 1.0, classifier=classifier, batch_size=batch_size)
+    assert places(caught.value.explanation) == places(explained(sounds))
+    assert 10 <= caught.value.explanation.duration <= 22
 
 
 @pytest.mark.parametrize("search", [None, RegionSearch()], ids=["columns", "search"])
