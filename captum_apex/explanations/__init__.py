@@ -12,7 +12,13 @@
 - `events`: the `RecordingExplanation` and its `Event`s, and files of events for Raven and Audacity.
 """
 
-from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
+from captum_apex.explanations.events import (
+    Event,
+    RecordingExplanation,
+    UnfinishedExplanationError,
+    write_audacity,
+    write_raven,
+)
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, explain, explain_classes, prototypes_of
 from captum_apex.explanations.long_recordings import explain_recording
@@ -24,6 +30,7 @@ __all__ = [
     "Explanation",
     "Prototype",
     "RecordingExplanation",
+    "UnfinishedExplanationError",
     "explain",
     "explain_classes",
     "explain_recording",

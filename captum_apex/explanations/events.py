@@ -210,7 +210,7 @@ class UnfinishedExplanationError(ValueError):
     Example:
         >>> import torch
         >>> from captum_apex import RecordingExplanation
-        >>> from captum_apex.explanations.events import UnfinishedExplanationError
+        >>> from captum_apex.explanations import UnfinishedExplanationError
         >>> before = RecordingExplanation((), {}, torch.empty(0), duration=2.0)
         >>> try:
         ...     raise UnfinishedExplanationError("expected sound, but got NaN at 3 s", before)
