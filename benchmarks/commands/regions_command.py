@@ -11,7 +11,7 @@ from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.commands.options import Commands, check_tables, write_tables
 from benchmarks.experiments.region_summary import region_summary
 from benchmarks.reports.markup import markdown
-from benchmarks.reports.region_tables import region_sections
+from benchmarks.reports.region_tables import LINE_COLUMNS, region_sections
 from benchmarks.runs.results import FolderError
 from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
@@ -72,9 +72,12 @@ def _lines(task: str, network: str, seed: int, n_clips: int, path: Path) -> pd.D
 
 def _stored(path: Path) -> pd.DataFrame:
     try:
-        stored = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=SUBJECT)
+        stored = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*SUBJECT, *LINE_COLUMNS])
     except ValueError as error:  # pandas' own errors are among them
         raise FolderError(f"expected {path} to hold the lines of `regions`, but it cannot be read: {error}") from error
-    if not set(SUBJECT) <= set(stored.columns):
-        raise FolderError(f"expected {path} to have the columns {', '.join(SUBJECT)}, but it has others")
+    if missing := [name for name in (*SUBJECT, *LINE_COLUMNS) if name not in stored.columns]:
+        raise FolderError(
+            f"expected {path} to hold the lines of `regions` as this version writes them, but it lacks the column "
+            f"{missing[0]}; name another file for --csv"
+        )
     return stored

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.experiments.located_evidence import SURROUNDINGS
+from benchmarks.experiments.missed_events import MISS_COLUMNS, event_shares
 from benchmarks.experiments.region_masking import masking_test
 from benchmarks.experiments.truth import REGION_COLUMNS, region_shares, truth_clips
 from benchmarks.runs.subject import Subject
@@ -33,7 +34,8 @@ def region_summary(subject: Subject, n_clips: int) -> pd.DataFrame:
 
         - `task`, `network`, `seed`, `scheme`, and `clips`, the number of clips of the masking test.
         - The columns `cell`, `found`, `random`, `iou_…` and `area_…` of `benchmarks.experiments.truth.truth_table`,
-          about the strongest channel; NaN where the truth is not known.
+          about the strongest channel, and `any_of_three`, `event_met`, `event_missed` of
+          `benchmarks.experiments.missed_events.event_shares`; NaN where the truth is not known.
         - `channel_cell`, `channel_found`, `channel_random`: share of a channel's contribution that masking its peak
           cell, its found region, or the latter at random places takes away, median over channels.
         - `drop_cell`, `drop_found`, `drop_random`: fall of the predicted class's probability when the union of the
@@ -49,7 +51,9 @@ def region_summary(subject: Subject, n_clips: int) -> pd.DataFrame:
     lines = []
     for scheme in subject.bases:
         clips = truth_clips(subject, scheme)
-        shares = dict.fromkeys(REGION_COLUMNS, math.nan) if clips is None else region_shares(subject, scheme, clips)
+        shares = dict.fromkeys((*REGION_COLUMNS, *MISS_COLUMNS), math.nan)
+        if clips is not None:
+            shares = region_shares(subject, scheme, clips) | event_shares(subject, scheme, clips)
         cell = by_region[str(scheme), SURROUNDINGS, "cell"]
         located = by_region[str(scheme), SURROUNDINGS, "found"]
         lines.append(

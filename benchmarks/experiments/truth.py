@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
@@ -13,6 +12,7 @@ from torch import Tensor
 from benchmarks.experiments.located_evidence import REGIONS, explanations_of, moved, region_masks
 from benchmarks.methods.prototype_maps import integrated
 from benchmarks.methods.query import logits
+from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
 from captum_apex import APEX, PrototypeBasis, Region, Scheme
 from captum_apex.masking.fills import mean_fill
@@ -48,24 +48,11 @@ def truth_table(subject: Subject) -> pd.DataFrame:
         clips = truth_clips(subject, scheme)
         if clips is not None:
             shares = region_shares(subject, scheme, clips) | _map_shares(subject, scheme, clips)
-            lines.append({"scheme": str(scheme), **shares, "clips": len(clips.truths)})
+            lines.append({"scheme": str(scheme), **shares, "clips": len(clips.indices)})
     return pd.DataFrame(lines, columns=TRUTH_COLUMNS)
 
 
-@dataclass(frozen=True)
-class TruthClips:
-    """Clips with a known truth.
-
-    Attributes:
-        inputs: inputs of the clips, (clip, channel, frequency, time).
-        truths: bins on which the class event of each clip lies, bool (clip, frequency, time).
-    """
-
-    inputs: Tensor
-    truths: Tensor
-
-
-def truth_clips(subject: Subject, scheme: Scheme) -> TruthClips | None:
+def truth_clips(subject: Subject, scheme: Scheme) -> Stage | None:
     """At most `N_LOCATED` test clips of the classes that are made for a scheme; None where there are none."""
     task = subject.task
     if task.truth is None or not task.perspectives:
@@ -75,16 +62,16 @@ def truth_clips(subject: Subject, scheme: Scheme) -> TruthClips | None:
     chosen = [i for i, made_for_scheme in enumerate(made_for) if made_for_scheme == scheme][:N_LOCATED]
     if not chosen:
         return None
-    return TruthClips(inputs[chosen], torch.stack([task.truth(indices[i]) for i in chosen]))
+    return Stage.on(subject, [indices[i] for i in chosen], inputs[chosen])
 
 
-def region_shares(subject: Subject, scheme: Scheme, clips: TruthClips) -> dict[str, float]:
+def region_shares(subject: Subject, scheme: Scheme, clips: Stage) -> dict[str, float]:
     """How the regions of the strongest channel lie on the truth: the columns `REGION_COLUMNS` of `truth_table`.
 
     Args:
         subject: the classifier and its bases.
         scheme: the scheme.
-        clips: the clips.
+        clips: the clips, with a known truth.
     """
     explanations = explanations_of(subject, subject.bases[scheme], clips.inputs, n_channels=1)
     n_rows, n_columns = clips.inputs.shape[2:]
@@ -93,16 +80,16 @@ def region_shares(subject: Subject, scheme: Scheme, clips: TruthClips) -> dict[s
         for region in REGIONS
     }
     generator = torch.Generator().manual_seed(subject.seed)
-    places = [_share_met(moved(masks["found"], generator), clips.truths) for _ in range(N_PLACES)]
+    places = [_share_met(moved(masks["found"], generator), clips.known_truth) for _ in range(N_PLACES)]
     return {
-        **{region: _share_met(of_region, clips.truths) for region, of_region in masks.items()},
+        **{region: _share_met(of_region, clips.known_truth) for region, of_region in masks.items()},
         "random": sum(places) / N_PLACES,
-        **{f"iou_{region}": _mean_iou(of_region, clips.truths) for region, of_region in masks.items()},
+        **{f"iou_{region}": _mean_iou(of_region, clips.known_truth) for region, of_region in masks.items()},
         **{f"area_{region}": of_region.double().mean().item() for region, of_region in masks.items()},
     }
 
 
-def _map_shares(subject: Subject, scheme: Scheme, clips: TruthClips) -> dict[str, float]:
+def _map_shares(subject: Subject, scheme: Scheme, clips: Stage) -> dict[str, float]:
     """How often the largest value of a map lies on the truth, for the enlarged map and for Integrated Gradients."""
     basis = subject.bases[scheme]
     target = logits(subject.model, clips.inputs).argmax(1)
@@ -111,7 +98,7 @@ def _map_shares(subject: Subject, scheme: Scheme, clips: TruthClips) -> dict[str
     for name, projection in projections.items():
         maps = APEX(subject.model, subject.layer, basis, projection=projection).attribute(clips.inputs, target)
         places = _strongest_places(maps, scheme, basis)
-        shares[name] = _share_met(torch.stack([place.mask(*maps.shape[2:]) for place in places]), clips.truths)
+        shares[name] = _share_met(torch.stack([place.mask(*maps.shape[2:]) for place in places]), clips.known_truth)
     return shares
 
 

@@ -22,7 +22,17 @@ GROUPS = {
 """Head of a column → columns of `benchmarks.experiments.region_summary.region_summary`."""
 FALLS = ("channel falls: cell / found / random", "probability falls: cell / found / random")
 """The columns that each fill has."""
+MISSES = {
+    "meets truth: strongest / any of three": ("found", "any_of_three"),
+    "event masked, channel falls: met / missed": ("event_met", "event_missed"),
+}
+"""Head of a column of `Missed events` → columns of the region summary."""
 RATIO = "found : random"
+LINE_COLUMNS = (
+    *(name for names in (*GROUPS.values(), *MISSES.values()) for name in names),
+    *(f"{name}_{fill}" for fill in OTHER_FILLS for head in FALLS for name in GROUPS[head]),
+)
+"""Columns of the region summary that the tables need, besides those that name the line."""
 ABOUT = (
     "The regions are the peak cell of a channel (“cell”), the region that the search finds (“found”), and the found "
     "region at random places (“random”). Meets truth: share of clips in which the region of the strongest channel has "
@@ -39,9 +49,16 @@ ABOUT_FILLS = (
     "their surroundings."
 )
 
+ABOUT_MISSES = (
+    "Why regions miss the class event, where its place is known. Strongest, any of three: share of clips in which the "
+    "found region of the strongest channel, or of at least one of three, has a bin in common with the event. The event "
+    "masked: share of the strongest channel's contribution that masking the event itself takes away, median over the "
+    "clips in which the channel's region meets the event, and over those in which it does not."
+)
+
 
 def region_sections(lines: pd.DataFrame) -> list[Section]:
-    """The sections `Regions` and `Regions by fill`, with means over seeds, and `Regions by seed`.
+    """The sections `Regions` and `Regions by fill`, with means over seeds, `Missed events` and `Regions by seed`.
 
     Args:
         lines: the lines of `benchmarks.experiments.region_summary.region_summary` for all subjects.
@@ -53,6 +70,7 @@ def region_sections(lines: pd.DataFrame) -> list[Section]:
     return [
         Section("Regions", [ABOUT], {"Regions": _entries(means.reset_index(), "seeds")}),
         Section("Regions by fill", [ABOUT_FILLS], {"Regions by fill": _entries_by_fill(means.reset_index())}),
+        Section("Missed events", [ABOUT_MISSES], {"Missed events": _misses(by_seed)}),
         Section("Regions by seed", [], {"Regions by seed": _entries(by_seed, "seed")}),
     ]
 
@@ -79,6 +97,15 @@ def _entries_by_fill(means: pd.DataFrame) -> pd.DataFrame:
         table[RATIO] = _ratios(means, columns[FALLS[1]])
         tables.append(table)
     return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
+
+
+def _misses(lines: pd.DataFrame) -> pd.DataFrame:
+    """What the strongest channels lose without the event, as texts, where the truth is known."""
+    known = lines[lines["found"].notna()]
+    table = known[[*SUBJECT, "seed"]].astype(str)
+    for head, names in MISSES.items():
+        table[head] = known[list(names)].map(number).agg(SEPARATOR.join, axis=1)
+    return table.reset_index(drop=True)
 
 
 def _ratios(lines: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -35,9 +35,13 @@ class Stage(ClassifiedClips):
     @classmethod
     def of(cls, subject: Subject, n_clips: int, split: Split = "test") -> Stage:
         """The stage of a run on this number of clips of a split; the truth is known for test clips only."""
+        return cls.on(subject, *subject.clips(split, n_clips), split)
+
+    @classmethod
+    def on(cls, subject: Subject, indices: list[int], inputs: Tensor, split: Split = "test") -> Stage:
+        """The stage on the clips of these indices of a split, with their inputs as `Subject.clips` gives them."""
         task = subject.task
         dataset = getattr(task, split)
-        indices, inputs = subject.clips(split, n_clips)
         truth = task.truth if split == "test" else None
         return cls(
             model=subject.model,
@@ -52,6 +56,12 @@ class Stage(ClassifiedClips):
             labels=[dataset[index][1] for index in indices],
             truth=None if truth is None else torch.stack([truth(index) for index in indices]),
         )
+
+    @property
+    def known_truth(self) -> Tensor:
+        """`truth`, of clips for which it is known."""
+        assert self.truth is not None  # this line is for the type checker
+        return self.truth
 
     def grid(self, name: str) -> Tensor:
         """The region of each bin, int64 (frequency, time), in the region grid of this name."""

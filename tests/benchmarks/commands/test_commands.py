@@ -12,10 +12,9 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.__main__ import main
 from benchmarks.commands import measure_command, regions_command, run_command
-from benchmarks.experiments.region_summary import OTHER_FILLS
 from benchmarks.methods import METHODS
 from benchmarks.reports.norm_table import MEASURES
-from benchmarks.reports.region_tables import FALLS, GROUPS
+from benchmarks.reports.region_tables import LINE_COLUMNS
 from benchmarks.runs import subject
 from benchmarks.runs.rows import COLUMNS
 from benchmarks.runs.stage import Stage
@@ -229,9 +228,7 @@ def test_the_places_of_the_norm_are_printed_and_written_into_a_file(tmp_path, mo
 
 def test_regions_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):
     measured = []
-    columns = [name for names in GROUPS.values() for name in names]
-    columns += [f"{name}_{fill}" for fill in OTHER_FILLS for head in FALLS for name in GROUPS[head]]
-    line = {"scheme": "time", "clips": 3, **dict.fromkeys(columns, 0.5)}
+    line = {"scheme": "time", "clips": 3, **dict.fromkeys(LINE_COLUMNS, 0.5)}
     monkeypatch.setattr(regions_command, "prepare", lambda task, network, seed, progress: (task, network, seed))
 
     def summary(subject, n_clips):
@@ -258,7 +255,9 @@ def test_lines_that_another_process_adds_meanwhile_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(regions_command, "prepare", lambda task, network, seed, progress: seed)
 
     def line(seed):
-        return pd.DataFrame([{"task": "scenes", "network": "cnn", "seed": seed, "clips": 3}])
+        return pd.DataFrame(
+            [{"task": "scenes", "network": "cnn", "seed": seed, "clips": 3, **dict.fromkeys(LINE_COLUMNS, 0.5)}]
+        )
 
     def summary(seed, n_clips):
         line(7).to_csv(path, index=False)

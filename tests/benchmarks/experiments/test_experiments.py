@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage, stats
 
 from benchmarks.classifiers.networks import NETWORKS, PlainCNN, explained_layer, head
-from benchmarks.experiments import invariance, region_masking, truth
+from benchmarks.experiments import invariance, missed_events, region_masking, truth
 from benchmarks.experiments.channels import (
     NamedBasis,
     channel_removal_table,
@@ -24,10 +24,17 @@ from benchmarks.experiments.channels import (
     upright,
 )
 from benchmarks.experiments.invariance import invariance_table, metrics
-from benchmarks.experiments.located_evidence import EvidenceChannels, explanations_of, fill_values, moved, region_masks
+from benchmarks.experiments.located_evidence import (
+    SURROUNDINGS,
+    EvidenceChannels,
+    explanations_of,
+    fill_values,
+    moved,
+    region_masks,
+)
 from benchmarks.experiments.purity import purity_table
 from benchmarks.experiments.region_summary import region_summary
-from benchmarks.experiments.truth import TRUTH_COLUMNS, truth_table
+from benchmarks.experiments.truth import TRUTH_COLUMNS, truth_clips, truth_table
 from benchmarks.runs import subject
 from benchmarks.runs.stage import Stage
 from captum_apex import SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, basis_from_matrix, fit_basis
@@ -364,6 +371,31 @@ def test_regions_on_a_known_truth(small, monkeypatch):
     assert [line.iou_cell, line.iou_found] == pytest.approx([0.0, 8 / 24])
     assert [line.area_cell, line.area_found] == pytest.approx([8 / 64, 16 / 64])
     assert line.random == pytest.approx(23 / 48, abs=0.1)  # other first rows: 1 to 48; the event is met up to row 23
+
+
+def test_a_missed_event_is_told_from_one_that_the_channel_does_not_hear(small, monkeypatch):
+    """Found regions of three channels, of which the strongest meets the event in two of four clips only."""
+    clips = truth_clips(small, SCHEMES[2])
+    event, off = torch.zeros(2, 64, 126, dtype=torch.bool)
+    event[8:24] = True
+    off[40:50] = True
+    clips = dataclasses.replace(clips, truth=event.expand(4, -1, -1))
+    regions = iter([[event] * 3, [off] * 3, [off, off, event], [event, off, off]])
+    monkeypatch.setattr(missed_events, "region_masks", lambda *_: torch.stack(next(regions)))
+    shares = missed_events.event_shares(small, SCHEMES[2], clips)
+    assert shares["any_of_three"] == 0.75
+    explanations = explanations_of(small, small.bases[SCHEMES[2]], clips.inputs, n_channels=1)
+    fill = fill_values(clips, SURROUNDINGS, SCHEMES[2])
+    falls = []
+    for clip, explanation in enumerate(explanations):
+        apex = LayerAPEX(small.model, small.layer, small.bases[SCHEMES[2]])
+        inputs = clips.inputs[clip : clip + 1]
+        silenced = torch.where(event, fill[clip : clip + 1], inputs)
+        contributions = apex.decompose(torch.cat([inputs, silenced]), clips.target[clip].repeat(2)).contributions
+        before, after = contributions[:, explanation.evidence[0].channel].tolist()
+        falls.append(1 - after / before)
+    assert shares["event_met"] == pytest.approx(np.median([falls[0], falls[3]]), abs=1e-5)
+    assert shares["event_missed"] == pytest.approx(np.median(falls[1:3]), abs=1e-5)
 
 
 def test_a_channels_share_on_the_truth_counts_clips_whose_strongest_region_meets_it(small):

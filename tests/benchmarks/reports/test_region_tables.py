@@ -4,16 +4,13 @@ import math
 
 import pandas as pd
 
-from benchmarks.experiments.region_summary import OTHER_FILLS
-from benchmarks.reports.region_tables import FALLS, GROUPS, region_sections
+from benchmarks.reports.region_tables import LINE_COLUMNS, region_sections
 
 
 def lines():
-    columns = [name for names in GROUPS.values() for name in names]
-    columns += [f"{name}_{fill}" for fill in OTHER_FILLS for head in FALLS for name in GROUPS[head]]
     common = {"task": "scenes", "network": "cnn", "clips": 40}
     values = [
-        {"seed": seed, "scheme": scheme, **dict.fromkeys(columns, 0.5), "drop_found": drop, "drop_random": random}
+        {"seed": seed, "scheme": scheme, **dict.fromkeys(LINE_COLUMNS, 0.5), "drop_found": drop, "drop_random": random}
         for seed, drop, random in ((1, 0.6, 0.1), (0, 0.2, -0.1))
         for scheme in ("time", "square")
     ]
@@ -23,7 +20,7 @@ def lines():
 
 
 def test_regions_are_means_over_seeds_with_the_ratio_of_the_means():
-    means, _, by_seed = region_sections(lines())
+    means, _, _, by_seed = region_sections(lines())
     table = means.tables["Regions"]
     assert list(table["scheme"]) == ["time", "square"]
     assert list(table["meets truth: cell / found / random"]) == ["0.50 / 0.50 / 0.50", "– / – / –"]
@@ -33,6 +30,17 @@ def test_regions_are_means_over_seeds_with_the_ratio_of_the_means():
     seeds = by_seed.tables["Regions by seed"]
     assert list(seeds["seed"]) == ["0", "0", "1", "1"]
     assert list(seeds["found : random"]) == ["200", "200", "6", "6"]
+
+
+def test_missed_events_are_listed_by_seed_where_the_truth_is_known():
+    frame = lines()
+    frame["any_of_three"] = 0.75
+    frame["event_missed"] = [-0.02, math.nan, 0.01, math.nan]
+    table = region_sections(frame)[2].tables["Missed events"]
+    assert list(table["scheme"]) == ["time", "time"]
+    assert list(table["seed"]) == ["0", "1"]
+    assert set(table["meets truth: strongest / any of three"]) == {"0.50 / 0.75"}
+    assert list(table["event masked, channel falls: met / missed"]) == ["0.50 / 0.01", "0.50 / -0.02"]
 
 
 def test_regions_by_fill_have_the_falls_of_each_other_fill():
