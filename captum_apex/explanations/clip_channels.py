@@ -16,6 +16,7 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.attribution.projection import default_layout
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import captured, frozen
+from captum_apex.layers.layout import input_axes
 from captum_apex.layers.models import layer_name
 from captum_apex.locating.bins import Bins
 from captum_apex.locating.channel_values import ChannelValues
@@ -159,7 +160,7 @@ def _channel_values(
     input_layer = apex.input_layer if isinstance(apex, APEX) else None
     layout = apex.input_layout if isinstance(apex, APEX) else None
     if at_layer.columns is not None:
-        time = layout.split().index("t") if layout and input_layer is None else inputs.dim() - 1
+        time = input_axes(layout).index("t") if layout and input_layer is None else inputs.dim() - 1
         inputs = inputs.narrow(time, 0, int(arguments[0]))  # the clip alone, without padding
     mapped = inputs if input_layer is None else _output_of(at_layer, input_layer, inputs, arguments)
     bins = Bins.of(mapped, layout or default_layout(weights, mapped))

@@ -32,6 +32,7 @@ from captum_apex.figures.prototypes import (
 )
 from captum_apex.figures.spectrogram import draw_image, set_frequency
 from captum_apex.figures.titles import SMALL, TINY, fitted, heading, quoted
+from captum_apex.numbers import whole_number
 
 __all__ = ["channels", "class_deviations", "class_prototypes", "frequency_profiles", "prototype_counts"]
 
@@ -139,6 +140,7 @@ def class_prototypes(
         The figure.
 
     Raises:
+        TypeError: the target is no integer.
         ValueError: the basis or the bank does not serve (see `channels`), the bank has no clip of the class, or the
             basis has fewer than `n_prototypes`.
 
@@ -156,6 +158,7 @@ def class_prototypes(
         'channel 0: 1.0 standard\ndeviations above the mean\nfrequency in Hz'
     """
     labels = _labels(basis, bank)
+    target = whole_number(target, "target")
     if target not in labels:
         raise ValueError(f"expected a class that the bank has clips of, but got {target}")
     strengths = _strengths(basis, bank, labels)[target]
