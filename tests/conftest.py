@@ -20,3 +20,19 @@ def opened_by_libsndfile(monkeypatch):
         soundfile.SoundFile, "_open", lambda self, file, *more: given.append(file) or plain(self, file, *more)
     )
     return given
+
+
+@pytest.fixture
+def frames_read(monkeypatch):
+    """The number of frames in each block that soundfile reads during the test, as a list that grows."""
+    soundfile = pytest.importorskip("soundfile")
+    counts = []
+    plain = soundfile.SoundFile.read
+
+    def counted(file, *arguments, **more):
+        block = plain(file, *arguments, **more)
+        counts.append(len(block))
+        return block
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    return counts

@@ -64,6 +64,10 @@ NO_NAMES = {
     "None": (None, "NoneType None"),
     "number": (1, "int 1"),
 }
+TAKERS_OF_A_LAYOUT = {
+    "APEX": lambda layout: APEX(MODEL, MODEL[0], BASIS, input_layout=layout),
+    "Classifier": lambda layout: Classifier(MODEL, nn.Identity(), 8000, ["dog", "rain"], input_layout=layout),
+}
 
 
 @pytest.mark.parametrize("kind", NO_NAMES)
@@ -89,26 +93,18 @@ def test_a_part_that_is_no_string_is_refused(tmp_path, value):
         fsdd(tmp_path, value)
 
 
+@pytest.mark.parametrize("taker", TAKERS_OF_A_LAYOUT)
 @pytest.mark.parametrize("value", [value for value, _ in NO_NAMES.values() if value is not None], ids=type)
-def test_an_input_layout_that_is_no_string_is_refused(value):
-    calls = (
-        lambda: APEX(MODEL, MODEL[0], BASIS, input_layout=value),
-        lambda: Classifier(MODEL, nn.Identity(), 8000, ["dog", "rain"], input_layout=value),
-    )
-    for call in calls:
-        with pytest.raises(TypeError, match=f"expected `input_layout` to name .*, but got {type(value).__name__}"):
-            call()
+def test_an_input_layout_that_is_no_string_is_refused(taker, value):
+    with pytest.raises(TypeError, match=f"expected `input_layout` to name .*, but got {type(value).__name__}"):
+        TAKERS_OF_A_LAYOUT[taker](value)
 
 
+@pytest.mark.parametrize("taker", TAKERS_OF_A_LAYOUT)
 @pytest.mark.parametrize("layout", ["", "c t", "n c f", "n (c f) t", "n c t t", "n t -> n c 1 t"])
-def test_an_input_layout_that_cannot_be_read_is_refused(layout):
-    calls = (
-        lambda: APEX(MODEL, MODEL[0], BASIS, input_layout=layout),
-        lambda: Classifier(MODEL, nn.Identity(), 8000, ["dog", "rain"], input_layout=layout),
-    )
-    for call in calls:
-        with pytest.raises(ValueError, match=f"expected `input_layout` to name .*, but got {re.escape(repr(layout))}"):
-            call()
+def test_an_input_layout_that_cannot_be_read_is_refused(taker, layout):
+    with pytest.raises(ValueError, match=f"expected `input_layout` to name .*, but got {re.escape(repr(layout))}"):
+        TAKERS_OF_A_LAYOUT[taker](layout)
 
 
 @pytest.mark.parametrize("value", [[1], np.array([0, 1]), torch.zeros(2), None, "dog", {}], ids=str)
