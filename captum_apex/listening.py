@@ -32,6 +32,7 @@ from torch import Tensor
 
 from captum_apex.audio.clip import Clip, Place
 from captum_apex.audio.regions import Box, Region
+from captum_apex.choices import one_of
 from captum_apex.files import replaced
 from captum_apex.recordings.libsndfile import library_file, sound_library
 
@@ -179,6 +180,7 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
         The bytes of the file.
 
     Raises:
+        TypeError: if the format is no string.
         ValueError: if the format or its sample rate is not supported, or the waveform has another shape or dtype, NaN
             or infinity.
         ImportError: if soundfile is missing.
@@ -190,8 +192,7 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
         >>> file[:4], len(file)  # a header of 44 bytes, then 2 bytes per sample
         (b'RIFF', 16044)
     """
-    if format not in _CODECS:
-        raise ValueError(f"expected `format` to be one of {', '.join(map(repr, _CODECS))}, but got {format!r}")
+    one_of(format, "`format`", _CODECS)
     rate = _checked_rate(format, sample_rate)
     # A file on the disk, because libsndfile drops exceptions, such as an interruption, that it meets in Python.
     with tempfile.TemporaryFile() as file:

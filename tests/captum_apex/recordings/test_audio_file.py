@@ -4,14 +4,11 @@ import gzip
 import io
 import os
 import resource
-import signal
 import struct
-import sys
 import threading
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -19,6 +16,7 @@ import torch
 from captum_apex.recordings import decode, read
 from captum_apex.recordings.audio_file import opened_audio
 from captum_apex.recordings.windows import Windows
+from tests.interrupting import check_that_no_interruption_is_swallowed
 from tests.odd_files import (
     IMPLAUSIBLE,
     LENGTH_UNKNOWN,
@@ -203,22 +201,18 @@ def test_a_rate_that_cannot_be_is_refused(tmp_path, rate):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "ogg"])
-def test_libsndfile_gets_descriptors_and_never_python_objects(tmp_path, monkeypatch, suffix):
+def test_libsndfile_gets_descriptors_and_never_python_objects(tmp_path, opened_by_libsndfile, suffix):
     """It drops exceptions of Python callbacks, such as an interruption, and goes on with wrong samples."""
     path, samples = whole(tmp_path, suffix)
     edited(path, lambda data: data + data if suffix == "ogg" else data)
-    given = []
-    plain = soundfile.SoundFile._open
-    monkeypatch.setattr(
-        soundfile.SoundFile, "_open", lambda self, file, *more: given.append(file) or plain(self, file, *more)
-    )
+    opened_by_libsndfile.clear()  # the test itself wrote and read the whole file
     read(path, RATE)
     windows_of(path)
     with gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(path.read_bytes()))) as packed:
         assert torch.equal(decode(packed, RATE)[: len(samples)], samples)
     assert torch.equal(decode(io.BytesIO(path.read_bytes()), RATE)[: len(samples)], samples)
-    assert len(given) >= 5
-    assert {type(file) for file in given} == {int}
+    assert len(opened_by_libsndfile) >= 5
+    assert {type(file) for file in opened_by_libsndfile} == {int}
 
 
 @pytest.mark.parametrize("buffering", [0, -1])
@@ -251,29 +245,10 @@ def test_a_pipe_is_decoded(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
-def test_an_interruption_is_never_swallowed(tmp_path, monkeypatch, suffix):
-    """A signal at any moment of a read: either it is raised, or it came afterwards and the samples are right."""
+def test_an_interruption_is_never_swallowed(tmp_path, suffix):
     path, samples = whole(tmp_path, suffix)
-    caught = []
-    raised = []
-    # Python itself drops what is raised while an object is deleted, and says so by this hook.
-    monkeypatch.setattr(sys, "unraisablehook", raised.append)
 
-    def interrupt(*_):
-        caught.append(None)
-        raise KeyboardInterrupt
+    def check(waveform):
+        assert torch.equal(waveform, samples)
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        for delay in np.random.default_rng(0).uniform(1e-5, 0.01, 40):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, delay)
-                waveform = read(path, RATE)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                assert torch.equal(waveform, samples)
-            except KeyboardInterrupt as interruption:
-                raised.append(interruption)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert len(raised) >= len(caught)
+    check_that_no_interruption_is_swallowed(lambda: read(path, RATE), check, 40, longest=0.01)
