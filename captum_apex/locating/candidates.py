@@ -82,8 +82,10 @@ def widened(boxes: Sequence[Rectangle], n_rows: int, n_columns: int) -> list[Rec
     of_rows, of_columns = (max(1, round(size * _MARGIN)) for size in (n_rows, n_columns))
     wider: list[Rectangle] = []
     for box in sorted(boxes):
-        low, high = max(box[0] - of_rows, 0), min(box[1] + of_rows, n_rows)
-        start, end = max(box[2] - of_columns, 0), min(box[3] + of_columns, n_columns)
+        low = max(box[0] - of_rows, 0)
+        high = min(box[1] + of_rows, n_rows)
+        start = max(box[2] - of_columns, 0)
+        end = min(box[3] + of_columns, n_columns)
         before = wider[-1] if wider else None
         if before and before[:2] == (low, high) and start <= before[3]:
             wider[-1] = (low, high, before[2], max(end, before[3]))
