@@ -48,18 +48,15 @@ class PlainSamples:
         >>> import tempfile
         >>> import torch
         >>> from captum_apex import listening
-        >>> from captum_apex.recordings.libsndfile import library_file, sound_library
-        >>> from captum_apex.recordings.plain_samples import plain_samples
-        >>> library = sound_library()
-        >>> data = bytearray(listening.encoded(torch.tensor([0.0, 0.25, 0.5]), 8000, "wav"))
-        >>> data[40:44] = bytes(4)  # the length, as recorders leave it that stop without power
+        >>> from captum_apex.recordings.libsndfile import sound_library
+        >>> from captum_apex.recordings.plain_samples import PlainSamples
+        >>> settings = {"samplerate": 8000, "channels": 1, "subtype": "PCM_16", "endian": "LITTLE"}
+        >>> samples = PlainSamples(44, 3, n_claimed=0, is_certain=True, settings=settings, frame_bytes=2)
         >>> with tempfile.TemporaryFile() as file:
-        ...     _ = file.write(data)
-        ...     with library.SoundFile(library_file(file), closefd=False) as sound:
-        ...         samples = plain_samples(sound, file)
-        ...     with samples.opened(library, file, first=1) as sound:
-        ...         samples.n_frames, sound.read(2).tolist()
-        (3, [0.25, 0.5])
+        ...     _ = file.write(listening.encoded(torch.tensor([0.0, 0.25, 0.5]), 8000, "wav"))
+        ...     with samples.opened(sound_library(), file, first=1) as sound:
+        ...         sound.read(2).tolist()
+        [0.25, 0.5]
     """
 
     start: int
@@ -86,6 +83,22 @@ def plain_samples(sound: Any, file: BinaryIO) -> PlainSamples | None:
     Args:
         sound: a `soundfile.SoundFile` that was just opened, so that the file is at the first sample.
         file: the file that it reads.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from captum_apex import listening
+        >>> from captum_apex.recordings.libsndfile import library_file, sound_library
+        >>> from captum_apex.recordings.plain_samples import plain_samples
+        >>> library = sound_library()
+        >>> data = bytearray(listening.encoded(torch.tensor([0.0, 0.25, 0.5]), 8000, "wav"))
+        >>> data[40:44] = bytes(4)  # the length, as recorders leave it that stop without power
+        >>> with tempfile.TemporaryFile() as file:
+        ...     _ = file.write(data)
+        ...     with library.SoundFile(library_file(file), closefd=False) as sound:
+        ...         samples = plain_samples(sound, file)
+        ...     samples.n_claimed, samples.n_frames
+        (0, 3)
     """
     if sound.format not in _CHUNKS or sound.subtype not in _SAMPLE_BYTES:
         return None

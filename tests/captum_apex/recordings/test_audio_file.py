@@ -279,6 +279,18 @@ def test_a_sound_of_more_than_4_gb_is_read_to_its_end(tmp_path, n_channels, subt
         assert sound.read(0, 1000).abs().max() == 0
 
 
+@pytest.mark.parametrize("length", [0, 2**32 - 1])
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "au"])
+def test_a_sound_of_more_than_4_gb_without_a_length_is_read_to_its_end(tmp_path, suffix, length):
+    path, samples = whole(tmp_path, suffix)
+    edited(path, lambda data: LENGTH_LOST[suffix](data, length))
+    os.truncate(path, 2**32 + path.stat().st_size)
+    with warnings.catch_warnings(action="error"), open(path, "rb") as file, opened_audio(file, path.name) as sound:
+        assert sound.n_frames == 2**31 + len(samples)
+        assert torch.equal(sound.read(0, 2 * len(samples))[0, : len(samples)], samples)
+        assert sound.read(2**31, 2 * len(samples)).shape == (1, len(samples))
+
+
 @pytest.mark.parametrize("content", [b"", b"RIFF", tone().tobytes(), b"OggS" + bytes(300), b"\xff\xfb\x90d" * 3])
 @pytest.mark.parametrize("suffix", ["wav", "raw", "mp3", "vox"])
 def test_what_is_no_audio_is_refused_by_name(tmp_path, content, suffix):
