@@ -54,7 +54,8 @@ def with_length(file: BinaryIO) -> Iterator[BinaryIO]:
     """
     start = _after_tags(file, 0)
     first = _read(file, start, 4)
-    if not _frame_bytes(first):
+    n_bytes = _frame_bytes(first)
+    if not n_bytes or not _are_alike(_read(file, start + n_bytes, 4), first):
         yield file
         return
     place = _length_place(first)
@@ -64,7 +65,7 @@ def with_length(file: BinaryIO) -> Iterator[BinaryIO]:
         yield file
         return
     n_frames = _n_frames(file, start, first)
-    estimate = (size - start) // _frame_bytes(first)
+    estimate = (size - start) // n_bytes
     if n_frames - said[0] <= _FEW_FRAMES if said else abs(n_frames - estimate) <= _FEW_FRAMES:
         yield file
         return

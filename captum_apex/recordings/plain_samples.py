@@ -107,7 +107,9 @@ def plain_samples(sound: Any, file: BinaryIO) -> PlainSamples | None:
     order = _ORDERS[sound.format] if sound.endian == "FILE" else sound.endian
     frame_bytes = _SAMPLE_BYTES[sound.subtype] * sound.channels
     claimed = sound.frames * frame_bytes
-    missing = max(0, size - start - claimed) // _WRAP * _WRAP
+    if size - start <= claimed:
+        return None
+    missing = (size - start - claimed) // _WRAP * _WRAP
     n_frames = -(-(claimed + missing) // frame_bytes)  # rounded up: libsndfile has cut the remainder to whole frames
     is_certain = _ends_at(file, start + n_frames * frame_bytes, sound)
     library_file(file, start)
