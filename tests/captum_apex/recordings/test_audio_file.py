@@ -291,6 +291,13 @@ def test_a_sound_of_more_than_4_gb_without_a_length_is_read_to_its_end(tmp_path,
         assert sound.read(2**31, 2 * len(samples)).shape == (1, len(samples))
 
 
+def test_samples_that_begin_after_the_end_of_the_file_are_none(tmp_path):
+    path, _ = whole(tmp_path, "au")
+    edited(path, lambda data: put(data, 4, ">I", 10**6))
+    with pytest.raises(ValueError, match=r"a\.au to hold sound, but its header says .* empty"):
+        read(path, RATE)
+
+
 @pytest.mark.parametrize("content", [b"", b"RIFF", tone().tobytes(), b"OggS" + bytes(300), b"\xff\xfb\x90d" * 3])
 @pytest.mark.parametrize("suffix", ["wav", "raw", "mp3", "vox"])
 def test_what_is_no_audio_is_refused_by_name(tmp_path, content, suffix):
