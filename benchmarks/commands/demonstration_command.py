@@ -26,8 +26,8 @@ def add_demonstration_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "demonstration",
         help="train the classifier of the package's demonstration, and fit its bases",
-        description="Trains the classifier of the demonstration on sounds that are made from formulas, says how good it "
-        "is, and writes its weights and bases. It takes some minutes.",
+        description="Trains the classifier of the demonstration on sounds that are made from formulas, says how good "
+        "it is, and writes its weights and bases. It takes some minutes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of the training and of the fit")

@@ -73,7 +73,12 @@ class EveningSounds:
         return f"{label}{soft}.wav"
 
     def waveform(
-        self, index: int, sample_rate: int = SAMPLE_RATE, length: int | None = None, *, convert: bool = True
+        self,
+        index: int,
+        sample_rate: int = SAMPLE_RATE,
+        length: int | None = None,
+        *,
+        convert: bool = True,  # noqa: ARG002
     ) -> Tensor:
         """A clip as a float32 tensor (sample,).
 
@@ -163,7 +168,7 @@ def _decay(start: float, seconds: float) -> Samples:
 
 
 def _bell(random: Generator) -> Samples:
-    """One or two strokes of a church bell: partials that do not fit one harmonic series, and fade at their own rates."""
+    """One or two strokes of a church bell: partials outside of one harmonic series, the high ones fading first."""
     hertz = random.uniform(330, 520)
     sound = np.zeros(_N_SAMPLES)
     for start in np.cumsum([random.uniform(0.05, 0.3), random.uniform(0.8, 1.0)])[: random.integers(1, 3)]:
@@ -179,12 +184,8 @@ def _cricket(random: Generator) -> Samples:
     chirp = random.uniform(0.28, 0.42)
     n_pulses = random.integers(3, 6)
     starts = np.arange(random.uniform(0.02, 0.2), SECONDS - 0.15, chirp)
-    gates = [
-        _gate(start + i * pulse * 1.5, start + i * pulse * 1.5 + pulse, 0.005)
-        for start in starts
-        for i in range(n_pulses)
-    ]
-    return _tone(hertz) * sum(gates)
+    pulses = [start + 1.5 * pulse * number for start in starts for number in range(n_pulses)]
+    return _tone(hertz) * sum(_gate(start, start + pulse, 0.005) for start in pulses)
 
 
 def _frog(random: Generator) -> Samples:

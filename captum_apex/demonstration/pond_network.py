@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from itertools import pairwise
 
 import torch
 from safetensors.torch import load
@@ -35,7 +36,7 @@ class PondNetwork(nn.Module):
         super().__init__()
         widths = (1, 16, 32, 48, 64)
         blocks: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             blocks += [nn.Conv2d(before, after, 3, stride=2 if after < 64 else 1, padding=1, bias=False)]
             blocks += [nn.BatchNorm2d(after), nn.ReLU()]
         self.features = nn.Sequential(*blocks)
