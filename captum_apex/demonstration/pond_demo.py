@@ -47,7 +47,7 @@ def demo(folder: str | os.PathLike = "captum-apex-demo", *, show: bool = True, p
     folder = Path(folder)
     sounds = EveningSounds("demo")
     paths = _written(sounds, folder / "sounds")
-    explained = explainer().explain(paths, n_channels=_N_CHANNELS, progress=progress)
+    explained = explainer().explain(sounds, n_channels=_N_CHANNELS, progress=progress)
     page = explained.write(folder / "page.html", title=TITLE)
     explained.write_csv(folder / "evidence.csv")
     if show:
