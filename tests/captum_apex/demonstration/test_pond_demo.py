@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from captum_apex import SCHEMES, demo, demonstration
+from captum_apex import SCHEMES, demo, demonstration, listening
 from captum_apex.__main__ import main
-from captum_apex.demonstration import EveningSounds, classifier, explainer
-from captum_apex.demonstration import demo as demo_module  # noqa: F401
+from captum_apex.demonstration import EveningSounds, classifier, explainer, pond_demo
 from captum_apex.layers import fingerprint
 
-MODULE = sys.modules["captum_apex.demonstration.demo"]
 PACKAGE = Path(demonstration.__file__).parent
 
 
@@ -57,7 +55,7 @@ def test_the_owl_is_explained_by_owls_where_it_hoots(pond):
 def one_clip(monkeypatch):
     """The demonstration with one clip and one channel, which is faster."""
     monkeypatch.setattr(EveningSounds, "__len__", lambda sounds: 1 if sounds.part == "demo" else 320)
-    monkeypatch.setattr(MODULE, "_N_CHANNELS", 1)
+    monkeypatch.setattr(pond_demo, "_N_CHANNELS", 1)
 
 
 @pytest.fixture
@@ -74,7 +72,7 @@ def opened(monkeypatch):
 def test_the_demonstration_writes_a_page_a_table_and_sounds_and_opens_them(tmp_path, one_clip, opened):
     folder = tmp_path / "pond"
     explained = demo(folder, progress=False)
-    assert [page.clip.label for page in explained] == [""]
+    assert [page.clip.label for page in explained] == ["bell"]
     assert sorted(path.name for path in folder.iterdir()) == ["evidence.csv", "page.html", "sounds"]
     assert [path.name for path in (folder / "sounds").iterdir()] == ["bell.wav"]
     with open(folder / "evidence.csv", newline="") as file:
@@ -92,7 +90,7 @@ def test_nothing_is_opened_without_a_screen_or_where_nobody_wants_it(tmp_path, o
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    MODULE._show(tmp_path / "page.html", tmp_path / "sounds" / "bell.wav")
+    pond_demo._show(tmp_path / "page.html", tmp_path / "sounds" / "bell.wav")
     assert not opened
 
 
@@ -104,8 +102,6 @@ def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path, capsys):
 
 def test_the_classifier_serves_the_command_line(tmp_path, capsys):
     sounds = EveningSounds("demo")
-    from captum_apex import listening
-
     for index in range(8):
         listening.write(tmp_path / f"{sounds.name(index)}", sounds.waveform(index), 16_000)
     command = ["fit", str(tmp_path), "--model", "captum_apex.demonstration:classifier", "--scheme", "time"]
