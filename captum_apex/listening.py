@@ -38,12 +38,12 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 """The sample rates that MP3 supports, in Hz."""
 
 _CODECS = {
-    "mp3": ("MP3", "MPEG_LAYER_III"),  # with `_FINEST`
+    "mp3": ("MP3", "MPEG_LAYER_III"),  # with `_FINE`
     "ogg": ("OGG", "VORBIS"),
     "flac": ("FLAC", "PCM_16"),
     "wav": ("WAV", "PCM_16"),
 }
-_FINEST = {"compression_level": 0.0, "bitrate_mode": "VARIABLE"}  # regions are cut out of what is decoded
+_FINE = {"compression_level": 0.2, "bitrate_mode": "VARIABLE"}  # because regions are cut out of what is decoded
 _CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
 _SAMPLES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder puts a whole write on the stack, so a long one crashes
 _BYTES_BEHIND_END = 2**16
@@ -274,7 +274,7 @@ def _checked_rate(kind: str, sample_rate: float) -> int:
 def _encode(target: BinaryIO, samples: NDArray, sample_rate: int, container: str, codec: str) -> None:
     settings: dict[str, Any] = {"samplerate": sample_rate, "channels": 1, "format": container, "subtype": codec}
     if container == "MP3":
-        settings |= _FINEST
+        settings |= _FINE
     library = sound_library()
     try:
         with _disk_errors(target), library.SoundFile(library_file(target), "w", closefd=False, **settings) as file:

@@ -68,7 +68,7 @@ def encode(content: Content, limit: float) -> Encoded:
     """Encodes all pictures and sounds.
 
     Only the sound of a whole clip is a file. The sounds of its regions are cut out of it when they are played, which
-    `cutting.js` does. So the sounds are kept without loss (FLAC) where a page is short, and in MP3 of the finest
+    `cutting.js` does. So the sounds are kept without loss (FLAC) where a page is short, and in MP3 of a fine
     variable bit rate otherwise.
 
     Args:
