@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 __all__ = ["Labels", "class_indices", "class_labels", "composed", "is_missing"]
@@ -59,13 +59,13 @@ def class_indices(names: Iterable[str], class_names: Sequence[str]) -> dict[str,
     """
     indices: dict[str, int] = {}
     names_by_index: dict[int, str] = {}
-    keys = [_key(name) for name in class_names]
+    by_key = _by_key(class_names)
     exact = {composed(name): index for index, name in enumerate(class_names)}
     exact |= {name: index for index, name in enumerate(class_names)}
     for name in names:
         index = exact.get(name, exact.get(composed(name)))
         if index is None:
-            index = _similar(name, class_names, keys)
+            index = _similar(name, class_names, by_key)
         if index is None:
             continue
         other = names_by_index.setdefault(index, name)
@@ -78,17 +78,23 @@ def class_indices(names: Iterable[str], class_names: Sequence[str]) -> dict[str,
     return indices
 
 
-def _similar(name: str, class_names: Sequence[str], keys: Sequence[str]) -> int | None:
+def _by_key(class_names: Sequence[str]) -> dict[tuple[str, bool], list[int]]:
+    """The classes by what their names have in common with similar ones, with and without a number before the name."""
+    by_key: dict[tuple[str, bool], list[int]] = {}
+    for index, name in enumerate(class_names):
+        by_key.setdefault((_key(name), True), []).append(index)
+        if _NUMBER.match(name):
+            by_key.setdefault((_key(_NUMBER.sub("", name, count=1)), False), []).append(index)
+    return by_key
+
+
+def _similar(name: str, class_names: Sequence[str], by_key: Mapping[tuple[str, bool], list[int]]) -> int | None:
     """The only class with a similar name."""
     key = _key(name)
-    same = [index for index, other in enumerate(keys) if other == key and key.strip()]
+    same = by_key.get((key, True), []) if key.strip() else []
     if not same:  # only one of the two may have a number, because 1_dog and 2_dog may be different classes
-        bare = _key(_NUMBER.sub("", name, count=1)) if _NUMBER.match(name) else ""
-        same = [
-            index
-            for index, other in enumerate(keys)
-            if (bare and other == bare) or (_NUMBER.match(class_names[index]) and _bare(class_names[index]) == key)
-        ]
+        without = by_key.get((_key(_NUMBER.sub("", name, count=1)), True), []) if _NUMBER.match(name) else []
+        same = without + by_key.get((key, False), [])
     if len(same) > 1:
         several = ", ".join(repr(class_names[index]) for index in same)
         raise ValueError(
@@ -100,10 +106,6 @@ def _similar(name: str, class_names: Sequence[str], keys: Sequence[str]) -> int 
 def _key(name: str) -> str:
     """What similar names have in common."""
     return _SEPARATORS.sub(" ", composed(name).strip().casefold())
-
-
-def _bare(name: str) -> str:
-    return _key(_NUMBER.sub("", name, count=1))
 
 
 def class_labels(

@@ -15,7 +15,7 @@ from torch import Tensor
 from captum_apex.recordings.audio_rows import AudioRows, label_column
 from captum_apex.recordings.class_labels import Labels, class_labels, composed
 from captum_apex.recordings.decoding import read
-from captum_apex.recordings.folder_files import audio_files, check_files, files_by_folder, folder_labels, left_out
+from captum_apex.recordings.folder_files import FolderContents
 from captum_apex.recordings.tables import Table
 
 __all__ = ["AudioDataset", "Recordings"]
@@ -125,19 +125,16 @@ class Recordings:
         folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"expected a folder of audio at {folder}, but there is none")
-        files = audio_files(folder)
-        by_folder = files_by_folder(folder)
-        check_files(folder, files, by_folder, has_classes=class_names is not None)
-        said = left_out(folder)
+        contents = FolderContents.of(folder)
+        contents.check(has_classes=class_names is not None)
+        said = contents.left_out()
         if said:
             warnings.warn(f"left out of {folder}: {said}", stacklevel=2)
-        class_names = tuple(map(composed, by_folder) if class_names is None else class_names)
-        if files:
-            return cls(folder, tuple(files), class_names=class_names)
-        labels_by_folder = folder_labels(folder, by_folder, class_names)
-        names = tuple(f"{name}/{file}" for name, folder_files in by_folder.items() for file in folder_files)
-        labels = tuple(labels_by_folder[name.partition("/")[0]] for name in names)
-        return cls(folder, names, labels, class_names)
+        class_names = tuple(map(composed, contents.by_class) if class_names is None else class_names)
+        if contents.files:
+            return cls(folder, tuple(contents.files), class_names=class_names)
+        names = tuple(path for files in contents.by_class.values() for path in files)
+        return cls(folder, names, contents.labels(class_names), class_names)
 
     @classmethod
     def from_csv(
