@@ -17,6 +17,7 @@ FLOORS = {
         {"explanations"},
         {"figures"},
         {"report"},
+        {"explaining"},
         {"cli"},
         {"__main__"},
     ),
