@@ -199,7 +199,8 @@ class Classifier:
             raise ValueError(
                 f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), "
                 f"in this order, but got {', '.join(class_names)}; where they mean the same, give the classifier these "
-                "`class_names`"
+                "`class_names`, or give the recordings the classifier's: "
+                "Recordings.in_folder(folder, class_names=classifier.class_names)"
             )
         return InputDataset(self, recordings)
 
@@ -241,6 +242,8 @@ class InputDataset(Dataset):
             raise ValueError(f"expected one label for each of {len(recordings)} recordings, but got {len(labels)}")
         # The positions of a pandas object count, not its index.
         self.labels = labels if labels is None or isinstance(labels, (Tensor, Sequence)) else np.asarray(labels)
+        if isinstance(self.labels, tuple) and self.labels and isinstance(self.labels[0], tuple):
+            self.labels = torch.tensor(self.labels, dtype=torch.float32)  # a number for each class
 
     def __len__(self) -> int:
         return len(self.recordings)
