@@ -25,7 +25,8 @@ _TIME = np.arange(_N_SAMPLES) / SAMPLE_RATE
 _PER_CLASS = {"train": 40, "test": 12}
 _SCENES = (("owl", "cricket"), ("songbird", "rain"), ("frog", "bell"), ("woodpecker", "siren"))
 """Two sounds at once, the louder one first, for the demonstration's last clips."""
-_SHOWN = 12  # clips of the demonstration: one of each class, and the scenes
+_FIRST = ("woodpecker", "songbird", "siren", "owl", "cricket", "frog", "bell", "rain")
+"""The order of the demonstration's clips of one sound."""
 
 
 class EveningSounds:
@@ -58,7 +59,7 @@ class EveningSounds:
     def labels(self) -> Sequence[int]:
         """Index of the class of each clip; of the louder sound where there are two."""
         if self.part == "demo":
-            return [*range(len(CLASS_NAMES)), *(CLASS_NAMES.index(loud) for loud, _ in _SCENES)]
+            return [CLASS_NAMES.index(name) for name in (*_FIRST, *(loud for loud, _ in _SCENES))]
         return [label for label in range(len(CLASS_NAMES)) for _ in range(_PER_CLASS[self.part])]
 
     def __len__(self) -> int:

@@ -41,8 +41,8 @@ def demo(folder: str | os.PathLike = "captum-apex-demo", *, show: bool = True, p
 
     Example:
         >>> from captum_apex import demo
-        >>> explained = demo("captum-apex-demo")  # doctest: +SKIP
-        >>> explained[3]  # doctest: +SKIP
+        >>> len(demo("captum-apex-demo"))  # doctest: +SKIP
+        12
     """
     folder = Path(folder)
     sounds = EveningSounds("demo")
