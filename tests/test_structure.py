@@ -18,6 +18,7 @@ FLOORS = {
         {"figures"},
         {"report"},
         {"explaining"},
+        {"demonstration"},
         {"cli"},
         {"__main__"},
     ),
