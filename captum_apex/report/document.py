@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,31 @@ from PIL import Image
 from captum_apex import listening
 from captum_apex.figures import colours
 from captum_apex.files import replaced
-from captum_apex.report.content import Content, Picture, Sound, content
+from captum_apex.report.audit import audit_trail
+from captum_apex.report.content import Content, Sound, content
 from captum_apex.report.page import Page
+from captum_apex.report.page_pictures import Picture
+from captum_apex.report.without_script import without_script
 
 __all__ = ["write"]
 
 _MEGABYTE = 1_000_000
-_SCRIPTS = ("elements.js", "player.js", "page.js")
+_SCRIPTS = (
+    "elements.js",
+    "roving.js",
+    "player.js",
+    "player_bar.js",
+    "seeking.js",
+    "spectrograms.js",
+    "bars.js",
+    "channel_names.js",
+    "cards.js",
+    "clip_view.js",
+    "channel_view.js",
+    "clip_list.js",
+    "evidence_table.js",
+    "page.js",
+)
 _STYLE = {
     "towards": colours.TOWARDS,
     "against": colours.AGAINST,
@@ -38,7 +57,12 @@ _STYLE = {
 
 
 def write(
-    path: str | os.PathLike, pages: Sequence[Page], *, title: str = "Why the model heard that", limit: float = 64
+    path: str | os.PathLike,
+    pages: Sequence[Page],
+    *,
+    title: str = "Why the model heard that",
+    limit: float = 64,
+    date: datetime | None = None,
 ) -> Path:
     """Writes one HTML file that opens from disk and needs nothing else; its policy forbids every request.
 
@@ -57,6 +81,8 @@ def write(
         pages: one page per clip, in the order of the list.
         title: title of the whole.
         limit: largest size of the file in MB (a million bytes); browsers become slow past some hundred.
+        date: when the page is written, which its footer states; None for now. Everything else in the file follows from
+            the pages and the versions of captum-apex and torch.
 
     Returns:
         The path.
@@ -74,7 +100,7 @@ def write(
     """
     if not pages:
         raise ValueError("expected at least one page, but got none")
-    text = _document(content(pages, title)).encode()
+    text = _document(content(pages, title), audit_trail(pages, date)).encode()
     if len(text) > limit * _MEGABYTE:
         raise ValueError(
             f"expected a file of at most {limit:g} MB, but got {len(text) / _MEGABYTE:.1f} MB for {len(pages)} "
@@ -85,7 +111,7 @@ def write(
     return Path(path)
 
 
-def _document(content: Content) -> str:
+def _document(content: Content, trail: Sequence[tuple[str, str]]) -> str:
     pictures = {name: _encoded_picture(picture) for name, picture in content.pictures.items()}
     sounds = {name: _encoded_sound(sound) for name, sound in content.sounds.items()}
     style = _filled(_source("page.css"), _STYLE)
@@ -98,7 +124,9 @@ def _document(content: Content) -> str:
         f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'",
         "style": style,
         "script": script,
-        "facts": _json(content.facts | {"pictures": pictures, "sounds": sounds}),
+        "facts": _json(content.facts | {"sounds": sounds}),
+        "plain": without_script(content.facts, pictures),
+        "audit": _definitions(trail),
         "shares": f"pictures {_size(picture_bytes)}, sounds {_size(sound_bytes)}",
     }
     template = _source("page.html")
@@ -129,6 +157,10 @@ def _encoded_sound(sound: Sound) -> dict[str, str]:
     kind = listening.playable_format(round(sound.clip.sample_rate))
     encoded = listening.encoded(samples, sound.clip.sample_rate, kind)
     return {"type": listening.MEDIA_TYPES[kind], "data": _base64(encoded)}
+
+
+def _definitions(pairs: Sequence[tuple[str, str]]) -> str:
+    return "".join(f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd></div>" for term, text in pairs)
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
