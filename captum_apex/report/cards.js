@@ -33,7 +33,7 @@ function card(page, perspective, evidence, rank) {
 function channelLink(perspective, channel) {
   const given = nameOf(perspective, channel);
   const href = linkTo({ perspective: perspective.scheme, channel });
-  return element("a", { class: "channel", href }, `Channel ${channel}`, given ? [" “", named(given), "”"] : null);
+  return element("a", { class: "channel", href }, `Channel ${channel}`, given ? ` “${given}”` : null);
 }
 
 function cardSounds(page, evidence, name, whole) {

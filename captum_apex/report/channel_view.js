@@ -126,7 +126,8 @@ function useOf({ page, number, perspective, evidence }, channel) {
   const whole = soundButton("clip", about, clip.sound, page.clip);
   const region = soundButton("region", about, evidence.region, page.clip);
   const href = linkTo({ clip: number, perspective: perspective.scheme });
-  const link = element("a", { href, title }, named(title), unseen(`, clip ${number}, explained: ${page.explained}`));
+  const label = `${title}, clip ${number}, explained: ${page.explained || "the only output"}`;
+  const link = element("a", { href, title, "aria-label": label }, named(title));
   const explained = page.explained ? `for ${page.explained} · ` : "";
   return element(
     "li",

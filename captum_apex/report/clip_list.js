@@ -90,8 +90,7 @@ function entryLine({ page, number, name, share }) {
   const covered = share === null ? "" : ` · ${Math.round(100 * share)}% shown`;
   const about = page.explained ? [element("span", { class: "about class" }, "explained: ", named(page.explained))] : [];
   about.push(element("span", { class: "about" }, `logit ${logit(page.score)}${covered} `, rightMark(page)));
-  const link = element("a", { "data-clip-number": number, title: name }, named(name), unseen(", "), about);
-  return element("li", {}, link);
+  return element("li", {}, element("a", { "data-clip-number": number, title: name }, named(name), about));
 }
 
 /* Marks the clip that is shown, and lets the links keep the perspective. */

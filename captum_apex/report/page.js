@@ -46,7 +46,11 @@ function turnToClip(wanted, scheme) {
 function arrive(view) {
   const first = shown.scheme === null;
   shown = view;
-  if (first) return;
+  if (first) {
+    const { number, scheme, channel } = view;
+    location.replace(linkTo({ clip: number, perspective: scheme, channel })); // so that the way back leads here
+    return;
+  }
   document.getElementById("main").focus({ preventScroll: true });
   scrollTo(0, 0);
 }

@@ -10,7 +10,19 @@ import pytest
 import torch
 
 from captum_apex import SCHEMES, RegionEffect, report
-from tests.browser import chromium, complaints, requests, show, wait_until
+from tests.browser import (
+    all_of,
+    button,
+    contrast,
+    luminance,
+    now,
+    pressed,
+    requests,
+    show,
+    slow_down,
+    texts,
+    wait_until,
+)
 from tests.pages import CLASSES, chirp, explanation, page
 
 HOSTILE = (
@@ -44,33 +56,10 @@ OUTLINES = """
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(running):
-    """The browser, and after the test: no complaint in its console, no request that left the page."""
-    complaints(running), requests(running)
-    yield running
-    assert complaints(running) == []
-    assert requests(running) == []
-
-
-@pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """Two clips."""
     second = page(51, explanations=[explanation(scheme, target=2) for scheme in SCHEMES[1:]])
     return report.write(tmp_path_factory.mktemp("page") / "page.html", [page(50), second])
-
-
-def all_of(browser, selector):
-    return browser.find_elements("css selector", selector)
-
-
-def texts(browser, selector):
-    return [found.text for found in all_of(browser, selector)]
 
 
 def chosen(browser):
@@ -79,34 +68,6 @@ def chosen(browser):
     return tabs, [
         panel.get_attribute("data-scheme") for panel in all_of(browser, "[role=tabpanel]") if panel.is_displayed()
     ]
-
-
-def name_of(found):
-    """The accessible name of a control."""
-    return found.accessible_name
-
-
-def button(browser, name):
-    """The button with a name, moved to the middle of the screen."""
-    chosen = next(found for found in all_of(browser, "button") if found.is_displayed() and name_of(found) == name)
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chosen)
-    return chosen
-
-
-def now(browser):
-    return browser.execute_script("return document.querySelector('audio').currentTime")
-
-
-def slow_down(browser, rate=0.1):
-    """So that a busy machine is in time to meet a sound while it plays."""
-    browser.execute_script(
-        f"window.rate = {rate}; player.playbackRate = rate;"
-        "player.onplay = () => { player.defaultPlaybackRate = player.playbackRate = window.rate; }"
-    )
-
-
-def pressed(browser):
-    return [name_of(found) for found in all_of(browser, "button[aria-pressed=true]")]
 
 
 def test_tabs_switch_by_click_and_by_key(browser, path):
@@ -485,15 +446,3 @@ def test_a_request_would_be_seen(running, tmp_path):
     (tmp_path / "open.html").write_text("<img src='http://127.0.0.1:9/a.png'>")
     show(running, tmp_path / "open.html")
     wait_until(lambda: "http://127.0.0.1:9/a.png" in requests(running))
-
-
-def contrast(one, other):
-    """Of two colours, as WCAG 2 defines it."""
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour):
-    levels = [int(level) / 255 for level in re.findall(r"\d+", colour)[:3]]
-    red, green, blue = (level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
