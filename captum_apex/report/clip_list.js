@@ -88,7 +88,7 @@ function choice(text, key, options, change) {
 
 function entryLine({ page, number, name, share }) {
   const covered = share === null ? "" : ` · ${Math.round(100 * share)}% shown`;
-  const about = page.explained ? [element("span", { class: "about class" }, "explained: ", named(page.explained))] : [];
+  const about = page.explained ? [element("span", { class: "about class" }, `explained: ${page.explained}`)] : [];
   about.push(element("span", { class: "about" }, `logit ${logit(page.score)}${covered} `, rightMark(page)));
   return element("li", {}, element("a", { "data-clip-number": number, title: name }, named(name), about));
 }
