@@ -15,6 +15,8 @@ those in the items above it:
 - `explanations`: the evidence for a class in a clip, and the events in a long recording.
 - `figures`: plots of explanations, bases and attributions.
 - `report`: explanations as an HTML page.
+- `explaining`: from a classifier and recordings to explanations and their page, in one object.
+- `demonstration`: sounds, a classifier and bases to try the package without files.
 - `cli`: the command line.
 """
 
@@ -32,6 +34,8 @@ from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import basis_from_matrix, fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.demonstration import demo
+from captum_apex.explaining import ExplainedClips, Explainer
 from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, explain, explain_classes
@@ -53,6 +57,8 @@ __all__ = [
     "Event",
     "Evidence",
     "EvidenceScore",
+    "ExplainedClips",
+    "Explainer",
     "Explanation",
     "FeatureBank",
     "LayerAPEX",
@@ -69,6 +75,7 @@ __all__ = [
     "SpectrogramAxes",
     "basis_from_matrix",
     "datasets",
+    "demo",
     "explain",
     "explain_classes",
     "explain_recording",

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     "captum_apex": (
-        {"extras", "interruption", "numbers"},
+        {"choices", "extras", "interruption", "numbers"},
         {"files", "layers", "masking", "audio", "recordings"},
         {"metrics", "bases", "classifiers", "datasets", "spectra", "listening"},
         {"attribution", "pretrained"},
@@ -17,6 +17,8 @@ FLOORS = {
         {"explanations"},
         {"figures"},
         {"report"},
+        {"explaining"},
+        {"demonstration"},
         {"cli"},
         {"__main__"},
     ),

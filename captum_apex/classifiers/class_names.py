@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from captum_apex.audio.clip import encodable
+from captum_apex.numbers import whole_number
 
-__all__ = ["checked_class_names", "class_name", "ordered_names"]
+__all__ = ["checked_class_names", "class_index", "class_name", "closest_names", "ordered_names"]
 
 
 def checked_class_names(names: Iterable[str]) -> Sequence[str]:
@@ -89,3 +91,50 @@ def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
     if not -len(class_names) <= int(label) < len(class_names):
         raise ValueError(f"expected `class_names` with a name for class {label}, but got {len(class_names)} names")
     return encodable(class_names[int(label)])
+
+
+def class_index(label: str | int, class_names: Sequence[str]) -> int:
+    """The index of a class that is given by its name or its index.
+
+    Args:
+        label: name or index of the class; an index may also be given as text.
+        class_names: names of the classes, in the order of the model's scores.
+
+    Raises:
+        ValueError: there is no such class.
+
+    Example:
+        >>> from captum_apex.classifiers.class_names import class_index
+        >>> class_index("rain", ["dog", "rain"]), class_index(0, ["dog", "rain"])
+        (1, 0)
+    """
+    text = label if isinstance(label, str) else str(whole_number(label, "target", least=0))
+    if text in class_names:
+        return list(class_names).index(text)
+    if text.isdecimal() and int(text) < len(class_names):
+        return int(text)
+    raise ValueError(
+        f"expected a class or a number from 0 to {len(class_names) - 1}, but got {label!r}; there are: "
+        f"{closest_names(text, class_names)}"
+    )
+
+
+def closest_names(name: str, names: Sequence[str], most: int = 12) -> str:
+    """The names that look like a name that does not exist, for a message.
+
+    Args:
+        name: the name that does not exist.
+        names: the names that exist.
+        most: how many of them are listed at most.
+
+    Returns:
+        The most similar names, or the first names where none is similar, separated by commas.
+
+    Example:
+        >>> from captum_apex.classifiers.class_names import closest_names
+        >>> closest_names("feature", ["features", "head"])
+        'features, …'
+    """
+    close = difflib.get_close_matches(name, names, most, 0.5)
+    listed = close or names[:most]
+    return ", ".join(listed) + (", …" if len(listed) < len(names) else "")

@@ -16,9 +16,12 @@ from torch.utils.data import Dataset
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.class_names import checked_class_names, class_name
-from captum_apex.layers.layout import Layout
-from captum_apex.layers.models import layer_name
+from captum_apex.layers.changes import restored
+from captum_apex.layers.hooks import held
+from captum_apex.layers.layout import Layout, input_axes
+from captum_apex.layers.models import device_of, layer_name
 from captum_apex.layers.padding import Columns
+from captum_apex.layers.values import checked_output
 from captum_apex.numbers import whole_number
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folders import AudioDataset
@@ -51,9 +54,9 @@ class Classifier:
 
     Raises:
         TypeError: the model or the layer is not a module, the transform cannot be called, the sample rate or the length
-            is no integer, or the class names are no strings or have no order.
+            is no integer, the class names are no strings or have no order, or a layout is no string.
         ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
-            another sample rate, or the layer is not a submodule of the model.
+            another sample rate, the layer is not a submodule of the model, or a layout cannot be read.
 
     Example:
         >>> import torch
@@ -92,6 +95,8 @@ class Classifier:
                 f"expected `axes` with the sample rate {self.sample_rate}, but got {self.axes.sample_rate}"
             )
         Layout.of(self.layout)
+        if self.input_layout is not None:
+            input_axes(self.input_layout)
         if self.layer is not None:
             layer_name(self.model, self.layer)
 
@@ -121,6 +126,33 @@ class Classifier:
             got = getattr(inputs, "dtype", type(inputs).__name__)
             raise ValueError(f"expected the transform to give a tensor of floats, but got {got}")
         return inputs
+
+    @restored
+    def scores(self, inputs: Tensor, name: str = "the clip") -> list[float]:
+        """The model's score for each class, after a check that it takes the input and gives one score per class.
+
+        Args:
+            inputs: input of the model for one clip, without the clip axis.
+            name: name of the clip, for messages.
+
+        Raises:
+            ValueError: the model raises an exception for the input, or gives another number of scores.
+        """
+        try:
+            with torch.no_grad(), held(self.model):
+                output = self.model(inputs[None].to(device_of(self.model)))
+        except Exception as error:  # the user's code can raise anything
+            raise ValueError(
+                f"expected the model to take what the transform gives for {name}, of shape {(1, *inputs.shape)}, but "
+                f"it raised {type(error).__name__}: {error}"
+            ) from error
+        n_classes = len(self.class_names)
+        if checked_output(output, self.model).numel() != n_classes:
+            raise ValueError(
+                f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got shape "
+                f"{tuple(output.shape)}"
+            )
+        return output.flatten().tolist()
 
     def clip(self, path: str | os.PathLike, label: str = "") -> Clip:
         """A file as a clip to look at and to listen to; errors as in `waveform` and `drawn`."""
@@ -167,7 +199,8 @@ class Classifier:
             raise ValueError(
                 f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), "
                 f"in this order, but got {', '.join(class_names)}; where they mean the same, give the classifier these "
-                "`class_names`"
+                "`class_names`, or give the recordings the classifier's: "
+                "Recordings.in_folder(folder, class_names=classifier.class_names)"
             )
         return InputDataset(self, recordings)
 
@@ -209,6 +242,8 @@ class InputDataset(Dataset):
             raise ValueError(f"expected one label for each of {len(recordings)} recordings, but got {len(labels)}")
         # The positions of a pandas object count, not its index.
         self.labels = labels if labels is None or isinstance(labels, (Tensor, Sequence)) else np.asarray(labels)
+        if isinstance(self.labels, tuple) and self.labels and isinstance(self.labels[0], tuple):
+            self.labels = torch.tensor(self.labels, dtype=torch.float32)  # a number for each class
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -253,8 +288,11 @@ class InputDataset(Dataset):
 
     def clip(self, index: int) -> Clip:
         """A clip to look at and to listen to, with its classes in words; errors as in `Classifier.drawn`."""
+        return self.classifier.drawn(self.waveform(index), self.recordings.name(index), self.label_name(index))
+
+    def label_name(self, index: int) -> str:
+        """The classes of a clip in words; empty without labels."""
         label: Any = None if self.labels is None else self.labels[index]
         if hasattr(label, "tolist"):
             label = label.tolist()
-        words = class_name(label, self.classifier.class_names)
-        return self.classifier.drawn(self.waveform(index), self.recordings.name(index), words)
+        return class_name(label, self.classifier.class_names)

@@ -13,8 +13,9 @@ import torch
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import load_classifier
-from captum_apex.cli.loading import check_output_folder, load_apex, load_bases
+from captum_apex.cli.loading import check_output_folder, load_apex
 from captum_apex.cli.types import add_evidence_arguments, probability, seconds, share
+from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.explanations.events import (
     RecordingExplanation,
     UnfinishedExplanationError,

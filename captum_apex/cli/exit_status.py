@@ -76,7 +76,8 @@ def _say_error(error: Exception, program: str) -> int:
     """Says in one line why a command failed; returns its exit status."""
     fault = input_fault(error)
     if fault is not None:
-        _say(f"{program}: {fault}")
+        notes = [f"{note}: " for note in getattr(error, "__notes__", ())]  # such as the clip, of the library
+        _say(f"{program}: {''.join(notes)}{fault}")
         return WRONG_INPUT
     text = f"{program}: this is a defect of the program and not of your input: {_type_and_message(error)}"
     text += f" {_place(traceback.extract_tb(error.__traceback__)[-1])}; please report it where you got the program from"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
 
+from captum_apex.classifiers.class_names import closest_names
 from captum_apex.classifiers.classifier import Classifier
 
-__all__ = ["closest_names", "load_classifier"]
+__all__ = ["load_classifier"]
 
 
 def load_classifier(name: str, device: str, convert: bool) -> Classifier:
@@ -58,27 +57,6 @@ def load_classifier(name: str, device: str, convert: bool) -> Classifier:
         raise ValueError(f"expected {name} to return a captum_apex.Classifier, but got {type(classifier).__name__}")
     classifier.model.to(device).eval()
     return classifier if convert else replace(classifier, convert=False)
-
-
-def closest_names(name: str, names: Sequence[str], most: int = 12) -> str:
-    """The names that look like a name that does not exist, for a message.
-
-    Args:
-        name: the name that does not exist.
-        names: the names that exist.
-        most: how many of them are listed at most.
-
-    Returns:
-        The most similar names, or the first names where none is similar, separated by commas.
-
-    Example:
-        >>> from captum_apex.cli.factory import closest_names
-        >>> closest_names("feature", ["features", "head"])
-        'features, …'
-    """
-    close = difflib.get_close_matches(name, names, most, 0.5)
-    listed = close or names[:most]
-    return ", ".join(listed) + (", …" if len(listed) < len(names) else "")
 
 
 def _module(name: str) -> ModuleType:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.bases.features import FeatureBank
-from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import InputDataset
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import (
-    BASIS_SUFFIX,
     check_output_folder,
     chosen_layer,
-    class_scores,
     load_apex,
     submodule,
     training_recordings,
 )
 from captum_apex.cli.types import positive_integer, seed
+from captum_apex.explaining.classifier_bases import BASIS_SUFFIX, MOST_PROTOTYPES, fit_bases
 from captum_apex.explanations.prototype_regions import locate_prototypes
 
 SUMMARY = "fit bases on a folder of audio"
@@ -35,7 +28,6 @@ EXAMPLES = [
     "fit recordings --model my_model:classifier --layer features --scheme time --out time.safetensors",
     "fit recordings --model my_model:classifier --layer features --locate 4 --out bases",
 ]
-MOST_PROTOTYPES = (100, 5)  # per channel: for the fit, and in the basis
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,41 +116,27 @@ def run(options: argparse.Namespace) -> int:
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
     recordings = training_recordings(classifier, options.data, options.skip_bad)
-    inputs = classifier.dataset(recordings)
-    schemes = _supported(layer, inputs, schemes, chosen=bool(options.scheme))
     print(f"{len(recordings)} recordings in {options.data}", file=sys.stderr)
-    bank = FeatureBank.from_dataset(
-        classifier.model,
-        layer,
-        inputs,
-        schemes=schemes,
-        layout=classifier.layout,
+    bases = fit_bases(
+        classifier,
+        recordings,
+        schemes if options.scheme else None,
+        layer=layer,
         norm=None if options.norm is None else submodule(classifier.model, options.norm, "--norm"),
+        orthogonal=not options.invertible,
+        epochs=options.epochs,
         batch_size=options.batch_size,
-        columns=classifier.columns,
+        seed=options.seed,
         progress=True,
     )
-    bank = replace(bank, origin=replace(bank.origin, dataset=recordings.fingerprint())).to(options.device)
-    for scheme in schemes:
-        basis = _fit(bank, scheme, len(recordings), options)
-        path = _basis_path(options.out, scheme)
+    for basis in bases:
+        path = _basis_path(options.out, basis.scheme)
         path.parent.mkdir(parents=True, exist_ok=True)
         basis.save(path)
         if options.locate is not None:
-            _locate(basis, inputs, options.locate, path)
+            _locate(basis, classifier.dataset(recordings), options.locate, path)
         print(path)
     return 0
-
-
-def _fit(bank: FeatureBank, scheme: Scheme, n_recordings: int, options: argparse.Namespace) -> PrototypeBasis:
-    n_prototypes = tuple(min(most, n_recordings) for most in MOST_PROTOTYPES)
-    settings = {
-        "orthogonal": not options.invertible,
-        "epochs": options.epochs,
-        "n_prototypes": n_prototypes,
-        "seed": options.seed,
-    }
-    return fit_basis(bank, scheme, **settings, progress=True)
 
 
 def _locate(basis: PrototypeBasis, inputs: InputDataset, n_prototypes: int, path: Path) -> None:
@@ -201,19 +179,3 @@ def _check_output(options: argparse.Namespace, schemes: tuple[Scheme, ...]) -> N
 
 def _basis_path(out: Path, scheme: Scheme) -> Path:
     return out if out.suffix == BASIS_SUFFIX else out / f"{scheme}{BASIS_SUFFIX}"
-
-
-def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme], chosen: bool) -> tuple[Scheme, ...]:
-    """The schemes to fit: those that the layer supports, or an error where one that was chosen is not supported.
-
-    Only the first input is run, so that an error comes before the long pass over the recordings.
-    """
-    classifier = inputs.classifier
-    first = inputs.input(0)
-    class_scores(classifier, first, inputs.recordings.name(0))
-    origin = FeatureBank.from_dataset(classifier.model, layer, [first], layout=classifier.layout).origin
-    assert origin.grid is not None
-    if chosen:
-        for scheme in schemes:
-            scheme.check(*origin.grid, layer=repr(origin.layer))
-    return tuple(scheme for scheme in schemes if scheme.supports(*origin.grid))

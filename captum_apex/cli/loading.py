@@ -5,38 +5,29 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.classifiers.class_names import closest_names
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.cli.factory import closest_names
-from captum_apex.layers.changes import restored
-from captum_apex.layers.hooks import held
-from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import Columns
-from captum_apex.layers.values import checked_output
 from captum_apex.recordings.folders import Recordings
 
 __all__ = [
-    "BASIS_SUFFIX",
     "check_output_folder",
     "chosen_layer",
-    "class_scores",
     "list_left_out",
     "load_apex",
-    "load_bases",
     "submodule",
     "training_recordings",
 ]
 
-BASIS_SUFFIX = ".safetensors"
+TABLE_SUFFIXES = (".csv", ".tsv")  # of a path that may not exist, for the right message
 _PROBE = bytes(1_000_000)  # the size of a small basis or page
 
 
@@ -129,52 +120,6 @@ def submodule(model: nn.Module, name: str, option: str = "--layer") -> nn.Module
     return submodules[name]
 
 
-def load_bases(paths: Sequence[Path], layer: str | None) -> dict[Path, PrototypeBasis]:
-    """The bases of files and of all files in folders, by their path, in the order of `SCHEMES`.
-
-    Args:
-        paths: paths of files and folders.
-        layer: name of the layer of the bases; None where any layer is allowed.
-
-    Raises:
-        FileNotFoundError: there is no basis.
-        ValueError: a basis has no prototypes or is of another layer, or two bases are for the same scheme.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> import torch
-        >>> from captum_apex import FeatureBank, basis_from_matrix
-        >>> from captum_apex.cli.loading import load_bases
-        >>> layer = torch.nn.AvgPool2d(3)
-        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> bank = FeatureBank.from_dataset(model, layer, torch.arange(108.0).view(2, 1, 9, 6))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2).save(Path(folder, "time.safetensors"))
-        ...     bases = load_bases([Path(folder)], "0")
-        >>> {path.name: str(basis.scheme) for path, basis in bases.items()}
-        {'time.safetensors': 'time'}
-    """
-    files = [file for path in paths for file in (sorted(path.glob(f"*{BASIS_SUFFIX}")) if path.is_dir() else [path])]
-    if not files:
-        raise FileNotFoundError(f"expected bases, *{BASIS_SUFFIX}, in {', '.join(map(str, paths))}, but there are none")
-    bases = {file: PrototypeBasis.load(file) for file in files}
-    seen: dict[Scheme, Path] = {}
-    for file, basis in bases.items():
-        if basis.positive is None:
-            raise ValueError(f"expected a basis with prototypes, but {file} has none")
-        if layer is not None and basis.origin.layer != layer:
-            raise ValueError(
-                f"expected a basis of the layer {layer!r}, but {file} was fitted on {basis.origin.layer!r}"
-            )
-        if basis.scheme in seen:
-            raise ValueError(
-                f"expected one basis per scheme, but {seen[basis.scheme]} and {file} are both for {str(basis.scheme)!r}"
-            )
-        seen[basis.scheme] = file
-    return {seen[scheme]: bases[seen[scheme]] for scheme in SCHEMES if scheme in seen}
-
-
 def load_apex(classifier: Classifier, path: Path, basis: PrototypeBasis, columns: Columns | None = None) -> APEX:
     """The attribution object of a basis and a classifier; where the two do not fit, the ValueError names the file.
 
@@ -209,51 +154,15 @@ def load_apex(classifier: Classifier, path: Path, basis: PrototypeBasis, columns
         raise ValueError(f"{path} does not fit this model: {error}") from error
 
 
-@restored
-def class_scores(classifier: Classifier, inputs: Tensor, name: str) -> list[float]:
-    """The model's scores for one input, after a check that it takes the input and gives one score per class.
-
-    Args:
-        classifier: the classifier.
-        inputs: input of the model for one clip, without the clip axis.
-        name: name of the clip, for the error.
-
-    Raises:
-        ValueError: the model raises an exception for the input, or gives another number of scores.
-
-    Example:
-        >>> import torch
-        >>> from captum_apex import Classifier
-        >>> from captum_apex.cli.loading import class_scores
-        >>> classifier = Classifier(torch.nn.Flatten(), lambda waveform: waveform, 8000, ["dog", "rain"])
-        >>> class_scores(classifier, torch.tensor([1.5, -0.5]), "barking.wav")
-        [1.5, -0.5]
-    """
-    try:
-        with torch.no_grad(), held(classifier.model):
-            output = classifier.model(inputs[None].to(device_of(classifier.model)))
-    except Exception as error:  # the user's code can raise anything
-        shape = (1, *inputs.shape)
-        raise ValueError(
-            f"expected the model to take what the transform gives for {name}, of shape {shape}, but it raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    n_classes = len(classifier.class_names)
-    if checked_output(output, classifier.model).numel() != n_classes:
-        raise ValueError(
-            f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got shape "
-            f"{tuple(output.shape)}"
-        )
-    return output.flatten().tolist()
-
-
 def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) -> Recordings:
-    """The recordings of a folder, by the classes of the classifier.
+    """The recordings of a folder or of a CSV file, by the classes of the classifier.
 
     Args:
         classifier: the classifier.
-        folder: folder of recordings, or of a sub-folder per class.
-        skip_bad: whether files that cannot be read or transformed are left out and listed. All files are then read.
+        folder: folder of recordings, or of a sub-folder per class; or a CSV file with a column of files and a column of
+            labels under usual names, as `Recordings.from_csv` finds them.
+        skip_bad: whether files that are missing or cannot be read or transformed are left out and listed. All files are
+            then read.
 
     Raises:
         ValueError: no file can be read.
@@ -270,7 +179,10 @@ def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) ->
         ...     training_recordings(classifier, Path(folder), skip_bad=True).names
         ('a.wav',)
     """
-    recordings = Recordings.in_folder(folder, classifier.class_names)
+    if folder.is_file() or folder.suffix.lower() in TABLE_SUFFIXES:
+        recordings = Recordings.from_csv(folder, class_names=classifier.class_names, skip_missing=skip_bad)
+    else:
+        recordings = Recordings.in_folder(folder, classifier.class_names)
     if not skip_bad:
         return recordings
     inputs = classifier.dataset(recordings)

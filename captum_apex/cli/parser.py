@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from types import ModuleType
 
-from captum_apex.cli import events_command, explain_command, fit_command
+from captum_apex.cli import demo_command, events_command, explain_command, fit_command
 from captum_apex.cli.types import device
 
 __all__ = ["parser", "program_name"]
 
-COMMANDS = {"fit": fit_command, "explain": explain_command, "events": events_command}
+COMMANDS = {"demo": demo_command, "fit": fit_command, "explain": explain_command, "events": events_command}
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
     "Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events."
@@ -84,14 +85,20 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=command.SUMMARY,
             description=command.DESCRIPTION,
-            epilog=_epilog(command.EXAMPLES),
+            epilog=_epilog(command.EXAMPLES, with_factory=_needs_model(command)),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_model_argument(subparser)
+        if _needs_model(command):
+            _add_model_argument(subparser)
         command.add_arguments(subparser)
-        _add_shared_arguments(subparser)
+        if _needs_model(command):
+            _add_shared_arguments(subparser)
         subparser.set_defaults(run=command.run)
     return whole
+
+
+def _needs_model(command: ModuleType) -> bool:
+    return getattr(command, "NEEDS_MODEL", True)
 
 
 def _add_model_argument(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +122,6 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _epilog(examples: list[str]) -> str:
+def _epilog(examples: list[str], *, with_factory: bool = True) -> str:
     lines = "".join(f"  {program_name()} {example}\n" for example in examples)
-    return f"examples:\n{lines}\n{FACTORY}"
+    return f"examples:\n{lines}" + (f"\n{FACTORY}" if with_factory else "")

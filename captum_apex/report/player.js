@@ -2,6 +2,7 @@
    the clip at which it begins, and the seconds of the sound from and until which it plays. */
 const player = document.getElementById("player");
 const addresses = new Map();
+const PATIENCE = 300; // milliseconds without a sound, after which the page says why
 let current = null;
 
 const PLAY = "M3 1.5v13l11-6.5z";
@@ -30,8 +31,9 @@ function start(button, sound, clip, at = 0, until = null) {
   const started = { button, clip, start: sound.start, from: at, until, ready: false };
   current = started;
   announce();
-  address(sound.sound).then((source) => {
-    if (current !== started) return; // another sound was started while this one was prepared
+  const late = setTimeout(() => tell("The sound is being cut out of the clip …"), PATIENCE);
+  address(sound.sound).finally(() => clearTimeout(late)).then((source) => {
+    if (current !== started) return; // another sound was started while this one was cut
     started.ready = true;
     player.src = source;
     if (at) player.addEventListener("loadedmetadata", () => (player.currentTime = at), { once: true });
@@ -67,13 +69,14 @@ function show(sounding) {
   announce();
 }
 
-async function address(name) {
-  if (!addresses.has(name)) {
-    const { type, data } = facts.sounds[name];
-    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-    addresses.set(name, URL.createObjectURL(new Blob([bytes], { type })));
-  }
+/* The address of a sound's file; what is being cut for an earlier press of the button is waited for. */
+function address(name) {
+  if (!addresses.has(name)) addresses.set(name, addressOf(name));
   return addresses.get(name);
+}
+
+async function addressOf(name) {
+  return URL.createObjectURL(await soundFile(name));
 }
 
 function follow() {
@@ -94,7 +97,7 @@ function follow() {
 
 /* At the end of a part of a sound: back to its beginning, or stop. */
 function turnBack() {
-  if (current.until === null || player.currentTime < current.until) return;
+  if (!current.ready || current.until === null || player.currentTime < current.until) return;
   if (looping()) player.currentTime = current.from;
   else stop();
 }

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -19,9 +20,11 @@ import captum_apex
 from captum_apex import (
     APEX,
     Classifier,
+    Explainer,
     FeatureBank,
     LayerAPEX,
     RegionSearch,
+    SpectrogramAxes,
     basis_from_matrix,
     explain,
     explain_classes,
@@ -31,7 +34,8 @@ from captum_apex import (
 )
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.audio.regions import Box, Region
-from captum_apex.cli.loading import class_scores
+from captum_apex.explaining.classifier_bases import fit_bases
+from captum_apex.explaining.clip_pages import ClipPages, EvidenceSettings
 from captum_apex.explanations.clip_channels import channels_by_activation, channels_by_contribution
 from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import Event
@@ -148,6 +152,10 @@ class Subject:
         self.weights = self.at_layer.weights(self.decomposition, torch.ones(6, 4, dtype=torch.bool))
         self.classifier = Classifier(self.model, lambda waveform: waveform.view(1, 8, 16), 128, ["a", "b", "c"])
         self.evidence = explain(self.at_layer, CLIPS[:1], 1, n_prototypes=1, search=None)[0].evidence
+        bases = [replace(self.basis, origin=replace(self.basis.origin, dataset="sounds"))]
+        drawing = replace(self.classifier, axes=SpectrogramAxes(128, 14, 8))
+        self.explainer = Explainer(drawing, bases, Sounds())
+        self.pages = ClipPages(drawing, self.explainer.apexes, self.explainer.training)
         self.channels = channels_by_contribution(self.apex, CLIPS, (), self.decomposition, 0, [0, 1], 8)
 
     def scores(self, clips):
@@ -171,6 +179,25 @@ class Subject:
             return self.model(CLIPS)
 
 
+class Sounds:
+    """The clips as recordings."""
+
+    class_names = ()
+    labels = None
+
+    def __len__(self):
+        return len(CLIPS)
+
+    def name(self, index):
+        return f"clip {index}"
+
+    def waveform(self, index, sample_rate, length=None, *, convert=True):
+        return CLIPS[index].flatten()
+
+    def fingerprint(self):
+        return "sounds"
+
+
 MASKS = torch.zeros(6, 2, 4, dtype=torch.bool)
 CELL = Region((Box(0.0, 1.0, 0.0, 0.25),))
 CALLS = {
@@ -190,7 +217,21 @@ CALLS = {
     ),
     "insert_basis": lambda s: insert_basis(s.model, s.layer, s.basis, CLIPS),
     "FeatureBank.from_dataset": lambda s: FeatureBank.from_dataset(s.model, s.layer, list(CLIPS)),
-    "class_scores": lambda s: class_scores(s.classifier, CLIPS[0], "a clip"),
+    "ClipPages.page": lambda s: s.pages.page(
+        s.explainer.classifier.drawn(CLIPS[0].flatten()),
+        CLIPS[0],
+        [0.0] * 3,
+        1,
+        EvidenceSettings(2, 2, "positive", RegionSearch()),
+    ),
+    "Explainer.explain": lambda s: s.explainer.explain(CLIPS[0].flatten()),
+    "Explainer.explain_recording": lambda s: s.explainer.explain_recording(
+        torch.rand(256), window=1.0, hop=1.0, threshold=0.1
+    ),
+    "Explainer.fit": lambda s: Explainer.fit(s.classifier, Sounds(), ["time"], layer=s.layer),
+    "Explainer.located": lambda s: s.explainer.located(1),
+    "fit_bases": lambda s: list(fit_bases(s.classifier, Sounds(), ["time"], layer=s.layer)),
+    "Classifier.scores": lambda s: s.classifier.scores(CLIPS[0], "a clip"),
     "channels_by_activation": lambda s: channels_by_activation(s.apex, CLIPS[:1], (), [0], 1, 8),
     "channels_by_contribution": lambda s: channels_by_contribution(s.inner, CLIPS, (), s.decomposition, 0, [0], 8),
     "EventRegions.refined": Subject.event_regions,
@@ -235,7 +276,12 @@ RUNS_NO_MODEL = {
     *("EvidenceScore.check_gradient", "LayerGraph.check_reached", "gradient_stop"),
     # They only look at the model.
     *(
+        "Explainer.load",
+        "Explainer.save",
+        "ClipSource.read",
+        "InputDataset.label_name",
         "at_layer_of",
+        "clip_sources",
         "check_layout",
         "chosen_layer",
         "device_of",
@@ -255,7 +301,7 @@ RUNS_NO_MODEL = {
     *(f"InputDataset.{name}" for name in ("clip", "input", "name", "waveform")),
     "training_recordings",
     # The module in their signature is a library for audio files.
-    *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams"),
+    *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
     "LogitsModel.forward",  # it is a model itself
 }
 
@@ -302,7 +348,7 @@ def test_a_model_that_fails_is_left_as_it_was(name):
     mixed_training(subject.model)
     subject.model.fails = True
     before = state(subject.model)
-    # `class_scores` says which clip it was.
+    # `Classifier.scores` says which clip it was.
     with pytest.raises((KeyError, ValueError), match="the model fails"):
         CALLS[name](subject)
     assert state(subject.model) == before

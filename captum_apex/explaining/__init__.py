@@ -1,0 +1,7 @@
+"""From a classifier and recordings to explanations and their page, in one object."""
+
+from captum_apex.explaining.classifier_bases import fit_bases, load_bases
+from captum_apex.explaining.explained_clips import ExplainedClips
+from captum_apex.explaining.explainer import Explainer
+
+__all__ = ["ExplainedClips", "Explainer", "fit_bases", "load_bases"]

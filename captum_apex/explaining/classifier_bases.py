@@ -1,0 +1,172 @@
+"""The bases of a classifier: fitted on recordings, or read from files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.bases.features import FeatureBank
+from captum_apex.bases.fitting import fit_basis
+from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.layers.models import device_of
+from captum_apex.recordings.folders import AudioDataset
+
+__all__ = ["BASIS_SUFFIX", "MOST_PROTOTYPES", "fit_bases", "load_bases"]
+
+BASIS_SUFFIX = ".safetensors"
+MOST_PROTOTYPES = (100, 5)
+"""Prototypes of a channel at most: at the beginning of the fit, and at its end and in the basis."""
+
+
+def fit_bases(
+    classifier: Classifier,
+    recordings: AudioDataset,
+    schemes: Iterable[Scheme | str] | None = None,
+    *,
+    layer: nn.Module | None = None,
+    norm: nn.Module | None = None,
+    orthogonal: bool = True,
+    epochs: int = 20,
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: bool = False,
+) -> Iterator[PrototypeBasis]:
+    """Fits one basis per scheme on recordings, which the model hears once.
+
+    Each basis is given as soon as it is fitted, so that it can be stored before the next one is begun.
+
+    Args:
+        classifier: the classifier.
+        recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on.
+        schemes: the schemes; None for all that the layer supports.
+        layer: the module to explain; None for the classifier's `layer`.
+        norm: the norm between the pooling and the classifier, as in `FeatureBank.from_dataset`.
+        orthogonal: whether the bases are orthogonal, or only invertible, as in `fit_basis`.
+        epochs: passes of the fit over all channels and their prototypes.
+        batch_size: number of recordings per forward pass.
+        seed: seed of the random number generator of the fit.
+        progress: whether to show progress bars.
+
+    Raises:
+        ValueError: there is no layer; a scheme that is asked for is not supported by the layer; or the model or the
+            recordings do not fit together (the message names the file).
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import Classifier, Recordings, listening
+        >>> from captum_apex.explaining import fit_bases
+        >>> layer = nn.AvgPool2d(3)
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> classifier = Classifier(model, lambda waveform: waveform[:54].view(1, 9, 6), 8000, ["dog"], layer=layer)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("a.wav", "b.wav"):
+        ...         listening.write(Path(folder, name), torch.ones(80), 8000)
+        ...     [str(basis.scheme) for basis in fit_bases(classifier, Recordings.in_folder(folder), ["time", "square"])]
+        ['time', 'square']
+    """
+    layer = classifier.layer if layer is None else layer
+    if layer is None:
+        raise ValueError("expected `layer`, or a Classifier with a `layer`, but there is neither")
+    inputs = classifier.dataset(recordings)
+    chosen = _supported(layer, inputs, schemes)
+    bank = FeatureBank.from_dataset(
+        classifier.model,
+        layer,
+        inputs,
+        schemes=chosen,
+        layout=classifier.layout,
+        norm=norm,
+        batch_size=batch_size,
+        columns=classifier.columns,
+        progress=progress,
+    )
+    origin = replace(bank.origin, dataset=recordings.fingerprint())
+    bank = replace(bank, origin=origin).to(device_of(classifier.model))
+    first, last = (min(most, len(recordings)) for most in MOST_PROTOTYPES)
+    for scheme in chosen:
+        yield fit_basis(
+            bank,
+            scheme,
+            orthogonal=orthogonal,
+            epochs=epochs,
+            n_prototypes=(first, last),
+            seed=seed,
+            progress=progress,
+        )
+
+
+def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme | str] | None) -> tuple[Scheme, ...]:
+    """The schemes to fit: those that the layer supports, or an error where one that was chosen is not supported.
+
+    Only the first input is run, so that an error comes before the long pass over the recordings.
+    """
+    classifier = inputs.classifier
+    first = inputs.input(0)
+    classifier.scores(first, inputs.name(0))
+    origin = FeatureBank.from_dataset(classifier.model, layer, [first], layout=classifier.layout).origin
+    assert origin.grid is not None
+    if schemes is None:
+        return tuple(scheme for scheme in SCHEMES if scheme.supports(*origin.grid))
+    chosen = tuple(dict.fromkeys(map(Scheme, schemes)))
+    for scheme in chosen:
+        scheme.check(*origin.grid, layer=repr(origin.layer))
+    return chosen
+
+
+def load_bases(
+    paths: Sequence[str | os.PathLike] | str | os.PathLike, layer: str | None = None
+) -> dict[Path, PrototypeBasis]:
+    """The bases of files and of all files in folders, by their path, in the order of `SCHEMES`.
+
+    Args:
+        paths: paths of files and folders, or one path.
+        layer: name of the layer of the bases; None where any layer is allowed.
+
+    Raises:
+        FileNotFoundError: there is no basis.
+        ValueError: a basis has no prototypes or is of another layer, or two bases are for the same scheme.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from captum_apex import FeatureBank, basis_from_matrix
+        >>> from captum_apex.explaining import load_bases
+        >>> layer = torch.nn.AvgPool2d(3)
+        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> bank = FeatureBank.from_dataset(model, layer, torch.arange(108.0).view(2, 1, 9, 6))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2).save(Path(folder, "time.safetensors"))
+        ...     bases = load_bases(folder, "0")
+        >>> {path.name: str(basis.scheme) for path, basis in bases.items()}
+        {'time.safetensors': 'time'}
+    """
+    given = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    files = [file for path in given for file in (sorted(path.glob(f"*{BASIS_SUFFIX}")) if path.is_dir() else [path])]
+    if not files:
+        raise FileNotFoundError(f"expected bases, *{BASIS_SUFFIX}, in {', '.join(map(str, given))}, but there are none")
+    bases = {file: PrototypeBasis.load(file) for file in files}
+    by_scheme: dict[Scheme, Path] = {}
+    for file, basis in bases.items():
+        if basis.positive is None:
+            raise ValueError(f"expected a basis with prototypes, but {file} has none")
+        if layer is not None and basis.origin.layer != layer:
+            raise ValueError(
+                f"expected a basis of the layer {layer!r}, but {file} was fitted on {basis.origin.layer!r}"
+            )
+        if basis.scheme in by_scheme:
+            raise ValueError(
+                f"expected one basis per scheme, but {by_scheme[basis.scheme]} and {file} are both for "
+                f"{str(basis.scheme)!r}"
+            )
+        by_scheme[basis.scheme] = file
+    return {by_scheme[scheme]: bases[by_scheme[scheme]] for scheme in SCHEMES if scheme in by_scheme}

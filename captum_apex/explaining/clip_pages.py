@@ -1,0 +1,163 @@
+"""Clips with their explanations in all schemes and their prototypes: what a page shows of one clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from captum_apex.attribution.apex import APEX
+from captum_apex.audio.clip import Clip
+from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.bases.schemes import Scheme
+from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.explanations.explanation import Explanation, explain
+from captum_apex.layers.models import device_of
+from captum_apex.locating.region_search import RegionSearch
+
+if TYPE_CHECKING:
+    from captum_apex.report import Page
+
+__all__ = ["N_PROTOTYPES", "ClipPages", "EvidenceSettings"]
+
+N_PROTOTYPES = 4
+"""Prototypes per channel that are shown, where the bases have as many."""
+
+
+@dataclass(frozen=True)
+class EvidenceSettings:
+    """How much evidence is shown, and how its regions are found.
+
+    Args:
+        n_channels: largest number of channels.
+        n_prototypes: number of prototypes per channel; None for `N_PROTOTYPES`, or as many as the basis has.
+        sides: `"positive"` or `"both"`, as in `captum_apex.explain`.
+        search: how the regions are found, as in `captum_apex.explain`.
+
+    Example:
+        >>> from captum_apex.explaining.clip_pages import EvidenceSettings
+        >>> EvidenceSettings(5, None, "positive", None).n_channels
+        5
+    """
+
+    n_channels: int
+    n_prototypes: int | None
+    sides: str
+    search: RegionSearch | None
+
+
+@dataclass(frozen=True)
+class ClipPages:
+    """Makes the pages of clips; each training clip is read once.
+
+    Args:
+        classifier: the classifier.
+        apexes: the attribution object of each scheme.
+        training: the training recordings as inputs; None for explanations without prototypes.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Classifier
+        >>> from captum_apex.explaining.clip_pages import ClipPages
+        >>> classifier = Classifier(torch.nn.Linear(9, 1), lambda waveform: waveform[:9], 8000, ["dog"])
+        >>> ClipPages(classifier, {}).training is None  # explanations without prototypes
+        True
+    """
+
+    classifier: Classifier
+    apexes: Mapping[Scheme, APEX]
+    training: InputDataset | None = None
+    _training_clips: dict[int, Clip] = field(default_factory=dict, init=False, repr=False)
+
+    def page(
+        self, clip: Clip, inputs: Tensor, scores: Sequence[float], label: int | None, settings: EvidenceSettings
+    ) -> Page:
+        """The explanations of one class of one clip.
+
+        Args:
+            clip: the clip.
+            inputs: its input, without the clip axis.
+            scores: the model's score for each class.
+            label: index of the class to explain; None for the predicted one.
+            settings: how much evidence is shown.
+
+        Raises:
+            ValueError: an argument is out of range, or the regions cannot be searched for; a note names the clip.
+        """
+        from captum_apex.report import Page  # needs matplotlib, which fitting does without
+
+        try:
+            explanations = [self._explanation(apex, inputs, label, settings) for apex in self.apexes.values()]
+        except Exception as error:
+            error.add_note(f"{clip.name} cannot be explained")
+            raise
+        return Page(clip, explanations, self._prototypes(explanations), self.classifier.class_names, scores)
+
+    def _explanation(self, apex: APEX, inputs: Tensor, label: int | None, settings: EvidenceSettings) -> Explanation:
+        """The explanation of one input; without training recordings it names no prototypes."""
+        n_prototypes = settings.n_prototypes
+        if n_prototypes is None:
+            n_prototypes = min(N_PROTOTYPES, n_stored(apex.basis))
+        explained = partial(
+            explain,
+            apex,
+            inputs[None].to(device_of(self.classifier.model)),
+            label,
+            n_channels=settings.n_channels,
+            n_prototypes=n_prototypes,
+            sides=settings.sides,
+        )
+        if settings.search is None:
+            explanation = explained(search=None)[0]
+        else:
+            stored = _has_regions(apex.basis, n_prototypes, settings.sides)
+            explanation = _with_regions(explained, settings.search, None if stored else self.training)
+        if self.training is not None:
+            return explanation
+        return replace(explanation, evidence=tuple(replace(channel, prototypes=()) for channel in explanation.evidence))
+
+    def _prototypes(self, explanations: Iterable[Explanation]) -> dict[int, Clip]:
+        """The training clip of each prototype of the explanations, by its index."""
+        channels = [channel for explanation in explanations for channel in explanation.evidence]
+        indices = {prototype.index for channel in channels for prototype in channel.prototypes}
+        return {index: self._training_clip(index) for index in sorted(indices)}
+
+    def _training_clip(self, index: int) -> Clip:
+        assert self.training is not None
+        if index not in self._training_clips:
+            self._training_clips[index] = self.training.clip(index)
+        return self._training_clips[index]
+
+
+def n_stored(basis: PrototypeBasis) -> int:
+    """Number of prototypes that a basis keeps for each channel.
+
+    Args:
+        basis: a basis with prototypes.
+    """
+    assert basis.positive is not None
+    return basis.positive.indices.shape[1]
+
+
+def _with_regions(
+    explained: Callable[..., list[Explanation]], search: RegionSearch, dataset: InputDataset | None
+) -> Explanation:
+    """The explanation with regions that are found by masking, or an error that names the way without a search."""
+    try:
+        return explained(search=search, dataset=dataset)[0]
+    except Exception as error:  # the search runs the user's model on altered inputs, which can raise anything
+        explained(search=None)  # raises the errors that the search has nothing to do with
+        raise ValueError(
+            f"expected regions that can be found by masking, but the search raised {type(error).__name__}: {error}; "
+            "`search=None`, or --cells on the command line, explains without a search"
+        ) from error
+
+
+def _has_regions(basis: PrototypeBasis, n_prototypes: int, sides: str) -> bool:
+    """Whether the basis keeps the regions of all prototypes that can be shown."""
+    prototypes = [basis.positive, basis.negative] if sides == "both" else [basis.positive]
+    boxes = [None if of_side is None else of_side.boxes for of_side in prototypes]
+    return all(each is not None and bool((each[:, :n_prototypes, 0, 0] >= 0).all()) for each in boxes)

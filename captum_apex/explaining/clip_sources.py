@@ -1,0 +1,105 @@
+"""The clips to explain, in each form that a user may give them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_apex.audio.clip import Clip
+from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.recordings.folders import AudioDataset, Recordings
+
+__all__ = ["ClipSource", "clip_sources"]
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """One clip to explain, which is read when it is needed.
+
+    Args:
+        name: name of the clip, for its title and for messages.
+        waveform: function that reads the clip, (sample,).
+        label: class of the clip in words; empty where it is not known.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.explaining.clip_sources import ClipSource
+        >>> ClipSource("new.wav", lambda: torch.zeros(3)).waveform()
+        tensor([0., 0., 0.])
+    """
+
+    name: str
+    waveform: Callable[[], Tensor]
+    label: str = ""
+
+    def read(self, classifier: Classifier) -> tuple[Clip, Tensor]:
+        """The clip to look at and to listen to, and its input for the model; errors as in `Classifier.drawn`."""
+        waveform = self.waveform()
+        return classifier.drawn(waveform, self.name, self.label), classifier.inputs(waveform, self.name)
+
+
+def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
+    """The clips to explain.
+
+    Args:
+        classifier: the classifier that reads them.
+        clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
+            `AudioDataset` such as `Recordings`, or several paths and waveforms.
+
+    Raises:
+        TypeError: the clips have another form.
+        ValueError: there is no clip.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Classifier
+        >>> from captum_apex.explaining.clip_sources import clip_sources
+        >>> classifier = Classifier(torch.nn.Linear(9, 1), lambda waveform: waveform[:9], 8000, ["dog"])
+        >>> [source.name for source in clip_sources(classifier, ["new.wav", torch.zeros(9)])]
+        ['new.wav', 'waveform 1']
+    """
+    if isinstance(clips, (str, os.PathLike)) and Path(clips).is_dir():
+        clips = Recordings.in_folder(clips)
+    if isinstance(clips, (str, os.PathLike)) or _is_waveform(clips):
+        clips = [clips]
+    if hasattr(clips, "fingerprint") and hasattr(clips, "waveform"):
+        sources = _of_dataset(classifier, clips)
+    elif isinstance(clips, Iterable):
+        sources = [_source(classifier, clip, index) for index, clip in enumerate(clips)]
+    else:
+        raise TypeError(f"expected paths, waveforms or Recordings to explain, but got {type(clips).__name__}")
+    if not sources:
+        raise ValueError("expected at least one clip to explain, but got none")
+    return sources
+
+
+def _is_waveform(clips: Any) -> bool:
+    return hasattr(clips, "shape") and len(clips.shape) == 1
+
+
+def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSource]:
+    inputs: InputDataset = classifier.dataset(recordings)
+    return [
+        ClipSource(inputs.name(index), partial(inputs.waveform, index), inputs.label_name(index))
+        for index in range(len(inputs))
+    ]
+
+
+def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
+    if isinstance(clip, (str, os.PathLike)):
+        return ClipSource(os.fspath(clip), partial(classifier.waveform, clip))
+    if _is_waveform(clip):
+        waveform = torch.as_tensor(clip)
+        if waveform.is_floating_point():
+            return ClipSource(f"waveform {index}", lambda: waveform.detach().float())
+    shape = f" of shape {tuple(clip.shape)}" if hasattr(clip, "shape") else ""
+    raise TypeError(
+        f"expected the path of an audio file, or a waveform of floats (sample,), but got {type(clip).__name__}{shape}"
+    )

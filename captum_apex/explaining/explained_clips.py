@@ -1,0 +1,183 @@
+"""Explained clips: their page, their tables, and each of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from captum_apex.audio.clip import Clip, encodable
+from captum_apex.audio.regions import Region
+from captum_apex.explanations.evidence import Evidence, Prototype
+from captum_apex.explanations.explanation import Explanation
+from captum_apex.files import replaced
+
+if TYPE_CHECKING:
+    from captum_apex.report import Page
+
+__all__ = ["ExplainedClips"]
+
+_PLACE = ("start_s", "end_s", "low_hz", "high_hz")
+_DIGITS = 6  # significant digits of numbers in the tables
+
+
+@dataclass(frozen=True)
+class ExplainedClips(Sequence):
+    """The explanations of several clips, in the order of the clips; each item is a `captum_apex.report.Page`.
+
+    Args:
+        pages: clip, explanations and prototypes of each clip and explained class.
+        left_out: the message of the error for each clip that could not be read, by its name.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Box, Clip, Evidence, ExplainedClips, Explanation, Region, Scheme
+        >>> from captum_apex.report import Page
+        >>> clip = Clip.from_waveform(torch.ones(8000), 8000, name="new.wav")
+        >>> evidence = Evidence(17, 1, 2.5, 0.5, 0.9, Region((Box(low=0.0, high=1.0, start=0.25, end=0.5),)), ())
+        >>> explanation = Explanation(Scheme("time"), 0, 4.0, 0.5, (evidence,), total=3.5)
+        >>> explained = ExplainedClips((Page(clip, [explanation], {}, ["dog", "rain"]),))
+        >>> row = explained.rows()[0]
+        >>> row["explained"], row["channel"], row["start_s"], row["end_s"]
+        ('dog', 17, 0.25, 0.5)
+    """
+
+    pages: tuple[Page, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    @overload
+    def __getitem__(self, index: int) -> Page: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ExplainedClips: ...
+
+    def __getitem__(self, index: int | slice) -> Page | ExplainedClips:
+        return ExplainedClips(self.pages[index], self.left_out) if isinstance(index, slice) else self.pages[index]
+
+    def write(self, path: str | os.PathLike, *, title: str = "Why the model heard that", limit: float = 64) -> Path:
+        """Writes one HTML page with all clips, to look at and to listen to; see `captum_apex.report.write`."""
+        from captum_apex.report import write  # needs matplotlib, which fitting does without
+
+        return write(path, self.pages, title=title, limit=limit)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The evidence as a table, one row per channel, for example for `pandas.DataFrame(explained.rows())`.
+
+        Returns:
+            Each row by the names of its columns:
+
+            - `clip`, `label`: name of the clip, and its class, empty where it is not known.
+            - `explained`, `score`: the explained class, and the model's score for it.
+            - `scheme`, `channel`, `side`, `contribution`, `purity`: as in `Explanation` and `Evidence`.
+            - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box.
+            - `channel_falls`, `random_falls`, `score_falls`, `doubts`: what masking the region takes away, as in
+              `RegionEffect`; None and an empty text where it was not searched for.
+            - `prototypes`: the training clips, each as its `clip`, `label`, `purity` and region.
+        """
+        return [
+            row
+            for page in self.pages
+            for explanation in page.explanations
+            for evidence in explanation.evidence
+            for row in [_row(page, explanation, evidence)]
+        ]
+
+    def write_csv(self, path: str | os.PathLike) -> Path:
+        """Writes the table of `rows` as CSV; of the prototypes it has the names, separated by semicolons."""
+        rows = [{**row, "prototypes": "; ".join(each["clip"] for each in row["prototypes"])} for row in self.rows()]
+        with replaced(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        return Path(path)
+
+    def write_json(self, path: str | os.PathLike) -> Path:
+        """Writes the table of `rows` as JSON: a list with one object per channel."""
+        text = json.dumps(self.rows(), indent=1, ensure_ascii=False, allow_nan=False)
+        with replaced(path) as beside:
+            beside.write_text(text + "\n", encoding="utf-8")
+        return Path(path)
+
+    def __repr__(self) -> str:
+        lines = [f"{len(self)} explained clips" if len(self) != 1 else "1 explained clip"]
+        lines += [_line(page) for page in self.pages[:_N_LINES]]
+        if len(self) > _N_LINES:
+            lines.append(f"  … and {len(self) - _N_LINES} more")
+        if self.left_out:
+            lines.append(f"  left out: {len(self.left_out)}")
+        return "\n".join(lines)
+
+    def __iter__(self) -> Iterator[Page]:
+        return iter(self.pages)
+
+
+_N_LINES = 4  # clips that the text of all lists
+COLUMNS = (
+    *("clip", "label", "explained", "score", "scheme", "channel", "side", "contribution", "purity", *_PLACE),
+    *("channel_falls", "random_falls", "score_falls", "doubts", "prototypes"),
+)
+
+
+def _line(page: Page) -> str:
+    """One clip in words: what is explained, and in which schemes."""
+    schemes = ", ".join(str(explanation.scheme) for explanation in page.explanations)
+    return f"  {encodable(page.clip.name)}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes})"
+
+
+def _explained(page: Page) -> str:
+    return page.class_name(page.explained if page.explained is not None else page.target)
+
+
+def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, Any]:
+    effect = evidence.effect
+    return {
+        "clip": encodable(page.clip.name),
+        "label": encodable(page.clip.label),
+        "explained": encodable(_explained(page)),
+        "score": _rounded(explanation.score),
+        "scheme": str(explanation.scheme),
+        "channel": evidence.channel,
+        "side": evidence.side,
+        "contribution": _rounded(evidence.contribution),
+        "purity": _rounded(evidence.purity),
+        **_place(page.clip, evidence.region),
+        "channel_falls": None if effect is None else _rounded(effect.channel),
+        "random_falls": None if effect is None else _rounded(effect.mean_random),
+        "score_falls": None if effect is None or effect.score is None else _rounded(effect.score),
+        "doubts": "" if effect is None else ", ".join(effect.doubts),
+        "prototypes": [_prototype(page, prototype) for prototype in evidence.prototypes],
+    }
+
+
+def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
+    clip = page.shown_prototypes[prototype.index]
+    return {
+        "clip": encodable(clip.name),
+        "label": encodable(clip.label or page.class_name(prototype.label)),
+        "purity": _rounded(prototype.purity),
+        **_place(clip, prototype.region),
+    }
+
+
+def _place(clip: Clip, region: Region) -> dict[str, float | None]:
+    """The time and the band from the first to the last box of a region; None without any box."""
+    places = [clip.place(box) for box in region.boxes]
+    if not places:
+        return dict.fromkeys(_PLACE)
+    return {
+        "start_s": _rounded(min(place.start for place in places)),
+        "end_s": _rounded(max(place.end for place in places)),
+        "low_hz": _rounded(min(place.low for place in places)),
+        "high_hz": _rounded(max(place.high for place in places)),
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

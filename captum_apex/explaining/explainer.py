@@ -1,0 +1,350 @@
+"""`Explainer`: a classifier, its bases and the recordings that show them, for explanations in one call."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from captum_apex.attribution.apex import APEX
+from captum_apex.attribution.decomposition import N_CHANNELS
+from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.classifiers.class_names import class_index
+from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.explaining.classifier_bases import BASIS_SUFFIX, fit_bases, load_bases
+from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
+from captum_apex.explaining.clip_sources import clip_sources
+from captum_apex.explaining.explained_clips import ExplainedClips
+from captum_apex.explanations.events import RecordingExplanation
+from captum_apex.explanations.long_recordings import explain_recording
+from captum_apex.explanations.prototype_regions import locate_prototypes
+from captum_apex.layers.origin import Origin
+from captum_apex.locating.region_search import RegionSearch
+from captum_apex.recordings.folders import AudioDataset
+
+if TYPE_CHECKING:
+    from captum_apex.report import Page
+
+__all__ = ["Explainer"]
+
+
+class Explainer:
+    """A classifier with its bases, and the recordings that they were fitted on.
+
+    It joins what the steps of an explanation share. Each step can be called by itself: `apexes` are the attribution
+    objects, `classifier` reads files, `training` holds the training clips.
+
+    Args:
+        classifier: the classifier.
+        bases: one fitted basis per scheme; or such bases by the paths of their files, which messages then name.
+        recordings: the recordings that the bases were fitted on, for the sounds and pictures of prototypes. Without
+            them, explanations have no prototypes.
+
+    Attributes:
+        classifier: the classifier.
+        apexes: the attribution object of each scheme, in the order of `SCHEMES`.
+        training: the recordings as inputs of the classifier; None without recordings.
+
+    Raises:
+        ValueError: there is no basis, or two of one scheme; a basis has no prototypes or does not fit the model; or the
+            recordings are not those that a basis was fitted on.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex import Classifier, Explainer, Recordings, listening
+        >>> _ = torch.manual_seed(0)
+        >>> layer = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        >>> def transform(waveform):  # (sample,) -> (1, frequency, time)
+        ...     return torch.stft(waveform, 62, 16, window=torch.ones(62), return_complex=True).abs()[None]
+        >>> classifier = Classifier(model, transform, 8000, ["dog", "rain"], layer=layer, length=800)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("a.wav", "b.wav", "c.wav"):
+        ...         listening.write(Path(folder, name), torch.rand(800), 8000)
+        ...     explainer = Explainer.fit(classifier, Recordings.in_folder(folder), ["time"])
+        ...     explained = explainer.explain(Path(folder, "a.wav"))
+        >>> len(explained), len(explained[0].explanations), len(explained[0].explanations[0].evidence[0].prototypes)
+        (1, 1, 3)
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis],
+        recordings: AudioDataset | None = None,
+    ) -> None:
+        named = _named(bases)
+        self.classifier = classifier
+        self.apexes: dict[Scheme, APEX] = _apexes(classifier, named)
+        self.training = None if recordings is None else classifier.dataset(recordings)
+        self._pages = ClipPages(classifier, self.apexes, self.training)
+        if self.training is not None:
+            _check_origins(self.training, named)
+
+    @classmethod
+    def fit(
+        cls,
+        classifier: Classifier,
+        recordings: AudioDataset,
+        schemes: Iterable[Scheme | str] | None = None,
+        *,
+        layer: nn.Module | None = None,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Explainer:
+        """Fits one basis per scheme on recordings; see `captum_apex.explaining.fit_bases` for more settings.
+
+        Args:
+            classifier: the classifier.
+            recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on: a
+                `Recordings`, or a data set of `captum_apex.datasets`.
+            schemes: the schemes; None for all that the layer supports.
+            layer: the module to explain; None for the classifier's `layer`.
+            seed: seed of the random number generator of the fit.
+            progress: whether to show progress bars.
+        """
+        bases = fit_bases(classifier, recordings, schemes, layer=layer, seed=seed, progress=progress)
+        return cls(classifier, bases, recordings)
+
+    @classmethod
+    def load(
+        cls,
+        paths: Sequence[str | os.PathLike] | str | os.PathLike,
+        classifier: Classifier,
+        recordings: AudioDataset | None = None,
+    ) -> Explainer:
+        """The explainer of bases that `save` or the command line has written.
+
+        Args:
+            paths: a folder of bases, or the paths of files and folders.
+            classifier: the classifier.
+            recordings: the recordings that the bases were fitted on.
+        """
+        return cls(classifier, load_bases(paths), recordings)
+
+    def save(self, folder: str | os.PathLike) -> list[Path]:
+        """Writes each basis into a folder, as `SCHEME.safetensors`; returns the paths."""
+        paths = [Path(folder, f"{scheme}{BASIS_SUFFIX}") for scheme in self.apexes]
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for path, basis in zip(paths, self.bases.values(), strict=True):
+            basis.save(path)
+        return paths
+
+    @property
+    def bases(self) -> Mapping[Scheme, PrototypeBasis]:
+        """The basis of each scheme."""
+        return {scheme: apex.basis for scheme, apex in self.apexes.items()}
+
+    def located(self, n_prototypes: int = N_PROTOTYPES, *, progress: bool = False) -> Explainer:
+        """The same explainer with bases that keep the regions of prototypes, so that they are searched for only once.
+
+        Args:
+            n_prototypes: number of prototypes per channel whose regions are searched for, the best first.
+            progress: whether to show progress bars.
+
+        Raises:
+            ValueError: the explainer has no recordings.
+        """
+        if self.training is None:
+            raise ValueError("expected an Explainer with `recordings`, in which prototypes can be located")
+        bases = []
+        for apex in self.apexes.values():
+            most = min(n_prototypes, n_stored(apex.basis))
+            bases.append(locate_prototypes(apex, self.training, n_prototypes=most, progress=progress))
+        return Explainer(self.classifier, bases, self.training.recordings)
+
+    def explain(
+        self,
+        clips: Any,
+        target: str | int | Sequence[str | int] | None = None,
+        *,
+        threshold: float | None = None,
+        n_channels: int = N_CHANNELS,
+        n_prototypes: int | None = None,
+        sides: str = "positive",
+        search: RegionSearch | None = RegionSearch(),  # noqa: B008 - it cannot be changed
+        skip_bad: bool = False,
+        progress: bool = False,
+    ) -> ExplainedClips:
+        """Explains clips in all schemes.
+
+        Args:
+            clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
+                `AudioDataset` such as `Recordings`, or several paths and waveforms.
+            target: the class to explain, by name or index, or several classes; None for the class with the largest
+                score in each clip.
+            threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class
+                where there are none.
+            n_channels: largest number of channels in the evidence, `N_CHANNELS` (5) by default.
+            n_prototypes: number of prototypes per channel; None for 4, or as many as the bases have.
+            sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
+            search: how regions are found at the input; None takes the peak cells of the layer's grid.
+            skip_bad: leave out clips that cannot be read, and list them in the result's `left_out`, instead of raising.
+            progress: whether to show a progress bar.
+
+        Returns:
+            The explained clips, in their order, each with one page per class.
+
+        Raises:
+            ValueError: a class or an argument is not known, or a clip cannot be read or explained; a note names it.
+        """
+        targets = self._targets(target)
+        settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
+        pages: list[Page] = []
+        left_out = {}
+        for source in tqdm(clip_sources(self.classifier, clips), desc="explaining", unit="clip", disable=not progress):
+            try:
+                clip, inputs = source.read(self.classifier)
+            except (ValueError, OSError) as error:
+                if not skip_bad:
+                    raise
+                left_out[source.name] = str(error)
+                continue
+            scores = self.classifier.scores(inputs, source.name)
+            labels = targets or _detected(scores, threshold)
+            pages += [self._pages.page(clip, inputs, scores, label, settings) for label in labels]
+        if left_out and not pages:
+            name, message = next(iter(left_out.items()))
+            raise ValueError(
+                f"expected files that can be read, but all {len(left_out)} are bad, such as {name}: {message}"
+            )
+        return ExplainedClips(tuple(pages), left_out)
+
+    def explain_recording(
+        self,
+        recording: Tensor | str | os.PathLike,
+        scheme: Scheme | str | None = None,
+        *,
+        window: float | None = None,
+        hop: float | None = None,
+        **settings: Any,
+    ) -> RecordingExplanation:
+        """Lists the events in a recording of any length; see `captum_apex.explain_recording`.
+
+        Args:
+            recording: samples at the rate of the classifier, (sample,), or the path of an audio file.
+            scheme: the scheme of the basis; None where there is one basis.
+            window: length of a window, in s; None for the length of the classifier's clips.
+            hop: time from the start of one window to the start of the next, in s; None for half a window.
+            **settings: further arguments of `captum_apex.explain_recording`, such as `threshold`.
+
+        Raises:
+            ValueError: there is no basis of the scheme, or the window is not known.
+        """
+        apex = self._apex(scheme)
+        if window is None:
+            if self.classifier.length is None:
+                raise ValueError("expected `window`, in s, or a Classifier with a `length`, but there is neither")
+            window = self.classifier.length / self.classifier.sample_rate
+        hop = window / 2 if hop is None else hop
+        layered = APEX(
+            apex.forward_func,
+            apex.layer,
+            apex.basis,
+            input_layout=self.classifier.input_layout,
+            columns=self.classifier.columns,
+        )
+        return explain_recording(layered, recording, window, hop, classifier=self.classifier, **settings)
+
+    def _apex(self, scheme: Scheme | str | None) -> APEX:
+        if scheme is None and len(self.apexes) == 1:
+            return next(iter(self.apexes.values()))
+        schemes = ", ".join(map(repr, map(str, self.apexes)))
+        if scheme is None:
+            raise ValueError(f"expected `scheme`, because there are bases for {schemes}")
+        if Scheme(scheme) not in self.apexes:
+            raise ValueError(f"expected `scheme` to be one of {schemes}, of which there are bases, but got {scheme!r}")
+        return self.apexes[Scheme(scheme)]
+
+    def _targets(self, target: str | int | Sequence[str | int] | None) -> list[int | None]:
+        """The classes that are asked for, each once; none for the predicted ones."""
+        if target is None:
+            return []
+        given = [target] if isinstance(target, str) or not isinstance(target, Iterable) else list(target)
+        names = self.classifier.class_names
+        indices = list(dict.fromkeys(class_index(each, names) for each in given))
+        # A model of one class may have no axis of classes, from which an index could be taken.
+        return [*indices] if len(names) > 1 else [None]
+
+    def __repr__(self) -> str:
+        n_clips = "no recordings" if self.training is None else f"{len(self.training)} recordings"
+        layers = dict.fromkeys(basis.origin.layer for basis in self.bases.values())
+        return "\n".join(
+            [
+                f"Explainer of {type(self.classifier.model).__name__}, {len(self.classifier.class_names)} classes",
+                f"  layer: {', '.join(layers)}",
+                f"  bases: {', '.join(map(str, self.apexes))}",
+                f"  prototypes from {n_clips}",
+            ]
+        )
+
+
+def _named(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
+    """The bases by what messages call them."""
+    if isinstance(bases, Mapping):
+        return {os.fspath(path): basis for path, basis in bases.items()}
+    given = list(bases)
+    named = {f"the basis for {str(basis.scheme)!r}": basis for basis in given}
+    if len(named) < len(given):
+        schemes = ", ".join(repr(str(basis.scheme)) for basis in given)
+        raise ValueError(f"expected one basis per scheme, but got {schemes}")
+    return named
+
+
+def _apexes(classifier: Classifier, bases: Mapping[str, PrototypeBasis]) -> dict[Scheme, APEX]:
+    """The attribution object of each basis, in the order of `SCHEMES`."""
+    if not bases:
+        raise ValueError("expected at least one basis, but got none")
+    apexes = {basis.scheme: _apex(classifier, name, basis) for name, basis in bases.items()}
+    return {scheme: apexes[scheme] for scheme in SCHEMES if scheme in apexes}
+
+
+def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
+    if basis.positive is None:
+        raise ValueError(f"expected bases with prototypes, but {name} has none; make one with `fit_basis`")
+    try:
+        layer = classifier.model.get_submodule(basis.origin.layer)
+        return APEX(classifier.model, layer, basis, input_layout=classifier.input_layout)
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"{name} does not fit this model: {error}") from error
+
+
+def _check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -> None:
+    """Raises where a basis was fitted on other recordings, as far as it knows them."""
+    given = Origin(n_clips=len(training), dataset=training.recordings.fingerprint(), input_shape=tuple(training.shape))
+    for name, basis in bases.items():
+        origin = basis.origin
+        if given.n_clips != origin.n_clips:
+            raise ValueError(
+                f"expected the {origin.n_clips} recordings that {name} was fitted on, but got {given.n_clips}; "
+                "files that were left out of the fit are left out here, too (on the command line by --skip-bad)"
+            )
+        if origin.dataset not in ("", given.dataset):
+            raise ValueError(f"expected the recordings that {name} was fitted on, but names or sizes of files differ")
+        if origin.input_shape not in (None, given.input_shape):
+            raise ValueError(
+                f"expected inputs of shape {origin.input_shape}, as {name} was fitted on, but the transform gives "
+                f"{given.input_shape}"
+            )
+        if not origin.dataset:
+            warnings.warn(
+                f"{name} does not know its recordings by name: only their number could be compared", stacklevel=3
+            )
+
+
+def _detected(scores: Sequence[float], threshold: float | None) -> list[int | None]:
+    """The classes whose probability reaches the threshold, highest first; [None], the predicted, if there are none."""
+    if threshold is None or len(scores) == 1:
+        return [None]
+    ordered, labels = torch.tensor(scores).sort(descending=True)
+    return labels[ordered.sigmoid() >= threshold].tolist() or [None]

@@ -1,0 +1,264 @@
+"""One object from a classifier and recordings to explanations, tables and a page."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from captum_apex import (
+    APEX,
+    SCHEMES,
+    Classifier,
+    Explainer,
+    FeatureBank,
+    Recordings,
+    RegionSearch,
+    SpectrogramAxes,
+    explain,
+    fit_basis,
+    listening,
+)
+from captum_apex.explaining.explained_clips import COLUMNS
+
+RATE = 8000
+CLASSES = ["dog", "rain", "siren"]
+SHARED = {"n_prototypes": 2, "search": None}
+
+
+def sound(hertz, seconds=0.5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(int(RATE * seconds)) / RATE
+    return 0.3 * torch.sin(2 * torch.pi * hertz * time) + 0.01 * torch.randn(len(time), generator=generator)
+
+
+def transform(waveform):
+    """(sample,) → (1, frequency, time), in dB / 40."""
+    spectrum = torch.stft(waveform, 256, 128, window=torch.hann_window(256), return_complex=True)
+    return 0.5 * spectrum.abs().clamp_min(1e-2).log10()[None]
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = nn.Sequential(nn.Conv2d(1, 6, 5, stride=4, padding=2), nn.ReLU())
+        model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
+    axes = SpectrogramAxes(RATE, 256, 128)
+    return Classifier(
+        model, transform, RATE, CLASSES, axes, decibels=lambda inputs: inputs[0] * 40, length=RATE // 2, layer=layer
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sounds")
+    for index in range(9):
+        path = folder / CLASSES[index % 3] / f"{index}.wav"
+        path.parent.mkdir(exist_ok=True)
+        listening.write(path, sound(500 + 300 * index, seed=index), RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recordings(folder):
+    return Recordings.in_folder(folder, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def explainer(classifier, recordings):
+    return Explainer.fit(classifier, recordings)
+
+
+def test_the_object_gives_what_the_single_steps_give(classifier, recordings, explainer):
+    inputs = classifier.dataset(recordings)
+    bank = FeatureBank.from_dataset(classifier.model, classifier.layer, inputs)
+    new = sound(1000, seed=20)
+    explained = explainer.explain(new, n_prototypes=2)
+    assert list(explainer.bases) == list(SCHEMES)
+    for scheme, explanation in zip(SCHEMES, explained[0].explanations, strict=True):
+        basis = fit_basis(bank, scheme, n_prototypes=(9, 5))
+        assert torch.equal(explainer.bases[scheme].U, basis.U)
+        apex = APEX(classifier.model, classifier.layer, basis)
+        alone = explain(apex, transform(new)[None], n_prototypes=2, search=RegionSearch(), dataset=inputs)[0]
+        assert alone == explanation
+    for index, clip in explained[0].shown_prototypes.items():
+        assert clip.name == recordings.name(index)
+        assert torch.equal(clip.waveform, inputs.waveform(index))
+
+
+def test_clips_come_in_every_form(folder, recordings, explainer):
+    path = recordings.path(0)
+    waveform = explainer.classifier.waveform(path)
+    expected = explainer.explain(path, **SHARED)[0].explanations
+    forms = [str(path), [path], waveform, [waveform], waveform.numpy(), iter([waveform.double()])]
+    for form in forms:
+        explained = explainer.explain(form, **SHARED)
+        assert explained[0].explanations == expected
+    assert [page.clip.name for page in explainer.explain(torch.stack([waveform] * 2), **SHARED)] == [
+        "waveform 0",
+        "waveform 1",
+    ]
+    for form in (recordings, folder):
+        explained = explainer.explain(form, **SHARED)
+        assert [page.clip.name for page in explained] == [recordings.name(index) for index in range(9)]
+        assert [page.clip.label for page in explained] == [CLASSES[label] for label in recordings.labels]
+        assert explained[0].explanations == expected
+
+
+@pytest.mark.parametrize("clips", [3, [3], torch.zeros(1, 2, 100), [torch.zeros(2, 100)], torch.zeros(5).int(), None])
+def test_what_is_no_clip_is_refused(explainer, clips):
+    with pytest.raises(TypeError, match="expected .*path.*waveform.*, but got"):
+        explainer.explain(clips)
+    with pytest.raises(ValueError, match="at least one clip"):
+        explainer.explain([])
+
+
+def test_classes_are_chosen_by_name_index_or_threshold(explainer):
+    clip = sound(1000)
+    for target in ("siren", 2, ["siren"], ["2", "siren", 2], np.int64(2)):
+        explained = explainer.explain(clip, target, **SHARED)
+        assert [page.target for page in explained] == [2]
+    assert [page.target for page in explainer.explain(clip, ["siren", 0], **SHARED)] == [2, 0]
+    scores = torch.tensor(explainer.explain(clip, **SHARED)[0].scores)
+    assert explainer.explain(clip, **SHARED)[0].target == scores.argmax()
+    first, second = scores.sort(descending=True).indices[:2].tolist()
+    threshold = scores.sigmoid()[second].item()
+    assert [page.target for page in explainer.explain(clip, threshold=threshold - 1e-6, **SHARED)] == [first, second]
+    assert [page.target for page in explainer.explain(clip, threshold=1.0, **SHARED)] == [first]
+    with pytest.raises(ValueError, match="a class or a number from 0 to 2, but got 'sirene'; there are: siren"):
+        explainer.explain(clip, "sirene")
+
+
+def test_the_tables_have_a_row_for_each_channel(recordings, explainer, tmp_path):
+    explained = explainer.explain([recordings.path(0), recordings.path(1)], n_channels=2, n_prototypes=2)
+    rows = explained.rows()
+    evidence = [
+        (page, explanation, channel)
+        for page in explained
+        for explanation in page.explanations
+        for channel in explanation.evidence
+    ]
+    assert len(rows) == len(evidence) > 8
+    for row, (page, explanation, channel) in zip(rows, evidence, strict=True):
+        assert list(row) == list(COLUMNS)
+        assert (row["clip"], row["scheme"], row["channel"]) == (page.clip.name, explanation.scheme, channel.channel)
+        assert row["contribution"] == pytest.approx(channel.contribution, rel=1e-5)
+        places = [page.clip.place(box) for box in channel.region.boxes]
+        assert row["start_s"] == pytest.approx(min(place.start for place in places), rel=1e-5)
+        assert row["high_hz"] == pytest.approx(max(place.high for place in places), rel=1e-5)
+        assert row["channel_falls"] == pytest.approx(channel.effect.channel, rel=1e-5)
+        names = [recordings.name(prototype.index) for prototype in channel.prototypes]
+        assert [prototype["clip"] for prototype in row["prototypes"]] == names
+    assert json.loads(explained.write_json(tmp_path / "evidence.json").read_text()) == rows
+    with open(explained.write_csv(tmp_path / "evidence.csv"), newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["channel"] for line in lines] == [str(row["channel"]) for row in rows]
+    assert lines[0]["prototypes"] == "; ".join(prototype["clip"] for prototype in rows[0]["prototypes"])
+
+
+def test_the_page_has_every_clip_with_its_prototypes(recordings, explainer, tmp_path):
+    explained = explainer.explain(recordings.path(0), n_channels=1, n_prototypes=1)
+    page = explained.write(tmp_path / "page.html", title="Why?").read_text()
+    assert "<title>Why?" in page
+    shown = next(iter(explained[0].shown_prototypes.values()))
+    assert Path(shown.name).name in page
+
+
+def test_bases_are_kept_and_found_again(classifier, recordings, explainer, tmp_path):
+    paths = explainer.save(tmp_path / "bases")
+    assert [path.name for path in paths] == [f"{scheme}.safetensors" for scheme in SCHEMES]
+    loaded = Explainer.load(tmp_path / "bases", classifier, recordings)
+    clip = sound(900)
+    assert loaded.explain(clip, **SHARED)[0].explanations == explainer.explain(clip, **SHARED)[0].explanations
+    alone = Explainer.load(paths[1], classifier)
+    evidence = alone.explain(clip, search=None)[0].explanations[0].evidence
+    assert evidence
+    assert all(channel.prototypes == () for channel in evidence)
+
+
+def test_located_bases_keep_the_regions_of_prototypes(explainer, recordings):
+    located = Explainer(explainer.classifier, [explainer.bases["time"]], recordings).located(2)
+    boxes = located.bases["time"].positive.boxes
+    assert (boxes[:, :2, 0, 0] >= 0).all()
+    page = explainer.explain(sound(900), n_prototypes=2)[0]
+    kept = located.explain(sound(900), n_prototypes=2)[0].explanations[0]
+    scheme = next(explanation for explanation in page.explanations if explanation.scheme == "time")
+    for one, other in zip(kept.evidence, scheme.evidence, strict=True):
+        for prototype, expected in zip(one.prototypes, other.prototypes, strict=True):
+            assert prototype.region == expected.region
+
+
+def test_wrong_parts_are_refused(classifier, folder, recordings, explainer, tmp_path):
+    bases = list(explainer.bases.values())
+    with pytest.raises(ValueError, match="at least one basis"):
+        Explainer(classifier, [])
+    with pytest.raises(ValueError, match="one basis per scheme, but got 'time', 'time'"):
+        Explainer(classifier, [explainer.bases["time"]] * 2)
+    fewer = Recordings(recordings.folder, recordings.names[:8], recordings.labels[:8], recordings.class_names)
+    with pytest.raises(ValueError, match="the 9 recordings that the basis for 'square' was fitted on, but got 8"):
+        Explainer(classifier, bases, fewer)
+    paths = explainer.save(tmp_path)
+    with pytest.raises(ValueError, match=f"the 9 recordings that {paths[0]} was fitted on, but got 8"):
+        Explainer.load(tmp_path, classifier, fewer)
+    turned = Recordings(recordings.folder, recordings.names[::-1], recordings.labels[::-1], recordings.class_names)
+    with pytest.raises(ValueError, match="names or sizes of files differ"):
+        Explainer(classifier, bases, turned)
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.Flatten())
+    with pytest.raises(ValueError, match="the basis for 'square' does not fit this model"):
+        Explainer(Classifier(model, transform, RATE, CLASSES), bases)
+    with pytest.raises(ValueError, match="expected `layer`, or a Classifier with a `layer`"):
+        Explainer.fit(Classifier(classifier.model, transform, RATE, CLASSES, length=RATE // 2), recordings)
+    with pytest.raises(ValueError, match="an Explainer with `recordings`"):
+        Explainer(classifier, bases).located()
+
+
+def test_a_clip_that_cannot_be_read_is_named_or_left_out(explainer, recordings, tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no sound")
+    clips = [bad, recordings.path(0), tmp_path / "gone.wav"]
+    with pytest.raises(ValueError, match=r"bad\.wav to be audio"):
+        explainer.explain(clips, **SHARED)
+    explained = explainer.explain(clips, skip_bad=True, **SHARED)
+    assert [page.clip.name for page in explained] == [recordings.name(0)]
+    assert [Path(name).name for name in explained.left_out] == ["bad.wav", "gone.wav"]
+    assert "left out: 2" in repr(explained)
+    with pytest.raises(ValueError, match="all 1 are bad"):
+        explainer.explain(bad, skip_bad=True)
+
+
+def test_an_error_has_a_note_with_the_clip(explainer, recordings):
+    with pytest.raises(ValueError, match="`n_prototypes` from 1 to the 5") as caught:
+        explainer.explain(recordings.path(0), n_prototypes=6)
+    assert caught.value.__notes__ == [f"{recordings.name(0)} cannot be explained"]
+
+
+def test_recordings_of_any_length_give_events(explainer):
+    waveform = torch.cat([sound(500 + 300 * index, seed=index) for index in range(6)])
+    with pytest.raises(ValueError, match="expected `scheme`, because there are bases for 'square', 'time'"):
+        explainer.explain_recording(waveform)
+    found = explainer.explain_recording(waveform, "time", threshold=0.3)
+    assert found.duration == 3.0
+    assert found.events
+    longer = explainer.explain_recording(waveform, "time", window=1.0, hop=1.0, threshold=0.3)
+    assert longer.times.shape[0] >= found.times.shape[0] / 2
+    with pytest.raises(ValueError, match="expected `scheme` to be one of 'time'"):
+        Explainer(explainer.classifier, [explainer.bases["time"]]).explain_recording(waveform, "square")
+
+
+def test_the_text_of_each_result_says_what_it_is(explainer):
+    assert repr(explainer).splitlines() == [
+        "Explainer of Sequential, 3 classes",
+        "  layer: 0",
+        "  bases: square, time, frequency, time-frequency",
+        "  prototypes from 9 recordings",
+    ]
+    explained = explainer.explain([sound(500 + index) for index in range(6)], "dog", **SHARED)
+    lines = repr(explained).splitlines()
+    assert lines[0] == "6 explained clips"
+    assert lines[1].startswith("  waveform 0: dog, score ")
+    assert lines[-1] == "  … and 2 more"
+    assert len(explained[1:3]) == 2
