@@ -11,7 +11,13 @@ function card(page, perspective, evidence, rank) {
   return element(
     "article",
     { class: "card", "aria-label": `Channel ${evidence.channel}` },
-    element("h4", {}, tagOf(rank), channelLink(perspective, evidence.channel), element("span", { class: "about" }, about)),
+    element(
+      "h4",
+      {},
+      tagOf(rank),
+      channelLink(perspective, evidence.channel),
+      element("span", { class: "about" }, about),
+    ),
     element(
       "div",
       { class: "pair" },
@@ -42,7 +48,7 @@ function cardSounds(page, evidence, name, whole) {
     whole,
     soundButton("region", `of ${name}`, evidence.region, page.clip),
     around(clip, page.clip, evidence, name),
-    soundButton("without it", `: the clip without the region of ${name}`, evidence.without, page.clip),
+    soundButton("without it", `(the clip without the region of ${name})`, evidence.without, page.clip),
     mapSwitch(evidence, name),
   ].filter(Boolean);
   const silence = evidence.silent ? element("p", { class: "silence" }, "The region is silence.") : null;
@@ -124,11 +130,17 @@ function example(prototype, rank, name) {
   );
 }
 
-/* The place of a region and the purity of its channel there; a line breaks only between them. */
+/* The first place of a region and the purity of its channel there; a line breaks only between them. */
 function placeLines(region) {
-  const pieces = place(region).split(/(?<=,) | (?=and )/);
+  const left = region.boxes.length - 1;
+  const first = place({ ...region, boxes: region.boxes.slice(0, 1) });
+  const pieces = [...first.split(/(?<=,) /), ...(left > 0 ? [`and ${counted(left, "more place")}`] : [])];
   return [
-    element("p", { class: "place" }, pieces.flatMap((piece) => [element("span", {}, piece), " "])),
+    element(
+      "p",
+      { class: "place", title: left > 0 ? place(region) : null },
+      pieces.flatMap((piece) => [element("span", {}, piece), " "]),
+    ),
     element("p", {}, `purity ${fixed(region.purity)}`),
   ];
 }

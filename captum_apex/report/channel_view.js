@@ -52,7 +52,7 @@ function nameForm(perspective, channel) {
       "div",
       { class: "buttons" },
       namesTools(),
-      element("p", { class: "hint" }, "Names stay in this browser, for every page with this basis, and can be exported."),
+      element("p", { class: "hint" }, "Names stay in this browser for every page with this basis. They can be exported."),
     ),
   );
 }

@@ -13,7 +13,8 @@ const listed = { search: "", order: "file", class: "", right: "" };
 const entries = facts.pages.map((page, i) => {
   const clip = facts.clips[page.clip];
   const name = clip.title || `Clip ${i + 1}`;
-  return { page, number: i + 1, name, text: `${name} ${clip.name} ${page.explained}`.toLowerCase(), share: shareOf(page) };
+  const text = `${name} ${clip.name} ${page.explained}`.toLowerCase();
+  return { page, number: i + 1, name, text, share: shareOf(page) };
 });
 
 /* The share of the logit, above that without the layer, which the shown channels add up to in the best perspective. */

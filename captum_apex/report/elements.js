@@ -29,9 +29,10 @@ function fill(node, properties, children) {
   return node;
 }
 
-/* A name from a file or a class, which may be long: it breaks behind its marks before it breaks inside of a word. */
+/* A name from a file or a class, which may be long: it breaks behind its marks before it breaks inside of a word, and
+   not before the ending of a file's name. */
 function named(text, tag = "span") {
-  const pieces = text.split(/(?<=[_\-./\\,;:@+])/);
+  const pieces = text.split(/(?<=[_\-./\\,;:@+])(?!\w{1,4}$)/);
   return element(tag, { class: "name" }, pieces.flatMap((piece, i) => (i ? [element("wbr"), piece] : [piece])));
 }
 

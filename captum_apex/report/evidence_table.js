@@ -12,7 +12,7 @@ const ends = ({ start, end, low, high }) => ({
 
 function evidenceRows() {
   return facts.pages.flatMap((page) =>
-    page.perspectives.flatMap((perspective) => perspective.evidence.map((each) => evidenceRow(page, perspective, each))),
+    page.perspectives.flatMap((view) => view.evidence.map((each) => evidenceRow(page, view, each))),
   );
 }
 

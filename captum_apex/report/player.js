@@ -91,7 +91,8 @@ function follow() {
     line.hidden = share < 0 || share > 1;
     line.style.left = percent(share);
   }
-  for (const slider of document.querySelectorAll(`[role="slider"][data-clip="${current.clip}"]`)) setPosition(slider, seconds);
+  const sliders = document.querySelectorAll(`[role="slider"][data-clip="${current.clip}"]`);
+  for (const slider of sliders) setPosition(slider, seconds);
   if (!player.paused) requestAnimationFrame(follow);
 }
 

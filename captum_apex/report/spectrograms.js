@@ -9,7 +9,7 @@ const LONG = 10; // from this duration on, in seconds, a narrow region is shown 
 const NARROW = 0.12; // share of a clip that a narrow region covers at most
 const AROUND = 2; // at least so many seconds are shown enlarged
 
-/* `view` is the part of the picture that is shown, as shares of its width; `whole` is the button of the clip's sound. */
+/* `view` is the part of the picture that is shown, as shares of its width; `whole` is the button for the whole clip. */
 function spectrogram(name, options) {
   const { regions = [], picture, size = "small", about = "", whole = null, map = null, view = [0, 1] } = options;
   const clip = facts.clips[name];
@@ -43,7 +43,8 @@ function located(name, region, options) {
   const shown = spectrogram(name, { ...options, regions: [region], lens: view });
   if (!view) return [shown];
   const about = `${options.about || "Spectrogram"}, enlarged,`;
-  return [shown, spectrogram(name, { ...options, about, regions: [region], size: `strip ${options.size ?? ""}`, view })];
+  const size = `strip ${options.size ?? ""}`;
+  return [shown, spectrogram(name, { ...options, about, regions: [region], size, view })];
 }
 
 /* The part of a long clip around a narrow region, as shares of the picture; null where nothing is enlarged. */

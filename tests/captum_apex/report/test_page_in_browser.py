@@ -128,7 +128,7 @@ def test_only_one_sound_plays(browser, path):
     slow_down(browser)
     for description in (
         "Play the clip",
-        "without it : the clip without the region of channel 11",
+        "without it (the clip without the region of channel 11)",
         "clip of prototype 1 of channel 10, zero",
     ):
         button(browser, description).click()
