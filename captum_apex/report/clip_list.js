@@ -12,8 +12,8 @@ const listed = { search: "", order: "file", class: "", right: "" };
 
 const entries = facts.pages.map((page, i) => {
   const clip = facts.clips[page.clip];
-  const name = clip.title || `Clip ${i + 1}`;
-  const text = `${name} ${clip.name} ${page.explained}`.toLowerCase();
+  const name = clip.file || clip.title || `Clip ${i + 1}`;
+  const text = `${clip.title} ${name} ${clip.name} ${page.explained}`.toLowerCase();
   return { page, number: i + 1, name, text, share: shareOf(page) };
 });
 
@@ -89,9 +89,12 @@ function choice(text, key, options, change) {
 
 function entryLine({ page, number, name, share }) {
   const covered = share === null ? "" : ` · ${Math.round(100 * share)}% shown`;
-  const about = page.explained ? [element("span", { class: "about class" }, `explained: ${page.explained}`)] : [];
+  const { title, label } = facts.clips[page.clip];
+  const other = label && label !== page.explained ? `, labelled: ${label}` : "";
+  const classes = page.explained ? `explained: ${page.explained}${other}` : label;
+  const about = classes ? [element("span", { class: "about class", title: classes }, classes)] : [];
   about.push(element("span", { class: "about" }, `logit ${logit(page.score)}${covered} `, rightMark(page)));
-  return element("li", {}, element("a", { "data-clip-number": number, title: name }, named(name), about));
+  return element("li", {}, element("a", { "data-clip-number": number, title: title || name }, named(name), about));
 }
 
 /* Marks the clip that is shown, and lets the links keep the perspective. */

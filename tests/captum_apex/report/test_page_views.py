@@ -82,7 +82,7 @@ def test_the_list_is_searched_sorted_and_filtered(browser, many):
     assert listed(browser) == ["57"]
     all_of(browser, "#list a")[0].click()
     wait_until(lambda: texts(browser, "h2") == ["one, query_57.wav"])
-    assert all_of(browser, "#list a[aria-current]")[0].text.startswith("one, query_57.wav")
+    assert all_of(browser, "#list a[aria-current]")[0].text.startswith("query_57.wav\nexplained: one\n")
 
 
 def test_the_most_explained_clip_is_the_one_whose_channels_add_up_to_most_of_the_score(browser, many):
