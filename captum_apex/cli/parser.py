@@ -6,12 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from captum_apex.cli import events_command, explain_command, fit_command
+from captum_apex.cli import events_arguments, explain_arguments, fit_arguments
 from captum_apex.cli.types import device
+from captum_apex.version import __version__
 
 __all__ = ["parser", "program_name"]
 
-COMMANDS = {"fit": fit_command, "explain": explain_command, "events": events_command}
+COMMANDS = {"fit": fit_arguments, "explain": explain_arguments, "events": events_arguments}
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
     "Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events."
@@ -63,7 +64,7 @@ def program_name() -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands; the options that it gives hold the chosen command's function as `run`.
+    """The parser of all commands; the options that it gives hold the name of the chosen command as `command`.
 
     Example:
         >>> from captum_apex.cli.parser import parser
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_epilog(examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    whole.add_argument("--version", action="version", version=f"captum-apex {__version__}")
     commands = whole.add_subparsers(required=True, metavar="command")
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(
@@ -90,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         _add_model_argument(subparser)
         command.add_arguments(subparser)
         _add_shared_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(command=name)
     return whole
 
 
