@@ -12,7 +12,7 @@ benchmark: install
 test: lint types
 	$(RUN) -m pytest
 
-# FUZZ_CASES=1000 runs fewer cases, FUZZ_STRICT=1 counts known failures as failures.
+# FUZZ_CASES=1000 runs fewer cases.
 fuzz: install
 	$(RUN) -m tests.fuzz
 

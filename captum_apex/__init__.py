@@ -16,6 +16,7 @@ those in the items above it:
 - `figures`: plots of explanations, bases and attributions.
 - `report`: explanations as an HTML page.
 - `explaining`: from a classifier and recordings to explanations and their page, in one object.
+- `demonstration`: sounds, a classifier and bases to try the package without files.
 - `cli`: the command line.
 
 A name is imported when it is first used, because torch takes seconds to import: `import captum_apex` and the help of
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from captum_apex.bases.fitting import basis_from_matrix, fit_basis
     from captum_apex.bases.schemes import SCHEMES, Scheme
     from captum_apex.classifiers.classifier import Classifier
+    from captum_apex.demonstration import demo
     from captum_apex.explaining import ExplainedClips, Explainer
     from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
     from captum_apex.explanations.evidence import Evidence, Prototype
@@ -78,6 +80,7 @@ __all__ = [
     "SpectrogramAxes",
     "basis_from_matrix",
     "datasets",
+    "demo",
     "explain",
     "explain_classes",
     "explain_recording",
@@ -119,6 +122,7 @@ _MODULES = {
     "Scheme": "bases.schemes",
     "SpectrogramAxes": "audio",
     "basis_from_matrix": "bases.fitting",
+    "demo": "demonstration",
     "explain": "explanations.explanation",
     "explain_classes": "explanations.explanation",
     "explain_recording": "explanations.long_recordings",

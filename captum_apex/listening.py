@@ -1,17 +1,10 @@
 """The sound of a region: the region alone, the clip without it, and audio files and notebook players for both.
 
-A region is cut out of the short-time Fourier transform of the clip, with the clip's phase. The edges of the mask are
-raised cosines *outside* the region, so that the region itself is complete. A window of τ seconds resolves 4 / τ Hz and
-5/8 τ seconds. Each box of a region gets a separate window:
-
-- a strip (a box with edges in time only) fades over half its length, but at least 5 and at most 20 ms: long enough to
-  avoid clicks, short enough to exclude its neighbours;
-- a band (a box with edges in frequency only) fades over half its width, but at least 40 and at most 200 Hz;
-- a box with edges of both kinds fades over the same fraction of its length and of its width.
-
-Beyond the fades, the sound outside the region is attenuated by at least 40 dB. Nothing is normalised, so levels can be
-compared. If a clip begins or ends in the middle of a loud tone, the cut is a click in the clip itself; in the sound of
-a band, the click is audible as far as it lies in the band, for a few milliseconds.
+A region is cut out of the short-time Fourier transform of the clip, with the clip's phase, as
+`captum_apex.audio.cutting` describes. The edges fade over 5 to 20 ms, or over 40 to 200 Hz, outside the region, so that
+the region itself is complete. Beyond the fades, the sound outside the region is attenuated by at least 40 dB. Nothing
+is normalised, so levels can be compared. If a clip begins or ends in the middle of a loud tone, the cut is a click in
+the clip itself; in the sound of a band, the click is audible as far as it lies in the band, for a few milliseconds.
 """
 
 from __future__ import annotations
@@ -23,15 +16,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, Place
-from captum_apex.audio.regions import Box, Region
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.cutting import cuts, sound_of
+from captum_apex.audio.regions import Region
+from captum_apex.choices import one_of
 from captum_apex.files import replaced
 from captum_apex.recordings.libsndfile import library_file, sound_library
 
@@ -44,27 +39,15 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 """The sample rates that MP3 supports, in Hz."""
 
 _CODECS = {
-    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),  # with `_FINE`
     "ogg": ("OGG", "VORBIS"),
     "flac": ("FLAC", "PCM_16"),
     "wav": ("WAV", "PCM_16"),
 }
+_FINE = {"compression_level": 0.2, "bitrate_mode": "VARIABLE"}  # because regions are cut out of what is decoded
 _CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
 _SAMPLES_AT_ONCE = 2**14  # libsndfile's Vorbis encoder puts a whole write on the stack, so a long one crashes
 _BYTES_BEHIND_END = 2**16
-
-# Outside the region, the mask stays at 1 for 1/8 of a window in time and then falls to 0 over 1/4; in frequency it
-# falls over 3 bins. The Hann window, used twice, blurs both a little: 40 dB of attenuation are reached 5/8 of a window
-# and 4 bins away, and at the edge of the region less than 0.5 dB is lost.
-_LEAD = 1 / 8
-_FALL = 1 / 4
-_FALL_BINS = 3.0
-_REACH = 5 / 8
-_REACH_BINS = 4.0
-_FADE_SECONDS = (0.005, 0.02)
-_FADE_HERTZ = (40.0, 200.0)
-_OVERLAP = 8  # number of windows over each sample, so that fades in time are smooth
-_MIN_SAMPLES = 16
 
 
 def isolate(clip: Clip, region: Region) -> Tensor:
@@ -93,7 +76,7 @@ def isolate(clip: Clip, region: Region) -> Tensor:
         >>> [round(sound[int(seconds * 8000)].item(), 6) for seconds in (0.25, 0.6, 0.9)]
         [0.0, 1.0, 0.0]
     """
-    return _waveform(clip) - remove(clip, region)
+    return sound_of(clip) - remove(clip, region)
 
 
 def remove(clip: Clip, region: Region) -> Tensor:
@@ -118,10 +101,9 @@ def remove(clip: Clip, region: Region) -> Tensor:
         >>> [abs(round(rest[int(seconds * 8000)].item(), 6)) for seconds in (0.25, 0.6, 0.9)]
         [1.0, 0.0, 1.0]
     """
-    rest = _waveform(clip)
-    # Bands are removed before strips. Otherwise the removed band would ring into the silence of the strip.
-    for box in sorted(region.boxes, key=lambda box: box.end - box.start, reverse=True):
-        rest = rest - _Cut.of(clip, box)(rest, clip.sample_rate)
+    rest = sound_of(clip)
+    for cut in cuts(clip, region):
+        rest = rest - cut(rest, clip.sample_rate)
     return rest
 
 
@@ -179,6 +161,7 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
         The bytes of the file.
 
     Raises:
+        TypeError: if the format is no string.
         ValueError: if the format or its sample rate is not supported, or the waveform has another shape or dtype, NaN
             or infinity.
         ImportError: if soundfile is missing.
@@ -190,8 +173,7 @@ def encoded(waveform: Tensor, sample_rate: float, format: str = "mp3") -> bytes:
         >>> file[:4], len(file)  # a header of 44 bytes, then 2 bytes per sample
         (b'RIFF', 16044)
     """
-    if format not in _CODECS:
-        raise ValueError(f"expected `format` to be one of {', '.join(map(repr, _CODECS))}, but got {format!r}")
+    one_of(format, "`format`", _CODECS)
     rate = _checked_rate(format, sample_rate)
     # A file on the disk, because libsndfile drops exceptions, such as an interruption, that it meets in Python.
     with tempfile.TemporaryFile() as file:
@@ -247,78 +229,6 @@ def player(waveform: Tensor, sample_rate: float) -> Any:
     return Audio(_samples(waveform), rate=_whole_number(sample_rate), normalize=False)
 
 
-class _Cut(NamedTuple):
-    """A box in Hz and seconds, with infinity for a side at the end of the input, and the window to cut it out with.
-
-    Args:
-        place: the box.
-        window: length of the window, in seconds.
-    """
-
-    place: Place
-    window: float
-
-    @classmethod
-    def of(cls, clip: Clip, box: Box) -> _Cut:
-        low, high, start, end = clip.place(box)
-        has_edges_in_time = box.start > 0 or box.end < 1
-        has_edges_in_frequency = box.low > 0 or box.high < 1
-        window = _window(
-            seconds=end - start if has_edges_in_time else math.inf,
-            hertz=high - low if has_edges_in_frequency else math.inf,
-        )
-        place = Place(
-            low if box.low > 0 else -math.inf,
-            high if box.high < 1 else math.inf,
-            start if box.start > 0 else -math.inf,
-            end if box.end < 1 else math.inf,
-        )
-        return cls(place, window)
-
-    def __call__(self, waveform: Tensor, sample_rate: float) -> Tensor:
-        """The sound of the box in a waveform of shape (sample,)."""
-        hop = max(1, min(round(self.window * sample_rate), len(waveform)) // _OVERLAP)
-        n_fft = hop * _OVERLAP  # not longer than the clip
-        window = torch.hann_window(n_fft, dtype=waveform.dtype, device=waveform.device)
-        spectrum = torch.stft(waveform, n_fft, hop, window=window, return_complex=True)
-        hertz = torch.arange(spectrum.shape[0], dtype=torch.float64) * (sample_rate / n_fft)
-        seconds = torch.arange(spectrum.shape[1], dtype=torch.float64) * (hop / sample_rate)
-        length = n_fft / sample_rate
-        rows = _fade(hertz, self.place.low, self.place.high, 0.0, _FALL_BINS / length)
-        columns = _fade(seconds, self.place.start, self.place.end, _LEAD * length, _FALL * length)
-        mask = (rows[:, None] * columns).to(waveform)  # (frequency, time)
-        return torch.istft(spectrum * mask, n_fft, hop, window=window, length=len(waveform))
-
-
-def _window(seconds: float, hertz: float) -> float:
-    """The length of the window for a box of this size, in seconds; a side is infinite if the box has no edge there."""
-    if math.isinf(hertz):
-        return _clamped(seconds / 2, _FADE_SECONDS) / _REACH
-    if math.isinf(seconds):
-        return _REACH_BINS / _clamped(hertz / 2, _FADE_HERTZ)
-    balanced = math.sqrt(_REACH_BINS / _REACH * seconds / max(hertz, _FADE_HERTZ[0]))
-    return _clamped(balanced, (_FADE_SECONDS[0] / _REACH, _REACH_BINS / _FADE_HERTZ[0]))
-
-
-def _clamped(value: float, bounds: tuple[float, float]) -> float:
-    return min(max(value, bounds[0]), bounds[1])
-
-
-def _fade(positions: Tensor, low: float, high: float, lead: float, width: float) -> Tensor:
-    """1 from `low − lead` to `high + lead`, and a raised cosine to 0 over `width` on either side."""
-    outside = torch.maximum(low - positions, positions - high)
-    return 0.5 + 0.5 * torch.cos(math.pi * ((outside - lead) / width).clamp(0, 1))
-
-
-def _waveform(clip: Clip) -> Tensor:
-    """The clip's waveform, at least in float32, because there is no Fourier transform in half precision on a CPU."""
-    if clip.waveform is None:
-        raise ValueError(f"expected a clip with a waveform, but {clip.title or 'this clip'} has none")
-    if len(clip.waveform) < _MIN_SAMPLES:
-        raise ValueError(f"expected a waveform of at least {_MIN_SAMPLES} samples, but got {len(clip.waveform)}")
-    return clip.waveform.to(torch.promote_types(clip.waveform.dtype, torch.float32))
-
-
 def _samples(waveform: Tensor) -> NDArray[np.floating]:
     """The checked samples for a file, scaled down to full scale if necessary, because a file would clip them."""
     if waveform.ndim != 1 or not len(waveform) or not waveform.is_floating_point():
@@ -364,6 +274,8 @@ def _checked_rate(kind: str, sample_rate: float) -> int:
 
 def _encode(target: BinaryIO, samples: NDArray, sample_rate: int, container: str, codec: str) -> None:
     settings: dict[str, Any] = {"samplerate": sample_rate, "channels": 1, "format": container, "subtype": codec}
+    if container == "MP3":
+        settings |= _FINE
     library = sound_library()
     try:
         with _disk_errors(target), library.SoundFile(library_file(target), "w", closefd=False, **settings) as file:

@@ -88,6 +88,15 @@ LENGTH_UNKNOWN = {
 }
 """Edits of the header of a whole file, after which it gives no length, by suffix."""
 
+LENGTH_LOST = {
+    "wav": wav_length,
+    "au": lambda data, size: put(data, 8, ">I", size),
+    "aiff": lambda data, size: aiff_length(data, size),
+    "caf": lambda data, size: put(data, data.find(b"data") + 4, ">Q", size + 4),
+    "rf64": lambda data, size: put(data, data.find(b"ds64") + 8, "<QQQ", size, size, size // 2),
+}
+"""Edits by which the header of a whole file gives a size of its samples in bytes."""
+
 TOO_LONG = {
     "flac": lambda data: flac_length(data, 10 * SECONDS * RATE),
     "mp3": lambda data: data[: len(data) // 3],
@@ -99,9 +108,6 @@ TOO_LONG = {
 
 TOO_SHORT = {
     "flac": lambda data: flac_length(data, RATE),
-    "mp3": without_first_frame,  # then libsndfile estimates a length by the first bit rate
-    "wav": lambda data: wav_length(data, 2 * RATE),  # as the 32 bits of a file of more than 4 GB
-    "au": lambda data: put(data, 8, ">I", 2 * RATE),
 }
 """Edits after which a file has more sound than its header says."""
 

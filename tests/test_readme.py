@@ -21,20 +21,16 @@ def test_its_example_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys)
     printed = capsys.readouterr().out.splitlines()
     promised = re.findall(r"```text\n(.*?)```", TEXT, flags=re.DOTALL)[0].splitlines()
     assert len(printed) == len(promised)
-    assert printed[0].startswith("sweep: logit ")
-    assert names["attributions"].shape == names["inputs"][:1].shape
-    sweeps = {index for index, label in enumerate(names["labels"].tolist()) if label == 1}
-    prototypes = {prototype.index for evidence in names["explanation"].evidence for prototype in evidence.prototypes}
-    assert len(prototypes & sweeps) > len(prototypes) / 2
-    for evidence in names["explanation"].evidence:
-        assert lies_on_the_sweep(names["clip"].place(evidence.region.boxes[0]))
-
-
-def lies_on_the_sweep(place):
-    """Whether a place meets the example's sound, which rises from 500 Hz at 0.3 s to 2900 Hz at 0.5 s."""
-    start = max(place.start, 0.3)
-    end = min(place.end, 0.5)
-    return start < end and place.low < 500 + 12_000 * (end - 0.3) and place.high > 500 + 12_000 * (start - 0.3)
+    for line, expected in zip(printed, promised, strict=True):
+        assert line.split(":")[0] == expected.split(":")[0]  # the class; channels may differ on another machine
+    sounds = names["sounds"]
+    for page, index in zip(names["explained"], (0, 5), strict=True):
+        assert page.class_name(page.target) == sounds.class_names[sounds.labels[index]]
+        labels = [names["training_clips"].labels[prototype] for prototype in page.shown_prototypes]
+        assert labels.count(page.target) > len(labels) / 2
+    for row in names["explained"].rows():
+        assert row["channel_falls"] > 0.2 > row["random_falls"]
+    assert Path("page.html").is_file()
 
 
 def test_it_names_the_two_commands():

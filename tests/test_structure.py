@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     "captum_apex": (
-        {"defaults", "extras", "interruption", "numbers", "version"},
+        {"choices", "defaults", "extras", "interruption", "numbers", "version"},
         {"files", "layers", "masking", "audio", "recordings"},
         {"metrics", "bases", "classifiers", "datasets", "spectra", "listening"},
         {"attribution", "pretrained"},
@@ -18,6 +18,7 @@ FLOORS = {
         {"figures"},
         {"report"},
         {"explaining"},
+        {"demonstration"},
         {"cli"},
         {"__main__"},
     ),

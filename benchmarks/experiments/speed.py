@@ -23,6 +23,7 @@ from torchaudio.transforms import MelSpectrogram
 
 from benchmarks.classifiers.networks import NETWORKS, explained_layer
 from benchmarks.experiments.layer_passes import layer_passes
+from benchmarks.experiments.page_writing import HUNDRED, MINUTE, page_cost
 from captum_apex import (
     SCHEMES,
     Classifier,
@@ -52,6 +53,7 @@ LARGE_NETWORK = "convnext_base"  # timm's name
 HOUR = 3600  # length of the long recording in seconds
 HOUR_RATE = 32_000  # Hz
 SHOWN = 3  # channels with regions in an explanation
+PAGES = ((HUNDRED, 25.0), (MINUTE, 15.0))  # pages that are written, each with the limit of its seconds
 WIDE = (1000, 1024, 4, 32)  # clips, channels and grid: ConvNeXt-Base on inputs of `LARGE_INPUT`
 
 
@@ -98,6 +100,7 @@ def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
         timings += [
             *_fitting(device),
             *_large(repeats, device),
+            *_pages(),
             *_in_separate_process(_wide_fitting, device),
             *_in_separate_process(_recording, device, HOUR),
         ]
@@ -284,6 +287,19 @@ def _recording(device: str, seconds: int) -> list[Timing]:
         )
     what = f"events, cnn, {seconds / 60:g} minutes at {HOUR_RATE // 1000} kHz"
     return [Timing(what, taken, "", math.nan, float(seconds), most_megabytes())]
+
+
+def _pages() -> list[Timing]:
+    """Pages with sounds, each once: the size of the file, the time, and its ratio to the clips' spectrograms."""
+    timings = []
+    for size, limit in PAGES:
+        cost = page_cost(size)
+        what = f"page of {size.n_clips} clip(s) to {size.seconds[1]:g} s, {cost.megabytes:.1f} MB"
+        timings += [
+            Timing(what, cost.seconds, "", math.nan, limit),
+            Timing(what, cost.seconds, "spectrograms of its clips", cost.ratio, math.nan),
+        ]
+    return timings
 
 
 def _bank(network: str, model: nn.Module, repeats: int) -> Timing:

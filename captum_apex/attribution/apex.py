@@ -21,6 +21,7 @@ from captum_apex.attribution.projection import enlarged, enlarged_alone
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.changes import recording, restored
 from captum_apex.layers.hooks import Capture, captured, held
+from captum_apex.layers.layout import input_axes
 from captum_apex.layers.models import layer_name, on_one_device
 from captum_apex.layers.padding import Columns
 
@@ -52,9 +53,10 @@ class APEX(GradientAttribution):
             clips this needs a `projection`.
 
     Raises:
-        TypeError: `projection` cannot be called; or an argument has the wrong type, as in `LayerAPEX`.
-        ValueError: `columns` and `input_layer` are given without a `projection`; or an argument does not fit the model,
-            as in `LayerAPEX`.
+        TypeError: `projection` cannot be called; `input_layout` is no string; or an argument has the wrong type, as in
+            `LayerAPEX`.
+        ValueError: `columns` and `input_layer` are given without a `projection`; `input_layout` cannot be read; or an
+            argument does not fit the model, as in `LayerAPEX`.
 
     Example:
         >>> import torch
@@ -91,6 +93,8 @@ class APEX(GradientAttribution):
             raise TypeError(
                 f"expected `projection` to be a Captum class or a function, but got {type(projection).__name__}"
             )
+        if input_layout is not None:
+            input_axes(input_layout)
         self.layer_apex = LayerAPEX(forward_func, layer, basis, device_ids, columns)
         self.projection = projection
         self.input_layout = input_layout

@@ -8,6 +8,7 @@ import torch
 from captum._utils.typing import TargetType
 from torch import Tensor
 
+from captum_apex.choices import one_of
 from captum_apex.defaults import N_CHANNELS
 from captum_apex.layers.values import check_each_finite
 from captum_apex.numbers import whole_number
@@ -88,7 +89,11 @@ def check_decomposed(layer: str, grid: Tensor, gradient: Tensor, score: Tensor) 
 
 
 def check_sides(sides: str) -> None:
-    """Raises a ValueError for another name than `"positive"` and `"both"`.
+    """Refuses another name than `"positive"` and `"both"`.
+
+    Raises:
+        TypeError: `sides` is no string.
+        ValueError: `sides` is another name.
 
     Example:
         >>> from captum_apex.attribution.decomposition import check_sides
@@ -96,10 +101,9 @@ def check_sides(sides: str) -> None:
         ...     check_sides("negative")
         ... except ValueError as error:
         ...     print(error)
-        expected `sides` to be 'positive' or 'both', but got 'negative'
+        expected `sides` to be one of 'positive', 'both', but got 'negative'
     """
-    if not isinstance(sides, str) or sides not in ("positive", "both"):
-        raise ValueError(f"expected `sides` to be 'positive' or 'both', but got {sides!r}")
+    one_of(sides, "`sides`", ("positive", "both"))
 
 
 def select_channels(

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
+from captum_apex.layers.layout import input_axes
+
 __all__ = ["default_layout", "enlarged", "enlarged_alone"]
 
 
@@ -29,6 +31,7 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Ten
         Tensor of the shape of the inputs; all channels of an input have the same map.
 
     Raises:
+        TypeError: the layout is no string.
         ValueError: the layout does not fit, or it is None and the axes of the inputs are ambiguous.
 
     Example:
@@ -37,8 +40,8 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None) -> Ten
         >>> enlarged(torch.tensor([[[4.0, 8.0]]]), torch.zeros(1, 1, 1, 4), None)
         tensor([[[[2.0000, 2.5000, 3.5000, 4.0000]]]])
     """
-    axes = (input_layout or default_layout(relevance, inputs)).split()
-    if len(axes) != inputs.dim() or axes[0] != "n" or set(axes[1:]) - set("cft") or "t" not in axes:
+    axes = input_axes(default_layout(relevance, inputs) if input_layout is None else input_layout)
+    if len(axes) != inputs.dim():
         raise ValueError(
             f"expected `input_layout` to name the {inputs.dim()} axes of the inputs by n, c, f and t, such as "
             f"'n c f t', but got {input_layout!r}"
@@ -85,8 +88,8 @@ def enlarged_alone(
         >>> enlarged_alone(torch.tensor([[[4.0, 0.0]]]), torch.zeros(1, 1, 1, 4), None, columns=[1], lengths=[2])
         tensor([[[[2., 2., 0., 0.]]]])
     """
-    layout = input_layout or default_layout(relevance, inputs)
-    time = layout.split().index("t")
+    layout = default_layout(relevance, inputs) if input_layout is None else input_layout
+    time = input_axes(layout).index("t")
     maps = torch.zeros(inputs.shape, dtype=relevance.dtype, device=relevance.device)
     for clip, (n_columns, length) in enumerate(zip(columns, lengths, strict=True)):
         if not 0 < length <= inputs.shape[time]:

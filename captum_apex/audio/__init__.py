@@ -2,6 +2,7 @@
 
 - `axes`: conversion between bins and frames of a spectrogram and Hz and seconds.
 - `clip`: one clip, and the place of a box in it.
+- `cutting`: the masks that cut a region out of a sound.
 - `regions`: boxes, as fractions of the model's input, and regions, their unions.
 """
 

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
+from captum_apex.choices import one_of
 from captum_apex.numbers import real_number
 
 __all__ = ["MEL_SCALES", "SpectrogramAxes"]
@@ -78,8 +79,7 @@ class SpectrogramAxes:
                 continue
             if not real_number(number, name) > 0:
                 raise ValueError(f"expected `{name}` to be larger than 0, but got {number}")
-        if self.mel_scale not in MEL_SCALES:
-            raise ValueError(f"expected `mel_scale` to be one of {MEL_SCALES}, but got {self.mel_scale!r}")
+        one_of(self.mel_scale, "`mel_scale`", MEL_SCALES)
         if not 0 <= self.f_min < self._highest:
             raise ValueError(f"expected 0 <= `f_min` < `f_max`, in Hz, but got {self.f_min} and {self._highest}")
 

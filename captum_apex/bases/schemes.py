@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
+from enum import EnumType, StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from captum_apex.audio.regions import Box, Region
+from captum_apex.choices import one_of
 from captum_apex.layers.padding import column_mask
 
 __all__ = ["SCHEMES", "Scheme", "peak_cells", "purity"]
 
 
-class Scheme(StrEnum):
+class _CheckedLookup(EnumType):
+    """Refuses what is no string before an enumeration compares it with its members, which fails for an array."""
+
+    def __call__(cls, value: Any) -> Any:  # type: ignore[override]  # with members, no call makes an enumeration
+        return super().__call__(one_of(value, "a scheme", list(cls)))
+
+
+class Scheme(StrEnum, metaclass=_CheckedLookup):
     """One of the four acoustic perspectives on a grid; a member equals its name.
 
     Raises:
+        TypeError: the value is no string, such as an array of names.
         ValueError: the name is none of the four.
 
     Example:
@@ -32,10 +42,6 @@ class Scheme(StrEnum):
     TIME = "time"
     FREQUENCY = "frequency"
     TIME_FREQUENCY = "time-frequency"
-
-    @classmethod
-    def _missing_(cls, value: object) -> Scheme:
-        raise ValueError(f"expected a scheme among {', '.join(map(repr, map(str, cls)))}, but got {value!r}")
 
     @property
     def sequences(self) -> tuple[Scheme, ...]:

@@ -18,7 +18,7 @@ from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.class_names import checked_class_names, class_name
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
-from captum_apex.layers.layout import Layout
+from captum_apex.layers.layout import Layout, input_axes
 from captum_apex.layers.models import device_of, layer_name
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.values import checked_output
@@ -54,9 +54,9 @@ class Classifier:
 
     Raises:
         TypeError: the model or the layer is not a module, the transform cannot be called, the sample rate or the length
-            is no integer, or the class names are no strings or have no order.
+            is no integer, the class names are no strings or have no order, or a layout is no string.
         ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
-            another sample rate, or the layer is not a submodule of the model.
+            another sample rate, the layer is not a submodule of the model, or a layout cannot be read.
 
     Example:
         >>> import torch
@@ -95,6 +95,8 @@ class Classifier:
                 f"expected `axes` with the sample rate {self.sample_rate}, but got {self.axes.sample_rate}"
             )
         Layout.of(self.layout)
+        if self.input_layout is not None:
+            input_axes(self.input_layout)
         if self.layer is not None:
             layer_name(self.model, self.layer)
 
@@ -197,7 +199,8 @@ class Classifier:
             raise ValueError(
                 f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), "
                 f"in this order, but got {', '.join(class_names)}; where they mean the same, give the classifier these "
-                "`class_names`"
+                "`class_names`, or give the recordings the classifier's: "
+                "Recordings.in_folder(folder, class_names=classifier.class_names)"
             )
         return InputDataset(self, recordings)
 
@@ -239,6 +242,8 @@ class InputDataset(Dataset):
             raise ValueError(f"expected one label for each of {len(recordings)} recordings, but got {len(labels)}")
         # The positions of a pandas object count, not its index.
         self.labels = labels if labels is None or isinstance(labels, (Tensor, Sequence)) else np.asarray(labels)
+        if isinstance(self.labels, tuple) and self.labels and isinstance(self.labels[0], tuple):
+            self.labels = torch.tensor(self.labels, dtype=torch.float32)  # a number for each class
 
     def __len__(self) -> int:
         return len(self.recordings)

@@ -27,6 +27,7 @@ __all__ = [
     "training_recordings",
 ]
 
+TABLE_SUFFIXES = (".csv", ".tsv")  # of a path that may not exist, for the right message
 _PROBE = bytes(1_000_000)  # the size of a small basis or page
 
 
@@ -154,12 +155,14 @@ def load_apex(classifier: Classifier, path: Path, basis: PrototypeBasis, columns
 
 
 def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) -> Recordings:
-    """The recordings of a folder, by the classes of the classifier.
+    """The recordings of a folder or of a CSV file, by the classes of the classifier.
 
     Args:
         classifier: the classifier.
-        folder: folder of recordings, or of a sub-folder per class.
-        skip_bad: whether files that cannot be read or transformed are left out and listed. All files are then read.
+        folder: folder of recordings, or of a sub-folder per class; or a CSV file with a column of files and a column of
+            labels under usual names, as `Recordings.from_csv` finds them.
+        skip_bad: whether files that are missing or cannot be read or transformed are left out and listed. All files are
+            then read.
 
     Raises:
         ValueError: no file can be read.
@@ -176,7 +179,10 @@ def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) ->
         ...     training_recordings(classifier, Path(folder), skip_bad=True).names
         ('a.wav',)
     """
-    recordings = Recordings.in_folder(folder, classifier.class_names)
+    if folder.is_file() or folder.suffix.lower() in TABLE_SUFFIXES:
+        recordings = Recordings.from_csv(folder, class_names=classifier.class_names, skip_missing=skip_bad)
+    else:
+        recordings = Recordings.in_folder(folder, classifier.class_names)
     if not skip_bad:
         return recordings
     inputs = classifier.dataset(recordings)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from types import ModuleType
 
-from captum_apex.cli import events_arguments, explain_arguments, fit_arguments
+from captum_apex.cli import demo_arguments, events_arguments, explain_arguments, fit_arguments
 from captum_apex.cli.types import device
 from captum_apex.version import __version__
 
 __all__ = ["parser", "program_name"]
 
-COMMANDS = {"fit": fit_arguments, "explain": explain_arguments, "events": events_arguments}
+COMMANDS = {"demo": demo_arguments, "fit": fit_arguments, "explain": explain_arguments, "events": events_arguments}
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
     "Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events."
@@ -86,14 +87,20 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=command.SUMMARY,
             description=command.DESCRIPTION,
-            epilog=_epilog(command.EXAMPLES),
+            epilog=_epilog(command.EXAMPLES, with_factory=_needs_model(command)),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_model_argument(subparser)
+        if _needs_model(command):
+            _add_model_argument(subparser)
         command.add_arguments(subparser)
-        _add_shared_arguments(subparser)
+        if _needs_model(command):
+            _add_shared_arguments(subparser)
         subparser.set_defaults(command=name)
     return whole
+
+
+def _needs_model(command: ModuleType) -> bool:
+    return getattr(command, "NEEDS_MODEL", True)
 
 
 def _add_model_argument(parser: argparse.ArgumentParser) -> None:
@@ -117,6 +124,6 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _epilog(examples: list[str]) -> str:
+def _epilog(examples: list[str], *, with_factory: bool = True) -> str:
     lines = "".join(f"  {program_name()} {example}\n" for example in examples)
-    return f"examples:\n{lines}\n{FACTORY}"
+    return f"examples:\n{lines}" + (f"\n{FACTORY}" if with_factory else "")

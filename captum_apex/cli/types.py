@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 
 from captum_apex.defaults import N_CHANNELS
 
@@ -20,6 +21,7 @@ __all__ = [
 
 _LARGEST_INTEGER = 2**31 - 1
 _LARGEST_SEED = 2**32 - 1  # of NumPy and scikit-learn
+_ABOVE_0 = math.ulp(0.0)  # the smallest number above 0
 _LONGEST = 3600.0  # seconds; a window is held in memory as a whole
 
 
@@ -66,10 +68,7 @@ def positive_number(text: str) -> float:
         >>> positive_number("0.5")
         0.5
     """
-    number = _number(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, but got {text!r}")
-    return number
+    return _number(text, "a number above 0", _ABOVE_0, sys.float_info.max)
 
 
 def seconds(text: str) -> float:
@@ -80,10 +79,7 @@ def seconds(text: str) -> float:
         >>> seconds("2.5")
         2.5
     """
-    number = _number(text)
-    if not 0 < number <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, at most {_LONGEST:g}, but got {text!r}")
-    return number
+    return _number(text, f"seconds above 0, at most {_LONGEST:g}", _ABOVE_0, _LONGEST)
 
 
 def share(text: str) -> float:
@@ -94,18 +90,7 @@ def share(text: str) -> float:
         >>> share("1")
         1.0
     """
-    number = _number(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, at most 1, but got {text!r}")
-    return number
-
-
-def _number(text: str) -> float:
-    """The number that a text means; NaN, which no range holds, for any other text."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    return _number(text, "a number above 0, at most 1", _ABOVE_0, 1)
 
 
 def probability(text: str) -> float:
@@ -116,9 +101,17 @@ def probability(text: str) -> float:
         >>> probability("0.5")
         0.5
     """
-    number = _number(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, but got {text!r}")
+    return _number(text, "a number from 0 to 1", 0, 1)
+
+
+def _number(text: str, expected: str, low: float, high: float) -> float:
+    """The number that a text means, after a check that it is from `low` to `high`; other texts are refused."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan  # in no range
+    if not low <= number <= high:
+        raise argparse.ArgumentTypeError(f"expected {expected}, but got {text!r}")
     return number
 
 

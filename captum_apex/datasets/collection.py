@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+from captum_apex.choices import one_of
 from captum_apex.recordings.folders import Recordings
 
 __all__ = ["CollectionFile", "Part", "check_part", "checked_choice", "existing_folder", "recordings_of"]
@@ -86,6 +87,7 @@ def check_part(part: Part | None) -> None:
         part: name of the split, the argument of a reader.
 
     Raises:
+        TypeError: if it is no string.
         ValueError: if the split is another one.
 
     Example:
@@ -93,10 +95,10 @@ def check_part(part: Part | None) -> None:
         >>> check_part("valid")
         Traceback (most recent call last):
             ...
-        ValueError: expected `part` to be 'train', 'test' or None, but got 'valid'
+        ValueError: expected `part`, if it is given, to be one of 'train', 'test', but got 'valid'
     """
-    if part not in ("train", "test", None):
-        raise ValueError(f"expected `part` to be 'train', 'test' or None, but got {part!r}")
+    if part is not None:
+        one_of(part, "`part`, if it is given,", get_args(Part))
 
 
 def checked_choice(name: str, chosen: Collection | None, known: Iterable) -> set | None:

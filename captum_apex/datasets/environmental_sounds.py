@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from captum_apex.datasets.collection import CollectionFile, checked_choice, existing_folder, recordings_of
-from captum_apex.recordings.folders import Recordings, audio_files
+from captum_apex.recordings.folder_files import audio_files
+from captum_apex.recordings.folders import Recordings
 
 __all__ = ["esc10", "esc50"]
 

@@ -16,7 +16,8 @@ from captum_apex.datasets.collection import (
     existing_folder,
     recordings_of,
 )
-from captum_apex.recordings.folders import Recordings, audio_files
+from captum_apex.recordings.folder_files import audio_files
+from captum_apex.recordings.folders import Recordings
 
 __all__ = ["fsdd"]
 

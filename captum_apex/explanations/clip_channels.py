@@ -16,6 +16,7 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.attribution.projection import default_layout
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import captured, frozen
+from captum_apex.layers.layout import input_axes
 from captum_apex.layers.models import layer_name
 from captum_apex.locating.bins import Bins
 from captum_apex.locating.channel_values import ChannelValues
@@ -49,17 +50,15 @@ def channels_by_contribution(
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from captum_apex import FeatureBank, LayerAPEX, basis_from_matrix
-        >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
-        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> clips = torch.zeros(1, 1, 2, 16)  # (clip, channel, frequency, time)
-        >>> clips[..., 5:8] = 6.0  # a burst in the second of four columns
-        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
-        >>> apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1))
+        >>> from captum_apex import LayerAPEX, PrototypeBasis
         >>> from captum_apex.explanations.clip_channels import channels_by_contribution
-        >>> channels = channels_by_contribution(apex, clips, (), apex.decompose(clips, 0), 0, [0], batch_size=8)
-        >>> channels.of(clips), channels.of(clips / 2)
-        (tensor([[1.1250]]), tensor([[0.5625]]))
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(1), "time"))
+        >>> clip = torch.tensor([[[[-1.0, 2.0, 5.0]]]])
+        >>> channels = channels_by_contribution(apex, clip, (), apex.decompose(clip, 0), 0, [0], batch_size=8)
+        >>> channels.of(clip), channels.of(clip.clamp(max=2))  # without and with the last column lowered
+        (tensor([[2.3333]]), tensor([[1.3333]]))
     """
     at_layer = at_layer_of(apex)
     U, inverse = at_layer.matrices(decomposition.gradient)
@@ -87,17 +86,13 @@ def channels_by_activation(
 
     Example:
         >>> import torch
-        >>> from torch import nn
-        >>> from captum_apex import FeatureBank, LayerAPEX, basis_from_matrix
-        >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
-        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> clips = torch.zeros(1, 1, 2, 16)  # (clip, channel, frequency, time)
-        >>> clips[..., 5:8] = 6.0  # a burst in the second of four columns
-        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
-        >>> apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1))
+        >>> from captum_apex import LayerAPEX, PrototypeBasis
         >>> from captum_apex.explanations.clip_channels import channels_by_activation
-        >>> channels_by_activation(apex, clips, (), [0], 1, batch_size=8).of(clips)
-        tensor([[1.1250]])
+        >>> model = torch.nn.Identity()
+        >>> apex = LayerAPEX(model, model, PrototypeBasis(2 * torch.eye(1), "time"))
+        >>> clip = torch.tensor([[[[-4.0, 1.0]]]])
+        >>> channels_by_activation(apex, clip, (), [0], side=-1, batch_size=8).of(clip)  # twice the mean, negated
+        tensor([[3.]])
     """
     at_layer = at_layer_of(apex)
     dtype = torch.promote_types(inputs.dtype, torch.float32)
@@ -159,7 +154,7 @@ def _channel_values(
     input_layer = apex.input_layer if isinstance(apex, APEX) else None
     layout = apex.input_layout if isinstance(apex, APEX) else None
     if at_layer.columns is not None:
-        time = layout.split().index("t") if layout and input_layer is None else inputs.dim() - 1
+        time = input_axes(layout).index("t") if layout and input_layer is None else inputs.dim() - 1
         inputs = inputs.narrow(time, 0, int(arguments[0]))  # the clip alone, without padding
     mapped = inputs if input_layer is None else _output_of(at_layer, input_layer, inputs, arguments)
     bins = Bins.of(mapped, layout or default_layout(weights, mapped))

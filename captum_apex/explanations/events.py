@@ -205,7 +205,8 @@ class UnfinishedExplanationError(ValueError):
 
     Args:
         message: what is wrong, and where.
-        explanation: the explanation of the recording up to there.
+        explanation: the explanation of the recording up to there, as without `search`, because regions are searched for
+            only after the last window.
 
     Example:
         >>> import torch

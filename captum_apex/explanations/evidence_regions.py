@@ -41,18 +41,16 @@ class EvidenceRegions:
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from captum_apex import FeatureBank, LayerAPEX, basis_from_matrix, explain
-        >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
-        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> clips = torch.zeros(1, 1, 2, 16)  # (clip, channel, frequency, time)
-        >>> clips[..., 5:8] = 6.0  # a burst in the second of four columns
-        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
-        >>> apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1))
+        >>> from captum_apex import Evidence, LayerAPEX, PrototypeBasis, Region
         >>> from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
-        >>> evidence = explain(apex, clips, 0, n_prototypes=1, search=None)[0].evidence  # with peak cells
-        >>> regions = EvidenceRegions(apex, clips, (), SEARCH, dataset=None)
-        >>> regions.located(evidence, apex.decompose(clips, 0), clip=0, target=0)[0].region.boxes
-        (Box(low=0.0, high=1.0, start=0.3125, end=0.5),)
+        >>> layer = nn.ReLU()
+        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(1), "time"))
+        >>> clip = torch.tensor([[[[0.0, 0.0, 0.0, 4.0]]]])
+        >>> evidence = Evidence(0, 1, contribution=1.0, activation=1.0, purity=1.0, region=Region(()), prototypes=())
+        >>> regions = EvidenceRegions(apex, clip, (), SEARCH, dataset=None)
+        >>> regions.located([evidence], apex.decompose(clip, 0), clip=0, target=0)[0].region.boxes
+        (Box(low=0.0, high=1.0, start=0.75, end=1.0),)
     """
 
     def __init__(

@@ -107,7 +107,7 @@ def explain_recording(
     Raises:
         FileNotFoundError: there is no such file.
         UnfinishedExplanationError: one of the errors below came after windows with detected classes; its `explanation`
-            has the events up to there.
+            has the events up to there, as without `search`.
         ValueError: an argument is out of range, the recording holds NaN or infinity, or it cannot be cut into windows
             (see `Windows`); the model does not give one score for each class; or the search for regions fails, for
             instance because the axes of the inputs are ambiguous and the classifier has no `input_layout`.

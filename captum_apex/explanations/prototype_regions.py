@@ -40,17 +40,14 @@ class PrototypeRegions:
 
     Example:
         >>> import torch
-        >>> from torch import nn
-        >>> from captum_apex import FeatureBank, LayerAPEX, RegionSearch, basis_from_matrix
-        >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
-        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> clips = torch.zeros(1, 1, 2, 16)  # (clip, channel, frequency, time)
-        >>> clips[..., 5:8] = 6.0  # a burst in the second of four columns
-        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
-        >>> apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1))
+        >>> from captum_apex import LayerAPEX, PrototypeBasis, RegionSearch
         >>> from captum_apex.explanations.prototype_regions import PrototypeRegions
-        >>> PrototypeRegions(apex, list(clips), RegionSearch()).of(index=0, channel=0, side=1).region.boxes
-        (Box(low=0.0, high=1.0, start=0.3125, end=0.5),)
+        >>> model = torch.nn.ReLU()
+        >>> apex = LayerAPEX(model, model, PrototypeBasis(torch.eye(1), "frequency"))
+        >>> dataset = [torch.tensor([[[0.0], [4.0], [0.0]]])]  # one clip (channel, frequency, time)
+        >>> band = PrototypeRegions(apex, dataset, RegionSearch()).of(index=0, channel=0, side=1).region.boxes[0]
+        >>> round(band.low, 2), round(band.high, 2)
+        (0.33, 0.67)
     """
 
     def __init__(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.layers.layout import input_axes
 
 __all__ = ["RecordingGrid"]
 
@@ -55,7 +56,9 @@ class RecordingGrid:
         if axes is None:
             whole_band = torch.tensor([0.0, classifier.sample_rate / 2]).double()
             return cls(0.0, duration / n_columns, n_columns, whole_band)
-        n_frames = inputs.shape[-1 if classifier.input_layout is None else classifier.input_layout.split().index("t")]
+        n_frames = inputs.shape[
+            -1 if classifier.input_layout is None else input_axes(classifier.input_layout).index("t")
+        ]
         start = axes.seconds(0.0)
         step = (axes.seconds(float(n_frames)) - start) / n_columns
         edges = torch.linspace(0, axes.n_bins, (n_rows if bands else 1) + 1).double()  # in bins

@@ -32,6 +32,7 @@ from captum_apex.figures.prototypes import (
 )
 from captum_apex.figures.spectrogram import draw_image, set_frequency
 from captum_apex.figures.titles import SMALL, TINY, fitted, heading, quoted
+from captum_apex.numbers import whole_number
 
 __all__ = ["channels", "class_deviations", "class_prototypes", "frequency_profiles", "prototype_counts"]
 
@@ -139,6 +140,7 @@ def class_prototypes(
         The figure.
 
     Raises:
+        TypeError: the target is no integer.
         ValueError: the basis or the bank does not serve (see `channels`), the bank has no clip of the class, or the
             basis has fewer than `n_prototypes`.
 
@@ -156,6 +158,7 @@ def class_prototypes(
         'channel 0: 1.0 standard\ndeviations above the mean\nfrequency in Hz'
     """
     labels = _labels(basis, bank)
+    target = whole_number(target, "target")
     if target not in labels:
         raise ValueError(f"expected a class that the bank has clips of, but got {target}")
     strengths = _strengths(basis, bank, labels)[target]
@@ -212,15 +215,12 @@ def prototype_counts(basis: PrototypeBasis, chosen: Sequence[int], n_classes: in
 
     Example:
         >>> import torch
-        >>> from captum_apex import FeatureBank, basis_from_matrix
+        >>> from captum_apex import PrototypeBasis, Prototypes
         >>> from captum_apex.figures.basis_overview import prototype_counts
-        >>> layer = torch.nn.AvgPool2d(3)
-        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> inputs = torch.arange(108.0).view(2, 1, 9, 6)
-        >>> bank = FeatureBank.from_dataset(model, layer, [(inputs[0], 0), (inputs[1], 1)])
-        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2)
-        >>> prototype_counts(basis, [0], 2).tolist()
-        [[1], [1]]
+        >>> one, peaks = torch.ones(1, 3), torch.zeros(1, 3, 1, dtype=torch.int64)
+        >>> prototypes = Prototypes(torch.tensor([[4, 7, 9]]), one, one, peaks, labels=torch.tensor([[1, 0, 1]]))
+        >>> prototype_counts(PrototypeBasis(torch.eye(1), "time", prototypes), [0], n_classes=2).tolist()
+        [[1], [2]]
     """
     assert basis.positive is not None
     assert basis.positive.labels is not None
@@ -239,13 +239,10 @@ def frequency_profiles(basis: PrototypeBasis, bank: FeatureBank, chosen: Sequenc
         >>> import torch
         >>> from captum_apex import FeatureBank, basis_from_matrix
         >>> from captum_apex.figures.basis_overview import frequency_profiles
-        >>> layer = torch.nn.AvgPool2d(3)
-        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> inputs = torch.arange(108.0).view(2, 1, 9, 6)
-        >>> bank = FeatureBank.from_dataset(model, layer, [(inputs[0], 0), (inputs[1], 1)])
-        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1)
-        >>> frequency_profiles(basis, bank, [0]).tolist()
-        [[62.5, 80.5, 98.5]]
+        >>> model = torch.nn.Identity()
+        >>> bank = FeatureBank.from_dataset(model, model, torch.tensor([[[[1.0, 3.0], [5.0, 5.0]]]]))
+        >>> frequency_profiles(basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=1), bank, [0]).tolist()
+        [[2.0, 5.0]]
     """
     assert basis.positive is not None
     rows = bank.cells[Scheme.FREQUENCY]  # (clip, raw channel, row)

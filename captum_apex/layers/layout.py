@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["Layout", "check_layout"]
+__all__ = ["Layout", "check_layout", "input_axes"]
 
 _ELEMENTWISE = (nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Dropout, nn.Sigmoid, nn.Tanh)
 """Modules that leave the axes of their input as they are."""
@@ -140,6 +140,30 @@ def check_layout(layout: Layout, module: nn.Module, output: Tensor, layer: str =
             f"expected channels on axis {axis} of {layer}, a {kind}, but {layout.pattern!r} has axis "
             f"{axes.index('c')}{suggestion}"
         )
+
+
+def input_axes(input_layout: str) -> list[str]:
+    """The axes of a model's inputs, by letter.
+
+    Args:
+        input_layout: `n` clip, then some of `c` channel, `f` frequency and `t` time, such as `"n c f t"`.
+
+    Raises:
+        TypeError: the layout is no string.
+        ValueError: the layout does not begin with `n`, has no `t`, another letter, or a letter twice.
+
+    Example:
+        >>> from captum_apex.layers.layout import input_axes
+        >>> input_axes("n f t")
+        ['n', 'f', 't']
+    """
+    expected = "expected `input_layout` to name the axes of the inputs by n, c, f and t, such as 'n c f t'"
+    if not isinstance(input_layout, str):
+        raise TypeError(f"{expected}, but got {type(input_layout).__name__}")
+    axes = input_layout.split()
+    if axes[:1] != ["n"] or "t" not in axes or set(axes) - set("ncft") or len(set(axes)) < len(axes):
+        raise ValueError(f"{expected}, but got {input_layout!r}")
+    return axes
 
 
 def _axes(pattern: str) -> list[str]:

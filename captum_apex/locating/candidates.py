@@ -1,8 +1,9 @@
-"""Candidates for the region of a channel: boxes around the parts of a map that stand out."""
+"""Candidates for the region of a channel: boxes around the parts of a map that stand out, and wider ones."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from captum_apex.bases.schemes import Scheme
 from captum_apex.locating.bins import Rectangle
 
-__all__ = ["boxes_around_peaks"]
+__all__ = ["boxes_around_peaks", "widened"]
 
 _ROWS = 64
 _COLUMNS = 128
@@ -21,6 +22,7 @@ _COLUMNS = 128
 _FINEST = 1 / 32  # width of the moving mean with which the peak of a map is measured, as a share of the axis
 _PARTS = 3  # a region has at most so many boxes
 _SMALLEST_PART = 0.25  # a further box must hold at least this share of what the first holds
+_MARGIN = 1 / 64  # by which a box is widened on each side, as a share of the axis
 
 
 def boxes_around_peaks(maps: Tensor, scheme: Scheme, level: float) -> list[list[Rectangle]]:
@@ -60,6 +62,38 @@ def boxes_around_peaks(maps: Tensor, scheme: Scheme, level: float) -> list[list[
         ]
         for boxes in found
     ]
+
+
+def widened(boxes: Sequence[Rectangle], n_rows: int, n_columns: int) -> list[Rectangle]:
+    """The boxes with a margin of a sixty-fourth of each axis, at least one bin, on each side that lies inside the clip.
+
+    Boxes that then meet are joined where that gives a box: those with the same rows, or with the same columns.
+
+    Args:
+        boxes: the boxes of a region.
+        n_rows: number of frequency rows of the clip.
+        n_columns: number of time columns of the clip.
+
+    Example:
+        >>> from captum_apex.locating.candidates import widened
+        >>> widened([(0, 8, 10, 20), (0, 8, 23, 30)], n_rows=8, n_columns=128)  # two columns on each side
+        [(0, 8, 8, 32)]
+    """
+    of_rows, of_columns = (max(1, round(size * _MARGIN)) for size in (n_rows, n_columns))
+    wider: list[Rectangle] = []
+    for box in sorted(boxes):
+        low = max(box[0] - of_rows, 0)
+        high = min(box[1] + of_rows, n_rows)
+        start = max(box[2] - of_columns, 0)
+        end = min(box[3] + of_columns, n_columns)
+        before = wider[-1] if wider else None
+        if before and before[:2] == (low, high) and start <= before[3]:
+            wider[-1] = (low, high, before[2], max(end, before[3]))
+        elif before and before[2:] == (start, end) and low <= before[1]:
+            wider[-1] = (before[0], max(high, before[1]), start, end)
+        else:
+            wider.append((low, high, start, end))
+    return wider
 
 
 def _added_up(maps: Tensor, row_step: int, column_step: int) -> Tensor:

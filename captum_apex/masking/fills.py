@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from captum_apex.choices import one_of
 from captum_apex.masking.grids import TILE
 from captum_apex.numbers import real_number, whole_number
 
@@ -175,6 +176,7 @@ def named_fill(name: str, silence: float | Tensor) -> Fill:
         silence: value of the model's input where there is no sound, as in `silence_fill`; the other fills ignore it.
 
     Raises:
+        TypeError: if the name is no string.
         ValueError: if there is no fill with this name.
 
     Example:
@@ -183,8 +185,7 @@ def named_fill(name: str, silence: float | Tensor) -> Fill:
         >>> named_fill("silence", silence=-80.0)(torch.zeros(1, 1, 1, 2))
         tensor([[[[-80., -80.]]]])
     """
-    if not isinstance(name, str) or name not in FILLS:
-        raise ValueError(f"expected the fill's name to be one of {sorted(FILLS)}, but got {name!r}")
+    one_of(name, "the fill's name", FILLS)
     return FILLS[name](silence)
 
 

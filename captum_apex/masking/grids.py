@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from captum_apex.choices import one_of
 from captum_apex.numbers import whole_number
 
 __all__ = ["GRIDS", "TILE", "check_grid", "n_regions", "named_grid", "region_grid", "region_sums"]
@@ -66,6 +67,7 @@ def named_grid(name: str, shape: Sequence[int]) -> Tensor:
         int64 tensor of that shape, as from `region_grid`.
 
     Raises:
+        TypeError: if the name is no string.
         ValueError: if there is no grid with this name, or the input has too few bins for it.
 
     Example:
@@ -73,8 +75,7 @@ def named_grid(name: str, shape: Sequence[int]) -> Tensor:
         >>> named_grid("time", (1, 50))[0, :8]
         tensor([0, 0, 1, 1, 2, 2, 3, 3])
     """
-    if not isinstance(name, str) or name not in GRIDS:
-        raise ValueError(f"expected the grid's name to be one of {sorted(GRIDS)}, but got {name!r}")
+    one_of(name, "the grid's name", GRIDS)
     return region_grid(shape, *GRIDS[name])
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, get_args
 import torch
 from torch import Tensor
 
+from captum_apex.choices import one_of
 from captum_apex.masking.grids import n_regions, region_sums
 from captum_apex.masking.rankings import check_attributions, ranking
 from captum_apex.metrics.passes import check_clips, masked_scores
@@ -130,10 +131,9 @@ class Removal:
             Removal, on the device of the sums.
 
         Raises:
-            ValueError: `points` or `order` is out of range, or a sum is NaN.
+            ValueError: `points` or `order` is out of range, or a sum is NaN. A wrong type is a TypeError.
         """
-        if order not in get_args(Order):
-            raise ValueError(f"expected `order` to be one of {get_args(Order)}, but got {order!r}")
+        one_of(order, "`order`", get_args(Order))
         first_to_last = ranking(sums, seed)  # (clip, rank) → region
         if order == "least":
             first_to_last = first_to_last.flip(1)
@@ -251,7 +251,7 @@ def deletion_insertion(*args: Any, **kwargs: Any) -> Curves:  # noqa: D417 - `_r
         Curves, in the dtype of the scores and on the device of the inputs.
 
     Raises:
-        TypeError: inputs, attributions or fills are not tensors, or the grid is not int64.
+        TypeError: inputs, attributions or fills are not tensors, the grid is not int64, or `order` is no string.
         ValueError: shapes do not fit each other, attributions are not finite (the message names the clip), or a number
             is out of range.
 

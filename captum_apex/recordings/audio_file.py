@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_apex.recordings.libsndfile import library_file, sound_library
+from captum_apex.recordings.mp3_length import with_length
 from captum_apex.recordings.ogg_streams import joined_streams
+from captum_apex.recordings.plain_samples import PlainSamples, plain_samples
 
 __all__ = ["AudioFile", "opened_audio"]
 
@@ -28,6 +30,9 @@ _BLOCK = 2**12  # frames that are decoded at once; a frame has a sample of each 
 _FRAMES_PER_BYTE = 2**13  # more than any codec packs into a byte, even of silence
 _HEADER_BYTES = 2**12  # a file without sound is seldom larger
 _SECONDS_MISSING = 0.1  # headers of lossy formats may be wrong by less
+# Frames of MP3 need up to 511 bytes of frames before them, which may be 30 of its shortest frames. Without those,
+# libsndfile gives silence or noise after a jump.
+_LEAD = {"MP3": 2**15}
 # After the last sample of a file there may be tags, or the rest of a page of packets.
 _TAG_BYTES = {"FLAC": 2**10, "MP3": 2**10, "OGG": 2**17}
 _OTHER_TAG_BYTES = 2**14
@@ -64,7 +69,11 @@ def opened_audio(file: BinaryIO, name: str) -> Iterator[AudioFile]:
     """
     library = sound_library()
     try:
-        with _on_disk(file) as original, joined_streams(original, library, name) as source:
+        with (
+            _on_disk(file) as original,
+            joined_streams(original, library, name) as joined,
+            with_length(joined) as source,
+        ):
             audio = AudioFile(library, source, name)
             try:
                 yield audio
@@ -108,8 +117,16 @@ class AudioFile:
         self._library = library
         self._source = source
         self._size = os.fstat(source.fileno()).st_size
+        self._plain: PlainSamples | None = None
         self._sound = self._opened()
-        self._claimed_frames = _claimed_frames(self._sound, self._size)
+        self._plain = plain_samples(self._sound, source)
+        if self._plain is None:
+            self._frames = self._sound.frames
+            self._claimed_frames = _claimed_frames(self._sound, self._size)
+        else:
+            self._sound.close()
+            self._sound = self._opened()
+            self._frames = self._claimed_frames = self._plain.n_frames
         self._position = 0  # the frame that is decoded next
         self._last = np.empty((0, self.n_channels), dtype="float32")  # the frames before it, as far as they are kept
         self._warned = False
@@ -128,7 +145,7 @@ class AudioFile:
     def n_frames(self) -> int:
         """Number of samples of each channel as the header says; where that cannot be true, they are counted."""
         if self._claimed_frames is not None:
-            return self._sound.frames
+            return self._frames
         self._go_to(0)
         while len(self._block(_BLOCK)):
             pass
@@ -159,7 +176,7 @@ class AudioFile:
 
     def what_is_missing(self) -> str:
         """Why there is no sound, as far as header and size tell it."""
-        if self._size > _HEADER_BYTES and not self._sound.frames:
+        if self._size > _HEADER_BYTES and not self._frames:
             return (
                 f"its header says that it is empty, although it has {self._size} bytes: it was not completed, or is "
                 "damaged; ffmpeg or sox can write it anew"
@@ -170,8 +187,11 @@ class AudioFile:
         """Closes the sound, but not the file."""
         self._sound.close()
 
-    def _opened(self) -> Any:
-        """The sound from its beginning."""
+    def _opened(self, first: int = 0) -> Any:
+        """The sound from its beginning; plain samples also from a later frame."""
+        if self._plain is not None:
+            self._can_jump = False
+            return self._plain.opened(self._library, self._source, first)
         file = library_file(self._source)
         sound = self._library.SoundFile(file, closefd=False) if isinstance(file, int) else self._library.SoundFile(file)
         self._can_jump = sound.seekable()
@@ -184,21 +204,29 @@ class AudioFile:
         if frame == self._position:
             return
         self._last = self._last[:0]
-        try:
-            if self._can_jump and frame < self._sound.frames and self._sound.seek(frame) == frame:
-                self._position = frame
-                return
-        except self._library.SoundFileError:
-            pass
-        self._sound.close()
-        self._sound = self._opened()
-        self._position = 0
+        start = frame - _LEAD.get(self._sound.format, 0)
+        if not start <= self._position < frame and not self._has_jumped(start):
+            self._sound.close()
+            self._position = 0 if self._plain is None else min(frame, self._frames)
+            self._sound = self._opened(self._position)
         while self._position < frame and len(self._block(min(_BLOCK, frame - self._position))):
             pass
+
+    def _has_jumped(self, frame: int) -> bool:
+        """Whether a frame is the next one, after a jump."""
+        try:
+            if not self._can_jump or not 0 <= frame < self._frames or self._sound.seek(frame) != frame:
+                return False
+        except self._library.SoundFileError:
+            return False
+        self._position = frame
+        return True
 
     def _block(self, n_frames: int) -> NDArray[np.float32]:
         """The next frames, (sample, channel); none at the end."""
         fault = ""
+        if self._plain is not None:
+            n_frames = min(n_frames, self._frames - self._position)  # chunks may follow
         block = np.empty((n_frames, self.n_channels), dtype="float32")
         try:
             block = self._sound.read(out=block)
@@ -208,7 +236,7 @@ class AudioFile:
             fault = _reason(error)
             block = block[:0]
         self._position += len(block)
-        if len(block) < n_frames or self._position >= self._sound.frames:
+        if len(block) < n_frames or self._position >= self._frames:
             self._check_end(fault)
         return block
 
@@ -227,7 +255,12 @@ class AudioFile:
             message = f"{self.name} ends at {seconds:g} s, but {says}"
             if self._sound.format == "OGG":  # its length is that of its last page, so it is not truncated
                 message += "; damaged parts are skipped, so that what follows them is too early"
-        elif self._position and unread > tags:
+        elif self._plain is not None and not self._plain.is_certain:
+            message = (
+                f"{self.name} is read up to the end of the file at {seconds:g} s, although its header says "
+                f"{self._plain.n_claimed / self.rate:g} s; if not all of it is sound, write it anew with ffmpeg or sox"
+            )
+        elif self._plain is None and self._position and unread > tags:
             message = (
                 f"{self.name} is read up to {seconds:g} s, because {says}, but {unread} of its {self._size} bytes "
                 "follow; if there should be more sound, write it anew with ffmpeg or sox"

@@ -1,26 +1,24 @@
-"""The audio files of a folder, in a fixed order, with labels."""
+"""Recordings in a fixed order, with labels: the audio files of a folder or of a table, or a Hugging Face data set."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from torch import Tensor
 
+from captum_apex.recordings.audio_rows import AudioRows, label_column
+from captum_apex.recordings.class_labels import Labels, class_labels, composed
 from captum_apex.recordings.decoding import read
+from captum_apex.recordings.folder_files import FolderContents
+from captum_apex.recordings.tables import Table
 
-__all__ = ["SUFFIXES", "AudioDataset", "Recordings", "audio_files"]
-
-SUFFIXES = (".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
-"""Suffixes of the files in a folder that count as audio files; upper case counts too."""
-
-_N_EXAMPLES = 3  # names of left-out files in a warning
+__all__ = ["AudioDataset", "Recordings"]
 
 
 class AudioDataset(Protocol):
@@ -38,7 +36,7 @@ class AudioDataset(Protocol):
     """
 
     @property
-    def labels(self) -> Sequence[int] | Tensor | None:
+    def labels(self) -> Sequence[Any] | Tensor | None:
         """Index of the class of each clip, shape (clip,); None without labels.
 
         If a clip can have several classes: 0 and 1, shape (clip, class).
@@ -62,15 +60,17 @@ class AudioDataset(Protocol):
 
 @dataclass(frozen=True)
 class Recordings:
-    """Audio files in an order that depends only on their names, so that an index always means the same file.
+    """Recordings in a fixed order, so that an index always means the same one; each is read when it is asked for.
 
     Args:
         folder: the folder of all files.
         names: path of each file from the folder, with `/` as separator.
-        labels: index of the class of each file; None for a folder without classes.
+        labels: index of the class of each file; or, for files of several classes, a 0 or 1 for each class, (file,
+            class); None for files without labels.
         class_names: names of the classes, in the order of the labels.
         groups: name of the group of each file: its source, speaker or utterance, if the collection has one. To keep
             training and test apart, no group should be in both.
+        sounds: rows of a Hugging Face data set, in place of files; `names` are then the names of the rows.
 
     Example:
         >>> from pathlib import Path
@@ -83,28 +83,32 @@ class Recordings:
 
     folder: Path
     names: tuple[str, ...]
-    labels: tuple[int, ...] | None = None
+    labels: Labels | None = None
     class_names: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
+    sounds: AudioRows | None = None
 
     @classmethod
     def in_folder(cls, folder: str | os.PathLike, class_names: Sequence[str] | None = None) -> Self:
         """The audio files of a folder: either one sub-folder per class, or files without labels.
 
-        Files and folders with a name that begins with a dot are skipped. A warning says what else is left out: files
-        with other suffixes than `SUFFIXES`, sub-folders without recordings, folders inside of sub-folders, and links to
-        nothing. Names are compared and sorted in Unicode's composed form (NFC), because some systems store them in the
-        decomposed one.
+        Folders may be nested: a recording is of the class of the outermost sub-folder that it is in. Files and folders
+        with a name that begins with a dot are skipped. A warning says what else is left out: files with other suffixes
+        than `SUFFIXES`, sub-folders without recordings, and links to nothing. Names are compared and sorted in
+        Unicode's composed form (NFC), because some systems store them in the decomposed one.
 
         Args:
             folder: a folder of sub-folders with the names of classes, or a folder of audio files.
-            class_names: names of the classes, in the order of the labels; by default the sorted names of the
-                sub-folders.
+            class_names: names of the classes, in the order of the labels, such as `classifier.class_names`. A
+                sub-folder may then also be named similarly, as long as this means only one class: in upper or lower
+                case, with `_`, `-` or spaces, and with a number before the name: `001_dog_bark` for "dog bark". By
+                default the sorted names of the sub-folders, as they are.
 
         Raises:
             FileNotFoundError: if there is no such folder, or no audio file in it.
-            ValueError: if there are audio files beside sub-folders, the name of a sub-folder is not a class, or two
-                sub-folders have the same name in Unicode's composed form.
+            ValueError: if there are audio files beside sub-folders, the name of a sub-folder is not a class or could
+                mean several, two sub-folders mean the same class, or without `class_names`, if the classes may be
+                folders inside of the sub-folders.
 
         Example:
             >>> import tempfile
@@ -121,28 +125,147 @@ class Recordings:
         folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"expected a folder of audio at {folder}, but there is none")
-        files = audio_files(folder)
-        files_by_folder = _files_by_folder(folder)
-        left_out = _left_out(folder)
-        _check_files(folder, files, files_by_folder, left_out)
-        if left_out:
-            warnings.warn(f"left out of {folder}: {left_out}", stacklevel=2)
-        class_names = tuple(map(_composed, files_by_folder) if class_names is None else class_names)
-        if files:
-            return cls(folder, tuple(files), class_names=class_names)
-        labels_by_name = {_composed(name): label for label, name in enumerate(class_names)}
-        labels_by_name |= {name: label for label, name in enumerate(class_names)}
-        _check_classes(folder, files_by_folder, class_names)
-        names = tuple(f"{name}/{file}" for name, folder_files in files_by_folder.items() for file in folder_files)
-        folders = [name.partition("/")[0] for name in names]
-        labels = tuple(labels_by_name[name if name in labels_by_name else _composed(name)] for name in folders)
-        return cls(folder, names, labels, class_names)
+        contents = FolderContents.of(folder)
+        contents.check(has_classes=class_names is not None)
+        said = contents.left_out()
+        if said:
+            warnings.warn(f"left out of {folder}: {said}", stacklevel=2)
+        class_names = tuple(map(composed, contents.by_class) if class_names is None else class_names)
+        if contents.files:
+            return cls(folder, tuple(contents.files), class_names=class_names)
+        names = tuple(path for files in contents.by_class.values() for path in files)
+        return cls(folder, names, contents.labels(class_names), class_names)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | os.PathLike,
+        file: str | None = None,
+        label: str | None = None,
+        class_names: Sequence[str] | None = None,
+        *,
+        folder: str | os.PathLike | None = None,
+        skip_missing: bool = False,
+    ) -> Self:
+        r"""The audio files of a CSV file with a column of files and a column of labels, in the order of its rows.
+
+        Args:
+            path: a file in UTF-8 whose first line names the columns, with commas, semicolons, tabs or `|` between them.
+            file: name of the column of files; by default the first of the usual ones that is there, such as "file",
+                "filename" or "path".
+            label: name of the column of labels; by default the first of the usual ones that is there, such as "label",
+                "class" or "category". A file with one column has no labels.
+            class_names: names of the classes, in the order of the labels, such as `classifier.class_names`; by default
+                the different labels, sorted. Labels may be their names, or names that are similar as in `in_folder`;
+                their indices; or several names with `,`, `;`, `|` or spaces between them.
+            folder: the folder of relative paths; by default that of the CSV file.
+            skip_missing: leave out missing files, with a warning, instead of stopping at them.
+
+        Raises:
+            FileNotFoundError: if there is no such CSV file, or if an audio file is missing; the message gives the line.
+            ValueError: if it is no such table, a file occurs twice, or a label is no class (see `from_table`).
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from captum_apex import Recordings
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     Path(folder, "a.wav").touch()
+            ...     _ = Path(folder, "sounds.csv").write_text("file,species\na.wav,Turdus merula\n")
+            ...     recordings = Recordings.from_csv(Path(folder, "sounds.csv"), label="species")
+            >>> recordings.names, recordings.labels, recordings.class_names
+            (('a.wav',), (0,), ('Turdus merula',))
+        """
+        table = Table.of_csv(Path(path), None if folder is None else Path(folder))
+        return cls(table.folder, *table.labelled_files(file, label, class_names, skip_missing))
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Any,
+        file: Any = None,
+        label: Any = None,
+        class_names: Sequence[str] | None = None,
+        *,
+        folder: str | os.PathLike = ".",
+        skip_missing: bool = False,
+    ) -> Self:
+        """The audio files of a table in memory, such as a pandas DataFrame, in the order of its rows.
+
+        Args:
+            table: columns by their names; a DataFrame, or a dict of lists or arrays.
+            file: name of the column of files, as in `from_csv`.
+            label: name of the column of labels, as in `from_csv`. A label is the name of a class or, with
+                `class_names`, its index, False or True for two classes, a list of names or indices, or a list of a 0 or
+                1 for each class. None and NaN mean no label, which then no file may have.
+            class_names: names of the classes, as in `from_csv`; by default the categories of the column if it has them.
+            folder: the folder of relative paths.
+            skip_missing: leave out missing files, with a warning, instead of stopping at them.
+
+        Raises:
+            FileNotFoundError: if an audio file is missing; the message gives the number of the row, from 0.
+            TypeError: if a file is no path, or a label of another kind.
+            ValueError: if there is no such column, a file occurs twice, a label is no class or could mean two, or only
+                some files have a label.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> import pandas as pd
+            >>> from captum_apex import Recordings
+            >>> table = pd.DataFrame({"file": ["a.wav", "b.wav"], "label": ["rain", "dog"]})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     for name in table["file"]:
+            ...         Path(folder, name).touch()
+            ...     recordings = Recordings.from_table(table, folder=folder)
+            >>> recordings.names, recordings.labels, recordings.class_names
+            (('a.wav', 'b.wav'), (1, 0), ('dog', 'rain'))
+        """
+        rows = Table(table, Path(folder))
+        return cls(rows.folder, *rows.labelled_files(file, label, class_names, skip_missing))
+
+    @classmethod
+    def from_hugging_face(
+        cls, dataset: Any, audio: str = "audio", label: str | None = "label", class_names: Sequence[str] | None = None
+    ) -> Self:
+        """The sounds of a Hugging Face data set, in the order of its rows; each is decoded when it is asked for.
+
+        Args:
+            dataset: one split, a `datasets.Dataset`. Its format and its transform are not applied.
+            audio: name of the column of sounds: of the feature `Audio`, of paths, or of decoded sounds.
+            label: name of the column of labels, of any kind that `from_table` takes; None for no labels.
+            class_names: names of the classes, such as `classifier.class_names`; by default those of the feature
+                `ClassLabel`, otherwise the different labels, sorted.
+
+        Raises:
+            TypeError: if it is not one split with a length, or a label is of another kind.
+            ValueError: if there is no such column, a label is no class or could mean two, or only some rows have one.
+
+        Example:
+            >>> from captum_apex import Recordings
+            >>> from datasets import ClassLabel, Dataset, Features
+            >>> sounds = [{"array": [0.25, -0.5], "sampling_rate": 8000}] * 2
+            >>> split = Dataset.from_dict({"audio": sounds, "label": [1, 0]})
+            >>> split = split.cast_column("label", ClassLabel(names=["rain", "dog"]))
+            >>> recordings = Recordings.from_hugging_face(split)
+            >>> recordings.names, recordings.labels, recordings.class_names
+            (('row 0', 'row 1'), (1, 0), ('rain', 'dog'))
+            >>> recordings.waveform(0, sample_rate=8000)
+            tensor([ 0.2500, -0.5000])
+        """
+        sounds = AudioRows.of(dataset, audio)
+        names = sounds.names()
+        if label is None:
+            return cls(Path(), names, class_names=tuple(class_names or ()), sounds=sounds)
+        values, names_of_feature = label_column(dataset, label)
+        labels, class_names = class_labels(values, names.__getitem__, class_names or names_of_feature)
+        return cls(Path(), names, labels, class_names, sounds=sounds)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def path(self, index: int) -> Path:
-        """The path of a file.
+        """The path of a file; the rows of a Hugging Face data set have none.
 
         Args:
             index: index of the file.
@@ -150,15 +273,17 @@ class Recordings:
         return self.folder / self.names[index]
 
     def name(self, index: int) -> str:
-        """The path of a file as text, for messages.
+        """The path of a file as text, or the name of a row of a Hugging Face data set, for messages.
 
         Args:
             index: index of the file.
         """
-        return os.fspath(self.path(index))
+        return os.fspath(self.path(index)) if self.sounds is None else self.names[index]
 
     def waveform(self, index: int, sample_rate: int, length: int | None = None, *, convert: bool = True) -> Tensor:
         """A file as a float32 tensor (sample,), with the arguments of `captum_apex.recordings.read`."""
+        if self.sounds is not None:
+            return self.sounds.waveform(index, self.name(index), sample_rate, length, convert=convert)
         return read(self.path(index), sample_rate, length, convert=convert)
 
     def twins(self, index: int) -> tuple[int, ...]:
@@ -217,113 +342,19 @@ class Recordings:
         labels = None if self.labels is None else tuple(self.labels[index] for index in good)
         groups = None if self.groups is None else tuple(self.groups[index] for index in good)
         names = tuple(self.names[index] for index in good)
-        return replace(self, names=names, labels=labels, groups=groups), bad
+        sounds = None if self.sounds is None else self.sounds.selected(good)
+        return replace(self, names=names, labels=labels, groups=groups, sounds=sounds), bad
 
     def fingerprint(self) -> str:
         """A SHA-256 hash of the names and sizes of all files, without reading their sound.
 
-        It stays the same when the folder is moved.
+        It stays the same when the folder is moved. The rows of a Hugging Face data set have no sizes: the hash is of
+        their numbers and paths, or of what the data set calls its state where there are no paths.
         """
+        if self.sounds is not None:
+            return self.sounds.fingerprint()
         digest = hashlib.sha256()
         for index, name in enumerate(self.names):
-            line = f"{_composed(name)}\0{self.path(index).stat().st_size}\0"
+            line = f"{composed(name)}\0{self.path(index).stat().st_size}\0"
             digest.update(line.encode(errors="surrogateescape"))  # a file name may have bytes that are not Unicode
         return digest.hexdigest()
-
-
-def audio_files(folder: Path) -> list[str]:
-    """The sorted names of the audio files in a folder, without its sub-folders; none if there is no such folder.
-
-    Args:
-        folder: the folder.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from captum_apex.recordings import audio_files
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for name in ("b.wav", "a.flac", "notes.txt", ".hidden.wav"):
-        ...         Path(folder, name).touch()
-        ...     audio_files(Path(folder))
-        ['a.flac', 'b.wav']
-    """
-    if not folder.is_dir():
-        return []
-    return [path.name for path in _listed(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
-
-
-def _composed(name: str) -> str:
-    """A name in Unicode's composed form: macOS gives a folder that is typed as 'ö' the name 'o' with an accent."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _listed(folder: Path) -> list[Path]:
-    """What is in a folder, sorted by name, without hidden files and folders."""
-    shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return sorted(shown, key=lambda path: (_composed(path.name), path.name))
-
-
-def _files_by_folder(folder: Path) -> dict[str, list[str]]:
-    """The audio files of each sub-folder that has any, in the order of the sub-folders' names."""
-    files_by_folder = {path.name: audio_files(path) for path in _listed(folder)}
-    return {name: files for name, files in files_by_folder.items() if files}
-
-
-def _left_out(folder: Path) -> str:
-    """What is in a folder and its sub-folders, but is not read: how much of each kind, with examples."""
-    kinds: dict[str, list[str]] = {}
-    for path in _listed(folder):
-        inner = _listed(path) if path.is_dir() else []
-        if path.is_dir() and not audio_files(path):
-            kinds.setdefault("sub-folders without recordings", []).append(path.name)
-        for each in (path, *inner):
-            kind = _kind(each, is_inner=each is not path)
-            if kind:
-                kinds.setdefault(kind, []).append(each.relative_to(folder).as_posix())
-    return "; ".join(
-        f"{kind} ({len(names)}: {', '.join(names[:_N_EXAMPLES])}{', …' if len(names) > _N_EXAMPLES else ''})"
-        for kind, names in kinds.items()
-    )
-
-
-def _kind(path: Path, is_inner: bool) -> str:
-    """The kind of files or folders that a path belongs to if it is left out; empty if it is not."""
-    if path.is_dir():
-        return "folders inside of sub-folders" if is_inner else ""
-    if not path.exists():
-        return "links to nothing"
-    if not path.is_file():
-        return "entries that are no files"
-    return "" if path.suffix.lower() in SUFFIXES else "files with other suffixes"
-
-
-def _check_files(
-    folder: Path, files: Sequence[str], files_by_folder: Mapping[str, Sequence[str]], left_out: str
-) -> None:
-    if files and files_by_folder:
-        raise ValueError(
-            f"expected either a sub-folder per class or only files, but {folder} has the file {files[0]!r} beside "
-            f"the sub-folder {next(iter(files_by_folder))!r}"
-        )
-    if not files and not files_by_folder:
-        found = f"only {left_out}" if left_out else "it is empty"
-        raise FileNotFoundError(
-            f"expected audio files ({', '.join(SUFFIXES)}) in {folder} or its sub-folders, but there are none: {found}"
-        )
-    composed = [_composed(name) for name in files_by_folder]
-    twice = [name for name in composed if composed.count(name) > 1]
-    if twice:
-        raise ValueError(
-            f"expected sub-folders of {folder} with different names, but {twice[0]!r} is there composed and decomposed "
-            "(NFC and NFD); put the files of both into one"
-        )
-
-
-def _check_classes(folder: Path, files_by_folder: Mapping[str, Sequence[str]], class_names: Sequence[str]) -> None:
-    known = set(map(_composed, class_names))
-    unknown = [name for name in files_by_folder if _composed(name) not in known]
-    if unknown:
-        raise ValueError(
-            f"expected the sub-folders of {folder} to be named like classes ({', '.join(class_names)}), "
-            f"but got {unknown[0]!r}; if the files have no labels, put all of them into one folder"
-        )

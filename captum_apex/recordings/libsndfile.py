@@ -30,8 +30,8 @@ def sound_library() -> ModuleType:
     return soundfile
 
 
-def library_file(file: BinaryIO) -> int | BinaryIO:
-    """An opened file as libsndfile gets it: its descriptor, at the beginning of the file.
+def library_file(file: BinaryIO, position: int = 0) -> int | BinaryIO:
+    """An opened file as libsndfile gets it: its descriptor, at a position in the file.
 
     With a Python object, libsndfile would call back into Python for every block. An exception there, such as an
     interruption, is dropped, and the samples are wrong without an error. On Windows, libsndfile does not know Python's
@@ -39,6 +39,7 @@ def library_file(file: BinaryIO) -> int | BinaryIO:
 
     Args:
         file: a file on a disk, opened in binary mode.
+        position: the byte that is read next; libsndfile opens files at their beginning only.
 
     Example:
         >>> import tempfile
@@ -49,7 +50,9 @@ def library_file(file: BinaryIO) -> int | BinaryIO:
     """
     file.flush()
     if sys.platform == "win32":
-        file.seek(0)
+        file.seek(position)
         return file
-    os.lseek(file.fileno(), 0, os.SEEK_SET)  # Python's own position may lie in its buffer, without the descriptor's
+    os.lseek(
+        file.fileno(), position, os.SEEK_SET
+    )  # Python's own position may lie in its buffer, without the descriptor's
     return file.fileno()

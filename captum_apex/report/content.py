@@ -65,6 +65,7 @@ class Sound:
         without: whether the sound is the clip without the region; otherwise it is the region alone.
         first: the first sample that is stored.
         last: the sample after the last one that is stored.
+        whole: name of the sound of the whole clip, which the sound of a region is cut out of.
 
     Example:
         >>> import torch
@@ -79,6 +80,7 @@ class Sound:
     without: bool = False
     first: int = 0
     last: int | None = None
+    whole: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class _Collector:
         self.sounds: dict[str, Sound] = {}
         self._clip_names: dict[Clip, str] = {}
         self._waveform_names: dict[Clip, str] = {}
+        self._regions: dict[tuple[Clip, Region], dict[str, Any]] = {}
 
     def page(self, page: Page) -> dict[str, Any]:
         return {
@@ -237,6 +240,12 @@ class _Collector:
         }
 
     def _region(self, clip: Clip, region: Region) -> dict[str, Any]:
+        """Where a region is, and its sound; a prototype stands on many pages with the same region."""
+        if (clip, region) not in self._regions:
+            self._regions[clip, region] = self._located(clip, region)
+        return self._regions[clip, region]
+
+    def _located(self, clip: Clip, region: Region) -> dict[str, Any]:
         boxes = [_box_on_picture(clip, box) for box in region.boxes]
         leftmost = min(boxes, key=lambda box: (box.start, -box.high))
         return {
@@ -263,7 +272,7 @@ class _Collector:
 
     def _picture(self, picture: Picture) -> str:
         """The name of a picture."""
-        name = _name_of((picture.colours, picture.clear, picture.pixels.shape, picture.pixels.tobytes()))
+        name = _name_of((picture.colours, picture.clear, picture.pixels.shape, _name_of(picture.pixels.tobytes())))
         self.pictures[name] = picture
         return name
 
@@ -276,13 +285,15 @@ class _Collector:
         name = _name_of((self._waveform_names[clip], clip.axes, clip.decibels.shape, clip.of_samples, region, without))
         if name not in self.sounds:
             first, last = (0, len(clip.waveform)) if region is None or without else _samples_around(clip, region)
-            self.sounds[name] = Sound(clip, region, without, first, last)
+            whole = "" if region is None else self._sound(clip)["sound"]  # type: ignore[index]  # it has a waveform
+            self.sounds[name] = Sound(clip, region, without, first, last, whole)
         return {"sound": name, "start": self.sounds[name].first / clip.sample_rate}
 
 
 def _name_of(value: Any) -> str:
     """A name that is the same for equal values, and differs for others."""
-    return hashlib.sha256(repr(value).encode(errors="replace")).hexdigest()[:16]
+    data = value if isinstance(value, bytes) else repr(value).encode(errors="replace")
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _samples_around(clip: Clip, region: Region) -> tuple[int, int]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
-import io
 import json
 import os
 import re
@@ -14,20 +12,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-from PIL import Image
-
-from captum_apex import listening
 from captum_apex.figures import colours
 from captum_apex.files import replaced
-from captum_apex.report.content import Content, Picture, Sound, content
+from captum_apex.report.content import Content, content
+from captum_apex.report.encoding import TooLargeError, base64_text, encode
 from captum_apex.report.page import Page
 
 __all__ = ["write"]
 
 _MEGABYTE = 1_000_000
-_SCRIPTS = ("elements.js", "player.js", "page.js")
+_SCRIPTS = ("elements.js", "cutting.js", "player.js", "page.js")
 _STYLE = {
     "towards": colours.TOWARDS,
     "against": colours.AGAINST,
@@ -44,13 +38,14 @@ def write(
 
     The file is written beside the target first and then renamed, so that an interruption leaves an old file as it was.
 
-    The file holds each picture once, and the sound of each region of a clip once: a picture in at most 1.4 bytes
-    per bin of the spectrogram, a sound in at most 0.4 bytes per sample (more in FLAC, for sample rates that MP3
-    lacks), and 2 kB for either. The map of a channel is a picture of at most
-    64 × 128 bins. The sounds are the clip and its prototypes and, for each region, the region alone,
-    cut to its time, and the clip without it: at most 201 for a page of four schemes, five channels and four
-    prototypes. So a page of one second at 8 kHz takes at most about 1.3 MB, a page of five seconds at 32 kHz about
-    15 MB.
+    The file holds each picture and the sound of each clip once: a picture in at most 1.4 bytes per bin of the
+    spectrogram and 2 kB, a sound in at most 2.7 bytes per sample without loss, as long as all sounds have at most 2.5
+    million samples (more for sample rates that MP3 lacks), and in at most 0.8 bytes per sample in MP3 otherwise. The
+    sound of a region and the clip without it are cut out of the sound of the clip when they are played. The map of a
+    channel is a picture of at most 64 × 128 bins.
+
+    Pictures and sounds are encoded on all processors. If that takes more than two seconds, a progress bar says how
+    large they will be. If they are larger than the limit, the writing stops as soon as this is known.
 
     Args:
         path: path of the file.
@@ -74,24 +69,24 @@ def write(
     """
     if not pages:
         raise ValueError("expected at least one page, but got none")
-    text = _document(content(pages, title)).encode()
-    if len(text) > limit * _MEGABYTE:
+    try:
+        text = _document(content(pages, title), limit * _MEGABYTE)
+    except TooLargeError as error:
         raise ValueError(
-            f"expected a file of at most {limit:g} MB, but got {len(text) / _MEGABYTE:.1f} MB for {len(pages)} "
-            "clip(s): give fewer clips, schemes, channels or prototypes, or a larger `limit`"
-        )
+            f"expected a file of at most {limit:g} MB, but got about {error.n_bytes / _MEGABYTE:.1f} MB for "
+            f"{len(pages)} clip(s): give fewer clips, schemes, channels or prototypes, or a larger `limit`"
+        ) from None
     with replaced(path) as beside:
         beside.write_bytes(text)
     return Path(path)
 
 
-def _document(content: Content) -> str:
-    pictures = {name: _encoded_picture(picture) for name, picture in content.pictures.items()}
-    sounds = {name: _encoded_sound(sound) for name, sound in content.sounds.items()}
+def _document(content: Content, limit: float) -> bytes:
+    pictures, sounds = encode(content, limit)
     style = _filled(_source("page.css"), _STYLE)
     script = "".join(map(_source, _SCRIPTS))
     picture_bytes = sum(map(len, pictures.values()))
-    sound_bytes = sum(len(sound["data"]) for sound in sounds.values())
+    sound_bytes = sum(len(sound.get("data", "")) for sound in sounds.values())
     values = {
         "title": html.escape(content.facts["title"]),
         "policy": f"default-src 'none'; img-src data:; media-src blob:; style-src '{_hash(style)}'; "
@@ -103,32 +98,10 @@ def _document(content: Content) -> str:
     }
     template = _source("page.html")
     size = len(_filled(template, values | {"size": ""}))
-    return _filled(template, values | {"size": _size(size)})
-
-
-def _encoded_picture(picture: Picture) -> str:
-    """The picture as a PNG with a palette, in a data URI."""
-    image = Image.fromarray(picture.pixels[::-1])  # the highest frequency on top
-    image.putpalette(mpl.colormaps[picture.colours](np.arange(256), bytes=True)[:, :3].tobytes())
-    file = io.BytesIO()
-    opacity = np.abs(np.linspace(-255, 255, 256)).astype(np.uint8).tobytes()
-    options = {"transparency": opacity} if picture.clear else {}
-    image.save(file, "PNG", optimize=True, **options)
-    return f"data:image/png;base64,{_base64(file.getvalue())}"
-
-
-def _encoded_sound(sound: Sound) -> dict[str, str]:
-    """The media type of a sound, and its file in base64."""
-    assert sound.clip.waveform is not None
-    samples = sound.clip.waveform.detach().cpu()
-    full_scale = samples.abs().max().clamp_min(1)  # the same for all sounds of a clip, so that their levels compare
-    if sound.region is not None:
-        change = listening.remove if sound.without else listening.isolate
-        samples = change(sound.clip, sound.region).detach().cpu()
-    samples = (samples[sound.first : sound.last] / full_scale).clamp(-1, 1)
-    kind = listening.playable_format(round(sound.clip.sample_rate))
-    encoded = listening.encoded(samples, sound.clip.sample_rate, kind)
-    return {"type": listening.MEDIA_TYPES[kind], "data": _base64(encoded)}
+    text = _filled(template, values | {"size": _size(size)}).encode()
+    if len(text) > limit:
+        raise TooLargeError(len(text))
+    return text
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
@@ -143,11 +116,7 @@ def _json(facts: dict[str, Any]) -> str:
 
 def _hash(text: str) -> str:
     """The hash of a script or style, in the form of a content security policy."""
-    return "sha256-" + _base64(hashlib.sha256(text.encode()).digest())
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+    return "sha256-" + base64_text(hashlib.sha256(text.encode()).digest())
 
 
 def _size(n_bytes: int) -> str:

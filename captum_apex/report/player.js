@@ -2,6 +2,7 @@
    of the clip at which it begins. */
 const player = document.getElementById("player");
 const addresses = new Map();
+const PATIENCE = 300; // milliseconds without a sound, after which the page says why
 let current = null;
 
 const PLAY = "M3 1.5v13l11-6.5z";
@@ -22,21 +23,30 @@ function soundButton(text, description, sound, clip) {
 
 function start(button, sound, clip, at = 0) {
   stop();
-  current = { button, clip, start: sound.start };
-  player.src = address(sound.sound);
-  if (at) player.addEventListener("loadedmetadata", () => (player.currentTime = at), { once: true });
-  resume();
+  const started = { button, clip, start: sound.start, ready: false };
+  current = started;
+  const late = setTimeout(() => tell("The sound is being cut out of the clip …"), PATIENCE);
+  address(sound.sound).finally(() => clearTimeout(late)).then((source) => {
+    if (current !== started) return; // another sound was started while this one was cut
+    started.ready = true;
+    player.src = source;
+    if (at) player.addEventListener("loadedmetadata", () => (player.currentTime = at), { once: true });
+    resume();
+  }, failed);
 }
 
 function turn() {
+  if (!current.ready) return;
   if (player.paused) resume();
   else player.pause();
 }
 
 function resume() {
-  player.play().catch((error) => {
-    if (error.name !== "AbortError") tell(`This browser cannot play the sound: ${error.message}`);
-  });
+  player.play().catch(failed);
+}
+
+function failed(error) {
+  if (error.name !== "AbortError") tell(`This browser cannot play the sound: ${error.message}`);
 }
 
 function stop() {
@@ -51,13 +61,14 @@ function show(sounding) {
   current.button.querySelector("path").setAttribute("d", sounding ? PAUSE : PLAY);
 }
 
+/* The address of a sound's file; what is being cut for an earlier press of the button is waited for. */
 function address(name) {
-  if (!addresses.has(name)) {
-    const { type, data } = facts.sounds[name];
-    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-    addresses.set(name, URL.createObjectURL(new Blob([bytes], { type })));
-  }
+  if (!addresses.has(name)) addresses.set(name, addressOf(name));
   return addresses.get(name);
+}
+
+async function addressOf(name) {
+  return URL.createObjectURL(await soundFile(name));
 }
 
 function follow() {

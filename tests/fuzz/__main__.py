@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
-from tests.fuzz.excluded import EXCLUDED
-from tests.fuzz.outcomes import EXCLUDED_CASE
 from tests.fuzz.targets import TARGETS, counts
 from tests.fuzz.workers import prepare, run
 
@@ -76,24 +74,17 @@ def _chunks(options: argparse.Namespace) -> Iterator[tuple[str, range]]:
 
 
 def _print_table(outcomes: Counter[tuple[str, str]]) -> None:
-    """The outcomes of each target, and how often each of the excluded failures came."""
-    table: Counter[tuple[str, str]] = Counter()
-    for (name, kind), count in outcomes.items():
-        table[name, kind.partition(":")[0]] += count
-    kinds = sorted({kind for _, kind in table}, key=lambda kind: -sum(table[name, kind] for name in TARGETS))
+    """The outcomes of each target."""
+    kinds = sorted({kind for _, kind in outcomes}, key=lambda kind: -sum(outcomes[name, kind] for name in TARGETS))
     rows = [["target", *kinds, "cases"]]
-    for name in [name for name in TARGETS if any(of == name for of, _ in table)]:
-        numbers = [table[name, kind] for kind in kinds]
+    for name in [name for name in TARGETS if any(of == name for of, _ in outcomes)]:
+        numbers = [outcomes[name, kind] for kind in kinds]
         rows.append([name, *map(str, numbers), str(sum(numbers))])
-    totals = [sum(count for (_, kind), count in table.items() if kind == each) for each in kinds]
+    totals = [sum(count for (_, kind), count in outcomes.items() if kind == each) for each in kinds]
     rows.append(["all", *map(str, totals), str(sum(totals))])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(entry.rjust(width) for entry, width in zip(row, widths, strict=True)))
-    excluded = {(entry.target, f"{EXCLUDED_CASE}: {entry.pattern}"): 0 for entry in EXCLUDED}
-    excluded |= {key: count for key, count in outcomes.items() if key[1].startswith(EXCLUDED_CASE)}
-    for (name, kind), count in excluded.items():
-        print(f"{name}, {kind}: {count}" + ("" if count else " (mended? then delete the entry)"))
 
 
 if __name__ == "__main__":

@@ -144,10 +144,12 @@ _TENSORS += (
     "Series",
 )
 _TENSORS += ("list", "nested list", "list of floats", "empty list", "pair of floats")
+_CHOICES = ("None", "text", "empty text", "1", "bytes", "np strings", "list of texts", "NaN", "True", "object")
+_CHOICES += ("tensor (2,)",)
 KINDS = {
     "integer": _NUMBERS,
     "quantity": _NUMBERS,
-    "choice": ("None", "text", "empty text", "1", "bytes", "np strings", "list of texts", "NaN", "True", "object"),
+    "choice": _CHOICES,
     "channels": (*_NUMBERS, *_SEQUENCES),
     "target": (*_NUMBERS, *_SEQUENCES),
     "names": (*TEXTS, "set of texts", "generator of texts", "categories", "text", "empty list", "list twice", "dict"),
@@ -245,19 +247,21 @@ def _recordings(model: nn.Module) -> dict[str, Function]:
     roles = {
         "integer": ("n_channels", "batch_size", "sample_rate", "rate", "length", "hop_length", "n_fft"),
         "quantity": ("window", "hop", "threshold", "level"),
-        "choice": ("sides", "layout"),
+        "choice": ("sides", "layout", "input_layout", "mel_scale"),
         "names": ("class_names",),
         "tensor": ("waveform", "recording", "samples"),
     }
     cut = {"recording": waveform, "sample_rate": 100, "window": 2.0, "hop": 1.0}
     return {
-        "Classifier": Function(Classifier, {**made, "layout": None}, roles),
+        "Classifier": Function(Classifier, {**made, "layout": None, "input_layout": None}, roles),
         "explain_recording": Function(explain_recording, heard, roles),
         "Windows.of": Function(Windows.of, cut, roles),
         "as_waveform": Function(
             as_waveform, {"samples": waveform, "rate": 100, "sample_rate": 100, "length": 50}, roles
         ),
-        "SpectrogramAxes": Function(SpectrogramAxes, {"sample_rate": 100, "hop_length": 10, "n_fft": 20}, roles),
+        "SpectrogramAxes": Function(
+            SpectrogramAxes, {"sample_rate": 100, "hop_length": 10, "n_fft": 20, "mel_scale": "htk"}, roles
+        ),
     }
 
 

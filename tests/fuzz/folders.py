@@ -10,7 +10,7 @@ from unicodedata import normalize
 import numpy as np
 
 from captum_apex import Recordings
-from captum_apex.recordings.folders import SUFFIXES
+from captum_apex.recordings.folder_files import SUFFIXES
 from tests.fuzz.texts import odd_file_name
 
 OTHERS = (".m4a", ".txt", "", ".wav.bak", ".WAV", ".wma", ".webm", ".Flac", ".json")
@@ -21,7 +21,7 @@ def folders(random: np.random.Generator, folder: Path) -> None:
     root = folder / odd_file_name(random)
     root.mkdir()
     by_class, skipped = _tree(random, root)
-    expected = {name: sorted(files, key=_composed) for name, files in by_class.items() if files}
+    expected = {name: sorted(files, key=_steps) for name, files in by_class.items() if files}
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         recordings = Recordings.in_folder(root)
@@ -47,6 +47,11 @@ def _composed(name: str) -> tuple[str, str]:
     return normalize("NFC", name), name
 
 
+def _steps(path: str) -> list[tuple[str, str]]:
+    """The key of the order of files in nested folders, each of which is sorted by itself."""
+    return [_composed(name) for name in path.split("/")]
+
+
 def _tree(random: np.random.Generator, root: Path) -> tuple[dict[str, list[str]], list[str]]:
     """Makes files and folders; the names of audio files by folder, and what is neither hidden nor a recording."""
     by_class: dict[str, list[str]] = {}
@@ -58,7 +63,8 @@ def _tree(random: np.random.Generator, root: Path) -> tuple[dict[str, list[str]]
         entries = {odd_file_name(random) for _ in range(int(random.integers(0, 4)))}
         found = [_entry(random, inside, entry, with_classes) for entry in entries]
         hidden = name.startswith(".") and name != "."
-        files = [file for file, is_audio in found if is_audio and not file.startswith(".")]
+        shown = [file for file, is_audio in found if is_audio and not file.startswith(".")]
+        files = [path for file in shown for path in _inside(inside, file)]
         by_class[name] = [] if hidden else files
         if not hidden:
             skipped += [file for file, is_audio in found if not is_audio and not file.startswith(".")]
@@ -69,6 +75,11 @@ def _tree(random: np.random.Generator, root: Path) -> tuple[dict[str, list[str]]
             (root / file).write_bytes(b"RIFF")
             by_class["."] = [] if file.startswith(".") else [file]
     return by_class, skipped
+
+
+def _inside(folder: Path, name: str) -> list[str]:
+    """The audio files of an entry of a folder: itself, or those in it."""
+    return [f"{name}/a.wav"] if (folder / name).is_dir() else [name]
 
 
 def _entry(random: np.random.Generator, folder: Path, name: str, in_class: bool) -> tuple[str, bool]:
@@ -84,7 +95,7 @@ def _entry(random: np.random.Generator, folder: Path, name: str, in_class: bool)
         path.mkdir()
         if in_class:
             (path / "a.wav").write_bytes(b"")
-        return name, False
+        return name, in_class
     if kind == 4:
         path.symlink_to(folder / "missing")
         return name, False

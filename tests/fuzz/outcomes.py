@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 import captum_apex
-from tests.fuzz.excluded import EXCLUDED
 
 PACKAGE = os.path.dirname(captum_apex.__file__) + os.sep
 REFUSALS = (ValueError, TypeError)
@@ -28,7 +27,6 @@ SECONDS = 30  # of computing, of one case
 WAITING = 300  # seconds that a case may take on a busy machine
 MEMORY = 2**30  # bytes by which one case may raise the largest memory of the process
 RIGHT_VALUE = "right value"
-EXCLUDED_CASE = "excluded"
 
 Target = Callable[[np.random.Generator, Path], str | None]
 """Draws an input and checks what comes of it, with files in a folder that is empty at the start.
@@ -45,8 +43,7 @@ def outcome(name: str, target: Target, number: int) -> str:
     """Runs a case.
 
     Returns:
-        `right value`, the name of the class of an error of ours, or `excluded` and the name of a failure that is listed
-        in `tests.fuzz.excluded`.
+        `right value`, another name that the target gives, or the name of the class of an error of ours.
 
     Raises:
         FailedCaseError: anything else, with the case that shows it.
@@ -59,9 +56,6 @@ def outcome(name: str, target: Target, number: int) -> str:
         if is_refusal(error):
             return type(error).__name__
         text = f"{name} {number}: " + "".join(traceback.format_exception(error))[-4000:]
-        known = next((entry for entry in EXCLUDED if entry.matches(name, text)), None)
-        if known is not None:
-            return f"{EXCLUDED_CASE}: {known.pattern}"
         if isinstance(error, KeyboardInterrupt):
             raise
         raise FailedCaseError(

@@ -26,6 +26,7 @@ from public_names import copy_arguments, documented, identifiers, import_line, l
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {
+    "explaining": "Explaining in one call",
     "attribution": "Attribution",
     "locating": "Locating",
     "explanations": "Explanations",
@@ -42,8 +43,10 @@ ROOMS = {
     "pretrained": "Pretrained models",
     "layers": "Layers",
     "spectra": "Spectra",
+    "demonstration": "Demonstration",
 }
 GUIDES = (
+    "first_explanations",
     "your_own_model",
     "choose_a_layer",
     "data_sets",

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from benchmarks.experiments import speed
+from benchmarks.experiments.page_writing import Size
 
 
 def test_speed_measures_everything_it_promises(monkeypatch):
@@ -14,6 +15,7 @@ def test_speed_measures_everything_it_promises(monkeypatch):
     monkeypatch.setattr(speed, "LARGE_BATCH", 1)
     monkeypatch.setattr(speed, "LARGE_NETWORK", "convnext_atto")
     monkeypatch.setattr(speed, "HOUR", 12)
+    monkeypatch.setattr(speed, "PAGES", [(Size(2, (0.2, 0.3), 8000), 25.0), (Size(1, (0.3, 0.3), 8000), 15.0)])
     monkeypatch.setattr(speed, "WIDE", (20, 16, 2, 4))
     monkeypatch.setattr(
         speed, "_in_separate_process", lambda measured, *arguments: measured(*arguments)
@@ -27,6 +29,8 @@ def test_speed_measures_everything_it_promises(monkeypatch):
         4.0,
         4.0,
         1.5,
+        25.0,
+        15.0,
         300.0,
         300.0,
         12.0,

@@ -16,14 +16,25 @@ from benchmarks.tasks.scenes import make_scenes
 from captum_apex import SCHEMES, insert_basis
 
 
-def test_banks_and_bases_come_from_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path))
-    monkeypatch.setattr(subject, "load_task", lambda name, seed: make_scenes(seed, train_clips=16, test_clips=8))
-    monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: model)
-    monkeypatch.setattr(subject, "FIT", {"epochs": 1, "n_prototypes": (4, 2)})
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = PlainCNN(8).eval()
+@pytest.fixture
+def small_run(tmp_path, monkeypatch):
+    """Function that sets up a run on few clips, with an untrained network and an empty cache; it gives the network."""
+
+    def set_up(network):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = network(8).eval()
+        monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path))
+        monkeypatch.setattr(subject, "load_task", lambda name, seed: make_scenes(seed, train_clips=16, test_clips=8))
+        monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: model)
+        monkeypatch.setattr(subject, "FIT", {"epochs": 1, "n_prototypes": (4, 2)})
+        return model
+
+    return set_up
+
+
+def test_banks_and_bases_come_from_the_cache(tmp_path, small_run):
+    model = small_run(PlainCNN)
     first = subject.prepare("scenes", "cnn")
     passes = []
     handle = model.register_forward_hook(lambda *_: passes.append(1))
@@ -43,14 +54,8 @@ def test_banks_and_bases_come_from_the_cache(tmp_path, monkeypatch):
     assert not torch.equal(first.bank.means, other.bank.means)
 
 
-def test_the_place_of_the_norm_is_in_the_key(tmp_path, monkeypatch):
-    monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path))
-    monkeypatch.setattr(subject, "load_task", lambda name, seed: make_scenes(seed, train_clips=16, test_clips=8))
-    monkeypatch.setattr(subject, "trained_classifier", lambda *_, **__: model)
-    monkeypatch.setattr(subject, "FIT", {"epochs": 1, "n_prototypes": (4, 2)})
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = convnext(8).eval()
+def test_the_place_of_the_norm_is_in_the_key(small_run):
+    model = small_run(convnext)
     at_layer = subject.prepare("scenes", "convnext")
     at_norm = subject.prepare("scenes", "convnext", at_norm=True)
     assert at_layer.norm is None

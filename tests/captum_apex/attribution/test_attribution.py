@@ -280,7 +280,7 @@ def test_channels_of_one_input_share_its_map():
         ({"n_channels": 0}, ValueError, "expected `n_channels` to be an int of at least 1, but got 0"),
         ({"n_channels": -2}, ValueError, "expected `n_channels` to be an int of at least 1, but got -2"),
         ({"n_channels": 2.0}, TypeError, "expected `n_channels` to be an int of at least 1, but got float 2.0"),
-        ({"sides": "left"}, ValueError, "expected `sides` to be 'positive' or 'both', but got 'left'"),
+        ({"sides": "left"}, ValueError, "expected `sides` to be one of 'positive', 'both', but got 'left'"),
         ({"channels": 6}, ValueError, "expected `channels` among the basis's 6 channels, 0 to 5, but got 6"),
         ({"channels": []}, ValueError, "expected `channels` among"),
     ],

@@ -198,7 +198,7 @@ def test_matrices_that_are_no_basis_are_refused():
         PrototypeBasis(torch.zeros(2, 3), "time")
     with pytest.raises(ValueError, match="expected `U` to be invertible"):
         PrototypeBasis(torch.zeros(3, 3), "time")
-    with pytest.raises(ValueError, match="expected a scheme among"):
+    with pytest.raises(ValueError, match="expected a scheme to be one of"):
         PrototypeBasis(torch.eye(3), "pitch")
 
 

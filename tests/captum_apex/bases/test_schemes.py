@@ -19,7 +19,8 @@ def test_a_scheme_is_asked_for_by_name_or_object():
     assert Scheme("time") is Scheme(Scheme.TIME) is SCHEMES[1]
     assert Scheme("time") == "time"
     with pytest.raises(
-        ValueError, match="expected a scheme among 'square', 'time', 'frequency', 'time-frequency', but got 'mel'"
+        ValueError,
+        match="expected a scheme to be one of 'square', 'time', 'frequency', 'time-frequency', but got 'mel'",
     ):
         Scheme("mel")
 

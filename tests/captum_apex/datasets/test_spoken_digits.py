@@ -35,7 +35,7 @@ def test_errors_of_the_digits(tmp_path):
     ):
         fsdd(tmp_path)
     write_digits(tmp_path)
-    with pytest.raises(ValueError, match="`part` to be 'train', 'test' or None, but got 'valid'"):
+    with pytest.raises(ValueError, match="`part`, if it is given, to be one of 'train', 'test', but got 'valid'"):
         fsdd(tmp_path, "valid")
     with pytest.raises(ValueError, match="`speakers` among lucas, theo, but got 'anna'"):
         fsdd(tmp_path, speakers=["theo", "anna"])

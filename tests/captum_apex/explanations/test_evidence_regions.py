@@ -357,7 +357,7 @@ def test_without_a_gradient_at_the_input_the_peak_cell_is_verified():
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_three_channels_cost_at_most_forty_passes(scheme):
+def test_three_channels_cost_at_most_43_passes(scheme):
     """Forward copies, and backward passes counted twice."""
     model, layer, basis = subject(scheme)
     counted = []
@@ -374,7 +374,7 @@ def test_three_channels_cost_at_most_forty_passes(scheme):
     handle.remove()
     assert len(explanation.evidence) == 3
     evidence_alone = 1 + 1 + 2  # two forward passes and the gradient of the score
-    assert sum(counted) <= 40 + evidence_alone
+    assert sum(counted) <= 43 + evidence_alone
 
 
 def test_maps_of_many_clips_take_no_further_passes():

@@ -445,10 +445,11 @@ def test_what_was_explained_before_a_file_ends_is_kept(tmp_path, change, says, s
     assert all(explanation.evidence[label].shape == expected.evidence[label].shape for label in expected.evidence)
 
 
+@pytest.mark.parametrize("search", [None, RegionSearch()], ids=["columns", "search"])
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("fault", ["samples", "model"])
-def test_an_error_keeps_what_was_explained_before_it(fault, batch_size):
-    """NaN in the recording after 20 s, or scores that are not finite for the sound at 22 s."""
+def test_an_error_keeps_what_was_explained_before_it(fault, batch_size, search):
+    """NaN in the recording after 20 s, or scores that are not finite for the sound at 22 s; no region was searched."""
 
     class Failing(Levels):
         def forward(self, inputs):
@@ -463,7 +464,8 @@ def test_an_error_keeps_what_was_explained_before_it(fault, batch_size):
         waveform[22 * RATE : 23 * RATE] = 100.0
     apex, classifier = of_levels(Failing() if fault == "model" else None)
     with pytest.raises(UnfinishedExplanationError, match="NaN") as caught:
-        explain_recording(apex, waveform, 2.0, 1.0, classifier=classifier, batch_size=batch_size)
+        explain_recording(apex, waveform, 2.0, 1.0, classifier=classifier, batch_size=batch_size, search=search)
+    assert all(event.effect is None for event in caught.value.explanation.events)
     assert places(caught.value.explanation) == places(explained(sounds))
     assert 10 <= caught.value.explanation.duration <= 22
 
@@ -838,7 +840,7 @@ def test_the_model_and_the_recording_stay_as_they_are():
             {"probabilities": lambda logits: logits.sigmoid()[0]},
             r"of shape \(8, 2\), in \[0, 1\], but got shape \(2,\)",
         ),
-        ({"sides": "negative"}, "expected `sides` to be 'positive' or 'both'"),
+        ({"sides": "negative"}, "expected `sides` to be one of 'positive', 'both'"),
         ({"window": 2.01}, "the transform to take the 161 samples of the window at 0 s, but it raised RuntimeError"),
     ],
 )

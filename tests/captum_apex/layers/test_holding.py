@@ -135,18 +135,20 @@ def test_hooks_do_not_see_a_run_inside_their_run():
     assert output.item() == 5.0
 
 
+def held_until(leave, model, entered):
+    """Holds a model with a hook on its second module until `leave` is set; `entered` is set as soon as it is held."""
+    with watched(model[1], "relu", torch.neg), frozen(model):
+        model(torch.ones(1))
+        entered.set()
+        assert leave.wait(60)
+
+
 def test_a_copy_is_as_the_user_left_the_model_also_while_it_is_held():
     model = nn.Sequential(nn.Dropout(), nn.ReLU())
     entered, copying, leave = (threading.Event() for _ in range(3))
 
-    def hold():
-        with watched(model[1], "relu", torch.neg), frozen(model):
-            model(torch.ones(1))
-            entered.set()
-            assert leave.wait(60)
-
     with ThreadPoolExecutor(2) as pool:
-        holder = pool.submit(hold)
+        holder = pool.submit(held_until, leave, model, entered)
         assert entered.wait(60)
 
         def copy():
@@ -177,14 +179,8 @@ def test_a_forked_process_has_the_model_as_its_user_left_it():
     model = nn.Sequential(nn.Dropout(), nn.ReLU())
     entered, leave = threading.Event(), threading.Event()
 
-    def hold():
-        with watched(model[1], "relu", torch.neg), frozen(model):
-            model(torch.ones(1))
-            entered.set()
-            assert leave.wait(60)
-
     with ThreadPoolExecutor(1) as pool:
-        holder = pool.submit(hold)
+        holder = pool.submit(held_until, leave, model, entered)
         assert entered.wait(60)
         child = os.fork()
         if not child:  # only the thread that forked goes on here

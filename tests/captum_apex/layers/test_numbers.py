@@ -7,7 +7,7 @@ from torch import nn
 
 from captum_apex import FeatureBank, LayerAPEX, PrototypeBasis, RegionSearch, basis_from_matrix, explain, fit_basis
 from captum_apex.layers import Layout
-from captum_apex.masking import blur_fill, named_fill, named_grid
+from captum_apex.masking import blur_fill
 from captum_apex.metrics import random_removals
 from captum_apex.numbers import real_number
 
@@ -98,15 +98,6 @@ def test_matrices_may_be_arrays():
     for matrix in (None, "U", object()):
         with pytest.raises(TypeError, match="expected `U` to be a matrix, but got"):
             PrototypeBasis(matrix, "time")
-
-
-@pytest.mark.parametrize("name", [["silence"], {}, None, 1, np.array(["a", "b"])], ids=str)
-def test_names_that_are_no_strings_are_refused(name):
-    for call in (lambda: named_fill(name, 0.0), lambda: named_grid(name, (64, 50))):
-        with pytest.raises(ValueError, match=r"expected the (fill|grid)'s name to be one of"):
-            call()
-    with pytest.raises(ValueError, match="expected `sides` to be 'positive' or 'both'"):
-        APEX.attribute(CLIPS, 0, sides=name)
 
 
 @pytest.mark.parametrize("pattern", ["loud", "", "n c -> n -> c", 3], ids=str)

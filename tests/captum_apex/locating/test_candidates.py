@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captum_apex import SCHEMES, Scheme
-from captum_apex.locating.candidates import boxes_around_peaks
+from captum_apex.locating.candidates import boxes_around_peaks, widened
 
 
 def random_map(n_rows, n_columns, seed):
@@ -97,3 +97,24 @@ def test_time_and_frequency_are_each_others_transposes():
     by_time = boxes_around_peaks(heat_map[None], Scheme.TIME, 0.25)[0]
     by_frequency = boxes_around_peaks(heat_map.T[None], Scheme.FREQUENCY, 0.25)[0]
     assert [(start, end, low, high) for low, high, start, end in by_frequency] == by_time
+
+
+@pytest.mark.parametrize(
+    ("boxes", "wider"),
+    [
+        ([(10, 12, 20, 30)], [(9, 13, 18, 32)]),  # a bin of 64 rows, two of 128 columns
+        ([(0, 64, 1, 30)], [(0, 64, 0, 32)]),
+        ([(63, 64, 0, 128)], [(62, 64, 0, 128)]),
+        ([(0, 64, 50, 60), (0, 64, 20, 30)], [(0, 64, 18, 32), (0, 64, 48, 62)]),
+        ([(0, 64, 34, 40), (0, 64, 20, 30), (0, 64, 44, 50)], [(0, 64, 18, 52)]),  # strips that meet
+        ([(12, 14, 0, 128), (8, 10, 0, 128)], [(7, 15, 0, 128)]),  # bands that meet
+        ([(10, 12, 20, 30), (12, 14, 30, 40)], [(9, 13, 18, 32), (11, 15, 28, 42)]),  # their union is no box
+        ([(0, 64, 20, 30), (10, 12, 0, 128)], [(0, 64, 18, 32), (9, 13, 0, 128)]),  # a cross
+    ],
+)
+def test_boxes_are_widened_inside_the_clip_and_joined_where_they_meet(boxes, wider):
+    assert widened(boxes, n_rows=64, n_columns=128) == wider
+
+
+def test_a_small_clip_has_a_margin_of_one_bin():
+    assert widened([(1, 2, 3, 4)], n_rows=4, n_columns=8) == [(0, 3, 2, 5)]

@@ -160,6 +160,50 @@ def test_a_given_fill_replaces_the_masked_bins():
     assert evidence.effect.channel == pytest.approx(1.0)
 
 
+class Saturated(Detector):
+    """Its value, the same in all cells, is almost as large for a faint sound as for a loud one."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = SaturatedLayer()
+
+
+class SaturatedLayer(nn.Module):
+    def forward(self, clips):
+        total = clips.sum((2, 3), keepdim=True)
+        return (total / (total + 0.5)).expand(-1, -1, 4, 8)
+
+
+FADING = {
+    "square": [(11, 17, 20, 30)],
+    "time": [(0, 32, 20, 30)],
+    "frequency": [(11, 17, 0, 64)],
+    "time-frequency": [(11, 17, 20, 30)],
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("faint", [0.2, 0.3])
+def test_a_region_covers_the_faint_edges_where_they_are_enough_for_the_channel(scheme, faint):
+    """They are below a tenth of the peak. Without them the box would take a tenth of the channel or less."""
+    clip = planted((32, 64), (11, 17, 20, 30), loud=faint)
+    clip[..., 12:16, 21:29] = LOUD
+    evidence = evidence_of(Saturated(), clip, scheme, RegionSearch(fill=torch.zeros_like))
+    assert bins_of(evidence, (32, 64)) == FADING[scheme]
+    assert evidence.effect.channel == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("cross", [False, True])
+def test_a_margin_that_takes_no_more_is_left_out(cross):
+    """The mean of the channel falls by as much as is masked: the faint edges are a few per cent of it."""
+    clip = planted((32, 64), (11, 17, 20, 30), loud=0.2)
+    clip[..., 12:16, 21:29] = LOUD
+    search = RegionSearch(fill=torch.zeros_like, cross=cross)
+    evidence = evidence_of(Detector(threshold=0.0), clip, "time-frequency", search)
+    expected = [(0, 32, 21, 29), (12, 16, 0, 64)] if cross else [(12, 16, 21, 29)]
+    assert sorted(bins_of(evidence, (32, 64))) == sorted(expected)
+
+
 class Passing(Detector):
     """In the second half it fires on loud sounds; in the first half on a level that a loud sound has passed."""
 

@@ -120,7 +120,7 @@ def test_fills_by_name():
     assert named_fill("noise", 0.0) is noise_fill
     with pytest.raises(
         ValueError,
-        match=r"expected the fill's name to be one of \['blur', 'mean', 'noise', 'silence'\], but got 'zero'",
+        match=r"expected the fill's name to be one of 'silence', 'mean', 'blur', 'noise', but got 'zero'",
     ):
         named_fill("zero", 0.0)
 

@@ -550,7 +550,7 @@ def call(**changes):
         ),
         ({"points": 1}, ValueError, "expected `points` to be at least 2, the two ends, or None, but got 1"),
         ({"batch_size": 0}, ValueError, "expected `batch_size` to be an int of at least 1, but got 0"),
-        ({"order": "first"}, ValueError, r"expected `order` to be one of \('most', 'least'\), but got 'first'"),
+        ({"order": "first"}, ValueError, r"expected `order` to be one of 'most', 'least', but got 'first'"),
         (
             {"target": None},
             ValueError,

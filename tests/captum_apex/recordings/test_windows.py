@@ -79,17 +79,8 @@ def test_several_channels_are_mixed_down_or_refused(tmp_path):
         list(Windows.of(path, 100, 2.0, 2.0, convert=False))
 
 
-def test_a_file_is_read_once_and_window_by_window(tmp_path, monkeypatch):
+def test_a_file_is_read_once_and_window_by_window(tmp_path, frames_read):
     path = write(tmp_path / "a.wav", noise(10_000), 100)
-    frames_read = []
-    plain = soundfile.SoundFile.read
-
-    def counted(file, *arguments, **more):
-        block = plain(file, *arguments, **more)
-        frames_read.append(len(block))
-        return block
-
-    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     for _ in Windows.of(path, 100, 2.5, 1.0):
         pass
     assert max(frames_read) == 250

@@ -2,12 +2,15 @@
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import html
 import io
 import json
 import os
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,9 +18,9 @@ import soundfile
 import torch
 from PIL import Image
 
-from captum_apex import SCHEMES, Clip, listening, report
+from captum_apex import SCHEMES, Clip, report
 from captum_apex.figures.colours import DASHED, LEVELS, REGIONS, TOWARDS, colour_steps
-from captum_apex.report import content
+from captum_apex.report import content, document, encoding
 from tests.pages import AXES, CLASSES, chirp, explanation, page
 
 HOSTILE = "</script><script>window.hacked = 1</script><!--\u2028\ud800{{facts}}\"'&"
@@ -134,46 +137,107 @@ def test_a_target_counted_from_the_end_is_the_explained_class(tmp_path):
     assert [row["name"] for row in facts["scores"] if row["explained"]] == ["three"]
 
 
-def test_the_sounds_are_the_clip_its_region_and_the_clip_without(tmp_path):
+def test_a_clip_s_sound_is_kept_as_it_is_and_its_regions_are_cut_out_of_it(tmp_path):
+    """What the page makes of the cuts is tested in test_cutting_in_browser."""
     subject = page()
     facts = written(tmp_path, subject)
     clip, part = subject.clip, subject.explanations[1].evidence[0]  # a moment
     shown = facts["pages"][0]["perspectives"][1]["evidence"][0]
+    whole = facts["clips"][facts["pages"][0]["clip"]]["sound"]
+    samples, rate = sound_of(facts, whole)
+    assert (rate, whole["start"]) == (8000, 0)
+    assert (samples - clip.waveform).abs().max() <= 2**-16 + 1e-9
     place = clip.place(part.region.boxes[0])
-    first = int((place.start - 0.15) * 8000) if place.start > 0.15 else 0
-    wanted = {"region": listening.isolate(clip, part.region)[first:], "without": listening.remove(clip, part.region)}
-    wanted |= {"whole": clip.waveform}
-    found = {
-        "region": shown["region"],
-        "without": shown["without"],
-        "whole": facts["clips"][facts["pages"][0]["clip"]]["sound"],
-    }
-    for kind, waveform in wanted.items():
-        samples, rate = sound_of(facts, found[kind])
-        assert rate == 8000
-        waveform = waveform[: len(samples)].double()
-        assert (samples - waveform).norm() < 0.15 * waveform.norm(), kind  # MP3 loses a little
-    assert [found[kind]["start"] for kind in ("whole", "without", "region")] == [0, 0, first / 8000]
-    assert len(sound_of(facts, found["region"])[0]) == pytest.approx((place.end + 0.15) * 8000 - first, abs=2)
+    first = max(0, int((place.start - 0.15) * 8000)) / 8000
+    wanted = {"low": None, "high": None, "start": place.start, "end": place.end, "window": pytest.approx(0.032)}
+    region, without = (facts["sounds"][shown[kind]["sound"]] for kind in ("region", "without"))
+    assert (region["of"], region["cuts"], region["without"]) == (whole["sound"], [wanted], False)
+    assert (without["of"], without["cuts"], without["without"]) == (whole["sound"], [wanted], True)
+    assert (shown["region"]["start"], region["first"], region["last"]) == pytest.approx(
+        (first, first, place.end + 0.15), abs=1.1 / 8000
+    )
+    assert (shown["without"]["start"], without["first"], without["last"]) == (0, 0, 1)
 
 
-def test_a_region_past_the_end_of_the_sound_is_silent(tmp_path):
+def test_a_region_past_the_end_of_the_sound_is_shown_with_some_of_the_end(tmp_path):
     """Where a short clip is padded for the model, its picture is longer than its sound."""
     padded = dataclasses.replace(chirp(4), waveform=chirp(4).waveform[:1600])
     facts = written(tmp_path, page(clip=padded, explanations=[explanation(SCHEMES[1], n_channels=9)]))
     last = facts["pages"][0]["perspectives"][0]["evidence"][-1]
     assert last["boxes"][0]["seconds"][0] > 0.8
-    assert sound_of(facts, last["region"])[0].abs().max() < 0.01
+    assert facts["sounds"][last["region"]["sound"]]["first"] == 0
+
+
+def test_many_sounds_are_kept_in_mp3(tmp_path, monkeypatch):
+    subject = page()
+    monkeypatch.setattr(encoding, "_LOSSLESS_SAMPLES", 4 * 8000)
+    facts = written(tmp_path, subject)
+    assert {sound["type"] for sound in facts["sounds"].values() if "type" in sound} == {"audio/flac"}
+    monkeypatch.setattr(encoding, "_LOSSLESS_SAMPLES", 4 * 8000 - 1)
+    facts = written(tmp_path, subject)
+    assert {sound["type"] for sound in facts["sounds"].values() if "type" in sound} == {"audio/mpeg"}
+    samples = sound_of(facts, facts["clips"][facts["pages"][0]["clip"]]["sound"])[0]
+    assert (samples - subject.clip.waveform).norm() < 0.15 * subject.clip.waveform.norm()  # MP3 loses a little
 
 
 def test_every_picture_and_sound_is_there_once(tmp_path):
     facts = written(tmp_path, page(50), page(51))
     assert len(facts["clips"]) == 2 + 3  # the prototypes are the same clips in all schemes, channels and pages
     assert len(facts["pictures"]) == 2 + 3 + 1  # and one map
-    regions = 2 * 2 * len(SCHEMES) * 2 + 3 * 2 * len(SCHEMES)
-    assert len(facts["sounds"]) <= 5 + regions
-    assert len({sound["data"] for sound in facts["sounds"].values()}) == len(facts["sounds"])
+    assert len({sound["data"] for sound in facts["sounds"].values() if "data" in sound}) == 2 + 3
+    cut = [json.dumps(sound) for sound in facts["sounds"].values() if "of" in sound]
+    assert len(set(cut)) == len(cut)
     assert written(tmp_path, page(50), page(50))["sounds"] == written(tmp_path, page(50))["sounds"]
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_the_file_does_not_depend_on_the_number_of_threads(tmp_path, monkeypatch, n_threads):
+    """Every file of the page is that of a plain loop."""
+    subject = [page(50), page(51)]
+    monkeypatch.setattr(encoding, "ThreadPoolExecutor", functools.partial(ThreadPoolExecutor, n_threads))
+    parallel = report.write(tmp_path / "a.html", subject).read_bytes()
+    monkeypatch.setattr(encoding, "_done", lambda jobs, _: [job.encoded() for job in jobs])
+    assert report.write(tmp_path / "b.html", subject).read_bytes() == parallel
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_after_an_error_the_rest_is_not_encoded(tmp_path, monkeypatch, error):
+    begun = []
+
+    def broken(*_):
+        begun.append(None)
+        time.sleep(0.01)
+        raise error
+
+    monkeypatch.setattr(encoding, "ThreadPoolExecutor", functools.partial(ThreadPoolExecutor, 1))
+    monkeypatch.setattr(encoding, "_encoded_sound", broken)
+    with pytest.raises(error):
+        report.write(tmp_path / "page.html", [page(seed) for seed in range(50, 70)])
+    assert len(begun) < 23
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_that_grows_too_large_is_given_up_early(tmp_path, monkeypatch):
+    """Its size is judged by what is done so far."""
+    subject = [page(seed, clip=noise(seed)) for seed in range(40)]
+    size = report.write(tmp_path / "page.html", subject).stat().st_size / 1e6
+    (tmp_path / "page.html").unlink()
+    done = []
+    plain = encoding._encoded_sound
+    monkeypatch.setattr(encoding, "ThreadPoolExecutor", functools.partial(ThreadPoolExecutor, 1))
+    monkeypatch.setattr(
+        encoding, "_encoded_sound", lambda *given: done.append(None) or time.sleep(0.01) or plain(*given)
+    )
+    with pytest.raises(ValueError, match="at most 0.1 MB, but got about .* MB for 40 clip") as raised:
+        report.write(tmp_path / "page.html", subject, limit=0.1)
+    assert len(done) < 20
+    assert float(re.search(r"about ([\d.]+) MB", str(raised.value))[1]) == pytest.approx(size, rel=0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def noise(seed):
+    waveform = 0.2 * torch.randn(8000, generator=torch.Generator().manual_seed(seed))
+    return dataclasses.replace(chirp(seed), waveform=waveform)
 
 
 def test_a_clip_without_a_waveform_has_no_sound(tmp_path):
@@ -329,14 +393,14 @@ def test_the_size_is_bounded_and_stated(tmp_path):
     }
     path = report.write(tmp_path / "page.html", [page(clip=rates.pop(3), prototypes=rates)])
     facts, size = facts_of(path), path.stat().st_size
-    bins, samples = 32 * 101 * len(facts["pictures"]), 8000 * len(facts["sounds"])
-    assert size <= 100e3 + 1.4 * bins + 0.4 * samples + 2e3 * (len(facts["pictures"]) + len(facts["sounds"]))
+    bins, samples = 32 * 101 * len(facts["pictures"]), 8000 * len(facts["clips"])
+    assert size <= 100e3 + 1.4 * bins + 2.7 * samples + 2e3 * len(facts["pictures"]) + 300 * len(facts["sounds"])
     stated = re.search(r"everything that it shows, (\d+) kB in all", path.read_text(encoding="utf-8"))[1]
     assert int(stated) == pytest.approx(size / 1000, abs=1)
 
 
 def test_a_file_above_the_limit_is_not_written(tmp_path):
-    with pytest.raises(ValueError, match=r"at most 0\.1 MB, but got 0\.\d MB for 1 clip\(s\): give fewer"):
+    with pytest.raises(ValueError, match=r"at most 0\.1 MB, but got about 0\.\d MB for 1 clip\(s\): give fewer"):
         report.write(tmp_path / "page.html", [page()], limit=0.1)
     assert list(tmp_path.iterdir()) == []
 
@@ -399,3 +463,11 @@ def test_colours_and_dashes_are_those_of_the_figures(tmp_path):
     style = re.search("<style>(.*?)</style>", (tmp_path / "page.html").read_text(encoding="utf-8"), re.DOTALL)[1]
     assert f"--towards: {TOWARDS};" in style
     assert "{{" not in style
+
+
+def test_the_scripts_do_not_share_names():
+    """They are one script on the page, where a later function would replace an earlier one of its name."""
+    scripts = "".join(map(document._source, document._SCRIPTS))
+    names = re.findall(r"^(?:async )?(?:function|const|let) (\w+)", scripts, re.MULTILINE)
+    assert len(names) > 50
+    assert len(set(names)) == len(names)

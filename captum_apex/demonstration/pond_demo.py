@@ -1,0 +1,103 @@
+"""`demo`: an explanation to look at and to listen to, within a minute of the installation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import webbrowser
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from captum_apex import listening
+from captum_apex.bases.schemes import SCHEMES
+from captum_apex.demonstration.evening_sounds import SAMPLE_RATE, EveningSounds
+from captum_apex.demonstration.pond_network import classifier
+from captum_apex.explaining.classifier_bases import BASIS_SUFFIX
+from captum_apex.explaining.explained_clips import ExplainedClips
+from captum_apex.explaining.explainer import Explainer
+
+__all__ = ["demo", "explainer"]
+
+TITLE = "An evening by the pond"
+_N_CHANNELS = 3
+_PLAYERS = ("afplay", "pw-play", "paplay", "aplay")  # of macOS and of Linux
+
+
+def demo(folder: str | os.PathLike = "captum-apex-demo", *, show: bool = True, progress: bool = True) -> ExplainedClips:
+    """Explains twelve sounds of an evening by a pond in four perspectives, and writes and opens their page.
+
+    Nothing is loaded from a network: the sounds are made from formulas, and a small classifier with its weights and
+    bases is a part of the package. The explanations are computed, in about half a minute.
+
+    Args:
+        folder: folder to write: `page.html`, the evidence as `evidence.csv`, and the sounds as WAV files in `sounds`.
+        show: open the page in a browser and play a sound, where there is a screen and a player.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The explained clips.
+
+    Example:
+        >>> from captum_apex import demo
+        >>> len(demo("captum-apex-demo"))  # doctest: +SKIP
+        12
+    """
+    folder = Path(folder)
+    sounds = EveningSounds("demo")
+    paths = _written(sounds, folder / "sounds")
+    explained = explainer().explain(sounds, n_channels=_N_CHANNELS, progress=progress)
+    page = explained.write(folder / "page.html", title=TITLE)
+    explained.write_csv(folder / "evidence.csv")
+    if show:
+        _show(page, paths[0])
+    return explained
+
+
+def explainer() -> Explainer:
+    """The demonstration's classifier with bases of its training sounds, to explain sounds of your own.
+
+    Example:
+        >>> from captum_apex.demonstration import EveningSounds, explainer
+        >>> explained = explainer().explain(EveningSounds("demo").waveform(3), n_channels=1, search=None)
+        >>> explained.rows()[0]["explained"]
+        'owl'
+    """
+    with as_file(files("captum_apex.demonstration")) as folder:
+        paths = [folder / f"{scheme}{BASIS_SUFFIX}" for scheme in SCHEMES]
+        return Explainer.load(paths, classifier(), EveningSounds("train"))
+
+
+def _written(sounds: EveningSounds, folder: Path) -> list[Path]:
+    """Writes the sounds as files; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / sounds.name(index) for index in range(len(sounds))]
+    for index, path in enumerate(paths):
+        listening.write(path, sounds.waveform(index), SAMPLE_RATE)
+    return paths
+
+
+def _show(page: Path, sound: Path) -> None:
+    """Opens the page and plays a sound, where that is possible."""
+    if _has_screen():
+        webbrowser.open(page.resolve().as_uri())
+    _play(sound)
+
+
+def _has_screen() -> bool:
+    """Whether a browser window can be opened; without a screen, a browser in the terminal would open."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _play(sound: Path) -> None:
+    """Plays a sound in the background with a player of the system; nothing is heard where there is none."""
+    if sys.platform == "win32":
+        import winsound
+
+        winsound.PlaySound(os.fspath(sound), winsound.SND_FILENAME | winsound.SND_ASYNC)
+        return
+    player = next(filter(None, map(shutil.which, _PLAYERS)), None)
+    if player is not None:
+        silent = subprocess.DEVNULL
+        subprocess.Popen([player, sound], stdin=silent, stdout=silent, stderr=silent)

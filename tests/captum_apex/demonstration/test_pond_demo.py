@@ -1,0 +1,114 @@
+"""The demonstration: its classifier, its bases, what it writes, and what it opens."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from captum_apex import SCHEMES, demo, demonstration, listening
+from captum_apex.__main__ import main
+from captum_apex.demonstration import EveningSounds, classifier, explainer, pond_demo
+from captum_apex.layers import fingerprint
+
+PACKAGE = Path(demonstration.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def pond():
+    return explainer()
+
+
+def test_the_classifier_is_right_on_clips_that_it_was_not_trained_on():
+    pond = classifier()
+    sounds = EveningSounds("test")
+    inputs = torch.stack([pond.inputs(sounds.waveform(index)) for index in range(len(sounds))])
+    with torch.no_grad():
+        predicted = pond.model(inputs).argmax(1)
+    assert (predicted == torch.tensor(sounds.labels)).float().mean() > 0.95
+
+
+def test_the_bases_are_those_of_the_classifier_and_of_its_training_clips(pond):
+    assert list(pond.bases) == list(SCHEMES)
+    for basis in pond.bases.values():
+        assert basis.origin.fingerprint == fingerprint(classifier().model)
+        assert basis.origin.dataset == EveningSounds("train").fingerprint()
+        assert (basis.positive.boxes[:, :4, 0, 0] >= 0).all()  # located
+
+
+def test_what_is_in_the_package_is_small():
+    assert sum(path.stat().st_size for path in PACKAGE.glob("*.safetensors")) < 2_000_000
+
+
+def test_the_owl_is_explained_by_owls_where_it_hoots(pond):
+    explanations = pond.explain(EveningSounds("demo").waveform(3), n_channels=1)[0].explanations
+    for explanation in explanations:
+        evidence = explanation.evidence[0]
+        labels = [EveningSounds("train").labels[prototype.index] for prototype in evidence.prototypes]
+        assert sum(label == 3 for label in labels) >= 3
+        assert evidence.effect.better_than_random
+
+
+@pytest.fixture
+def one_clip(monkeypatch):
+    """The demonstration with one clip and one channel, which is faster."""
+
+    class OneSound(EveningSounds):
+        @property
+        def labels(self):
+            return super().labels[:1] if self.part == "demo" else super().labels
+
+    monkeypatch.setattr(pond_demo, "EveningSounds", OneSound)
+    monkeypatch.setattr(pond_demo, "_N_CHANNELS", 1)
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The pages that were opened, and the sounds that were played."""
+    opened = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if name == "aplay" else None)
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: opened.append(command))
+    return opened
+
+
+def test_the_demonstration_writes_a_page_a_table_and_sounds_and_opens_them(tmp_path, one_clip, opened):
+    folder = tmp_path / "pond"
+    explained = demo(folder, progress=False)
+    assert [page.clip.label for page in explained] == ["woodpecker"]
+    assert sorted(path.name for path in folder.iterdir()) == ["evidence.csv", "page.html", "sounds"]
+    assert [path.name for path in (folder / "sounds").iterdir()] == ["woodpecker.wav"]
+    with open(folder / "evidence.csv", newline="") as file:
+        assert {row["explained"] for row in csv.DictReader(file)} == {"woodpecker"}
+    assert opened == [(folder / "page.html").as_uri(), ["/usr/bin/aplay", folder / "sounds" / "woodpecker.wav"]]
+
+
+def test_nothing_is_opened_without_a_screen_or_where_nobody_wants_it(tmp_path, one_clip, opened, monkeypatch, capsys):
+    assert main(["demo", "--out", str(tmp_path), "--no-show"]) == 0
+    assert not opened
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "1 explained clip"
+    assert printed[-1] == str(tmp_path / "page.html")
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    pond_demo._show(tmp_path / "page.html", tmp_path / "sounds" / "bell.wav")
+    assert not opened
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file" / "pond")]) == 2
+    assert "in a folder that can be written to" in capsys.readouterr().err
+
+
+def test_the_classifier_serves_the_command_line(tmp_path, capsys):
+    sounds = EveningSounds("demo")
+    for index in range(8):
+        listening.write(tmp_path / f"{sounds.name(index)}", sounds.waveform(index), 16_000)
+    command = ["fit", str(tmp_path), "--model", "captum_apex.demonstration:classifier", "--scheme", "time"]
+    assert main([*command, "--epochs", "1", "--out", str(tmp_path / "time.safetensors")]) == 0
