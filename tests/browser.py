@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -54,8 +55,16 @@ def show(browser: Any, page: Path, *, width: int = 1280, dark: bool = False, med
 
 def wait_until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
     """Returns as soon as the condition holds; fails if it does not hold within some seconds."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    def holds() -> bool:
+        try:
+            return bool(condition())
+        except StaleElementReferenceException:  # the page replaced what the condition looks at
+            return False
+
     end = time.monotonic() + seconds
-    while not condition():
+    while not holds():
         assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.02)
 
@@ -72,6 +81,54 @@ def requests(browser: Any) -> list[str]:
     # Pages with a `chrome` address belong to the browser.
     addresses = [request["request"]["url"] for request in sent if not request["documentURL"].startswith("chrome")]
     return [address for address in addresses if not address.startswith(("file:", "data:", "blob:", "about:"))]
+
+
+def all_of(browser, selector):
+    return browser.find_elements("css selector", selector)
+
+
+def texts(browser, selector):
+    return [found.text for found in all_of(browser, selector)]
+
+
+def name_of(found):
+    """The accessible name of a control."""
+    return found.accessible_name
+
+
+def button(browser, name):
+    """The button with a name, moved to the middle of the screen."""
+    chosen = next(found for found in all_of(browser, "button") if found.is_displayed() and name_of(found) == name)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chosen)
+    return chosen
+
+
+def now(browser):
+    return browser.execute_script("return document.querySelector('audio').currentTime")
+
+
+def slow_down(browser, rate=0.1):
+    """So that a busy machine is in time to meet a sound while it plays."""
+    browser.execute_script(
+        f"window.rate = {rate}; player.playbackRate = rate;"
+        "player.onplay = () => { player.defaultPlaybackRate = player.playbackRate = window.rate; }"
+    )
+
+
+def pressed(browser):
+    return [name_of(found) for found in all_of(browser, "button[aria-pressed=true]")]
+
+
+def contrast(one, other):
+    """Of two colours, as WCAG 2 defines it."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour):
+    levels = [int(level) / 255 for level in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _programs() -> tuple[str, str]:

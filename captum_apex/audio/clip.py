@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
-from captum_apex.audio.regions import Box
+from captum_apex.audio.regions import Box, Region
 
 __all__ = ["Clip", "ClipLookup", "Place", "encodable", "level_limits"]
 
 _FLOOR = 1e-10  # of the power, −100 dB
 _DYNAMIC_RANGE = 80.0  # in dB below the loudest level; what is quieter gets the lowest colour
+_SAME_LEVEL = 0.1  # in dB: levels that differ by less are the same
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -200,6 +202,54 @@ class Clip:
             box: the box; its sides are fractions of the input's axes.
         """
         return Place(self.hertz(box.low), self.hertz(box.high), self.seconds(box.start), self.seconds(box.end))
+
+    def on_picture(self, box: Box) -> Box:
+        """A box as fractions of the spectrogram's axes, which for a model that takes waveforms are not the input's.
+
+        Args:
+            box: the box; its sides are fractions of the input's axes.
+        """
+        if not self.of_samples:
+            return box
+        n_bins, n_frames = self.decibels.shape
+        low, high = (self.axes.bin_position(self.hertz(side)) / n_bins for side in (box.low, box.high))
+        start, end = (self.axes.frame_position(self.seconds(side)) / n_frames for side in (box.start, box.end))
+        return Box(max(low, 0.0), min(high, 1.0), start, min(end, 1.0))
+
+    @property
+    def floor(self) -> float:
+        """The level in dB up to which nothing is heard: the lowest level, but at most 80 dB below the loudest one."""
+        return max(self.decibels.min().item(), self.decibels.max().item() - _DYNAMIC_RANGE)
+
+    def is_silent(self, region: Region) -> bool:
+        """Whether there is no sound in a region: no level in it is above the floor, or no sample in its time.
+
+        Args:
+            region: a region of the model's input.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Box, Clip, Region
+            >>> clip = Clip.from_waveform(torch.cat([torch.rand(4000), torch.zeros(4000)]), 8000)
+            >>> [clip.is_silent(Region((Box(0, 1, start, start + 0.25),))) for start in (0.0, 0.25, 0.5, 0.75)]
+            [False, False, True, True]
+        """
+        return all(self._is_silent(box) for box in region.boxes)
+
+    def _is_silent(self, box: Box) -> bool:
+        if self.waveform is not None:
+            place = self.place(box)
+            first = math.ceil(place.start * self.sample_rate)
+            last = math.floor(place.end * self.sample_rate)
+            samples = self.waveform[first:last].abs()
+            if not len(samples) or samples.max() <= self.waveform.abs().max() * 10 ** (-_DYNAMIC_RANGE / 20):
+                return True
+        shown = self.on_picture(box)
+        n_bins, n_frames = self.decibels.shape
+        rows = slice(math.floor(shown.low * n_bins), math.ceil(shown.high * n_bins))
+        columns = slice(math.floor(shown.start * n_frames), math.ceil(shown.end * n_frames))
+        levels = self.decibels[rows, columns]
+        return not levels.numel() or levels.max().item() <= self.floor + _SAME_LEVEL
 
 
 class ClipLookup(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields
@@ -152,6 +153,21 @@ class PrototypeBasis:
     def prototype_indices(self) -> Tensor | None:
         """Indices of the clips that activate each channel most, best first, int64 (channel, prototype)."""
         return None if self.positive is None else self.positive.indices
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what the channels are: the scheme, the matrix, and the layer and the model of the origin.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import PrototypeBasis
+            >>> PrototypeBasis(torch.eye(2), "time").fingerprint[:12]
+            '0b7fd02da799'
+        """
+        about = (str(self.scheme), self.origin.layer, self.origin.fingerprint, self.U.shape)
+        digest = hashlib.sha256(repr(about).encode(errors="replace"))
+        digest.update(self.U.cpu().double().numpy().tobytes())
+        return digest.hexdigest()
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the basis to one safetensors file with a checksum.

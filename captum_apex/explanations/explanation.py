@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -39,6 +39,8 @@ class Explanation:
         score_without_layer: output of the model for the class where the layer gives zeros, usually a sum of biases.
         evidence: the channels that support the class, largest contribution first.
         total: sum of the contributions of all channels, those outside the evidence included.
+        record: what the explanation was computed with, for an audit: fingerprints of the basis and of the model, name
+            of the layer, and settings, by their names.
 
     Example:
         >>> from captum_apex import Explanation, Scheme
@@ -53,6 +55,7 @@ class Explanation:
     score_without_layer: float
     evidence: tuple[Evidence, ...]
     total: float
+    record: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def completeness(self) -> float:
@@ -134,7 +137,8 @@ def explain(
     without_layer = at_layer.score_without_layer(inputs, decomposition.target, additional_forward_args)
     selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
     regions = EvidenceRegions(apex, inputs, forward_arguments(additional_forward_args), search, dataset)
-    builder = _ExplanationBuilder(at_layer.basis, decomposition, without_layer, selected, n_prototypes, regions)
+    record = _record(at_layer.basis, n_channels, n_prototypes, sides, search)
+    builder = _ExplanationBuilder(at_layer.basis, decomposition, without_layer, selected, n_prototypes, regions, record)
     return [builder.explanation(clip) for clip in range(len(decomposition.score))]
 
 
@@ -198,13 +202,14 @@ def explain_classes(
         return requested[0].any(0).nonzero()[:, 0].tolist()
 
     explanations: list[list[Explanation]] = []
+    record = _record(at_layer.basis, n_channels, n_prototypes, sides, search)
     without_layer = at_layer.output_without_layer(inputs, additional_forward_args)
     for decomposition in at_layer.decompose_each(inputs, targets, additional_forward_args):
         label = decomposition.target
         check_finite(without_layer[:, label], f"the scores where {at_layer.layer_name!r} gives zeros,")
         selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
         builder = _ExplanationBuilder(
-            at_layer.basis, decomposition, without_layer[:, label], selected, n_prototypes, regions
+            at_layer.basis, decomposition, without_layer[:, label], selected, n_prototypes, regions, record
         )
         explanations = explanations or [[] for _ in decomposition.score]
         for clip in requested[0][:, label].nonzero()[:, 0].tolist():
@@ -285,6 +290,7 @@ class _ExplanationBuilder:
         selected: the channels of the evidence, bool (clip, channel).
         n_prototypes: number of prototypes per channel.
         regions: finds the regions of the evidence.
+        record: what the explanations are computed with.
     """
 
     basis: PrototypeBasis
@@ -293,6 +299,7 @@ class _ExplanationBuilder:
     selected: Tensor
     n_prototypes: int
     regions: EvidenceRegions
+    record: Mapping[str, Any]
 
     def explanation(self, clip: int) -> Explanation:
         decomposition = self.decomposition
@@ -305,6 +312,7 @@ class _ExplanationBuilder:
             score_without_layer=self.without_layer[clip].item(),
             evidence=self.regions.located(evidence, decomposition, clip, target),
             total=decomposition.contributions[clip].sum().item(),
+            record=self.record,
         )
 
     def _channels(self, clip: int) -> list[int]:
@@ -345,6 +353,24 @@ class _ExplanationBuilder:
         """The features of a clip in the channels of the basis, (channel, frequency, time), without padding."""
         columns = None if self.decomposition.columns is None else int(self.decomposition.columns[clip])
         return self.decomposition.features[clip, :, :, :columns]
+
+
+def _record(
+    basis: PrototypeBasis, n_channels: int, n_prototypes: int, sides: str, search: RegionSearch | None
+) -> dict[str, Any]:
+    """What explanations are computed with, as JSON takes it."""
+    origin = basis.origin
+    return {
+        "basis": basis.fingerprint,
+        "model": origin.fingerprint,
+        "layer": origin.layer,
+        "dataset": origin.dataset,
+        "n_clips": origin.n_clips,
+        "n_channels": n_channels,
+        "n_prototypes": n_prototypes,
+        "sides": sides,
+        "regions": "peak cells" if search is None else f"masking, smallest={search.smallest:g}, cross={search.cross}",
+    }
 
 
 def _targets_per_clip(target: TargetType, n_clips: int) -> list[Any]:

@@ -6,15 +6,10 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
-
-from captum_apex.audio.clip import Clip, encodable, level_limits
+from captum_apex.audio.clip import Clip, encodable
 from captum_apex.audio.regions import Box, Region
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
@@ -22,37 +17,23 @@ from captum_apex.figures.charts import remainders
 from captum_apex.figures.colours import DASHED, LEVELS, REGIONS, SIGNED, colour_steps
 from captum_apex.figures.effects import dashed, effect_lines
 from captum_apex.figures.outlines import outline
-from captum_apex.figures.panels import Limits, as_array
-from captum_apex.figures.signed_maps import channel_map, map_scale, signed_map
+from captum_apex.figures.panels import as_array
 from captum_apex.figures.ticks import hertz_ticks, second_ticks
+from captum_apex.locating.region_search import RegionEffect
 from captum_apex.report.page import Page
+from captum_apex.report.page_pictures import (
+    Picture,
+    channel_picture,
+    level_picture,
+    level_span,
+    loudest,
+    map_picture,
+)
 
-__all__ = ["Content", "Picture", "Sound", "content", "level_picture"]
+__all__ = ["Content", "Picture", "Sound", "content"]
 
 _N_SCORES = 5  # the highest scores that a page lists
-_LARGEST_MAP = (64, 128)  # rows and columns of the picture of a channel's map
 _QUIET = 0.15  # seconds before and after the sound of a region
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture to store.
-
-    Args:
-        pixels: indices of colours, uint8 (frequency, time), the lowest frequency first.
-        colours: name of the colour map, of 256 colours.
-        clear: whether the middle of the colours is transparent, and the ends are opaque.
-
-    Example:
-        >>> import numpy as np
-        >>> from captum_apex.report.content import Picture
-        >>> Picture(np.zeros((2, 3), dtype=np.uint8), "magma").pixels.shape
-        (2, 3)
-    """
-
-    pixels: NDArray[np.uint8]
-    colours: str
-    clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,11 +104,11 @@ def content(pages: Sequence[Page], title: str) -> Content:
         >>> content([Page(clip, [time], {}, ["dog"])], "Why?").facts["pages"][0]["explained"]
         'dog'
     """
-    limits = level_limits(clip for page in pages for clip in (page.clip, *page.shown_prototypes.values()))
-    collector = _Collector(limits)
+    span = level_span(clip for page in pages for clip in (page.clip, *page.shown_prototypes.values()))
+    collector = _Collector(span)
     facts = {
         "title": encodable(title),
-        "level": {"low": limits[0], "high": limits[1], "colours": colour_steps(LEVELS)},
+        "level": {"span": span, "colours": colour_steps(LEVELS)},
         "signed": colour_steps(SIGNED),
         "lines": list(REGIONS),
         "dashes": list(DASHED[1]),
@@ -137,56 +118,15 @@ def content(pages: Sequence[Page], title: str) -> Content:
     return Content(facts, collector.pictures, collector.sounds)
 
 
-def level_picture(clip: Clip, limits: Limits) -> Picture:
-    """The spectrogram of a clip.
-
-    Args:
-        clip: the clip.
-        limits: lowest and highest level of the colours, in dB.
-
-    Example:
-        >>> import torch
-        >>> from captum_apex import Clip, SpectrogramAxes
-        >>> from captum_apex.report.content import level_picture
-        >>> clip = Clip(torch.tensor([[-60.0], [-30.0], [0.0]]), SpectrogramAxes(8000, 4, 4))
-        >>> level_picture(clip, (-60.0, 0.0)).pixels.tolist()
-        [[0], [128], [255]]
-    """
-    low, high = limits
-    return Picture(_colour_indices((as_array(clip.decibels).astype(float) - low) / (high - low)), LEVELS)
-
-
-def _map_picture(values: ArrayLike | Tensor, name: str, clip: Clip) -> Picture:
-    """An attribution map with zero in the middle of its colours, averaged where it is finer than the clip's picture."""
-    return _signed_picture(signed_map(values, name, clip), clip.decibels.shape)
-
-
-def _channel_picture(values: Tensor, clip: Clip) -> Picture:
-    """The map of a channel, to lay over the clip's picture."""
-    return _signed_picture(channel_map(values, clip), _LARGEST_MAP, clear=True)
-
-
-def _signed_picture(values: NDArray[np.float64], largest: Sequence[int], *, clear: bool = False) -> Picture:
-    """A map with zero in the middle of its colours, averaged where it has more rows or columns than the largest."""
-    n_rows, n_columns = map(min, values.shape, largest)
-    averaged = adaptive_avg_pool2d(torch.from_numpy(values)[None], (n_rows, n_columns))[0].numpy()
-    return Picture(_colour_indices(0.5 + averaged / (2 * (map_scale(averaged) or 1.0))), SIGNED, clear)
-
-
-def _colour_indices(shares: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Indices of the 256 colours of a colour map; shares of 0 and 1 are its ends."""
-    return np.clip(np.round(shares * 255), 0, 255).astype(np.uint8)
-
-
 class _Collector:
     """Turns pages into facts, and collects the clips, pictures and sounds that they refer to.
 
     Args:
-        limits: lowest and highest level of the colours, in dB.
+        span: the levels that the colours show, in dB below the loudest level of each clip.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, span: float) -> None:
+        self.span = span
         self.clips: dict[str, dict[str, Any]] = {}
         self.pictures: dict[str, Picture] = {}
         self.sounds: dict[str, Sound] = {}
@@ -199,10 +139,12 @@ class _Collector:
             "clip": self._clip(page.clip),
             "explained": page.class_name(page.explained if page.explained is not None else page.target),
             "score": page.explanations[0].score,
+            "first": page.first_choice,
+            "right": page.right,
             "scores": _highest_scores(page),
             "perspectives": [self._perspective(page, explanation) for explanation in page.explanations],
             "maps": [
-                {"name": encodable(name), "picture": self._picture(_map_picture(values, name, page.clip))}
+                {"name": encodable(name), "picture": self._picture(map_picture(values, name, page.clip))}
                 for name, values in page.maps.items()
             ],
         }
@@ -214,6 +156,7 @@ class _Collector:
             "before": explanation.score_without_layer,
             "remainders": [{"name": name, "value": value} for name, value in remainders(explanation).items()],
             "score": explanation.score,
+            "basis": explanation.record.get("basis", ""),
         }
 
     def _evidence(self, page: Page, evidence: Evidence) -> dict[str, Any]:
@@ -246,25 +189,28 @@ class _Collector:
         return self._regions[clip, region]
 
     def _located(self, clip: Clip, region: Region) -> dict[str, Any]:
-        boxes = [_box_on_picture(clip, box) for box in region.boxes]
+        boxes = [clip.on_picture(box) for box in region.boxes]
         leftmost = min(boxes, key=lambda box: (box.start, -box.high))
         return {
             "outline": _svg_path(boxes),
             "corner": [leftmost.start, 1 - leftmost.high],
             "boxes": [_place(clip, box) for box in region.boxes],
+            "ends": _ends(clip, region),
+            "silent": clip.is_silent(region),
             "region": self._sound(clip, region),
         }
 
     def _effect(self, clip: Clip, located: Evidence | Prototype) -> dict[str, Any]:
         """What masking the region takes away, whether its outline is dashed, and the map of the channel."""
-        shown = None if located.map is None else self._picture(_channel_picture(located.map, clip))
-        return {"effect": effect_lines(located.effect), "dashed": dashed(located.effect), "map": shown}
+        shown = None if located.map is None else self._picture(channel_picture(located.map, clip))
+        lines = {"effect": effect_lines(located.effect), "dashed": dashed(located.effect)}
+        return {**lines, "masking": _masking(located.effect), "map": shown}
 
     def _clip(self, clip: Clip) -> str:
         """The name of a clip."""
         if clip not in self._clip_names:
-            picture = self._picture(level_picture(clip, self.limits))
-            facts = _clip_facts(clip) | {"picture": picture, "sound": self._sound(clip)}
+            picture = self._picture(level_picture(clip, self.span))
+            facts = _clip_facts(clip) | {"picture": picture, "loudest": loudest(clip), "sound": self._sound(clip)}
             name = _name_of(facts)
             self._clip_names[clip] = name
             self.clips[name] = facts
@@ -277,8 +223,11 @@ class _Collector:
         return name
 
     def _sound(self, clip: Clip, region: Region | None = None, *, without: bool = False) -> dict[str, Any] | None:
-        """The name of a sound, and the second of the clip at which it begins; None for a clip without a waveform."""
-        if clip.waveform is None:
+        """The name of a sound, and the second of the clip at which it begins.
+
+        None for a clip without a waveform, and for a region in which there is no sound.
+        """
+        if clip.waveform is None or (region is not None and clip.is_silent(region)):
             return None
         if clip not in self._waveform_names:
             self._waveform_names[clip] = _name_of(as_array(clip.waveform).tobytes())
@@ -316,6 +265,8 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
     seconds = second_ticks(axes.seconds(float(n_frames)))
     return {
         "title": clip.title,
+        "name": encodable(clip.name),
+        "file": PurePath(encodable(clip.name)).name,
         "label": encodable(clip.label),
         "duration": clip.duration,
         "start": start,
@@ -345,16 +296,6 @@ def _highest_scores(page: Page) -> list[dict[str, Any]]:
     ]
 
 
-def _box_on_picture(clip: Clip, box: Box) -> Box:
-    """A box as shares of the picture, which for a model that takes waveforms has other axes than the input."""
-    if not clip.of_samples:
-        return box
-    n_bins, n_frames = clip.decibels.shape
-    low, high = (clip.axes.bin_position(clip.hertz(side)) / n_bins for side in (box.low, box.high))
-    start, end = (clip.axes.frame_position(clip.seconds(side)) / n_frames for side in (box.start, box.end))
-    return Box(max(low, 0.0), min(high, 1.0), start, min(end, 1.0))
-
-
 def _svg_path(boxes: Sequence[Box]) -> str:
     """The outline of boxes as an SVG path; x to the right and y downward, both from 0 to 1.
 
@@ -377,4 +318,27 @@ def _place(clip: Clip, box: Box) -> dict[str, Any]:
     return {
         "hertz": None if box.low <= 0 and box.high >= 1 else [place.low, place.high],
         "seconds": None if box.start <= 0 and box.end >= 1 else [place.start, place.end],
+    }
+
+
+def _ends(clip: Clip, region: Region) -> dict[str, float]:
+    """The time and the band from the first to the last box of a region, in seconds and Hz."""
+    places = [clip.place(box) for box in region.boxes]
+    return {
+        "start": min(place.start for place in places),
+        "end": max(place.end for place in places),
+        "low": min(place.low for place in places),
+        "high": max(place.high for place in places),
+    }
+
+
+def _masking(effect: RegionEffect | None) -> dict[str, Any] | None:
+    """What masking a region takes away, as numbers; None where it is not known."""
+    if effect is None:
+        return None
+    return {
+        "channel": effect.channel,
+        "random": effect.mean_random,
+        "score": effect.score,
+        "doubts": ", ".join(effect.doubts),
     }

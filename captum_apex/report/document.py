@@ -8,20 +8,39 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from captum_apex.figures import colours
 from captum_apex.files import replaced
+from captum_apex.report.audit import audit_trail
 from captum_apex.report.content import Content, content
-from captum_apex.report.encoding import TooLargeError, base64_text, encode
+from captum_apex.report.encoding import Encoded, TooLargeError, base64_text, encode
 from captum_apex.report.page import Page
+from captum_apex.report.without_script import without_script
 
 __all__ = ["write"]
 
 _MEGABYTE = 1_000_000
-_SCRIPTS = ("elements.js", "cutting.js", "player.js", "page.js")
+_SCRIPTS = (
+    "elements.js",
+    "roving.js",
+    "cutting.js",
+    "player.js",
+    "player_bar.js",
+    "seeking.js",
+    "spectrograms.js",
+    "bars.js",
+    "channel_names.js",
+    "cards.js",
+    "clip_view.js",
+    "channel_view.js",
+    "clip_list.js",
+    "evidence_table.js",
+    "page.js",
+)
 _STYLE = {
     "towards": colours.TOWARDS,
     "against": colours.AGAINST,
@@ -32,7 +51,12 @@ _STYLE = {
 
 
 def write(
-    path: str | os.PathLike, pages: Sequence[Page], *, title: str = "Why the model heard that", limit: float = 64
+    path: str | os.PathLike,
+    pages: Sequence[Page],
+    *,
+    title: str = "Why the model heard that",
+    limit: float = 64,
+    date: datetime | None = None,
 ) -> Path:
     """Writes one HTML file that opens from disk and needs nothing else; its policy forbids every request.
 
@@ -52,6 +76,8 @@ def write(
         pages: one page per clip, in the order of the list.
         title: title of the whole.
         limit: largest size of the file in MB (a million bytes); browsers become slow past some hundred.
+        date: when the page is written, which its footer states; None for now. Everything else in the file follows from
+            the pages and the versions of captum-apex and torch.
 
     Returns:
         The path.
@@ -70,7 +96,7 @@ def write(
     if not pages:
         raise ValueError("expected at least one page, but got none")
     try:
-        text = _document(content(pages, title), limit * _MEGABYTE)
+        text = _document(content(pages, title), audit_trail(pages, date), limit * _MEGABYTE)
     except TooLargeError as error:
         raise ValueError(
             f"expected a file of at most {limit:g} MB, but got about {error.n_bytes / _MEGABYTE:.1f} MB for "
@@ -81,8 +107,8 @@ def write(
     return Path(path)
 
 
-def _document(content: Content, limit: float) -> bytes:
-    pictures, sounds = encode(content, limit)
+def _document(content: Content, trail: Sequence[tuple[str, str]], limit: float) -> bytes:
+    pictures, sounds = _encoded(content, limit)
     style = _filled(_source("page.css"), _STYLE)
     script = "".join(map(_source, _SCRIPTS))
     picture_bytes = sum(map(len, pictures.values()))
@@ -93,7 +119,9 @@ def _document(content: Content, limit: float) -> bytes:
         f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'",
         "style": style,
         "script": script,
-        "facts": _json(content.facts | {"pictures": pictures, "sounds": sounds}),
+        "facts": _json(content.facts | {"sounds": sounds}),
+        "plain": without_script(content.facts, pictures),
+        "audit": _definitions(trail),
         "shares": f"pictures {_size(picture_bytes)}, sounds {_size(sound_bytes)}",
     }
     template = _source("page.html")
@@ -102,6 +130,19 @@ def _document(content: Content, limit: float) -> bytes:
     if len(text) > limit:
         raise TooLargeError(len(text))
     return text
+
+
+def _encoded(content: Content, limit: float) -> Encoded:
+    """The pictures and sounds, which may take what the texts and numbers leave of the limit."""
+    n_bytes = len(_json(content.facts))
+    try:
+        return encode(content, limit - n_bytes)
+    except TooLargeError as error:
+        raise TooLargeError(error.n_bytes + n_bytes) from None
+
+
+def _definitions(pairs: Sequence[tuple[str, str]]) -> str:
+    return "".join(f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd></div>" for term, text in pairs)
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

@@ -2,6 +2,13 @@
 
 const facts = JSON.parse(document.getElementById("facts").textContent);
 
+/* The pictures are in the part for browsers without scripts, so that the file holds each of them once. */
+const pictures = new Map(
+  [...document.getElementById("plain").textContent.matchAll(/id="picture-(\w+)" src=.([^"]+)"/g)].map(
+    ([, name, source]) => [name, source],
+  ),
+);
+
 /* Texts always become text nodes and attributes, never markup. */
 function element(tag, properties = {}, ...children) {
   return fill(document.createElement(tag), properties, children);
@@ -21,6 +28,18 @@ function fill(node, properties, children) {
   node.append(...children.flat(Infinity).filter((child) => child !== null));
   return node;
 }
+
+/* A name from a file or a class, which may be long: it breaks behind its marks before it breaks inside of a word, and
+   not before the ending of a file's name. */
+function named(text, tag = "span") {
+  const pieces = text.split(/(?<=[_\-./\\,;:@+])(?!\w{1,4}$)/);
+  return element(tag, { class: "name" }, pieces.flatMap((piece, i) => (i ? [element("wbr"), piece] : [piece])));
+}
+
+const strong = (text) => named(text, "strong");
+
+/* A text for screen readers only. */
+const unseen = (text) => element("span", { class: "unseen" }, text);
 
 function fixed(value, digits = 2) {
   const text = Math.abs(value).toFixed(digits);
@@ -43,3 +62,29 @@ const percent = (share) => `${100 * share}%`;
 const short = (value) => String(Number(value.toPrecision(4)));
 
 const hertz = (value) => (value >= 1000 ? `${short(value / 1000)}k` : short(value));
+
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
+function place(region) {
+  if (!region.boxes.length) return "nowhere";
+  return region.boxes
+    .map((box) => {
+      const time = box.seconds && `${fixed(box.seconds[0])}–${fixed(box.seconds[1])} s`;
+      const band = box.hertz && `${Math.round(box.hertz[0])}–${Math.round(box.hertz[1])} Hz`;
+      return [time, band].filter(Boolean).join(", ") || "all of the clip";
+    })
+    .join(" and ");
+}
+
+/* Offers a text as a file. */
+function download(name, text, type) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  element("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+/* The title as the beginning of the name of a file. */
+function fileName(ending) {
+  const stem = facts.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60) || "explanations";
+  return `${stem.toLowerCase()}-${ending}`;
+}

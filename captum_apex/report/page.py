@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, ClipLookup
+from captum_apex.audio.clip import Clip, ClipLookup, encodable
 from captum_apex.classifiers.class_names import class_name, ordered_names
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.signed_maps import signed_map
@@ -85,6 +85,30 @@ class Page:
             return None
         n_classes = len(self.scores) or len(self.class_names or ())
         return target % n_classes if n_classes and -n_classes <= target < n_classes else target
+
+    @property
+    def first_choice(self) -> str:
+        """The name of the class with the highest score; an empty text where the model has a single output."""
+        if len(self.scores) < 2:
+            return ""
+        return self.class_name(max(range(len(self.scores)), key=lambda label: self.scores[label]))
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the model's first choice is the class of the clip; None where the class or the choice is not known.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+            >>> from captum_apex.report import Page
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), label="rain")
+            >>> time = Explanation(Scheme("time"), 0, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
+            >>> Page(clip, [time], {}, ["dog", "rain"], scores=[2.0, -1.0]).right
+            False
+        """
+        label = encodable(self.clip.label)
+        known = self.class_names is not None and label in [encodable(name) for name in self.class_names]
+        return self.first_choice == label if known and self.first_choice else None
 
     def class_name(self, label: Any) -> str:
         """The name of a label or a target; an empty text for None."""

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from captum_apex.audio import Box, Clip, Place, SpectrogramAxes, level_limits
+from captum_apex.audio import Box, Clip, Place, Region, SpectrogramAxes, level_limits
 
 AXES = SpectrogramAxes(16000, 512, 160, n_mels=40)
 
@@ -80,3 +80,25 @@ def test_a_few_extreme_levels_do_not_decide_about_the_colours():
     levels[-1] = 40.0
     levels[0] = -200.0
     assert level_limits([Clip(levels.view(40, 250), AXES)]) == pytest.approx((-59.4, -0.06), abs=0.01)
+
+
+def test_a_region_is_silent_where_no_level_is_above_the_floor():
+    levels = torch.full((40, 100), -60.0)
+    levels[10:20, 30:50] = -20.0
+    clip = Clip(levels, AXES)
+    boxes = {
+        Box(0.25, 0.5, 0.3, 0.5): False,
+        Box(0, 1, 0.49, 0.6): False,
+        Box(0, 1, 0.5, 1): True,
+        Box(0.5, 1, 0, 1): True,
+    }
+    assert {box: clip.is_silent(Region((box,))) for box in boxes} == boxes
+    assert not clip.is_silent(Region((Box(0, 1, 0.5, 1), Box(0, 1, 0, 0.4))))
+
+
+def test_a_region_is_silent_where_no_sample_is_and_behind_the_last_one():
+    """The levels are loud everywhere: a window reaches into the silence, and padding has levels, too."""
+    waveform = torch.cat([torch.ones(8000), torch.zeros(4000)])
+    clip = Clip(torch.rand(40, 101), AXES, waveform)  # the input lasts 1 s, the sound 0.75 s
+    silent = {start: clip.is_silent(Region((Box(0, 1, start, start + 0.1),))) for start in (0.3, 0.45, 0.6, 0.8)}
+    assert silent == {0.3: False, 0.45: False, 0.6: True, 0.8: True}

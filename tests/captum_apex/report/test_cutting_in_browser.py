@@ -60,7 +60,8 @@ def subject(rate, n_samples):
     noise = torch.fft.irfft(spectrum / torch.arange(1, len(spectrum) + 1).sqrt(), n_samples)
     waveform = 0.3 * noise / noise.abs().max() + 0.2 * torch.sin(torch.arange(n_samples) * 0.5)
     axes = SpectrogramAxes(rate, 512, 128, n_mels=40)
-    clip = Clip(torch.zeros(40, 1 + n_samples // 128), axes, waveform)
+    decibels = -60 * torch.rand(40, 1 + n_samples // 128, generator=generator)
+    clip = Clip(decibels, axes, waveform)
     evidence = tuple(Evidence(k, 1, 1.0, 0.5, 0.5, Region(boxes), ()) for k, boxes in enumerate(REGIONS.values()))
     return Page(clip, [Explanation(Scheme.SQUARE, 0, 4.0, 0.5, evidence, 3.5)], {})
 

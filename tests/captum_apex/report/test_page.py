@@ -11,6 +11,8 @@ import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from captum_apex import SCHEMES, Clip, report
+from captum_apex import SCHEMES, Clip, RegionEffect, report
 from captum_apex.figures.colours import DASHED, LEVELS, REGIONS, TOWARDS, colour_steps
 from captum_apex.report import content, document, encoding
 from tests.pages import AXES, CLASSES, chirp, explanation, page
@@ -27,10 +29,12 @@ HOSTILE = "</script><script>window.hacked = 1</script><!--\u2028\ud800{{facts}}\
 
 
 def facts_of(path):
-    found = re.search(
-        r'<script type="application/json" id="facts">(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL
-    )
-    return json.loads(found[1])
+    """The facts, with the pictures, which are in the part for browsers without scripts."""
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="facts">(.*?)</script>', text, re.DOTALL)
+    pictures = re.findall(r'<img id="picture-(\w+)" src="([^"]+)"', text)
+    assert len(dict(pictures)) == len(pictures)
+    return {**json.loads(found[1]), "pictures": dict(pictures)}
 
 
 def written(folder, *pages, **options):
@@ -51,11 +55,29 @@ def sound_of(facts, sound):
 def test_a_pixel_of_the_picture_is_a_bin_of_the_spectrogram(tmp_path):
     subject = page()
     facts = written(tmp_path, subject)
-    low, high = facts["level"]["low"], facts["level"]["high"]
-    shown = low + pixels(facts, facts["clips"][facts["pages"][0]["clip"]]["picture"]) * (high - low) / 255
-    wanted = subject.clip.decibels.double().clamp(low, high).numpy()
+    clip = facts["clips"][facts["pages"][0]["clip"]]
+    span, high = facts["level"]["span"], clip["loudest"]
+    assert high == pytest.approx(np.quantile(subject.clip.decibels.numpy(), 0.999))
+    shown = high - span + pixels(facts, clip["picture"]) * span / 255
+    levels = subject.clip.decibels.double()
+    wanted = levels.clamp(high - span, high).numpy()
     assert shown.shape == wanted.shape
-    assert np.abs(shown - wanted).max() <= (high - low) / 255 / 2 + 1e-6
+    above = (levels > levels.min() + 0.1).numpy()  # the lowest level has the lowest colour
+    assert np.abs(shown - wanted)[above].max() <= span / 255 / 2 + 1e-6
+    assert (shown[~above] == high - span).all()
+
+
+def test_digital_silence_has_the_lowest_colour_in_loud_and_quiet_clips(tmp_path):
+    """Half of each clip is silence, which lies 80 dB below the loudest level of the clip."""
+    loud = torch.cat([chirp(1).waveform[:4000], torch.zeros(4000)])
+    clips = [Clip.from_waveform(level * loud, 8000, name=f"{level}.wav") for level in (1.0, 1e-3)]
+    pages = [page(clip=clip, maps={}, explanations=[explanation(SCHEMES[1])]) for clip in clips]
+    facts = written(tmp_path, *pages)
+    pictures = [pixels(facts, facts["clips"][shown["clip"]]["picture"]) for shown in facts["pages"]]
+    for picture in pictures:
+        assert (picture[:, 40:] == 0).all()
+        assert picture[:, :28].max() == 255
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1  # a quiet clip is as legible as a loud one
 
 
 def test_zero_is_in_the_middle_of_a_map_s_colours(tmp_path):
@@ -159,13 +181,15 @@ def test_a_clip_s_sound_is_kept_as_it_is_and_its_regions_are_cut_out_of_it(tmp_p
     assert (shown["without"]["start"], without["first"], without["last"]) == (0, 0, 1)
 
 
-def test_a_region_past_the_end_of_the_sound_is_shown_with_some_of_the_end(tmp_path):
+def test_a_region_past_the_end_of_the_sound_is_silent(tmp_path):
     """Where a short clip is padded for the model, its picture is longer than its sound."""
     padded = dataclasses.replace(chirp(4), waveform=chirp(4).waveform[:1600])
     facts = written(tmp_path, page(clip=padded, explanations=[explanation(SCHEMES[1], n_channels=9)]))
-    last = facts["pages"][0]["perspectives"][0]["evidence"][-1]
+    first, *_, last = facts["pages"][0]["perspectives"][0]["evidence"]
     assert last["boxes"][0]["seconds"][0] > 0.8
-    assert facts["sounds"][last["region"]["sound"]]["first"] == 0
+    assert (last["silent"], last["region"], last["without"]) == (True, None, None)
+    assert not first["silent"]
+    assert facts["sounds"][first["region"]["sound"]]["cuts"]
 
 
 def test_many_sounds_are_kept_in_mp3(tmp_path, monkeypatch):
@@ -345,7 +369,7 @@ def test_maps_of_waveforms_have_the_samples_shape(tmp_path):
 
 def test_each_clip_is_drawn_once(tmp_path, monkeypatch):
     drawn, picture = [], content.level_picture
-    monkeypatch.setattr(content, "level_picture", lambda clip, limits: drawn.append(clip) or picture(clip, limits))
+    monkeypatch.setattr(content, "level_picture", lambda clip, span: drawn.append(clip) or picture(clip, span))
     written(tmp_path, page())
     assert len(drawn) == 1 + 3  # though each prototype is named by four schemes with two channels
 
@@ -463,6 +487,62 @@ def test_colours_and_dashes_are_those_of_the_figures(tmp_path):
     style = re.search("<style>(.*?)</style>", (tmp_path / "page.html").read_text(encoding="utf-8"), re.DOTALL)[1]
     assert f"--towards: {TOWARDS};" in style
     assert "{{" not in style
+
+
+@pytest.mark.parametrize(
+    ("label", "scores", "right"),
+    [
+        ("three", [0, 0, 0, 1, 0, 0, 0], True),
+        ("three", [1, 0, 0, 0, 0, 0, 0], False),
+        ("", [1, 0, 0, 0, 0, 0, 0], None),
+        ("a thrush", [1, 0, 0, 0, 0, 0, 0], None),  # no class of the model
+        ("three", (), None),
+    ],
+)
+def test_the_model_is_right_where_its_first_choice_is_the_label(label, scores, right):
+    clip = dataclasses.replace(chirp(1), label=label)
+    assert page(clip=clip, scores=scores).right is right
+
+
+def test_the_ends_and_the_masking_of_a_region_are_numbers(tmp_path):
+    effect = RegionEffect(channel=0.1, random=(0.2, 0.4), score=1.5, fires_on="silence")
+    shown = explanation(SCHEMES[0], n_channels=1)
+    evidence = dataclasses.replace(shown.evidence[0], effect=effect)
+    subject = page(explanations=[dataclasses.replace(shown, evidence=(evidence,))])
+    (facts,) = written(tmp_path, subject)["pages"][0]["perspectives"][0]["evidence"]
+    place = subject.clip.place(evidence.region.boxes[0])
+    assert facts["ends"] == pytest.approx(place._asdict())
+    assert facts["masking"] == {
+        "channel": 0.1,
+        "random": pytest.approx(0.3),
+        "score": 1.5,
+        "doubts": "no better than a random place, fires on silence",
+    }
+
+
+def test_the_footer_says_what_the_page_was_made_with(tmp_path):
+    record = {"basis": "ab12", "model": "9f86", "layer": "features", "n_clips": 7, "n_channels": 5, "sides": "both"}
+    subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[1]), record=record)])
+    path = report.write(tmp_path / "page.html", [subject], date=datetime(2026, 5, 4, 12, 30))
+    footer = re.search("<footer>(.*?)</footer>", path.read_text(encoding="utf-8"), re.DOTALL)[1]
+    trail = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", footer))
+    assert trail == {
+        "Written": "2026-05-04 12:30",
+        "Model": "weights 9f86, layer features",
+        "Basis of time": "ab12",
+        "Fitted on": "7 clips",
+        "Settings": "channels: 5; sides: both",
+        "Sound": "8000 Hz, windows of 256 samples every 80, 32 mel bands",
+        "Versions": f"captum-apex {version('captum-apex')}, torch {torch.__version__}",
+    }
+
+
+def test_the_same_pages_and_date_give_the_same_file(tmp_path):
+    written_at = datetime(2026, 5, 4, 12, 30)
+    one, other = (report.write(tmp_path / f"{i}.html", [page()], date=written_at).read_bytes() for i in range(2))
+    assert one == other
+    later = report.write(tmp_path / "later.html", [page()], date=datetime(2026, 5, 4, 12, 31)).read_bytes()
+    assert later.replace(b"12:31", b"12:30") == one
 
 
 def test_the_scripts_do_not_share_names():

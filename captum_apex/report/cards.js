@@ -1,0 +1,146 @@
+/* A card for each channel of the evidence: its region in the clip, and its prototypes. */
+const HALF_A_SECOND = 0.5; // before and after a region
+
+function card(page, perspective, evidence, rank) {
+  const name = `channel ${evidence.channel}`;
+  const clip = facts.clips[page.clip];
+  const side = evidence.side < 0 ? " · by a negative activation" : "";
+  const about = `contribution ${signed(evidence.contribution)} · purity ${fixed(evidence.purity)}${side}`;
+  const whole = soundButton("clip", `with the region of ${name}`, clip.sound, page.clip);
+  const shown = located(page.clip, outlined(evidence, rank), { size: "middle", whole, map: evidence.map });
+  return element(
+    "article",
+    { class: "card", "aria-label": `Channel ${evidence.channel}` },
+    element(
+      "h4",
+      {},
+      tagOf(rank),
+      channelLink(perspective, evidence.channel),
+      element("span", { class: "about" }, about),
+    ),
+    element(
+      "div",
+      { class: "pair" },
+      element(
+        "div",
+        { class: "query" },
+        element("p", { class: "caption" }, `In this clip: ${place(evidence)}`),
+        shown,
+        effect(evidence),
+        cardSounds(page, evidence, name, whole),
+        mapLegend(evidence),
+      ),
+      evidence.prototypes.length ? examples(evidence, rank, name) : null,
+    ),
+  );
+}
+
+/* The channel with the name that the reader has given to it; leads to the view of the channel. */
+function channelLink(perspective, channel) {
+  const given = nameOf(perspective, channel);
+  const href = linkTo({ perspective: perspective.scheme, channel });
+  return element("a", { class: "channel", href }, `Channel ${channel}`, given ? ` “${given}”` : null);
+}
+
+function cardSounds(page, evidence, name, whole) {
+  const clip = facts.clips[page.clip];
+  const buttons = [
+    whole,
+    soundButton("region", `of ${name}`, evidence.region, page.clip),
+    around(clip, page.clip, evidence, name),
+    soundButton("without it", `(the clip without the region of ${name})`, evidence.without, page.clip),
+    mapSwitch(evidence, name),
+  ].filter(Boolean);
+  const silence = evidence.silent ? element("p", { class: "silence" }, "The region is silence.") : null;
+  if (!buttons.length) return silence;
+  const label = `Sounds of ${name}`;
+  return [roving(element("div", { class: "sounds", role: "toolbar", "aria-label": label }, buttons)), silence];
+}
+
+/* The clip from half a second before a region to half a second after it. */
+function around(clip, name, region, about) {
+  if (region.silent || region.boxes.some((box) => !box.seconds)) return null;
+  const from = Math.max(region.ends.start - HALF_A_SECOND, 0);
+  const until = Math.min(region.ends.end + HALF_A_SECOND, clip.duration);
+  return soundButton("± 0.5 s", `around the region of ${about}`, clip.sound, name, { from, until });
+}
+
+/* What masking the region takes away. */
+function effect(region) {
+  return region.effect.length ? element("p", { class: "effect" }, region.effect.join(" · ")) : null;
+}
+
+/* Lays the maps of a channel over the pictures of its card. */
+function mapSwitch(evidence, name) {
+  if (![evidence, ...evidence.prototypes].some((region) => region.map)) return null;
+  const onclick = ({ currentTarget }) => {
+    const card = currentTarget.closest(".card");
+    const on = card.classList.toggle("mapped");
+    currentTarget.setAttribute("aria-pressed", String(on));
+    for (const node of card.querySelectorAll(".map, .signed")) node.hidden = !on;
+  };
+  return element(
+    "button",
+    { type: "button", class: "switch", "aria-pressed": "false", onclick },
+    element("span", {}, "map", unseen(` of ${name}`)),
+  );
+}
+
+function mapLegend(evidence) {
+  if (![evidence, ...evidence.prototypes].some((region) => region.map)) return null;
+  const bar = legend(facts.signed, ["takes from it", "adds to it"], "Map of the channel, each on its own scale");
+  return element("div", { class: "signed", hidden: true }, bar);
+}
+
+function examples(evidence, rank, name) {
+  const shown = evidence.prototypes.map((prototype, i) => example(prototype, rank, `prototype ${i + 1} of ${name}`));
+  return element(
+    "div",
+    { class: "examples" },
+    element("p", { class: "caption" }, "Prototypes: the training clips that activate it most"),
+    roving(element("ul", { class: "prototypes" }, shown)),
+  );
+}
+
+function tagOf(rank) {
+  const number = element("span", { style: { "--colour": colourOf(rank) } }, String(rank + 1));
+  return element("span", { class: "tag still", "aria-hidden": "true" }, number);
+}
+
+function example(prototype, rank, name) {
+  const clip = facts.clips[prototype.clip];
+  const title = prototype.class || clip.title || `clip ${prototype.index}`;
+  const about = `${name}, ${title}`;
+  const whole = soundButton("clip", `of ${about}`, clip.sound, prototype.clip);
+  const region = soundButton("region", `of ${about}`, prototype.region, prototype.clip);
+  const picture = `${name[0].toUpperCase()}${name.slice(1)}, ${title}: spectrogram`;
+  return element(
+    "li",
+    {},
+    element(
+      "div",
+      { class: "caption" },
+      element("p", { class: "clamped", title }, strong(title)),
+      clip.file ? element("p", { class: "file", title: clip.name }, named(clip.file)) : null,
+      placeLines(prototype),
+    ),
+    located(prototype.clip, outlined(prototype, rank), { about: picture, whole, map: prototype.map }),
+    effect(prototype),
+    element("div", { class: "sounds" }, whole, region, prototype.silent ? element("span", {}, "silence") : null),
+  );
+}
+
+/* The first place of a region and the purity of its channel there; a line breaks only between them. */
+function placeLines(region) {
+  const left = region.boxes.length - 1;
+  const first = place({ ...region, boxes: region.boxes.slice(0, 1) });
+  const pieces = [...first.split(/(?<=,) /), ...(left > 0 ? [`and ${counted(left, "more place")}`] : [])];
+  return [
+    element(
+      "p",
+      { class: "place", title: left > 0 ? place(region) : null },
+      pieces.flatMap((piece) => [element("span", {}, piece), " "]),
+    ),
+    element("p", {}, `purity ${fixed(region.purity)}`),
+  ];
+}

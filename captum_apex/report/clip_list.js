@@ -1,0 +1,110 @@
+/* The list of clips: searched, filtered and sorted by the reader. */
+const FEW = 6; // so many clips need no search
+const ORDERS = {
+  file: ["as given", (entry) => entry.number],
+  name: ["name", (entry) => entry.name],
+  high: ["highest logit", (entry) => -entry.page.score],
+  low: ["lowest logit", (entry) => entry.page.score],
+  most: ["most explained", (entry) => -(entry.share ?? -Infinity)],
+  least: ["least explained", (entry) => entry.share ?? Infinity],
+};
+const listed = { search: "", order: "file", class: "", right: "" };
+
+const entries = facts.pages.map((page, i) => {
+  const clip = facts.clips[page.clip];
+  const name = clip.file || clip.title || `Clip ${i + 1}`;
+  const text = `${clip.title} ${name} ${clip.name} ${page.explained}`.toLowerCase();
+  return { page, number: i + 1, name, text, share: shareOf(page) };
+});
+
+/* The share of the logit, above that without the layer, which the shown channels add up to in the best perspective. */
+function shareOf(page) {
+  const shares = page.perspectives
+    .filter(({ score, before }) => score > before)
+    .map(({ evidence, score, before }) => {
+      return evidence.reduce((sum, channel) => sum + channel.contribution, 0) / (score - before);
+    });
+  return shares.length ? Math.max(...shares) : null;
+}
+
+function clipList() {
+  const nav = document.getElementById("list");
+  nav.hidden = entries.length < 2;
+  const list = element("ol", {});
+  const count = element("p", { class: "count", role: "status" });
+  const update = () => {
+    const shown = selection();
+    count.textContent = shown.length < entries.length ? `${shown.length} of ${counted(entries.length, "clip")}` : "";
+    list.replaceChildren(...shown.map(entryLine));
+    roving(list, "a");
+    markCurrent();
+  };
+  nav.replaceChildren(...(entries.length > FEW ? [listTools(update), count] : []), list);
+  update();
+}
+
+function selection() {
+  const words = listed.search.toLowerCase().split(/\s+/).filter(Boolean);
+  const key = ORDERS[listed.order][1];
+  return entries
+    .filter(({ text, page }) => {
+      if (listed.class && page.explained !== listed.class) return false;
+      if (listed.right && String(page.right) !== listed.right) return false;
+      return words.every((word) => text.includes(word));
+    })
+    .map((entry) => ({ entry, key: key(entry) }))
+    .sort((one, two) => compared(one.key, two.key) || one.entry.number - two.entry.number)
+    .map(({ entry }) => entry);
+}
+
+function compared(one, two) {
+  if (typeof one === "string") return one.localeCompare(two, undefined, { numeric: true });
+  return one < two ? -1 : Number(one > two);
+}
+
+function listTools(update) {
+  const change = (key) => ({ currentTarget }) => {
+    listed[key] = currentTarget.value;
+    update();
+  };
+  const classes = [...new Set(facts.pages.map((page) => page.explained))].filter(Boolean).sort();
+  const rights = { true: "right", false: "wrong" };
+  const known = facts.pages.some((page) => page.right !== null);
+  return element(
+    "div",
+    { class: "list-tools" },
+    element("label", { class: "unseen", for: "search" }, "Search the clips"),
+    element("input", { id: "search", type: "search", placeholder: "Search the clips", oninput: change("search") }),
+    choice("Sort", "order", Object.entries(ORDERS).map(([key, [text]]) => [key, text]), change),
+    classes.length > 1 ? choice("Class", "class", [["", "all"], ...classes.map((name) => [name, name])], change) : null,
+    known ? choice("Model", "right", [["", "right and wrong"], ...Object.entries(rights)], change) : null,
+  );
+}
+
+function choice(text, key, options, change) {
+  const items = options.map(([value, name]) => element("option", { value }, name));
+  const select = element("select", { id: `list-${key}`, onchange: change(key) }, items);
+  return element("div", { class: "choice" }, element("label", { for: `list-${key}` }, text), select);
+}
+
+function entryLine({ page, number, name, share }) {
+  const covered = share === null ? "" : ` · ${Math.round(100 * share)}% shown`;
+  const { title, label } = facts.clips[page.clip];
+  const other = label && label !== page.explained ? `, labelled: ${label}` : "";
+  const classes = page.explained ? `explained: ${page.explained}${other}` : label;
+  const about = classes ? [element("span", { class: "about class", title: classes }, classes)] : [];
+  about.push(element("span", { class: "about" }, `logit ${logit(page.score)}${covered} `, rightMark(page)));
+  return element("li", {}, element("a", { "data-clip-number": number, title: title || name }, named(name), about));
+}
+
+/* Marks the clip that is shown, and lets the links keep the perspective. */
+function markCurrent() {
+  for (const link of document.querySelectorAll("#list a")) {
+    const number = Number(link.dataset.clipNumber);
+    link.href = linkTo({ clip: number, perspective: shown.scheme });
+    if (shown.number === number) {
+      link.setAttribute("aria-current", "page");
+      link.tabIndex = 0;
+    } else link.removeAttribute("aria-current");
+  }
+}

@@ -1,0 +1,173 @@
+/* The view of a clip: its picture, the perspectives with their cards, other methods, and how to read all this. */
+const PERSPECTIVES = {
+  square: ["Spot", "The single spot in time and frequency that supports the class: a short event in one band."],
+  time: ["Moment", "The moment that supports the class, at any frequency: each outline spans all bands."],
+  frequency: ["Band", "The frequency band that supports the class, at any time: each outline spans the whole clip."],
+  "time-frequency": ["Moment and band", "The moment and band that together support the class: an outline shows both."],
+};
+
+function heading(page) {
+  const clip = facts.clips[page.clip];
+  const verdict = ["Explained: ", strong(page.explained || "the only output"), `, logit ${logit(page.score)}. `];
+  const first = page.scores[0];
+  if (first?.explained) verdict.push("It is the model’s first choice. ");
+  else if (first) verdict.push("The model’s first choice is ", strong(first.name), `, logit ${logit(first.score)}. `);
+  if (clip.label) verdict.push("The clip is labelled ", strong(clip.label), ".");
+  if (page.right !== null) verdict.push(" ", rightMark(page));
+  const title = named(clip.title || "Clip", "h2");
+  return element("div", { class: "heading" }, title, element("p", { class: "verdict" }, verdict));
+}
+
+/* Whether the model's first choice is the class of the clip. */
+function rightMark(page) {
+  if (page.right === null) return null;
+  return element("span", { class: page.right ? "right" : "wrong" }, page.right ? "right" : "wrong");
+}
+
+function query(page, perspective) {
+  const clip = facts.clips[page.clip];
+  const whole = soundButton("Play the clip", "", clip.sound, page.clip);
+  const regions = perspective.evidence.map((channel, i) => outlined(channel, i, i + 1));
+  return [
+    spectrogram(page.clip, { regions, size: "large", about: "Spectrogram", whole }),
+    element("div", { class: "below" }, whole, scale(clip)),
+  ];
+}
+
+function tabs(page, choose) {
+  const buttons = page.perspectives.map((perspective, i) => {
+    const properties = { type: "button", role: "tab", id: `tab-${i}`, "aria-controls": `panel-${i}` };
+    return element("button", { ...properties, onclick: () => choose(i) }, PERSPECTIVES[perspective.scheme][0]);
+  });
+  const onkeydown = (event) => {
+    const next = nextPlace(event.key, buttons.indexOf(document.activeElement), buttons.length);
+    if (next === null) return;
+    event.preventDefault();
+    choose(next);
+    buttons[next].focus();
+  };
+  return element("div", { role: "tablist", "aria-label": "Perspectives", onkeydown }, buttons);
+}
+
+/* What a perspective shows, without the place that it is shown in. */
+function perspectiveParts(page, perspective) {
+  const [title, text] = PERSPECTIVES[perspective.scheme];
+  const { evidence } = perspective;
+  const none = element("p", {}, "No channel supports the class in this perspective.");
+  return [
+    element("h3", { class: "unseen printed" }, title),
+    element("p", { class: "lead" }, text),
+    evidence.length ? evidence.map((channel, i) => card(page, perspective, channel, i)) : none,
+    waterfall(page, perspective),
+  ];
+}
+
+/* The maps of other methods on this clip, beside the outline of the strongest channel. */
+function comparison(page, perspective) {
+  if (!page.maps.length) return [];
+  const strongest = perspective.evidence[0];
+  const regions = strongest ? [outlined(strongest)] : [];
+  const maps = page.maps.map(({ name, picture }) => {
+    const drawn = spectrogram(page.clip, { regions, picture, about: `Attribution map by ${name}` });
+    return element("li", {}, element("p", { class: "caption" }, named(name)), drawn);
+  });
+  const lead = strongest && `The outline is the region of channel ${strongest.channel}, the strongest one above.`;
+  return [
+    element("h3", {}, "Other methods on the same clip"),
+    element("p", { class: "lead" }, lead ?? ""),
+    element("ul", { class: "prototypes maps" }, maps),
+    legend(facts.signed, ["negative", "positive"], "Attribution, each map on its own scale, zero in the middle"),
+  ];
+}
+
+function notes(page) {
+  const regions = page.perspectives.flatMap(({ evidence }) => evidence.flatMap((e) => [e, ...e.prototypes]));
+  const searched = regions.some((region) => region.effect.length);
+  const lines = [
+    [
+      "Contribution",
+      "What a channel adds to the logit of the explained class. The logit without the layer and the contributions of " +
+        "all channels add up to the logit; a difference is listed as unexplained.",
+    ],
+    [
+      "Purity",
+      "How much of the activation at the channel’s strongest cell belongs to this channel: 1 where no other is active.",
+    ],
+    ["Prototypes", "The training clips that activate the channel most. The outline is the place where they do."],
+  ];
+  if (searched)
+    lines.push([
+      "Masking",
+      "How much of the channel is lost when the region is masked; random: when random places of the same shape are " +
+        "masked. For the clip also by how much the logit of the explained class falls.",
+    ]);
+  if (regions.some((region) => region.dashed))
+    lines.push(["Dashed outline", "The region is no better than a random place."]);
+  if (regions.some((region) => region.silent))
+    lines.push(["Silence", "No level in the region is above the lowest of its clip, or 80 dB below the loudest."]);
+  if (facts.pages.length > 1)
+    lines.push([
+      "Shown, in the list of clips",
+      "The contributions of the shown channels, as a share of the logit above that without the layer, in the " +
+        "perspective where it is largest. It is above 100% where other channels speak against the class.",
+    ]);
+  const terms = lines.map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text)));
+  const careful = element(
+    "p",
+    { class: "careful" },
+    element("strong", {}, "Be careful. "),
+    searched ? "" : "A region is a cell of the layer’s grid. The cell depends on a larger part of the clip, so the " +
+      "sound that activates it can lie beside the outline. ",
+    "The sound of a region is what lies inside the outline. The model was " +
+      "given neither this sound nor the clip without it.",
+  );
+  const title = element("h3", {}, "How to read this");
+  return element("section", { class: "notes" }, title, element("dl", {}, terms), careful);
+}
+
+/* Shows a clip in a perspective, and gives a function that turns to another perspective of the clip. Only the
+   perspective that is looked at is drawn. */
+function showClip(page, chosen) {
+  const top = element("div", { class: "stage" });
+  const strip = element("section", { class: "comparison", "aria-label": "Other methods" });
+  const panels = page.perspectives.map((perspective, i) =>
+    element("section", {
+      role: "tabpanel",
+      id: `panel-${i}`,
+      "aria-labelledby": `tab-${i}`,
+      "data-scheme": perspective.scheme,
+      hidden: true,
+    }),
+  );
+  const bar = tabs(page, (i) => {
+    choose(i);
+    location.hash = linkTo({ clip: facts.pages.indexOf(page) + 1, perspective: page.perspectives[i].scheme });
+  });
+  const choose = (i) => {
+    if (panels[i].hidden === false) return;
+    stop();
+    [...bar.children].forEach((tab, k) => {
+      tab.setAttribute("aria-selected", String(k === i));
+      tab.tabIndex = k === i ? 0 : -1;
+      panels[k].hidden = k !== i;
+      panels[k].replaceChildren(...(k === i ? perspectiveParts(page, page.perspectives[i]) : []).flat());
+    });
+    top.replaceChildren(...query(page, page.perspectives[i]));
+    strip.replaceChildren(...comparison(page, page.perspectives[i]));
+    strip.hidden = !page.maps.length;
+  };
+  choose(chosen);
+  const overview = element("div", { class: "overview" }, top, scores(page));
+  document.getElementById("main").replaceChildren(heading(page), overview, bar, ...panels, strip, notes(page));
+  return choose;
+}
+
+/* Everything of a clip, one below the other, to be printed. */
+function printed(page) {
+  const perspectives = page.perspectives.map((perspective) => [
+    ...query(page, perspective),
+    ...perspectiveParts(page, perspective).flat(),
+  ]);
+  const others = comparison(page, page.perspectives[0]);
+  return element("section", { class: "sheet-of-clip" }, heading(page), scores(page), perspectives, others);
+}

@@ -1,0 +1,66 @@
+/* The evidence of all clips as a table, in the columns of `ExplainedClips.write_csv`, with the reader's names. */
+const DIGITS = 6; // significant digits
+
+const rounded = (value) => (value === null ? null : Number(value.toPrecision(DIGITS)));
+
+const ends = ({ start, end, low, high }) => ({
+  start_s: rounded(start),
+  end_s: rounded(end),
+  low_hz: rounded(low),
+  high_hz: rounded(high),
+});
+
+function evidenceRows() {
+  return facts.pages.flatMap((page) =>
+    page.perspectives.flatMap((view) => view.evidence.map((each) => evidenceRow(page, view, each))),
+  );
+}
+
+function evidenceRow(page, perspective, evidence) {
+  const clip = facts.clips[page.clip];
+  const { name, note } = entryOf(perspective, evidence.channel);
+  return {
+    clip: clip.name,
+    label: clip.label,
+    explained: page.explained,
+    score: rounded(perspective.score),
+    scheme: perspective.scheme,
+    channel: evidence.channel,
+    side: evidence.side,
+    contribution: rounded(evidence.contribution),
+    purity: rounded(evidence.purity),
+    ...ends(evidence.ends),
+    channel_falls: rounded(evidence.masking?.channel ?? null),
+    random_falls: rounded(evidence.masking?.random ?? null),
+    score_falls: rounded(evidence.masking?.score ?? null),
+    doubts: evidence.masking?.doubts ?? "",
+    prototypes: evidence.prototypes.map((prototype) => {
+      const { name, label } = facts.clips[prototype.clip];
+      return { clip: name, label: label || prototype.class, purity: rounded(prototype.purity), ...ends(prototype.ends) };
+    }),
+    silent: evidence.silent,
+    channel_name: name,
+    channel_note: note,
+  };
+}
+
+function csv(rows) {
+  const cell = (value) => {
+    const text = value === null ? "" : String(value);
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const flat = rows.map((row) => ({ ...row, prototypes: row.prototypes.map(({ clip }) => clip).join("; ") }));
+  const lines = flat.length ? [Object.keys(flat[0]), ...flat.map(Object.values)] : [];
+  return lines.map((line) => line.map(cell).join(",") + "\r\n").join("");
+}
+
+function evidenceTools() {
+  const saveTable = () => download(fileName("evidence.csv"), csv(evidenceRows()), "text/csv");
+  const saveJson = () => {
+    download(fileName("evidence.json"), JSON.stringify(evidenceRows(), null, 1) + "\n", "application/json");
+  };
+  return [
+    element("button", { type: "button", class: "switch", onclick: saveTable }, "Evidence as CSV"),
+    element("button", { type: "button", class: "switch", onclick: saveJson }, "Evidence as JSON"),
+  ];
+}

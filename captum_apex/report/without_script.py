@@ -1,0 +1,93 @@
+"""The pictures and numbers of the pages as plain HTML, for browsers and readers that run no scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+__all__ = ["without_script"]
+
+_N_DIGITS = 4
+
+
+def without_script(facts: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
+    """All clips one below the other: picture with outlines, scores, evidence; then every other picture.
+
+    Each picture is there once. The script of the page takes the pictures from here.
+
+    Args:
+        facts: texts and numbers, as in `Content`.
+        pictures: a data URI per name of a picture.
+
+    Example:
+        >>> from captum_apex.report.without_script import without_script
+        >>> without_script({"pages": [], "clips": {}}, {"a": "data:image/png;base64,"})
+        '<div hidden><img id="picture-a" src="data:image/png;base64," alt=""></div>'
+    """
+    left = dict(pictures)
+    parts = [_page(page, facts, left) for page in facts["pages"]]
+    if parts:
+        parts.append("<h2>Prototypes</h2>")
+    parts += [_prototype(clip, left) for clip in facts["clips"].values() if clip["picture"] in left]
+    rest = "".join(f'<img id="picture-{name}" src="{source}" alt="">' for name, source in left.items())
+    return "".join([*parts, f"<div hidden>{rest}</div>" if rest else ""])
+
+
+def _page(page: Mapping[str, Any], facts: Mapping[str, Any], left: dict[str, str]) -> str:
+    clip = facts["clips"][page["clip"]]
+    explained = page["explained"] or "the only output"
+    lines = [f"Explained: {explained}, score {_number(page['score'])}."]
+    if page["first"]:
+        lines.append(f"The model’s first choice is {page['first']}.")
+    if clip["label"]:
+        lines.append(f"The clip is labelled {clip['label']}.")
+    shown = left.pop(clip["picture"], None)
+    picture = _picture(clip, shown) if shown else "<p>Its picture is above.</p>"
+    tables = "".join(_table(perspective, facts) for perspective in page["perspectives"])
+    title = escape(clip["title"] or "Clip")
+    return f"<section><h2>{title}</h2><p>{escape(' '.join(lines))}</p>{picture}{tables}</section>"
+
+
+def _table(perspective: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("channel", "adds", "purity", "region", "prototypes"))
+    rows = [
+        (
+            str(channel["channel"]),
+            _number(channel["contribution"]),
+            _number(channel["purity"]),
+            _place(channel),
+            "; ".join(_prototype_text(prototype, facts) for prototype in channel["prototypes"]),
+        )
+        for channel in perspective["evidence"]
+    ]
+    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    caption = f"Perspective {perspective['scheme']}: without the layer {_number(perspective['before'])}"
+    return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _prototype_text(prototype: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    clip = facts["clips"][prototype["clip"]]
+    name = ", ".join(text for text in (prototype["class"], clip["file"]) if text) or f"clip {prototype['index']}"
+    return f"{name} ({_place(prototype)})"
+
+
+def _place(region: Mapping[str, Any]) -> str:
+    if region["silent"]:
+        return "silence"
+    ends = region["ends"]
+    return f"{ends['start']:.2f}–{ends['end']:.2f} s, {ends['low']:.0f}–{ends['high']:.0f} Hz"
+
+
+def _picture(clip: Mapping[str, Any], source: str) -> str:
+    alt = escape(f"Spectrogram of {clip['title'] or 'a clip'}, {clip['duration']:.2f} s")
+    return f'<p><img id="picture-{clip["picture"]}" src="{source}" alt="{alt}"></p>'
+
+
+def _prototype(clip: Mapping[str, Any], left: dict[str, str]) -> str:
+    title = escape(clip["title"] or "Clip")
+    return f"<figure>{_picture(clip, left.pop(clip['picture']))}<figcaption>{title}</figcaption></figure>"
+
+
+def _number(value: float) -> str:
+    return f"{value:.{_N_DIGITS}g}".replace("-", "−")
