@@ -3,8 +3,8 @@
 Most users need only the names that `captum_apex` exports. These are its modules and sub-packages; each imports only
 those in the items above it:
 
-- `extras`: the error for an optional package that is missing; `interruption`: Ctrl-C in the programs; `numbers`:
-  numbers as arguments.
+- `defaults`: defaults that the command line shares; `extras`: the error for an optional package that is missing;
+  `interruption`: Ctrl-C in the programs; `numbers`: numbers as arguments; `version`: the version.
 - `files`: files that are replaced as a whole; `layers`: the layer that is explained; `masking`: region grids, fills and
   rankings; `audio`: clips, their axes and regions; `recordings`: audio files as waveforms.
 - `metrics`: measures of attributions and of classifiers; `bases`: schemes, features, and the basis that is fitted to
@@ -18,34 +18,39 @@ those in the items above it:
 - `explaining`: from a classifier and recordings to explanations and their page, in one object.
 - `demonstration`: sounds, a classifier and bases to try the package without files.
 - `cli`: the command line.
+
+A name is imported when it is first used, because torch takes seconds to import: `import captum_apex` and the help of
+the command line take none of them.
 """
 
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
 from captum_apex import interruption  # noqa: F401  # before all that takes seconds to import
+from captum_apex.version import __version__ as __version__
 
-# isort: split
-from captum_apex import datasets, masking, metrics, spectra
-from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.basis_insertion import ChannelMatrix, insert_basis
-from captum_apex.attribution.evidence_score import EvidenceScore
-from captum_apex.attribution.layer_apex import LayerAPEX
-from captum_apex.audio import Box, Clip, Place, Region, SpectrogramAxes
-from captum_apex.bases.basis import PrototypeBasis, Prototypes
-from captum_apex.bases.features import FeatureBank
-from captum_apex.bases.fitting import basis_from_matrix, fit_basis
-from captum_apex.bases.schemes import SCHEMES, Scheme
-from captum_apex.classifiers.classifier import Classifier
-from captum_apex.demonstration import demo
-from captum_apex.explaining import ExplainedClips, Explainer
-from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
-from captum_apex.explanations.evidence import Evidence, Prototype
-from captum_apex.explanations.explanation import Explanation, explain, explain_classes
-from captum_apex.explanations.long_recordings import explain_recording
-from captum_apex.explanations.prototype_regions import locate_prototypes
-from captum_apex.locating import RegionEffect, RegionSearch
-from captum_apex.pretrained.hugging_face import from_transformers
-from captum_apex.recordings import Recordings
-
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from captum_apex import datasets, masking, metrics, spectra
+    from captum_apex.attribution.apex import APEX
+    from captum_apex.attribution.basis_insertion import ChannelMatrix, insert_basis
+    from captum_apex.attribution.evidence_score import EvidenceScore
+    from captum_apex.attribution.layer_apex import LayerAPEX
+    from captum_apex.audio import Box, Clip, Place, Region, SpectrogramAxes
+    from captum_apex.bases.basis import PrototypeBasis, Prototypes
+    from captum_apex.bases.features import FeatureBank
+    from captum_apex.bases.fitting import basis_from_matrix, fit_basis
+    from captum_apex.bases.schemes import SCHEMES, Scheme
+    from captum_apex.classifiers.classifier import Classifier
+    from captum_apex.demonstration import demo
+    from captum_apex.explaining import ExplainedClips, Explainer
+    from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
+    from captum_apex.explanations.evidence import Evidence, Prototype
+    from captum_apex.explanations.explanation import Explanation, explain, explain_classes
+    from captum_apex.explanations.long_recordings import explain_recording
+    from captum_apex.explanations.prototype_regions import locate_prototypes
+    from captum_apex.locating import RegionEffect, RegionSearch
+    from captum_apex.pretrained.hugging_face import from_transformers
+    from captum_apex.recordings import Recordings
 
 __all__ = [
     "APEX",
@@ -89,3 +94,60 @@ __all__ = [
     "write_audacity",
     "write_raven",
 ]
+
+_MODULES = {
+    "APEX": "attribution.apex",
+    "SCHEMES": "bases.schemes",
+    "Box": "audio",
+    "ChannelMatrix": "attribution.basis_insertion",
+    "Classifier": "classifiers.classifier",
+    "Clip": "audio",
+    "Event": "explanations.events",
+    "Evidence": "explanations.evidence",
+    "EvidenceScore": "attribution.evidence_score",
+    "ExplainedClips": "explaining",
+    "Explainer": "explaining",
+    "Explanation": "explanations.explanation",
+    "FeatureBank": "bases.features",
+    "LayerAPEX": "attribution.layer_apex",
+    "Place": "audio",
+    "Prototype": "explanations.evidence",
+    "PrototypeBasis": "bases.basis",
+    "Prototypes": "bases.basis",
+    "RecordingExplanation": "explanations.events",
+    "Recordings": "recordings",
+    "Region": "audio",
+    "RegionEffect": "locating",
+    "RegionSearch": "locating",
+    "Scheme": "bases.schemes",
+    "SpectrogramAxes": "audio",
+    "basis_from_matrix": "bases.fitting",
+    "demo": "demonstration",
+    "explain": "explanations.explanation",
+    "explain_classes": "explanations.explanation",
+    "explain_recording": "explanations.long_recordings",
+    "fit_basis": "bases.fitting",
+    "from_transformers": "pretrained.hugging_face",
+    "insert_basis": "attribution.basis_insertion",
+    "locate_prototypes": "explanations.prototype_regions",
+    "write_audacity": "explanations.events",
+    "write_raven": "explanations.events",
+}
+"""The module that each name is imported from; the other names of `__all__` are modules."""
+
+if not TYPE_CHECKING:  # so that type checkers report names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        """A public name or a module of the package, imported at its first use."""
+        if name in _MODULES:
+            value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        elif not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
+            value = importlib.import_module(f"{__name__}.{name}")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

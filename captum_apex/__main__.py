@@ -7,9 +7,11 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 
 from captum_apex.cli.exit_status import as_process, exit_status
 from captum_apex.cli.parser import parser, program_name
+from captum_apex.interruption import interruptions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,9 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return as_process(lambda: main(sys.argv[1:]))
 
     def command() -> int:
-        options = parser().parse_args(arguments)
+        with interruptions.ended_at_once():
+            options = parser().parse_args(arguments)
+            module = import_module(f"captum_apex.cli.{options.command}_command")
         with _plain_warnings():
-            return options.run(options)
+            return module.run(options)
 
     return exit_status(command, program_name())
 

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = ["INTERRUPTED", "Interruptions", "guarded_program", "interruptions"]
@@ -50,6 +52,16 @@ class Interruptions:
             os.write(2, b"\ninterrupted\n")
         finally:
             os._exit(INTERRUPTED)
+
+    @contextmanager
+    def ended_at_once(self) -> Iterator[None]:
+        """Inside, an interruption ends the process at once, for imports in a command; see the text of this module."""
+        working = self.working
+        self.working = False
+        try:
+            yield
+        finally:
+            self.working = working
 
     def install(self) -> None:
         """Handles Ctrl-C from now on, unless the process was started with Ctrl-C ignored or handles it already."""

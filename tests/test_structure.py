@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     "captum_apex": (
-        {"choices", "extras", "interruption", "numbers"},
+        {"choices", "defaults", "extras", "interruption", "numbers", "version"},
         {"files", "layers", "masking", "audio", "recordings"},
         {"metrics", "bases", "classifiers", "datasets", "spectra", "listening"},
         {"attribution", "pretrained"},

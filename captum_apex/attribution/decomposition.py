@@ -9,13 +9,11 @@ from captum._utils.typing import TargetType
 from torch import Tensor
 
 from captum_apex.choices import one_of
+from captum_apex.defaults import N_CHANNELS
 from captum_apex.layers.values import check_each_finite
 from captum_apex.numbers import whole_number
 
 __all__ = ["N_CHANNELS", "Decomposition", "check_decomposed", "check_sides", "select_channels"]
-
-N_CHANNELS = 5
-"""Largest number of channels in the evidence by default, in attributions and in explanations."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-import torch
 from safetensors import SafetensorError
 
 from captum_apex.interruption import INTERRUPTED, interruptions
@@ -132,8 +131,8 @@ def _is_the_users(frame: FrameType) -> bool:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    is_memory_error = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return is_memory_error or any(words in str(error) for words in _OUT_OF_MEMORY)
+    of_torch = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)  # torch may not be imported yet
+    return isinstance(error, (MemoryError, of_torch)) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _type_and_message(error: Exception) -> str:

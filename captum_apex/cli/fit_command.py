@@ -17,95 +17,9 @@ from captum_apex.cli.loading import (
     submodule,
     training_recordings,
 )
-from captum_apex.cli.types import positive_integer, seed
-from captum_apex.explaining.classifier_bases import BASIS_SUFFIX, MOST_PROTOTYPES, fit_bases
+from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
+from captum_apex.explaining.classifier_bases import fit_bases
 from captum_apex.explanations.prototype_regions import locate_prototypes
-
-SUMMARY = "fit bases on a folder of audio"
-DESCRIPTION = "Runs the model once over a folder of audio, fits a basis per scheme, and prints the files that it wrote."
-EXAMPLES = [
-    "fit recordings --model my_model:classifier --layer features --out bases",
-    "fit recordings --model my_model:classifier --layer features --scheme time --out time.safetensors",
-    "fit recordings --model my_model:classifier --layer features --locate 4 --out bases",
-]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `fit`."""
-    _add_files(parser)
-    _add_layer_and_schemes(parser)
-    parser.add_argument(
-        "--epochs",
-        type=positive_integer,
-        metavar="N",
-        default=20,
-        help="passes of the fit over all channels and their prototypes (%(default)s)",
-    )
-    parser.add_argument(
-        "--invertible",
-        action="store_true",
-        help="fit an invertible basis, U = exp(A), instead of an orthogonal one: a higher purity, but less faithful "
-        "maps",
-    )
-    parser.add_argument(
-        "--locate",
-        type=positive_integer,
-        metavar="N",
-        help=f"also find the regions of the N best prototypes of each channel, at most {MOST_PROTOTYPES[1]}, which the "
-        "bases then keep, so that explain need not find them again for each page",
-    )
-    parser.add_argument(
-        "--batch-size", type=positive_integer, metavar="N", default=32, help="recordings per forward pass (%(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=seed, metavar="N", default=0, help="seed of the random number generator of the fit (%(default)s)"
-    )
-
-
-def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "data",
-        type=Path,
-        metavar="FOLDER",
-        help="the folder of audio: a sub-folder of recordings per class, named like the class; or recordings alone, "
-        "without labels",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help=f"a folder, which gets SCHEME{BASIS_SUFFIX} for every scheme; or one file that ends in {BASIS_SUFFIX}, "
-        "for one scheme",
-    )
-    parser.add_argument(
-        "--skip-bad",
-        action="store_true",
-        help="leave out recordings that cannot be read, and list them, instead of stopping at the first; explain then "
-        "needs it too",
-    )
-
-
-def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--layer",
-        metavar="NAME",
-        help="the layer to explain, by its name in the model, as model.named_modules() gives it, usually the last one "
-        "before pooling; not needed if the factory gives a layer",
-    )
-    parser.add_argument(
-        "--norm",
-        metavar="NAME",
-        help="the norm between the pooling and the classifier, by its name in the model, to explain the grid that it "
-        "normalises; for heads of a mean, a norm and a linear layer, such as ConvNeXt's",
-    )
-    parser.add_argument(
-        "--scheme",
-        nargs="+",
-        choices=[str(scheme) for scheme in SCHEMES],
-        metavar="SCHEME",
-        help=f"schemes among {', '.join(SCHEMES)}; by default all that the layer supports",
-    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from captum_apex.cli import demo_command, events_command, explain_command, fit_command
+from captum_apex.cli import demo_arguments, events_arguments, explain_arguments, fit_arguments
 from captum_apex.cli.types import device
+from captum_apex.version import __version__
 
 __all__ = ["parser", "program_name"]
 
-COMMANDS = {"demo": demo_command, "fit": fit_command, "explain": explain_command, "events": events_command}
+COMMANDS = {"demo": demo_arguments, "fit": fit_arguments, "explain": explain_arguments, "events": events_arguments}
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
     "Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events."
@@ -64,7 +65,7 @@ def program_name() -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands; the options that it gives hold the chosen command's function as `run`.
+    """The parser of all commands; the options that it gives hold the name of the chosen command as `command`.
 
     Example:
         >>> from captum_apex.cli.parser import parser
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_epilog(examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    whole.add_argument("--version", action="version", version=f"captum-apex {__version__}")
     commands = whole.add_subparsers(required=True, metavar="command")
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(
@@ -93,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_arguments(subparser)
         if _needs_model(command):
             _add_shared_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(command=name)
     return whole
 
 

@@ -6,9 +6,7 @@ import argparse
 import math
 import sys
 
-import torch
-
-from captum_apex.attribution.decomposition import N_CHANNELS
+from captum_apex.defaults import N_CHANNELS
 
 __all__ = [
     "add_evidence_arguments",
@@ -125,6 +123,10 @@ def device(text: str) -> str:
         >>> device("cpu")
         'cpu'
     """
+    if text == "cpu":  # without torch, whose import takes seconds
+        return text
+    import torch
+
     try:
         torch.ones(1, device=torch.device(text)).item()
     except Exception as error:  # each backend has its own

@@ -14,14 +14,11 @@ from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.layers.models import device_of
 from captum_apex.recordings.folders import AudioDataset
 
-__all__ = ["BASIS_SUFFIX", "MOST_PROTOTYPES", "fit_bases", "load_bases"]
-
-BASIS_SUFFIX = ".safetensors"
-MOST_PROTOTYPES = (100, 5)
-"""Prototypes of a channel at most: at the beginning of the fit, and at its end and in the basis."""
+__all__ = ["fit_bases", "load_bases"]
 
 
 def fit_bases(

@@ -18,7 +18,8 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier, InputDataset
-from captum_apex.explaining.classifier_bases import BASIS_SUFFIX, fit_bases, load_bases
+from captum_apex.defaults import BASIS_SUFFIX
+from captum_apex.explaining.classifier_bases import fit_bases, load_bases
 from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
 from captum_apex.explaining.clip_sources import clip_sources
 from captum_apex.explaining.explained_clips import ExplainedClips

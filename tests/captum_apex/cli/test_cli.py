@@ -16,6 +16,7 @@ import soundfile
 import torch
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
+import captum_apex
 from captum_apex import (
     SCHEMES,
     Classifier,
@@ -31,6 +32,7 @@ from captum_apex import (
     write_raven,
 )
 from captum_apex.__main__ import main
+from captum_apex.cli.parser import COMMANDS as PARSED
 from captum_apex.cli.parser import parser
 from captum_apex.explaining import explainer
 from tests.odd_files import edited, flac_length
@@ -930,6 +932,28 @@ def test_help_is_given_with_examples(command, capsys):
     for other in ("fit", "explain", "events"):
         assert (f"\n  python -m captum_apex {other} " in printed) == (command in ([], [other]))
     assert "captum_apex.Classifier: the model, its transform, its class names" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [("--help", 0), ("--version", 0), ("", 2), ("fit --epochs half", 2), ("explain --device cpu", 2), ("layer", 2)]
+    + [(f"{command} --help", 0) for command in PARSED],
+)
+def test_help_and_wrong_arguments_take_no_import_of_torch(arguments, status):
+    """Which takes seconds."""
+    source = "import sys; from captum_apex.__main__ import main; sys.argv[1:] = {}; status = main()\n"
+    source += "print([name for name in ('torch', 'captum', 'numpy', 'matplotlib') if name in sys.modules], status)"
+    done = subprocess.run(
+        [sys.executable, "-c", source.format(arguments.split())], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"[] {status}"
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"captum-apex {captum_apex.__version__}\n"
 
 
 @pytest.mark.parametrize(

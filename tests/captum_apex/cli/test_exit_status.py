@@ -171,7 +171,8 @@ def test_only_the_programs_are_guarded(started, arguments, is_program):
 
 PROGRAM = """
 import os, signal, sys, time
-sys.orig_argv, sys.argv = ["python", "-m", "captum_apex"], ["-m"]
+arguments = "fit a --model b:c --out d".split()
+sys.orig_argv, sys.argv = ["python", "-m", "captum_apex", *arguments], ["-m", *arguments]
 """
 START = PROGRAM + "from captum_apex.cli import exit_status\n"
 RUN = "\nsys.exit(exit_status.as_process(lambda: exit_status.exit_status(command, 'captum-apex')))"
@@ -183,7 +184,8 @@ class Finder:
         if name == "torch":
             {INTERRUPT}
 sys.meta_path.insert(0, Finder())
-import captum_apex
+import captum_apex.__main__
+sys.exit(captum_apex.__main__.main())
 """,
     "it works": f"""{START}
 def command():

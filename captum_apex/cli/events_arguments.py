@@ -1,0 +1,76 @@
+"""The arguments of `events`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from captum_apex.cli.types import add_evidence_arguments, probability, seconds, share
+
+SUMMARY = "list what is detected in a long recording, for Raven and Audacity"
+DESCRIPTION = (
+    "Slides over a recording of any length, and writes what is detected, when and in which band, by which prototype "
+    "channel."
+)
+EXAMPLES = [
+    "events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt",
+    "events night.wav --model my_model:classifier --basis time.safetensors --window 3 --hop 1 --audacity night.txt",
+    "events night.wav --model my_model:classifier --basis square.safetensors --refine --raven night.Table.1.selections"
+    ".txt",
+]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `events`."""
+    _add_files(parser)
+    _add_windows(parser)
+    parser.add_argument(
+        "--threshold",
+        type=probability,
+        metavar="P",
+        default=0.5,
+        help="the least probability of a detected class (%(default)s)",
+    )
+    parser.add_argument(
+        "--exclusive",
+        action="store_true",
+        help="for classes that exclude each other: probabilities by the softmax instead of the sigmoid",
+    )
+    add_evidence_arguments(parser)
+    parser.add_argument(
+        "--level",
+        type=share,
+        metavar="SHARE",
+        default=0.5,
+        help="an event ends where its evidence falls below this share of the peak (%(default)s)",
+    )
+    parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="find the times and the band of each event at the input, by masking, instead of at the layer's columns "
+        "and rows; the table then says what a region is worth",
+    )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="an audio file of any length")
+    parser.add_argument("--basis", type=Path, required=True, metavar="BASIS", help="one file that fit wrote")
+    parser.add_argument(
+        "--raven",
+        type=Path,
+        metavar="FILE.txt",
+        help="the selection table to write; give this, --audacity, or both",
+    )
+    parser.add_argument("--audacity", type=Path, metavar="FILE.txt", help="the label track to write")
+
+
+def _add_windows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--window",
+        type=seconds,
+        metavar="S",
+        help="length of a window in seconds; by default the length of the factory's clips",
+    )
+    parser.add_argument(
+        "--hop", type=seconds, metavar="S", help="seconds from one window to the next; by default half a window"
+    )

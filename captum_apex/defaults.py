@@ -1,0 +1,17 @@
+"""Defaults and limits that the library and the command line share; this module imports nothing that takes long."""
+
+from __future__ import annotations
+
+__all__ = ["BASIS_SUFFIX", "MOST_PROTOTYPES", "N_CHANNELS", "SCHEME_NAMES"]
+
+BASIS_SUFFIX = ".safetensors"
+"""The ending of the files of bases."""
+
+MOST_PROTOTYPES = (100, 5)
+"""Prototypes of a channel at most: at the beginning of the fit, and at its end and in the basis."""
+
+N_CHANNELS = 5
+"""Channels of evidence in one explanation at most, by default."""
+
+SCHEME_NAMES = ("square", "time", "frequency", "time-frequency")
+"""Names of the four schemes, in the order of `captum_apex.SCHEMES`."""
