@@ -20,7 +20,7 @@ from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.layout import Layout, input_axes
 from captum_apex.layers.models import device_of, layer_name
-from captum_apex.layers.padding import Columns
+from captum_apex.layers.padding import Columns, lengths_of
 from captum_apex.layers.values import checked_output
 from captum_apex.numbers import whole_number
 from captum_apex.recordings.decoding import read
@@ -140,7 +140,8 @@ class Classifier:
         """
         try:
             with torch.no_grad(), held(self.model):
-                output = self.model(inputs[None].to(device_of(self.model)))
+                clips = inputs[None].to(device_of(self.model))
+                output = self.model(clips, *lengths_of(self.columns, clips))
         except Exception as error:  # the user's code can raise anything
             raise ValueError(
                 f"expected the model to take what the transform gives for {name}, of shape {(1, *inputs.shape)}, but "

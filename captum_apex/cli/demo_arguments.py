@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUMMARY = "explain twelve sounds with a small classifier of the package, in half a minute"
+SUMMARY = "explain twelve sounds with a small classifier of the package, in some ten seconds"
 DESCRIPTION = (
     "Explains twelve sounds of an evening by a pond with a small classifier that is a part of the package, writes "
     "their page, and opens it. It needs no files and no network."

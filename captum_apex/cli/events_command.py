@@ -13,15 +13,15 @@ import torch
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import load_classifier
-from captum_apex.cli.loading import check_output_folder, load_apex
+from captum_apex.cli.loading import check_output_folder
 from captum_apex.explaining.classifier_bases import load_bases
+from captum_apex.explaining.explainer import Explainer
 from captum_apex.explanations.events import (
     RecordingExplanation,
     UnfinishedExplanationError,
     write_audacity,
     write_raven,
 )
-from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.locating.region_search import RegionSearch
 
 LABEL_SUFFIX = ".txt"
@@ -50,11 +50,10 @@ def run(options: argparse.Namespace) -> int:
 def _explained(
     options: argparse.Namespace, classifier: Classifier, bases: dict[Path, PrototypeBasis]
 ) -> RecordingExplanation:
-    return explain_recording(
-        load_apex(classifier, *next(iter(bases.items())), classifier.columns),
+    return Explainer(classifier, bases).explain_recording(
         options.recording,
-        *_window_and_hop(options, classifier),
-        classifier=classifier,
+        window=options.window,
+        hop=options.hop,
         threshold=options.threshold,
         probabilities=partial(torch.softmax, dim=-1) if options.exclusive else torch.sigmoid,
         n_channels=options.channels,
@@ -88,13 +87,3 @@ def _writers(options: argparse.Namespace) -> dict[Path, Callable]:
             raise ValueError(f"expected files to write that end in {LABEL_SUFFIX}, but got {path}")
         check_output_folder(path)
     return writers
-
-
-def _window_and_hop(options: argparse.Namespace, classifier: Classifier) -> tuple[float, float]:
-    """Window and hop in s: by default the length of the classifier's clips, and half of the window."""
-    window = options.window
-    if window is None:
-        if classifier.length is None:
-            raise ValueError("expected --window, in s, or a Classifier with a `length`, but there is neither")
-        window = classifier.length / classifier.sample_rate
-    return window, window / 2 if options.hop is None else options.hop

@@ -6,20 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
-from captum_apex.classifiers.classifier import InputDataset
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import (
     check_output_folder,
     chosen_layer,
-    load_apex,
     submodule,
     training_recordings,
 )
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.explaining.classifier_bases import fit_bases
-from captum_apex.explanations.prototype_regions import locate_prototypes
+from captum_apex.explaining.explainer import Explainer
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,19 +45,15 @@ def run(options: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         basis.save(path)
         if options.locate is not None:
-            _locate(basis, classifier.dataset(recordings), options.locate, path)
+            _locate(Explainer(classifier, {path: basis}, recordings), options.locate, path)
         print(path)
     return 0
 
 
-def _locate(basis: PrototypeBasis, inputs: InputDataset, n_prototypes: int, path: Path) -> None:
+def _locate(explainer: Explainer, n_prototypes: int, path: Path) -> None:
     """Finds the regions of the prototypes of a basis that has been written, and writes it again with them."""
-    classifier = inputs.classifier
-    assert basis.positive is not None
-    n_prototypes = min(n_prototypes, basis.positive.indices.shape[1])  # few recordings give few prototypes
     try:
-        apex = load_apex(classifier, path, basis, classifier.columns)
-        located = locate_prototypes(apex, inputs, n_prototypes=n_prototypes, progress=True)
+        (located,) = explainer.located(n_prototypes, progress=True).bases.values()
     except Exception as error:  # the search runs the user's model on altered inputs, which can raise anything
         raise ValueError(
             f"{path} is written without regions, because the search for them raised {type(error).__name__}: {error}; "

@@ -11,18 +11,14 @@ from pathlib import Path
 from torch import nn
 from tqdm import tqdm
 
-from captum_apex.attribution.apex import APEX
-from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import closest_names
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.layers.padding import Columns
 from captum_apex.recordings.folders import Recordings
 
 __all__ = [
     "check_output_folder",
     "chosen_layer",
     "list_left_out",
-    "load_apex",
     "submodule",
     "training_recordings",
 ]
@@ -118,40 +114,6 @@ def submodule(model: nn.Module, name: str, option: str = "--layer") -> nn.Module
             f"expected {option} to be a module of {type(model).__name__}, but got {name!r}; there are: {names}"
         )
     return submodules[name]
-
-
-def load_apex(classifier: Classifier, path: Path, basis: PrototypeBasis, columns: Columns | None = None) -> APEX:
-    """The attribution object of a basis and a classifier; where the two do not fit, the ValueError names the file.
-
-    Args:
-        classifier: the classifier.
-        path: path of the file of the basis.
-        basis: the basis.
-        columns: columns of the grid that belong to a clip, as in `APEX`.
-
-    Raises:
-        ValueError: the basis does not fit the model.
-
-    Example:
-        >>> from pathlib import Path
-        >>> import torch
-        >>> from captum_apex import Classifier, FeatureBank, basis_from_matrix
-        >>> from captum_apex.cli.loading import load_apex
-        >>> layer = torch.nn.AvgPool2d(3)
-        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> bank = FeatureBank.from_dataset(model, layer, torch.arange(108.0).view(2, 1, 9, 6))
-        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2)
-        >>> classifier = Classifier(model, lambda waveform: waveform.view(1, 9, 6), 8000, ["dog"])
-        >>> load_apex(classifier, Path("time.safetensors"), basis).layer is layer
-        True
-    """
-    model = classifier.model
-    layout = classifier.input_layout
-    try:
-        layer = submodule(model, basis.origin.layer)
-        return APEX(model, layer, basis, input_layout=layout, columns=columns)
-    except ValueError as error:
-        raise ValueError(f"{path} does not fit this model: {error}") from error
 
 
 def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) -> Recordings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -96,7 +95,7 @@ class EveningSounds:
             raise ValueError(
                 f"expected the sample rate {SAMPLE_RATE}, in which the sounds are made, but got {sample_rate}"
             )
-        waveform = _clip(self.part, range(len(self))[index]).clone()
+        waveform = _clip(self.part, range(len(self))[index])
         if length is None:
             return waveform
         return torch.nn.functional.pad(waveform[:length], (0, max(0, length - len(waveform))))
@@ -106,9 +105,8 @@ class EveningSounds:
         return hashlib.sha256(f"evening sounds {VERSION} {self.part}".encode()).hexdigest()
 
 
-@lru_cache(maxsize=512)
 def _clip(part: str, index: int) -> Tensor:
-    """A clip of a part, float32 (sample,); made once."""
+    """A clip of a part, float32 (sample,)."""
     random = np.random.default_rng([VERSION, ("train", "test", "demo").index(part), index])
     label = EveningSounds(part).labels[index]
     sound = _sounding(CLASS_NAMES[label], random)

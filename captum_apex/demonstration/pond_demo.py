@@ -28,7 +28,7 @@ def demo(folder: str | os.PathLike = "captum-apex-demo", *, show: bool = True, p
     """Explains twelve sounds of an evening by a pond in four perspectives, and writes and opens their page.
 
     Nothing is loaded from a network: the sounds are made from formulas, and a small classifier with its weights and
-    bases is a part of the package. The explanations are computed, in about half a minute.
+    bases is a part of the package. The explanations are computed, in some ten seconds.
 
     Args:
         folder: folder to write: `page.html`, the evidence as `evidence.csv`, and the sounds as WAV files in `sounds`.

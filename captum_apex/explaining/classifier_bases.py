@@ -109,7 +109,9 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
     classifier = inputs.classifier
     first = inputs.input(0)
     classifier.scores(first, inputs.name(0))
-    origin = FeatureBank.from_dataset(classifier.model, layer, [first], layout=classifier.layout).origin
+    origin = FeatureBank.from_dataset(
+        classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns
+    ).origin
     assert origin.grid is not None
     if schemes is None:
         return tuple(scheme for scheme in SCHEMES if scheme.supports(*origin.grid))

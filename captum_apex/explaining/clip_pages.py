@@ -16,6 +16,7 @@ from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.explanations.explanation import Explanation, explain
 from captum_apex.layers.models import device_of
+from captum_apex.layers.padding import lengths_of
 from captum_apex.locating.region_search import RegionSearch
 
 if TYPE_CHECKING:
@@ -101,11 +102,13 @@ class ClipPages:
         n_prototypes = settings.n_prototypes
         if n_prototypes is None:
             n_prototypes = min(N_PROTOTYPES, n_stored(apex.basis))
+        clips = inputs[None].to(device_of(self.classifier.model))
         explained = partial(
             explain,
             apex,
-            inputs[None].to(device_of(self.classifier.model)),
+            clips,
             label,
+            lengths_of(self.classifier.columns, clips),
             n_channels=settings.n_channels,
             n_prototypes=n_prototypes,
             sides=settings.sides,

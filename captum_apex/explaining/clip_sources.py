@@ -14,6 +14,7 @@ from torch import Tensor
 
 from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.folders import AudioDataset, Recordings
 
 __all__ = ["ClipSource", "clip_sources"]
@@ -66,7 +67,7 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
         ['new.wav', 'waveform 1']
     """
     if isinstance(clips, (str, os.PathLike)) and Path(clips).is_dir():
-        clips = Recordings.in_folder(clips)
+        clips = Recordings.in_folder(clips, classifier.class_names)
     if isinstance(clips, (str, os.PathLike)) or _is_waveform(clips):
         clips = [clips]
     if hasattr(clips, "fingerprint") and hasattr(clips, "waveform"):
@@ -96,9 +97,11 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
     if isinstance(clip, (str, os.PathLike)):
         return ClipSource(os.fspath(clip), partial(classifier.waveform, clip))
     if _is_waveform(clip):
-        waveform = torch.as_tensor(clip)
-        if waveform.is_floating_point():
-            return ClipSource(f"waveform {index}", lambda: waveform.detach().float())
+        name = f"waveform {index}"
+        samples = torch.as_tensor(clip).detach()
+        if samples.is_floating_point():
+            rate = classifier.sample_rate
+            return ClipSource(name, partial(as_waveform, samples, rate, rate, classifier.length, name=name))
     shape = f" of shape {tuple(clip.shape)}" if hasattr(clip, "shape") else ""
     raise TypeError(
         f"expected the path of an audio file, or a waveform of floats (sample,), but got {type(clip).__name__}{shape}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -82,11 +82,10 @@ class ExplainedClips(Sequence):
             - `prototypes`: the training clips, each as its `clip`, `label`, `purity` and region.
         """
         return [
-            row
+            _row(page, explanation, evidence)
             for page in self.pages
             for explanation in page.explanations
             for evidence in explanation.evidence
-            for row in [_row(page, explanation, evidence)]
         ]
 
     def write_csv(self, path: str | os.PathLike) -> Path:
@@ -113,9 +112,6 @@ class ExplainedClips(Sequence):
         if self.left_out:
             lines.append(f"  left out: {len(self.left_out)}")
         return "\n".join(lines)
-
-    def __iter__(self) -> Iterator[Page]:
-        return iter(self.pages)
 
 
 _N_LINES = 4  # clips that the text of all lists

@@ -28,6 +28,7 @@ from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
 from captum_apex.layers.origin import Origin
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.numbers import real_number
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
@@ -181,7 +182,8 @@ class Explainer:
 
         Args:
             clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
-                `AudioDataset` such as `Recordings`, or several paths and waveforms.
+                `AudioDataset` such as `Recordings`, or several paths and waveforms. A waveform is cut or padded to the
+                length of the classifier's clips, as files are.
             target: the class to explain, by name or index, or several classes; None for the class with the largest
                 score in each clip.
             threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class
@@ -197,8 +199,13 @@ class Explainer:
             The explained clips, in their order, each with one page per class.
 
         Raises:
-            ValueError: a class or an argument is not known, or a clip cannot be read or explained; a note names it.
+            TypeError: the clips have another form, or a number is none.
+            ValueError: a class or an argument is not known, `target` and `threshold` are both given, or a clip cannot
+                be read or explained; a note names it.
         """
+        if target is not None and threshold is not None:
+            raise ValueError("expected either `target` or `threshold`, but got both")
+        threshold = None if threshold is None else real_number(threshold, "threshold", 0, 1)
         targets = self._targets(target)
         settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
         pages: list[Page] = []
@@ -245,17 +252,13 @@ class Explainer:
         apex = self._apex(scheme)
         if window is None:
             if self.classifier.length is None:
-                raise ValueError("expected `window`, in s, or a Classifier with a `length`, but there is neither")
+                raise ValueError(
+                    "expected `window` (on the command line --window), in s, or a Classifier with a `length`, but "
+                    "there is neither"
+                )
             window = self.classifier.length / self.classifier.sample_rate
         hop = window / 2 if hop is None else hop
-        layered = APEX(
-            apex.forward_func,
-            apex.layer,
-            apex.basis,
-            input_layout=self.classifier.input_layout,
-            columns=self.classifier.columns,
-        )
-        return explain_recording(layered, recording, window, hop, classifier=self.classifier, **settings)
+        return explain_recording(apex, recording, window, hop, classifier=self.classifier, **settings)
 
     def _apex(self, scheme: Scheme | str | None) -> APEX:
         if scheme is None and len(self.apexes) == 1:
@@ -315,7 +318,8 @@ def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
         raise ValueError(f"expected bases with prototypes, but {name} has none; make one with `fit_basis`")
     try:
         layer = classifier.model.get_submodule(basis.origin.layer)
-        return APEX(classifier.model, layer, basis, input_layout=classifier.input_layout)
+        layout = classifier.input_layout
+        return APEX(classifier.model, layer, basis, input_layout=layout, columns=classifier.columns)
     except (AttributeError, ValueError) as error:
         raise ValueError(f"{name} does not fit this model: {error}") from error
 

@@ -20,6 +20,7 @@ from captum_apex.explanations.clip_channels import at_layer_of, channels_by_cont
 from captum_apex.explanations.events import Event
 from captum_apex.explanations.merging import EventInWindow
 from captum_apex.layers.models import device_of, model_of
+from captum_apex.layers.padding import lengths_of
 from captum_apex.locating.bins import Bins, Rectangle
 from captum_apex.locating.region_search import LocatedRegion, RegionSearch
 from captum_apex.recordings.windows import Windows
@@ -128,9 +129,7 @@ class EventRegions:
         waveform = self.windows.waveform(round(start * self.windows.sample_rate))
         device = device_of(model_of(self.at_layer.forward_func) or self.at_layer.layer)
         inputs = self.classifier.inputs(waveform, f"the window at {start:g} s")[None].to(device)
-        if self.at_layer.columns is None:
-            return inputs, ()
-        return inputs, (torch.tensor([inputs.shape[-1]], device=device),)
+        return inputs, lengths_of(self.at_layer.columns, inputs)
 
     def _columns_around(self, each: EventInWindow, n_columns: int) -> tuple[int, int]:
         """The columns of an event in its window and one more on each side, into which the sound may reach."""

@@ -21,6 +21,7 @@ from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation, UnfinishedExplanationError
 from captum_apex.explanations.merging import WindowMerger
 from captum_apex.layers.models import device_of, model_of
+from captum_apex.layers.padding import lengths_of
 from captum_apex.layers.values import check_not_nan, naming_clips
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
@@ -175,7 +176,8 @@ def explain_recording(
     if search is None:
         return merger.explanation()
     regions = EventRegions(apex, classifier, windows, search)
-    return merger.explanation(partial(regions.refined, progress=progress))
+    with _kept(lambda: (merger, duration)):
+        return merger.explanation(partial(regions.refined, progress=progress))
 
 
 @contextmanager
@@ -187,12 +189,13 @@ def _kept(state: Callable[[], tuple[WindowMerger | None, float]]) -> Iterator[No
     """
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:  # the last two of the model
         merger, explained = state()
         if merger is None or not explained:
             raise
         merger.duration = explained
-        raise UnfinishedExplanationError(str(error), merger.explanation()) from error
+        message = str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
+        raise UnfinishedExplanationError(message, merger.explanation()) from error
 
 
 def _window_name(windows: Windows, starts: Sequence[float], clip: int) -> str:
@@ -244,10 +247,8 @@ def _detected(
         return labels if logits.shape[1] > 1 else [None for _ in labels]
 
     device = device_of(model_of(at_layer.forward_func) or at_layer.layer)
-    lengths = None
-    if at_layer.columns is not None:  # no window is padded
-        lengths = torch.full((len(inputs),), inputs.shape[-1], device=device)
-    for decomposition in at_layer.decompose_each(inputs.to(device), targets, lengths):
+    inputs = inputs.to(device)  # no window is padded
+    for decomposition in at_layer.decompose_each(inputs, targets, lengths_of(at_layer.columns, inputs)):
         label = 0 if decomposition.target is None else decomposition.target
         assert isinstance(label, int)
         yield label, of_classes[0][:, label].cpu(), decomposition

@@ -7,13 +7,31 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Columns", "checked_columns", "column_mask"]
+__all__ = ["Columns", "checked_columns", "column_mask", "lengths_of"]
 
 Columns = Callable[[Tensor], Tensor]
 """A function from the lengths of clips to their numbers of columns in the layer's grid.
 
 Both are int64 tensors of shape (clip,); a length counts the steps of the input's time axis.
 """
+
+
+def lengths_of(columns: Columns | None, inputs: Tensor) -> tuple[Tensor, ...]:
+    """The further arguments of a model for clips without padding: their lengths, where the model takes lengths.
+
+    Args:
+        columns: the function of the model; None for a model that takes no lengths.
+        inputs: inputs of the clips, (clip, …, time).
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.layers.padding import lengths_of
+        >>> lengths_of(lambda lengths: lengths // 2, torch.zeros(2, 1, 8))
+        (tensor([8, 8]),)
+        >>> lengths_of(None, torch.zeros(2, 1, 8))
+        ()
+    """
+    return () if columns is None else (torch.full((len(inputs),), inputs.shape[-1], device=inputs.device),)
 
 
 def column_mask(grid: Tensor, columns: Tensor) -> Tensor:

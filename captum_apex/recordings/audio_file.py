@@ -22,7 +22,7 @@ from torch import Tensor
 from captum_apex.recordings.libsndfile import library_file, sound_library
 from captum_apex.recordings.mp3_length import with_length
 from captum_apex.recordings.ogg_streams import joined_streams
-from captum_apex.recordings.plain_samples import PlainSamples, plain_samples
+from captum_apex.recordings.plain_samples import UNKNOWN_BYTES, PlainSamples, plain_samples
 
 __all__ = ["AudioFile", "opened_audio"]
 
@@ -39,7 +39,6 @@ _OTHER_TAG_BYTES = 2**14
 _TAG_SHARE = 0.02
 # libsndfile's notes on a header, such as "data : 32000 (should be 10637)"
 _CUT = re.compile(r"(?:data|Data Size|SSND) *: (\d+) \(should be (\d+)\)")
-_UNKNOWN_BYTES = 2**31 - 2**16  # programs that write into a pipe put a size above it into the header
 
 
 @contextmanager
@@ -302,6 +301,6 @@ def _claimed_frames(sound: Any, size: int) -> int | None:
     if sound.frames > size * _FRAMES_PER_BYTE:
         return None
     cut = _CUT.search(sound.extra_info)
-    if cut is None or not int(cut[2]) or int(cut[1]) > _UNKNOWN_BYTES:
+    if cut is None or not int(cut[2]) or int(cut[1]) > UNKNOWN_BYTES:
         return sound.frames
     return sound.frames * int(cut[1]) // int(cut[2])

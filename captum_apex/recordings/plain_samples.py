@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from captum_apex.recordings.libsndfile import library_file
 
-__all__ = ["PlainSamples", "plain_samples"]
+__all__ = ["UNKNOWN_BYTES", "PlainSamples", "plain_samples"]
 
 _SAMPLE_BYTES = {
     "PCM_S8": 1,
@@ -27,7 +27,8 @@ _SAMPLE_BYTES = {
 _CHUNKS = {"WAV": "I", "WAVEX": "I", "RF64": "I", "AIFF": "I", "CAF": "q", "AU": ""}
 _ORDERS = {"WAV": "LITTLE", "WAVEX": "LITTLE", "RF64": "LITTLE", "AIFF": "BIG", "CAF": "BIG", "AU": "BIG"}
 _WRAP = 2**32  # headers with 32 bits for the length give what remains after division by it
-_UNKNOWN_BYTES = 2**31 - 2**16  # programs that write into a pipe put a size above it into the header
+UNKNOWN_BYTES = 2**31 - 2**16
+"""Programs that write into a pipe put a size above it into the header."""
 _TAG_BYTES = 2**14  # other programs may add so much to a file without a chunk for it
 
 
@@ -117,7 +118,7 @@ def plain_samples(sound: Any, file: BinaryIO) -> PlainSamples | None:
         return None
     if not is_certain:
         n_frames = (size - start) // frame_bytes
-        is_certain = not claimed or claimed > _UNKNOWN_BYTES
+        is_certain = not claimed or claimed > UNKNOWN_BYTES
     settings = {"samplerate": sound.samplerate, "channels": sound.channels, "subtype": sound.subtype, "endian": order}
     return PlainSamples(start, n_frames, sound.frames, is_certain, settings, frame_bytes)
 

@@ -287,7 +287,6 @@ RUNS_NO_MODEL = {
         "device_of",
         "fingerprint",
         "layer_name",
-        "load_apex",
         "model_of",
         "models_of",
     ),

@@ -5,6 +5,7 @@ import torch
 
 from captum_apex import SCHEMES, Scheme
 from captum_apex.bases.schemes import peak_cells, purity
+from captum_apex.defaults import SCHEME_NAMES
 from tests import oracles
 from tests.networks import invertible
 
@@ -13,6 +14,7 @@ GRID = torch.randn(3, 6, 4, 5, generator=torch.Generator().manual_seed(0), dtype
 
 def test_there_are_four_in_the_order_of_the_paper():
     assert [str(scheme) for scheme in SCHEMES] == ["square", "time", "frequency", "time-frequency"]
+    assert tuple(map(str, SCHEMES)) == SCHEME_NAMES
 
 
 def test_a_scheme_is_asked_for_by_name_or_object():

@@ -495,7 +495,11 @@ def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
     )
     changed("length=16_000", "length=None")
     sys.modules.pop("my_model")
-    refused(capsys, events(*out), "expected --window, in s, or a Classifier with a `length`, but there is neither")
+    refused(
+        capsys,
+        events(*out),
+        "expected `window` .*--window.*, in s, or a Classifier with a `length`, but there is neither",
+    )
     changed("class_names=class_names", 'class_names=["siren"]')
     sys.modules.pop("my_model")
     refused(capsys, events(*out, "--exclusive"), "expected several classes with --exclusive, but there is one")

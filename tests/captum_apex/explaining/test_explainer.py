@@ -216,6 +216,79 @@ def test_wrong_parts_are_refused(classifier, folder, recordings, explainer, tmp_
         Explainer(classifier, bases).located()
 
 
+def test_a_waveform_has_the_length_of_the_classifiers_clips(explainer):
+    waveform = sound(1000, seconds=0.7)
+    page = explainer.explain(waveform, **SHARED)[0]
+    assert torch.equal(page.clip.waveform, waveform[: RATE // 2])
+    short = explainer.explain(waveform[:1000], **SHARED)[0].clip.waveform
+    assert torch.equal(short[:1000], waveform[:1000])
+    assert not short[1000:].any()
+    assert len(short) == RATE // 2
+    with pytest.raises(ValueError, match="waveform 0 .*NaN or infinity"):
+        explainer.explain(torch.full((4000,), torch.nan))
+
+
+@pytest.mark.parametrize(("threshold", "error"), [(1.5, ValueError), (float("nan"), ValueError), ("high", TypeError)])
+def test_a_threshold_is_a_probability_and_not_beside_a_target(explainer, threshold, error):
+    with pytest.raises(error, match="expected `threshold`"):
+        explainer.explain(sound(1000), threshold=threshold)
+    with pytest.raises(ValueError, match="either `target` or `threshold`"):
+        explainer.explain(sound(1000), "dog", threshold=0.5)
+
+
+class Tagger(nn.Module):
+    """It takes clips padded to one length, and their lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 6, (129, 2), stride=(1, 2)), nn.ReLU())
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, inputs, lengths):
+        features = self.features(inputs).mean(2)
+        n_columns = lengths // 2
+        inside = torch.arange(features.shape[-1]) < n_columns[:, None]
+        return self.head((features * inside[:, None]).sum(-1) / n_columns[:, None])
+
+
+def test_a_model_that_takes_lengths_gets_them(tmp_path):
+    """Recordings of several lengths: each is explained as it is alone, with its own length."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Tagger().eval()
+    tagger = Classifier(
+        model,
+        transform,
+        RATE,
+        CLASSES,
+        SpectrogramAxes(RATE, 256, 128),
+        layer=model.features,
+        decibels=lambda inputs: inputs[0] * 40,
+        columns=lambda lengths: lengths // 2,
+    )
+    for index in range(6):
+        listening.write(tmp_path / f"{index}.wav", sound(500 + 300 * index, 0.4 + 0.1 * index, index), RATE)
+    recordings = Recordings.in_folder(tmp_path)
+    explainer = Explainer.fit(tagger, recordings, ["time"]).located(2)
+    page = explainer.explain(recordings.path(5), n_channels=1, n_prototypes=2)[0]
+    inputs = transform(tagger.waveform(recordings.path(5)))[None]
+    lengths = torch.tensor([inputs.shape[-1]])
+    with torch.no_grad():
+        assert page.scores == pytest.approx(model(inputs, lengths)[0].tolist())
+    apex = APEX(model, model.features, explainer.bases["time"], columns=tagger.columns)
+    alone = explain(apex, inputs, None, lengths, n_channels=1, n_prototypes=2)[0]
+    assert page.explanations[0] == alone
+    found = explainer.explain_recording(recordings.path(5), window=0.5, hop=0.25, threshold=0.1)
+    assert found.events
+
+
+def test_a_folder_is_read_by_the_classes_of_the_classifier(explainer, tmp_path):
+    """Its sub-folders are named as mirrors of ESC-10 name them, and not all classes are there."""
+    (tmp_path / "002_rain").mkdir()
+    listening.write(tmp_path / "002_rain" / "a.wav", sound(700), RATE)
+    assert explainer.explain(tmp_path, **SHARED)[0].clip.label == "rain"
+
+
 def test_a_clip_that_cannot_be_read_is_named_or_left_out(explainer, recordings, tmp_path):
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")

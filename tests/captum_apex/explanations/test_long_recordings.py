@@ -470,6 +470,35 @@ def test_an_error_keeps_what_was_explained_before_it(fault, batch_size, search):
     assert 10 <= caught.value.explanation.duration <= 22
 
 
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, MemoryError])
+@pytest.mark.parametrize("late", ["model", "search"])
+def test_an_exception_of_the_model_keeps_what_was_explained_before_it(late, error, monkeypatch):
+    """The model raises in a late window, or the search for regions does after the last one."""
+
+    class Failing(Levels):
+        def forward(self, inputs):
+            if (inputs > 50).any():
+                raise error("it is too loud")
+            return super().forward(inputs)
+
+    sounds = [(3.0, 4.5, 1.0), (8.0, 9.0, -1.0)]
+    waveform = sounding(sounds, 30.0)
+    if late == "model":
+        waveform[22 * RATE : 23 * RATE] = 100.0
+    else:
+
+        def refined(*_, **__):
+            raise error("it is too loud")
+
+        monkeypatch.setattr(EventRegions, "refined", refined)
+    apex, classifier = of_levels(Failing())
+    with pytest.raises(UnfinishedExplanationError, match="it is too loud") as caught:
+        explain_recording(apex, waveform, 2.0, 1.0, classifier=classifier, batch_size=1, search=RegionSearch())
+    assert isinstance(caught.value.__cause__, error)
+    assert places(caught.value.explanation) == places(explained(sounds))
+    assert caught.value.explanation.duration == (30 if late == "search" else 22)
+
+
 @pytest.mark.parametrize("search", [None, RegionSearch()], ids=["columns", "search"])
 def test_a_file_shorter_than_a_window_and_than_its_header_has_no_events_in_its_padding(tmp_path, search):
     path = tmp_path / "night.flac"

@@ -8,6 +8,7 @@ from tests.browser import chromium, complaints, requests
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        browser.set_script_timeout(60)  # s; a long sound is cut in a while
         yield browser
 
 

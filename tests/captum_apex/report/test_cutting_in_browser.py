@@ -9,7 +9,7 @@ import torch
 
 from captum_apex import Box, Clip, Evidence, Explanation, Region, Scheme, SpectrogramAxes, listening, report
 from captum_apex.report import Page, encoding
-from tests.browser import chromium, complaints, requests, show
+from tests.browser import show
 
 CUT = """
     const [name, done] = arguments;
@@ -36,21 +36,6 @@ REGIONS = {
     "two boxes": (Box(0.1, 0.3, 0.1, 0.3), Box(0.6, 0.8, 0.5, 0.9)),
     "everything": (Box(0, 1, 0, 1),),
 }
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("profile")) as browser:
-        browser.set_script_timeout(60)
-        yield browser
-
-
-@pytest.fixture
-def browser(running):
-    complaints(running), requests(running)
-    yield running
-    assert complaints(running) == []
-    assert requests(running) == []
 
 
 def subject(rate, n_samples):
