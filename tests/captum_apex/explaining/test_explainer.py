@@ -12,17 +12,26 @@ from torch import nn
 from captum_apex import (
     APEX,
     SCHEMES,
+    Box,
     Classifier,
+    Clip,
+    Evidence,
+    ExplainedClips,
     Explainer,
+    Explanation,
     FeatureBank,
     Recordings,
+    Region,
+    RegionEffect,
     RegionSearch,
+    Scheme,
     SpectrogramAxes,
     explain,
     fit_basis,
     listening,
 )
 from captum_apex.explaining.explained_clips import COLUMNS
+from captum_apex.report import Page
 
 RATE = 8000
 CLASSES = ["dog", "rain", "siren"]
@@ -158,6 +167,38 @@ def test_the_tables_have_a_row_for_each_channel(recordings, explainer, tmp_path)
         lines = list(csv.DictReader(file))
     assert [line["channel"] for line in lines] == [str(row["channel"]) for row in rows]
     assert lines[0]["prototypes"] == "; ".join(prototype["clip"] for prototype in rows[0]["prototypes"])
+
+
+def test_a_row_is_the_evidence_in_seconds_and_hertz():
+    """Two boxes, of which neither has all outer edges, and different shares of the channel."""
+    clip = Clip.from_waveform(torch.ones(8000), 8000, name="new.wav", label="rain")
+    region = Region((Box(low=0.25, high=0.5, start=0.1, end=0.75), Box(low=0.0, high=0.75, start=0.5, end=0.6)))
+    effect = RegionEffect(channel=0.5, random=(0.5, 0.75), score=2.5, fires_on="silence")
+    evidence = Evidence(17, -1, 2.5, -0.5, 0.9, region, (), effect=effect)
+    explanation = Explanation(Scheme("square"), 0, 4.0, 0.5, (evidence,), total=3.5)
+    rows = ExplainedClips((Page(clip, [explanation], {}, ["dog", "rain"]),)).rows()
+    assert rows == [
+        {
+            "clip": "new.wav",
+            "label": "rain",
+            "explained": "dog",
+            "score": 4.0,
+            "scheme": "square",
+            "channel": 17,
+            "side": -1,
+            "contribution": 2.5,
+            "purity": 0.9,
+            "start_s": 0.1,
+            "end_s": 0.75,
+            "low_hz": 0.0,
+            "high_hz": 3000.0,
+            "channel_falls": 0.5,
+            "random_falls": 0.625,
+            "score_falls": 2.5,
+            "doubts": "no better than a random place, fires on silence",
+            "prototypes": [],
+        }
+    ]
 
 
 def test_the_page_has_every_clip_with_its_prototypes(recordings, explainer, tmp_path):

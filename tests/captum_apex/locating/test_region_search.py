@@ -204,6 +204,15 @@ def test_a_margin_that_takes_no_more_is_left_out(cross):
     assert sorted(bins_of(evidence, (32, 64))) == sorted(expected)
 
 
+@pytest.mark.parametrize(("loud", "found"), [((24, 38), (23, 39)), ((24, 40), (24, 40))], ids=["reached", "crossed"])
+def test_a_margin_does_not_lead_beyond_a_quarter_of_the_clip(loud, found):
+    """The faint edges are a column wide on each side: 16 of 64 columns in all, or 18."""
+    clip = planted((32, 64), (0, 32, loud[0] - 1, loud[1] + 1), loud=0.3)
+    clip[..., loud[0] : loud[1]] = LOUD
+    evidence = evidence_of(Saturated(), clip, "time", RegionSearch(fill=torch.zeros_like))
+    assert bins_of(evidence, (32, 64)) == [(0, 32, *found)]
+
+
 class Passing(Detector):
     """In the second half it fires on loud sounds; in the first half on a level that a loud sound has passed."""
 
