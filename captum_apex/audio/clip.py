@@ -17,11 +17,12 @@ from torch import Tensor
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.regions import Box, Region
 
-__all__ = ["Clip", "ClipLookup", "Place", "encodable", "level_limits"]
+__all__ = ["Clip", "ClipLookup", "Place", "cell_text", "encodable", "level_limits"]
 
 _FLOOR = 1e-10  # of the power, −100 dB
 _DYNAMIC_RANGE = 80.0  # in dB below the loudest level; what is quieter gets the lowest colour
 _SAME_LEVEL = 0.1  # in dB: levels that differ by less are the same
+_NO_TEXT = ("=", "+", "-", "@", '"')  # the beginnings of formulas and of quoted cells in spreadsheets
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -39,6 +40,21 @@ def encodable(text: str) -> str:
         'caf�.wav'
     """
     return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def cell_text(name: str) -> str:
+    r"""A name as a cell of a table: on one line, and as text for a spreadsheet, which would run "=cmd|…" as a formula.
+
+    Args:
+        name: the name; where it begins with =, +, -, @ or a quotation mark, an apostrophe is put before it.
+
+    Example:
+        >>> from captum_apex.audio.clip import cell_text
+        >>> cell_text("=1+1"), cell_text("dog\nbark")
+        ("'=1+1", 'dog bark')
+    """
+    line = encodable(" ".join(name.split()))
+    return f"'{line}" if line.startswith(_NO_TEXT) else line
 
 
 class Place(NamedTuple):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from captum_apex.audio.clip import Clip, encodable
+from captum_apex.audio.clip import Clip, cell_text, encodable
 from captum_apex.audio.regions import Region
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
@@ -89,8 +89,12 @@ class ExplainedClips(Sequence):
         ]
 
     def write_csv(self, path: str | os.PathLike) -> Path:
-        """Writes the table of `rows` as CSV; of the prototypes it has the names, separated by semicolons."""
-        rows = [{**row, "prototypes": "; ".join(each["clip"] for each in row["prototypes"])} for row in self.rows()]
+        """Writes the table of `rows` as CSV; of the prototypes it has the names, separated by semicolons.
+
+        A name that begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet takes
+        it as text and not as a formula.
+        """
+        rows = [_csv_row(row) for row in self.rows()]
         with replaced(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
@@ -150,6 +154,12 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "doubts": "" if effect is None else ", ".join(effect.doubts),
         "prototypes": [_prototype(page, prototype) for prototype in evidence.prototypes],
     }
+
+
+def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with texts that a spreadsheet takes as such."""
+    flat = {**row, "prototypes": "; ".join(each["clip"] for each in row["prototypes"])}
+    return {name: cell_text(value) if isinstance(value, str) else value for name, value in flat.items()}
 
 
 def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from captum_apex.audio.clip import encodable
+from captum_apex.audio.clip import cell_text
 from captum_apex.files import replaced
 from captum_apex.locating.region_search import RegionEffect
 
@@ -69,7 +69,6 @@ _RAVEN_COLUMNS = (
     "Side",
     "Contribution",
 )
-_NO_TEXT = ("=", "+", "-", "@", '"')  # the beginnings of formulas and of quoted cells in spreadsheets
 _EFFECT_COLUMNS = ("Masking Effect", "Effect of Random Places", "Better than Random", "Fires On")
 
 
@@ -109,7 +108,7 @@ def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
 
 def _raven_line(number: int, event: Event, with_effects: bool) -> str:
     place = (f"{event.start:.6f}", f"{event.end:.6f}", f"{event.low:.3f}", f"{event.high:.3f}")
-    about_class = (_class_column(event.name), f"{event.score:.4f}")
+    about_class = (cell_text(event.name), f"{event.score:.4f}")
     about_channel = (str(event.channel), str(event.side), f"{event.contribution:.4f}")
     about_region = _effect_columns(event.effect) if with_effects else ()
     return "\t".join((str(number), "Spectrogram 1", "1", *place, *about_class, *about_channel, *about_region))
@@ -148,7 +147,7 @@ def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: b
     """
     lines = []
     for event in events:
-        text = f"{_class_column(event.name)} {event.score:.2f} (channel {event.channel}){_doubts(event.effect)}"
+        text = f"{cell_text(event.name)} {event.score:.2f} (channel {event.channel}){_doubts(event.effect)}"
         lines.append(f"{event.start:.6f}\t{event.end:.6f}\t{text}")
         if bands:
             lines.append(f"\\\t{event.low:.6f}\t{event.high:.6f}")
@@ -164,12 +163,6 @@ def _doubts(effect: RegionEffect | None) -> str:
 def _write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
     with replaced(path) as beside:
         beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-
-
-def _class_column(name: str) -> str:
-    """A name on one line that a spreadsheet takes as text: it would run a cell such as =cmd|… as a formula."""
-    line = encodable(" ".join(name.split()))
-    return f"'{line}" if line.startswith(_NO_TEXT) else line
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,9 +44,15 @@ function evidenceRow(page, perspective, evidence) {
   };
 }
 
+/* A text on one line that a spreadsheet takes as text, and not as a formula. */
+function cellText(text) {
+  const line = text.trim().split(/\s+/).join(" ");
+  return /^[=+\-@"]/.test(line) ? `'${line}` : line;
+}
+
 function csv(rows) {
   const cell = (value) => {
-    const text = value === null ? "" : String(value);
+    const text = value === null ? "" : typeof value === "string" ? cellText(value) : String(value);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const flat = rows.map((row) => ({ ...row, prototypes: row.prototypes.map(({ clip }) => clip).join("; ") }));

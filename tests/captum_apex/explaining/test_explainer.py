@@ -201,6 +201,18 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
     ]
 
 
+def test_names_are_text_for_a_spreadsheet(tmp_path):
+    clip = Clip.from_waveform(torch.ones(8000), 8000, name="=cmd.wav", label="-3 dB\n")
+    evidence = Evidence(17, -1, -2.5, -0.5, 0.9, Region((Box(low=0.0, high=1.0, start=0.0, end=0.5),)), ())
+    explanation = Explanation(Scheme("time"), 0, -4.0, 0.5, (evidence,), total=3.5)
+    explained = ExplainedClips((Page(clip, [explanation], {}, ["@dog", "rain"]),))
+    with open(explained.write_csv(tmp_path / "evidence.csv"), newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert (line["clip"], line["label"], line["explained"]) == ("'=cmd.wav", "'-3 dB", "'@dog")
+    assert (line["score"], line["contribution"]) == ("-4.0", "-2.5")
+    assert json.loads(explained.write_json(tmp_path / "evidence.json").read_text())[0]["clip"] == "=cmd.wav"
+
+
 def test_the_page_has_every_clip_with_its_prototypes(recordings, explainer, tmp_path):
     explained = explainer.explain(recordings.path(0), n_channels=1, n_prototypes=1)
     page = explained.write(tmp_path / "page.html", title="Why?").read_text()

@@ -166,6 +166,18 @@ def test_a_recurrent_layer_after_the_explained_one_has_a_gradient_on_a_gpu(kind,
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_gives_the_map_of_a_recurrent_layer_that_the_cpu_gives(kind):
+    model = recurrent_model(KINDS[kind][0], **KINDS[kind][1])
+    clips = torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    basis = PrototypeBasis(torch.eye(6), "time", origin=Origin(layout=Layout("n c t -> n c 1 t")))
+    expected = LayerAPEX(model, model.features, basis).attribute(clips, 1, n_channels=None)
+    model.cuda()
+    actual = LayerAPEX(model, model.features, basis).attribute(clips.cuda(), 1, n_channels=None)
+    torch.testing.assert_close(actual.cpu(), expected, rtol=1e-6, atol=1e-9)
+
+
 def test_a_recurrent_layer_before_the_explained_one_passes_a_projections_gradient():
     model = recurrent_model(nn.GRU).eval()
     clips = torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()

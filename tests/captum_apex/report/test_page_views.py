@@ -194,6 +194,15 @@ def test_the_evidence_is_a_table_and_a_list(browser, one):
     assert [prototype["purity"] for prototype in listed[0]["prototypes"]] == [0.5, 0.375, 0.25]
 
 
+def test_names_are_text_for_a_spreadsheet(browser, one):
+    show(browser, one)
+    browser.execute_script("facts.clips[facts.pages[0].clip].name = '=cmd\\n.wav'; facts.pages[0].explained = '-3 dB'")
+    rows = list(csv.DictReader(io.StringIO(saved_by(browser, "Evidence as CSV")["text"])))
+    assert {(row["clip"], row["explained"]) for row in rows} == {("'=cmd .wav", "'-3 dB")}
+    listed = json.loads(saved_by(browser, "Evidence as JSON")["text"])
+    assert listed[0]["clip"] == "=cmd\n.wav"
+
+
 def test_the_table_is_downloaded(browser, one, tmp_path):
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     show(browser, one)
