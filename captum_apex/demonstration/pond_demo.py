@@ -38,6 +38,9 @@ def demo(folder: str | os.PathLike = "captum-apex-demo", *, show: bool = True, p
     Returns:
         The explained clips.
 
+    Raises:
+        ValueError: the folder has other files than those of an earlier demonstration.
+
     Example:
         >>> from captum_apex import demo
         >>> len(demo("captum-apex-demo"))  # doctest: +SKIP
@@ -45,6 +48,7 @@ def demo(folder: str | os.PathLike = "captum-apex-demo", *, show: bool = True, p
     """
     folder = Path(folder)
     sounds = EveningSounds("demo")
+    _check_folder(folder, sounds)
     paths = _written(sounds, folder / "sounds")
     explained = explainer().explain(sounds, n_channels=_N_CHANNELS, progress=progress)
     page = explained.write(folder / "page.html", title=TITLE)
@@ -66,6 +70,15 @@ def explainer() -> Explainer:
     with as_file(files("captum_apex.demonstration")) as folder:
         paths = [folder / f"{scheme}{BASIS_SUFFIX}" for scheme in SCHEMES]
         return Explainer.load(paths, classifier(), EveningSounds("train"))
+
+
+def _check_folder(folder: Path, sounds: EveningSounds) -> None:
+    """Raises where the demonstration would write among files of the user."""
+    is_earlier_one = (folder / "sounds" / sounds.name(0)).is_file()
+    if folder.is_dir() and any(folder.iterdir()) and not is_earlier_one:
+        raise ValueError(
+            f"expected a new or empty folder, or that of an earlier demonstration, but {folder} has other files"
+        )
 
 
 def _written(sounds: EveningSounds, folder: Path) -> list[Path]:

@@ -106,6 +106,16 @@ def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path, capsys):
     assert "in a folder that can be written to" in capsys.readouterr().err
 
 
+def test_nothing_is_written_among_files_of_the_user(tmp_path, one_clip, capsys):
+    (tmp_path / "page.html").write_text("a page of mine")
+    assert main(["demo", "--out", str(tmp_path), "--no-show"]) == 2
+    assert "expected a new or empty folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert (tmp_path / "page.html").read_text() == "a page of mine"
+    for _ in range(2):  # the second time over the first
+        assert main(["demo", "--out", str(tmp_path / "pond"), "--no-show"]) == 0
+
+
 def test_the_classifier_serves_the_command_line(tmp_path, capsys):
     sounds = EveningSounds("demo")
     for index in range(8):
