@@ -391,11 +391,33 @@ def test_print_holds_every_clip_and_perspective_and_no_controls(browser, path):
 
 
 def test_a_printed_file_has_pages_for_every_clip_with_its_pictures(browser, path):
-    show(browser, path)
-    file = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
-    assert len(re.findall(rb"/Type /Page\b", file)) >= 2
-    assert len(re.findall(rb"/Subtype /Image", file)) >= 2 + 3  # each clip and each prototype once
+    show(browser, path, media="")
+    sheets, images = printed(browser)
+    assert sheets > 2 * 4  # two clips in three or four perspectives, with two cards each
+    assert images >= 2 + 3 + 1  # each clip, each prototype and the map once
     wait_until(lambda: all_of(browser, "#print *") == [])
+
+
+def test_of_many_clips_a_picture_and_a_table_are_printed(browser, tmp_path):
+    silent = {index: chirp(index, silent=True, label=CLASSES[index]) for index in range(3)}
+    pages = [page(clip=chirp(50 + i, silent=True), prototypes=silent, maps={}) for i in range(4)]
+    path = report.write(tmp_path / "page.html", pages)
+    show(browser, path, media="")
+    sheets, images = printed(browser)
+    assert 4 <= sheets <= 3 * 4
+    assert images == 4  # no prototypes
+    show(browser, path, media="print")
+    wait_until(lambda: len(all_of(browser, "#print h2")) == 4)
+    assert len(all_of(browser, "#print .spectrogram")) == 4 * 4
+    rows = texts(browser, "#print .evidence-table tbody tr")
+    assert len(rows) == 4 * 4 * 2
+    assert rows[2] == "1 10 +2.00 0.25 0.10–0.20 s zero, clip_0.wav; one, clip_1.wav; two, clip_2.wav"
+
+
+def printed(browser):
+    """The numbers of sheets and of different images in the printed page."""
+    file = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
+    return len(re.findall(rb"/Type /Page\b", file)), len(re.findall(rb"/Subtype /Image", file))
 
 
 def test_a_clip_without_sound_has_no_buttons_for_it(browser, tmp_path):
