@@ -320,6 +320,26 @@ def test_regions_with_one_corner_share_a_tag_and_no_tag_hides_another(browser, t
     assert browser.execute_script(inside)
 
 
+def test_the_tags_of_bands_sit_on_their_bands(browser, tmp_path):
+    """Bands of 20 that lie close together: the tags stand side by side, each on the upper side of its band."""
+    scheme = SCHEMES[2]
+    shown = explanation(scheme, n_channels=1).evidence[0]
+    evidence = tuple(
+        dataclasses.replace(shown, channel=k, region=scheme.region([cell], 20, 1))
+        for k, cell in enumerate((8, 9, 7, 10))
+    )
+    subject = page(explanations=[dataclasses.replace(explanation(scheme), evidence=evidence)], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    places = browser.execute_script(
+        "const box = document.querySelector('.large .picture').getBoundingClientRect();"
+        "return [...document.querySelectorAll('.large .tag')].map((e) => e.getBoundingClientRect())"
+        ".map((tag) => [(tag.left - box.left) / box.width, (tag.bottom - box.top) / box.height])"
+    )
+    bottoms = [bottom for _, bottom in places]
+    assert bottoms == pytest.approx([1 - 9 / 20, 1 - 10 / 20, 1 - 8 / 20, 1 - 11 / 20], abs=0.01)
+    assert len({round(left, 2) for left, _ in places}) > 1
+
+
 def test_clips_are_chosen_from_the_list(browser, path):
     show(browser, path)
     links = all_of(browser, "nav a")
