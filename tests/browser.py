@@ -44,7 +44,7 @@ def chromium(profile: Path) -> Iterator[Any]:
 
 
 def show(browser: Any, page: Path, *, width: int = 1280, dark: bool = False, media: str = "screen") -> None:
-    """Opens a file from disk on a screen of this width."""
+    """Opens a file from disk on a screen of this width; an empty `media` is the screen until the page is printed."""
     features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
     screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}

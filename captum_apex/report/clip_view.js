@@ -161,13 +161,3 @@ function showClip(page, chosen) {
   document.getElementById("main").replaceChildren(heading(page), overview, bar, ...panels, strip, notes(page));
   return choose;
 }
-
-/* Everything of a clip, one below the other, to be printed. */
-function printed(page) {
-  const perspectives = page.perspectives.map((perspective) => [
-    ...query(page, perspective),
-    ...perspectiveParts(page, perspective).flat(),
-  ]);
-  const others = comparison(page, page.perspectives[0]);
-  return element("section", { class: "sheet-of-clip" }, heading(page), scores(page), perspectives, others);
-}

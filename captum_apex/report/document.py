@@ -39,6 +39,7 @@ _SCRIPTS = (
     "channel_view.js",
     "clip_list.js",
     "evidence_table.js",
+    "printing.js",
     "page.js",
 )
 _STYLE = {

@@ -55,13 +55,6 @@ function arrive(view) {
   scrollTo(0, 0);
 }
 
-/* All clips are drawn only to be printed. */
-function fillPrint(printing) {
-  const node = document.getElementById("print");
-  if (printing && node.children.length) return;
-  node.replaceChildren(...(printing ? facts.pages.map(printed) : []));
-}
-
 playerBar();
 document.getElementById("tools").replaceChildren(roving(element("div", { class: "buttons" }, evidenceTools())));
 clipList();

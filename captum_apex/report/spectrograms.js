@@ -129,8 +129,8 @@ function outlined(region, rank = 0, number = 0) {
 }
 
 /*
- * The regions' numbers on their upper left corners. Regions with the same corner share a tag; a tag moves down by its
- * height where another tag is already.
+ * The regions' numbers on their upper left corners. Regions with the same corner share a tag; where another tag is
+ * already, a tag moves along its box, or else down by its height.
  */
 function tags(regions) {
   const placed = [];
@@ -138,12 +138,24 @@ function tags(regions) {
     const width = TAG * (1 + TAG_MORE * (group.length - 1));
     const [x, y] = [Math.min(group[0].corner[0], 1 - width), group[0].corner[1]];
     const tag = { x, y, width, steps: 0 };
-    while (placed.some((other) => overlap(tag, other))) tag.steps += 1;
+    const right = rightOf(group[0]);
+    while (placed.some((other) => overlap(tag, other))) {
+      if (tag.x + 2 * width <= right) tag.x += width; // along the upper side of its box, as far as that reaches
+      else {
+        tag.x = x;
+        tag.steps += 1;
+      }
+    }
     placed.push(tag);
     const top = `calc(max(0px, ${percent(y)} - ${LINE}em) + ${tag.steps * LINE}em)`;
     const numbers = group.map(({ number, colour }) => element("span", { style: { "--colour": colour } }, String(number)));
-    return element("span", { class: "tag", "aria-hidden": "true", style: { left: percent(x), top } }, numbers);
+    return element("span", { class: "tag", "aria-hidden": "true", style: { left: percent(tag.x), top } }, numbers);
   });
+}
+
+/* The right end of a region, as a share of the picture. */
+function rightOf({ outline }) {
+  return Math.max(...[...outline.matchAll(/[ML]([\d.]+)/g)].map(([, x]) => Number(x)));
 }
 
 /* Whether two tags overlap on the lowest or on the highest picture. */

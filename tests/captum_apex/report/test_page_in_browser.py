@@ -320,6 +320,26 @@ def test_regions_with_one_corner_share_a_tag_and_no_tag_hides_another(browser, t
     assert browser.execute_script(inside)
 
 
+def test_the_tags_of_bands_sit_on_their_bands(browser, tmp_path):
+    """Bands of 20 that lie close together: the tags stand side by side, each on the upper side of its band."""
+    scheme = SCHEMES[2]
+    shown = explanation(scheme, n_channels=1).evidence[0]
+    evidence = tuple(
+        dataclasses.replace(shown, channel=k, region=scheme.region([cell], 20, 1))
+        for k, cell in enumerate((8, 9, 7, 10))
+    )
+    subject = page(explanations=[dataclasses.replace(explanation(scheme), evidence=evidence)], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    places = browser.execute_script(
+        "const box = document.querySelector('.large .picture').getBoundingClientRect();"
+        "return [...document.querySelectorAll('.large .tag')].map((e) => e.getBoundingClientRect())"
+        ".map((tag) => [(tag.left - box.left) / box.width, (tag.bottom - box.top) / box.height])"
+    )
+    bottoms = [bottom for _, bottom in places]
+    assert bottoms == pytest.approx([1 - 9 / 20, 1 - 10 / 20, 1 - 8 / 20, 1 - 11 / 20], abs=0.01)
+    assert len({round(left, 2) for left, _ in places}) > 1
+
+
 def test_clips_are_chosen_from_the_list(browser, path):
     show(browser, path)
     links = all_of(browser, "nav a")
@@ -391,11 +411,33 @@ def test_print_holds_every_clip_and_perspective_and_no_controls(browser, path):
 
 
 def test_a_printed_file_has_pages_for_every_clip_with_its_pictures(browser, path):
-    show(browser, path)
-    file = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
-    assert len(re.findall(rb"/Type /Page\b", file)) >= 2
-    assert len(re.findall(rb"/Subtype /Image", file)) >= 2 + 3  # each clip and each prototype once
+    show(browser, path, media="")
+    sheets, images = printed(browser)
+    assert sheets > 2 * 4  # two clips in three or four perspectives, with two cards each
+    assert images >= 2 + 3 + 1  # each clip, each prototype and the map once
     wait_until(lambda: all_of(browser, "#print *") == [])
+
+
+def test_of_many_clips_a_picture_and_a_table_are_printed(browser, tmp_path):
+    silent = {index: chirp(index, silent=True, label=CLASSES[index]) for index in range(3)}
+    pages = [page(clip=chirp(50 + i, silent=True), prototypes=silent, maps={}) for i in range(4)]
+    path = report.write(tmp_path / "page.html", pages)
+    show(browser, path, media="")
+    sheets, images = printed(browser)
+    assert 4 <= sheets <= 3 * 4
+    assert images == 4  # no prototypes
+    show(browser, path, media="print")
+    wait_until(lambda: len(all_of(browser, "#print h2")) == 4)
+    assert len(all_of(browser, "#print .spectrogram")) == 4 * 4
+    rows = texts(browser, "#print .evidence-table tbody tr")
+    assert len(rows) == 4 * 4 * 2
+    assert rows[2] == "1 10 +2.00 0.25 0.10–0.20 s zero, clip_0.wav; one, clip_1.wav; two, clip_2.wav"
+
+
+def printed(browser):
+    """The numbers of sheets and of different images in the printed page."""
+    file = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
+    return len(re.findall(rb"/Type /Page\b", file)), len(re.findall(rb"/Subtype /Image", file))
 
 
 def test_a_clip_without_sound_has_no_buttons_for_it(browser, tmp_path):
