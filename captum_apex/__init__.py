@@ -37,6 +37,7 @@ from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, explain, explain_classes
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
+from captum_apex.layers.suggestions import suggest_layers
 from captum_apex.locating import RegionEffect, RegionSearch
 from captum_apex.pretrained.hugging_face import from_transformers
 from captum_apex.recordings import Recordings
@@ -79,6 +80,7 @@ __all__ = [
     "masking",
     "metrics",
     "spectra",
+    "suggest_layers",
     "write_audacity",
     "write_raven",
 ]

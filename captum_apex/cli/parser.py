@@ -6,15 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from captum_apex.cli import events_command, explain_command, fit_command
+from captum_apex.cli import events_command, explain_command, fit_command, layers_command
 from captum_apex.cli.types import device
 
 __all__ = ["parser", "program_name"]
 
-COMMANDS = {"fit": fit_command, "explain": explain_command, "events": events_command}
+COMMANDS = {"layers": layers_command, "fit": fit_command, "explain": explain_command, "events": events_command}
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
-    "Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events."
+    "Explains an audio classifier by prototypes: lists layers, fits bases on a folder of audio, explains clips, lists "
+    "events."
 )
 FACTORY = """--model names a factory: a function without arguments, in a module that can be imported from here, which
 returns a captum_apex.Classifier: the model, its transform, its class names. This is a complete my_model.py:

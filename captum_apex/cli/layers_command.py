@@ -1,0 +1,37 @@
+"""`layers`: lists the layers that can be explained."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from captum_apex.cli.factory import load_classifier
+from captum_apex.cli.loading import layers_of
+
+SUMMARY = "list the layers that can be explained, with the layout of each"
+DESCRIPTION = (
+    "Runs the model on one clip, and lists the layers that can be explained, the best first: name, channels, grid, and "
+    "the layout to give to the Classifier where one is needed."
+)
+EXAMPLES = ["layers --model my_model:classifier", "layers clip.wav --model my_model:classifier"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `layers`."""
+    parser.add_argument(
+        "clip", type=Path, nargs="?", metavar="CLIP", help="an audio file; by default noise of the length of a clip"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Lists the layers that can be explained."""
+    classifier = load_classifier(options.model, options.device, options.convert)
+    layers = layers_of(classifier, None if options.clip is None else classifier.waveform(options.clip))
+    print(layers)
+    if not layers:
+        raise ValueError("expected a model with a layer that can be explained, but there is none")
+    if classifier.layer is None:
+        layout = "" if layers[0].layout is None else f", with layout={layers[0].layout_code} in the Classifier"
+        print(f"to explain the first: --layer {layers[0].name}{layout}", file=sys.stderr)
+    return 0
