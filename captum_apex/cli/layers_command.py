@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from captum_apex.cli.factory import load_classifier
-from captum_apex.cli.loading import layers_of
+from captum_apex.cli.layer_choice import layers_of
 
 SUMMARY = "list the layers that can be explained, with the layout of each"
 DESCRIPTION = (

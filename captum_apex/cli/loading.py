@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,11 +17,11 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import closest_names
+from captum_apex.cli.layer_choice import layers_to_choose_from
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import Columns
-from captum_apex.layers.suggestions import LayerSuggestion, LayerSuggestions, suggest_layers
 from captum_apex.layers.values import checked_output
 from captum_apex.recordings.folders import Recordings
 
@@ -31,7 +30,6 @@ __all__ = [
     "check_output_folder",
     "chosen_layer",
     "class_scores",
-    "layers_of",
     "list_left_out",
     "load_apex",
     "load_bases",
@@ -40,7 +38,6 @@ __all__ = [
 ]
 
 BASIS_SUFFIX = ".safetensors"
-_MOST_LAYERS = 5
 _PROBE = bytes(1_000_000)  # the size of a small basis or page
 
 
@@ -107,46 +104,7 @@ def chosen_layer(classifier: Classifier, name: str | None) -> nn.Module:
         names = closest_names("", [each for each, _ in classifier.model.named_modules() if each])
         raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {names}")
     except ValueError as error:
-        raise ValueError(f"{error}{_to_choose_from(classifier)}") from None
-
-
-def _to_choose_from(classifier: Classifier) -> str:
-    """The layers that can be explained, as the end of a message; empty where the model or its transform fails."""
-    layers: Sequence[LayerSuggestion] = ()
-    with suppress(ValueError, TypeError):
-        layers = layers_of(classifier)[:_MOST_LAYERS]
-    if not layers:
-        return ""
-    needed = [f" (with layout={layer.layout_code} in the Classifier)" * (layer.layout is not None) for layer in layers]
-    listed = ", ".join(f"{layer.name}{layout}" for layer, layout in zip(layers, needed, strict=True))
-    return f"; those that can be explained, the best first: {listed}"
-
-
-def layers_of(classifier: Classifier, waveform: Tensor | None = None) -> LayerSuggestions:
-    """The layers of a classifier that can be explained.
-
-    Args:
-        classifier: the classifier.
-        waveform: samples of a clip at the classifier's sample rate, (sample,); None for noise of the length of its
-            clips, or of five seconds where it has none.
-
-    Raises:
-        ValueError: the transform or the model does not take the waveform.
-
-    Example:
-        >>> from torch import nn
-        >>> from captum_apex import Classifier
-        >>> from captum_apex.cli.loading import layers_of
-        >>> model = nn.Sequential(nn.Conv1d(1, 4, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2))
-        >>> classifier = Classifier(model, lambda waveform: waveform[None], 8000, ["dog", "rain"], length=800)
-        >>> layers_of(classifier)[0].layout
-        'n c t -> n c 1 t'
-    """
-    if waveform is None:
-        length = classifier.length or 5 * classifier.sample_rate
-        waveform = 0.1 * torch.randn(length, generator=torch.Generator().manual_seed(0))
-    inputs = classifier.inputs(waveform)
-    return suggest_layers(classifier.model, inputs[None], input_layout=classifier.input_layout)
+        raise ValueError(f"{error}{layers_to_choose_from(classifier)}") from None
 
 
 def submodule(model: nn.Module, name: str, option: str = "--layer") -> nn.Module:

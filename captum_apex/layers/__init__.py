@@ -1,6 +1,5 @@
 """The layer that is explained, and the model around it.
 
-- `candidates`: the modules that can be explained, among those that ran.
 - `changes`: changes of a model and of torch's modes that an interruption cannot leave behind.
 - `holding`: the flags of a model that is held still, counted over everyone who holds it.
 - `hooks`: read or change a layer's output in a forward pass, while the model is frozen.
@@ -12,6 +11,7 @@
 - `padding`: the columns of the grid that belong to a clip, where shorter clips are padded.
 - `pooled_norm`: the norm behind the pooling, applied to the grid before it.
 - `probe`: a clip that is changed at one end of an axis, to see which axis of an output follows.
+- `proposals`: the modules that can be explained, among those that ran.
 - `suggestions`: the layers that can be explained, with their layouts, as a table.
 - `values`: checks of numbers, of NaN and infinity, and of a model's output; conversion from half precision.
 - `visits`: what each module gives in a forward pass.

@@ -11,13 +11,13 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from captum_apex.layers.candidates import candidates
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.kinds import is_script
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import device_of, model_of, models_of, on_one_device
 from captum_apex.layers.probe import Reading, changed_clips
+from captum_apex.layers.proposals import candidates
 from captum_apex.layers.values import checked_output
 from captum_apex.layers.visits import Visit, visited
 

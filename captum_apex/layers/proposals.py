@@ -37,7 +37,7 @@ class Candidate:
 
     Example:
         >>> import torch
-        >>> from captum_apex.layers.candidates import Candidate
+        >>> from captum_apex.layers.proposals import Candidate
         >>> from captum_apex.layers.layout import Layout
         >>> from captum_apex.layers.probe import Reading
         >>> from captum_apex.layers.visits import Visit
@@ -64,7 +64,7 @@ def candidates(
 
     Example:
         >>> import torch
-        >>> from captum_apex.layers.candidates import candidates
+        >>> from captum_apex.layers.proposals import candidates
         >>> from captum_apex.layers.probe import changed_clips
         >>> from captum_apex.layers.visits import visited
         >>> model = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
