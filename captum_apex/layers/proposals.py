@@ -174,9 +174,9 @@ def _check_gradients(
             blocks.enter_context(hooked(candidate.visit.module, partial(keep, candidate.visit.name)))
         blocks.enter_context(frozen(model))
         scores = model(clip).flatten()
-    places = list(outputs.values())
-    of_class = _gradients(scores.max(), places)
-    of_all = _gradients(scores.square().sum(), places)
+        places = list(outputs.values())
+        of_class = _gradients(scores.max(), places)
+        of_all = _gradients(scores.square().sum(), places)
     class_maps = set()
     for candidate, gradient, other in zip(_in_order(path, outputs), of_class, of_all, strict=True):
         name = candidate.visit.name

@@ -18,7 +18,7 @@ from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import device_of, model_of, models_of, on_one_device
 from captum_apex.layers.probe import Reading, changed_clips
 from captum_apex.layers.proposals import candidates
-from captum_apex.layers.values import checked_output
+from captum_apex.layers.values import check_finite, checked_output
 from captum_apex.layers.visits import Visit, visited
 
 __all__ = ["LayerSuggestion", "LayerSuggestions", "suggest_layers", "suggested_layout"]
@@ -147,7 +147,7 @@ class LayerSuggestions(Sequence[LayerSuggestion]):
     def _title(self) -> str:
         shape = " × ".join(map(str, self.input_shape))
         what = "layers to explain, the best first" if self.layers else "no module gives a grid that can be explained"
-        return f'{what}; inputs of {shape} are read as "{self.input_layout}":'
+        return f'{what}; inputs of {shape} are read as "{self.input_layout}"' + ":" * bool(self.layers or self.left_out)
 
     def _notes(self) -> list[str]:
         notes = []
@@ -197,7 +197,7 @@ def suggest_layers(model: Callable, example: Any, *, input_layout: str | None = 
     Raises:
         TypeError: the example has no tensor.
         ValueError: the model takes the example neither as a batch nor as one input, gives no tensor of scores, or the
-            input layout does not fit.
+            input layout does not fit; or the example has NaN or infinity.
 
     Example:
         >>> import torch
@@ -264,14 +264,18 @@ def _tried(model: Callable, example: Any, input_layout: str | None) -> _Tried:
         axes = _input_axes(input_layout, clip)
         if axes is None:
             continue
+        given: list[Any] = []
         try:
             clips = changed_clips(clip, axes).to(device_of(model_of(model) or next(iter(modules.values()))))
             with held(model):
-                visits = visited(modules, partial(_check_scores, model, clips))
+                visits = visited(modules, partial(_run, model, clips, given))
         except Exception as error:  # the user's code can raise anything
             faults.append(f"{type(error).__name__} for the shape {tuple(clip.shape)}: {error}")
-        else:
+            continue
+        scores = checked_output(given[0], model)
+        if scores.shape[:1] == clips.shape[:1]:
             return _Tried(model, modules, clips, axes, visits)
+        faults.append(f"scores of the shape {tuple(scores.shape)} for {len(clips)} clips {tuple(clip.shape[1:])}")
     if faults:
         raise ValueError(f"expected `example` to be inputs that the model takes, but got {'; and '.join(faults)}")
     raise ValueError(
@@ -285,7 +289,9 @@ def _tensor_of(example: Any) -> Tensor:
     inputs = example[0] if isinstance(example, (tuple, list)) and len(example) else example
     if not isinstance(inputs, Tensor) and not hasattr(inputs, "__array__"):
         raise TypeError(f"expected `example` to be a tensor of inputs, but got {type(inputs).__name__}")
-    return torch.as_tensor(inputs).detach()
+    tensor = torch.as_tensor(inputs).detach()
+    check_finite(tensor, "the inputs")
+    return tensor
 
 
 def _suggestion(visit: Visit, reading: Reading, reason: str) -> LayerSuggestion:
@@ -297,11 +303,8 @@ def _suggestion(visit: Visit, reading: Reading, reason: str) -> LayerSuggestion:
     return LayerSuggestion(visit.name, visit.module, layout, reading.channels, reading.grid, reason)
 
 
-def _check_scores(model: Callable, clips: Tensor) -> None:
-    """Runs the model, and checks that it gives scores for each clip."""
-    scores = checked_output(model(clips), model)
-    if scores.shape[:1] != clips.shape[:1]:
-        raise ValueError(f"the model gives scores of the shape {tuple(scores.shape)} for {len(clips)} clips")
+def _run(model: Callable, clips: Tensor, given: list[Any]) -> None:
+    given.append(model(clips))
 
 
 def _modules_of(model: Callable) -> dict[str, nn.Module]:

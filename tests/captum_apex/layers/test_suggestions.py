@@ -336,6 +336,25 @@ def test_an_example_is_a_batch_or_one_input_or_an_item_of_a_dataset():
         suggest_layers(model, clip, input_layout="f t")
 
 
+def test_a_model_that_gives_a_tuple_and_an_example_with_nan_are_refused():
+    class Tuple(OverTime):
+        def forward(self, inputs):
+            return super().forward(inputs), 1
+
+    with pytest.raises(ValueError, match="^expected the model Tuple to return a tensor of scores"):
+        suggest_layers(Tuple(), torch.randn(WAVEFORM))
+    with pytest.raises(ValueError, match="^expected finite values"):
+        suggest_layers(OverTime(), torch.full(WAVEFORM, torch.nan))
+
+
+def test_gradients_are_seen_also_where_the_caller_has_switched_them_off():
+    model = OverTime()
+    clip = torch.randn(WAVEFORM)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert suggest_layers(model, clip)[0].module is model.features
+
+
 def test_the_axes_of_the_inputs_decide_which_axis_is_time():
     model = Planes()
     clip = torch.randn(1, 64, 32)
