@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from captum_apex.explanations.explanation import Explanation, explain, explain_classes
     from captum_apex.explanations.long_recordings import explain_recording
     from captum_apex.explanations.prototype_regions import locate_prototypes
+    from captum_apex.layers.suggestions import suggest_layers
     from captum_apex.locating import RegionEffect, RegionSearch
     from captum_apex.pretrained.hugging_face import from_transformers
     from captum_apex.recordings import Recordings
@@ -91,6 +92,7 @@ __all__ = [
     "masking",
     "metrics",
     "spectra",
+    "suggest_layers",
     "write_audacity",
     "write_raven",
 ]
@@ -130,6 +132,7 @@ _MODULES = {
     "from_transformers": "pretrained.hugging_face",
     "insert_basis": "attribution.basis_insertion",
     "locate_prototypes": "explanations.prototype_regions",
+    "suggest_layers": "layers.suggestions",
     "write_audacity": "explanations.events",
     "write_raven": "explanations.events",
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,11 +21,12 @@ from captum_apex.bases.collation import Collate
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import frozen, watched
-from captum_apex.layers.layout import Layout, check_layout
+from captum_apex.layers.layout import Layout, LayoutError, check_layout
 from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of, on_one_device
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.pooled_norm import PooledNorm
+from captum_apex.layers.suggestions import suggested_layout
 from captum_apex.layers.values import check_finite, checked_output, naming_clips
 from captum_apex.numbers import whole_number
 
@@ -180,13 +181,13 @@ class FeatureBank:
         with (
             torch.no_grad(),
             naming_clips(_clip_names(dataset)),
+            _proposing_layout(model, layer, dataset, at_input),
             tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar,
         ):
             for inputs, labels, lengths in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
                 input_shapes.add(tuple(inputs.shape[1:]))
                 about = {"labels": labels, "columns": None if columns is None else columns(lengths)}
-                # Written while the layer runs: the modules after the layer may change the tensor in place.
                 write = partial(_checked_write, layer, writer, n_inputs=len(inputs), **about)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
                     checked_output(model(*_on_device(device, inputs, lengths)), model)
@@ -248,8 +249,25 @@ def _clip_names(dataset: Dataset | Sequence) -> Callable[[int], str]:
     return name if callable(name) else "clip {}".format
 
 
+@contextmanager
+def _proposing_layout(model: Callable, layer: nn.Module, dataset: Dataset | Sequence, at_input: bool) -> Iterator[None]:
+    """Where the layout does not fit the layer, the error proposes one that does."""
+    try:
+        yield
+    except LayoutError as error:
+        suggested = None
+        with suppress(Exception):  # items that only `collate_fn` understands, for instance
+            suggested = None if at_input else suggested_layout(model, layer, dataset[0])
+        if suggested is None:
+            raise
+        raise error.with_layout(*suggested) from error
+
+
 def _checked_write(layer: nn.Module, writer: BankWriter, output: Tensor, **about_batch: Any) -> None:
-    """Writes a batch; the first, after a check that the layout is that of the layer."""
+    """Writes a batch; the first, after a check that the layout is that of the layer.
+
+    It is called while the layer runs, because the modules after the layer may change the tensor in place.
+    """
     if writer.n_written == 0:
         check_layout(writer.layout, layer, output, repr(writer.layer))
     writer.write(output, **about_batch)

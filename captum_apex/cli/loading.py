@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from captum_apex.classifiers.class_names import closest_names
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.cli.layer_choice import layers_to_choose_from
 from captum_apex.recordings.folders import Recordings
 
 __all__ = [
@@ -71,7 +72,8 @@ def chosen_layer(classifier: Classifier, name: str | None) -> nn.Module:
         name: name of the module in the model; None for the classifier's layer.
 
     Raises:
-        ValueError: the model has no such module, or neither a name nor a layer is given.
+        ValueError: the model has no such module, or neither a name nor a layer is given; the message lists the layers
+            that can be explained.
 
     Example:
         >>> from torch import nn
@@ -81,12 +83,15 @@ def chosen_layer(classifier: Classifier, name: str | None) -> nn.Module:
         >>> chosen_layer(Classifier(model, lambda waveform: waveform, 8000, ["dog"]), "1")
         ReLU()
     """
-    if name is not None:
-        return submodule(classifier.model, name)
-    if classifier.layer is None:
-        names = closest_names("", [name for name, _ in classifier.model.named_modules() if name])
+    if name is None and classifier.layer is not None:
+        return classifier.layer
+    try:
+        if name is not None:
+            return submodule(classifier.model, name)
+        names = closest_names("", [each for each, _ in classifier.model.named_modules() if each])
         raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {names}")
-    return classifier.layer
+    except ValueError as error:
+        raise ValueError(f"{error}{layers_to_choose_from(classifier)}") from None
 
 
 def submodule(model: nn.Module, name: str, option: str = "--layer") -> nn.Module:

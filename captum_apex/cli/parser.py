@@ -7,16 +7,29 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from captum_apex.cli import demo_arguments, events_arguments, explain_arguments, fit_arguments
+from captum_apex.cli import (
+    demo_arguments,
+    events_arguments,
+    explain_arguments,
+    fit_arguments,
+    layers_arguments,
+)
 from captum_apex.cli.types import device
 from captum_apex.version import __version__
 
 __all__ = ["parser", "program_name"]
 
-COMMANDS = {"demo": demo_arguments, "fit": fit_arguments, "explain": explain_arguments, "events": events_arguments}
+COMMANDS = {
+    "demo": demo_arguments,
+    "layers": layers_arguments,
+    "fit": fit_arguments,
+    "explain": explain_arguments,
+    "events": events_arguments,
+}
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
-    "Explains an audio classifier by prototypes: fits bases on a folder of audio, explains clips, lists events."
+    "Explains an audio classifier by prototypes: lists layers, fits bases on a folder of audio, explains clips, lists "
+    "events."
 )
 FACTORY = """--model names a factory: a function without arguments, in a module that can be imported from here, which
 returns a captum_apex.Classifier: the model, its transform, its class names. This is a complete my_model.py:

@@ -70,9 +70,7 @@ def fit_bases(
         ...     [str(basis.scheme) for basis in fit_bases(classifier, Recordings.in_folder(folder), ["time", "square"])]
         ['time', 'square']
     """
-    layer = classifier.layer if layer is None else layer
-    if layer is None:
-        raise ValueError("expected `layer`, or a Classifier with a `layer`, but there is neither")
+    layer = _chosen(classifier.layer if layer is None else layer)
     inputs = classifier.dataset(recordings)
     chosen = _supported(layer, inputs, schemes)
     bank = FeatureBank.from_dataset(
@@ -99,6 +97,15 @@ def fit_bases(
             seed=seed,
             progress=progress,
         )
+
+
+def _chosen(layer: nn.Module | None) -> nn.Module:
+    if layer is None:
+        raise ValueError(
+            "expected `layer`, or a Classifier with a `layer`, but there is neither; captum_apex.suggest_layers(model, "
+            "inputs) lists the layers to choose from"
+        )
+    return layer
 
 
 def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme | str] | None) -> tuple[Scheme, ...]:

@@ -3,13 +3,18 @@
 - `changes`: changes of a model and of torch's modes that an interruption cannot leave behind.
 - `holding`: the flags of a model that is held still, counted over everyone who holds it.
 - `hooks`: read or change a layer's output in a forward pass, while the model is frozen.
+- `kinds`: what a module says about the axes of its output by what it is.
 - `layout`: the layer's output as a grid (clip, channel, frequency, time).
 - `models`: the module behind a forward function, the name of a layer, a fingerprint of the weights, fast paths.
 - `normalisation`: normalisations with a constant variance, for gradients.
 - `origin`: a record of the layer, the model and the dataset that features were computed with.
 - `padding`: the columns of the grid that belong to a clip, where shorter clips are padded.
 - `pooled_norm`: the norm behind the pooling, applied to the grid before it.
+- `probe`: a clip that is changed at one end of an axis, to see which axis of an output follows.
+- `proposals`: the modules that can be explained, among those that ran.
+- `suggestions`: the layers that can be explained, with their layouts, as a table.
 - `values`: checks of numbers, of NaN and infinity, and of a model's output; conversion from half precision.
+- `visits`: what each module gives in a forward pass.
 """
 
 from captum_apex.layers.hooks import frozen, watched
@@ -18,10 +23,13 @@ from captum_apex.layers.models import fingerprint, layer_name, model_of, on_one_
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns, checked_columns
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
+from captum_apex.layers.suggestions import LayerSuggestion, LayerSuggestions, suggest_layers
 from captum_apex.layers.values import at_least_float32, check_finite
 
 __all__ = [
     "Columns",
+    "LayerSuggestion",
+    "LayerSuggestions",
     "Layout",
     "Origin",
     "PooledNorm",
@@ -34,5 +42,6 @@ __all__ = [
     "layer_name",
     "model_of",
     "on_one_device",
+    "suggest_layers",
     "watched",
 ]

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from captum_apex.layers.changes import THREAD, left, noted
 from captum_apex.layers.holding import ConstantParameters, Holder, check_held, hold, release, released, removed
+from captum_apex.layers.kinds import takes_hooks
 from captum_apex.layers.models import models_of, plain_paths
 
 __all__ = ["Capture", "captured", "copied", "frozen", "held", "hooked", "watched"]
@@ -187,7 +188,8 @@ def watched(
         at_input: give `change` the layer's input instead of its output.
 
     Raises:
-        ValueError: if the layer's output is not one tensor, or if the layer runs twice or not at all.
+        ValueError: if the layer's output is not one tensor, if the layer runs twice or not at all, or if it is
+            TorchScript.
 
     Example:
         >>> import torch
@@ -199,6 +201,11 @@ def watched(
         tensor([0., 2.])
     """
     runs = 0
+    if not takes_hooks(layer):
+        raise ValueError(
+            f"expected a layer that takes hooks, but {name!r} is TorchScript; put it into an nn.Sequential in the "
+            "model, and explain that"
+        )
 
     def changed(value: Any) -> Tensor | None:
         nonlocal runs

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from einops import EinopsError, rearrange
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["Layout", "check_layout", "input_axes"]
+from captum_apex.layers.kinds import KnownAxes, channel_counts, known_axes
 
-_ELEMENTWISE = (nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Dropout, nn.Sigmoid, nn.Tanh)
-"""Modules that leave the axes of their input as they are."""
+__all__ = ["Layout", "LayoutError", "check_layout", "input_axes", "layout_of_kind", "pattern_of"]
+
+_HINT = "pass `layout`: captum_apex.suggest_layers(model, inputs) lists the layout of each layer"
+
+
+class LayoutError(ValueError):
+    """A layout that does not fit the output of the layer.
+
+    Args:
+        fault: what does not fit.
+        hint: what to pass instead.
+
+    Example:
+        >>> from captum_apex.layers.layout import LayoutError
+        >>> print(LayoutError("expected channels on axis 1", "pass another layout"))
+        expected channels on axis 1; pass another layout
+    """
+
+    def __init__(self, fault: str, hint: str = _HINT) -> None:
+        super().__init__(f"{fault}; {hint}")
+        self.fault = fault
+
+    def with_layout(self, layout: Layout, input_layout: str) -> LayoutError:
+        """The same error with the layout that fits, where the axes of the inputs are those of `input_layout`."""
+        needs_axes = "f" in layout.pattern.split("->")[0]
+        return LayoutError(self.fault, f"{layout.hint}, for inputs {input_layout!r}" if needs_axes else layout.hint)
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,21 @@ class Layout:
             raise ValueError(
                 f"expected `layout` to be an einops pattern such as 'n t c -> n c 1 t', but got {self.pattern!r}"
             )
+
+    @property
+    def code(self) -> str:
+        """The layout as it is written in a program, in its shortest form."""
+        if self.class_tokens:
+            sizes = f", {_code(self.sizes)}" if self.sizes else ""
+            return f'Layout("{self.pattern}"{sizes}, class_tokens={self.class_tokens})'
+        return f'("{self.pattern}", {_code(self.sizes)})' if self.sizes else f'"{self.pattern}"'
+
+    @property
+    def hint(self) -> str:
+        """What to pass, for messages."""
+        if self == Layout():
+            return "pass no `layout`"
+        return f"pass {self.code} as `layout`" + (", from captum_apex.layers" if self.class_tokens else "")
 
     @classmethod
     def of(cls, layout: Layout | str | tuple[str, Mapping[str, int]] | None) -> Layout:
@@ -83,10 +121,8 @@ class Layout:
         try:
             grid = rearrange(output[:, self.class_tokens :], self.pattern, **(self.sizes or {}))
         except (EinopsError, IndexError) as error:  # an output of one axis has no axis to cut
-            raise ValueError(
-                f"expected {layer} to give a tensor that fits {self.pattern!r}, but got shape {tuple(output.shape)}; "
-                'pass `layout`, an einops pattern to "n c f t", such as "n t c -> n c 1 t" for tokens over time, or '
-                '"n c t -> n c 1 t" for a convolution over time'
+            raise LayoutError(
+                f"expected {layer} to give a tensor that fits {self.pattern!r}, but got shape {tuple(output.shape)}"
             ) from error
         if grid.dim() != 4:
             raise ValueError(
@@ -103,8 +139,26 @@ class Layout:
             )
 
 
+def pattern_of(axes: Sequence[str]) -> str:
+    """The pattern of an output with these axes.
+
+    Args:
+        axes: axes of the output: `n`, `c`, and `t`, `f` or both; or the two in brackets, such as `(f t)`.
+
+    Example:
+        >>> from captum_apex.layers.layout import pattern_of
+        >>> pattern_of(["t", "n", "c"]), pattern_of(["n", "(f t)", "c"])
+        ('t n c -> n c 1 t', 'n (f t) c -> n c f t')
+    """
+    letters = " ".join(axes)
+    return f"{letters} -> n c {'f' if 'f' in letters else '1'} {'t' if 't' in letters else '1'}"
+
+
 def check_layout(layout: Layout, module: nn.Module, output: Tensor, layer: str = "the layer") -> None:
     """Refuses a layout that contradicts what the layer is: the channels of a convolution are on axis 1, for instance.
+
+    Where the layer is of a kind that says nothing, there is a warning if the layout takes an axis for frequency or time
+    that has the size of the layer's channels.
 
     Args:
         layout: the layout.
@@ -113,7 +167,8 @@ def check_layout(layout: Layout, module: nn.Module, output: Tensor, layer: str =
         layer: name of the layer, for error messages.
 
     Raises:
-        ValueError: the layout takes another axis for the channels than the layer, or does not fit the output.
+        LayoutError: the layout takes another axis for the channels or the clips than the layer, or does not fit the
+            output. It is a ValueError.
 
     Example:
         >>> import torch
@@ -126,20 +181,61 @@ def check_layout(layout: Layout, module: nn.Module, output: Tensor, layer: str =
         ...     print(str(error).split("; ")[1])
         pass "n c t -> n c 1 t" as `layout`
     """
-    axis, kind = _channel_axis(module, output.dim())
     axes = _axes(layout.pattern)
-    patterns = {1: "n c t -> n c 1 t", 2: "n t c -> n c 1 t"} if output.dim() == 3 else {}
-    suggestion = f'; pass "{patterns[axis]}" as `layout`' if axis in patterns else "; pass `layout`"
-    if axis is not None and len(axes) != output.dim():
-        raise ValueError(
+    known = known_axes(module, output.shape)
+    if known is None:
+        _warn_of_swapped_channels(axes, module, output, layer, layout.pattern)
+        return
+    hint = layout_of_kind(known, output.dim()).hint
+    if len(axes) != output.dim():
+        raise LayoutError(
             f"expected {layer} to give a tensor that fits {layout.pattern!r}, but got shape {tuple(output.shape)} of a "
-            f"{kind}{suggestion}"
+            f"{known.kind}",
+            hint,
         )
-    if axis is not None and "c" in axes and axes.index("c") != axis:
-        raise ValueError(
-            f"expected channels on axis {axis} of {layer}, a {kind}, but {layout.pattern!r} has axis "
-            f"{axes.index('c')}{suggestion}"
-        )
+    for what, letter, axis in (("channels", "c", known.channels), ("clips", "n", known.clips)):
+        if axis is not None and letter in axes and axes.index(letter) != axis:
+            raise LayoutError(
+                f"expected {what} on axis {axis} of {layer}, a {known.kind}, but {layout.pattern!r} has axis "
+                f"{axes.index(letter)}",
+                hint,
+            )
+
+
+def layout_of_kind(known: KnownAxes, n_axes: int) -> Layout:
+    """The layout of an output by the axes that the kind of its layer fixes; the others are frequency and time.
+
+    Args:
+        known: the axes that are known.
+        n_axes: number of axes of the output, 3 or 4; others give a layout that fits no grid.
+
+    Example:
+        >>> from captum_apex.layers.kinds import KnownAxes
+        >>> from captum_apex.layers.layout import layout_of_kind
+        >>> layout_of_kind(KnownAxes(channels=2, clips=1, kind="GRU"), 3).pattern
+        't n c -> n c 1 t'
+    """
+    letters = {known.clips or 0: "n", known.channels: "c"}
+    others = iter("ft"[-max(n_axes - 2, 1) :])
+    return Layout(pattern_of([letters[axis] if axis in letters else next(others, "t") for axis in range(n_axes)]))
+
+
+def _warn_of_swapped_channels(axes: list[str], module: nn.Module, output: Tensor, layer: str, pattern: str) -> None:
+    """Warns where another axis than that of the channels has the size of the channels inside a layer."""
+    counts = channel_counts(module)
+    if len(axes) != output.dim() or "c" not in axes or output.shape[axes.index("c")] in counts:
+        return
+    for letter, what in {"t": "time", "f": "frequency"}.items():
+        size = output.shape[axes.index(letter)] if letter in axes else None
+        if size in counts:
+            swapped = [{"c": letter, letter: "c"}.get(axis, axis) for axis in axes]
+            warnings.warn(
+                f"{layer} gives {size} entries on axis {axes.index(letter)}, which {pattern!r} takes for {what}, and a "
+                f"{counts[size]} inside it has {size} channels; if these are the channels, pass "
+                f'"{pattern_of(swapped)}" as `layout`',
+                stacklevel=2,
+            )
+            return
 
 
 def input_axes(input_layout: str) -> list[str]:
@@ -172,16 +268,5 @@ def _axes(pattern: str) -> list[str]:
     return re.findall(r"\([^)]*\)|\S+", left)
 
 
-def _channel_axis(module: nn.Module, n_axes: int) -> tuple[int | None, str]:
-    """The axis of the output that has the channels, and the kind of the module that says so; None where none does."""
-    kind = type(module).__name__
-    if isinstance(module, (_ConvNd, _NormBase, nn.GroupNorm)):
-        return 1, kind
-    if isinstance(module, (nn.Linear, nn.LayerNorm, nn.RMSNorm)):
-        return n_axes - 1, kind
-    if isinstance(module, nn.Sequential):
-        for child in reversed(module):
-            axis, kind = _channel_axis(child, n_axes)
-            if axis is not None or not isinstance(child, _ELEMENTWISE):
-                return axis, kind
-    return None, kind
+def _code(sizes: Mapping[str, int] | None) -> str:
+    return "{" + ", ".join(f'"{axis}": {size}' for axis, size in (sizes or {}).items()) + "}"

@@ -630,6 +630,22 @@ def test_wrong_settings_of_a_fit_are_refused(here, capsys, arguments, message):
     refused(capsys, run("fit", "recordings", *MODEL, "--out", "bases", *arguments), message)
 
 
+def test_layers_lists_what_the_library_proposes(here, capsys):
+    assert run("layers", *MODEL) == 0
+    printed = capsys.readouterr()
+    assert printed.out in GUIDE
+    assert printed.err == "to explain the first: --layer features\n"
+    assert run("layers", "new.wav", *MODEL) == 0
+    assert capsys.readouterr().out == printed.out
+
+
+def test_a_layer_that_is_missing_or_wrong_is_answered_by_those_to_choose_from(here, capsys):
+    to_choose = "; those that can be explained, the best first: features, features.1$"
+    fit_without = ["fit", "recordings", *MODEL, "--out", "bases"]
+    refused(capsys, run(*fit_without), f"expected --layer, or a Classifier with a `layer`, .*{to_choose}")
+    refused(capsys, run(*fit_without, "--layer", "feature"), f"but got 'feature'; there are: features, .*{to_choose}")
+
+
 def test_wrong_recordings_are_refused(here, capsys):
     layer = [*MODEL, "--layer", "features", "--out", "bases"]
     refused(capsys, run("fit", "none", *layer), "a folder of audio at none, but there is none")
@@ -1060,7 +1076,7 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     with torch.random.fork_rng():
         exec(MAKE_SOUNDS, {})
     assert capsys.readouterr().out == "accuracy on the training clips: 1.00\n"
-    assert {command.split()[1] for command in COMMANDS} == {"fit", "explain", "events"}
+    assert {command.split()[1] for command in COMMANDS} == {"layers", "fit", "explain", "events"}
     for command in COMMANDS:
         assert main(shlex.split(command)[1:]) == 0
     sys.modules.pop("my_model")
@@ -1085,7 +1101,7 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
         assert [row[name] for name in ("Class", "Better than Random", "Fires On")] == texts
 
 
-@pytest.mark.parametrize("command", ["fit", "explain", "events"])
+@pytest.mark.parametrize("command", ["layers", "fit", "explain", "events"])
 def test_the_guide_has_every_option_of_a_command(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])

@@ -1,0 +1,250 @@
+"""Which of the modules that ran can be explained, and which of them are worth listing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_apex.layers.changes import recording
+from captum_apex.layers.hooks import frozen, hooked
+from captum_apex.layers.kinds import kind_name, takes_hooks
+from captum_apex.layers.layout import Layout
+from captum_apex.layers.probe import Reading
+from captum_apex.layers.visits import Visit
+
+__all__ = ["Candidate", "candidates"]
+
+_NO_GRADIENT = "no gradient of the scores reaches its grid"
+_SCRIPT = "it is TorchScript, which takes no hooks; put it into an nn.Sequential in the model, and explain that"
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A module whose output is a grid.
+
+    Args:
+        visit: the module in the forward pass.
+        reading: its output as a grid.
+        level: number of the modules around it that give a grid themselves.
+        reason: why it is listed.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.layers.proposals import Candidate
+        >>> from captum_apex.layers.layout import Layout
+        >>> from captum_apex.layers.probe import Reading
+        >>> from captum_apex.layers.visits import Visit
+        >>> Candidate(Visit("0", torch.nn.ReLU()), Reading(Layout(), 1, 16, (8, 16), (0.6, 0.5)), 0).reason
+        ''
+    """
+
+    visit: Visit
+    reading: Reading
+    level: int
+    reason: str = ""
+
+
+def candidates(
+    model: Callable, modules: Mapping[str, nn.Module], visits: Mapping[str, Visit], clip: Tensor
+) -> tuple[list[Candidate], dict[str, str]]:
+    """The modules to propose, in the order of preference, and why others are left out, by name.
+
+    Args:
+        model: the model, or a function that runs it.
+        modules: its modules by name.
+        visits: what the modules gave in a pass.
+        clip: a clip with its clip axis, for a pass with gradients.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.layers.proposals import candidates
+        >>> from captum_apex.layers.probe import changed_clips
+        >>> from captum_apex.layers.visits import visited
+        >>> model = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
+        >>> clips = changed_clips(torch.zeros(1, 1, 90), ["n", "c", "t"])
+        >>> modules = dict(model.named_children())
+        >>> found, left_out = candidates(model, modules, visited(modules, lambda: model(clips)), clips[1:2])
+        >>> [candidate.visit.name for candidate in found], left_out
+        (['0'], {})
+    """
+    left_out: dict[str, str] = {}
+    on_path = sorted(_path(modules, visits, left_out), key=lambda candidate: -candidate.visit.order)
+    distinct = _distinct(on_path)
+    class_maps = _check_gradients(model, distinct, clip, left_out)
+    reached = [candidate for candidate in distinct if candidate.visit.name not in left_out]
+    found = [candidate for candidate in reached if candidate.visit.name not in class_maps]
+    listed = _one_or_two_per_grid(found)
+    for i, candidate in enumerate(listed):
+        candidate.reason = f"{_place(i, listed, left_out)}{_source(candidate)}"
+    last = [candidate for candidate in reached if candidate.visit.name in class_maps]
+    for candidate in last:
+        candidate.reason = f"its channels are the classes themselves{_source(candidate)}"
+    return listed + last, left_out
+
+
+def _path(modules: Mapping[str, nn.Module], visits: Mapping[str, Visit], left_out: dict[str, str]) -> list[Candidate]:
+    """The modules that give a grid and are not inside a block; it notes those that cannot be explained."""
+    kinds = Counter(kind_name(module) for module in modules.values())
+    children: dict[str, list[str]] = {}
+    for name in modules:
+        children.setdefault(_parent(name, modules), []).append(name)
+    path: list[Candidate] = []
+
+    def walk(parent: str, level: int) -> None:
+        for name in children.get(parent, ()):
+            visit = visits.get(name)
+            reading = None if visit is None else visit.reading
+            fault = _fault(modules[name], visit)
+            if fault and level == 0:  # inside a module that gives a grid nobody misses it
+                left_out[name] = fault
+            if visit is None or reading is None or not visit.is_tensor:
+                walk(name, level)
+            elif not fault:
+                if reading.channels > 1 and not visit.passes:
+                    path.append(Candidate(visit, reading, level))
+                if isinstance(visit.module, nn.Sequential) or kinds[kind_name(visit.module)] == 1:
+                    walk(name, level + 1)
+
+    walk("", 0)
+    values = {candidate.visit.value for candidate in path}
+    for name in list(left_out):
+        if name in visits and visits[name].value in values:  # a module inside it gives the same tensor alone
+            del left_out[name]
+    return path
+
+
+def _parent(name: str, modules: Mapping[str, nn.Module]) -> str:
+    parent = name.rpartition(".")[0]
+    while parent and parent not in modules:
+        parent = parent.rpartition(".")[0]
+    return parent
+
+
+def _fault(module: nn.Module, visit: Visit | None) -> str:
+    """Why a module that gives a grid cannot be explained; empty where it can, or where it gives no grid."""
+    if not takes_hooks(module):
+        return _SCRIPT
+    if visit is None or visit.reading is None:
+        return ""
+    reading = visit.reading
+    if not visit.is_tensor:
+        return (
+            f"it gives a {visit.given} of several tensors; give its first tensor to an nn.Identity() in `forward`, and "
+            f"explain that: {reading.channels} channels, {reading.grid[0]} × {reading.grid[1]} cells, layout "
+            f"{reading.layout.code}"
+        )
+    if visit.runs > 1:
+        return f"it runs {visit.runs} times in a pass; give each place a module of its own"
+    return ""
+
+
+def _distinct(path: Sequence[Candidate]) -> list[Candidate]:
+    """One of the modules that give the same values: the outermost, or the one that needs no layout."""
+    chosen: dict[Any, Candidate] = {}
+    for candidate in path:  # the last first
+        other = chosen.get(candidate.visit.value)
+        better = other is None or (other.reading.layout != Layout() and candidate.reading.layout == Layout())
+        if better:
+            chosen[candidate.visit.value] = candidate
+    return sorted(chosen.values(), key=lambda candidate: -candidate.visit.order)
+
+
+def _check_gradients(
+    model: Callable, path: Sequence[Candidate], clip: Tensor, left_out: dict[str, str]
+) -> frozenset[str]:
+    """Notes the modules whose grid no gradient reaches; returns those of which a class has one channel alone."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, _: nn.Module, __: tuple, output: Any) -> Any:
+        tensor = output[0] if isinstance(output, tuple) else output
+        outputs[name] = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+        copy = outputs[name].clone()  # modules behind it may change it in place
+        return (copy,) if isinstance(output, tuple) else copy
+
+    with ExitStack() as blocks:
+        blocks.enter_context(recording())
+        for candidate in path:
+            blocks.enter_context(hooked(candidate.visit.module, partial(keep, candidate.visit.name)))
+        blocks.enter_context(frozen(model))
+        scores = model(clip).flatten()
+        places = list(outputs.values())
+        of_class = _gradients(scores.max(), places)
+        of_all = _gradients(scores.square().sum(), places)
+    class_maps = set()
+    for candidate, gradient, other in zip(_in_order(path, outputs), of_class, of_all, strict=True):
+        name = candidate.visit.name
+        if not any(_on_grid(candidate, each).any() for each in (gradient, other) if each is not None):
+            left_out[name] = _NO_GRADIENT
+        elif _is_class_map(candidate, gradient, len(scores)):
+            class_maps.add(name)
+    return frozenset(class_maps)
+
+
+def _is_class_map(candidate: Candidate, gradient: Tensor | None, n_scores: int) -> bool:
+    """Whether the score of a class depends on one channel alone, of as many as there are scores."""
+    if gradient is None or candidate.reading.channels != n_scores or n_scores == 1:
+        return False
+    return int(_on_grid(candidate, gradient).any(dim=(0, 2, 3)).sum()) == 1
+
+
+def _in_order(path: Sequence[Candidate], outputs: Mapping[str, Tensor]) -> Iterator[Candidate]:
+    by_name = {candidate.visit.name: candidate for candidate in path}
+    return (by_name[name] for name in outputs)
+
+
+def _gradients(score: Tensor, places: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    if not score.requires_grad or not places:
+        return [None] * len(places)
+    return torch.autograd.grad(score, places, retain_graph=True, allow_unused=True)
+
+
+def _on_grid(candidate: Candidate, gradient: Tensor) -> Tensor:
+    return candidate.reading.layout.grid(gradient) != 0
+
+
+def _one_or_two_per_grid(path: Sequence[Candidate]) -> list[Candidate]:
+    """For each size of the grid the last module, and the last block that is not inside another."""
+    by_grid: dict[tuple[int, int], list[Candidate]] = {}
+    for candidate in path:
+        by_grid.setdefault(candidate.reading.grid, []).append(candidate)
+    listed: list[Candidate] = []
+    for same_grid in by_grid.values():
+        outermost = min(candidate.level for candidate in same_grid)
+        outer = [candidate for candidate in same_grid if candidate.level == outermost]
+        blocks = [candidate for candidate in outer if next(candidate.visit.module.children(), None) is not None]
+        listed += dict.fromkeys([same_grid[0], (blocks or outer)[0]])
+    return sorted(listed, key=lambda candidate: -candidate.visit.order)
+
+
+def _place(index: int, listed: Sequence[Candidate], left_out: Mapping[str, str]) -> str:
+    if index == 0:
+        return "last that the scores depend on" if _NO_GRADIENT in left_out.values() else "last before pooling"
+    grids = [candidate.reading.grid for candidate in listed[:index]]
+    return "earlier, the same grid" if listed[index].reading.grid in grids else "earlier, another grid"
+
+
+def _source(candidate: Candidate) -> str:
+    """How the layout is known, for a layer that needs one."""
+    reading = candidate.reading
+    if reading.layout == Layout():
+        return ""
+    visit = candidate.visit
+    texts = []
+    if visit.known is not None:
+        texts.append(f"channels by its kind, {visit.known.kind}")
+    elif visit.taker is not None:
+        texts.append(f"channels as {visit.taker.kind} takes them")
+    else:
+        texts.append("axes by the changes that they follow")
+    if reading.patches is not None:
+        tokens = reading.layout.class_tokens
+        before = f"{tokens} class token{'s' * (tokens > 1)}, then " if tokens else ""
+        texts.append(f"{before}the patches of {reading.patches.name}")
+    return "; " + "; ".join(texts)
