@@ -10,7 +10,6 @@ import webbrowser
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from captum_apex import listening
 from captum_apex.bases.schemes import SCHEMES
 from captum_apex.demonstration.evening_sounds import SAMPLE_RATE, EveningSounds
 from captum_apex.demonstration.pond_network import classifier
@@ -71,6 +70,8 @@ def explainer() -> Explainer:
 
 def _written(sounds: EveningSounds, folder: Path) -> list[Path]:
     """Writes the sounds as files; returns their paths."""
+    from captum_apex import listening  # not needed by those who only import the package
+
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / sounds.name(index) for index in range(len(sounds))]
     for index, path in enumerate(paths):
