@@ -38,7 +38,7 @@ def clip_html(title: str, decibels: Tensor, limits: tuple[float, float]) -> str 
     picture = io.BytesIO()
     levels = decibels.detach().cpu().float().numpy()
     imsave(picture, levels, vmin=limits[0], vmax=limits[1], cmap=_COLOURS, origin="lower", format="png")
-    size = f"width:{_WIDTH}px;max-width:100%;height:{_HEIGHT}px"
+    size = f"width:{_WIDTH}px;max-width:100%;height:{_HEIGHT}px;image-rendering:pixelated"
     source = _uri("image/png", picture.getvalue())
     return (
         f'<figure style="margin:0"><figcaption>{html.escape(title)}</figcaption>'

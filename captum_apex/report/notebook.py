@@ -12,9 +12,10 @@ from captum_apex.report.page import Page
 
 __all__ = ["framed"]
 
-_LOWEST = 480  # pixels
+_HEIGHT = 720  # pixels, where the notebook does not let the frame ask how high its page is
 _HIGHEST = 1400
-_FIT = f"this.style.height=Math.min(Math.max(this.contentDocument.body.scrollHeight+16,{_LOWEST}),{_HIGHEST})+'px'"
+_FIT = f"const d=this.contentDocument;if(d)this.style.height=Math.min(d.body.scrollHeight+16,{_HIGHEST})+'px'"
+_BASE = '<base href="about:srcdoc">'  # before the page's policy; without it, its links lead to those of the notebook
 
 
 def framed(pages: Sequence[Page]) -> str | None:
@@ -41,7 +42,8 @@ def framed(pages: Sequence[Page]) -> str | None:
             text = write(Path(folder, "page.html"), pages).read_text(encoding="utf-8")
     except ImportError:
         return None
+    text = text.replace("<head>", f"<head>{_BASE}", 1)
     return (
         f'<iframe srcdoc="{html.escape(text)}" title="explanations" loading="lazy" onload="{html.escape(_FIT)}" '
-        f'style="width:100%;height:{_LOWEST}px;border:1px solid #8884;border-radius:4px"></iframe>'
+        f'style="width:100%;height:{_HEIGHT}px;border:1px solid #8884;border-radius:4px"></iframe>'
     )
