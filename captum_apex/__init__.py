@@ -4,7 +4,8 @@ Most users need only the names that `captum_apex` exports. These are its modules
 those in the items above it:
 
 - `defaults`: defaults that the command line shares; `extras`: the error for an optional package that is missing;
-  `interruption`: Ctrl-C in the programs; `numbers`: numbers as arguments; `version`: the version.
+  `interruption`: Ctrl-C in the programs; `numbers`: numbers as arguments; `choices`: arguments that are one of several
+  names; `result_tables`: tables for people; `version`: the version.
 - `files`: files that are replaced as a whole; `layers`: the layer that is explained; `masking`: region grids, fills and
   rankings; `audio`: clips, their axes and regions; `recordings`: audio files as waveforms.
 - `metrics`: measures of attributions and of classifiers; `bases`: schemes, features, and the basis that is fitted to

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> int:
         with interruptions.ended_at_once():
             options = parser().parse_args(arguments)
+            if sys.stderr.isatty() and hasattr(options, "model"):
+                print(f"loading torch and {options.model}", file=sys.stderr)
             module = import_module(f"captum_apex.cli.{options.command}_command")
         with _plain_warnings():
             return module.run(options)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import CheckpointError
 
 from captum_apex.attribution.arguments import Inputs, detached_inputs, forward_arguments, map_dtype, single_input
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
+from captum_apex.attribution.described import Described
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.layer_apex import Channels, LayerAPEX
 from captum_apex.attribution.layer_graph import no_checkpointing
@@ -31,7 +32,7 @@ Projection = type[GradientAttribution] | Callable[..., Tensor]
 """A Captum attribution class, or a function `(score, inputs, additional_forward_args) -> Tensor`."""
 
 
-class APEX(GradientAttribution):
+class APEX(Described, GradientAttribution):
     r"""Contributions of prototype channels at the input; `LayerAPEX` gives them at the layer.
 
     Args:
@@ -108,9 +109,23 @@ class APEX(GradientAttribution):
             )
 
     @property
-    def basis(self) -> PrototypeBasis:
+    def basis(self) -> PrototypeBasis:  # type: ignore[override]
         """The fitted basis."""
         return self.layer_apex.basis
+
+    @property
+    def layer_name(self) -> str:  # type: ignore[override]
+        """Name of the explained layer in the model."""
+        return self.layer_apex.layer_name
+
+    def _settings(self) -> list[tuple[str, str]]:
+        name = "enlarged linearly" if self.projection is None else getattr(self.projection, "__name__", "a function")
+        settings = [("at the input", name)]
+        if self.input_layout is not None:
+            settings.append(("input layout", str(self.input_layout)))
+        if self.input_layer_name:
+            settings.append(("at the output of", self.input_layer_name))
+        return settings
 
     @property
     def layer(self) -> nn.Module:

@@ -26,6 +26,7 @@ from captum_apex.attribution.arguments import (
     unpadded_columns,
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_decomposed, select_channels
+from captum_apex.attribution.described import Described
 from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.changes import recording, restored
@@ -42,7 +43,7 @@ Channels = int | Sequence[int]
 """The index of one channel of the basis, or the indices of several."""
 
 
-class LayerAPEX(LayerAttribution, GradientAttribution):
+class LayerAPEX(Described, LayerAttribution, GradientAttribution):
     r"""Contributions of prototype channels on the grid of a layer, laid out by the scheme of the basis.
 
     The class is called like `captum.attr.LayerGradCam`. During a call the model is in evaluation mode; afterwards it is
@@ -364,12 +365,8 @@ class LayerAPEX(LayerAttribution, GradientAttribution):
     def matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """`U` and `U⁻¹` on the device and in the dtype of a tensor; cached, so that a GPU gets them only once."""
         cached = self._cached_matrices
-        if (
-            cached is None
-            or cached[0] is not self.basis
-            or cached[1].dtype != like.dtype
-            or cached[1].device != like.device
-        ):
+        kind = (like.dtype, like.device)
+        if cached is None or cached[0] is not self.basis or (cached[1].dtype, cached[1].device) != kind:
             cached = (self.basis, self.basis.U.to(like), self.basis.inverse.to(like))
             self._cached_matrices = cached
         return cached[1:]

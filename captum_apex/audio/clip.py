@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
+from captum_apex.audio.clip_html import clip_html, player_html
 from captum_apex.audio.regions import Box, Region
 
 __all__ = ["Clip", "ClipLookup", "Place", "cell_text", "encodable", "level_limits"]
@@ -79,7 +80,7 @@ class Place(NamedTuple):
     end: float
 
 
-@dataclass(frozen=True, eq=False)  # tensors have no single truth value, so a clip is equal only to itself
+@dataclass(frozen=True, eq=False, repr=False)  # tensors have no single truth value, so a clip is equal only to itself
 class Clip:
     """A spectrogram to draw, the waveform to play, and the place of any region of the model's input.
 
@@ -163,6 +164,24 @@ class Clip:
         decibels = 10 * spectrum.abs().square().clamp_min(_FLOOR).log10()
         decibels = decibels.clamp_min(decibels.max().item() - _DYNAMIC_RANGE)
         return cls(decibels, SpectrogramAxes(sample_rate, n_fft, n_fft // 4), waveform, name, label, of_samples=True)
+
+    def __repr__(self) -> str:
+        n_bins, n_frames = self.decibels.shape
+        levels = f"{self.decibels.min():.0f} to {self.decibels.max():.0f} dB"
+        sound = "none" if self.waveform is None else f"{len(self.waveform)} samples at {self.sample_rate:g} Hz"
+        return "\n".join(
+            [
+                f"Clip {self.title!r}, {self.duration:.3g} s" if self.title else f"Clip of {self.duration:.3g} s",
+                f"  spectrogram: {n_bins} bins and {n_frames} frames, {levels}",
+                f"  waveform: {sound}",
+            ]
+        )
+
+    def _repr_html_(self) -> str | None:
+        places = f"0 to {self.seconds(1.0):.3g} s, {self.hertz(0.0):.0f} to {self.hertz(1.0):.0f} Hz"
+        shown = clip_html(f"{self.title or 'clip'} ({places})", self.decibels, level_limits([self]))
+        sound = "" if self.waveform is None else player_html(self.waveform, self.sample_rate)
+        return None if shown is None else shown + sound
 
     @property
     def sample_rate(self) -> float:

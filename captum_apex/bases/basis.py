@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from captum_apex.bases.schemes import Scheme
+from captum_apex.bases.summaries import is_orthogonal, layer_in_words, prototypes_in_words
 from captum_apex.files import read_tensors, write_tensors
 from captum_apex.layers.origin import Origin
+from captum_apex.result_tables import counted, html_table
 
 __all__ = ["PrototypeBasis", "Prototypes"]
 
@@ -26,7 +28,7 @@ _N_NO_SOUNDS = 5  # length of `captum_apex.locating.nothing.NO_SOUNDS`
 _ROUNDING = 1e-3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prototypes:
     """The prototypes of one side of every channel, best first.
 
@@ -67,6 +69,10 @@ class Prototypes:
     effects: Tensor | None = None
     fires_on: Tensor | None = None
 
+    def __repr__(self) -> str:
+        channels = counted(len(self.indices), "channel")
+        return f"Prototypes of {channels}: {prototypes_in_words(self.purities, self.boxes, Origin())}"
+
 
 def matrix_tensor(matrix: Any) -> Tensor:
     """A matrix as a tensor, from a tensor, an array or nested lists.
@@ -87,7 +93,7 @@ def matrix_tensor(matrix: Any) -> Tensor:
         raise TypeError(f"expected `U` to be a matrix, but got {type(matrix).__name__}") from error
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PrototypeBasis:
     """An invertible change of channels and, where it was fitted on clips, the prototypes of every channel.
 
@@ -168,6 +174,23 @@ class PrototypeBasis:
         digest = hashlib.sha256(repr(about).encode(errors="replace"))
         digest.update(self.U.cpu().double().numpy().tobytes())
         return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {text}" for name, text in self._summary()]
+        return "\n".join([f"PrototypeBasis for {str(self.scheme)!r}, {self._channels_in_words()}", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = [("scheme", self.scheme), ("channels", self._channels_in_words()), *self._summary()]
+        return html_table([], rows, "PrototypeBasis")
+
+    def _channels_in_words(self) -> str:
+        return f"{counted(self.n_channels, 'channel')}, {'orthogonal' if is_orthogonal(self.U) else 'invertible'}"
+
+    def _summary(self) -> list[tuple[str, str]]:
+        purities = None if self.positive is None else self.positive.purities
+        boxes = None if self.positive is None else self.positive.boxes
+        prototypes = prototypes_in_words(purities, boxes, self.origin)
+        return [("layer", layer_in_words(self.origin)), ("prototypes", prototypes)]
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the basis to one safetensors file with a checksum.

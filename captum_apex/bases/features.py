@@ -19,6 +19,7 @@ from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.collation import Collate
 from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.bases.summaries import layer_in_words
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout, LayoutError, check_layout
@@ -29,11 +30,12 @@ from captum_apex.layers.pooled_norm import PooledNorm
 from captum_apex.layers.suggestions import suggested_layout
 from captum_apex.layers.values import check_finite, checked_output, naming_clips
 from captum_apex.numbers import whole_number
+from captum_apex.result_tables import counted, html_table
 
 __all__ = ["FeatureBank"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FeatureBank:
     """The cells of every clip for the requested schemes, and the mean over each clip's grid.
 
@@ -236,6 +238,28 @@ class FeatureBank:
             return cls(cells, arrays["means"], arrays.get("labels"), origin)
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"expected {folder} to hold a feature bank, but it cannot be read: {error}") from error
+
+    def __repr__(self) -> str:
+        return "\n".join([self._title(), *(f"  {name}: {text}" for name, text in self._summary())])
+
+    def _repr_html_(self) -> str:
+        return html_table([], self._summary(), self._title())
+
+    def _title(self) -> str:
+        return f"FeatureBank of {counted(self.n_clips, 'clip')}, {counted(self.n_channels, 'channel')}"
+
+    def _summary(self) -> list[tuple[str, str]]:
+        schemes = [str(each) for each in SCHEMES if all(sequence in self.cells for sequence in each.sequences)]
+        labels = "none"
+        if self.labels is not None:
+            labels = "one per clip" if self.labels.dim() == 1 else f"{self.labels.shape[1]} classes per clip"
+        n_bytes = sum(array.nbytes for array in self._arrays().values())
+        return [
+            ("layer", layer_in_words(self.origin)),
+            ("schemes", ", ".join(schemes)),
+            ("labels", labels),
+            ("size", f"{n_bytes / 1e6:.1f} MB" if n_bytes > 1e6 else f"{n_bytes / 1e3:.1f} kB"),
+        ]
 
     def _arrays(self) -> dict[str, Tensor]:
         """The tensors of the bank by the names of their files."""

@@ -25,11 +25,12 @@ from captum_apex.layers.values import checked_output
 from captum_apex.numbers import whole_number
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folders import AudioDataset
+from captum_apex.result_tables import listed
 
 __all__ = ["Classifier", "InputDataset"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classifier:
     """A model with the transform from audio to its input; a factory for `python -m captum_apex` returns it.
 
@@ -99,6 +100,20 @@ class Classifier:
             input_axes(self.input_layout)
         if self.layer is not None:
             layer_name(self.model, self.layer)
+
+    def __repr__(self) -> str:
+        length = "as long as their files are" if self.length is None else f"{self.length / self.sample_rate:.3g} s"
+        layer = "not given" if self.layer is None else layer_name(self.model, self.layer)
+        pictures = "spectrograms of the model" if self.axes is not None else "spectrograms of the waveforms"
+        return "\n".join(
+            [
+                f"Classifier with {type(self.model).__name__}",
+                f"  classes: {listed(self.class_names)} ({len(self.class_names)})",
+                f"  clips: {length}, at {self.sample_rate} Hz",
+                f"  layer: {layer}",
+                f"  pictures: {pictures}",
+            ]
+        )
 
     def waveform(self, path: str | os.PathLike) -> Tensor:
         """The waveform of a file at the classifier's sample rate and length, (sample,); errors as in `read`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.explaining.classifier_bases import load_bases
@@ -41,9 +43,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         explanation = _explained(options, classifier, bases)
     except UnfinishedExplanationError as error:
-        _write(error.explanation, writers)
+        _write(error.explanation, writers, options.as_json)
         raise
-    _write(explanation, writers)
+    _write(explanation, writers, options.as_json)
     return 0
 
 
@@ -64,12 +66,16 @@ def _explained(
     )
 
 
-def _write(explanation: RecordingExplanation, writers: dict[Path, Callable]) -> None:
+def _write(explanation: RecordingExplanation, writers: dict[Path, Callable], as_json: bool) -> None:
     print(f"{len(explanation.events)} events in {explanation.duration:.1f} s", file=sys.stderr)
     for path, write in writers.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, explanation.events)
-        print(path)
+        print_path(path, as_json)
+    counts = Counter(event.name for event in explanation.events)
+    best = {event.name: event.score for event in sorted(explanation.events, key=lambda event: event.score)}
+    rows = [{"class": name, "events": n, "highest_probability": best[name]} for name, n in counts.most_common()]
+    print_results("classes", rows, writers, as_json=as_json, duration_s=explanation.duration)
 
 
 def _writers(options: argparse.Namespace) -> dict[Path, Callable]:

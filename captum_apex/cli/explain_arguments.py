@@ -71,6 +71,12 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
         help="the largest page to write, in megabytes (%(default)s)",
     )
     parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="also write the evidence as a table, a file that ends in .csv or .json",
+    )
+    parser.add_argument(
         "--title", metavar="TEXT", default="Why the model heard that", help="title of the page (%(default)s)"
     )
 

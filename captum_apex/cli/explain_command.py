@@ -6,22 +6,29 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from captum_apex.audio.clip import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import check_output_folder, list_left_out, training_recordings
 from captum_apex.explaining.classifier_bases import load_bases
+from captum_apex.explaining.explained_clips import ExplainedClips
 from captum_apex.explaining.explainer import Explainer
 from captum_apex.locating.region_search import RegionSearch
 
 PAGE_SUFFIXES = (".html", ".htm")
+TABLE_SUFFIXES = (".csv", ".json")
+EVIDENCE_COLUMNS = ("channel", "scheme", "contribution", "start_s", "end_s", "low_hz", "high_hz")
 
 
 def run(options: argparse.Namespace) -> int:
     """Explains clips in one HTML page."""
     _check_page_path(options.out)
+    _check_table_path(options.table)
     classifier = load_classifier(options.model, options.device, options.convert)
     targets = [_target(name, classifier.class_names) for name in options.target or ()]
     bases = load_bases(options.basis, options.layer)
@@ -39,9 +46,33 @@ def run(options: argparse.Namespace) -> int:
     )
     list_left_out(explained.left_out, len(options.clips))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    explained.write(options.out, title=options.title, limit=options.limit)
-    print(options.out)
+    files = [explained.write(options.out, title=options.title, limit=options.limit)]
+    if options.table is not None:
+        files.append(_write_table(explained, options.table))
+    for file in files:
+        print_path(file, options.as_json)
+    rows = [_row(explained[index : index + 1]) for index in range(len(explained))]
+    left_out = dict(explained.left_out)
+    print_results("clips", rows, files, as_json=options.as_json, left_out=left_out)
     return 0
+
+
+def _write_table(explained: ExplainedClips, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return explained.write_csv(path) if path.suffix.lower() == ".csv" else explained.write_json(path)
+
+
+def _row(explained: ExplainedClips) -> dict[str, Any]:
+    """One clip and class in the table at the end, with the channel that supports the class most."""
+    page = explained[0]
+    rows = explained.rows()
+    strongest = max(rows, key=lambda row: row["contribution"]) if rows else dict.fromkeys(EVIDENCE_COLUMNS)
+    return {
+        "clip": encodable(page.clip.name),
+        "explained": encodable(page.class_name(page.target if page.explained is None else page.explained)),
+        "score": page.explanations[0].score,
+        **{name: strongest[name] for name in EVIDENCE_COLUMNS},
+    }
 
 
 def _explainer(classifier: Classifier, bases: Mapping[Path, PrototypeBasis], options: argparse.Namespace) -> Explainer:
@@ -56,6 +87,14 @@ def _check_page_path(path: Path) -> None:
     check_output_folder(path)
     if path.suffix.lower() not in PAGE_SUFFIXES:  # so that a slip overwrites no recording and no basis
         raise ValueError(f"expected --out to end in {PAGE_SUFFIXES[0]}, but got {path}")
+
+
+def _check_table_path(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.suffix.lower() not in TABLE_SUFFIXES:  # so that a slip overwrites no recording and no basis
+        raise ValueError(f"expected --table to end in {' or '.join(TABLE_SUFFIXES)}, but got {path}")
+    check_output_folder(path)
 
 
 def _target(text: str, class_names: Sequence[str]) -> int:

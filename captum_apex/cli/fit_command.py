@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
+from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import (
     check_output_folder,
@@ -40,17 +43,40 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=True,
     )
+    written = {}
     for basis in bases:
         path = _basis_path(options.out, basis.scheme)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        basis.save(path)
-        if options.locate is not None:
-            _locate(Explainer(classifier, {path: basis}, recordings), options.locate, path)
-        print(path)
+        written[path] = _written(Explainer(classifier, {path: basis}, recordings), path, options.locate)
+        print_path(path, options.as_json)
+    rows = [_row(path, basis) for path, basis in written.items()]
+    print_results("bases", rows, written, as_json=options.as_json, n_recordings=len(recordings))
     return 0
 
 
-def _locate(explainer: Explainer, n_prototypes: int, path: Path) -> None:
+def _written(explainer: Explainer, path: Path, n_located: int | None) -> PrototypeBasis:
+    """Writes the basis, with the regions of its prototypes where they are asked for; returns what was written."""
+    (basis,) = explainer.bases.values()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    basis.save(path)
+    return basis if n_located is None else _locate(explainer, n_located, path)
+
+
+def _row(path: Path, basis: PrototypeBasis) -> dict[str, Any]:
+    """One basis in the table at the end."""
+    assert basis.positive is not None
+    boxes = basis.positive.boxes
+    return {
+        "file": str(path),
+        "scheme": str(basis.scheme),
+        "layer": basis.origin.layer,
+        "channels": basis.n_channels,
+        "prototypes": basis.positive.indices.shape[1],
+        "mean_purity": basis.positive.purities.mean().item(),
+        "located": 0 if boxes is None else int((boxes[:, :, 0, 0] >= 0).any(0).sum()),
+    }
+
+
+def _locate(explainer: Explainer, n_prototypes: int, path: Path) -> PrototypeBasis:
     """Finds the regions of the prototypes of a basis that has been written, and writes it again with them."""
     try:
         (located,) = explainer.located(n_prototypes, progress=True).bases.values()
@@ -60,6 +86,7 @@ def _locate(explainer: Explainer, n_prototypes: int, path: Path) -> None:
             "leave out --locate, and give explain --cells"
         ) from error
     located.save(path)
+    return located
 
 
 def _check_locate(n_prototypes: int | None) -> None:

@@ -9,11 +9,13 @@ from types import ModuleType
 
 from captum_apex.cli import (
     demo_arguments,
+    describe_arguments,
     events_arguments,
     explain_arguments,
     fit_arguments,
     layers_arguments,
 )
+from captum_apex.cli.command_results import add_json_argument
 from captum_apex.cli.types import device
 from captum_apex.version import __version__
 
@@ -25,11 +27,12 @@ COMMANDS = {
     "fit": fit_arguments,
     "explain": explain_arguments,
     "events": events_arguments,
+    "describe": describe_arguments,
 }
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
     "Explains an audio classifier by prototypes: lists layers, fits bases on a folder of audio, explains clips, lists "
-    "events."
+    "events, describes files."
 )
 FACTORY = """--model names a factory: a function without arguments, in a module that can be imported from here, which
 returns a captum_apex.Classifier: the model, its transform, its class names. This is a complete my_model.py:
@@ -132,6 +135,7 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="refuse files of another rate or with several channels, instead of converting them with a warning",
     )
+    add_json_argument(parser)
     parser.add_argument(
         "--device", type=device, metavar="NAME", default="cpu", help="where the model runs, such as cuda (%(default)s)"
     )

@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.audio.clip import Clip
+from captum_apex.audio.clip import Clip, encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
@@ -74,7 +75,14 @@ class ClipPages:
     _training_clips: dict[int, Clip] = field(default_factory=dict, init=False, repr=False)
 
     def page(
-        self, clip: Clip, inputs: Tensor, scores: Sequence[float], label: int | None, settings: EvidenceSettings
+        self,
+        clip: Clip,
+        inputs: Tensor,
+        scores: Sequence[float],
+        label: int | None,
+        settings: EvidenceSettings,
+        *,
+        progress: bool = False,
     ) -> Page:
         """The explanations of one class of one clip.
 
@@ -84,14 +92,17 @@ class ClipPages:
             scores: the model's score for each class.
             label: index of the class to explain; None for the predicted one.
             settings: how much evidence is shown.
+            progress: whether to show a progress bar over the schemes, if they take longer than two seconds.
 
         Raises:
             ValueError: an argument is out of range, or the regions cannot be searched for; a note names the clip.
         """
         from captum_apex.report import Page  # needs matplotlib, which fitting does without
 
+        of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False, "delay": 2}
+        schemes = tqdm(self.apexes.values(), **of_clip, disable=not progress)
         try:
-            explanations = [self._explanation(apex, inputs, label, settings) for apex in self.apexes.values()]
+            explanations = [self._explanation(apex, inputs, label, settings) for apex in schemes]
         except Exception as error:
             error.add_note(f"{clip.name} cannot be explained")
             raise

@@ -25,7 +25,7 @@ _PLACE = ("start_s", "end_s", "low_hz", "high_hz")
 _DIGITS = 6  # significant digits of numbers in the tables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExplainedClips(Sequence):
     """The explanations of several clips, in the order of the clips; each item is a `captum_apex.report.Page`.
 
@@ -116,6 +116,13 @@ class ExplainedClips(Sequence):
         if self.left_out:
             lines.append(f"  left out: {len(self.left_out)}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str | None:
+        try:
+            from captum_apex.report.notebook import framed
+        except ImportError:  # without matplotlib
+            return None
+        return framed(self.pages)
 
 
 _N_LINES = 4  # clips that the text of all lists

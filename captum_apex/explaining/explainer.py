@@ -220,7 +220,7 @@ class Explainer:
                 continue
             scores = self.classifier.scores(inputs, source.name)
             labels = targets or _detected(scores, threshold)
-            pages += [self._pages.page(clip, inputs, scores, label, settings) for label in labels]
+            pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
         if left_out and not pages:
             name, message = next(iter(left_out.items()))
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from captum_apex.audio.clip import cell_text
 from captum_apex.files import replaced
 from captum_apex.locating.region_search import RegionEffect
+from captum_apex.result_tables import counted, html_table
 
 __all__ = ["Event", "RecordingExplanation", "UnfinishedExplanationError", "write_audacity", "write_raven"]
 
@@ -165,7 +167,11 @@ def _write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
         beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-@dataclass(frozen=True, eq=False)
+_N_CLASSES = 4  # classes that the text of a recording lists
+_N_ROWS = 100  # events that a notebook lists
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class RecordingExplanation:
     """The events of a recording, and the evidence over time for its classes.
 
@@ -191,6 +197,21 @@ class RecordingExplanation:
     evidence: Mapping[int, Tensor]
     times: Tensor
     duration: float
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {number}" for name, number in self._counts()]
+        title = f"RecordingExplanation of {self.duration:.1f} s, {counted(len(self.events), 'event')}"
+        return "\n".join([title, *lines[:_N_CLASSES], *(["  …"] if len(lines) > _N_CLASSES else [])])
+
+    def _repr_html_(self) -> str:
+        columns = ("start", "end", "name", "score")
+        rows = [[f"{e.start:.2f}", f"{e.end:.2f}", e.name, f"{e.score:.2f}"] for e in self.events[:_N_ROWS]]
+        shown = f", the first {_N_ROWS}" if len(self.events) > _N_ROWS else ""
+        return html_table(columns, rows, f"{counted(len(self.events), 'event')} in {self.duration:.1f} s{shown}")
+
+    def _counts(self) -> list[tuple[str, int]]:
+        """The number of events of each class, the most frequent first."""
+        return Counter(event.name for event in self.events).most_common()
 
 
 class UnfinishedExplanationError(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from captum_apex.audio.regions import Region
 from captum_apex.locating.region_search import RegionEffect
+from captum_apex.result_tables import counted
 
-__all__ = ["Evidence", "Prototype", "side_of"]
+__all__ = ["Evidence", "Prototype", "listed_evidence", "side_of"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,31 @@ class Evidence:
     cell: Region | None = None
     effect: RegionEffect | None = None
     map: Tensor | None = field(default=None, compare=False, repr=False)
+
+
+def listed_evidence(evidence: Sequence[Evidence], most: int = 3) -> list[str]:
+    """A line for each of the strongest channels, and one for the others.
+
+    Args:
+        evidence: the channels, largest contribution first.
+        most: number of channels that get a line.
+
+    Example:
+        >>> from captum_apex import Evidence, Region
+        >>> from captum_apex.explanations.evidence import listed_evidence
+        >>> listed_evidence([Evidence(17, 1, 2.5, 0.5, 0.9, Region(()), prototypes=())])
+        ['  channel 17: +2.5, purity 0.90, 0 prototypes']
+    """
+    lines = [
+        f"  channel {channel.channel}: {channel.contribution:+.3g}, purity {channel.purity:.2f}, "
+        f"{counted(len(channel.prototypes), 'prototype')}"
+        for channel in evidence[:most]
+    ]
+    others = evidence[most:]
+    if others:
+        rest = sum(channel.contribution for channel in others)
+        lines.append(f"  {counted(len(others), 'more channel')} of the evidence: {rest:+.3g}")
+    return lines
 
 
 def side_of(activation: float) -> int:

@@ -18,7 +18,7 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme, purity
 from captum_apex.explanations.clip_channels import at_layer_of
-from captum_apex.explanations.evidence import Evidence, Prototype, side_of
+from captum_apex.explanations.evidence import Evidence, Prototype, listed_evidence, side_of
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
 from captum_apex.explanations.prototype_regions import stored_region
 from captum_apex.layers.values import check_finite
@@ -28,7 +28,7 @@ from captum_apex.numbers import whole_number
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """The explanation of one class in one clip, in one scheme.
 
@@ -69,11 +69,12 @@ class Explanation:
 
     @property
     def unexplained(self) -> float:
-        """`score − score_without_layer − total`, the change of the score that no channel explains.
-
-        It is 0, up to rounding, where the head is affine.
-        """
+        """`score − score_without_layer − total`, which no channel explains: 0, up to rounding, for an affine head."""
         return -self.completeness
+
+    def __repr__(self) -> str:
+        title = f"Explanation of class {self.target} for {str(self.scheme)!r}: score {self.score:.3g}"
+        return "\n".join([title, *listed_evidence(self.evidence), f"  all other channels: {self.other_channels:+.3g}"])
 
 
 def explain(

@@ -20,6 +20,7 @@ from captum_apex.layers.probe import Reading, changed_clips
 from captum_apex.layers.proposals import candidates
 from captum_apex.layers.values import check_finite, checked_output
 from captum_apex.layers.visits import Visit, visited
+from captum_apex.result_tables import html_table, text_table
 
 __all__ = ["LayerSuggestion", "LayerSuggestions", "suggest_layers", "suggested_layout"]
 
@@ -89,7 +90,7 @@ class LayerSuggestions(Sequence[LayerSuggestion]):
         >>> suggest_layers(model, torch.rand(6, 1, 90))
         layers to explain, the best first; inputs of 1 × 90 are read as "n c t":
         layer  channels  grid    layout              why
-        0      4         1 × 88  "n c t -> n c 1 t"  last before pooling; channels by its kind, Conv1d
+        0             4  1 × 88  "n c t -> n c 1 t"  last before pooling; channels by its kind, Conv1d
     """
 
     def __init__(
@@ -122,26 +123,18 @@ class LayerSuggestions(Sequence[LayerSuggestion]):
         return iter(self.layers)
 
     def __repr__(self) -> str:
-        rows = [_HEADER, *map(_cells, self.layers[:_MOST_LINES])]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [self._title]
-        if self.layers:
-            for row in rows:
-                cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-                lines.append("  ".join(cells).rstrip())
-        lines += self._notes()
-        return "\n".join(lines)
+        table = [text_table(_HEADER, self._rows)] if self.layers else []
+        return "\n".join([self._title, *table, *self._notes()])
 
     def _repr_html_(self) -> str:
         """The table for a notebook."""
-        rows = [("th", _HEADER), *(("td", _cells(layer)) for layer in self.layers[:_MOST_LINES])]
-        lines = [
-            "<tr>" + "".join(f'<{tag} style="text-align:left">{html.escape(cell)}</{tag}>' for cell in cells) + "</tr>"
-            for tag, cells in rows
-        ]
         notes = "".join(f"<div>{html.escape(note)}</div>" for note in self._notes())
-        table = f"<table>{''.join(lines)}</table>" if self.layers else ""
+        table = html_table(_HEADER, self._rows) if self.layers else ""
         return f"<div>{html.escape(self._title)}</div>{table}{notes}"
+
+    @property
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [_cells(layer) for layer in self.layers[:_MOST_LINES]]
 
     @property
     def _title(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import torch
 from torch import Tensor
 
 from captum_apex.recordings.audio_rows import AudioRows, label_column
@@ -17,6 +18,7 @@ from captum_apex.recordings.class_labels import Labels, class_labels, composed
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folder_files import FolderContents
 from captum_apex.recordings.tables import Table
+from captum_apex.result_tables import counted, listed
 
 __all__ = ["AudioDataset", "Recordings"]
 
@@ -58,7 +60,7 @@ class AudioDataset(Protocol):
         """A hash that changes when an index no longer means the same clip."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recordings:
     """Recordings in a fixed order, so that an index always means the same one; each is read when it is asked for.
 
@@ -263,6 +265,20 @@ class Recordings:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __repr__(self) -> str:
+        place = "a data set" if self.sounds is not None else os.fspath(self.folder)
+        lines = [f"{counted(len(self), 'recording')} of {place}"]
+        lines.append(f"  classes: {listed(self._counts())}" if self.labels is not None else "  classes: none")
+        if self.groups is not None:
+            lines.append(f"  groups: {len(set(self.groups))}")
+        return "\n".join(lines)
+
+    def _counts(self) -> list[str]:
+        """Each class with the number of its recordings."""
+        labels = torch.as_tensor(self.labels)
+        of_class = labels.bool().sum(0) if labels.dim() == 2 else labels.bincount(minlength=len(self.class_names))
+        return [f"{name} ({n})" for name, n in zip(self.class_names, of_class.tolist(), strict=False)]
 
     def path(self, index: int) -> Path:
         """The path of a file; the rows of a Hugging Face data set have none.

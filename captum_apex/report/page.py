@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -18,7 +19,7 @@ from captum_apex.figures.signed_maps import signed_map
 __all__ = ["Page"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Page:
     """One clip with its explanations.
 
@@ -71,6 +72,15 @@ class Page:
         object.__setattr__(
             self, "shown_prototypes", {index: self._prototype(index) for index in self._prototype_indices()}
         )
+
+    def __repr__(self) -> str:
+        schemes = ", ".join(str(explanation.scheme) for explanation in self.explanations)
+        explained = self.class_name(self.target if self.explained is None else self.explained)
+        return f"Page of {self.clip.title or 'a clip'}: {explained}, score {self.explanations[0].score:.3g} ({schemes})"
+
+    def _repr_html_(self) -> str | None:
+        framed = import_module("captum_apex.report.notebook").framed  # at last, because that module imports this one
+        return framed([self])
 
     @property
     def target(self) -> Any:

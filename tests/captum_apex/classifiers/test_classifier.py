@@ -230,3 +230,17 @@ def test_labels_of_recordings_are_read_by_position():
     assert [int(dataset[index][1]) for index in range(2)] == [1, 0]
     with pytest.raises(ValueError, match="expected one label for each of 2 recordings, but got 3"):
         classifier.dataset(Sounds([0, 1, 1]))
+
+
+def test_a_classifier_says_what_it_is():
+    model = torch.nn.Sequential(torch.nn.Linear(9, 2))
+    classifier = Classifier(model, lambda waveform: waveform[:9], 8000, ["cat", "dog"], layer=model[0], length=4000)
+    assert repr(classifier).splitlines() == [
+        "Classifier with Sequential",
+        "  classes: cat, dog (2)",
+        "  clips: 0.5 s, at 8000 Hz",
+        "  layer: 0",
+        "  pictures: spectrograms of the waveforms",
+    ]
+    many = Classifier(torch.nn.Linear(9, 9), lambda waveform: waveform, 8000, [f"class {i}" for i in range(9)])
+    assert "class 5 and 3 more (9)\n  clips: as long as their files are, at 8000 Hz\n  layer: not given" in repr(many)

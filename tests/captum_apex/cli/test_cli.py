@@ -1,6 +1,9 @@
 """`python -m captum_apex`, from audio files to bases and to the explanations that a page is made of."""
 
+import collections
+import csv
 import dataclasses
+import json
 import re
 import shlex
 import subprocess
@@ -35,6 +38,7 @@ from captum_apex.__main__ import main
 from captum_apex.cli.parser import COMMANDS as PARSED
 from captum_apex.cli.parser import parser
 from captum_apex.explaining import explainer
+from captum_apex.report.page import Page
 from tests.odd_files import edited, flac_length
 
 GUIDE = (Path(__file__).parents[3] / "tutorials" / "guides" / "command_line.md").read_text()
@@ -42,15 +46,6 @@ FACTORY, MAKE_SOUNDS = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL
 COMMANDS = [line for line in GUIDE.replace("\\\n", "").splitlines() if line.startswith("captum-apex ")]
 CLASSES = ["siren", "dog", "rain"]  # as in the guide, not in the folders' order
 MODEL = ["--model", "my_model:classifier"]
-
-
-@dataclasses.dataclass
-class Page:
-    clip: object
-    explanations: list
-    prototypes: dict
-    class_names: list
-    scores: list
 
 
 @pytest.fixture
@@ -61,6 +56,7 @@ def pages(monkeypatch):
     def write(path, pages, *, title, limit):
         given.extend(pages)
         path.write_text(title)
+        return path
 
     monkeypatch.setitem(sys.modules, "captum_apex.report", types.SimpleNamespace(Page=Page, write=write))
     return given
@@ -637,6 +633,10 @@ def test_layers_lists_what_the_library_proposes(here, capsys):
     assert printed.err == "to explain the first: --layer features\n"
     assert run("layers", "new.wav", *MODEL) == 0
     assert capsys.readouterr().out == printed.out
+    assert run("layers", *MODEL, "--json") == 0
+    listed = json.loads(capsys.readouterr().out)["layers"]
+    assert [each["name"] for each in listed] == ["features", "features.1"]
+    assert listed[0]["layout"] is None and " × ".join(map(str, listed[0]["grid"])) in printed.out
 
 
 def test_a_layer_that_is_missing_or_wrong_is_answered_by_those_to_choose_from(here, capsys):
@@ -943,6 +943,54 @@ def test_wrong_arguments_exit_with_2_and_say_why(wrong, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_the_output_has_the_paths_and_the_error_stream_the_table(here, capsys):
+    assert fit() == 0
+    captured = capsys.readouterr()
+    assert captured.out == "time.safetensors\n"
+    purity = PrototypeBasis.load("time.safetensors").positive.purities.mean().item()
+    assert re.search(rf"^time\.safetensors  time +features +32 +5 +{purity:.3g} +0$", captured.err, flags=re.MULTILINE)
+    assert explained("--cells", "--table", "new/evidence.csv") == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ["page.html", "new/evidence.csv"]
+    rows = list(csv.DictReader(Path("new/evidence.csv").read_text().splitlines()))
+    strongest = max(rows, key=lambda row: float(row["contribution"]))
+    line = next(line for line in captured.err.splitlines() if line.startswith("new.wav"))
+    assert line.split()[:2] == ["new.wav", strongest["explained"]]
+    assert line.split()[3:5] == [strongest["channel"], "time"]
+
+
+def test_json_is_one_object_with_the_files_and_the_results(here, capsys):
+    assert fit("--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["files"] == ["time.safetensors"]
+    assert printed["n_recordings"] == 9
+    assert [basis["scheme"] for basis in printed["bases"]] == ["time"]
+    assert explained("--cells", "--json", "--table", "evidence.json", clips=("new.wav", "recordings/dog/0.wav")) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["files"] == ["page.html", "evidence.json"]
+    rows = json.loads(Path("evidence.json").read_text())
+    for clip in printed["clips"]:
+        of_clip = [row for row in rows if row["clip"] == clip["clip"]]
+        strongest = max(of_clip, key=lambda row: row["contribution"])
+        assert {name: clip[name] for name in ("channel", "contribution", "start_s", "low_hz")} == {
+            name: strongest[name] for name in ("channel", "contribution", "start_s", "low_hz")
+        }
+    assert [clip["clip"] for clip in printed["clips"]] == ["new.wav", "recordings/dog/0.wav"]
+    events = ("events", "new.wav", *MODEL, "--basis", "time.safetensors", "--raven", "a.txt", "--threshold", 0)
+    assert run(*events, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    names = [line.split("\t")[7] for line in Path("a.txt").read_text().splitlines()[1:]]
+    assert {row["class"]: row["events"] for row in printed["classes"]} == dict(collections.Counter(names))
+    assert printed["duration_s"] == 1.0
+
+
+def test_a_table_does_not_take_the_place_of_a_recording(here, capsys):
+    fit()
+    before = Path("new.wav").read_bytes()
+    refused(capsys, explained("--table", "new.wav"), r"expected --table to end in \.csv or \.json, but got new\.wav")
+    assert Path("new.wav").read_bytes() == before
+
+
 @pytest.mark.parametrize("command", [[], ["fit"], ["explain"], ["events"]])
 def test_help_is_given_with_examples(command, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -1076,7 +1124,7 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     with torch.random.fork_rng():
         exec(MAKE_SOUNDS, {})
     assert capsys.readouterr().out == "accuracy on the training clips: 1.00\n"
-    assert {command.split()[1] for command in COMMANDS} == {"layers", "fit", "explain", "events"}
+    assert {command.split()[1] for command in COMMANDS} == {"layers", "fit", "explain", "events", "describe"}
     for command in COMMANDS:
         assert main(shlex.split(command)[1:]) == 0
     sys.modules.pop("my_model")

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from captum_apex.explanations.events import Event, write_audacity, write_raven
+from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
 from captum_apex.locating import RegionEffect
 
 EVENTS = [
@@ -124,3 +125,19 @@ def test_an_interrupted_write_leaves_the_old_file(write, tmp_path, monkeypatch):
         write(path, EVENTS)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_events_of_a_recording_are_counted_by_class():
+    names = ["dog", "rain", "dog", "<b>", "siren", "fox"]
+    found = [Event(t, t + 0.5, 150.0, 800.0, 0, name, 0.875, 17, 1, 2.5) for t, name in enumerate(names)]
+    explanation = RecordingExplanation(tuple(found), {}, torch.empty(0), duration=12.0)
+    assert repr(explanation).splitlines() == [
+        "RecordingExplanation of 12.0 s, 6 events",
+        *("  dog: 2", "  rain: 1", "  <b>: 1", "  siren: 1", "  …"),
+    ]
+    table = explanation._repr_html_()
+    assert "<caption>6 events in 12.0 s</caption>" in table
+    assert "<tr><td>3.00</td><td>3.50</td><td>&lt;b&gt;</td><td>0.88</td></tr>" in table
+    many = RecordingExplanation(tuple(found) * 100, {}, torch.empty(0), duration=12.0)._repr_html_()
+    assert many.count("<tr>") == 101
+    assert "600 events in 12.0 s, the first 100" in many

@@ -19,7 +19,7 @@ from captum_apex import (
     explain_recording,
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, select_channels
-from tests import oracles
+from tests import explained, oracles
 from tests.networks import PoolingHead, bare_basis, build, clips, invertible
 
 TRAINING = clips(15, seed=5)
@@ -278,3 +278,17 @@ def test_channels_of_equal_contributions_come_in_their_order():
     apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(200), n_prototypes=1))
     (explanation,) = explain(apex, clips[:1], n_channels=200, n_prototypes=1, search=None)
     assert [evidence.channel for evidence in explanation.evidence] == list(range(200))
+
+
+def test_an_explanation_says_what_it_is_in_few_lines():
+    explanation = explained.explained("time", n_channels=5)
+    first, *_ = explanation.evidence
+    lines = repr(explanation).splitlines()
+    assert lines[0] == f"Explanation of class 2 for 'time': score {explanation.score:.3g}"
+    assert lines[1] == (
+        f"  channel {first.channel}: {first.contribution:+.3g}, purity {first.purity:.2f}, 3 prototypes"
+    )
+    n_others = len(explanation.evidence) - 3
+    rest = sum(each.contribution for each in explanation.evidence[3:])
+    assert lines[4] == f"  {n_others} more channel{'s' * (n_others > 1)} of the evidence: {rest:+.3g}"
+    assert lines[5:] == [f"  all other channels: {explanation.other_channels:+.3g}"]

@@ -374,7 +374,7 @@ def test_the_table_is_printed_as_text_and_as_html():
     assert repr(suggestions).splitlines() == [
         'layers to explain, the best first; inputs of 1 × 32 × 64 are read as "n c f t":',
         "layer    channels  grid    layout              why",
-        'encoder  16        1 × 64  "n t c -> n c 1 t"  last before pooling; channels by its kind, TransformerEncoder',
+        'encoder        16  1 × 64  "n t c -> n c 1 t"  last before pooling; channels by its kind, TransformerEncoder',
     ]
     page = suggestions._repr_html_()
     assert page.count("<tr>") == 2

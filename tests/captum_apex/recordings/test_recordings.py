@@ -374,3 +374,15 @@ def test_rates_are_whole_numbers_of_any_type():
     assert torch.equal(as_waveform(waveform, 8000.0, 8000), waveform)
     with pytest.raises(ValueError, match="a whole number of Hz, but got 8000.5"):
         as_waveform(waveform, 8000.5, 8000)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [((0, 1, 1), "dog (1), rain (2)"), (((1, 1), (0, 1), (0, 0)), "dog (1), rain (2)"), (None, "none")],
+)
+def test_recordings_say_what_they_are(labels, text):
+    names = ("dog/a.wav", "rain/b.wav", "rain/c.wav")
+    recordings = Recordings(Path("sounds"), names, labels, ("dog", "rain"))
+    assert repr(recordings).splitlines() == ["3 recordings of sounds", f"  classes: {text}"]
+    grouped = Recordings(Path("sounds"), names, labels, ("dog", "rain"), groups=("x", "x", "y"))
+    assert repr(grouped).splitlines()[2:] == ["  groups: 2"]

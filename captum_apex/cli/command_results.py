@@ -1,0 +1,108 @@
+"""What a command ends with: a table of its results, or one JSON object."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from captum_apex.result_tables import text_table
+
+__all__ = ["add_json_argument", "print_path", "print_results", "table_of"]
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Declares `--json`.
+
+    Example:
+        >>> import argparse
+        >>> from captum_apex.cli.command_results import add_json_argument
+        >>> parser = argparse.ArgumentParser()
+        >>> add_json_argument(parser)
+        >>> parser.parse_args(["--json"]).as_json
+        True
+    """
+    parser.add_argument(
+        "--json",
+        dest="as_json",
+        action="store_true",
+        help="print the results as one JSON object on the output, instead of paths there and a table beside the "
+        "progress",
+    )
+
+
+def print_path(path: Path, as_json: bool) -> None:
+    """Prints the path of a file that was written; nothing with `--json`, whose object has all paths.
+
+    Args:
+        path: path of the file.
+        as_json: whether the results are printed as JSON.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from captum_apex.cli.command_results import print_path
+        >>> print_path(Path("page.html"), as_json=False)
+        page.html
+    """
+    if not as_json:
+        print(path, flush=True)
+
+
+def print_results(
+    name: str, rows: Sequence[Mapping[str, Any]], files: Iterable[Path], *, as_json: bool, **others: Any
+) -> None:
+    """Prints the results: a table on the error stream, beside the progress; or a JSON object on the output.
+
+    Args:
+        name: what the rows are, in the JSON object.
+        rows: the results, each by the names of the columns.
+        files: paths of the files that were written.
+        as_json: whether the results are printed as JSON.
+        others: further entries of the JSON object.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from captum_apex.cli.command_results import print_results
+        >>> print_results("classes", [{"class": "dog", "events": 2}], [Path("a.txt")], as_json=True, duration_s=1.5)
+        {"files": ["a.txt"], "duration_s": 1.5, "classes": [{"class": "dog", "events": 2}]}
+    """
+    if as_json:
+        print(json.dumps({"files": [str(file) for file in files], **others, name: rows}, allow_nan=False))
+    elif rows:
+        print(table_of(rows), file=sys.stderr)
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The text of a table, with numbers in three digits and places in words.
+
+    Args:
+        rows: at least one row, each by the names of the columns. `start_s`, `end_s`, `low_hz` and `high_hz` become one
+            column, `where`.
+
+    Example:
+        >>> from captum_apex.cli.command_results import table_of
+        >>> place = {"start_s": 0.25, "end_s": 0.5, "low_hz": 0.0, "high_hz": 800.0}
+        >>> print(table_of([{"clip": "a.wav", "score": 2.5678, **place}]))
+        clip   score  where
+        a.wav   2.57  0.25–0.5 s, 0–800 Hz
+    """
+    shown = [_with_place(row) for row in rows]
+    header = [name.replace("_", " ") for name in shown[0]]
+    return text_table(header, [[_text(value) for value in row.values()] for row in shown])
+
+
+def _with_place(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose times and band are one text."""
+    if "start_s" not in row:
+        return dict(row)
+    others = {name: value for name, value in row.items() if name not in ("start_s", "end_s", "low_hz", "high_hz")}
+    times = "" if row["start_s"] is None else f"{row['start_s']:.3g}–{row['end_s']:.3g} s"
+    band = "" if row["low_hz"] is None else f"{row['low_hz']:.0f}–{row['high_hz']:.0f} Hz"
+    return {**others, "where": ", ".join(filter(None, (times, band)))}
+
+
+def _text(value: Any) -> Any:
+    return f"{value:.3g}" if isinstance(value, float) else value

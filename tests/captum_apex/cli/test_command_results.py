@@ -1,0 +1,162 @@
+"""What commands end with, and what `describe` says: tables, JSON objects, files without torch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from captum_apex import FeatureBank, PrototypeBasis, locate_prototypes
+from captum_apex.__main__ import main
+from captum_apex.attribution.apex import APEX
+from captum_apex.bases.basis import Prototypes
+from captum_apex.cli.command_results import table_of
+from captum_apex.cli.descriptions import describe_bank, describe_basis
+from tests import explained
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("bases").mkdir()
+    explained.basis("time").save("bases/time.safetensors")
+    explained.basis("square").save("bases/square.safetensors")
+    explained.network()[2].save("bank")
+    return tmp_path
+
+
+def test_a_basis_is_described_as_it_is_loaded(here):
+    basis = PrototypeBasis.load("bases/time.safetensors")
+    description = describe_basis(Path("bases/time.safetensors"))
+    assert description["scheme"] == str(basis.scheme)
+    assert description["n_channels"] == basis.n_channels
+    assert description["n_prototypes"] == basis.positive.indices.shape[1]
+    assert description["mean_purity"] == pytest.approx(basis.positive.purities.mean().item(), abs=1e-6)
+    assert description["grid"] == list(basis.origin.grid)
+    assert description["layer"] == basis.origin.layer
+    assert description["n_clips"] == basis.origin.n_clips
+    assert description["model_fingerprint"] == basis.origin.fingerprint
+    assert description["fingerprint"] == basis.fingerprint
+    assert description["n_located"] == 0
+    assert not description["orthogonal"]
+
+
+def test_the_prototypes_that_are_located_are_counted(here):
+    model, layer, _ = explained.network()
+    apex = APEX(model, layer, explained.basis("time"))
+    locate_prototypes(apex, explained.TRAINING, n_prototypes=2).save("located.safetensors")
+    assert describe_basis(Path("located.safetensors"))["n_located"] == 2
+
+
+def test_a_basis_without_prototypes_is_described(here, capsys):
+    PrototypeBasis(torch.eye(3), "frequency").save("eye.safetensors")
+    assert main(["describe", "eye.safetensors"]) == 0
+    printed = capsys.readouterr().out
+    assert "for frequency, 3 channels, orthogonal" in printed
+    assert "prototypes   none" in printed
+
+
+def test_a_bank_is_described_as_it_is_loaded(here):
+    bank = FeatureBank.load("bank")
+    description = describe_bank(Path("bank"))
+    assert (description["n_clips"], description["n_channels"]) == (bank.n_clips, bank.n_channels)
+    assert description["schemes"] == ["square", "time", "frequency", "time-frequency"]
+    assert description["has_labels"]
+    assert description["model_fingerprint"] == bank.origin.fingerprint
+    assert description["n_bytes"] == sum(tensor.nbytes for tensor in bank._arrays().values())
+
+
+def test_a_folder_stands_for_its_bases_and_a_bank_for_itself(here, capsys):
+    assert main(["describe", "bases", "bank", "bank/bank.json", "bases/time.safetensors", "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)["described"]
+    assert [(each["kind"], each["path"]) for each in described] == [
+        ("basis", "bases/square.safetensors"),
+        ("basis", "bases/time.safetensors"),
+        ("bank", "bank"),
+        ("bank", "bank"),
+        ("basis", "bases/time.safetensors"),
+    ]
+
+
+def test_what_is_described_is_printed_in_words(here, capsys):
+    assert main(["describe", "bases/time.safetensors", "bank"]) == 0
+    printed = capsys.readouterr().out
+    basis = PrototypeBasis.load("bases/time.safetensors")
+    purity = basis.positive.purities.mean().item()
+    assert f"\n  prototypes   4 per channel, mean purity {purity:.2f}, without regions\n" in printed
+    assert "\n  layer        relu, grid of 4 rows and 5 columns, layout n c f t -> n c f t\n" in printed
+    assert f"\n  model        weights {basis.origin.fingerprint}\n" in printed
+    assert "\n  schemes  square, time, frequency, time-frequency\n" in printed
+
+
+def test_whole_files_are_described_without_torch(here):
+    source = "import sys; from captum_apex.__main__ import main; "
+    source += "status = main(['describe', 'bases', 'bank', '--json'])\n"
+    source += "print([name for name in ('torch', 'captum') if name in sys.modules], status)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+def damaged(path):
+    content = bytearray(Path(path).read_bytes())
+    content[-1] ^= 1
+    Path(path).write_bytes(content)
+
+
+def test_damaged_wrong_and_missing_files_have_the_errors_of_loading(here, capsys):
+    damaged("bases/time.safetensors")
+    Path("text.safetensors").write_text("no basis")
+    save_file({"a": torch.zeros(2)}, "other.safetensors")
+    for path in ("bases/time.safetensors", "text.safetensors", "other.safetensors", "none.safetensors"):
+        with pytest.raises((ValueError, FileNotFoundError)) as error:
+            PrototypeBasis.load(path)
+        assert main(["describe", path]) == 2
+        assert capsys.readouterr().err == f"python -m captum_apex: {error.value}\n"
+    damaged(next(Path("bank").glob("means-*.npy")))
+    with pytest.raises(ValueError, match="the file is damaged") as error:
+        FeatureBank.load("bank")
+    assert main(["describe", "bank"]) == 2
+    assert capsys.readouterr().err == f"python -m captum_apex: {error.value}\n"
+    Path("empty").mkdir()
+    assert main(["describe", "empty"]) == 2
+    assert "expected bases, *.safetensors, or a bank in empty, but there are none" in capsys.readouterr().err
+
+
+def test_a_right_checksum_in_a_wrong_file_is_an_error_of_loading(here, capsys):
+    from captum_apex.files import write_tensors
+
+    write_tensors("wrong.safetensors", {"a": torch.zeros(2)}, {"format": "captum-apex basis 2", "about": "{}"})
+    assert main(["describe", "wrong.safetensors"]) == 2
+    assert "expected wrong.safetensors to be a captum-apex basis" in capsys.readouterr().err
+
+
+def test_files_without_a_checksum_are_described(here, monkeypatch):
+    wanted = describe_basis(Path("bases/time.safetensors"))
+    monkeypatch.setattr("captum_apex.cli.descriptions._checked_basis", lambda path: None)
+    loaded = describe_basis(Path("bases/time.safetensors"))
+    assert loaded | {"format": "", "mean_purity": 0} == wanted | {"format": "", "mean_purity": 0}
+    assert loaded["mean_purity"] == pytest.approx(wanted["mean_purity"], abs=1e-6)
+    wanted = describe_bank(Path("bank"))
+    monkeypatch.setattr("captum_apex.cli.descriptions._checked_bank", lambda folder: None)
+    assert describe_bank(Path("bank")) | {"format": ""} == wanted | {"format": ""}
+
+
+def test_a_basis_without_the_negative_side_says_so(here, capsys):
+    one = torch.ones(2, 1)
+    basis = PrototypeBasis(torch.eye(2), "time", Prototypes(one.long(), one, one, one.long()[..., None]))
+    basis.save("one.safetensors")
+    assert main(["describe", "one.safetensors"]) == 0
+    assert "mean purity 1.00, without regions, without those of the negative side" in capsys.readouterr().out
+
+
+def test_places_are_one_column_and_unknown_ones_are_empty():
+    place = {"start_s": 1.0, "end_s": 2.5, "low_hz": None, "high_hz": None}
+    rows = [{"clip": "a.wav", **place}, {"clip": "b.wav", **dict.fromkeys(place)}]
+    assert table_of(rows).splitlines() == ["clip   where", "a.wav  1–2.5 s", "b.wav"]
