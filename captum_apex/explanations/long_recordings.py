@@ -97,7 +97,7 @@ def explain_recording(
         level: share of the largest relevance nearby that an event must reach, in (0, 1]; a smaller level gives longer
             and wider events.
         search: how the region of each event is found at the input, such as `RegionSearch()`; its `cross` has no meaning
-            here. It costs 13 forward-equivalent passes of one window for each event, and five for each class of a
+            here. It costs 12 forward-equivalent passes of one window for each event, and five for each class of a
             window that shows events. None leaves the events at the columns and rows of the layer.
         batch_size: number of windows per forward pass.
         progress: whether to show a progress bar.

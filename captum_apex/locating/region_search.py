@@ -26,7 +26,7 @@ Shape = tuple[Rectangle, ...]
 """A region as rectangles of bins."""
 
 _POSITIONS = (0.25, 0.75)  # of the two gradients, from the fill to the clip: Integrated Gradients in two steps
-_LEVELS = (0.5, 0.25, 0.1)  # levels of the candidates' boxes in the mean of the two maps
+_LEVELS = (0.5, 0.1)  # levels of the candidates' boxes in the mean of the two maps
 _LEVEL_NEAR_CLIP = 0.25  # level of the boxes in the map that is nearer to the clip
 _LARGEST = 0.25  # largest share of the clip that a candidate covers, where there is such a one
 _LARGEST_OF_ALL = 0.5  # the same where all candidates are larger, as for a long sound
@@ -122,8 +122,8 @@ class RegionSearch:
     made again, because some channels keep their value as long as the ends of a sound are left. Then the region is
     compared with random places of its shape.
 
-    For `n` channels the search takes at most `13 n + 4` passes of one clip up to the layer, 43 for three channels: 2
-    forward passes and `2 n` backward passes that count twice, `5 n` candidates, `n` candidates with a margin, `2 n`
+    For `n` channels the search takes at most `12 n + 4` passes of one clip up to the layer, 40 for three channels: 2
+    forward passes and `2 n` backward passes that count twice, `4 n` candidates, `n` candidates with a margin, `2 n`
     random places, `n` whole passes for the score, and a silent and a shifted clip.
 
     Args:

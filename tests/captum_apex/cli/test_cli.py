@@ -636,7 +636,8 @@ def test_layers_lists_what_the_library_proposes(here, capsys):
     assert run("layers", *MODEL, "--json") == 0
     listed = json.loads(capsys.readouterr().out)["layers"]
     assert [each["name"] for each in listed] == ["features", "features.1"]
-    assert listed[0]["layout"] is None and " × ".join(map(str, listed[0]["grid"])) in printed.out
+    assert listed[0]["layout"] is None
+    assert " × ".join(map(str, listed[0]["grid"])) in printed.out
 
 
 def test_a_layer_that_is_missing_or_wrong_is_answered_by_those_to_choose_from(here, capsys):

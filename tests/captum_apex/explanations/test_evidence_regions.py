@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, basis_from_matrix, explain, explain_classes
+from captum_apex import (
+    APEX,
+    SCHEMES,
+    FeatureBank,
+    LayerAPEX,
+    basis_from_matrix,
+    explain,
+    explain_classes,
+    locate_prototypes,
+)
 from tests.captum_apex.attribution.test_inner_spectrograms import inner, listener, sounds
 from tests.networks import build, clips, invertible
 from tests.planted import Detector, attribution, bins_of, planted
@@ -356,10 +365,8 @@ def test_without_a_gradient_at_the_input_the_peak_cell_is_verified():
 # --- passes -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_three_channels_cost_at_most_43_passes(scheme):
-    """Forward copies, and backward passes counted twice."""
-    model, layer, basis = subject(scheme)
+def passes(layer, run):
+    """The passes of one clip up to the layer in a run: forward copies, and backward passes counted twice."""
     counted = []
 
     def forward(_, __, output):
@@ -367,14 +374,30 @@ def test_three_channels_cost_at_most_43_passes(scheme):
         if output.requires_grad:
             output.register_hook(lambda gradient: counted.append(2 * len(gradient)))
 
+    with layer.register_forward_hook(forward):
+        result = run()
+    return sum(counted), result
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_three_channels_cost_at_most_40_passes(scheme):
+    model, layer, basis = subject(scheme)
     apex = LayerAPEX(model, layer, basis)
-    explain(apex, clips(1, seed=6), 2, n_prototypes=3, n_channels=3, search=None)  # warm: nothing is counted
-    handle = layer.register_forward_hook(forward)
-    explanation = explain(apex, clips(1, seed=6), 2, n_prototypes=3, n_channels=3)[0]
-    handle.remove()
-    assert len(explanation.evidence) == 3
+    counted, explanations = passes(layer, lambda: explain(apex, clips(1, seed=6), 2, n_prototypes=3, n_channels=3))
+    assert len(explanations[0].evidence) == 3
     evidence_alone = 1 + 1 + 2  # two forward passes and the gradient of the score
-    assert sum(counted) <= 43 + evidence_alone
+    assert counted <= 40 + evidence_alone
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_prototype_costs_at_most_16_passes(scheme):
+    model, layer, basis = subject(scheme)
+    apex = LayerAPEX(model, layer, basis)
+    dataset = list(clips(9, seed=5))
+    counted, located = passes(layer, lambda: locate_prototypes(apex, dataset, n_prototypes=1, channels=[1]))
+    n_located = sum(int((side.boxes[1, :, 0, 0] >= 0).sum()) for side in (located.positive, located.negative))
+    assert n_located == 2  # one of each side
+    assert counted <= 16 * n_located
 
 
 def test_maps_of_many_clips_take_no_further_passes():

@@ -781,7 +781,7 @@ def test_a_search_costs_as_many_passes_as_the_docstring_says(capsys):
     handle.remove()
     assert len(explanation.events) == 1
     passes = sum(runs) - 3  # a pass for each window
-    assert passes + 4 <= 13 + 5 + 1  # the two backward passes count twice; the score of the clip itself is one more
+    assert passes + 4 <= 12 + 5 + 1  # the two backward passes count twice; the score of the clip itself is one more
     assert "1/1" in capsys.readouterr().err
 
 
