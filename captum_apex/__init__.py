@@ -32,7 +32,8 @@ from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import basis_from_matrix, fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
+from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
+from captum_apex.explanations.events import ChannelEvent, Event, RecordingExplanation
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, explain, explain_classes
 from captum_apex.explanations.long_recordings import explain_recording
@@ -47,6 +48,7 @@ __all__ = [
     "APEX",
     "SCHEMES",
     "Box",
+    "ChannelEvent",
     "ChannelMatrix",
     "Classifier",
     "Clip",
@@ -80,5 +82,7 @@ __all__ = [
     "metrics",
     "spectra",
     "write_audacity",
+    "write_csv",
+    "write_json",
     "write_raven",
 ]

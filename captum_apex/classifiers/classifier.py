@@ -16,10 +16,13 @@ from torch.utils.data import Dataset
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.class_names import checked_class_names, class_name
+from captum_apex.layers.changes import restored
+from captum_apex.layers.hooks import held
 from captum_apex.layers.layout import Layout
-from captum_apex.layers.models import layer_name
+from captum_apex.layers.models import device_of, layer_name
 from captum_apex.layers.padding import Columns
-from captum_apex.numbers import whole_number
+from captum_apex.layers.values import checked_output
+from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folders import AudioDataset
 
@@ -48,12 +51,16 @@ class Classifier:
         columns: function from the clips' lengths along the last axis of the inputs, int64 (clip,), to their numbers of
             columns at the layer, int64 (clip,). It is for a model that takes clips padded to one length, and their
             lengths as second argument. None for a model that takes clips of one length.
+        exclusive: whether each clip has exactly one class, so that probabilities are the softmax of the scores: True
+            for a model that was trained by softmax and cross-entropy, False for one that was trained by sigmoid and
+            binary cross-entropy. None leaves it open; what needs probabilities then raises an error, unless there is
+            one class, whose probability is the sigmoid.
 
     Raises:
         TypeError: the model or the layer is not a module, the transform cannot be called, the sample rate or the length
-            is no integer, or the class names are no strings or have no order.
+            is no integer, `exclusive` is no bool, or the class names are no strings or have no order.
         ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
-            another sample rate, or the layer is not a submodule of the model.
+            another sample rate, the layer is not a submodule of the model, or a single class shall be exclusive.
 
     Example:
         >>> import torch
@@ -62,6 +69,14 @@ class Classifier:
         >>> classifier = Classifier(model, lambda waveform: waveform[:2], sample_rate=8000, class_names=["cat", "dog"])
         >>> classifier.inputs(torch.tensor([0.5, -0.5, 0.25]))
         tensor([ 0.5000, -0.5000])
+
+        Probabilities of classes that exclude each other, and of classes that can sound together:
+
+        >>> from dataclasses import replace
+        >>> replace(classifier, exclusive=True).probabilities(torch.tensor([2.0, 0.0]))
+        tensor([0.8808, 0.1192])
+        >>> replace(classifier, exclusive=False).probabilities(torch.tensor([2.0, 0.0]))
+        tensor([0.8808, 0.5000])
     """
 
     model: nn.Module
@@ -76,6 +91,7 @@ class Classifier:
     layer: nn.Module | None = None
     input_layout: str | None = None
     columns: Columns | None = None
+    exclusive: bool | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -94,6 +110,19 @@ class Classifier:
         Layout.of(self.layout)
         if self.layer is not None:
             layer_name(self.model, self.layer)
+        self._check_exclusive()
+
+    def _check_exclusive(self) -> None:
+        if self.exclusive is not None and not isinstance(self.exclusive, (bool, np.bool_)):
+            raise TypeError(
+                f"expected `exclusive` to be True, False or None, but got {type(self.exclusive).__name__} "
+                f"{self.exclusive!r}"
+            )
+        object.__setattr__(self, "exclusive", None if self.exclusive is None else bool(self.exclusive))
+        if self.exclusive and len(self.class_names) == 1:
+            raise ValueError(
+                "expected several classes with `exclusive=True`, but there is one: its softmax is 1, whatever sounds"
+            )
 
     def waveform(self, path: str | os.PathLike) -> Tensor:
         """The waveform of a file at the classifier's sample rate and length, (sample,); errors as in `read`."""
@@ -121,6 +150,77 @@ class Classifier:
             got = getattr(inputs, "dtype", type(inputs).__name__)
             raise ValueError(f"expected the transform to give a tensor of floats, but got {got}")
         return inputs
+
+    @restored
+    def scores(self, inputs: Tensor, name: str = "the clip") -> list[float]:
+        """The model's score for each class, after a check that it takes the input and gives one score per class.
+
+        Args:
+            inputs: input of the model for one clip, without the clip axis.
+            name: name of the clip, for messages.
+
+        Raises:
+            ValueError: the model raises an exception for the input, or gives another number of scores.
+        """
+        try:
+            with torch.no_grad(), held(self.model):
+                output = self.model(inputs[None].to(device_of(self.model)))
+        except Exception as error:  # the user's code can raise anything
+            raise ValueError(
+                f"expected the model to take what the transform gives for {name}, of shape {(1, *inputs.shape)}, but "
+                f"it raised {type(error).__name__}: {error}"
+            ) from error
+        n_classes = len(self.class_names)
+        if checked_output(output, self.model).numel() != n_classes:
+            raise ValueError(
+                f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got shape "
+                f"{tuple(output.shape)}"
+            )
+        return output.flatten().tolist()
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """The probabilities of the classes, of the same shape: softmax or sigmoid, as `exclusive` says.
+
+        Args:
+            scores: scores of the model, (..., class).
+
+        Raises:
+            ValueError: there are several classes, and `exclusive` is None.
+        """
+        if self.exclusive is None and len(self.class_names) > 1:
+            raise ValueError(
+                "expected a Classifier that says whether its classes exclude each other, because their probabilities "
+                "depend on it, but got `exclusive=None`; give the Classifier `exclusive=True` if the model was trained "
+                "by softmax and cross-entropy (one class per clip), or `exclusive=False` if it was trained by sigmoid "
+                "and binary cross-entropy (any number of classes per clip)"
+            )
+        return scores.softmax(-1) if self.exclusive else scores.sigmoid()
+
+    def silence_probabilities(self, seconds: float | None = None) -> dict[str, float]:
+        """The probability of each class in digital silence, highest first.
+
+        Silence has no class, so the first probability should be low. If a threshold is not above it, silence and the
+        zeros that pad short clips are detected as that class.
+
+        Args:
+            seconds: duration of the silence, in s; None for the classifier's `length`.
+
+        Returns:
+            The probability of each class, by its name.
+
+        Raises:
+            ValueError: the duration is not known, the model or its transform fails for silence or gives NaN, or
+                `exclusive` is not given.
+        """
+        if seconds is None and self.length is None:
+            raise ValueError("expected `seconds`, or a Classifier with a `length`, but there is neither")
+        n_samples = self.length if seconds is None else round(real_number(seconds, "seconds", 0) * self.sample_rate)
+        name = "digital silence"
+        scores = torch.tensor(self.scores(self.inputs(torch.zeros(max(1, n_samples or 0)), name), name))
+        if scores.isnan().any():
+            raise ValueError(f"expected scores for {name} that are numbers, but the transform or the model gives NaN")
+        probabilities = zip(self.class_names, self.probabilities(scores).tolist(), strict=True)
+        return dict(sorted(probabilities, key=lambda pair: -pair[1]))
 
     def clip(self, path: str | os.PathLike, label: str = "") -> Clip:
         """A file as a clip to look at and to listen to; errors as in `waveform` and `drawn`."""

@@ -5,29 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-
-import torch
 
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import check_output_folder, load_apex, load_bases
-from captum_apex.cli.types import add_evidence_arguments, probability, seconds, share
-from captum_apex.explanations.events import (
-    RecordingExplanation,
-    UnfinishedExplanationError,
-    write_audacity,
-    write_raven,
-)
+from captum_apex.cli.types import add_evidence_arguments, pause, probability, seconds, share
+from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
+from captum_apex.explanations.events import RecordingExplanation, UnfinishedExplanationError
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.locating.region_search import RegionSearch
 
-SUMMARY = "list what is detected in a long recording, for Raven and Audacity"
+SUMMARY = "list what is detected in a long recording, for Raven, Audacity and spreadsheets"
 DESCRIPTION = (
     "Slides over a recording of any length, and writes what is detected, when and in which band, by which prototype "
-    "channel."
+    "channels: one line per sound."
 )
 EXAMPLES = [
     "events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt",
@@ -35,7 +28,12 @@ EXAMPLES = [
     "events night.wav --model my_model:classifier --basis square.safetensors --refine --raven night.Table.1.selections"
     ".txt",
 ]
-LABEL_SUFFIX = ".txt"
+FILES = {  # option: the ending of its file, so that a slip overwrites no recording and no basis, and who writes it
+    "raven": (".txt", write_raven),
+    "audacity": (".txt", write_audacity),
+    "csv": (".csv", write_csv),
+    "json": (".json", write_json),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,18 +47,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.5,
         help="the least probability of a detected class (%(default)s)",
     )
-    parser.add_argument(
-        "--exclusive",
-        action="store_true",
-        help="for classes that exclude each other: probabilities by the softmax instead of the sigmoid",
-    )
     add_evidence_arguments(parser)
+    _add_edges(parser)
+
+
+def _add_edges(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level",
         type=share,
         metavar="SHARE",
         default=0.5,
         help="an event ends where its evidence falls below this share of the peak (%(default)s)",
+    )
+    parser.add_argument(
+        "--gap",
+        type=pause,
+        metavar="S",
+        default=0.0,
+        help="the longest pause inside an event, in seconds: 0 gives each bark of a dog a line, 1 the whole barking "
+        "(%(default)s)",
     )
     parser.add_argument(
         "--refine",
@@ -77,9 +82,13 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "--raven",
         type=Path,
         metavar="FILE.txt",
-        help="the selection table to write; give this, --audacity, or both",
+        help="the selection table to write; give at least one file to write",
     )
     parser.add_argument("--audacity", type=Path, metavar="FILE.txt", help="the label track to write")
+    parser.add_argument("--csv", type=Path, metavar="FILE.csv", help="the table to write")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE.json", help="the file to write with the events of each channel"
+    )
 
 
 def _add_windows(parser: argparse.ArgumentParser) -> None:
@@ -95,13 +104,9 @@ def _add_windows(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Lists the events of a long recording, and writes them for Raven and Audacity."""
+    """Lists the events of a long recording, and writes them into files."""
     writers = _writers(options)
     classifier = load_classifier(options.model, options.device, options.convert)
-    if options.exclusive and len(classifier.class_names) == 1:
-        raise ValueError(
-            "expected several classes with --exclusive, but there is one: its softmax is 1, whatever sounds"
-        )
     bases = load_bases([options.basis], None)
     if len(bases) > 1:
         raise ValueError(f"expected one basis, but got {', '.join(map(str, bases))}")
@@ -123,17 +128,19 @@ def _explained(
         *_window_and_hop(options, classifier),
         classifier=classifier,
         threshold=options.threshold,
-        probabilities=partial(torch.softmax, dim=-1) if options.exclusive else torch.sigmoid,
         n_channels=options.channels,
         sides=options.sides,
         level=options.level,
+        gap=options.gap,
         search=RegionSearch() if options.refine else None,
         progress=True,
     )
 
 
 def _write(explanation: RecordingExplanation, writers: dict[Path, Callable]) -> None:
-    print(f"{len(explanation.events)} events in {explanation.duration:.1f} s", file=sys.stderr)
+    n_silent = sum(event.silent for event in explanation.events)
+    in_silence = f", {n_silent} of them in digital silence" if n_silent else ""
+    print(f"{len(explanation.events)} events in {explanation.duration:.1f} s{in_silence}", file=sys.stderr)
     for path, write in writers.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, explanation.events)
@@ -142,18 +149,19 @@ def _write(explanation: RecordingExplanation, writers: dict[Path, Callable]) -> 
 
 def _writers(options: argparse.Namespace) -> dict[Path, Callable]:
     """The function that writes each file."""
-    writers = {}
-    for path, write in ((options.raven, write_raven), (options.audacity, write_audacity)):
-        if path is not None:
-            writers[path] = write
-    if not writers:
-        raise ValueError("expected --raven, --audacity or both, the files to write, but got neither")
-    if options.raven == options.audacity:
-        raise ValueError(f"expected --raven and --audacity to be two files, but got {options.raven} for both")
-    for path in writers:
-        if path.suffix.lower() != LABEL_SUFFIX:  # so that a slip overwrites no recording and no basis
-            raise ValueError(f"expected files to write that end in {LABEL_SUFFIX}, but got {path}")
+    writers: dict[Path, Callable] = {}
+    for name, (suffix, write) in FILES.items():
+        path = getattr(options, name)
+        if path is None:
+            continue
+        if path in writers:
+            raise ValueError(f"expected a file of its own for --{name}, but {path} is given twice")
+        if path.suffix.lower() != suffix:
+            raise ValueError(f"expected a file for --{name} that ends in {suffix}, but got {path}")
         check_output_folder(path)
+        writers[path] = write
+    if not writers:
+        raise ValueError(f"expected a file to write, by --{', --'.join(FILES)}, but got none")
     return writers
 
 

@@ -61,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=probability,
         metavar="P",
-        help="explain all classes with a probability (sigmoid) of at least P, for models that give a clip several "
-        "labels",
+        help="explain all classes with a probability of at least P, for models that give a clip several labels",
     )
     add_evidence_arguments(parser)
     parser.add_argument(
@@ -146,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
     pages = []
     for path, clip, inputs in _clips(classifier, options):
         scores = class_scores(classifier, inputs, os.fspath(path))
-        for target in targets or _detected(scores, options.threshold):
+        for target in targets or _detected(classifier, scores, options.threshold):
             try:
                 explanations = [_explanation(apex, inputs, target, training_clips.inputs, options) for apex in apexes]
             except Exception as error:
@@ -202,12 +201,12 @@ def _target(text: str, class_names: Sequence[str]) -> int | None:
     )
 
 
-def _detected(scores: Sequence[float], threshold: float | None) -> list[int | None]:
+def _detected(classifier: Classifier, scores: Sequence[float], threshold: float | None) -> list[int | None]:
     """The classes whose probability reaches the threshold, highest first; [None], the predicted, if there are none."""
     if threshold is None or len(scores) == 1:
         return [None]
     ordered, labels = torch.tensor(scores).sort(descending=True)
-    return labels[ordered.sigmoid() >= threshold].tolist() or [None]
+    return labels[classifier.probabilities(ordered) >= threshold].tolist() or [None]
 
 
 def _explanation(

@@ -12,6 +12,7 @@ from captum_apex.attribution.decomposition import N_CHANNELS
 __all__ = [
     "add_evidence_arguments",
     "device",
+    "pause",
     "positive_integer",
     "positive_number",
     "probability",
@@ -85,6 +86,20 @@ def seconds(text: str) -> float:
     number = _number(text)
     if not 0 < number <= _LONGEST:
         raise argparse.ArgumentTypeError(f"expected seconds above 0, at most {_LONGEST:g}, but got {text!r}")
+    return number
+
+
+def pause(text: str) -> float:
+    """A number of seconds from 0 to an hour.
+
+    Example:
+        >>> from captum_apex.cli.types import pause
+        >>> pause("0.5")
+        0.5
+    """
+    number = _number(text)
+    if not 0 <= number <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0 to {_LONGEST:g}, but got {text!r}")
     return number
 
 

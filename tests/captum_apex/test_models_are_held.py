@@ -34,7 +34,7 @@ from captum_apex.audio.regions import Box, Region
 from captum_apex.cli.loading import class_scores
 from captum_apex.explanations.clip_channels import channels_by_activation, channels_by_contribution
 from captum_apex.explanations.event_regions import EventRegions
-from captum_apex.explanations.events import Event
+from captum_apex.explanations.events import ChannelEvent
 from captum_apex.explanations.evidence_regions import EvidenceRegions
 from captum_apex.explanations.merging import EventInWindow
 from captum_apex.explanations.prototype_regions import PrototypeRegions
@@ -146,7 +146,9 @@ class Subject:
         )
         self.decomposition = self.at_layer.decompose(CLIPS, 1)
         self.weights = self.at_layer.weights(self.decomposition, torch.ones(6, 4, dtype=torch.bool))
-        self.classifier = Classifier(self.model, lambda waveform: waveform.view(1, 8, 16), 128, ["a", "b", "c"])
+        self.classifier = Classifier(
+            self.model, lambda waveform: waveform.view(1, 8, 16), 128, ["a", "b", "c"], exclusive=False
+        )
         self.evidence = explain(self.at_layer, CLIPS[:1], 1, n_prototypes=1, search=None)[0].evidence
         self.channels = channels_by_contribution(self.apex, CLIPS, (), self.decomposition, 0, [0, 1], 8)
 
@@ -158,7 +160,7 @@ class Subject:
 
     def event_regions(self):
         windows = Windows.of(torch.rand(256), 128, 1.0, 1.0)
-        event = Event(1.25, 1.5, 0.0, 0.5, 0, "a", 0.9, channel=0, side=1, contribution=1.0)
+        event = ChannelEvent(1.25, 1.5, None, None, 0, "a", 0.9, channel=0, side=1, contribution=1.0)
         regions = EventRegions(self.apex, self.classifier, windows, RegionSearch())
         return regions.refined([EventInWindow(event, 1.0, columns=(4, 8), rows=(0, 8), n_rows=8)])
 
@@ -195,6 +197,8 @@ CALLS = {
     "channels_by_contribution": lambda s: channels_by_contribution(s.inner, CLIPS, (), s.decomposition, 0, [0], 8),
     "EventRegions.refined": Subject.event_regions,
     "EvidenceRegions.located": Subject.evidence_regions,
+    "Classifier.scores": lambda s: s.classifier.scores(CLIPS[0]),
+    "Classifier.silence_probabilities": lambda s: s.classifier.silence_probabilities(1.0),
     "explain": lambda s: explain(s.apex, CLIPS, n_prototypes=2, dataset=list(CLIPS)),
     "explain_classes": lambda s: explain_classes(s.apex, CLIPS[:1], lambda logits: logits > -9, n_prototypes=2),
     "explain_recording": lambda s: explain_recording(
@@ -236,6 +240,7 @@ RUNS_NO_MODEL = {
     # They only look at the model.
     *(
         "at_layer_of",
+        "Classifier.probabilities",
         "check_layout",
         "chosen_layer",
         "device_of",

@@ -14,7 +14,8 @@ from benchmarks.runs.maps import RegionSums
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import Cell, Row
 from captum_apex import FeatureBank, PrototypeBasis, Prototypes, Scheme, report
-from captum_apex.explanations.events import Event, write_audacity, write_raven
+from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
+from captum_apex.explanations.events import Event
 from captum_apex.layers import Origin
 from captum_apex.listening import write as write_sound
 from tests.pages import page
@@ -79,7 +80,7 @@ def sums(seed: int) -> RegionSums:
 
 
 def events(seed: int) -> list[Event]:
-    return [Event(start + seed, start + 1.0, 100.0, 200.0, 0, "bird", 1.0, 2, 1, 0.5) for start in range(9)]
+    return [Event(start + seed, start + 1.0, 100.0, 200.0, 0, "bird", 1.0, 0.5) for start in range(9)]
 
 
 @dataclass(frozen=True)
@@ -158,5 +159,7 @@ WRITERS = {
     "flac": Writer("a.flac", lambda path, seed: write_sound(path, random(seed)(4000), 8000)),
     "Raven table": Writer("a.txt", lambda path, seed: write_raven(path, events(seed))),
     "Audacity labels": Writer("b.txt", lambda path, seed: write_audacity(path, events(seed))),
+    "events as CSV": Writer("c.csv", lambda path, seed: write_csv(path, events(seed))),
+    "events as JSON": Writer("d.json", lambda path, seed: write_json(path, events(seed))),
 }
 PAGES = [page(seed) for seed in (50, 51)]
