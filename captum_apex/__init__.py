@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from captum_apex.classifiers.classifier import Classifier
     from captum_apex.demonstration import demo
     from captum_apex.explaining import ExplainedClips, Explainer
-    from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
+    from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
+    from captum_apex.explanations.events import ChannelEvent, Event, RecordingExplanation
     from captum_apex.explanations.evidence import Evidence, Prototype
     from captum_apex.explanations.explanation import Explanation, explain, explain_classes
     from captum_apex.explanations.long_recordings import explain_recording
@@ -58,6 +59,7 @@ __all__ = [
     "APEX",
     "SCHEMES",
     "Box",
+    "ChannelEvent",
     "ChannelMatrix",
     "Classifier",
     "Clip",
@@ -95,6 +97,8 @@ __all__ = [
     "spectra",
     "suggest_layers",
     "write_audacity",
+    "write_csv",
+    "write_json",
     "write_raven",
 ]
 
@@ -102,6 +106,7 @@ _MODULES = {
     "APEX": "attribution.apex",
     "SCHEMES": "bases.schemes",
     "Box": "audio",
+    "ChannelEvent": "explanations.events",
     "ChannelMatrix": "attribution.basis_insertion",
     "Classifier": "classifiers.classifier",
     "Clip": "audio",
@@ -134,8 +139,10 @@ _MODULES = {
     "insert_basis": "attribution.basis_insertion",
     "locate_prototypes": "explanations.prototype_regions",
     "suggest_layers": "layers.suggestions",
-    "write_audacity": "explanations.events",
-    "write_raven": "explanations.events",
+    "write_audacity": "explanations.event_files",
+    "write_csv": "explanations.event_files",
+    "write_json": "explanations.event_files",
+    "write_raven": "explanations.event_files",
 }
 """The module that each name is imported from; the other names of `__all__` are modules."""
 

@@ -68,11 +68,12 @@ def classifier_of(subject: Subject) -> Classifier:
         task.classes,
         axes=task.axes,
         decibels=lambda inputs: task.normalisation.decibels(inputs[0]),
+        exclusive=True,
     )
 
 
 def explained(subject: Subject, scheme: Scheme, waveform: Tensor, threshold: float) -> RecordingExplanation:
-    """The events of a waveform: windows of a clip's length every quarter of it, probabilities by softmax."""
+    """The events of a waveform: windows of a clip's length every quarter of it."""
     apex = LayerAPEX(subject.model, subject.layer, subject.bases[scheme])
     window = len(subject.task.waveform("test", 0)) / subject.task.sample_rate
     return explain_recording(
@@ -82,7 +83,6 @@ def explained(subject: Subject, scheme: Scheme, waveform: Tensor, threshold: flo
         window / 4,
         classifier=classifier_of(subject),
         threshold=threshold,
-        probabilities=lambda logits: logits.softmax(-1),
         n_channels=3,  # as in the published results
     )
 
@@ -135,7 +135,7 @@ def event_scores(events: Sequence[Event], sounds: Sequence[Sound]) -> dict[str, 
         - `time`: the events that meet a sound of their class, and the share of their time that lies in such a sound.
 
     Example:
-        >>> events = [Event(1.0, 3.0, 0.0, 8000.0, 0, "dog", 0.9, 5, 1, 2.0)]
+        >>> events = [Event(1.0, 3.0, None, None, 0, "dog", 0.9, 2.0)]
         >>> event_scores(events, [Sound(2.0, 4.0, 0), Sound(5.0, 6.0, 1)])
         {'events': 1, 'precision': 1.0, 'in silence': 0.0, 'in others': 0.0, 'recall': 0.5, 'time': 0.5}
     """

@@ -273,6 +273,7 @@ def _recording(device: str, seconds: int) -> list[Timing]:
         HOUR_RATE,
         [f"class {label}" for label in range(CLASSES)],
         axes=SpectrogramAxes.from_transform(mel),
+        exclusive=False,
     )
     layer = explained_layer(model)
     example = classifier.inputs(torch.randn(5 * HOUR_RATE))[None]

@@ -22,7 +22,7 @@ from captum_apex.layers.layout import Layout, input_axes
 from captum_apex.layers.models import device_of, layer_name
 from captum_apex.layers.padding import Columns, lengths_of
 from captum_apex.layers.values import checked_output
-from captum_apex.numbers import whole_number
+from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folders import AudioDataset
 from captum_apex.result_tables import listed
@@ -52,12 +52,18 @@ class Classifier:
         columns: function from the clips' lengths along the last axis of the inputs, int64 (clip,), to their numbers of
             columns at the layer, int64 (clip,). It is for a model that takes clips padded to one length, and their
             lengths as second argument. None for a model that takes clips of one length.
+        exclusive: whether each clip has exactly one class, so that probabilities are the softmax of the scores: True
+            for a model that was trained by softmax and cross-entropy, False for one that was trained by sigmoid and
+            binary cross-entropy. None leaves it open; what needs probabilities then raises an error, unless there is
+            one class, whose probability is the sigmoid.
 
     Raises:
         TypeError: the model or the layer is not a module, the transform cannot be called, the sample rate or the length
-            is no integer, the class names are no strings or have no order, or a layout is no string.
+            is no integer, `exclusive` is no bool, the class names are no strings or have no order, or a layout is no
+            string.
         ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
-            another sample rate, the layer is not a submodule of the model, or a layout cannot be read.
+            another sample rate, the layer is not a submodule of the model, a single class shall be exclusive, or a
+            layout cannot be read.
 
     Example:
         >>> import torch
@@ -66,6 +72,14 @@ class Classifier:
         >>> classifier = Classifier(model, lambda waveform: waveform[:2], sample_rate=8000, class_names=["cat", "dog"])
         >>> classifier.inputs(torch.tensor([0.5, -0.5, 0.25]))
         tensor([ 0.5000, -0.5000])
+
+        Probabilities of classes that exclude each other, and of classes that can sound together:
+
+        >>> from dataclasses import replace
+        >>> replace(classifier, exclusive=True).probabilities(torch.tensor([2.0, 0.0]))
+        tensor([0.8808, 0.1192])
+        >>> replace(classifier, exclusive=False).probabilities(torch.tensor([2.0, 0.0]))
+        tensor([0.8808, 0.5000])
     """
 
     model: nn.Module
@@ -80,6 +94,7 @@ class Classifier:
     layer: nn.Module | None = None
     input_layout: str | None = None
     columns: Columns | None = None
+    exclusive: bool | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -100,6 +115,19 @@ class Classifier:
             input_axes(self.input_layout)
         if self.layer is not None:
             layer_name(self.model, self.layer)
+        self._check_exclusive()
+
+    def _check_exclusive(self) -> None:
+        if self.exclusive is not None and not isinstance(self.exclusive, (bool, np.bool_)):
+            raise TypeError(
+                f"expected `exclusive` to be True, False or None, but got {type(self.exclusive).__name__} "
+                f"{self.exclusive!r}"
+            )
+        object.__setattr__(self, "exclusive", None if self.exclusive is None else bool(self.exclusive))
+        if self.exclusive and len(self.class_names) == 1:
+            raise ValueError(
+                "expected several classes with `exclusive=True`, but there is one: its softmax is 1, whatever sounds"
+            )
 
     def __repr__(self) -> str:
         length = "as long as their files are" if self.length is None else f"{self.length / self.sample_rate:.3g} s"
@@ -169,6 +197,50 @@ class Classifier:
                 f"{tuple(output.shape)}"
             )
         return output.flatten().tolist()
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """The probabilities of the classes, of the same shape: softmax or sigmoid, as `exclusive` says.
+
+        Args:
+            scores: scores of the model, (..., class).
+
+        Raises:
+            ValueError: there are several classes, and `exclusive` is None.
+        """
+        if self.exclusive is None and len(self.class_names) > 1:
+            raise ValueError(
+                "expected a Classifier that says whether its classes exclude each other, because their probabilities "
+                "depend on it, but got `exclusive=None`; give the Classifier `exclusive=True` if the model was trained "
+                "by softmax and cross-entropy (one class per clip), or `exclusive=False` if it was trained by sigmoid "
+                "and binary cross-entropy (any number of classes per clip)"
+            )
+        return scores.softmax(-1) if self.exclusive else scores.sigmoid()
+
+    def silence_probabilities(self, seconds: float | None = None) -> dict[str, float]:
+        """The probability of each class in digital silence, highest first.
+
+        Silence has no class, so the first probability should be low. If a threshold is not above it, silence and the
+        zeros that pad short clips are detected as that class.
+
+        Args:
+            seconds: duration of the silence, in s; None for the classifier's `length`.
+
+        Returns:
+            The probability of each class, by its name.
+
+        Raises:
+            ValueError: the duration is not known, the model or its transform fails for silence or gives NaN, or
+                `exclusive` is not given.
+        """
+        if seconds is None and self.length is None:
+            raise ValueError("expected `seconds`, or a Classifier with a `length`, but there is neither")
+        n_samples = self.length if seconds is None else round(real_number(seconds, "seconds", 0) * self.sample_rate)
+        name = "digital silence"
+        scores = torch.tensor(self.scores(self.inputs(torch.zeros(max(1, n_samples or 0)), name), name))
+        if scores.isnan().any():
+            raise ValueError(f"expected scores for {name} that are numbers, but the transform or the model gives NaN")
+        probabilities = zip(self.class_names, self.probabilities(scores).tolist(), strict=True)
+        return dict(sorted(probabilities, key=lambda pair: -pair[1]))
 
     def clip(self, path: str | os.PathLike, label: str = "") -> Clip:
         """A file as a clip to look at and to listen to; errors as in `waveform` and `drawn`."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from captum_apex.cli.types import add_evidence_arguments, probability, seconds, share
+from captum_apex.cli.types import add_evidence_arguments, pause, probability, seconds, share
 
-SUMMARY = "list what is detected in a long recording, for Raven and Audacity"
+SUMMARY = "list what is detected in a long recording, for Raven, Audacity and spreadsheets"
 DESCRIPTION = (
     "Slides over a recording of any length, and writes what is detected, when and in which band, by which prototype "
-    "channel."
+    "channels: one line per sound."
 )
 EXAMPLES = [
     "events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt",
@@ -31,18 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.5,
         help="the least probability of a detected class (%(default)s)",
     )
-    parser.add_argument(
-        "--exclusive",
-        action="store_true",
-        help="for classes that exclude each other: probabilities by the softmax instead of the sigmoid",
-    )
     add_evidence_arguments(parser)
+    _add_edges(parser)
+
+
+def _add_edges(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level",
         type=share,
         metavar="SHARE",
         default=0.5,
         help="an event ends where its evidence falls below this share of the peak (%(default)s)",
+    )
+    parser.add_argument(
+        "--gap",
+        type=pause,
+        metavar="S",
+        default=0.0,
+        help="the longest pause inside an event, in seconds: 0 gives each bark of a dog a line, 1 the whole barking "
+        "(%(default)s)",
     )
     parser.add_argument(
         "--refine",
@@ -59,9 +66,15 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "--raven",
         type=Path,
         metavar="FILE.txt",
-        help="the selection table to write; give this, --audacity, or both",
+        help="the selection table to write; give at least one file to write, or --json",
     )
     parser.add_argument("--audacity", type=Path, metavar="FILE.txt", help="the label track to write")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="the table to write: FILE.csv, or FILE.json, which has the events of each channel as well",
+    )
 
 
 def _add_windows(parser: argparse.ArgumentParser) -> None:

@@ -33,8 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=probability,
         metavar="P",
-        help="explain all classes with a probability (sigmoid) of at least P, for models that give a clip several "
-        "labels",
+        help="explain all classes with a probability of at least P, for models that give a clip several labels",
     )
     add_evidence_arguments(parser)
     parser.add_argument(

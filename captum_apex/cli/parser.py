@@ -56,6 +56,7 @@ returns a captum_apex.Classifier: the model, its transform, its class names. Thi
           sample_rate=16_000,  # Hz
           length=16_000,  # samples of a clip; None takes files as long as they are
           class_names=class_names,
+          exclusive=True,  # one class per clip (softmax); False for any number of them (sigmoid)
       )
 
 For a Hugging Face model the function is one line, `return captum_apex.from_transformers("folder or name")`, and

@@ -11,6 +11,7 @@ from captum_apex.defaults import N_CHANNELS
 __all__ = [
     "add_evidence_arguments",
     "device",
+    "pause",
     "positive_integer",
     "positive_number",
     "probability",
@@ -80,6 +81,17 @@ def seconds(text: str) -> float:
         2.5
     """
     return _number(text, f"seconds above 0, at most {_LONGEST:g}", _ABOVE_0, _LONGEST)
+
+
+def pause(text: str) -> float:
+    """A number of seconds from 0 to an hour.
+
+    Example:
+        >>> from captum_apex.cli.types import pause
+        >>> pause("0.5")
+        0.5
+    """
+    return _number(text, f"seconds from 0 to {_LONGEST:g}", 0, _LONGEST)
 
 
 def share(text: str) -> float:

@@ -83,6 +83,7 @@ def pond_classifier(network: PondNetwork) -> Classifier:
         decibels=lambda inputs: inputs[0] * _SCALE + _MIDDLE,
         length=int(SAMPLE_RATE * SECONDS),
         layer=network.features,
+        exclusive=True,
     )
 
 

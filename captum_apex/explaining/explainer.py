@@ -205,7 +205,9 @@ class Explainer:
         """
         if target is not None and threshold is not None:
             raise ValueError("expected either `target` or `threshold`, but got both")
-        threshold = None if threshold is None else real_number(threshold, "threshold", 0, 1)
+        if threshold is not None:
+            threshold = real_number(threshold, "threshold", 0, 1)
+            self.classifier.probabilities(torch.zeros(len(self.classifier.class_names)))  # an error before the work
         targets = self._targets(target)
         settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
         pages: list[Page] = []
@@ -219,7 +221,7 @@ class Explainer:
                 left_out[source.name] = str(error)
                 continue
             scores = self.classifier.scores(inputs, source.name)
-            labels = targets or _detected(scores, threshold)
+            labels = targets or _detected(self.classifier, scores, threshold)
             pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
         if left_out and not pages:
             name, message = next(iter(left_out.items()))
@@ -347,9 +349,9 @@ def _check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) 
             )
 
 
-def _detected(scores: Sequence[float], threshold: float | None) -> list[int | None]:
+def _detected(classifier: Classifier, scores: Sequence[float], threshold: float | None) -> list[int | None]:
     """The classes whose probability reaches the threshold, highest first; [None], the predicted, if there are none."""
     if threshold is None or len(scores) == 1:
         return [None]
     ordered, labels = torch.tensor(scores).sort(descending=True)
-    return labels[ordered.sigmoid() >= threshold].tolist() or [None]
+    return labels[classifier.probabilities(ordered) >= threshold].tolist() or [None]

@@ -7,24 +7,22 @@
 - `prototype_regions`: the same for prototypes, on demand or for a whole basis by `locate_prototypes`.
 - `long_recordings`: `explain_recording` for recordings of any length.
 - `recording_grid`: the grid of the layer, continued over a recording.
-- `merging`: the maps of a recording's windows, averaged on one time axis and cut into events.
-- `event_regions`: the regions of events, found at the input of one window each.
-- `events`: the `RecordingExplanation` and its `Event`s, and files of events for Raven and Audacity.
+- `merging`: the maps of a recording's windows, averaged on one time axis and cut into events of single channels.
+- `event_regions`: the regions of these events, found at the input of one window each.
+- `digital_silence`: where a recording is digitally silent.
+- `events`: the `RecordingExplanation` and its `Event`s, which join the `ChannelEvent`s of a class.
+- `event_files`: files of events for Raven and Audacity, CSV and JSON.
 """
 
-from captum_apex.explanations.events import (
-    Event,
-    RecordingExplanation,
-    UnfinishedExplanationError,
-    write_audacity,
-    write_raven,
-)
+from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
+from captum_apex.explanations.events import ChannelEvent, Event, RecordingExplanation, UnfinishedExplanationError
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, explain, explain_classes, prototypes_of
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
 
 __all__ = [
+    "ChannelEvent",
     "Event",
     "Evidence",
     "Explanation",
@@ -37,5 +35,7 @@ __all__ = [
     "locate_prototypes",
     "prototypes_of",
     "write_audacity",
+    "write_csv",
+    "write_json",
     "write_raven",
 ]

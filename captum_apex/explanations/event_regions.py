@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from captum_apex.audio.regions import Box, Region
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.clip_channels import at_layer_of, channels_by_contribution
-from captum_apex.explanations.events import Event
+from captum_apex.explanations.events import ChannelEvent
 from captum_apex.explanations.merging import EventInWindow
 from captum_apex.layers.models import device_of, model_of
 from captum_apex.layers.padding import lengths_of
@@ -31,7 +30,7 @@ _LARGEST = 0.25  # largest share of a window that an event may fill if its effec
 
 
 class EventRegions:
-    """Finds the regions of events at the input, and gives the events the edges of their regions.
+    """Finds the regions of events of channels at the input, and gives the events the edges of their regions.
 
     Args:
         apex: the attribution object.
@@ -42,7 +41,8 @@ class EventRegions:
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from captum_apex import Classifier, Event, LayerAPEX, PrototypeBasis, RegionSearch
+        >>> from captum_apex import Classifier, LayerAPEX, PrototypeBasis, RegionSearch
+        >>> from captum_apex.explanations import ChannelEvent
         >>> from captum_apex.explanations.event_regions import EventRegions
         >>> from captum_apex.explanations.merging import EventInWindow
         >>> from captum_apex.recordings.windows import Windows
@@ -53,7 +53,7 @@ class EventRegions:
         >>> waveform[21:24] = 6.0
         >>> windows = Windows.of(waveform, 1, 16.0, 16.0)
         >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(1), "time"))
-        >>> event = Event(20.0, 24.0, 0.0, 0.5, 0, "dog", 0.9, channel=0, side=1, contribution=1.0)
+        >>> event = ChannelEvent(20.0, 24.0, None, None, 0, "dog", 0.9, channel=0, side=1, contribution=1.0)
         >>> regions = EventRegions(apex, classifier, windows, RegionSearch())
         >>> refined = regions.refined([EventInWindow(event, 16.0, columns=(1, 2), rows=(0, 1), n_rows=1)])
         >>> refined[0].start, refined[0].end, refined[0].effect.better_than_random
@@ -75,8 +75,8 @@ class EventRegions:
         self.windows = windows
         self.search = replace(search, cross=False)
 
-    def refined(self, events: Sequence[EventInWindow], *, progress: bool = False) -> list[Event]:
-        """The events with the edges and the effects of their regions.
+    def refined(self, events: Sequence[EventInWindow], *, progress: bool = False) -> list[ChannelEvent]:
+        """The events with the edges and the effects of their regions, in the same order.
 
         Args:
             events: the events with their windows.
@@ -85,24 +85,26 @@ class EventRegions:
         Raises:
             ValueError: the model or the search fails for a window.
         """
-        groups: dict[tuple[float, int], list[EventInWindow]] = {}
-        for each in events:
-            groups.setdefault((each.window, each.event.label), []).append(each)
-        refined = []
+        groups: dict[tuple[float, int], list[int]] = {}
+        for index, each in enumerate(events):
+            groups.setdefault((each.window, each.event.label), []).append(index)
+        refined = [each.event for each in events]
         with tqdm(total=len(events), unit="event", desc="refining", disable=not progress) as bar:
-            for (start, label), of_window in sorted(groups.items(), key=itemgetter(0)):
+            for (start, label), indices in sorted(groups.items()):
                 # The search runs the user's model on altered inputs, which can raise anything.
                 try:
-                    refined += self._refined_in_window(start, label, of_window)
+                    of_window = self._refined_in_window(start, label, [events[index] for index in indices])
                 except Exception as error:
                     raise ValueError(
                         f"expected regions that can be found by masking, but the search in the window at {start:g} s "
                         f"raised {type(error).__name__}: {error}; leave out `search` (--refine on the command line)"
                     ) from error
-                bar.update(len(of_window))
+                for index, event in zip(indices, of_window, strict=True):
+                    refined[index] = event
+                bar.update(len(indices))
         return refined
 
-    def _refined_in_window(self, start: float, label: int, events: Sequence[EventInWindow]) -> list[Event]:
+    def _refined_in_window(self, start: float, label: int, events: Sequence[EventInWindow]) -> list[ChannelEvent]:
         """The events of one class in a window that begins at `start`, in s."""
         target = label if len(self.classifier.class_names) > 1 else None
         inputs, arguments = self._inputs(start)
@@ -140,7 +142,7 @@ class EventRegions:
 
     def _with_region(
         self, each: EventInWindow, located: LocatedRegion, rectangle: Rectangle, bins: Bins, n_columns: int
-    ) -> Event:
+    ) -> ChannelEvent:
         """An event with its region.
 
         Args:
@@ -187,13 +189,15 @@ class EventRegions:
         axes = self.classifier.axes
         return fraction * duration if axes is None else min(axes.seconds(fraction * n_frames), duration)
 
-    def _band(self, event: Event, boxes: Sequence[Box]) -> tuple[float, float]:
+    def _band(self, event: ChannelEvent, boxes: Sequence[Box]) -> tuple[float | None, float | None]:
         """The lower and the upper edge of the boxes, in Hz; those of the event where bands have no meaning."""
         axes = self.classifier.axes
         if axes is None or self.at_layer.basis.scheme is Scheme.TIME:
             return event.low, event.high
         low = min(box.low for box in boxes)
         high = max(box.high for box in boxes)
+        if (low, high) == (0, 1):
+            return None, None
         return axes.hertz(low * axes.n_bins), axes.hertz(high * axes.n_bins)
 
 

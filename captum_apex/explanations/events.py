@@ -1,31 +1,32 @@
-"""Events: the detected sounds of a recording with their times and bands, and files of them for Raven and Audacity."""
+"""Events: the detected sounds of a recording with their times and bands, and the channels inside each of them."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Self
 
 from torch import Tensor
 
-from captum_apex.audio.clip import cell_text
-from captum_apex.files import replaced
 from captum_apex.locating.region_search import RegionEffect
 from captum_apex.result_tables import counted, html_table
 
-__all__ = ["Event", "RecordingExplanation", "UnfinishedExplanationError", "write_audacity", "write_raven"]
+__all__ = ["ChannelEvent", "Event", "RecordingExplanation", "UnfinishedExplanationError", "joined"]
+
+_ROUNDING = 1e-9  # s, by which the edges of equal columns may differ
 
 
 @dataclass(frozen=True)
-class Event:
+class ChannelEvent:
     """A time span and a band of a recording in which one channel supports a detected class.
 
     Args:
         start: start of the event, in s from the start of the recording.
         end: end of the event, in s from the start of the recording.
-        low: lower edge of the band, in Hz.
-        high: upper edge of the band, in Hz.
+        low: lower edge of the band, in Hz; None where the band is not known or is the whole one.
+        high: upper edge of the band, in Hz; None where the band is not known or is the whole one.
         label: index of the detected class.
         name: name of the detected class.
         score: largest probability of the class, in [0, 1], among the windows that overlap the event and have the
@@ -36,18 +37,20 @@ class Event:
         effect: effect of masking the event's region on the channel in and around the event. None where regions were not
             searched for, none was found at the event, or the event fills more than a quarter of its window, so that
             random places would overlap it.
+        prototypes: indices of the training clips that are the channel's prototypes on this side, best first, at most
+            four; empty where the basis has none.
 
     Example:
-        >>> from captum_apex import Event
-        >>> event = Event(1.25, 2.5, 150.0, 8000.0, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
+        >>> from captum_apex.explanations import ChannelEvent
+        >>> event = ChannelEvent(1.25, 2.5, 150.0, 3500.0, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
         >>> event.end - event.start
         1.25
     """
 
     start: float
     end: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     label: int
     name: str
     score: float
@@ -55,116 +58,125 @@ class Event:
     side: int
     contribution: float
     effect: RegionEffect | None = None
+    prototypes: tuple[int, ...] = ()
 
 
-_RAVEN_COLUMNS = (
-    "Selection",
-    "View",
-    "Channel",
-    "Begin Time (s)",
-    "End Time (s)",
-    "Low Freq (Hz)",
-    "High Freq (Hz)",
-    "Class",
-    "Score",
-    "Prototype Channel",
-    "Side",
-    "Contribution",
-)
-_EFFECT_COLUMNS = ("Masking Effect", "Effect of Random Places", "Better than Random", "Fires On")
-
-
-def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
-    r"""Writes a selection table for Raven Pro and Raven Lite: text with tabs, one line per event after the header.
-
-    A class whose name begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet
-    takes it as text and not as a formula. What is no Unicode in a name becomes replacement characters.
-
-    If any event has an effect, there are four more columns: the share of the channel that masking the event's region
-    takes away, the same for random places, whether the former is larger (yes or no), and what the channel fires on
-    where that is no sound. They are empty for an event without effect.
+@dataclass(frozen=True)
+class Event:
+    """A detected sound: a time span of a recording in which channels support a class, without a gap.
 
     Args:
-        path: path of the new file, such as `recording.Table.1.selections.txt`.
-        events: the events of one recording.
+        start: start of the event, in s from the start of the recording.
+        end: end of the event, in s from the start of the recording.
+        low: lowest edge of the bands of its channels, in Hz; None where no channel has a known band, or the bands
+            together are the whole one.
+        high: highest edge of the bands of its channels, in Hz; None where `low` is None.
+        label: index of the detected class.
+        name: name of the detected class.
+        score: largest probability of the class, in [0, 1], among its channel events.
+        contribution: largest contribution among its channel events.
+        channels: the events of single channels of which it consists, largest contribution first.
+        silent: whether the event lies in digital silence, where all samples are 0; what is detected there is no sound.
 
     Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> from captum_apex import Event, write_raven
-        >>> event = Event(1.25, 2.5, 150.0, 8000.0, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
-        >>> with TemporaryDirectory() as folder:
-        ...     path = Path(folder, "recording.Table.1.selections.txt")
-        ...     write_raven(path, [event])
-        ...     path.read_text().splitlines()[1].split("\t")[3:9]
-        ['1.250000', '2.500000', '150.000', '8000.000', 'dog', '0.8750']
-
-    Source: the selection table format of Raven Pro, Cornell Lab of Ornithology.
+        >>> from captum_apex import Event
+        >>> event = Event(1.25, 2.5, 150.0, 3500.0, 0, "dog", 0.875, 2.5)
+        >>> event.end - event.start
+        1.25
     """
-    rows = list(events)
-    with_effects = any(event.effect is not None for event in rows)
-    header = (*_RAVEN_COLUMNS, *_EFFECT_COLUMNS) if with_effects else _RAVEN_COLUMNS
-    lines = [_raven_line(number, event, with_effects) for number, event in enumerate(rows, 1)]
-    _write_lines(path, ["\t".join(header), *lines])
+
+    start: float
+    end: float
+    low: float | None
+    high: float | None
+    label: int
+    name: str
+    score: float
+    contribution: float
+    channels: tuple[ChannelEvent, ...] = ()
+    silent: bool = False
+
+    @classmethod
+    def of(cls, channels: Iterable[ChannelEvent]) -> Self:
+        """The event that consists of some channel events of one class.
+
+        Args:
+            channels: the channel events, at least one.
+        """
+        ordered = tuple(sorted(channels, key=lambda each: (-each.contribution, each.start, each.channel, each.side)))
+        bands = [(each.low, each.high) for each in ordered if each.low is not None and each.high is not None]
+        return cls(
+            start=min(each.start for each in ordered),
+            end=max(each.end for each in ordered),
+            low=min((low for low, _ in bands), default=None),
+            high=max((high for _, high in bands), default=None),
+            label=ordered[0].label,
+            name=ordered[0].name,
+            score=max(each.score for each in ordered),
+            contribution=ordered[0].contribution,
+            channels=ordered,
+        )
+
+    @property
+    def effect(self) -> RegionEffect | None:
+        """The effect of the strongest channel event that has one; None where none has."""
+        return next((each.effect for each in self.channels if each.effect is not None), None)
 
 
-def _raven_line(number: int, event: Event, with_effects: bool) -> str:
-    place = (f"{event.start:.6f}", f"{event.end:.6f}", f"{event.low:.3f}", f"{event.high:.3f}")
-    about_class = (cell_text(event.name), f"{event.score:.4f}")
-    about_channel = (str(event.channel), str(event.side), f"{event.contribution:.4f}")
-    about_region = _effect_columns(event.effect) if with_effects else ()
-    return "\t".join((str(number), "Spectrogram 1", "1", *place, *about_class, *about_channel, *about_region))
+def joined(
+    events: Sequence[ChannelEvent],
+    gap: float = 0.0,
+    *,
+    spans: Sequence[tuple[float, float]] | None = None,
+    whole_band: tuple[float, float] | None = None,
+) -> list[Event]:
+    """Joins the channel events of each class that overlap or touch in time.
 
-
-def _effect_columns(effect: RegionEffect | None) -> tuple[str, ...]:
-    if effect is None:
-        return ("",) * len(_EFFECT_COLUMNS)
-    better = "yes" if effect.better_than_random else "no"
-    return f"{effect.channel:.4f}", f"{effect.mean_random:.4f}", better, effect.fires_on
-
-
-def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: bool = True) -> None:
-    r"""Writes a label track that Audacity imports.
-
-    A label names the class, its probability and the channel. Where the region of the event is no better than a random
-    place, or the channel fires on no sound, the label says so. Names of classes are written as in `write_raven`.
+    An event of a class is a longest run of time in which at least one of its channel events lasts, where pauses of at
+    most `gap` do not count: the union of their time spans. It takes `n log n` operations for `n` channel events.
 
     Args:
-        path: path of the new file, such as `recording.txt`.
-        events: the events of one recording.
-        bands: whether each label gets a second line with its band, which other programs than Audacity may not read.
+        events: the channel events of a recording, in any order.
+        gap: longest pause inside an event, in s.
+        spans: start and end of each channel event, in s, by which it is joined; None for its own.
+        whole_band: edges of the whole band, in Hz; an event that has both has no band.
+
+    Returns:
+        The events, sorted by start and class.
 
     Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> from captum_apex import Event, write_audacity
-        >>> event = Event(1.25, 2.5, 150.0, 8000.0, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
-        >>> with TemporaryDirectory() as folder:
-        ...     path = Path(folder, "recording.txt")
-        ...     write_audacity(path, [event], bands=False)
-        ...     path.read_text()
-        '1.250000\t2.500000\tdog 0.88 (channel 17)\n'
-
-    Source: the label file format of Audacity's manual, "Importing and Exporting Labels".
+        >>> from captum_apex.explanations import ChannelEvent
+        >>> from captum_apex.explanations.events import joined
+        >>> dog = [0, "dog", 0.875]
+        >>> barks = [
+        ...     ChannelEvent(1.0, 2.0, None, None, *dog, channel=17, side=1, contribution=1.5),
+        ...     ChannelEvent(1.5, 2.5, None, None, *dog, channel=3, side=1, contribution=2.5),
+        ...     ChannelEvent(4.0, 4.5, None, None, *dog, channel=3, side=1, contribution=2.0),
+        ... ]
+        >>> [(event.start, event.end, [each.channel for each in event.channels]) for event in joined(barks)]
+        [(1.0, 2.5, [3, 17]), (4.0, 4.5, [3])]
+        >>> [(event.start, event.end) for event in joined(barks, gap=1.5)]
+        [(1.0, 4.5)]
     """
-    lines = []
-    for event in events:
-        text = f"{cell_text(event.name)} {event.score:.2f} (channel {event.channel}){_doubts(event.effect)}"
-        lines.append(f"{event.start:.6f}\t{event.end:.6f}\t{text}")
-        if bands:
-            lines.append(f"\\\t{event.low:.6f}\t{event.high:.6f}")
-    _write_lines(path, lines)
+    if spans is None:
+        spans = [(each.start, each.end) for each in events]
+    runs: list[list[ChannelEvent]] = []
+    label = None
+    last = 0.0  # s, where the last run ends
+    for (start, end), each in sorted(zip(spans, events, strict=True), key=lambda pair: (pair[1].label, pair[0])):
+        if each.label == label and start <= last + gap + _ROUNDING:
+            runs[-1].append(each)
+            last = max(last, end)
+        else:
+            runs.append([each])
+            label = each.label
+            last = end
+    joined_events = [_without_whole_band(Event.of(run), whole_band) for run in runs]
+    return sorted(joined_events, key=attrgetter("start", "label"))
 
 
-def _doubts(effect: RegionEffect | None) -> str:
-    """What speaks against an event, as the end of its label; empty where nothing does."""
-    doubts = () if effect is None else effect.doubts
-    return "".join(f", {doubt}" for doubt in doubts)
-
-
-def _write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
-    with replaced(path) as beside:
-        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+def _without_whole_band(event: Event, whole_band: tuple[float, float] | None) -> Event:
+    return replace(event, low=None, high=None) if (event.low, event.high) == whole_band else event
 
 
 _N_CLASSES = 4  # classes that the text of a recording lists
@@ -176,8 +188,7 @@ class RecordingExplanation:
     """The events of a recording, and the evidence over time for its classes.
 
     Args:
-        events: the events, sorted by start, class, channel and side; `pandas.DataFrame(explanation.events)` is their
-            table.
+        events: the events, sorted by start and class. Those of one class do not overlap, whatever their channels.
         evidence: evidence over time for each detected class: index of the class → logit per second, (time,). The value
             is 0 at times at which the class is not detected.
         times: time of each value of the evidence over time, the middle of a column, in s, float64 (time,).
@@ -197,6 +208,15 @@ class RecordingExplanation:
     evidence: Mapping[int, Tensor]
     times: Tensor
     duration: float
+
+    @property
+    def channel_events(self) -> tuple[ChannelEvent, ...]:
+        """The channel events of all events, sorted by start, class, channel and side.
+
+        `pandas.DataFrame(explanation.channel_events)` is their table.
+        """
+        rows = [each for event in self.events for each in event.channels]
+        return tuple(sorted(rows, key=attrgetter("start", "label", "channel", "side")))
 
     def __repr__(self) -> str:
         lines = [f"  {name}: {number}" for name, number in self._counts()]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +18,9 @@ from tqdm.auto import tqdm
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.explanations.digital_silence import DigitalSilence
 from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation, UnfinishedExplanationError
 from captum_apex.explanations.merging import WindowMerger
@@ -29,6 +33,8 @@ from captum_apex.recordings.windows import Windows
 
 __all__ = ["explain_recording"]
 
+_N_PROTOTYPES = 4  # of each channel in an event
+
 
 def explain_recording(
     apex: APEX | LayerAPEX,
@@ -38,10 +44,10 @@ def explain_recording(
     *,
     classifier: Classifier,
     threshold: float = 0.5,
-    probabilities: Callable[[Tensor], Tensor] = torch.sigmoid,
     n_channels: int = N_CHANNELS,
     sides: str = "positive",
     level: float = 0.5,
+    gap: float = 0.0,
     search: RegionSearch | None = None,
     batch_size: int = 8,
     progress: bool = False,
@@ -57,20 +63,30 @@ def explain_recording(
     and have the channel in the evidence for the class. Such windows form a *stretch* where they overlap or touch.
     Between the stretches there is no map.
 
-    *Events* are the runs of columns with `r(t) ≥ level · max r > 0`, where `r(t) = Σ_f M(f, t)`. The maximum is taken
-    over the columns of the stretch that are at most the length of a window from `t`. So a sound in several windows is
-    one event, also if it is longer than a window, and a loud sound minutes later does not hide a quiet one. The band of
-    an event reaches from the first to the last row with `q(f) ≥ level · max q`, where `q(f)` is the sum of `M` over the
-    columns of the event. For the scheme `time` and for a classifier without axes, the band is the whole one. For the
-    scheme `frequency`, each map is spread evenly over its window before merging.
+    *Channel events* are the runs of columns with `r(t) ≥ level · max r > 0`, where `r(t) = Σ_f M(f, t)`. The maximum is
+    taken over the columns of the stretch that are at most the length of a window from `t`. So what lasts over several
+    windows is one event, also if it is longer than a window, and a loud sound minutes later does not hide a quiet one.
+    The band reaches from the first to the last row with `q(f) ≥ level · max q`, where `q(f)` is the sum of `M` over the
+    columns of the event. It is None where it is the whole one: for the scheme `time`, for a classifier without axes,
+    and where all rows reach the level. For the scheme `frequency`, each map is spread evenly over its window before
+    merging.
 
-    *Regions.* The columns and rows of the layer are coarse. With a `search`, the region of each event is found at the
-    input, in the window that covers most of the event (among several, the one with the largest contribution). The
+    *Events* join the channel events of a class that overlap or touch in time: an event is a longest run of time in
+    which at least one channel event of the class lasts. A pause of at most `gap` does not end it. So one sound is one
+    event, whatever the number of channels that respond to it; `Event.channels` has them.
+
+    *Digital silence.* An event in which all samples of the recording are 0 (at most 10⁻⁶ of full scale) is marked as
+    `silent`, and a warning says how many there are. A classifier that was trained on clips padded with zeros may detect
+    a class there; `Classifier.silence_probabilities` says which.
+
+    *Regions.* The columns and rows of the layer are coarse. With a `search`, the region of each channel event is found
+    at the input, in the window that covers most of it (among several, the one with the largest contribution). The
     search explains `c`, the contribution of the channel in the event's columns and one more on each side. The event
     begins, ends and has its band where the boxes of the region do that overlap the event. It keeps its edges where no
     smaller region takes away as much of `c` as these columns and rows do (a smaller region covers at most a quarter of
     the window), or the region is no better than a random place; and each edge at which the region reaches the end of
-    the window, because the sound may continue there. `Event.effect` says what masking the region takes away.
+    the window, because the sound may continue there. `ChannelEvent.effect` says what masking the region takes away.
+    Channel events of one sound stay joined where their regions lie apart.
 
     *Evidence over time* for a class is the sum of the maps of its evidence's channels over frequency, as a mean over
     the windows that cover `t` and in which the class is detected.
@@ -87,18 +103,17 @@ def explain_recording(
             the recording. A recording that is shorter than a window is padded with zeros, in which no event is
             reported.
         hop: time from the start of one window to the start of the next, in s, at most `window`; usually half of it.
-        classifier: the model with its transform, its sample rate, the axes of its input and its class names.
+        classifier: the model with its transform, its sample rate, the axes of its input, its class names, and whether
+            its classes exclude each other, `exclusive`.
         threshold: probability from which on a class is detected in a window, in [0, 1].
-        probabilities: function from logits (clip, class) to probabilities of the same shape. The sigmoid is for classes
-            that can sound together, and for a single logit; for exclusive classes pass
-            `lambda logits: logits.softmax(-1)`.
         n_channels: largest number of channels in the evidence for a class in a window, `N_CHANNELS` (5) by default.
         sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
         level: share of the largest relevance nearby that an event must reach, in (0, 1]; a smaller level gives longer
             and wider events.
+        gap: longest pause inside an event, in s. 0 gives each bark of a dog an event, a second the whole barking.
         search: how the region of each event is found at the input, such as `RegionSearch()`; its `cross` has no meaning
-            here. It costs 12 forward-equivalent passes of one window for each event, and five for each class of a
-            window that shows events. None leaves the events at the columns and rows of the layer.
+            here. It costs 12 forward-equivalent passes of one window for each channel event, and five for each class of
+            a window that shows events. None leaves the events at the columns and rows of the layer.
         batch_size: number of windows per forward pass.
         progress: whether to show a progress bar.
 
@@ -109,7 +124,8 @@ def explain_recording(
         FileNotFoundError: there is no such file.
         UnfinishedExplanationError: one of the errors below came after windows with detected classes; its `explanation`
             has the events up to there, as without `search`.
-        ValueError: an argument is out of range, the recording holds NaN or infinity, or it cannot be cut into windows
+        ValueError: an argument is out of range, the classifier does not say whether its classes are exclusive, the
+            recording holds NaN or infinity, or it cannot be cut into windows
             (see `Windows`); the model does not give one score for each class; or the search for regions fails, for
             instance because the axes of the inputs are ambiguous and the classifier has no `input_layout`.
 
@@ -123,7 +139,7 @@ def explain_recording(
         >>> def transform(waveform):  # the mean of each half second, above zero and below: (channel, 1, time)
         ...     means = waveform.reshape(-1, 50).mean(1)
         ...     return torch.stack([means, -means])[:, None]
-        >>> classifier = Classifier(model, transform, sample_rate=100, class_names=["dog", "rain"])
+        >>> classifier = Classifier(model, transform, sample_rate=100, class_names=["dog", "rain"], exclusive=False)
         >>> waveform = torch.zeros(1000)  # 10 s
         >>> waveform[300:450] = 1.0
         >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(2), "time"))
@@ -136,7 +152,7 @@ def explain_recording(
         >>> from captum_apex import RegionSearch
         >>> layer = nn.Sequential(nn.AvgPool2d((1, 4)), nn.ReLU())
         >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), model[3])
-        >>> classifier = Classifier(model, transform, sample_rate=100, class_names=["dog", "rain"])
+        >>> classifier = Classifier(model, transform, sample_rate=100, class_names=["dog", "rain"], exclusive=False)
         >>> apex = LayerAPEX(model, layer, PrototypeBasis(torch.eye(2), "time"))
         >>> waveform = torch.zeros(3000)  # 30 s
         >>> waveform[1050:1250] = 10.0
@@ -148,44 +164,59 @@ def explain_recording(
         [('dog', 10.0, 12.0)]
         [('dog', 10.5, 12.5)]
     """
-    threshold, level, batch_size = _checked_settings(threshold, level, batch_size)
+    threshold, level, gap, batch_size = _checked_settings(classifier, threshold, level, gap, batch_size)
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
+    make = partial(WindowMerger.of, classifier, windows, scheme=at_layer.basis.scheme, level=level, gap=gap)
+    silence = DigitalSilence(windows.sample_rate)
+    finish = partial(_finished, basis=at_layer.basis, silence=silence)
     merger: WindowMerger | None = None
     explained = 0.0  # s
     with (
         tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar,
-        _kept(lambda: (merger, explained)),
+        _kept(lambda: (merger, explained), finish),
     ):
-        for starts, inputs in _batches(windows, classifier, batch_size):
-            detected = _detected(at_layer, inputs, len(classifier.class_names), threshold, probabilities)
-            with naming_clips(partial(_window_name, windows, starts)):
-                for label, probability, decomposition in detected:
-                    scheme = at_layer.basis.scheme
-                    merger = merger or WindowMerger.of(classifier, windows, inputs, decomposition, scheme, level)
+        for batch in _batches(windows, classifier, batch_size, silence):
+            with naming_clips(partial(_window_name, windows, batch.starts)):
+                for label, probability, decomposition in _detected(at_layer, batch.inputs, classifier, threshold):
+                    merger = merger or make(batch.inputs, decomposition)
                     selected = at_layer.selected_channels(decomposition, n_channels, sides)
                     for clip in (probability >= threshold).nonzero()[:, 0].tolist():
-                        merger.add(starts[clip], label, probability[clip].item(), decomposition, clip, selected)
-            explained = starts[-1] + windows.length / windows.sample_rate
-            bar.update(len(starts))
-    windows = _up_to_the_end(windows, starts[-1])
+                        merger.add(batch.starts[clip], label, probability[clip].item(), decomposition, clip, selected)
+            explained = batch.starts[-1] + windows.length / windows.sample_rate
+            bar.update(len(batch.starts))
+    windows = _up_to_the_end(windows, batch.starts[-1])
     duration = windows.n_samples / windows.sample_rate
     if merger is None:
         return RecordingExplanation((), {}, torch.empty(0, dtype=torch.float64), duration)
     merger.duration = duration
-    if search is None:
-        return merger.explanation()
-    regions = EventRegions(apex, classifier, windows, search)
-    with _kept(lambda: (merger, duration)):
-        return merger.explanation(partial(regions.refined, progress=progress))
+    regions = None if search is None else EventRegions(apex, classifier, windows, search)
+    with _kept(lambda: (merger, duration), finish):
+        return finish(merger.explanation(partial(regions.refined, progress=progress) if regions else None))
+
+
+class _Batch(NamedTuple):
+    """Some windows in a row.
+
+    Args:
+        starts: start of each window, in s.
+        inputs: inputs of the model for them; the first axis is the window.
+    """
+
+    starts: list[float]
+    inputs: Tensor
 
 
 @contextmanager
-def _kept(state: Callable[[], tuple[WindowMerger | None, float]]) -> Iterator[None]:
+def _kept(
+    state: Callable[[], tuple[WindowMerger | None, float]],
+    finish: Callable[[RecordingExplanation], RecordingExplanation],
+) -> Iterator[None]:
     """Keeps in an error what was explained before it, without a search for regions.
 
     Args:
         state: function that gives the merged windows, and the end of the last explained batch, in s.
+        finish: function that completes the explanation.
     """
     try:
         yield
@@ -195,7 +226,33 @@ def _kept(state: Callable[[], tuple[WindowMerger | None, float]]) -> Iterator[No
             raise
         merger.duration = explained
         message = str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
-        raise UnfinishedExplanationError(message, merger.explanation()) from error
+        raise UnfinishedExplanationError(message, finish(merger.explanation())) from error
+
+
+def _finished(
+    explanation: RecordingExplanation, basis: PrototypeBasis, silence: DigitalSilence
+) -> RecordingExplanation:
+    """The explanation with the prototypes of the channels and marks at the events in silence, of which it warns."""
+    prototypes = {key: _prototypes(basis, *key) for key in {(e.channel, e.side) for e in explanation.channel_events}}
+    events = []
+    for event in explanation.events:
+        channels = tuple(replace(each, prototypes=prototypes[each.channel, each.side]) for each in event.channels)
+        events.append(replace(event, channels=channels, silent=silence.covers(event.start, event.end)))
+    silent = [event for event in events if event.silent]
+    if silent:
+        warnings.warn(
+            f"{len(silent)} of {len(events)} events lie in digital silence, such as {silent[0].name} at "
+            f"{silent[0].start:g}–{silent[0].end:g} s; they are marked `silent`; "
+            "Classifier.silence_probabilities() gives the probability of each class in silence",
+            stacklevel=3,
+        )
+    return replace(explanation, events=tuple(events))
+
+
+def _prototypes(basis: PrototypeBasis, channel: int, side: int) -> tuple[int, ...]:
+    """The training clips that are the prototypes of a channel; none where the basis has none."""
+    stored = basis.positive if side > 0 else basis.negative
+    return () if stored is None else tuple(stored.indices[channel, :_N_PROTOTYPES].tolist())
 
 
 def _window_name(windows: Windows, starts: Sequence[float], clip: int) -> str:
@@ -203,11 +260,14 @@ def _window_name(windows: Windows, starts: Sequence[float], clip: int) -> str:
     return f"the window at {starts[clip]:g} s{file}"
 
 
-def _checked_settings(threshold: float, level: float, batch_size: int) -> tuple[float, float, int]:
+def _checked_settings(
+    classifier: Classifier, threshold: float, level: float, gap: float, batch_size: int
+) -> tuple[float, float, float, int]:
+    classifier.probabilities(torch.zeros(len(classifier.class_names)))  # an error comes before the work
     numbers = real_number(threshold, "threshold", 0, 1), real_number(level, "level", 0, 1)
     if numbers[1] == 0:
         raise ValueError("expected `level` in (0, 1], but got 0")
-    return *numbers, whole_number(batch_size, "batch_size", least=1)
+    return *numbers, real_number(gap, "gap", 0), whole_number(batch_size, "batch_size", least=1)
 
 
 def _up_to_the_end(windows: Windows, last_start: float) -> Windows:
@@ -216,22 +276,24 @@ def _up_to_the_end(windows: Windows, last_start: float) -> Windows:
     return replace(windows, n_samples=min(windows.n_samples, end))
 
 
-def _batches(windows: Windows, classifier: Classifier, batch_size: int) -> Iterator[tuple[list[float], Tensor]]:
-    """The start of each window, in s, and the inputs of the model for them, batch by batch."""
+def _batches(windows: Windows, classifier: Classifier, batch_size: int, silence: DigitalSilence) -> Iterator[_Batch]:
+    """The windows batch by batch; their digital silence is noted."""
     waveforms = iter(windows)
-    while batch := list(islice(waveforms, batch_size)):
-        starts = [sample / windows.sample_rate for sample, _ in batch]
-        inputs = [
-            classifier.inputs(waveform, f"the window at {start:g} s")
-            for start, (_, waveform) in zip(starts, batch, strict=True)
-        ]
-        yield starts, torch.stack(inputs)
+    while samples := list(islice(waveforms, batch_size)):
+        starts = []
+        inputs = []
+        for first, waveform in samples:
+            silence.add(first, waveform)
+            starts.append(first / windows.sample_rate)
+            inputs.append(classifier.inputs(waveform, f"the window at {starts[-1]:g} s"))
+        yield _Batch(starts, torch.stack(inputs))
 
 
 def _detected(
-    at_layer: LayerAPEX, inputs: Tensor, n_classes: int, threshold: float, probabilities: Callable[[Tensor], Tensor]
+    at_layer: LayerAPEX, inputs: Tensor, classifier: Classifier, threshold: float
 ) -> Iterator[tuple[int, Tensor, Decomposition]]:
     """Each class detected in the batch, its probability in each clip, (clip,), and the decomposition."""
+    n_classes = len(classifier.class_names)
     of_classes: list[Tensor] = []
 
     def targets(output: Tensor) -> list[int | None]:
@@ -242,9 +304,9 @@ def _detected(
                 f"{tuple(output.shape)}"
             )
         check_not_nan(logits, "the scores")
-        of_classes.append(_checked_probabilities(probabilities(logits), logits))
+        of_classes.append(classifier.probabilities(logits))
         labels = (of_classes[0] >= threshold).any(0).nonzero()[:, 0].tolist()
-        return labels if logits.shape[1] > 1 else [None for _ in labels]
+        return labels if n_classes > 1 else [None for _ in labels]
 
     device = device_of(model_of(at_layer.forward_func) or at_layer.layer)
     inputs = inputs.to(device)  # no window is padded
@@ -252,12 +314,3 @@ def _detected(
         label = 0 if decomposition.target is None else decomposition.target
         assert isinstance(label, int)
         yield label, of_classes[0][:, label].cpu(), decomposition
-
-
-def _checked_probabilities(probabilities: Tensor, logits: Tensor) -> Tensor:
-    if probabilities.shape != logits.shape or not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError(
-            f"expected `probabilities` to give (clip, class) of shape {tuple(logits.shape)}, in [0, 1], but got shape "
-            f"{tuple(probabilities.shape)} with values from {probabilities.min():g} to {probabilities.max():g}"
-        )
-    return probabilities

@@ -1,10 +1,10 @@
-"""The maps of a recording's overlapping windows, averaged on one time axis and cut into events.
+"""The maps of a recording's overlapping windows, averaged on one time axis and cut into events of single channels.
 
 - `_EvidenceKey` names one channel in the evidence for one class; maps and events are stored by key.
 - `_Stretch` holds the maps of one key in windows that overlap or touch, as sums over the windows.
 - `WindowMerger` takes the windows in the order of time, holds one open stretch per key, and cuts it into events as soon
   as a window of the key begins after its end.
-- `EventInWindow` is an event with the window that shows it best.
+- `EventInWindow` is an event of a channel with the window that shows it best.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn.functional import max_pool1d, pad
 from captum_apex.attribution.decomposition import Decomposition
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.explanations.events import Event, RecordingExplanation
+from captum_apex.explanations.events import ChannelEvent, RecordingExplanation, joined
 from captum_apex.explanations.evidence import side_of
 from captum_apex.explanations.recording_grid import RecordingGrid
 from captum_apex.recordings.windows import Windows
@@ -31,7 +31,7 @@ __all__ = ["EventInWindow", "WindowMerger"]
 
 
 class EventInWindow(NamedTuple):
-    """An event, and the window that shows it best.
+    """An event of one channel, and the window that shows it best.
 
     The window is the one that covers the most columns of the event, and among several the one in which the channel has
     the largest contribution.
@@ -45,14 +45,14 @@ class EventInWindow(NamedTuple):
         n_rows: number of rows; 1 where one row stands for the whole band.
 
     Example:
-        >>> from captum_apex import Event
+        >>> from captum_apex.explanations import ChannelEvent
         >>> from captum_apex.explanations.merging import EventInWindow
-        >>> event = Event(6.0, 6.5, 0.0, 8000.0, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
+        >>> event = ChannelEvent(6.0, 6.5, None, None, 0, "dog", 0.875, channel=17, side=1, contribution=2.5)
         >>> EventInWindow(event, window=5.0, columns=(2, 3), rows=(0, 1), n_rows=1).columns
         (2, 3)
     """
 
-    event: Event
+    event: ChannelEvent
     window: float
     columns: tuple[int, int]
     rows: tuple[int, int]
@@ -161,12 +161,13 @@ class WindowMerger:
         scheme: scheme of the basis.
         level: share of the largest relevance nearby that an event must reach, in (0, 1].
         class_names: name of each class.
+        gap: longest pause inside an event, in s.
         duration: duration of the recording, in s.
         n_columns: number of columns up to the end of the last window.
         evidence: evidence over time: index of each class that is detected so far → sum over the windows, float32
             (time,), and number of windows, int32 (time,), on the columns of the recording.
         stretches: the open stretch of each key.
-        events: events of the stretches that are closed, each with its window.
+        events: events of single channels of the stretches that are closed, each with its window.
 
     Example:
         >>> import torch
@@ -180,7 +181,7 @@ class WindowMerger:
         >>> windows = Windows.of(torch.tensor([0.0, 0.0, 0.0, 8.0, 8.0, 0.0, 0.0, 0.0]), 4, 1.0, 1.0)
         >>> inputs = torch.stack([classifier.inputs(waveform) for _, waveform in windows])
         >>> decomposition = LayerAPEX(model, layer, PrototypeBasis(torch.eye(1), "time")).decompose(inputs, target=0)
-        >>> merger = WindowMerger.of(classifier, windows, inputs, decomposition, Scheme.TIME, level=0.5)
+        >>> merger = WindowMerger.of(classifier, windows, inputs, decomposition, Scheme.TIME)
         >>> for clip, start in enumerate([0.0, 1.0]):
         ...     merger.add(start, 0, 0.9, decomposition, clip, torch.ones(2, 1, dtype=torch.bool))
         >>> [(event.name, event.start, event.end, event.contribution) for event in merger.explanation().events]
@@ -190,6 +191,7 @@ class WindowMerger:
     grid: RecordingGrid
     scheme: Scheme
     level: float
+    gap: float
     class_names: Sequence[str]
     duration: float
     n_columns: int
@@ -205,7 +207,9 @@ class WindowMerger:
         inputs: Tensor,
         decomposition: Decomposition,
         scheme: Scheme,
-        level: float,
+        *,
+        level: float = 0.5,
+        gap: float = 0.0,
     ) -> WindowMerger:
         """A merger without any window.
 
@@ -216,12 +220,13 @@ class WindowMerger:
             decomposition: a decomposition of these inputs, which shows the size of the layer's grid.
             scheme: scheme of the basis.
             level: share of the largest relevance nearby that an event must reach, in (0, 1].
+            gap: longest pause inside an event, in s.
         """
         rate = windows.sample_rate
         bands = scheme is not Scheme.TIME
         grid = RecordingGrid.of(classifier, windows.length / rate, inputs, decomposition.relevance, bands=bands)
         n_columns = grid.first_column(windows.starts[-1] / rate) + grid.n_columns
-        return cls(grid, scheme, level, tuple(classifier.class_names), windows.n_samples / rate, n_columns)
+        return cls(grid, scheme, level, gap, tuple(classifier.class_names), windows.n_samples / rate, n_columns)
 
     def add(
         self, start: float, label: int, score: float, decomposition: Decomposition, clip: int, selected: Tensor
@@ -289,9 +294,10 @@ class WindowMerger:
 
     def _event(self, key: _EvidenceKey, stretch: _Stretch, first: int, end: int, rows: Sequence[int]) -> EventInWindow:
         """The event from column `first` to `end`, exclusive, and from the first to the second of two edges of rows."""
-        low, high = self.grid.hertz[rows].tolist()
+        n_rows = len(self.grid.hertz) - 1
+        low, high = (None, None) if list(rows) == [0, n_rows] else self.grid.hertz[rows].tolist()
         windows = stretch.windows_over(first, end, self.grid.n_columns)
-        event = Event(
+        event = ChannelEvent(
             start=max(0.0, self.grid.time(first)),
             end=min(self.grid.time(end), self.duration),
             low=low,
@@ -306,7 +312,7 @@ class WindowMerger:
         return self._in_best_window(event, windows, first, end, rows)
 
     def _in_best_window(
-        self, event: Event, windows: Sequence[_WindowEvidence], first: int, end: int, rows: Sequence[int]
+        self, event: ChannelEvent, windows: Sequence[_WindowEvidence], first: int, end: int, rows: Sequence[int]
     ) -> EventInWindow:
         def rank(window: _WindowEvidence) -> tuple[int, float]:
             start, stop = window.columns_between(first, end, self.grid.n_columns)
@@ -318,17 +324,25 @@ class WindowMerger:
         return EventInWindow(event, best.start, columns, (low, high), len(self.grid.hertz) - 1)
 
     def explanation(
-        self, refined: Callable[[Sequence[EventInWindow]], Sequence[Event]] | None = None
+        self, refined: Callable[[Sequence[EventInWindow]], Sequence[ChannelEvent]] | None = None
     ) -> RecordingExplanation:
         """Closes the open stretches, and gives the events and the evidence over time of the whole recording.
 
         Args:
-            refined: function that gives the events better edges; None leaves those of the columns and rows.
+            refined: function that gives the events of the channels better edges, in the same order; None leaves those
+                of the columns and rows.
         """
         for key in list(self.stretches):
             self._close(key)
-        events = [each.event for each in self.events] if refined is None else refined(self.events)
-        events = sorted(events, key=attrgetter("start", "label", "channel", "side"))
+        coarse = [each.event for each in self.events]
+        channel_events = coarse if refined is None else refined(self.events)
+        # Regions of two channels can lie apart although the channels respond to one sound, so that the columns count.
+        spans = [
+            (min(each.start, before.start), max(each.end, before.end))
+            for each, before in zip(channel_events, coarse, strict=True)
+        ]
+        low, *_, high = self.grid.hertz.tolist()
+        events = joined(channel_events, self.gap, spans=spans, whole_band=(low, high))
         n_columns = min(self.n_columns, self.grid.columns_within(self.duration))
         evidence = {
             label: sums[:n_columns] / counts[:n_columns].clamp_min(1)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from captum_apex.audio.clip import Clip, Place, level_limits
-from captum_apex.explanations.events import RecordingExplanation
+from captum_apex.explanations.events import Event, RecordingExplanation
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import DARK, region_line
 from captum_apex.figures.outlines import draw_places
@@ -25,8 +25,8 @@ def recording(
 ) -> Figure:
     """Draws an excerpt of a recording: the spectrogram with the events of each class above the evidence over time.
 
-    The four classes with the largest evidence over time in this excerpt are drawn. One outline is around all events of
-    a class, whatever their channels.
+    The four classes with the largest evidence over time in this excerpt are drawn. One outline is around all channel
+    events of a class. An event without a band is outlined over all frequencies.
 
     Args:
         found: the explanation of the whole recording.
@@ -43,7 +43,7 @@ def recording(
     Example:
         >>> import torch
         >>> from captum_apex import Clip, Event, RecordingExplanation, SpectrogramAxes, figures
-        >>> event = Event(21.0, 22.0, 1000.0, 2000.0, 0, "dog", 0.9, channel=3, side=1, contribution=2.0)
+        >>> event = Event(21.0, 22.0, 1000.0, 2000.0, 0, "dog", 0.9, contribution=2.0)
         >>> times = torch.arange(60.0) + 0.5
         >>> explanation = RecordingExplanation((event,), {0: torch.ones(60)}, times, 60.0)
         >>> clip = Clip(torch.zeros(9, 1001), SpectrogramAxes(8000, 16, 80))
@@ -62,7 +62,7 @@ def recording(
     spectrogram, evidence = target.subplots(2, 1, height_ratios=[2, 1])
     image = draw_clip(spectrogram, clip, level_limits([clip]))
     for rank, label in enumerate(_strongest_classes(found, start, end)):
-        draw_places(spectrogram, _places(found, label, start, end), rank, region_line(rank)[1])
+        draw_places(spectrogram, _places(found, label, start, clip), rank, region_line(rank)[1])
         _draw_evidence(evidence, found, label, start, end, rank)
     _label_axes(spectrogram, evidence, start, clip.duration)
     _draw_legend(evidence)
@@ -81,13 +81,22 @@ def _strongest_classes(explanation: RecordingExplanation, start: float, end: flo
     return labels[:_MOST_CLASSES]
 
 
-def _places(explanation: RecordingExplanation, label: int, start: float, end: float) -> list[Place]:
-    """Where the events of a class lie in the excerpt between two times, in seconds from its start."""
-    return [
-        Place(event.low, event.high, max(event.start, start) - start, min(event.end, end) - start)
-        for event in explanation.events
-        if event.label == label and event.start < end and event.end > start
-    ]
+def _places(explanation: RecordingExplanation, label: int, start: float, clip: Clip) -> list[Place]:
+    """Where the events of a class lie in an excerpt that begins at `start`, in seconds from there."""
+    end = start + clip.duration
+    places = []
+    for event in explanation.events:
+        if event.label == label and event.start < end and event.end > start:
+            times = max(event.start, start) - start, min(event.end, end) - start
+            places.append(Place(*_band(event, clip), *times))
+    return places
+
+
+def _band(event: Event, clip: Clip) -> tuple[float, float]:
+    """The band of an event, in Hz; that of the clip's axes where the event has none."""
+    if event.low is None or event.high is None:
+        return clip.axes.hertz(0.0), clip.axes.hertz(float(clip.axes.n_bins))
+    return event.low, event.high
 
 
 def _draw_evidence(

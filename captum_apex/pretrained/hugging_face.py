@@ -72,6 +72,9 @@ def from_transformers(
     `LogitsModel`). The padding that the feature extractors of Whisper and AST add, however, is part of the model's
     input, and a peak can lie in it.
 
+    *Probabilities.* `exclusive` follows from the model's `config.problem_type`. Where the configuration leaves it open,
+    say it by `dataclasses.replace(classifier, exclusive=...)`.
+
     *AST* reads only its two class tokens at the end, so the last layer through which patch tokens act is the last but
     one.
     The modules after it are not linear: attention weights depend on the tokens, and the class tokens themselves add to
@@ -143,6 +146,7 @@ def _frame_classifier(model: Any, kind: str, extractor: Any) -> Classifier:
         FeatureExtraction(extractor, time_first=kind == _BERT),
         extractor.sampling_rate,
         _class_names(model),
+        exclusive=_exclusive(model),
         layer=model.projector,
         layout=Layout("n t c -> n c 1 t"),
         input_layout="n c t" if kind == _BERT else "n t",
@@ -160,6 +164,7 @@ def _whisper_classifier(model: Any, extractor: Any) -> Classifier:
         FeatureExtraction(extractor),
         rate,
         _class_names(model),
+        exclusive=_exclusive(model),
         axes=axes,
         decibels=partial(_linear, scale=40.0, offset=-40.0),  # the input is (log10 of power + 4) / 4
         layer=model.projector,
@@ -184,6 +189,7 @@ def _patch_classifier(model: Any, extractor: Any) -> Classifier:
         FeatureExtraction(extractor, time_first=True),
         extractor.sampling_rate,
         _class_names(model),
+        exclusive=_exclusive(model),
         axes=_kaldi_axes(extractor.sampling_rate, extractor.num_mel_bins),
         decibels=partial(_linear, scale=scale * _DECIBELS, offset=offset * _DECIBELS),
         layer=layers[-2],
@@ -225,6 +231,7 @@ def _image_classifier(
         transform,
         round(axes.sample_rate),
         _class_names(model),
+        exclusive=_exclusive(model),
         axes=axes,
         layer=layer,
         input_layout="n c f t",
@@ -237,6 +244,12 @@ def _linear(inputs: Tensor, scale: float, offset: float) -> Tensor:
 
 def _class_names(model: Any) -> list[str]:
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
+
+
+def _exclusive(model: Any) -> bool | None:
+    """Whether the model gives each clip one class, as far as its configuration says so."""
+    problem = str(model.config.problem_type)
+    return {"single_label_classification": True, "multi_label_classification": False}.get(problem)
 
 
 def _known_kind(names: Iterable[str], description: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -14,7 +15,8 @@ from benchmarks.runs.maps import RegionSums
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import Cell, Row
 from captum_apex import FeatureBank, PrototypeBasis, Prototypes, Scheme, report
-from captum_apex.explanations.events import Event, write_audacity, write_raven
+from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
+from captum_apex.explanations.events import Event
 from captum_apex.layers import Origin
 from captum_apex.listening import write as write_sound
 from tests.pages import page
@@ -29,6 +31,7 @@ ABOUT = {
     "reference": "energy",
     "sources": {},
 }
+DATE = datetime(2026, 5, 4, 12, 30)
 N_CHANNELS, N_PROTOTYPES, N_CLIPS, GRID = 4, 3, 7, (3, 5)
 
 
@@ -79,7 +82,7 @@ def sums(seed: int) -> RegionSums:
 
 
 def events(seed: int) -> list[Event]:
-    return [Event(start + seed, start + 1.0, 100.0, 200.0, 0, "bird", 1.0, 2, 1, 0.5) for start in range(9)]
+    return [Event(start + seed, start + 1.0, 100.0, 200.0, 0, "bird", 1.0, 0.5) for start in range(9)]
 
 
 @dataclass(frozen=True)
@@ -153,10 +156,12 @@ WRITERS = {
     "cell": Writer("run", lambda path, seed: results(path).add(CELL, rows(seed)), read_rows, checked=True),
     "sums": Writer("run", lambda path, seed: results(path).add_sums(CELL, sums(seed)), read_sums, checked=True),
     "settings": Writer("run", lambda path, _: results(path), read_settings, checked=True),
-    "page": Writer("a.html", lambda path, seed: report.write(path, [PAGES[seed]])),
+    "page": Writer("a.html", lambda path, seed: report.write(path, [PAGES[seed]], date=DATE)),
     "wav": Writer("a.wav", lambda path, seed: write_sound(path, random(seed)(4000), 8000)),
     "flac": Writer("a.flac", lambda path, seed: write_sound(path, random(seed)(4000), 8000)),
     "Raven table": Writer("a.txt", lambda path, seed: write_raven(path, events(seed))),
     "Audacity labels": Writer("b.txt", lambda path, seed: write_audacity(path, events(seed))),
+    "events as CSV": Writer("c.csv", lambda path, seed: write_csv(path, events(seed))),
+    "events as JSON": Writer("d.json", lambda path, seed: write_json(path, events(seed))),
 }
 PAGES = [page(seed) for seed in (50, 51)]

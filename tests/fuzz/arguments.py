@@ -238,15 +238,15 @@ def _recordings(model: nn.Module) -> dict[str, Function]:
         return torch.stack([means, -means])[:, None]
 
     names = ["dog", "rain", "fox", "siren"]
-    classifier = Classifier(model, transform, sample_rate=100, class_names=names)
+    classifier = Classifier(model, transform, sample_rate=100, class_names=names, exclusive=False)
     apex = LayerAPEX(model, model[0], PrototypeBasis(torch.eye(2), "time"))
     waveform = torch.sin(torch.arange(700.0))
     made = {"model": model, "transform": transform, "sample_rate": 100, "length": 200, "class_names": names}
     heard = {"apex": apex, "waveform": waveform, "window": 2.0, "hop": 1.0, "classifier": classifier, "threshold": 0.1}
-    heard |= {"n_channels": 1, "sides": "positive", "level": 0.5, "batch_size": 2}
+    heard |= {"n_channels": 1, "sides": "positive", "level": 0.5, "gap": 0.0, "batch_size": 2}
     roles = {
         "integer": ("n_channels", "batch_size", "sample_rate", "rate", "length", "hop_length", "n_fft"),
-        "quantity": ("window", "hop", "threshold", "level"),
+        "quantity": ("window", "hop", "threshold", "level", "gap"),
         "choice": ("sides", "layout", "input_layout", "mel_scale"),
         "names": ("class_names",),
         "tensor": ("waveform", "recording", "samples"),

@@ -37,7 +37,7 @@ def classifier(length=1600, layer=1, **others):
     model = network()
     return Classifier(
         model, transform, sample_rate=8000, class_names=["dog", "rain"], length=length,
-        layer=None if layer is None else model[layer], input_layout="n c f t", **others,
+        layer=None if layer is None else model[layer], input_layout="n c f t", exclusive=True, **others,
     )
 
 def no_length():
@@ -204,6 +204,7 @@ def _events(random: np.random.Generator, folder: Path) -> list[str]:
         arguments += ["--raven", _path(random, folder, "night.txt")]
     if random.random() < 0.4:
         arguments += ["--audacity", _path(random, folder, "labels.txt", "night.txt")]
-    arguments += _numbers(random, ["--window", "--hop", "--threshold", "--level", "--channels"], 0.25)
-    arguments += ["--exclusive"] if random.random() < 0.2 else []
+    arguments += _numbers(random, ["--window", "--hop", "--threshold", "--level", "--gap", "--channels"], 0.25)
+    if random.random() < 0.2:
+        arguments += ["--table", _path(random, folder, "night.csv", "night.json")]
     return arguments + (["--refine"] if random.random() < 0.1 else [])

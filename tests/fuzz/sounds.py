@@ -145,7 +145,7 @@ def _listener() -> tuple[LayerAPEX, Classifier]:
         means = waveform[: len(waveform) // 80 * 80].reshape(-1, 80).abs().mean(1)
         return torch.stack([means, 1 - means])[:, None]
 
-    classifier = Classifier(model, transform, sample_rate=16000, class_names=["dog", "rain"])
+    classifier = Classifier(model, transform, sample_rate=16000, class_names=["dog", "rain"], exclusive=False)
     return LayerAPEX(model, layer, PrototypeBasis(torch.eye(2), "time")), classifier
 
 

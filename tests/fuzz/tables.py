@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from captum_apex import Event, RegionEffect, write_audacity, write_raven
+from captum_apex import ChannelEvent, Event, RegionEffect, write_audacity, write_csv, write_json, write_raven
 from tests.fuzz.texts import odd_text
 
 NUMBERS = (0.0, 1.25, 1e-9, 12345.678, 1e12, -0.0, -1.5, math.nan, math.inf)
@@ -27,17 +30,31 @@ def tables(random: np.random.Generator, folder: Path) -> None:
         assert len(entries) == len(columns), "a name broke a column"
         row = dict(zip(columns, entries, strict=True))
         _check_numbers([row["Begin Time (s)"], row["End Time (s)"]], [event.start, event.end], 1e-6)
-        _check_numbers([row["Low Freq (Hz)"], row["High Freq (Hz)"]], [event.low, event.high], 1e-3)
-        _check_name(row["Class"], event.name)
-        assert not row["Class"].startswith(FORMULA), f"a spreadsheet takes {row['Class']!r} for a formula"
+        if event.low is not None:
+            _check_numbers([row["Low Freq (Hz)"], row["High Freq (Hz)"]], [event.low, event.high], 1e-3)
+        _check_name(row["Annotation"], event.name)
+        assert not row["Annotation"].startswith(FORMULA), f"a spreadsheet takes {row['Annotation']!r} for a formula"
     write_audacity(path, events, bands=False)
     labels = _lines(path)
     assert len(labels) == len(events), "a name broke a line"
     for line, event in zip(labels, events, strict=True):
         start, end, text = line.split("\t")
         _check_numbers([start, end], [event.start, event.end], 1e-6)
-        assert f"(channel {event.channel})" in text
+        assert f"(channel {event.channels[0].channel})" in text
+    _check_table(path, events)
+    write_json(path, events)
+    assert len(json.loads("\n".join(_lines(path)), parse_constant=pytest.fail)["events"]) == len(events)
     assert [entry.name for entry in folder.iterdir()] == ["events.txt"], "a temporary file is left"
+
+
+def _check_table(path: Path, events: list[Event]) -> None:
+    """The CSV of the events, read by Python's reader, has their times and names."""
+    write_csv(path, events)
+    rows = list(csv.DictReader(_lines(path), strict=True))
+    assert len(rows) == len(events)
+    for row, event in zip(rows, events, strict=True):
+        _check_numbers([row["onset_s"], row["offset_s"]], [event.start, event.end], 1e-6)
+        _check_name(row["label"], event.name)
 
 
 def _event(random: np.random.Generator) -> Event:
@@ -48,7 +65,10 @@ def _event(random: np.random.Generator) -> Event:
     if random.random() < 0.3:
         effect = RegionEffect(0.5, (0.25,), 0.5, str(random.choice(["", "silence"])))
     label, channel = random.integers(0, 99, 2).tolist()
-    return Event(start, end, low, high, label, odd_text(random), score, channel, 1, contribution, effect)
+    band = (low, high) if random.random() < 0.7 else (None, None)
+    name = odd_text(random)
+    inside = ChannelEvent(start, end, *band, label, name, score, channel, 1, contribution, effect)
+    return Event(start, end, *band, label, name, score, contribution, channels=(inside,))
 
 
 def _lines(path: Path) -> list[str]:

@@ -19,7 +19,7 @@ from tests.small import small_subject
 
 
 def event(start, end, label):
-    return Event(start, end, 0.0, 4000.0, label, "", 0.9, 0, 1, 1.0)
+    return Event(start, end, None, None, label, "", 0.9, 1.0)
 
 
 def test_the_clips_are_at_their_places_with_silence_between_them():

@@ -104,7 +104,8 @@ def test_finite_inputs_with_an_infinite_layer_are_refused(call):
 def test_a_long_recording_names_the_window_in_seconds():
     model = Network(pool=lambda grid: grid.flatten(2).var(2).sqrt()).eval()
     basis = PrototypeBasis(torch.eye(8), "time")
-    classifier = Classifier(model, lambda waveform: waveform.reshape(1, 8, 12), 96, ["dog", "rain", "wind"])
+    names = ["dog", "rain", "wind"]
+    classifier = Classifier(model, lambda waveform: waveform.reshape(1, 8, 12), 96, names, exclusive=False)
     waveform = torch.rand(96 * 5, generator=torch.Generator().manual_seed(1))
     waveform[96 * 3 : 96 * 4] = 0.0  # all channels are constant
     with pytest.raises(ValueError, match=r"the gradients at 'features' of the window at 3 s have NaN or infinity"):

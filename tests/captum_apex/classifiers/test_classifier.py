@@ -1,5 +1,8 @@
 """A model with all that stands between it and a file."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -244,3 +247,63 @@ def test_a_classifier_says_what_it_is():
     ]
     many = Classifier(torch.nn.Linear(9, 9), lambda waveform: waveform, 8000, [f"class {i}" for i in range(9)])
     assert "class 5 and 3 more (9)\n  clips: as long as their files are, at 8000 Hz\n  layer: not given" in repr(many)
+
+
+@pytest.mark.parametrize("scores", [torch.tensor([2.0, -1.0]), torch.tensor([[2.0, -1.0], [0.5, 0.5], [-3.0, 1.0]])])
+def test_probabilities_are_those_of_the_loss(scores):
+    exclusive = scores.double().exp() / scores.double().exp().sum(-1, keepdim=True)
+    together = 1 / (1 + (-scores.double()).exp())
+    torch.testing.assert_close(classifier(exclusive=True).probabilities(scores).double(), exclusive)
+    torch.testing.assert_close(classifier(exclusive=np.bool_(False)).probabilities(scores).double(), together)
+
+
+def test_several_classes_have_no_probabilities_unless_the_classifier_says_which():
+    message = "`exclusive=None`; give .* `exclusive=True` if .* softmax .* `exclusive=False` if .* sigmoid"
+    with pytest.raises(ValueError, match=message):
+        classifier().probabilities(torch.zeros(2))
+
+
+def test_a_single_class_has_a_sigmoid():
+    assert classifier(class_names=["cat"]).probabilities(torch.zeros(1)).tolist() == [0.5]
+    with pytest.raises(ValueError, match="several classes with `exclusive=True`, but there is one: its softmax is 1"):
+        classifier(class_names=["cat"], exclusive=True)
+
+
+@pytest.mark.parametrize("value", [1, "softmax", 0.0])
+def test_exclusive_is_yes_no_or_open(value):
+    with pytest.raises(TypeError, match=r"expected `exclusive` to be True, False or None, but got "):
+        classifier(exclusive=value)
+
+
+class Loudness(nn.Module):
+    """Score 0 for the first class, 3 less the loudness for the second."""
+
+    def forward(self, inputs):
+        loudness = inputs.abs().sum(1)
+        return torch.stack([0 * loudness, 3 - loudness], 1)
+
+
+def test_what_the_classifier_says_of_silence():
+    settings = {"transform": lambda waveform: waveform, "axes": None, "exclusive": True}
+    loudness = dataclasses.replace(classifier(**settings), model=Loudness())
+    heard = loudness.silence_probabilities()
+    assert list(heard) == ["dog", "cat"]
+    assert heard["dog"] == pytest.approx(1 / (1 + math.exp(-3)))
+    assert sum(heard.values()) == pytest.approx(1)
+    assert loudness.silence_probabilities(0.5) == heard
+
+
+def test_silence_is_as_long_as_asked_for():
+    lengths = []
+    settings = {"transform": lambda waveform: (lengths.append(len(waveform)), waveform[:2])[1], "exclusive": False}
+    classifier(**settings).silence_probabilities()
+    classifier(**settings).silence_probabilities(1.5)
+    assert lengths == [640, 12_000]
+    with pytest.raises(ValueError, match="expected `seconds`, or a Classifier with a `length`, but there is neither"):
+        classifier(length=None, **settings).silence_probabilities()
+
+
+def test_a_transform_that_fails_for_silence_says_so():
+    normalised = classifier(transform=lambda waveform: (waveform / waveform.std())[:2], exclusive=True)
+    with pytest.raises(ValueError, match="expected scores for digital silence that are numbers, but .* gives NaN"):
+        normalised.silence_probabilities()

@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -32,6 +33,8 @@ from captum_apex import (
     fit_basis,
     locate_prototypes,
     write_audacity,
+    write_csv,
+    write_json,
     write_raven,
 )
 from captum_apex.__main__ import main
@@ -388,7 +391,7 @@ def test_a_detector_with_one_score_is_explained(here, pages):
     """Its output is (clip,), without an axis of classes."""
     changed("self.head(self.features(x).mean((2, 3)))", "self.head(self.features(x).mean((2, 3)))[:, 0] - 10")
     source = Path("my_model.py").read_text().replace("class_names=class_names", 'class_names=["siren"]')
-    Path("my_model.py").write_text(source)
+    Path("my_model.py").write_text(source.replace("exclusive=True", "exclusive=None"))
     for index, path in enumerate(RECORDINGS):
         Path("flat").mkdir(exist_ok=True)
         Path(path).rename(f"flat/{index}.wav")
@@ -413,14 +416,13 @@ def events(*more, recording="night.wav"):
 @pytest.mark.parametrize(
     ("options", "window", "settings"),
     [
-        ([], (1.0, 0.5), {"n_channels": 5}),
+        (["--threshold", 0.3], (1.0, 0.5), {"threshold": 0.3, "n_channels": 5}),
         (
             [
                 "--window",
                 0.5,
                 "--hop",
                 0.25,
-                "--exclusive",
                 "--threshold",
                 0.34,
                 "--sides",
@@ -429,49 +431,90 @@ def events(*more, recording="night.wav"):
                 2,
                 "--level",
                 0.8,
+                "--gap",
+                0.1,
                 "--refine",
             ],
             (0.5, 0.25),
             {
                 "threshold": 0.34,
-                "probabilities": lambda logits: logits.softmax(-1),
                 "sides": "both",
                 "n_channels": 2,
                 "level": 0.8,
+                "gap": 0.1,
                 "search": RegionSearch(),
             },
         ),
     ],
 )
-def test_events_are_those_of_the_library_in_both_files(here, capsys, options, window, settings):
+def test_events_are_those_of_the_library_in_all_files(here, capsys, options, window, settings):
     fit()
     sound("night.wav", hertz=870, seconds=4.3)
     capsys.readouterr()
-    assert events("--raven", "new/raven.txt", "--audacity", "audacity.txt", *options) == 0
-    assert capsys.readouterr().out.splitlines() == ["new/raven.txt", "audacity.txt"]
+    files = ("--raven", "new/raven.txt", "--audacity", "audacity.txt", "--table", "events.csv")
+    assert events(*files, *options) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == list(files[1::2])
     names = {}
     exec(FACTORY, names)
     classifier = names["classifier"]()
     apex = LayerAPEX(classifier.model, classifier.model.features, PrototypeBasis.load("time.safetensors"))
     found = explain_recording(apex, "night.wav", *window, classifier=classifier, **settings)
     assert found.events
-    write_raven("wanted_raven.txt", found.events)
-    write_audacity("wanted_audacity.txt", found.events)
-    assert Path("new/raven.txt").read_text() == Path("wanted_raven.txt").read_text()
+    assert f"{len(found.events)} events in 4.3 s\n" in printed.err
+    for path, write in zip(files[1::2], (write_raven, write_audacity, write_csv), strict=True):
+        write("wanted", found.events)
+        assert Path(path).read_text() == Path("wanted").read_text()
+    write_json("wanted", found.events)
+    assert events("--table", "events.json", "--json", *options) == 0
+    assert Path("events.json").read_text() == Path("wanted").read_text()
+    assert json.loads(capsys.readouterr().out)["events"] == json.loads(Path("wanted").read_text())["events"]
     assert ("Masking Effect" in Path("new/raven.txt").read_text()) == ("search" in settings)
-    assert Path("audacity.txt").read_text() == Path("wanted_audacity.txt").read_text()
+
+
+def test_events_in_silence_are_counted(here, capsys):
+    fit()
+    sound("night.wav", hertz=870, seconds=1.0)
+    samples = soundfile.read("night.wav")[0]
+    soundfile.write("night.wav", np.concatenate([samples, np.zeros(80_000)]), 16000)
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="lie in digital silence, such as ") as warned:
+        assert events("--table", "events.csv", "--threshold", 0, "--hop", 1) == 0
+    assert len(warned) == 1
+    silent = pd.read_csv("events.csv")["silent"].tolist()
+    n_silent = silent.count("yes")
+    assert 0 < n_silent < len(silent)
+    assert f"{len(silent)} events in 6.0 s, {n_silent} of them in digital silence\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["events", "explain"])
+def test_probabilities_are_asked_for_where_the_factory_leaves_them_open(here, pages, capsys, command):
+    changed("exclusive=True,", "")
+    fit()
+    sound("night.wav", hertz=870)
+    refused(
+        capsys,
+        events("--json") if command == "events" else explained("--threshold", 0.5),
+        "expected a Classifier that says whether its classes exclude each other, .* `exclusive=True` if the model was",
+    )
+    assert explained() == 0  # the class with the largest score needs no probabilities
 
 
 def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
     fit()
     sound("night.wav", hertz=870)
     out = ("--raven", "raven.txt")
-    refused(capsys, events(), "expected --raven, --audacity or both, the files to write, but got neither")
-    refused(capsys, events("--audacity", "night.wav"), r"expected files to write that end in \.txt, but got night\.wav")
+    refused(capsys, events(), "expected a file to write, by --raven, --audacity, --table, or --json, but got none")
+    refused(
+        capsys,
+        events("--audacity", "night.wav"),
+        r"expected a file for --audacity that ends in \.txt, but got night\.wav",
+    )
+    refused(capsys, events("--table", "a.txt"), r"a file for --table that ends in \.csv or \.json, but got a\.txt")
     refused(
         capsys,
         events(*out, "--audacity", "./raven.txt"),
-        r"expected --raven and --audacity to be two files, but got raven\.txt for both",
+        r"expected a file of its own for --audacity, but raven\.txt is given twice",
     )
     refused(
         capsys, events("--raven", "night.wav/raven.txt"), "in a folder that can be written to, but .*/night.wav is none"
@@ -498,7 +541,7 @@ def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
     )
     changed("class_names=class_names", 'class_names=["siren"]')
     sys.modules.pop("my_model")
-    refused(capsys, events(*out, "--exclusive"), "expected several classes with --exclusive, but there is one")
+    refused(capsys, events(*out), "expected several classes with `exclusive=True`, but there is one")
     assert not Path("raven.txt").exists()
 
 
@@ -517,6 +560,7 @@ def test_several_classes_are_a_page_each(here, pages):
 @pytest.mark.parametrize(("shift", "n_detected"), [(0.0, 2), (100.0, 3), (-100.0, 1)])
 def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, pages, shift, n_detected):
     """The biases make the second score 0, plus the shift; if no class is detected, the predicted one is explained."""
+    changed("exclusive=True", "exclusive=False")
     fit()
     model, inputs = model_and_inputs(["new.wav"])
     scores = model(inputs[0][None])[0]
@@ -526,6 +570,12 @@ def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, page
     fit()
     assert explained("--threshold", 0.4999) == 0
     assert [page.explanations[0].target for page in pages] == scores.argsort(descending=True)[:n_detected].tolist()
+
+
+def test_only_one_exclusive_class_reaches_half(here, pages):
+    fit()
+    assert explained("--threshold", 0.5) == 0
+    assert [page.explanations[0].target for page in pages] == [int(torch.tensor(pages[0].scores).argmax())]
 
 
 def test_dropout_is_off_in_the_scores_too(here, pages):
@@ -980,7 +1030,7 @@ def test_json_is_one_object_with_the_files_and_the_results(here, capsys):
     events = ("events", "new.wav", *MODEL, "--basis", "time.safetensors", "--raven", "a.txt", "--threshold", 0)
     assert run(*events, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    names = [line.split("\t")[7] for line in Path("a.txt").read_text().splitlines()[1:]]
+    names = pd.read_csv("a.txt", sep="\t")["Annotation"]
     assert {row["class"]: row["events"] for row in printed["classes"]} == dict(collections.Counter(names))
     assert printed["duration_s"] == 1.0
 
@@ -1133,9 +1183,9 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     assert "new.wav" in Path("page.html").read_text()
     columns, *rows = (line.split("\t") for line in Path("night.Table.1.selections.txt").read_text().splitlines())
     assert columns[:4] == ["Selection", "View", "Channel", "Begin Time (s)"]
-    shown = re.findall(r"^([\d.]+) +([\d.]+) +(\w+) +[\d.]+ +\d+$", GUIDE, flags=re.MULTILINE)
-    assert [name for *_, name in shown] == [row[columns.index("Class")] for row in rows]
-    for (begin, end, _), row in zip(shown, rows, strict=True):
+    shown = re.findall(r"^([\d.]+) +([\d.]+) +(\w+) +[\d.]+ +(\d+)(?:; \d+)+$", GUIDE, flags=re.MULTILINE)
+    assert [name for _, _, name, _ in shown] == [row[columns.index("Annotation")] for row in rows]
+    for (begin, end, _, _), row in zip(shown, rows, strict=True):
         assert [float(time) for time in row[3:5]] == pytest.approx([float(begin), float(end)], abs=0.1)
     assert Path("night.txt").is_file()
     columns, *rows = (line.split("\t") for line in Path("refined.Table.1.selections.txt").read_text().splitlines())
@@ -1147,7 +1197,7 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     for begin, end, *texts in shown:
         (row,) = (row for row in refined if abs(float(row["Begin Time (s)"]) - float(begin)) < 0.02)
         assert float(row["End Time (s)"]) == pytest.approx(float(end), abs=0.02)
-        assert [row[name] for name in ("Class", "Better than Random", "Fires On")] == texts
+        assert [row[name] for name in ("Annotation", "Better than Random", "Fires On")] == texts
 
 
 @pytest.mark.parametrize("command", ["layers", "fit", "explain", "events"])

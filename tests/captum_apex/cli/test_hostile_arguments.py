@@ -26,7 +26,10 @@ def classifier():
     window = torch.hann_window(64)
     def transform(waveform):
         return 20 * torch.stft(waveform, 64, 64, window=window, return_complex=True).abs().clamp_min(1e-4).log10()[None]
-    return Classifier(model, transform, 8000, ["dog", "rain"], axes=axes, decibels=lambda x: x[0], length=800)
+    names = ["dog", "rain"]
+    return Classifier(
+        model, transform, 8000, names, axes=axes, decibels=lambda x: x[0], length=800, exclusive=True
+    )
 """
 NUMBERS = (
     *("", " ", "-1", "0", "-0", "1.5", "nan", "inf", "-inf", "1e308", "-1e308", "1e-320", "0x10", "1_0", "half", "½"),

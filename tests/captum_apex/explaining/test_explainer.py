@@ -58,7 +58,15 @@ def classifier():
         model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
     axes = SpectrogramAxes(RATE, 256, 128)
     return Classifier(
-        model, transform, RATE, CLASSES, axes, decibels=lambda inputs: inputs[0] * 40, length=RATE // 2, layer=layer
+        model,
+        transform,
+        RATE,
+        CLASSES,
+        axes,
+        decibels=lambda inputs: inputs[0] * 40,
+        length=RATE // 2,
+        layer=layer,
+        exclusive=False,
     )
 
 
@@ -318,6 +326,7 @@ def test_a_model_that_takes_lengths_gets_them(tmp_path):
         layer=model.features,
         decibels=lambda inputs: inputs[0] * 40,
         columns=lambda lengths: lengths // 2,
+        exclusive=False,
     )
     for index in range(6):
         listening.write(tmp_path / f"{index}.wav", sound(500 + 300 * index, 0.4 + 0.1 * index, index), RATE)

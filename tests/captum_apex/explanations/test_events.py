@@ -1,135 +1,130 @@
-"""Events as files: Raven's selection tables and Audacity's labels, read back as these programs read them."""
-
-import csv
-from dataclasses import replace
-from pathlib import Path
+"""Channel events joined to events, against a slow walk over columns."""
 
 import pytest
 import torch
 
-from captum_apex.explanations.events import Event, RecordingExplanation, write_audacity, write_raven
+from captum_apex.explanations.events import ChannelEvent, Event, RecordingExplanation, joined
 from captum_apex.locating import RegionEffect
 
-EVENTS = [
-    Event(1.25, 2.5, 150.0, 8000.0, 0, "dog", 0.875, 17, 1, 2.5),
-    Event(3599.123456, 3600.0, 0.0, 16000.5, 1, "Türk\tkuşu\n(call)\u2028x", 0.5, 3, -1, 0.00001),
-]
+STEP = 0.185  # s, no binary fraction
 
 
-def test_a_selection_table_has_ravens_columns(tmp_path):
-    """Tab-separated with a header, a row per selection; selections and the recording's channels count from 1."""
-    path = tmp_path / "night.Table.1.selections.txt"
-    write_raven(path, EVENTS)
-    rows = list(
-        csv.DictReader(path.read_bytes().decode().splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-    )
-    assert [list(row.values())[:9] for row in rows] == [
-        ["1", "Spectrogram 1", "1", "1.250000", "2.500000", "150.000", "8000.000", "dog", "0.8750"],
-        ["2", "Spectrogram 1", "1", "3599.123456", "3600.000000", "0.000", "16000.500", "Türk kuşu (call) x", "0.5000"],
+def channel_event(start, end, label=0, channel=0, contribution=1.0, band=(None, None), score=0.5, **more):
+    return ChannelEvent(start, end, *band, label, "ab"[label], score, channel, 1, contribution, **more)
+
+
+def random_events(seed, n_columns=200, n_events=40):
+    """Channel events of two classes with edges at columns, in no order."""
+    generator = torch.Generator().manual_seed(seed)
+    events = []
+    for _ in range(n_events):
+        first, length, label, channel = (int(torch.randint(most, (), generator=generator)) for most in (200, 4, 2, 9))
+        end = min(first + length + 1, n_columns)
+        contribution = torch.rand((), generator=generator).item()
+        events.append(channel_event(first * STEP, end * STEP, label, channel, contribution))
+    return events
+
+
+def by_columns(events, pause):
+    """(label, start, end) of each run of columns in which a channel event lasts; `pause` free columns end no run."""
+    runs = []
+    for label in (0, 1):
+        covered = set()
+        for event in events:
+            if event.label == label:
+                covered |= set(range(round(event.start / STEP), round(event.end / STEP)))
+        last = None
+        for column in sorted(covered):
+            if last is None or column - last - 1 > pause:
+                runs.append([label, column, column + 1])
+            last = runs[-1][2] = column
+            runs[-1][2] += 1
+    return sorted((start * STEP, label, end * STEP) for label, start, end in runs)
+
+
+@pytest.mark.parametrize("pause", [0, 1, 3])
+@pytest.mark.parametrize("seed", range(20))
+def test_events_are_the_runs_of_columns_in_which_a_channel_lasts(seed, pause):
+    events = random_events(seed)
+    given = joined(events, pause * STEP)
+    wanted = by_columns(events, pause)
+    assert 2 < len(wanted) < len(events)
+    assert [event.label for event in given] == [label for _, label, _ in wanted]
+    assert [(event.start, event.end) for event in given] == [pytest.approx((start, end)) for start, _, end in wanted]
+    for event in given:
+        inside = [
+            each for each in events if each.label == event.label and event.start <= each.start and each.end <= event.end
+        ]
+        assert sorted(each.contribution for each in inside) == [each.contribution for each in event.channels][::-1]
+        assert event.contribution == max(each.contribution for each in inside)
+    assert sum(len(event.channels) for event in given) == len(events)
+
+
+def test_the_order_of_channel_events_does_not_matter():
+    events = random_events(0)
+    assert joined(events[::-1]) == joined(events)
+
+
+def test_an_event_has_the_best_of_its_channels():
+    events = [
+        channel_event(1.0, 2.0, channel=3, contribution=1.0, score=0.9, band=(500.0, 900.0)),
+        channel_event(1.5, 3.0, channel=5, contribution=2.0, score=0.6, band=(400.0, 600.0)),
+        channel_event(1.5, 1.6, channel=6, contribution=1.5, score=0.7),
     ]
-    assert list(rows[0]) == [
-        *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
-        *("Class", "Score", "Prototype Channel", "Side", "Contribution"),
+    (event,) = joined(events)
+    assert event == Event(1.0, 3.0, 400.0, 900.0, 0, "a", 0.9, 2.0, channels=(events[1], events[2], events[0]))
+
+
+def test_bands_that_are_the_whole_one_together_are_none():
+    events = [channel_event(1.0, 2.0, band=(0.0, 900.0)), channel_event(1.5, 3.0, band=(700.0, 4000.0))]
+    (event,) = joined(events, whole_band=(0.0, 4000.0))
+    assert (event.low, event.high) == (None, None)
+    (event,) = joined(events, whole_band=(0.0, 8000.0))
+    assert (event.low, event.high) == (0.0, 4000.0)
+
+
+def test_the_effect_is_that_of_the_strongest_channel_that_has_one():
+    weak, strong = RegionEffect(0.25, (0.0,)), RegionEffect(0.75, (0.0,))
+    events = [
+        channel_event(1.0, 2.0, contribution=1.0, effect=weak),
+        channel_event(1.0, 2.0, contribution=2.0, effect=strong),
+        channel_event(1.0, 2.0, contribution=3.0),
     ]
-    assert [(row["Prototype Channel"], row["Side"], row["Contribution"]) for row in rows] == [
-        ("17", "1", "2.5000"),
-        ("3", "-1", "0.0000"),
-    ]
+    assert Event.of(events).effect == strong
+    assert Event.of(events[2:]).effect is None
 
 
-def test_labels_are_audacitys_with_a_line_for_the_band(tmp_path):
-    write_audacity(tmp_path / "labels.txt", EVENTS)
-    assert (tmp_path / "labels.txt").read_bytes().decode() == (
-        "1.250000\t2.500000\tdog 0.88 (channel 17)\n\\\t150.000000\t8000.000000\n"
-        "3599.123456\t3600.000000\tTürk kuşu (call) x 0.50 (channel 3)\n\\\t0.000000\t16000.500000\n"
-    )
+def test_channel_events_of_an_explanation_are_in_the_order_of_time():
+    events = random_events(1)
+    explanation = RecordingExplanation(tuple(joined(events)), {}, torch.empty(0), 40.0)
+    wanted = sorted(events, key=lambda each: (each.start, each.label, each.channel, each.side))
+    assert list(explanation.channel_events) == wanted
 
 
-@pytest.mark.parametrize(
-    ("name", "written"),
-    [
-        *(
-            ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
-            ("+1", "'+1"),
-            ("-noise", "'-noise"),
-            ("@SUM(A1)", "'@SUM(A1)"),
-        ),
-        *(("\t=1+1", "'=1+1"), ("\r\n=1+1", "'=1+1"), ('"=1+1"', '\'"=1+1"'), ("a=1", "a=1"), ("caf\udce9", "caf�")),
-    ],
-)
-@pytest.mark.parametrize("write", [write_raven, write_audacity])
-def test_the_name_of_a_class_is_text_for_a_spreadsheet_too(tmp_path, write, name, written):
-    write(tmp_path / "table.txt", [replace(EVENTS[0], name=name)])
-    cells = [line.split("\t") for line in (tmp_path / "table.txt").read_text(encoding="utf-8").split("\n")]
-    assert written in ([row[7] for row in cells[1:2]] if write is write_raven else [cells[0][2].split(" 0.88")[0]])
+def test_joining_takes_a_number_of_comparisons_that_grows_about_with_the_events():
+    """Starts are numbers that count how often they are compared."""
+    counts = {}
+    for n_events in (1000, 16_000):
+        compared = 0
 
+        class Time(float):
+            __slots__ = ()
 
-def test_labels_without_bands_are_a_line_each(tmp_path):
-    write_audacity(tmp_path / "labels.txt", EVENTS[:1], bands=False)
-    assert (tmp_path / "labels.txt").read_text() == "1.250000\t2.500000\tdog 0.88 (channel 17)\n"
+            def __lt__(self, other):
+                nonlocal compared
+                compared += 1
+                return float(self) < float(other)
 
-
-EFFECTS = [
-    RegionEffect(0.75, (0.0, 0.1), score=2.5),
-    RegionEffect(0.05, (0.0, 0.1), fires_on="silence"),
-    RegionEffect(0.75, (0.0,), fires_on="the end of a sound"),
-    RegionEffect(0.0, (0.0,)),
-    None,
-]
-
-
-def test_a_table_of_refined_events_has_their_effects(tmp_path):
-    path = tmp_path / "night.Table.1.selections.txt"
-    write_raven(path, (replace(EVENTS[0], effect=effect) for effect in EFFECTS))
-    rows = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True))
-    assert list(rows[0])[12:] == ["Masking Effect", "Effect of Random Places", "Better than Random", "Fires On"]
-    assert [list(row.values())[11:] for row in rows] == [
-        ["2.5000", "0.7500", "0.0500", "yes", ""],
-        ["2.5000", "0.0500", "0.0500", "no", "silence"],
-        ["2.5000", "0.7500", "0.0000", "yes", "the end of a sound"],
-        ["2.5000", "0.0000", "0.0000", "no", ""],
-        ["2.5000", "", "", "", ""],
-    ]
-
-
-def test_a_label_says_what_speaks_against_its_event(tmp_path):
-    write_audacity(tmp_path / "labels.txt", [replace(EVENTS[0], effect=effect) for effect in EFFECTS], bands=False)
-    texts = [line.split("\t")[2] for line in (tmp_path / "labels.txt").read_text().splitlines()]
-    assert texts == [
-        "dog 0.88 (channel 17)",
-        "dog 0.88 (channel 17), no better than a random place, fires on silence",
-        "dog 0.88 (channel 17), fires at the end of a sound",
-        "dog 0.88 (channel 17), no better than a random place",
-        "dog 0.88 (channel 17)",
-    ]
-
-
-def test_no_events_are_a_header_or_nothing(tmp_path):
-    write_raven(tmp_path / "raven.txt", [])
-    write_audacity(tmp_path / "labels.txt", [])
-    assert (tmp_path / "raven.txt").read_text().count("\n") == 1
-    assert (tmp_path / "labels.txt").read_text() == ""
-
-
-@pytest.mark.parametrize("write", [write_raven, write_audacity])
-def test_an_interrupted_write_leaves_the_old_file(write, tmp_path, monkeypatch):
-    path = tmp_path / "labels.txt"
-    path.write_text("old")
-
-    def interrupted(self, *_, **__):
-        self.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "write_text", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write(path, EVENTS)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+        starts = torch.randperm(n_events, generator=torch.Generator().manual_seed(0)).tolist()
+        events = [channel_event(Time(start), Time(start + 0.5)) for start in starts]
+        assert len(joined(events)) == n_events
+        counts[n_events] = compared
+    assert 0 < counts[16_000] < 16 * 2 * counts[1000]
 
 
 def test_the_events_of_a_recording_are_counted_by_class():
     names = ["dog", "rain", "dog", "<b>", "siren", "fox"]
-    found = [Event(t, t + 0.5, 150.0, 800.0, 0, name, 0.875, 17, 1, 2.5) for t, name in enumerate(names)]
+    found = [Event(t, t + 0.5, 150.0, 800.0, 0, name, 0.875, 2.5) for t, name in enumerate(names)]
     explanation = RecordingExplanation(tuple(found), {}, torch.empty(0), duration=12.0)
     assert repr(explanation).splitlines() == [
         "RecordingExplanation of 12.0 s, 6 events",

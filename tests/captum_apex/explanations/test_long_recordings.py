@@ -18,12 +18,14 @@ from captum_apex import (
     SCHEMES,
     Box,
     Classifier,
+    FeatureBank,
     LayerAPEX,
     PrototypeBasis,
     Region,
     RegionEffect,
     RegionSearch,
     SpectrogramAxes,
+    basis_from_matrix,
 )
 from captum_apex.attribution.decomposition import select_channels
 from captum_apex.explanations.event_regions import EventRegions
@@ -60,7 +62,9 @@ class OverSamples(nn.Module):
 def of_spectra(scheme):
     """A grid of 4 × 5 for a window of 1 s: its columns begin 3 samples after the window and last 16 samples."""
     model, layer = build("pooling after relu", dtype=torch.float32)
-    classifier = Classifier(model, lambda waveform: waveform.reshape(-1, 8).T[None], RATE, CLASSES, axes=AXES)
+    classifier = Classifier(
+        model, lambda waveform: waveform.reshape(-1, 8).T[None], RATE, CLASSES, axes=AXES, exclusive=False
+    )
     return LayerAPEX(model, layer, PrototypeBasis(invertible(), scheme)), classifier, (3 / RATE, 16 / RATE)
 
 
@@ -71,7 +75,7 @@ def of_samples(scheme):
     basis = PrototypeBasis(invertible(), scheme, origin=Origin(layout=Layout("n c t -> n c 1 t")))
     return (
         LayerAPEX(model, model.layer, basis),
-        Classifier(model, lambda waveform: waveform, RATE, CLASSES),
+        Classifier(model, lambda waveform: waveform, RATE, CLASSES, exclusive=False),
         (0.0, 20 / RATE),
     )
 
@@ -171,10 +175,12 @@ def oracle(apex, classifier, grid, sound, window, hop, *, threshold, n_channels,
     events, inside = [], math.ceil((duration - offset) / step - 1e-9)
     for (label, channel, side), windows in by_key.items():
         for stretch in stretches_of(windows, n_columns):
-            for first, end, low, high, score, contribution in events_of(stretch, scheme, level, n_columns, inside):
-                start, end = offset + first * step, min(offset + end * step, duration)
+            for first, last, low, high, score, contribution in events_of(stretch, scheme, level, n_columns, inside):
+                start, end = offset + first * step, min(offset + last * step, duration)
                 about = {"label": label, "name": CLASSES[label], "channel": channel, "side": side}
-                about |= {"score": score, "contribution": contribution, "low": edges[low], "high": edges[high]}
+                is_whole = (low, high) == (0, n_rows) or scheme == "time" or classifier.axes is None
+                about |= {"score": score, "contribution": contribution, "columns": (first, last)}
+                about |= {"low": None, "high": None} if is_whole else {"low": edges[low], "high": edges[high]}
                 events.append({"start": start, "end": end, **about})
     events.sort(key=lambda event: (event["start"], event["label"], event["channel"], event["side"]))
     evidence, covered = {}, round((len(sound) - window) / RATE / step) + n_columns
@@ -189,24 +195,69 @@ def oracle(apex, classifier, grid, sound, window, hop, *, threshold, n_channels,
     return events, evidence
 
 
+def joined_by_columns(events, pause=0):
+    """Lists of the events of a class that share a run of columns, where at most `pause` columns are free."""
+    groups = []
+    for label in sorted({event["label"] for event in events}):
+        of_class = [event for event in events if event["label"] == label]
+        columns = sorted({column for event in of_class for column in range(*event["columns"])})
+        runs = []
+        for column in columns:
+            if runs and column - runs[-1][-1] <= 1 + pause:
+                runs[-1].append(column)
+            else:
+                runs.append([column])
+        groups += [[event for event in of_class if event["columns"][0] in run] for run in runs]
+    return sorted(groups, key=lambda group: (min(event["start"] for event in group), group[0]["label"]))
+
+
+def check_joined(event, group):
+    """An event is the union of a group of channel events, strongest first."""
+    bands = [(each["low"], each["high"]) for each in group if each["low"] is not None]
+    lowest, highest = (min(low for low, _ in bands), max(high for _, high in bands)) if bands else (None, None)
+    if highest is not None and highest - lowest == pytest.approx(AXES.hertz(8.0) - AXES.hertz(0.0)):
+        lowest, highest = None, None
+    assert (event.start, event.end) == pytest.approx(
+        (min(each["start"] for each in group), max(each["end"] for each in group))
+    )
+    assert (event.low, event.high) == pytest.approx((lowest, highest))
+    assert event.score == pytest.approx(max(each["score"] for each in group))
+    strongest = sorted((each["contribution"] for each in group), reverse=True)
+    assert event.contribution == pytest.approx(strongest[0], rel=1e-4, abs=1e-6)
+    assert [each.contribution for each in event.channels] == pytest.approx(strongest, rel=1e-4, abs=1e-6)
+    given = {(each.channel, each.side, round(each.start, 6)) for each in event.channels}
+    assert given == {(each["channel"], each["side"], round(each["start"], 6)) for each in group}
+
+
 @pytest.mark.parametrize("sides", ["positive", "both"])
 @pytest.mark.parametrize(
     ("make", "scheme"), [*((of_spectra, scheme) for scheme in SCHEMES), (of_samples, "square"), (of_samples, "time")]
 )
-@pytest.mark.parametrize(("hop", "level", "threshold"), [(80, 0.5, 0.49), (40, 0.7, 0.505), (26, 0.3, 0.51)])
-def test_events_and_evidence_are_those_of_the_definition(make, scheme, sides, hop, level, threshold):
+@pytest.mark.parametrize(
+    ("hop", "level", "threshold", "pause"), [(80, 0.5, 0.49, 0), (40, 0.7, 0.505, 2), (26, 0.3, 0.51, 0)]
+)
+def test_events_and_evidence_are_those_of_the_definition(make, scheme, sides, hop, level, threshold, pause):
     apex, classifier, grid = make(scheme)
     sound = noise(1203)
     settings = {"threshold": threshold, "n_channels": 2, "sides": sides, "level": level}
     events, evidence = oracle(apex, classifier, grid, sound, 80, hop, **settings)
-    explanation = explain_recording(apex, sound, 1.0, hop / RATE, classifier=classifier, batch_size=5, **settings)
+    explanation = explain_recording(
+        apex, sound, 1.0, hop / RATE, classifier=classifier, batch_size=5, gap=pause * grid[1], **settings
+    )
     assert len(events) > 10
-    assert len(explanation.events) == len(events)
-    for event, other in zip(explanation.events, events, strict=True):
+    assert len(explanation.channel_events) == len(events)
+    for event, other in zip(explanation.channel_events, events, strict=True):
         values = dataclasses.asdict(event)
-        assert values.pop("name") == other.pop("name")
-        assert values.pop("effect") is None
-        assert values == pytest.approx(other, rel=1e-4, abs=1e-6)
+        assert (values.pop("name"), values.pop("low"), values.pop("high")) == pytest.approx(
+            (other["name"], other["low"], other["high"])
+        )
+        assert (values.pop("effect"), values.pop("prototypes")) == (None, ())
+        assert values == pytest.approx({name: other[name] for name in values}, rel=1e-4, abs=1e-6)
+    groups = joined_by_columns(events, pause)
+    assert 1 < len(groups) < len(events)
+    for event, group in zip(explanation.events, groups, strict=True):
+        assert event.label == group[0]["label"]
+        check_joined(event, group)
     assert sorted(explanation.evidence) == sorted(evidence)
     for label, values in evidence.items():
         assert explanation.evidence[label].tolist() == pytest.approx(values, rel=1e-3, abs=1e-5)
@@ -245,16 +296,16 @@ def sounding(sounds, duration):
     return waveform
 
 
-def of_levels(model=None, transform=blocks, names=("dog", "rain")):
+def of_levels(model=None, transform=blocks, names=("dog", "rain"), exclusive=False):
     """A column lasts 1/8 s."""
     model = Levels() if model is None else model
     return LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time")), Classifier(
-        model, transform, RATE, names
+        model, transform, RATE, names, exclusive=exclusive
     )
 
 
-def explained(sounds, duration=30.0, window=2.0, hop=1.0, source=None, **settings):
-    apex, classifier = of_levels()
+def explained(sounds, duration=30.0, window=2.0, hop=1.0, source=None, exclusive=False, **settings):
+    apex, classifier = of_levels(exclusive=exclusive)
     return explain_recording(
         apex, sounding(sounds, duration) if source is None else source, window, hop, classifier=classifier, **settings
     )
@@ -286,7 +337,8 @@ def test_an_event_says_how_sure_the_model_is_and_what_the_channel_adds():
     (event,) = explained([(5.0, 6.0, 1.0)]).events
     assert event.score == pytest.approx(1 / (1 + math.exp(-(40 / 2 - 1))))  # half of the window from 5 to 7 s is sound
     assert event.contribution == pytest.approx(20.0)
-    assert (event.channel, event.side, event.label, event.low, event.high) == (0, 1, 0, 0.0, 40.0)
+    assert (event.label, event.low, event.high) == (0, None, None)  # the basis is for columns
+    assert [(each.channel, each.side) for each in event.channels] == [(0, 1)]
 
 
 def test_evidence_over_time_adds_up_to_the_logit():
@@ -297,7 +349,7 @@ def test_evidence_over_time_adds_up_to_the_logit():
 
 
 def test_the_table_is_one_line_of_pandas():
-    table = pd.DataFrame(explained([(4.0, 4.5, 1.0), (20.0, 20.5, -0.5)]).events)
+    table = pd.DataFrame(explained([(4.0, 4.5, 1.0), (20.0, 20.5, -0.5)]).channel_events)
     assert list(table.columns) == [
         "start",
         "end",
@@ -310,6 +362,7 @@ def test_the_table_is_one_line_of_pandas():
         "side",
         "contribution",
         "effect",
+        "prototypes",
     ]
     assert table["name"].tolist() == ["dog", "rain"]
 
@@ -341,15 +394,19 @@ def test_an_event_ends_with_a_recording_that_ends_inside_a_column():
 
 
 def test_a_probability_exactly_at_the_threshold_is_a_detection():
-    halves = {"probabilities": lambda logits: 0.5 * (logits > 0)}
-    assert places(explained([(5.0, 6.0, 1.0)], threshold=0.5, **halves)) == [(5.0, 6.0, "dog")]
-    assert places(explained([(5.0, 6.0, 1.0)], threshold=0.51, **halves)) == []
+    (event,) = explained([(5.0, 6.0, 0.25)], hop=2.0).events
+    assert 0.5 < event.score < 1
+    assert places(explained([(5.0, 6.0, 0.25)], hop=2.0, threshold=event.score)) == [(5.0, 6.0, "dog")]
+    above = torch.nextafter(torch.tensor(event.score), torch.tensor(1.0)).item()
+    assert places(explained([(5.0, 6.0, 0.25)], hop=2.0, threshold=above)) == []
 
 
 def test_an_event_is_refined_in_the_window_that_covers_most_of_it(monkeypatch):
     """The window at 3 s has more evidence, from a louder sound before, but only a part of the event."""
     events = []
-    monkeypatch.setattr(EventRegions, "refined", lambda _, found, progress: events.extend(found) or [])
+    monkeypatch.setattr(
+        EventRegions, "refined", lambda _, found, progress: events.extend(found) or [one.event for one in found]
+    )
     explained([(3.0, 3.5, 3.0), (4.0, 5.5, 1.0)], level=0.3, search=RegionSearch())
     (event,) = [each for each in events if each.event.start == 4.0]
     assert (event.window, event.columns) == (4.0, (0, 12))
@@ -375,7 +432,9 @@ def test_a_column_exactly_at_the_level_belongs_to_the_event():
 def test_a_window_covers_no_column_of_the_next_one(n_columns):
     """A rounding error could add a column to the window, and so to a sound at its end."""
     model, axes, window = Levels(), SpectrogramAxes(8000, 80, 80, center=False), n_columns / 100
-    classifier = Classifier(model, lambda waveform: blocks(waveform[::8]), 8000, ["dog", "rain"], axes=axes)
+    classifier = Classifier(
+        model, lambda waveform: blocks(waveform[::8]), 8000, ["dog", "rain"], axes=axes, exclusive=False
+    )
     sound = torch.zeros(3 * 80 * n_columns)
     sound[80 * (n_columns - 1) : 80 * n_columns] = 1.0
     apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
@@ -387,7 +446,7 @@ def test_a_window_covers_no_column_of_the_next_one(n_columns):
 def test_exclusive_classes_are_heard_by_their_softmax():
     sounds = [(4.0, 4.5, -0.9), (4.5, 5.0, 1.0)]
     assert places(explained(sounds, hop=2.0)) == [(4.0, 4.5, "rain"), (4.5, 5.0, "dog")]
-    assert places(explained(sounds, hop=2.0, probabilities=lambda logits: logits.softmax(-1))) == [(4.5, 5.0, "dog")]
+    assert places(explained(sounds, hop=2.0, exclusive=True)) == [(4.5, 5.0, "dog")]
 
 
 def test_apex_at_the_input_gives_the_same():
@@ -561,6 +620,7 @@ def test_time_is_the_axis_that_the_classifier_says(input_layout):
         ["dog", "rain"],
         axes=axes,
         input_layout=input_layout,
+        exclusive=False,
     )
     apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
     explanation = explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 1.0, classifier=classifier)
@@ -574,7 +634,7 @@ def test_a_grid_without_axes_has_no_bands():
     )
     apex.basis = PrototypeBasis(torch.eye(2), "square")
     (event,) = explain_recording(apex, sounding([(5.0, 6.0, 1.0)], 20.0), 2.0, 1.0, classifier=classifier).events
-    assert (event.low, event.high) == (0.0, RATE / 2)
+    assert (event.low, event.high) == (None, None)
 
 
 def test_a_model_that_takes_lengths_gets_those_of_whole_windows():
@@ -638,7 +698,7 @@ def test_an_event_begins_and_ends_with_its_sound(sounds):
         assert 0.5 < event.effect.channel < 1.3
         assert event.effect.better_than_random
         assert event.effect.score > 0
-        assert (event.low, event.high) == (0.0, 40.0)
+        assert (event.low, event.high) == (None, None)
         assert (event.score, event.contribution) == (before.score, before.contribution)
     for label, values in coarse.evidence.items():
         assert torch.equal(explanation.evidence[label], values)
@@ -683,7 +743,7 @@ def test_the_edges_of_a_band_are_found():
         return blocks(waveform) * rows
 
     model = Rows()
-    classifier = Classifier(model, transform, RATE, ["dog", "rain"], axes=axes)
+    classifier = Classifier(model, transform, RATE, ["dog", "rain"], axes=axes, exclusive=False)
     sound = sounding([(5.25, 6.0, 5.0)], 24.0)
     for scheme in ("square", "frequency", "time-frequency", "time"):
         apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), scheme))
@@ -692,7 +752,7 @@ def test_the_edges_of_a_band_are_found():
             for search in (None, RegionSearch(cross=True))
         )
         assert fine[0].effect.better_than_random or scheme == "time"
-        band = (axes.hertz(5.0), axes.hertz(8.0)) if scheme != "time" else (axes.hertz(0.0), axes.hertz(16.0))
+        band = (axes.hertz(5.0), axes.hertz(8.0)) if scheme != "time" else (None, None)
         assert (fine[0].low, fine[0].high) == pytest.approx(band)
         if scheme == "frequency":
             assert (fine[0].start, fine[0].end) == (coarse[0].start, coarse[0].end)
@@ -706,7 +766,7 @@ def test_a_channel_that_supports_by_a_negative_activation_is_refined():
     apex.basis = PrototypeBasis(-torch.eye(2), "time")
     sound = sounding([(5.125, 5.875, 1.0)], 24.0)
     (event,) = explain_recording(apex, sound, 8.0, 4.0, classifier=classifier, sides="both", search=SEARCH).events
-    assert (event.start, event.end, event.side) == (5.125, 5.875, -1)
+    assert (event.start, event.end, event.channels[0].side) == (5.125, 5.875, -1)
     assert event.effect.better_than_random
 
 
@@ -733,7 +793,7 @@ def test_the_search_masks_along_the_axes_that_the_classifier_says(at_input):
 
     model = Turned()
     classifier = Classifier(
-        model, lambda waveform: blocks(waveform)[:, 0].T, RATE, ["dog", "rain"], input_layout="n t f"
+        model, lambda waveform: blocks(waveform)[:, 0].T, RATE, ["dog", "rain"], input_layout="n t f", exclusive=False
     )
     basis = PrototypeBasis(torch.eye(2), "time")
     apex = APEX(model, model.layer, basis, input_layout="n t f") if at_input else LayerAPEX(model, model.layer, basis)
@@ -761,7 +821,7 @@ def test_a_waveform_is_refined_in_seconds():
     apex = LayerAPEX(model, model.layer, basis)
     (event,) = explain_recording(apex, sound, 20.0, 10.0, classifier=classifier, search=SEARCH, threshold=0.9).events
     assert (event.start, event.end) == (pytest.approx(22.5, abs=0.2), pytest.approx(23.7, abs=0.2))
-    assert (event.low, event.high) == (0.0, 40.0)
+    assert (event.low, event.high) == (None, None)
 
 
 def test_a_file_is_refined_as_its_waveform(tmp_path):
@@ -861,13 +921,11 @@ def test_the_model_and_the_recording_stay_as_they_are():
             r"expected a waveform of floats of shape \(sample,\), but got torch.float32 of shape \(2, 800\)",
         ),
         ({"source": torch.full((800,), torch.nan)}, "expected finite samples, but got NaN or infinity after 0 s"),
+        ({"gap": -0.5}, "expected `gap` to be a finite number of at least 0, but got -0.5"),
         (
-            {"probabilities": lambda logits: logits - 5},
-            r"`probabilities` to give .* of shape \(8, 2\), in \[0, 1\], but got .* from -6 to",
-        ),
-        (
-            {"probabilities": lambda logits: logits.sigmoid()[0]},
-            r"of shape \(8, 2\), in \[0, 1\], but got shape \(2,\)",
+            {"exclusive": None},
+            r"a Classifier that says whether its classes exclude each other, .* but got `exclusive=None`; give .* "
+            r"`exclusive=True` .* cross-entropy \(one class per clip\), or `exclusive=False`",
         ),
         ({"sides": "negative"}, "expected `sides` to be one of 'positive', 'both'"),
         ({"window": 2.01}, "the transform to take the 161 samples of the window at 0 s, but it raised RuntimeError"),
@@ -908,6 +966,67 @@ def test_an_event_takes_the_edges_of_its_region_where_they_mean_something(boxes,
     assert event.effect == (effect if is_told else None)
 
 
+def test_events_of_one_sound_stay_joined_where_their_regions_lie_apart():
+    """Two channels respond to the sound, and the search gives them its beginning and its end."""
+
+    class Given(RegionSearch):
+        def locate(self, channels, cells, target=None, *, score=None):
+            times = [(0.26, 0.28), (0.34, 0.36)]
+            return [LocatedRegion(Region((Box(0.0, 1.0, *each),)), RegionEffect(0.5, (0.1,))) for each in times]
+
+    apex, classifier = of_levels(Coarse())
+    apex.basis = PrototypeBasis(torch.tensor([[1.0, 1.0], [0.5, -0.5]]), "time")
+    sound = sounding([(10.0, 11.0, 1.0)], 40.0)
+    (event,) = explain_recording(apex, sound, 8.0, 8.0, classifier=classifier, search=Given()).events
+    assert (event.start, event.end) == pytest.approx((8 + 8 * 0.26, 8 + 8 * 0.36))
+    assert sorted((each.start, each.end) for each in event.channels) == [
+        pytest.approx((10.08, 10.24)),
+        pytest.approx((10.72, 10.88)),
+    ]
+
+
+# --- silence, prototypes, pauses ----------------------------------------------
+
+
+def test_events_in_digital_silence_are_marked_with_a_warning():
+    """The model takes silence for rain. A recorder's noise is silent too, but not digitally."""
+    apex, classifier = of_levels(transform=lambda waveform: blocks(torch.where(waveform.abs() < 0.01, -0.9, waveform)))
+    sound = sounding([(0.0, 4.0, 1.0), (4.0, 8.0, 0.5e-6), (8.0, 12.0, 1.0), (12.0, 14.0, 2e-6)], 14.0)
+    with pytest.warns(UserWarning, match="1 of 4 events lie in digital silence, such as rain at 4–8 s") as warned:
+        events = explain_recording(apex, sound, 2.0, 2.0, classifier=classifier).events
+    assert len(warned) == 1
+    assert [(event.start, event.end, event.name, event.silent) for event in events] == [
+        *((0.0, 4.0, "dog", False), (4.0, 8.0, "rain", True)),
+        *((8.0, 12.0, "dog", False), (12.0, 14.0, "rain", False)),
+    ]
+
+
+def test_sound_in_a_part_of_an_event_is_not_silence():
+    apex, classifier = of_levels(transform=lambda waveform: blocks(torch.where(waveform == 0, -0.9, waveform)))
+    sound = torch.zeros(800)
+    sound[400] = -0.9
+    (event,) = explain_recording(apex, sound, 2.0, 1.0, classifier=classifier).events
+    assert (event.start, event.end, event.silent) == (0.0, 10.0, False)
+
+
+def test_the_channels_of_an_event_name_their_prototypes():
+    model = Levels()
+    bank = FeatureBank.from_dataset(model, model.layer, [blocks(sounding([(0.0, 1.0, x)], 2.0)) for x in (1, -1, 2)])
+    apex, classifier = of_levels(model)
+    apex.basis = basis_from_matrix(bank, "time", torch.eye(2), n_prototypes=2)
+    sound = sounding([(4.0, 4.5, 1.0), (20.0, 20.5, -0.5)], 30.0)
+    explanation = explain_recording(apex, sound, 2.0, 1.0, classifier=classifier)
+    assert [each.prototypes for each in explanation.channel_events] == [(2, 0), (1, 0)]
+
+
+@pytest.mark.parametrize(("gap", "n_events"), [(0.0, 3), (0.25, 2), (0.5, 1)])
+def test_pauses_up_to_the_gap_do_not_end_an_event(gap, n_events):
+    sounds = [(5.0, 5.25, 1.0), (5.5, 5.75, 1.0), (6.25, 6.5, 1.0)]
+    explanation = explained(sounds, gap=gap)
+    assert len(explanation.events) == n_events
+    assert [(each.start, each.end) for each in explanation.channel_events] == [sound[:2] for sound in sounds]
+
+
 def test_a_search_that_fails_says_where_and_how_to_do_without():
     """The model takes one window at a time, but a search masks several copies at once."""
 
@@ -937,7 +1056,7 @@ def test_an_input_of_unknown_axes_is_not_searched():
 
     model = Turned()
     classifier = Classifier(
-        model, lambda waveform: blocks(waveform)[:, 0].repeat_interleave(2, 0).T, RATE, ["dog", "rain"]
+        model, lambda waveform: blocks(waveform)[:, 0].repeat_interleave(2, 0).T, RATE, ["dog", "rain"], exclusive=False
     )
     apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
     sound = sounding([(13.125, 13.875, 1.0)], 24.0)

@@ -12,8 +12,8 @@ AXES = SpectrogramAxes(8000, 512, 160)
 CLIP = Clip(torch.linspace(-60, 0, 257 * 501).view(257, 501), AXES, torch.zeros(80_000), name="night.wav")
 
 
-def event(start, end, label=0, channel=0, low=1000.0, high=2000.0):
-    return Event(start, end, low, high, label, ["dog", "$5 bell", "rain", "wind", "siren"][label], 0.9, channel, 1, 2.0)
+def event(start, end, label=0, low=1000.0, high=2000.0):
+    return Event(start, end, low, high, label, ["dog", "$5 bell", "rain", "wind", "siren"][label], 0.9, 2.0)
 
 
 def whole(*events, peaks=None):
@@ -30,7 +30,7 @@ def boxes(panel):
 
 def test_events_are_outlined_where_they_are_in_the_part():
     """Those before and after it are not seen, and what reaches over its ends is cut."""
-    drawn = figures.recording(whole(event(18, 23), event(25, 26, channel=3), event(29, 40), event(50, 51)), CLIP, 20.0)
+    drawn = figures.recording(whole(event(18, 23), event(25, 26), event(29, 40), event(50, 51)), CLIP, 20.0)
     assert boxes(drawn.axes[0]) == [
         [(0.0, 3.0, 1000.0, 2000.0), (5.0, 6.0, 1000.0, 2000.0), (9.0, 10.0, 1000.0, 2000.0)]
     ]
@@ -39,8 +39,13 @@ def test_events_are_outlined_where_they_are_in_the_part():
 
 
 def test_overlapping_events_of_a_class_have_one_outline():
-    drawn = figures.recording(whole(event(21, 23), event(22, 24, channel=3)), CLIP, 20.0)
+    drawn = figures.recording(whole(event(21, 23), event(22, 24)), CLIP, 20.0)
     assert boxes(drawn.axes[0]) == [[(1.0, 4.0, 1000.0, 2000.0)]]
+
+
+def test_an_event_without_a_band_is_outlined_over_all_frequencies():
+    drawn = figures.recording(whole(event(21, 23, low=None, high=None)), CLIP, 20.0)
+    assert boxes(drawn.axes[0]) == [[(1.0, 3.0, 0.0, 4000.0)]]
 
 
 def test_the_evidence_below_is_that_of_the_strongest_classes():

@@ -75,7 +75,7 @@ def pictures():
     one = explained()
     axes = SpectrogramAxes(8000, 512, 160)
     night = replace(CLIP, decibels=torch.zeros(257, 501), axes=axes)
-    events = (Event(2, 3, 0.0, 4000.0, 0, NO_UNICODE, 0.9, 1, 1, 2.0),)
+    events = (Event(2, 3, None, None, 0, NO_UNICODE, 0.9, 2.0),)
     times = torch.arange(10).double() + 0.5
     values = torch.ones(2, 3)
     return {

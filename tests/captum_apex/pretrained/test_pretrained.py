@@ -473,6 +473,14 @@ def test_unknown_classes_are_refused_with_the_way_by_hand(model):
         from_transformers(model)
 
 
+@pytest.mark.parametrize(
+    ("problem", "exclusive"),
+    [("single_label_classification", True), ("multi_label_classification", False), ("regression", None), (None, None)],
+)
+def test_the_problem_type_says_whether_classes_are_exclusive(problem, exclusive):
+    assert from_transformers(frames("Wav2Vec2", problem_type=problem)).exclusive is exclusive
+
+
 def test_a_class_of_ones_own_is_known_by_what_it_derives_from():
     class Mine(transformers.Wav2Vec2ForSequenceClassification):
         pass
