@@ -26,7 +26,13 @@ def check_time_axis(shape: Sequence[int], axes: SpectrogramAxes, input_layout: s
     Example:
         >>> from captum_apex import SpectrogramAxes
         >>> from captum_apex.classifiers.spectrogram_inputs import check_time_axis
-        >>> check_time_axis((101, 40), SpectrogramAxes(8000, 256, 80, n_mels=40), "n t f", "new.wav")
+        >>> axes = SpectrogramAxes(8000, 256, 80, n_mels=40)
+        >>> check_time_axis((101, 40), axes, "n t f", "new.wav")
+        >>> try:
+        ...     check_time_axis((101, 40), axes, None, "new.wav")
+        ... except ValueError as error:
+        ...     print(str(error).partition('; ')[2])
+        give the Classifier input_layout="n t f"
     """
     letters = _letters(shape, input_layout)
     if "f" not in letters or len(letters) != len(shape):
@@ -51,8 +57,13 @@ def warn_of_missing_axes(shape: Sequence[int], input_layout: str | None, sample_
         sample_rate: sample rate of the clips, in Hz.
 
     Example:
+        >>> import warnings
         >>> from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
         >>> warn_of_missing_axes((1, 8000), None, 8000)  # a waveform
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warn_of_missing_axes((1, 64, 216), None, 8000)
+        >>> str(caught[0].message)[:61]
+        'the inputs have 64 bins for frequency, but the Classifier has'
     """
     letters = _letters(shape, input_layout) if input_layout is not None or len(shape) > 2 else []
     if "f" not in letters or len(letters) != len(shape) or shape[letters.index("f")] == 1:
