@@ -61,6 +61,7 @@ def warn_of_missing_axes(shape: Sequence[int], input_layout: str | None, sample_
         >>> from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
         >>> warn_of_missing_axes((1, 8000), None, 8000)  # a waveform
         >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
         ...     warn_of_missing_axes((1, 64, 216), None, 8000)
         >>> str(caught[0].message)[:61]
         'the inputs have 64 bins for frequency, but the Classifier has'
