@@ -4,7 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+import captum_apex
+from captum_apex import listening
 from tests.test_guides import PYTHON, run_blocks
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +35,27 @@ def test_its_example_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys)
     for row in names["explained"].rows():
         assert row["channel_falls"] > max(0.2, row["random_falls"])
     assert Path("page.html").is_file()
+
+
+def test_the_lines_for_a_model_of_ones_own_run(tmp_path, monkeypatch, capsys):
+    transforms = pytest.importorskip("torchaudio.transforms", reason="torchaudio is missing")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    for path, seconds in (
+        ("new.wav", 5),
+        ("night.wav", 12),
+        *((f"recordings/{name}/a.wav", 5) for name in ("dog", "rain")),
+    ):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        listening.write(path, 0.1 * torch.randn(seconds * 16_000), 16_000)
+    model = nn.Sequential()
+    model.add_module("features", nn.Sequential(nn.Conv2d(1, 4, 9, stride=8), nn.ReLU()))
+    model.append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.Linear(4, 2))
+    block = next(block for block in re.findall(r"```text\n(.*?)```", TEXT, flags=re.DOTALL) if "Recordings" in block)
+    names = {name: getattr(captum_apex, name) for name in captum_apex.__all__}
+    exec(block, {**names, **vars(transforms), "model": model})
+    assert Path("page.html").is_file()
+    assert capsys.readouterr().out.startswith("RecordingExplanation of 12.0 s")
 
 
 def test_it_names_the_two_commands():

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.class_names import checked_class_names, class_name
+from captum_apex.classifiers.spectrogram_inputs import check_time_axis
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.layout import Layout, input_axes
@@ -156,7 +157,7 @@ class Classifier:
             name: name of the clip, for messages.
 
         Raises:
-            ValueError: the transform fails, or does not give a tensor of floats.
+            ValueError: the transform fails, does not give a tensor of floats, or gives time where frequency is read.
         """
         try:
             inputs = self.transform(waveform)
@@ -168,6 +169,8 @@ class Classifier:
         if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
             got = getattr(inputs, "dtype", type(inputs).__name__)
             raise ValueError(f"expected the transform to give a tensor of floats, but got {got}")
+        if self.axes is not None:
+            check_time_axis(inputs.shape, self.axes, self.input_layout, name)
         return inputs
 
     @restored
@@ -187,8 +190,8 @@ class Classifier:
                 output = self.model(clips, *lengths_of(self.columns, clips))
         except Exception as error:  # the user's code can raise anything
             raise ValueError(
-                f"expected the model to take what the transform gives for {name}, of shape {(1, *inputs.shape)}, but "
-                f"it raised {type(error).__name__}: {error}"
+                f"expected the model to take what the transform gives for {name}, of shape {tuple(inputs.shape)}, as a "
+                f"batch of one, but it raised {type(error).__name__}: {error}{_hint(inputs)}"
             ) from error
         n_classes = len(self.class_names)
         if checked_output(output, self.model).numel() != n_classes:
@@ -286,11 +289,17 @@ class Classifier:
         if recordings.labels is not None and class_names and class_names != tuple(self.class_names):
             raise ValueError(
                 f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), "
-                f"in this order, but got {', '.join(class_names)}; where they mean the same, give the classifier these "
-                "`class_names`, or give the recordings the classifier's: "
-                "Recordings.in_folder(folder, class_names=classifier.class_names)"
+                f"in this order, but got {', '.join(class_names)}; give the recordings the classifier's "
+                "`class_names`, as in Recordings.in_folder(folder, classifier.class_names); do not change those of the "
+                "classifier, whose order is that of the model's scores"
             )
         return InputDataset(self, recordings)
+
+
+def _hint(inputs: Tensor) -> str:
+    """What to do about inputs that the model does not take, as the end of a message; empty where nothing is known."""
+    has_batch_axis = inputs.dim() > 2 and inputs.shape[0] == 1
+    return "; if the first axis is the batch's, leave it out in the transform" if has_batch_axis else ""
 
 
 class InputDataset(Dataset):

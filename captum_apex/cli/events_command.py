@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier
@@ -33,7 +34,10 @@ def run(options: argparse.Namespace) -> int:
     classifier = load_classifier(options.model, options.device, options.convert)
     bases = load_bases([options.basis], None)
     if len(bases) > 1:
-        raise ValueError(f"expected one basis, but got {', '.join(map(str, bases))}")
+        raise ValueError(
+            f"expected one basis, but got {', '.join(map(str, bases))}; give one of them, such as --basis "
+            f"{next((path for path, basis in bases.items() if basis.scheme is Scheme.TIME), next(iter(bases)))}"
+        )
     try:
         explanation = _explained(options, classifier, bases)
     except UnfinishedExplanationError as error:

@@ -40,6 +40,11 @@ def load_classifier(name: str, device: str, convert: bool) -> Classifier:
     module_name, colon, factory_name = name.partition(":")
     if not (module_name and colon and factory_name):
         raise ValueError(f"expected --model as module:factory, such as my_model:classifier, but got {name!r}")
+    if module_name.endswith(".py"):
+        module_name = module_name.removesuffix(".py").replace(os.sep, ".").strip(".")
+        raise ValueError(
+            f"expected --model as module:factory, but got a file, {name!r}: write {module_name}:{factory_name}"
+        )
     module = _module(module_name)
     factory = getattr(module, factory_name, None)
     if not callable(factory):

@@ -40,6 +40,7 @@ def layers_of(classifier: Classifier, waveform: Tensor | None = None) -> LayerSu
         length = classifier.length or 5 * classifier.sample_rate
         waveform = 0.1 * torch.randn(length, generator=torch.Generator().manual_seed(0))
     inputs = classifier.inputs(waveform)
+    classifier.scores(inputs)  # its errors say more of the transform than those of the suggestions
     return suggest_layers(classifier.model, inputs[None], input_layout=classifier.input_layout)
 
 

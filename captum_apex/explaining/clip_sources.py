@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,13 @@ from torch import Tensor
 
 from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.recordings.audio_file import opened_audio
 from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.folders import AudioDataset, Recordings
 
 __all__ = ["ClipSource", "clip_sources"]
+
+_LONGER = 1.1  # clips that are longer than this many lengths are probably whole recordings
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSo
 
 def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
     if isinstance(clip, (str, os.PathLike)):
-        return ClipSource(os.fspath(clip), partial(classifier.waveform, clip))
+        return ClipSource(os.fspath(clip), partial(_first_clip, classifier, clip))
     if _is_waveform(clip):
         name = f"waveform {index}"
         samples = torch.as_tensor(clip).detach()
@@ -106,3 +110,21 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
     raise TypeError(
         f"expected the path of an audio file, or a waveform of floats (sample,), but got {type(clip).__name__}{shape}"
     )
+
+
+def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:
+    """The waveform of a file, cut to the length of the classifier's clips, with a warning where much is left out."""
+    waveform = classifier.waveform(path)
+    if classifier.length is None:
+        return waveform
+    with open(path, "rb") as file, opened_audio(file, os.fspath(path)) as sound:
+        duration = sound.n_frames / sound.rate
+    seconds = classifier.length / classifier.sample_rate
+    if duration > _LONGER * seconds:
+        # The warning names no file, so that Python shows it once and not for every clip.
+        warnings.warn(
+            f"files longer than the classifier's clips are cut: only their first {seconds:.3g} s are explained; for "
+            "whole recordings take explain_recording (on the command line: events)",
+            stacklevel=2,
+        )
+    return waveform

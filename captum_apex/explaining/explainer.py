@@ -18,6 +18,7 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
 from captum_apex.defaults import BASIS_SUFFIX
 from captum_apex.explaining.classifier_bases import fit_bases, load_bases
 from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
@@ -63,13 +64,14 @@ class Explainer:
         >>> from pathlib import Path
         >>> import torch
         >>> from torch import nn
-        >>> from captum_apex import Classifier, Explainer, Recordings, listening
+        >>> from captum_apex import Classifier, Explainer, Recordings, SpectrogramAxes, listening
         >>> _ = torch.manual_seed(0)
         >>> layer = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
         >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         >>> def transform(waveform):  # (sample,) -> (1, frequency, time)
         ...     return torch.stft(waveform, 62, 16, window=torch.ones(62), return_complex=True).abs()[None]
-        >>> classifier = Classifier(model, transform, 8000, ["dog", "rain"], layer=layer, length=800)
+        >>> axes = SpectrogramAxes(8000, n_fft=62, hop_length=16)
+        >>> classifier = Classifier(model, transform, 8000, ["dog", "rain"], axes, layer=layer, length=800)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for name in ("a.wav", "b.wav", "c.wav"):
         ...         listening.write(Path(folder, name), torch.rand(800), 8000)
@@ -92,6 +94,9 @@ class Explainer:
         self._pages = ClipPages(classifier, self.apexes, self.training)
         if self.training is not None:
             _check_origins(self.training, named)
+        shape = next(iter(named.values())).origin.input_shape
+        if classifier.axes is None and shape is not None:
+            warn_of_missing_axes(shape, classifier.input_layout, classifier.sample_rate)
 
     @classmethod
     def fit(
@@ -183,7 +188,7 @@ class Explainer:
         Args:
             clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
                 `AudioDataset` such as `Recordings`, or several paths and waveforms. A waveform is cut or padded to the
-                length of the classifier's clips, as files are.
+                length of the classifier's clips, as files are; a warning says when much longer files are cut.
             target: the class to explain, by name or index, or several classes; None for the class with the largest
                 score in each clip.
             threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class
@@ -267,7 +272,11 @@ class Explainer:
             return next(iter(self.apexes.values()))
         schemes = ", ".join(map(repr, map(str, self.apexes)))
         if scheme is None:
-            raise ValueError(f"expected `scheme`, because there are bases for {schemes}")
+            first = next(iter(self.apexes))
+            raise ValueError(
+                f"expected `scheme`, because there are bases for {schemes}: name one, such as "
+                f'scheme="{Scheme.TIME if Scheme.TIME in self.apexes else first}"'
+            )
         if Scheme(scheme) not in self.apexes:
             raise ValueError(f"expected `scheme` to be one of {schemes}, of which there are bases, but got {scheme!r}")
         return self.apexes[Scheme(scheme)]

@@ -55,6 +55,8 @@ def read(path: str | os.PathLike, sample_rate: int, length: int | None = None, *
         ...     read(path, sample_rate=8000, length=3)
         tensor([ 0.5000, -0.5000,  0.0000])
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"expected an audio file at {os.fspath(path)}, but it is a folder; name its files")
     if not Path(path).is_file():
         raise FileNotFoundError(f"expected an audio file at {os.fspath(path)}, but there is none")
     with open(path, "rb") as file:  # Python opens it, because libsndfile cannot open a file with a name outside Unicode

@@ -91,7 +91,8 @@ def test_a_clip_of_the_dataset_is_drawn_with_its_class(tmp_path):
 def test_recordings_of_other_classes_are_refused(tmp_path):
     put(tmp_path / "dog" / "a.wav")
     with pytest.raises(
-        ValueError, match=r"by the classifier's classes \(cat, dog\), in this order, but got dog, cat; where they mean"
+        ValueError,
+        match=r"by the classifier's classes \(cat, dog\), in this order, but got dog, cat; give the recordings",
     ):
         classifier().dataset(Recordings.in_folder(tmp_path, ["dog", "cat"]))
 

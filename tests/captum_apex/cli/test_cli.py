@@ -530,7 +530,7 @@ def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
     refused(
         capsys,
         run("events", "night.wav", *MODEL, "--basis", "bases", *out),
-        "expected one basis, but got bases/square.*, bases/time",
+        "expected one basis, but got bases/square.*, bases/time.*; give one of them, such as --basis bases/time",
     )
     changed("length=16_000", "length=None")
     sys.modules.pop("my_model")
@@ -597,6 +597,7 @@ def refused(capsys, code, *parts):
     ("name", "source", "message"),
     [
         ("my_model", None, "expected --model as module:factory, such as my_model:classifier, but got 'my_model'"),
+        ("my_model.py:classifier", None, "got a file, 'my_model.py:classifier': write my_model:classifier"),
         (
             "no_such:classifier",
             None,
@@ -636,7 +637,12 @@ def changed(old, new):
         (
             "[None] / 40",
             " / 40",
-            r"take what the transform gives for .*dog/0.wav, of shape \(1, 64, 101\), but it raised IndexError",
+            r"take what the transform gives for .*dog/0.wav, of shape \(64, 101\), as a batch of one, but it raised",
+        ),
+        (
+            "[None] / 40",
+            "[None, None] / 40",
+            r"of shape \(1, 1, 64, 101\), as a batch of one, .*; if the first axis is the batch's, leave it out",
         ),
         (
             "decibels(mel(waveform))[None] / 40",

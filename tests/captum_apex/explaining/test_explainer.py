@@ -365,6 +365,16 @@ def test_a_clip_that_cannot_be_read_is_named_or_left_out(explainer, recordings, 
         explainer.explain(bad, skip_bad=True)
 
 
+def test_a_recording_that_is_cut_is_warned_of(explainer, tmp_path):
+    path = tmp_path / "night.wav"
+    listening.write(path, sound(500, seconds=1.0), RATE)
+    with pytest.warns(UserWarning, match=r"only their first 0\.5 s are explained; .*explain_recording"):
+        explained = explainer.explain(path, **SHARED)
+    assert len(explained[0].clip.waveform) == RATE // 2
+    listening.write(path, sound(500, seconds=0.52), RATE)  # warnings are errors
+    assert len(explainer.explain(path, **SHARED)) == 1
+
+
 def test_an_error_has_a_note_with_the_clip(explainer, recordings):
     with pytest.raises(ValueError, match="`n_prototypes` from 1 to the 5") as caught:
         explainer.explain(recordings.path(0), n_prototypes=6)
@@ -373,7 +383,7 @@ def test_an_error_has_a_note_with_the_clip(explainer, recordings):
 
 def test_recordings_of_any_length_give_events(explainer):
     waveform = torch.cat([sound(500 + 300 * index, seed=index) for index in range(6)])
-    with pytest.raises(ValueError, match="expected `scheme`, because there are bases for 'square', 'time'"):
+    with pytest.raises(ValueError, match="bases for 'square', 'time', .* name one, such as scheme=.time"):
         explainer.explain_recording(waveform)
     found = explainer.explain_recording(waveform, "time", threshold=0.3)
     assert found.duration == 3.0
