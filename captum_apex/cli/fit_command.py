@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from captum_apex.cli.loading import (
     training_recordings,
 )
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
-from captum_apex.explaining.classifier_bases import fit_bases
+from captum_apex.explaining.classifier_bases import fit_bases, recognised
 from captum_apex.explaining.explainer import Explainer
 
 
@@ -30,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
     recordings = training_recordings(classifier, options.data, options.skip_bad)
-    print(f"{len(recordings)} recordings in {options.data}", file=sys.stderr)
+    facts = {"n_recordings": len(recordings), "recognised": recognised(classifier.dataset(recordings))}
+    print(_counted(facts, options.data), file=sys.stderr)
     bases = fit_bases(
         classifier,
         recordings,
@@ -49,8 +51,17 @@ def run(options: argparse.Namespace) -> int:
         written[path] = _written(Explainer(classifier, {path: basis}, recordings), path, options.locate)
         print_path(path, options.as_json)
     rows = [_row(path, basis) for path, basis in written.items()]
-    print_results("bases", rows, written, as_json=options.as_json, n_recordings=len(recordings))
+    print_results("bases", rows, written, as_json=options.as_json, **facts)
     return 0
+
+
+def _counted(facts: Mapping[str, Any], folder: Path) -> str:
+    """What is known of the recordings before the fit."""
+    text = f"{facts['n_recordings']} recordings in {folder}"
+    if facts["recognised"] is None:
+        return text
+    right, tried = facts["recognised"]
+    return f"{text}; the model recognises {right} of the {tried} that were tried"
 
 
 def _written(explainer: Explainer, path: Path, n_located: int | None) -> PrototypeBasis:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from captum_apex.bases.basis import PrototypeBasis
@@ -18,7 +20,7 @@ from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.layers.models import device_of
 from captum_apex.recordings.folders import AudioDataset
 
-__all__ = ["fit_bases", "load_bases"]
+__all__ = ["fit_bases", "load_bases", "recognised"]
 
 
 def fit_bases(
@@ -58,7 +60,8 @@ def fit_bases(
         >>> import tempfile
         >>> from pathlib import Path
         >>> import torch
-        >>> from torch import nn
+        >>> import torch
+    from torch import nn
         >>> from captum_apex import Classifier, Recordings, listening
         >>> from captum_apex.explaining import fit_bases
         >>> layer = nn.AvgPool2d(3)
@@ -126,6 +129,42 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
     for scheme in chosen:
         scheme.check(*origin.grid, layer=repr(origin.layer))
     return chosen
+
+
+def recognised(inputs: InputDataset, n_clips: int = 20) -> tuple[int, int] | None:
+    """For how many clips the class with the largest score is their label, and how many clips were tried.
+
+    A model that recognises few of the clips that it was trained on has other weights than those of its training, a
+    transform that differs from that of the training, or class names in another order than its scores.
+
+    Args:
+        inputs: the clips, of which some are tried that are spread evenly.
+        n_clips: largest number of clips to try.
+
+    Returns:
+        Both numbers; None for clips without labels, and where there is only one class.
+
+    Raises:
+        ValueError: a clip cannot be read, or the model does not take it.
+
+    Example:
+        >>> from captum_apex.demonstration import EveningSounds, classifier
+        >>> from captum_apex.explaining.classifier_bases import recognised
+        >>> recognised(classifier().dataset(EveningSounds("test")), n_clips=8)
+        (8, 8)
+    """
+    if inputs.labels is None or len(inputs.classifier.class_names) == 1:
+        return None
+    tried = range(0, len(inputs), max(1, math.ceil(len(inputs) / n_clips)))
+    return sum(_is_recognised(inputs, index) for index in tried), len(tried)
+
+
+def _is_recognised(inputs: InputDataset, index: int) -> bool:
+    assert inputs.labels is not None
+    scores = torch.tensor(inputs.classifier.scores(inputs.input(index), inputs.name(index)))
+    label = torch.as_tensor(inputs.labels[index])  # an index, or a number for each class
+    predicted = int(scores.argmax())
+    return bool(label == predicted if label.dim() == 0 else label[predicted] > 0)
 
 
 def load_bases(

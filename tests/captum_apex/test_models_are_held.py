@@ -35,7 +35,7 @@ from captum_apex import (
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.audio.regions import Box, Region
 from captum_apex.cli.layer_choice import layers_of, layers_to_choose_from
-from captum_apex.explaining.classifier_bases import fit_bases
+from captum_apex.explaining.classifier_bases import fit_bases, recognised
 from captum_apex.explaining.clip_pages import ClipPages, EvidenceSettings
 from captum_apex.explanations.clip_channels import channels_by_activation, channels_by_contribution
 from captum_apex.explanations.event_regions import EventRegions
@@ -202,6 +202,13 @@ class Sounds:
         return "sounds"
 
 
+class LabelledSounds(Sounds):
+    """The clips with their classes."""
+
+    class_names = ("a", "b", "c")
+    labels = tuple(index % 3 for index in range(len(CLIPS)))
+
+
 MASKS = torch.zeros(6, 2, 4, dtype=torch.bool)
 CELL = Region((Box(0.0, 1.0, 0.0, 0.25),))
 CALLS = {
@@ -238,6 +245,7 @@ CALLS = {
     "layers_to_choose_from": lambda s: layers_to_choose_from(replace(s.classifier, length=128)),
     "suggest_layers": lambda s: suggest_layers(s.model, CLIPS),
     "suggested_layout": lambda s: suggested_layout(s.model, s.layer, CLIPS),
+    "recognised": lambda s: recognised(s.classifier.dataset(LabelledSounds())),
     "fit_bases": lambda s: list(fit_bases(s.classifier, Sounds(), ["time"], layer=s.layer)),
     "Classifier.scores": lambda s: s.classifier.scores(CLIPS[0], "a clip"),
     "channels_by_activation": lambda s: channels_by_activation(s.apex, CLIPS[:1], (), [0], 1, 8),

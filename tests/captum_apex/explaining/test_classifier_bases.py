@@ -1,0 +1,62 @@
+"""What a classifier says of labelled clips, before bases are fitted on them."""
+
+import pytest
+import torch
+from torch import nn
+
+from captum_apex import Classifier
+from captum_apex.explaining.classifier_bases import recognised
+
+LOUD = (0, 2, 1, 1, 0, 2, 2, 0, 1, 0)  # the third of each clip that is loud
+
+
+class Clips:
+    """Clips that are loud in one third."""
+
+    class_names = ("begin", "middle", "end")
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def __len__(self):
+        return len(LOUD)
+
+    def name(self, index):
+        return f"clip {index}"
+
+    def waveform(self, index, sample_rate, length=None, *, convert=True):
+        return torch.eye(3)[LOUD[index]].repeat_interleave(4)
+
+
+def thirds(class_names=Clips.class_names):
+    """A classifier whose scores are the sums over the thirds of a clip."""
+    model = nn.Sequential(nn.Unflatten(1, (-1, 4)), nn.AvgPool1d(4), nn.Flatten())
+    return Classifier(model, lambda waveform: waveform, 8000, class_names)
+
+
+@pytest.mark.parametrize(("n_clips", "tried"), [(20, 10), (10, 10), (5, 5), (4, 4), (3, 3), (1, 1)])
+def test_clips_are_spread_over_the_data_set(n_clips, tried):
+    assert recognised(thirds().dataset(Clips(LOUD)), n_clips) == (tried, tried)
+
+
+def test_another_order_of_the_classes_is_seen():
+    labels = [(label + 1) % 3 for label in LOUD]
+    assert recognised(thirds().dataset(Clips(labels))) == (0, 10)
+    labels[0] = LOUD[0]
+    assert recognised(thirds().dataset(Clips(torch.tensor(labels)))) == (1, 10)
+
+
+def test_one_of_several_labels_is_enough():
+    labels = torch.nn.functional.one_hot(torch.tensor(LOUD)).float()
+    labels[:, 1] = 1.0
+    assert recognised(thirds().dataset(Clips(labels))) == (10, 10)
+    labels[1] = torch.tensor([1.0, 1.0, 0.0])
+    assert recognised(thirds().dataset(Clips(labels))) == (9, 10)
+
+
+def test_nothing_is_said_without_labels_or_with_one_class():
+    assert recognised(thirds().dataset(Clips(None))) is None
+    one = Classifier(nn.Linear(12, 1), lambda waveform: waveform, 8000, ["loud"])
+    clips = Clips([0] * len(LOUD))
+    clips.class_names = ("loud",)
+    assert recognised(one.dataset(clips)) is None
