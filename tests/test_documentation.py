@@ -81,6 +81,14 @@ def test_every_guide_and_notebook_is_a_page(site):
             assert page.rpartition("/")[2] in "".join((site / name).read_text() for name in ("index.html", page))
 
 
+@pytest.mark.parametrize("name", ["1_getting_started", "2_four_perspectives"])
+def test_the_players_of_a_notebook_are_on_its_page(name, site):
+    stored = (ROOT / "tutorials" / f"{name}.ipynb").read_text()
+    page = (site / f"{name}.html").read_text()
+    players = re.findall(r'<audio controls[^<>]* src="data:audio/mpeg;base64,[^"]+"[^<>]*></audio>', page)
+    assert len(players) == stored.count("data:audio/mpeg;base64,") > 0
+
+
 def test_the_start_page_has_the_installation_and_the_example_of_the_readme(folder):
     page = (folder / "pages" / "index.md").read_text()
     (example,) = re.findall(r"^```python\n.*?^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)

@@ -95,26 +95,47 @@ class EveningSounds:
             raise ValueError(
                 f"expected the sample rate {SAMPLE_RATE}, in which the sounds are made, but got {sample_rate}"
             )
-        waveform = _clip(self.part, range(len(self))[index])
+        waveform, _ = _clip(self.part, range(len(self))[index])
         if length is None:
             return waveform
         return torch.nn.functional.pad(waveform[:length], (0, max(0, length - len(waveform))))
+
+    def class_sound(self, index: int) -> Tensor:
+        """The sound of a clip's class alone, at its level in the clip: without the wind and without a second sound.
+
+        Args:
+            index: index of the clip.
+
+        Returns:
+            float32 tensor (sample,), as long as the clip.
+
+        Example:
+            >>> from captum_apex.demonstration import EveningSounds
+            >>> sounds = EveningSounds("demo")
+            >>> hoots, clip = sounds.class_sound(3), sounds.waveform(3)
+            >>> bool((clip - hoots).abs().max() < 0.1 * clip.abs().max())  # what is left is the wind
+            True
+        """
+        return _clip(self.part, range(len(self))[index])[1]
 
     def fingerprint(self) -> str:
         """A hash of the part and of the version of the sounds."""
         return hashlib.sha256(f"evening sounds {VERSION} {self.part}".encode()).hexdigest()
 
 
-def _clip(part: str, index: int) -> Tensor:
-    """A clip of a part, float32 (sample,)."""
+def _clip(part: str, index: int) -> tuple[Tensor, Tensor]:
+    """A clip of a part, and the sound of its class alone, both float32 (sample,)."""
     random = np.random.default_rng([VERSION, ("train", "test", "demo").index(part), index])
     label = EveningSounds(part).labels[index]
-    sound = _sounding(CLASS_NAMES[label], random)
+    class_sound = _sounding(CLASS_NAMES[label], random)
+    sound = class_sound
     if part == "demo" and index >= len(CLASS_NAMES):
-        sound += 0.35 * _sounding(_SCENES[index - len(CLASS_NAMES)][1], random)
+        sound = class_sound + 0.35 * _sounding(_SCENES[index - len(CLASS_NAMES)][1], random)
     level = 10 ** random.uniform(-0.5, 0.0)
     mixture = level * sound + 10 ** random.uniform(-2.2, -1.5) * _wind(random)
-    return torch.from_numpy(0.5 * mixture / max(1.0, np.abs(mixture).max())).float()
+    loudest = max(1.0, np.abs(mixture).max())
+    clip, alone = (torch.from_numpy(0.5 * samples / loudest).float() for samples in (mixture, level * class_sound))
+    return clip, alone
 
 
 def _sounding(name: str, random: Generator) -> Samples:

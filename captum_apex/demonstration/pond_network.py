@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.demonstration.evening_sounds import CLASS_NAMES, SAMPLE_RATE, SECONDS
+from captum_apex.demonstration.evening_sounds import CLASS_NAMES, SAMPLE_RATE, SECONDS, EveningSounds
 
-__all__ = ["PondNetwork", "classifier", "pond_classifier", "spectrogram"]
+__all__ = ["PondNetwork", "classifier", "pond_classifier", "spectrogram", "truth"]
 
 AXES = SpectrogramAxes(SAMPLE_RATE, n_fft=256, hop_length=128)
 WEIGHTS = "weights.safetensors"
 _FLOOR = -80.0  # dB
 _SCALE = 20.0  # dB
 _MIDDLE = -50.0  # dB
+_TRUTH_RANGE = 25.0  # dB below the loudest bin of a sound, down to which a bin belongs to it
 
 
 class PondNetwork(nn.Module):
@@ -103,3 +104,28 @@ def spectrogram(waveform: Tensor) -> Tensor:
     spectrum = torch.stft(waveform, AXES.n_fft, AXES.hop_length, window=window, return_complex=True)
     decibels = 20 * (spectrum.abs() / window.sum()).clamp_min(10 ** (_FLOOR / 20)).log10()
     return (decibels[None] - _MIDDLE) / _SCALE
+
+
+def truth(sounds: EveningSounds, index: int) -> Tensor:
+    """Where the sound of a clip's class lies in the input of the network, known because the sound is made.
+
+    A bin belongs to the sound if the sound alone is at most 25 dB below its loudest bin there.
+
+    Args:
+        sounds: the clips.
+        index: index of the clip.
+
+    Returns:
+        bool tensor (frequency, time).
+
+    Example:
+        >>> from captum_apex.demonstration import EveningSounds, classifier, truth
+        >>> sounds = EveningSounds("demo")
+        >>> hoots = truth(sounds, 3)
+        >>> hoots.shape == classifier().inputs(sounds.waveform(3)).shape[1:]
+        True
+        >>> classifier().axes.hertz(hoots.any(1).nonzero().max().item() + 1)  # an owl hoots below
+        968.75
+    """
+    levels = spectrogram(sounds.class_sound(index))[0]
+    return levels >= levels.max() - _TRUTH_RANGE / _SCALE

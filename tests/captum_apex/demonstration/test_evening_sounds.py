@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from captum_apex.demonstration import EveningSounds
+from captum_apex.demonstration import EveningSounds, classifier, truth
 from captum_apex.demonstration.evening_sounds import CLASS_NAMES, SAMPLE_RATE
 
 
@@ -74,3 +74,43 @@ def test_a_scene_has_both_sounds():
     power, hertz = spectrum(sounds.waveform(8))
     hoots, chirps = power[(hertz > 300) & (hertz < 1000)].sum(), power[(hertz > 3800) & (hertz < 5600)].sum()
     assert 0.002 * hoots < chirps < 0.5 * hoots
+
+
+@pytest.mark.parametrize("index", [3, 8], ids=["owl", "owl and cricket"])
+def test_the_sound_of_the_class_is_a_part_of_its_clip(index):
+    """What is left without it is the wind, and in a scene the second sound."""
+    sounds = EveningSounds("demo")
+    rest = sounds.waveform(index) - sounds.class_sound(index)
+    power, hertz = spectrum(rest)
+    hoots = (hertz > 300) & (hertz < 1000)
+    alone, _ = spectrum(sounds.class_sound(index))
+    assert power[hoots].sum() < 0.01 * alone[hoots].sum()
+    chirps = (hertz > 3800) & (hertz < 5600)
+    assert (power[chirps].sum() > power[hoots].sum()) == (index == 8)
+
+
+@pytest.mark.parametrize("part", ["train", "test", "demo"])
+def test_the_truth_is_where_the_class_sounds(part):
+    """Bands in Hz from the formulas; outside of the truth the class's sound is soft."""
+    bands = {"owl": (200, 1200), "cricket": (3800, 5600), "songbird": (2100, 6500), "siren": (450, 4900)}
+    sounds = EveningSounds(part)
+    pond = classifier()
+    for index in range(0, len(sounds), 5):
+        inside = truth(sounds, index)
+        assert inside.dtype == torch.bool
+        assert inside.shape == pond.inputs(sounds.waveform(index)).shape[1:]
+        low, high = bands.get(CLASS_NAMES[sounds.labels[index]], (0, 8000))
+        rows = inside.any(1).nonzero()
+        assert low <= pond.axes.hertz(rows.min().item())
+        assert pond.axes.hertz(rows.max().item() + 1) <= high
+        levels = pond.decibels(pond.inputs(sounds.class_sound(index)))
+        assert levels[inside].min() >= levels.max() - 25.001
+        assert levels[~inside].max() < levels.max() - 24.999
+
+
+def test_the_truth_of_a_scene_leaves_out_the_second_sound():
+    sounds = EveningSounds("demo")
+    assert sounds.name(8) == "owl_and_cricket.wav"
+    hertz = classifier().axes.bin_centres
+    assert not truth(sounds, 8)[hertz > 3800].any()
+    assert truth(sounds, 4)[hertz > 3800].any()  # the cricket alone
