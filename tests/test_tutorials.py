@@ -29,8 +29,10 @@ NAMES = (
     "3_apex_beside_other_methods",
     "4_is_this_speech_real",
     "5_your_own_model",
+    "6_a_bioacousticians_afternoon",
 )
 NEED_RECORDINGS = ("4_is_this_speech_real",)
+TAKE_RECORDINGS = ("6_a_bioacousticians_afternoon",)  # and run without them, too
 OF_DEMONSTRATION = ("1_getting_started", "2_four_perspectives")
 ABSOLUTE_PATH = re.compile(r"(?:^|[\s'\"(])(?:/[\w.-]+){2,}|[A-Z]:\\\\", re.MULTILINE)
 
@@ -73,7 +75,18 @@ def test_it_runs(name, request, tmp_path, monkeypatch):
         monkeypatch.setenv("CAPTUM_APEX_DATA", str(request.getfixturevalue("recordings")))
     else:
         monkeypatch.delenv("CAPTUM_APEX_DATA", raising=False)
-    settings = {"CAPTUM_APEX_QUICK": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    check_that_it_runs(name, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", TAKE_RECORDINGS)
+def test_it_runs_on_recordings(name, tmp_path, monkeypatch):
+    if not Path(os.environ.get("CAPTUM_APEX_DATA", ""), "field").is_dir():
+        pytest.skip("CAPTUM_APEX_DATA does not name a folder with field recordings")
+    check_that_it_runs(name, tmp_path, monkeypatch)
+
+
+def check_that_it_runs(name, tmp_path, monkeypatch):
+    settings = {"CAPTUM_APEX_QUICK": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"}
     folders = {
         variable: str(tmp_path / variable) for variable in ("CAPTUM_APEX_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")
     }
@@ -220,3 +233,10 @@ def test_the_cells_are_formatted(task):
 )
 def test_an_absolute_path_is_found(text, expected):
     assert bool(ABSOLUTE_PATH.search(text)) == expected
+
+
+def test_the_events_of_the_field_recordings_are_compared_with_the_truth():
+    text = printed("6_a_bioacousticians_afternoon")
+    wrong, events = map(int, re.search(r"^(\d+) of (\d+) events are wrong", text, re.MULTILINE).groups())
+    assert 0 < wrong < events / 4
+    assert "songs of" in text, "run on the real recordings, too"

@@ -238,6 +238,38 @@ class Clip:
         """
         return Place(self.hertz(box.low), self.hertz(box.high), self.seconds(box.start), self.seconds(box.end))
 
+    def box(self, place: Place) -> Box:
+        """The box of a place, for instance of an event or of an annotation, to draw it and to listen to it.
+
+        Args:
+            place: the place, in Hz and seconds; what lies outside of the clip is cut off.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Place
+            >>> Clip.from_waveform(torch.ones(4000), 8000).box(Place(low=2000.0, high=9000.0, start=0.0, end=0.25))
+            Box(low=0.5, high=1.0, start=0.0, end=0.5)
+        """
+        low, high = (self._row(hertz) for hertz in (place.low, place.high))
+        start, end = (self._column(seconds) for seconds in (place.start, place.end))
+        return Box(low, high, start, end)
+
+    def _row(self, hertz: float) -> float:
+        """The fraction of the input's frequency axis at a frequency, in [0, 1]; the inverse of `hertz`."""
+        lowest = self.hertz(0.0)
+        highest = self.hertz(1.0)
+        if not lowest < hertz < highest:
+            return float(hertz >= highest)
+        return hertz / highest if self.of_samples else self.axes.bin_position(hertz) / self.decibels.shape[0]
+
+    def _column(self, seconds: float) -> float:
+        """The fraction of the input's time axis at a time, in [0, 1]; the inverse of `seconds`."""
+        if not 0 < seconds < min(self.duration, self.seconds(1.0)):
+            return float(seconds > 0)
+        return (
+            seconds / self.duration if self.of_samples else self.axes.frame_position(seconds) / self.decibels.shape[1]
+        )
+
     def on_picture(self, box: Box) -> Box:
         """A box as fractions of the spectrogram's axes, which for a model that takes waveforms are not the input's.
 

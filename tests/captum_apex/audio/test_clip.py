@@ -24,6 +24,17 @@ def test_a_box_on_samples_lies_at_its_share_of_the_duration():
     assert clip.duration == 0.5
 
 
+@pytest.mark.parametrize("clip", [Clip(torch.zeros(40, 101), AXES), Clip.from_waveform(torch.zeros(8000), 16000)])
+def test_the_box_of_a_place_is_the_box_that_lies_there(clip):
+    box = Box(low=0.25, high=0.5, start=0.1, end=0.75)
+    assert dataclasses.astuple(clip.box(clip.place(box))) == pytest.approx(dataclasses.astuple(box))
+
+
+@pytest.mark.parametrize("clip", [Clip(torch.zeros(40, 101), AXES), Clip.from_waveform(torch.zeros(8000), 16000)])
+def test_the_box_of_a_place_ends_where_the_clip_does(clip):
+    assert clip.box(Place(low=-1.0, high=22050.0, start=-0.5, end=7.0)) == Box(0.0, 1.0, 0.0, 1.0)
+
+
 def test_a_clip_without_a_waveform_ends_with_its_last_frame():
     """Frame 6 is centred on 0.06 s, and lasts half a hop more."""
     assert Clip(torch.zeros(40, 7), AXES).duration == pytest.approx(0.065)
