@@ -82,13 +82,11 @@ function classTable(found) {
       element("td", { class: "figure" }, signed(mean(list, (each) => each.contribution))),
       element("td", { class: "figure" }, fixed(mean(list, (each) => each.purity))),
     );
-  const heads = ["Class", "", "Clips", "Adds", "Purity"];
-  const head = heads.map((text) => (text ? element("th", { scope: "col" }, text) : element("td", {})));
   return element(
     "table",
     { class: "chart classes" },
     element("caption", {}, "In the evidence for these classes, with means of what it adds and of its purity"),
-    element("thead", {}, element("tr", {}, head)),
+    tableHead(["Class", "", "Clips", "Adds", "Purity"]),
     element("tbody", {}, rows.map(line)),
   );
 }

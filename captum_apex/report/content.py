@@ -139,6 +139,8 @@ class _Collector:
             "clip": self._clip(page.clip),
             "explained": page.class_name(page.explained if page.explained is not None else page.target),
             "score": page.explanations[0].score,
+            "probability": page.probability,
+            "exclusive": page.exclusive,
             "first": page.first_choice,
             "right": page.right,
             "scores": _highest_scores(page),
@@ -284,11 +286,13 @@ def _ticks(values: Sequence[float], place: Callable[[float], float]) -> list[dic
 def _highest_scores(page: Page) -> list[dict[str, Any]]:
     """The highest scores, and the score of the explained class where it is not among them."""
     order = sorted(range(len(page.scores)), key=lambda label: -page.scores[label])
+    probabilities: Sequence[float | None] = page.probabilities or [None] * len(page.scores)
     listed = [label for rank, label in enumerate(order) if rank < _N_SCORES or label == page.explained]
     return [
         {
             "name": page.class_name(label),
             "score": float(page.scores[label]),
+            "probability": probabilities[label],
             "rank": order.index(label) + 1,
             "explained": label == page.explained,
         }

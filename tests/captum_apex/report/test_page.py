@@ -7,6 +7,7 @@ import hashlib
 import html
 import io
 import json
+import math
 import os
 import re
 import time
@@ -502,6 +503,31 @@ def test_colours_and_dashes_are_those_of_the_figures(tmp_path):
 def test_the_model_is_right_where_its_first_choice_is_the_label(label, scores, right):
     clip = dataclasses.replace(chirp(1), label=label)
     assert page(clip=clip, scores=scores).right is right
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "probability"), [(None, None), (True, 1 / (1 + math.exp(-1) + 5 * math.exp(-3))), (False, 0.95257413)]
+)
+def test_the_probability_of_the_explained_class(tmp_path, exclusive, probability):
+    subject = page(scores=[0.0, 2.0, 0.0, 3.0, 0.0, 0.0, 0.0], exclusive=exclusive)
+    (facts,) = written(tmp_path, subject)["pages"]
+    assert facts["probability"] == (None if probability is None else pytest.approx(probability))
+    assert facts["scores"][0]["probability"] == facts["probability"]
+
+
+@pytest.mark.parametrize(
+    ("target", "scores", "probability"),
+    [(None, [0.0], 0.5), (-7, [0.0] * 7, 0.5), (3, [], None), ((1, 2), [0.0] * 7, None)],
+)
+def test_the_probability_is_that_of_the_target(target, scores, probability):
+    names = CLASSES if len(scores) != 1 else ["zero"]
+    explanations = [explanation(SCHEMES[0], target=target)]
+    assert page(explanations=explanations, scores=scores, class_names=names, exclusive=False).probability == probability
+
+
+def test_a_single_class_excludes_no_other():
+    with pytest.raises(ValueError, match="several scores with `exclusive=True`, but there is one, whose softmax is 1"):
+        page(scores=[1.0], class_names=["zero"], exclusive=True)
 
 
 def test_the_ends_and_the_masking_of_a_region_are_numbers(tmp_path):
