@@ -195,7 +195,7 @@ class _Collector:
         leftmost = min(boxes, key=lambda box: (box.start, -box.high))
         return {
             "outline": _svg_path(boxes),
-            "corner": [leftmost.start, 1 - leftmost.high],
+            "tagged": [leftmost.start, 1 - leftmost.high, leftmost.end, 1 - leftmost.low],
             "boxes": [_place(clip, box) for box in region.boxes],
             "ends": _ends(clip, region),
             "silent": clip.is_silent(region),

@@ -306,11 +306,11 @@ def test_the_cursor_runs_on_the_picture_s_own_axis(tmp_path):
         assert clip["start"] + clip["rate"] * seconds == pytest.approx(AXES.frame_position(seconds) / 101)
 
 
-@pytest.mark.parametrize(("scheme", "corner"), [(SCHEMES[1], [0.1, 0.0]), (SCHEMES[2], [0.0, 0.5])])
-def test_the_tag_of_a_region_is_at_its_upper_left_corner(tmp_path, scheme, corner):
-    """Column 1 of 10 reaches up to the top; row 1 of 4 begins at the left."""
+@pytest.mark.parametrize(("scheme", "box"), [(SCHEMES[1], [0.1, 0.0, 0.2, 1.0]), (SCHEMES[2], [0.0, 0.5, 1.0, 0.75])])
+def test_the_tag_of_a_region_is_on_its_box(tmp_path, scheme, box):
+    """Column 1 of 10 reaches from the top to the bottom; row 1 of 4, from below, has the second lowest quarter."""
     facts = written(tmp_path, page(explanations=[explanation(scheme)]))
-    assert facts["pages"][0]["perspectives"][0]["evidence"][0]["corner"] == pytest.approx(corner)
+    assert facts["pages"][0]["perspectives"][0]["evidence"][0]["tagged"] == pytest.approx(box)
 
 
 def test_the_outline_of_a_cross_is_one_line(tmp_path):
