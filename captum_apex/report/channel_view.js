@@ -125,8 +125,10 @@ function useOf({ page, number, perspective, evidence }, channel) {
   const region = soundButton("region", about, evidence.region, page.clip);
   const href = linkTo({ clip: number, perspective: perspective.scheme });
   const label = `${title}, clip ${number}, explained: ${page.explained || "the only output"}`;
-  const link = element("a", { href, title, "aria-label": label }, named(title));
-  const explained = page.explained ? `for ${page.explained} · ` : "";
+  const link = element("a", { href, title, "aria-label": label }, named(clip.file || title));
+  const explained = page.explained
+    ? element("p", { class: "clamped", title: page.explained }, "for ", named(page.explained))
+    : null;
   return element(
     "li",
     {},
@@ -134,7 +136,8 @@ function useOf({ page, number, perspective, evidence }, channel) {
       "div",
       { class: "caption" },
       element("p", { class: "clamped" }, link),
-      element("p", {}, `${explained}adds ${signed(evidence.contribution)} · purity ${fixed(evidence.purity)}`),
+      explained,
+      element("p", {}, `adds ${signed(evidence.contribution)} · purity ${fixed(evidence.purity)}`),
       element("p", {}, place(evidence)),
     ),
     located(page.clip, outlined(evidence, 0), { whole, map: null }),

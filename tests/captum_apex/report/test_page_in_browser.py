@@ -468,6 +468,17 @@ def test_of_many_clips_a_picture_and_a_table_are_printed(browser, tmp_path):
     assert rows[2] == "1 10 +2.00 0.25 0.10–0.20 s zero, clip_0.wav; one, clip_1.wav; two, clip_2.wav"
 
 
+@pytest.mark.parametrize("n_clips", [1, 4])
+def test_nothing_is_wider_than_a_sheet_of_paper(browser, tmp_path, n_clips):
+    named = {index: chirp(index, name=LONG, label=LONG, silent=True) for index in range(3)}
+    names = [LONG, *CLASSES[1:]]
+    clip = chirp(50, name=LONG, label=LONG, silent=True)
+    subject = page(clip=clip, prototypes=named, class_names=names, exclusive=True, maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject] * n_clips), width=718, media="print")
+    wait_until(lambda: len(all_of(browser, "#print h2")) == n_clips)
+    assert browser.execute_script("return [innerWidth, document.scrollingElement.scrollWidth]") == [718, 718]
+
+
 def printed(browser):
     """The numbers of sheets and of different images in the printed page."""
     file = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
