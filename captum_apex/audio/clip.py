@@ -340,7 +340,8 @@ def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:
 
 
 def _heard_levels(clip: Clip) -> NDArray[np.float64]:
-    """The levels of a clip without those of digital silence; all levels of a clip that has only one."""
+    """The levels of a clip without those of digital silence; all levels of a clip that has only one other level."""
     levels = clip.decibels.detach().cpu().double().numpy().ravel()
-    lowest = levels <= levels.min() + _SAME_LEVEL
-    return levels[~lowest] if _SILENT_SHARE < lowest.mean() < 1 else levels
+    heard = levels[levels > levels.min() + _SAME_LEVEL]
+    silence = 1 - len(heard) / len(levels) > _SILENT_SHARE
+    return heard if silence and len(heard) and np.ptp(heard) > _SAME_LEVEL else levels
