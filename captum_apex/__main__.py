@@ -1,4 +1,4 @@
-"""The command line: fits bases on a folder of audio, explains clips in a page, lists the events of recordings."""
+"""The command line: fits bases on recordings, explains clips in a page, lists the events of recordings."""
 
 from __future__ import annotations
 

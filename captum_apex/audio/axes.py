@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
 from typing import Any, Self, TypeVar
 
 import torch
@@ -262,7 +263,7 @@ class SpectrogramAxes:
         """The centre of frame 0, in samples of the clip."""
         return (0 if self.center else self.n_fft / 2) - self.pad
 
-    @property
+    @cached_property
     def _mel_line(self) -> tuple[float, float]:
         """The lower end of the lowest filter, and the distance between neighbouring centres, in mel.
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
@@ -23,6 +24,7 @@ __all__ = ["Clip", "ClipLookup", "Place", "cell_text", "encodable", "level_limit
 _FLOOR = 1e-10  # of the power, −100 dB
 _DYNAMIC_RANGE = 80.0  # in dB below the loudest level; what is quieter gets the lowest colour
 _SAME_LEVEL = 0.1  # in dB: levels that differ by less are the same
+_SILENT_SHARE = 0.02  # share of a clip at its lowest level above which this level is digital silence
 _NO_TEXT = ("=", "+", "-", "@", '"')  # the beginnings of formulas and of quoted cells in spreadsheets
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -342,7 +344,9 @@ class ClipLookup(Protocol):
 def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:
     """Common limits of the colours for clips that are compared, in dB.
 
-    The limits are the quantiles 0.01 and 0.999 of all levels, and at most 80 dB apart.
+    The limits are the quantiles 0.01 and 0.999 of all levels, and at most 80 dB apart. Where more than 2% of a clip are
+    at its lowest level, this level is digital silence and does not count, so that the colours are left to the sound.
+    The lower limit is then the quantile 0.05, because windows that reach into silence have all levels down to it.
 
     Args:
         clips: the clips; a clip that occurs several times counts once.
@@ -354,11 +358,22 @@ def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:
         >>> import torch
         >>> from captum_apex import Clip, SpectrogramAxes
         >>> from captum_apex.audio import level_limits
-        >>> low, high = level_limits([Clip(torch.tensor([[-200.0], [0.0]]), SpectrogramAxes(8000, 2, 1))])
+        >>> levels = torch.tensor([[-200.0, -150.0], [-100.0, 0.0]])
+        >>> low, high = level_limits([Clip(levels, SpectrogramAxes(8000, 2, 1))])
         >>> round(high, 3), round(high - low, 3)
         (-0.2, 80.0)
     """
-    levels = np.concatenate([clip.decibels.detach().cpu().double().numpy().ravel() for clip in dict.fromkeys(clips)])
-    low, high = np.quantile(levels, [0.01, 0.999]).tolist()
+    shown = list(dict.fromkeys(clips))
+    levels = np.concatenate([_heard_levels(clip) for clip in shown])
+    silence = len(levels) < sum(clip.decibels.numel() for clip in shown)
+    low, high = np.quantile(levels, [0.05 if silence else 0.01, 0.999]).tolist()
     low = max(low, high - _DYNAMIC_RANGE)
     return (low, high) if high > low else (low - 1, high + 1)
+
+
+def _heard_levels(clip: Clip) -> NDArray[np.float64]:
+    """The levels of a clip without those of digital silence; all levels of a clip that has only one other level."""
+    levels = clip.decibels.detach().cpu().double().numpy().ravel()
+    heard = levels[levels > levels.min() + _SAME_LEVEL]
+    silence = 1 - len(heard) / len(levels) > _SILENT_SHARE
+    return heard if silence and len(heard) and np.ptp(heard) > _SAME_LEVEL else levels

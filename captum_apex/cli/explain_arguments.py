@@ -94,8 +94,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        metavar="FOLDER",
-        help="the folder that the bases were fitted on; without it the page has no prototypes",
+        metavar="DATA",
+        help="the folder or the CSV file that the bases were fitted on; without it the page has no prototypes",
     )
     parser.add_argument(
         "--layer",

@@ -76,11 +76,11 @@ def _row(explained: ExplainedClips) -> dict[str, Any]:
 
 
 def _explainer(classifier: Classifier, bases: Mapping[Path, PrototypeBasis], options: argparse.Namespace) -> Explainer:
-    folder = options.data
-    if folder is None:
-        print("without --data, the folder that the bases were fitted on, the page has no prototypes", file=sys.stderr)
+    if options.data is None:
+        without = "without --data, the folder or CSV file that the bases were fitted on, the page has no prototypes"
+        print(without, file=sys.stderr)
         return Explainer(classifier, bases)
-    return Explainer(classifier, bases, training_recordings(classifier, folder, options.skip_bad))
+    return Explainer(classifier, bases, training_recordings(classifier, options.data, options.skip_bad))
 
 
 def _check_page_path(path: Path) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 from captum_apex.cli.types import positive_integer, seed
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES, SCHEME_NAMES
 
-SUMMARY = "fit bases on a folder of audio"
-DESCRIPTION = "Runs the model once over a folder of audio, fits a basis per scheme, and prints the files that it wrote."
+SUMMARY = "fit bases on recordings"
+DESCRIPTION = (
+    "Runs the model once over recordings, of a folder or a CSV file, fits a basis per scheme, and prints the files "
+    "that it wrote."
+)
 EXAMPLES = [
     "fit recordings --model my_model:classifier --layer features --out bases",
     "fit recordings --model my_model:classifier --layer features --scheme time --out time.safetensors",
-    "fit recordings --model my_model:classifier --layer features --locate 4 --out bases",
+    "fit recordings.csv --model my_model:classifier --layer features --locate 4 --out bases",
 ]
 
 
@@ -53,9 +56,9 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         type=Path,
-        metavar="FOLDER",
-        help="the folder of audio: a sub-folder of recordings per class, named like the class; or recordings alone, "
-        "without labels",
+        metavar="DATA",
+        help="the recordings: a folder with a sub-folder per class, named like the class; a folder of recordings "
+        "alone, without labels; or a CSV file with a column of files and a column of labels",
     )
     parser.add_argument(
         "--out",

@@ -1,4 +1,4 @@
-"""`fit`: fits bases of a model on a folder of audio."""
+"""`fit`: fits bases of a model on recordings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from captum_apex.explaining.explainer import Explainer
 
 
 def run(options: argparse.Namespace) -> int:
-    """Fits a basis for each scheme on a folder of audio, and writes the bases."""
+    """Fits a basis for each scheme on recordings, and writes the bases."""
     schemes = tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES)))
     _check_output(options, schemes)
     _check_locate(options.locate)

@@ -31,7 +31,7 @@ COMMANDS = {
 }
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
-    "Explains an audio classifier by prototypes: lists layers, fits bases on a folder of audio, explains clips, lists "
+    "Explains an audio classifier by prototypes: lists layers, fits bases on recordings, explains clips, lists "
     "events, describes files."
 )
 FACTORY = """--model names a factory: a function without arguments, in a module that can be imported from here, which

@@ -106,7 +106,14 @@ class ClipPages:
         except Exception as error:
             error.add_note(f"{clip.name} cannot be explained")
             raise
-        return Page(clip, explanations, self._prototypes(explanations), self.classifier.class_names, scores)
+        prototypes = self._prototypes(explanations)
+        class_names = self.classifier.class_names
+        return Page(clip, explanations, prototypes, class_names, scores, exclusive=self._exclusive)
+
+    @property
+    def _exclusive(self) -> bool | None:
+        """Whether the classes exclude each other; a single class has nothing that it could exclude."""
+        return False if len(self.classifier.class_names) == 1 else self.classifier.exclusive
 
     def _explanation(self, apex: APEX, inputs: Tensor, label: int | None, settings: EvidenceSettings) -> Explanation:
         """The explanation of one input; without training recordings it names no prototypes."""

@@ -74,7 +74,8 @@ class ExplainedClips(Sequence):
             Each row by the names of its columns:
 
             - `clip`, `label`: name of the clip, and its class, empty where it is not known.
-            - `explained`, `score`: the explained class, and the model's score for it.
+            - `explained`, `score`, `probability`: the explained class, and the model's score and probability for it;
+              the probability is None where the classifier does not say whether its classes exclude each other.
             - `scheme`, `channel`, `side`, `contribution`, `purity`: as in `Explanation` and `Evidence`.
             - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box.
             - `channel_falls`, `random_falls`, `score_falls`, `doubts`: what masking the region takes away, as in
@@ -127,7 +128,8 @@ class ExplainedClips(Sequence):
 
 _N_LINES = 4  # clips that the text of all lists
 COLUMNS = (
-    *("clip", "label", "explained", "score", "scheme", "channel", "side", "contribution", "purity", *_PLACE),
+    *("clip", "label", "explained", "score", "probability", "scheme", "channel", "side", "contribution", "purity"),
+    *_PLACE,
     *("channel_falls", "random_falls", "score_falls", "doubts", "prototypes"),
 )
 
@@ -149,6 +151,7 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "label": encodable(page.clip.label),
         "explained": encodable(_explained(page)),
         "score": _rounded(explanation.score),
+        "probability": None if page.probability is None else _rounded(page.probability),
         "scheme": str(explanation.scheme),
         "channel": evidence.channel,
         "side": evidence.side,

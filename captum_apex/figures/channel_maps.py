@@ -15,9 +15,9 @@ from captum_apex.classifiers.class_names import class_name
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.canvas import canvas, panel_width, root
-from captum_apex.figures.colours import GREY_LEVELS, SIGNED
+from captum_apex.figures.colours import DASHED, GREY_LEVELS, SIGNED, SOLID
 from captum_apex.figures.effects import dashed, effect_lines, effects_of, height_of_effects, notes
-from captum_apex.figures.outlines import draw_outline
+from captum_apex.figures.outlines import draw_outline, draw_places
 from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.prototypes import (
     HEIGHT,
@@ -113,7 +113,8 @@ def _draw_channel(
     title(panels[0], [channel_name(channel), *effect_lines(channel.effect)], width)
     assert channel.map is not None
     image = _draw_over(panels[1], channel.map, clip, limits)
-    draw_outline(panels[1], clip, channel.region, rank, dashed=dashed(channel.effect), width=_THIN)
+    style = DASHED if dashed(channel.effect) else SOLID
+    draw_places(panels[1], [clip.place(box) for box in channel.region.boxes], rank, style, _THIN)
     title(panels[1], [f"map of {channel_name(channel)}"], width)
     return levels, image
 

@@ -10,23 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from captum_apex.audio.clip import Clip, Place
 from captum_apex.audio.regions import Box, Region
-from captum_apex.figures.colours import DASHED, REGIONS, SOLID, LineStyle
+from captum_apex.figures.colours import DARK, DASHED, REGIONS, SOLID, LineStyle
+from captum_apex.figures.titles import TINY
 
 __all__ = ["LINE_WIDTH", "draw_outline", "draw_places", "line_widths", "outline", "union_path"]
 
 LINE_WIDTH = 1.5  # in points
 _STRIPE = 1.6  # by how much an outline is wider than the next one that coincides with it, in points
+_NARROW = 0.3  # share of a panel's width below which a word is written upward
 _DARK_EDGE = 1.7  # by how much the dark line below an outline is wider, in points
 
 
 def draw_outline(
     ax: Axes, clip: Clip, region: Region, rank: int = 0, *, dashed: bool = False, width: float = LINE_WIDTH
 ) -> PathPatch:
-    """Outlines a region on a panel whose axes are seconds and Hz.
+    """Outlines a region on a panel whose axes are seconds and Hz, and writes "silence" into a region of silence.
 
     Args:
         ax: the panel.
@@ -49,7 +52,28 @@ def draw_outline(
         >>> patch.get_path().vertices[:2].tolist()
         [[0.005, 0.0], [0.015, 0.0]]
     """
+    if region.boxes and clip.is_silent(region):
+        _write_silence(ax, clip, region, REGIONS[rank % len(REGIONS)])
     return draw_places(ax, [clip.place(box) for box in region.boxes], rank, DASHED if dashed else SOLID, width)
+
+
+def _write_silence(ax: Axes, clip: Clip, region: Region, colour: str) -> None:
+    """Writes the word into the middle of the largest box."""
+    boxes = [clip.on_picture(box) for box in region.boxes]
+    largest = max(boxes, key=lambda box: (box.end - box.start) * (box.high - box.low))
+    n_bins, n_frames = clip.decibels.shape
+    text = ax.text(
+        clip.axes.seconds(n_frames * (largest.start + largest.end) / 2),
+        clip.axes.hertz(n_bins * (largest.low + largest.high) / 2),
+        "silence",
+        color=colour,
+        fontsize=TINY,
+        rotation="vertical" if largest.end - largest.start < min(_NARROW, largest.high - largest.low) else "horizontal",
+        horizontalalignment="center",
+        verticalalignment="center",
+        path_effects=[withStroke(linewidth=2, foreground=DARK)],
+    )
+    text.set_in_layout(False)
 
 
 def draw_places(

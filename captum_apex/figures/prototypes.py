@@ -18,7 +18,7 @@ from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
 from captum_apex.figures.colours import DARK, DASHED, REGIONS, SOLID
 from captum_apex.figures.effects import LINE_HEIGHT, dashed, effect_lines, effects_of, height_of_effects, notes
-from captum_apex.figures.outlines import LINE_WIDTH, draw_outline, line_widths
+from captum_apex.figures.outlines import LINE_WIDTH, draw_outline, draw_places, line_widths
 from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.spectrogram import draw_clip
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, heading, number, points, quoted, title
@@ -150,7 +150,7 @@ def perspectives(
         clips = load_clips(prototypes, (prototype for column in columns for prototype in column))
     limits = level_limits([clip, *clips.values()])
     n_rows = 1 + max(map(len, columns))
-    legends = [_legend_labels(scheme) for scheme in explanations]
+    legends = [_legend_labels(scheme, clip) for scheme in explanations]
     n_lines = max(map(_n_lines, legends))
     below_height = height_of_effects(prototype.effect for column in columns for prototype in column)
     height = max(1.0, points(TINY) / 7) * (1.0 + 0.2 * n_lines) + HEIGHT * n_rows + below_height * (n_rows - 1)
@@ -300,13 +300,18 @@ def load_clips(lookup: ClipLookup, prototypes: Iterable[Prototype]) -> dict[int,
     return {index: lookup[index] for index in dict.fromkeys(prototype.index for prototype in prototypes)}
 
 
-def _legend_labels(explanation: Explanation) -> list[str]:
+def _legend_labels(explanation: Explanation, clip: Clip) -> list[str]:
     """The lines of each channel in the legend of a perspective."""
     labels = []
     for channel in explanation.evidence:
-        first = f"{channel_name(channel)}: {_contribution(explanation, channel)}"
+        first = f"{channel_name(channel)}{_silence(clip, channel)}: {_contribution(explanation, channel)}"
         labels.append("\n".join([first, *effect_lines(channel.effect)]))
     return labels
+
+
+def _silence(clip: Clip, channel: Evidence) -> str:
+    """What a legend adds where the region of a channel is silence; a panel with several regions has no space for it."""
+    return ", silence" if channel.region.boxes and clip.is_silent(channel.region) else ""
 
 
 def _n_lines(labels: Iterable[str]) -> int:
@@ -343,7 +348,8 @@ def _draw_head(
     """Draws the clip with all regions, and beside it the waterfall."""
     left, right = target.subplots(1, 2, width_ratios=[3, 2])
     image = draw_clip(left, clip, limits)
-    _draw_regions(left, explanation, clip, [channel_name(channel) for channel in explanation.evidence], n_columns=3)
+    names = [f"{channel_name(channel)}{_silence(clip, channel)}" for channel in explanation.evidence]
+    _draw_regions(left, explanation, clip, names, n_columns=3)
     label_axes([[left]])
     waterfall(explanation, class_names=class_names, ax=right)
     heading(target, f"{_question(explanation, class_names)} Perspective: {explanation.scheme}", clip.title)
@@ -356,9 +362,9 @@ def _draw_regions(ax: Axes, explanation: Explanation, clip: Clip, labels: Sequen
     widths = line_widths([channel.region for channel in explanation.evidence])
     for rank, (channel, label) in enumerate(zip(explanation.evidence, labels, strict=True)):
         is_dashed = dashed(channel.effect)
-        draw_outline(ax, clip, channel.region, rank, dashed=is_dashed, width=widths[rank])
         colour = REGIONS[rank % len(REGIONS)]
         style = DASHED if is_dashed else SOLID
+        draw_places(ax, [clip.place(box) for box in channel.region.boxes], rank, style, widths[rank])
         handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=LINE_WIDTH, label=label))
     if handles:
         ax.legend(

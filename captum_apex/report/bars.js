@@ -24,13 +24,15 @@ function scores(page) {
     to: row.score,
     kind: row.explained ? "towards" : "total",
     figure: logit(row.score),
+    likely: row.probability === null ? null : likely(row.probability),
     marked: row.explained,
   }));
-  return chart(rows, "Highest logits, the explained class in bold", "scores");
+  const heads = page.exclusive === null ? [] : ["Logit", "Probability"];
+  return chart(rows, "Highest logits, the explained class in bold", "scores", heads);
 }
 
-/* A table with a bar from `from` to `to` in each row, all on one scale. */
-function chart(rows, title, kind) {
+/* A table with a bar from `from` to `to` in each row, all on one scale; `heads` are those of its numbers. */
+function chart(rows, title, kind, heads = []) {
   const ends = rows.flatMap((row) => [row.from, row.to]);
   const low = Math.min(0, ...ends);
   const span = Math.max(0, ...ends) - low || 1;
@@ -48,10 +50,17 @@ function chart(rows, title, kind) {
         element("span", { class: `bar ${row.kind}`, style }),
       ),
       element("td", { class: "figure" }, row.figure),
+      row.likely ? element("td", { class: "figure" }, row.likely) : null,
     );
   };
   const body = element("tbody", {}, rows.map(line));
-  return element("table", { class: `chart ${kind}` }, element("caption", {}, title), body);
+  const head = heads.length ? tableHead(["Class", "", ...heads]) : null;
+  return element("table", { class: `chart ${kind}` }, element("caption", {}, title), head, body);
+}
+
+function tableHead(texts) {
+  const cells = texts.map((text) => (text ? element("th", { scope: "col" }, text) : element("td", {})));
+  return element("thead", {}, element("tr", {}, cells));
 }
 
 function rowHeading(row) {

@@ -82,13 +82,11 @@ function classTable(found) {
       element("td", { class: "figure" }, signed(mean(list, (each) => each.contribution))),
       element("td", { class: "figure" }, fixed(mean(list, (each) => each.purity))),
     );
-  const heads = ["Class", "", "Clips", "Adds", "Purity"];
-  const head = heads.map((text) => (text ? element("th", { scope: "col" }, text) : element("td", {})));
   return element(
     "table",
     { class: "chart classes" },
     element("caption", {}, "In the evidence for these classes, with means of what it adds and of its purity"),
-    element("thead", {}, element("tr", {}, head)),
+    tableHead(["Class", "", "Clips", "Adds", "Purity"]),
     element("tbody", {}, rows.map(line)),
   );
 }
@@ -127,8 +125,10 @@ function useOf({ page, number, perspective, evidence }, channel) {
   const region = soundButton("region", about, evidence.region, page.clip);
   const href = linkTo({ clip: number, perspective: perspective.scheme });
   const label = `${title}, clip ${number}, explained: ${page.explained || "the only output"}`;
-  const link = element("a", { href, title, "aria-label": label }, named(title));
-  const explained = page.explained ? `for ${page.explained} · ` : "";
+  const link = element("a", { href, title, "aria-label": label }, named(clip.file || title));
+  const explained = page.explained
+    ? element("p", { class: "clamped", title: page.explained }, "for ", named(page.explained))
+    : null;
   return element(
     "li",
     {},
@@ -136,7 +136,8 @@ function useOf({ page, number, perspective, evidence }, channel) {
       "div",
       { class: "caption" },
       element("p", { class: "clamped" }, link),
-      element("p", {}, `${explained}adds ${signed(evidence.contribution)} · purity ${fixed(evidence.purity)}`),
+      explained,
+      element("p", {}, `adds ${signed(evidence.contribution)} · purity ${fixed(evidence.purity)}`),
       element("p", {}, place(evidence)),
     ),
     located(page.clip, outlined(evidence, 0), { whole, map: null }),

@@ -8,7 +8,13 @@ const ORDERS = {
   most: ["most explained", (entry) => -(entry.share ?? -Infinity)],
   least: ["least explained", (entry) => entry.share ?? Infinity],
 };
-const listed = { search: "", order: "file", class: "", right: "" };
+const PROBABLE = {
+  probable: ["most probable", (entry) => -(entry.page.probability ?? -Infinity)],
+  improbable: ["least probable", (entry) => entry.page.probability ?? Infinity],
+};
+const PROBABILITIES = ["0.99", "0.9", "0.7", "0.5", "0.3"];
+const listed = { search: "", order: "file", class: "", right: "", probability: "" };
+if (facts.pages.some((page) => page.probability !== null)) Object.assign(ORDERS, PROBABLE);
 
 const entries = facts.pages.map((page, i) => {
   const clip = facts.clips[page.clip];
@@ -50,11 +56,18 @@ function selection() {
     .filter(({ text, page }) => {
       if (listed.class && page.explained !== listed.class) return false;
       if (listed.right && String(page.right) !== listed.right) return false;
+      if (listed.probability && !probable(page)) return false;
       return words.every((word) => text.includes(word));
     })
     .map((entry) => ({ entry, key: key(entry) }))
     .sort((one, two) => compared(one.key, two.key) || one.entry.number - two.entry.number)
     .map(({ entry }) => entry);
+}
+
+function probable({ probability }) {
+  const [side, limit] = listed.probability.split(" ");
+  if (probability === null) return false;
+  return side === "above" ? probability >= Number(limit) : probability < Number(limit);
 }
 
 function compared(one, two) {
@@ -78,7 +91,14 @@ function listTools(update) {
     choice("Sort", "order", Object.entries(ORDERS).map(([key, [text]]) => [key, text]), change),
     classes.length > 1 ? choice("Class", "class", [["", "all"], ...classes.map((name) => [name, name])], change) : null,
     known ? choice("Model", "right", [["", "right and wrong"], ...Object.entries(rights)], change) : null,
+    ORDERS.probable ? choice("Probability", "probability", probabilityOptions(), change) : null,
   );
+}
+
+function probabilityOptions() {
+  const above = PROBABILITIES.map((limit) => [`above ${limit}`, `at least ${limit}`]);
+  const below = PROBABILITIES.map((limit) => [`below ${limit}`, `below ${limit}`]);
+  return [["", "any"], ...above, ...below];
 }
 
 function choice(text, key, options, change) {
@@ -88,12 +108,18 @@ function choice(text, key, options, change) {
 }
 
 function entryLine({ page, number, name, share }) {
-  const covered = share === null ? "" : ` · ${Math.round(100 * share)}% shown`;
   const { title, label } = facts.clips[page.clip];
   const other = label && label !== page.explained ? `, labelled: ${label}` : "";
   const classes = page.explained ? `explained: ${page.explained}${other}` : label;
   const about = classes ? [element("span", { class: "about class", title: classes }, classes)] : [];
-  about.push(element("span", { class: "about" }, `logit ${logit(page.score)}${covered} `, rightMark(page)));
+  const covered = share === null ? "" : `${Math.round(100 * share)}% shown `;
+  if (page.probability === null) {
+    const numbers = covered ? `${scoreText(page)} · ${covered}` : `${scoreText(page)} `;
+    about.push(element("span", { class: "about" }, numbers, rightMark(page)));
+  } else {
+    about.push(element("span", { class: "about" }, scoreText(page)));
+    about.push(element("span", { class: "about" }, covered, rightMark(page)));
+  }
   return element("li", {}, element("a", { "data-clip-number": number, title: title || name }, named(name), about));
 }
 

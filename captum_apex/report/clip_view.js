@@ -8,14 +8,19 @@ const PERSPECTIVES = {
 
 function heading(page) {
   const clip = facts.clips[page.clip];
-  const verdict = ["Explained: ", strong(page.explained || "the only output"), `, logit ${logit(page.score)}. `];
+  const verdict = ["Explained: ", strong(page.explained || "the only output"), `, ${scoreText(page)}. `];
   const first = page.scores[0];
   if (first?.explained) verdict.push("It is the model’s first choice. ");
-  else if (first) verdict.push("The model’s first choice is ", strong(first.name), `, logit ${logit(first.score)}. `);
+  else if (first) verdict.push("The model’s first choice is ", strong(first.name), `, ${scoreText(first)}. `);
   if (clip.label) verdict.push("The clip is labelled ", strong(clip.label), ".");
   if (page.right !== null) verdict.push(" ", rightMark(page));
   const title = named(clip.title || "Clip", "h2");
   return element("div", { class: "heading" }, title, element("p", { class: "verdict" }, verdict));
+}
+
+/* The logit of a class, and its probability where it is known. */
+function scoreText({ score, probability }) {
+  return `logit ${logit(score)}` + (probability === null ? "" : `, probability ${likely(probability)}`);
 }
 
 /* Whether the model's first choice is the class of the clip. */
@@ -95,6 +100,13 @@ function notes(page) {
     ],
     ["Prototypes", "The training clips that activate the channel most. The outline is the place where they do."],
   ];
+  if (page.exclusive !== null)
+    lines.push([
+      "Probability",
+      page.exclusive
+        ? "The softmax of the logits of all classes: they exclude each other, and their probabilities add up to 1."
+        : "The sigmoid of the logit of a class: each class is present or not, whatever the others are.",
+    ]);
   if (searched)
     lines.push([
       "Masking",

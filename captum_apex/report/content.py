@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from captum_apex.audio.clip import Clip, encodable
+from captum_apex.audio.clip import Clip, Place, encodable
 from captum_apex.audio.regions import Box, Region
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
@@ -139,6 +139,8 @@ class _Collector:
             "clip": self._clip(page.clip),
             "explained": page.class_name(page.explained if page.explained is not None else page.target),
             "score": page.explanations[0].score,
+            "probability": page.probability,
+            "exclusive": page.exclusive,
             "first": page.first_choice,
             "right": page.right,
             "scores": _highest_scores(page),
@@ -160,14 +162,15 @@ class _Collector:
         }
 
     def _evidence(self, page: Page, evidence: Evidence) -> dict[str, Any]:
+        located = self._region(page.clip, evidence.region)
         return {
             "channel": evidence.channel,
             "side": evidence.side,
             "contribution": evidence.contribution,
             "purity": evidence.purity,
-            **self._region(page.clip, evidence.region),
+            **located,
             **self._effect(page.clip, evidence),
-            "without": self._sound(page.clip, evidence.region, without=True),
+            "without": None if located["silent"] else self._sound(page.clip, evidence.region, without=True),
             "prototypes": [self._prototype(page, prototype) for prototype in evidence.prototypes],
         }
 
@@ -189,15 +192,17 @@ class _Collector:
         return self._regions[clip, region]
 
     def _located(self, clip: Clip, region: Region) -> dict[str, Any]:
+        silent = clip.is_silent(region)
+        places = [clip.place(box) for box in region.boxes]
         boxes = [clip.on_picture(box) for box in region.boxes]
         leftmost = min(boxes, key=lambda box: (box.start, -box.high))
         return {
             "outline": _svg_path(boxes),
-            "corner": [leftmost.start, 1 - leftmost.high],
-            "boxes": [_place(clip, box) for box in region.boxes],
-            "ends": _ends(clip, region),
-            "silent": clip.is_silent(region),
-            "region": self._sound(clip, region),
+            "tagged": [leftmost.start, 1 - leftmost.high, leftmost.end, 1 - leftmost.low],
+            "boxes": [_sides(box, place) for box, place in zip(region.boxes, places, strict=True)],
+            "ends": _ends(places),
+            "silent": silent,
+            "region": None if silent else self._sound(clip, region),
         }
 
     def _effect(self, clip: Clip, located: Evidence | Prototype) -> dict[str, Any]:
@@ -223,11 +228,8 @@ class _Collector:
         return name
 
     def _sound(self, clip: Clip, region: Region | None = None, *, without: bool = False) -> dict[str, Any] | None:
-        """The name of a sound, and the second of the clip at which it begins.
-
-        None for a clip without a waveform, and for a region in which there is no sound.
-        """
-        if clip.waveform is None or (region is not None and clip.is_silent(region)):
+        """The name of a sound, and the second of the clip at which it begins; None for a clip without a waveform."""
+        if clip.waveform is None:
             return None
         if clip not in self._waveform_names:
             self._waveform_names[clip] = _name_of(as_array(clip.waveform).tobytes())
@@ -284,11 +286,13 @@ def _ticks(values: Sequence[float], place: Callable[[float], float]) -> list[dic
 def _highest_scores(page: Page) -> list[dict[str, Any]]:
     """The highest scores, and the score of the explained class where it is not among them."""
     order = sorted(range(len(page.scores)), key=lambda label: -page.scores[label])
+    probabilities: Sequence[float | None] = page.probabilities or [None] * len(page.scores)
     listed = [label for rank, label in enumerate(order) if rank < _N_SCORES or label == page.explained]
     return [
         {
             "name": page.class_name(label),
             "score": float(page.scores[label]),
+            "probability": probabilities[label],
             "rank": order.index(label) + 1,
             "explained": label == page.explained,
         }
@@ -312,18 +316,16 @@ def _digits(value: float) -> str:
     return f"{value:.5f}".rstrip("0").rstrip(".")
 
 
-def _place(clip: Clip, box: Box) -> dict[str, Any]:
-    """The place of a box in Hz and seconds; None for an axis that it covers."""
-    place = clip.place(box)
+def _sides(box: Box, place: Place) -> dict[str, Any]:
+    """The sides of a box in Hz and seconds; None for an axis that it covers."""
     return {
         "hertz": None if box.low <= 0 and box.high >= 1 else [place.low, place.high],
         "seconds": None if box.start <= 0 and box.end >= 1 else [place.start, place.end],
     }
 
 
-def _ends(clip: Clip, region: Region) -> dict[str, float]:
+def _ends(places: Sequence[Place]) -> dict[str, float]:
     """The time and the band from the first to the last box of a region, in seconds and Hz."""
-    places = [clip.place(box) for box in region.boxes]
     return {
         "start": min(place.start for place in places),
         "end": max(place.end for place in places),

@@ -57,6 +57,12 @@ function signed(value) {
   return text.startsWith("−") ? text : "+" + text;
 }
 
+/* A probability with two digits, which is 0 or 1 for none. */
+function likely(value) {
+  if (value < 0.005) return "<0.01";
+  return value > 0.995 ? ">0.99" : fixed(value);
+}
+
 const percent = (share) => `${100 * share}%`;
 
 const short = (value) => String(Number(value.toPrecision(4)));

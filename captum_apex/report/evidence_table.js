@@ -24,6 +24,7 @@ function evidenceRow(page, perspective, evidence) {
     label: clip.label,
     explained: page.explained,
     score: rounded(perspective.score),
+    probability: rounded(page.probability),
     scheme: perspective.scheme,
     channel: evidence.channel,
     side: evidence.side,

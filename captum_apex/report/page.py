@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -31,13 +32,16 @@ class Page:
         scores: the model's output for each class, usually logits.
         maps: attribution maps of other methods by their names: attribution of the whole input, (…, frequency, time) of
             any size or, for waveforms, (…, sample); the leading axes have size 1.
+        exclusive: whether each clip has exactly one class, as in `captum_apex.Classifier`: True if the probabilities of
+            the classes are the softmax of the scores, False if they are their sigmoid. None shows no probabilities.
 
     Attributes:
         shown_prototypes: the training clips that were looked up, by their index.
 
     Raises:
         ValueError: there is no explanation, two of one scheme, or of different targets; scores and names do not fit; a
-            score or a map is not finite; a map has another shape; a prototype is missing.
+            score or a map is not finite; a map has another shape; a prototype is missing; or a single class shall be
+            exclusive.
 
     Example:
         >>> import torch
@@ -55,6 +59,7 @@ class Page:
     class_names: Sequence[str] | None = None
     scores: Sequence[float] = ()
     maps: Mapping[str, ArrayLike | Tensor] = field(default_factory=dict)
+    exclusive: bool | None = None
     shown_prototypes: dict[int, Clip] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +72,8 @@ class Page:
             )
         if not all(math.isfinite(score) for score in self.scores):
             raise ValueError(f"expected finite `scores`, but got {[float(score) for score in self.scores]}")
+        if self.exclusive and len(self.scores) == 1:
+            raise ValueError("expected several scores with `exclusive=True`, but there is one, whose softmax is 1")
         for name, values in self.maps.items():
             signed_map(values, name, self.clip)
         object.__setattr__(
@@ -102,6 +109,32 @@ class Page:
         if len(self.scores) < 2:
             return ""
         return self.class_name(max(range(len(self.scores)), key=lambda label: self.scores[label]))
+
+    @property
+    def probabilities(self) -> list[float]:
+        """The probability of each class; empty where it is not known, because `scores` or `exclusive` are not given.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+            >>> from captum_apex.report import Page
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80))
+            >>> time = Explanation(Scheme("time"), 0, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
+            >>> page = Page(clip, [time], {}, ["dog", "rain"], scores=[2.0, 0.0], exclusive=True)
+            >>> [round(probability, 2) for probability in page.probabilities]
+            [0.88, 0.12]
+        """
+        if self.exclusive is None or not len(self.scores):
+            return []
+        scores = torch.tensor([float(score) for score in self.scores], dtype=torch.float64)
+        return (scores.softmax(0) if self.exclusive else scores.sigmoid()).tolist()
+
+    @property
+    def probability(self) -> float | None:
+        """The probability of the explained class; None where it is not known."""
+        probabilities = self.probabilities
+        label = 0 if len(probabilities) == 1 else self.explained
+        return probabilities[label] if label is not None and 0 <= label < len(probabilities) else None
 
     @property
     def right(self) -> bool | None:

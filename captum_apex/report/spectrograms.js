@@ -1,7 +1,7 @@
 /* Spectrograms with ticks, outlines, numbers on the outlines, and a slider to seek with. */
 const LINE_WIDTH = 2; // of an outline, in pixels
 const STRIPE = 2; // by how much an outline is wider than the next one that coincides with it, in pixels
-const TAG = 0.065; // width of a tag with one number, as a share of the large picture
+const TAG = 0.062; // width of a tag with one number, as a share of the large picture
 const TAG_MORE = 0.65; // width that each further number adds, in widths of one
 const LINE = 1.5; // height of a tag, in its font size
 const TAG_HEIGHTS = [0.094, 0.059]; // height of a tag, as a share of the lowest and of the highest large picture
@@ -128,41 +128,54 @@ function outlined(region, rank = 0, number = 0) {
   return { ...region, colour: colourOf(rank), number, text };
 }
 
-/*
- * The regions' numbers on their upper left corners. Regions with the same corner share a tag; where another tag is
- * already, a tag moves along its box, or else down by its height.
- */
+/* The regions' numbers, each on its box; regions with the same upper left corner share a tag. */
 function tags(regions) {
   const placed = [];
   return grouped(regions.filter((region) => region.number)).map((group) => {
     const width = TAG * (1 + TAG_MORE * (group.length - 1));
-    const [x, y] = [Math.min(group[0].corner[0], 1 - width), group[0].corner[1]];
-    const tag = { x, y, width, steps: 0 };
-    const right = rightOf(group[0]);
-    while (placed.some((other) => overlap(tag, other))) {
-      if (tag.x + 2 * width <= right) tag.x += width; // along the upper side of its box, as far as that reaches
-      else {
-        tag.x = x;
-        tag.steps += 1;
-      }
-    }
+    const tag = freePlace(group[0].tagged, width, placed);
     placed.push(tag);
-    const top = `calc(max(0px, ${percent(y)} - ${LINE}em) + ${tag.steps * LINE}em)`;
+    const top = `clamp(0px, ${percent(tag.y)} + ${LINE * tag.step}em, 100% - ${LINE}em)`;
     const numbers = group.map(({ number, colour }) => element("span", { style: { "--colour": colour } }, String(number)));
-    return element("span", { class: "tag", "aria-hidden": "true", style: { left: percent(tag.x), top } }, numbers);
+    const [way, length] = tag.stalk ?? ["", 0];
+    const style = { left: percent(tag.x), top, "--stalk": `${LINE * length}em`, "--colour": group[0].colour };
+    return element("span", { class: `tag ${way}`, "aria-hidden": "true", style }, numbers);
   });
 }
 
-/* The right end of a region, as a share of the picture. */
-function rightOf({ outline }) {
-  return Math.max(...[...outline.matchAll(/[ML]([\d.]+)/g)].map(([, x]) => Number(x)));
+/* The first place on a box where no other tag is; the nearest one above or below the box where all are taken. */
+function freePlace(box, width, placed) {
+  let place;
+  for (place of placesOn(box, width)) if (!placed.some((other) => overlap(place, other))) break;
+  return place;
+}
+
+/* Places of a tag: along the upper side of its box, down its left side, along its lower side, anywhere else where it
+   touches the box, and away from it with a stalk. `step` is the distance of the upper end of the tag from `y`, in heights of a tag. */
+function* placesOn([left, top, right, bottom], width) {
+  const within = (x) => Math.min(Math.max(x, 0), 1 - width);
+  const first = within(left);
+  const along = Array.from({ length: Math.max(1, Math.floor((right - first) / width)) }, (_, i) => first + i * width);
+  for (const x of along) yield { x, y: top, step: -1, width };
+  for (let step = 0; top + (step + 1) * TAG_HEIGHTS[0] <= bottom; step++) yield { x: first, y: top, step, width };
+  for (const x of along) yield { x, y: bottom, step: 0, width };
+  const sides = [[top, -1], [top, 0], [bottom, -1], [bottom, 0]];
+  for (let shift = 0; shift <= Math.max(width, right - left); shift += width / 8) {
+    const beside = [left + shift, left - shift].filter((x) => x <= right && x >= left - width).map(within);
+    for (const x of beside) for (const [y, step] of sides) yield { x, y, step, width };
+  }
+  for (let step = 1; step * TAG_HEIGHTS[1] < 1; step++) {
+    const length = step * TAG_HEIGHTS[0];
+    if (top >= length + TAG_HEIGHTS[0]) yield { x: first, y: top, step: -1 - step, width, stalk: ["down", step] };
+    if (bottom + length + TAG_HEIGHTS[0] <= 1) yield { x: first, y: bottom, step, width, stalk: ["up", step] };
+  }
 }
 
 /* Whether two tags overlap on the lowest or on the highest picture. */
 function overlap(one, two) {
-  if (one.x + one.width <= two.x || two.x + two.width <= one.x) return false;
+  if (one.x + one.width <= two.x + 1e-6 || two.x + two.width <= one.x + 1e-6) return false;
   return TAG_HEIGHTS.some((height) => {
-    const [y, other] = [one, two].map((tag) => Math.max(tag.y, height) + tag.steps * height);
+    const [y, other] = [one, two].map((tag) => Math.min(Math.max(tag.y + tag.step * height, 0), 1 - height));
     return Math.abs(y - other) < 0.99 * height;
   });
 }
@@ -171,7 +184,7 @@ function overlap(one, two) {
 function grouped(regions) {
   const groups = new Map();
   for (const region of regions) {
-    const corner = region.corner.map((share) => share.toFixed(3)).join();
+    const corner = region.tagged.slice(0, 2).map((share) => share.toFixed(3)).join();
     groups.set(corner, [...(groups.get(corner) ?? []), region]);
   }
   return [...groups.values()];

@@ -37,7 +37,8 @@ def without_script(facts: Mapping[str, Any], pictures: Mapping[str, str]) -> str
 def _page(page: Mapping[str, Any], facts: Mapping[str, Any], left: dict[str, str]) -> str:
     clip = facts["clips"][page["clip"]]
     explained = page["explained"] or "the only output"
-    lines = [f"Explained: {explained}, score {_number(page['score'])}."]
+    likely = "" if page["probability"] is None else f", probability {_number(page['probability'])}"
+    lines = [f"Explained: {explained}, score {_number(page['score'])}{likely}."]
     if page["first"]:
         lines.append(f"The model’s first choice is {page['first']}.")
     if clip["label"]:

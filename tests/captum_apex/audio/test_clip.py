@@ -93,6 +93,16 @@ def test_a_few_extreme_levels_do_not_decide_about_the_colours():
     assert level_limits([Clip(levels.view(40, 250), AXES)]) == pytest.approx((-59.4, -0.06), abs=0.01)
 
 
+@pytest.mark.parametrize("n_silent", [10, 125, 200])
+def test_digital_silence_does_not_decide_about_the_colours(n_silent):
+    levels = torch.linspace(-40, 0, 10_000).view(250, 40).T.clone()
+    levels[:, :n_silent] = -100.0
+    low, high = level_limits([Clip(levels, AXES)])
+    first = levels[0, n_silent].item()
+    assert low == pytest.approx(0.95 * first, abs=0.1)
+    assert high == pytest.approx(0, abs=0.1)
+
+
 def test_a_region_is_silent_where_no_level_is_above_the_floor():
     levels = torch.full((40, 100), -60.0)
     levels[10:20, 30:50] = -20.0

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,18 @@ def test_classes_are_chosen_by_name_index_or_threshold(explainer):
         explainer.explain(clip, "sirene")
 
 
+@pytest.mark.parametrize(("exclusive", "function"), [(True, "softmax"), (False, "sigmoid"), (None, None)])
+def test_a_page_has_the_probabilities_of_a_classifier_that_knows_them(explainer, exclusive, function):
+    classifier = replace(explainer.classifier, exclusive=exclusive)
+    page = Explainer(classifier, explainer.bases.values()).explain(sound(1000), "rain", search=None)[0]
+    if function is None:
+        assert (page.probabilities, page.probability) == ([], None)
+        return
+    probabilities = classifier.probabilities(torch.tensor(page.scores))
+    torch.testing.assert_close(torch.tensor(page.probabilities), probabilities)
+    assert page.probability == page.probabilities[CLASSES.index("rain")]
+
+
 def test_the_tables_have_a_row_for_each_channel(recordings, explainer, tmp_path):
     explained = explainer.explain([recordings.path(0), recordings.path(1)], n_channels=2, n_prototypes=2)
     rows = explained.rows()
@@ -184,13 +198,15 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
     effect = RegionEffect(channel=0.5, random=(0.5, 0.75), score=2.5, fires_on="silence")
     evidence = Evidence(17, -1, 2.5, -0.5, 0.9, region, (), effect=effect)
     explanation = Explanation(Scheme("square"), 0, 4.0, 0.5, (evidence,), total=3.5)
-    rows = ExplainedClips((Page(clip, [explanation], {}, ["dog", "rain"]),)).rows()
+    scores = [math.log(7.0), 0.0]
+    rows = ExplainedClips((Page(clip, [explanation], {}, ["dog", "rain"], scores, exclusive=True),)).rows()
     assert rows == [
         {
             "clip": "new.wav",
             "label": "rain",
             "explained": "dog",
             "score": 4.0,
+            "probability": 0.875,
             "scheme": "square",
             "channel": 17,
             "side": -1,

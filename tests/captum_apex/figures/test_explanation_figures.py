@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from captum_apex import SCHEMES, Explanation, PrototypeBasis, RegionEffect, basis_from_matrix, figures
+from captum_apex import SCHEMES, Box, Explanation, PrototypeBasis, Region, RegionEffect, basis_from_matrix, figures
 from captum_apex.explanations.explanation import prototypes_of
 from captum_apex.figures.charts import remainders
 from captum_apex.figures.colours import DASHED, REGION_STYLES, REGIONS, SOLID, region_line
@@ -174,6 +174,20 @@ def test_the_legend_of_a_perspective_gives_the_effects():
     first, second = (text.get_text().splitlines()[1:] for text in panel.get_legend().get_texts())
     assert first == effect_lines(GOOD)
     assert second == effect_lines(BAD)
+
+
+def test_a_region_of_silence_says_so_in_its_row_and_in_the_legends():
+    silence = Region((Box(0.0, 1.0, 0.75, 1.0),))
+    first, second = explained().evidence
+    found = replace(explained(), evidence=(replace(first, region=silence), second))
+    levels = CLIP.decibels.clone()
+    levels[:, levels.shape[1] // 2 :] = levels.min()
+    clip = replace(CLIP, decibels=levels)
+    figure = figures.explanation(found, clip, Recorded())
+    head, *rows = panels(figure)
+    assert [[text.get_text() for text in panel.texts] for panel in (head, rows[0], rows[4])] == [[], ["silence"], []]
+    for legend in (head.get_legend(), panels(figures.perspectives([found], clip))[0].get_legend()):
+        assert ["silence" in text.get_text() for text in legend.get_texts()] == [True, False]
 
 
 def test_maps_of_the_channels_stand_beside_the_clip():

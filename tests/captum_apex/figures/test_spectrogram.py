@@ -84,6 +84,30 @@ def test_regions_are_outlined_at_their_place(scheme, axes):
     assert places(panel)[0] == pytest.approx(place)
 
 
+@pytest.mark.parametrize(
+    ("box", "rotation"),
+    [
+        (Box(0.0, 1.0, 0.8, 0.9), "vertical"),
+        (Box(0.2, 0.4, 0.75, 1.0), "horizontal"),
+        (Box(0.0, 1.0, 0.6, 1.0), "horizontal"),
+        (Box(0.0, 1.0, 0.0, 0.6), None),
+    ],
+)
+def test_silence_is_written_into_a_region_below_the_floor(box, rotation):
+    """The clip is silent from 0.6 of it on."""
+    axes = AXES["htk"]
+    levels = clip(axes, n_frames=100).decibels.clone()
+    levels[:, 60:] = -60.0
+    figure = figures.spectrogram(Clip(levels, axes), Region((box,)))
+    texts = panels(figure)[0].texts
+    assert [text.get_text() for text in texts] == (["silence"] if rotation else [])
+    if rotation:
+        assert texts[0].get_rotation() == {"vertical": 90.0, "horizontal": 0.0}[rotation]
+        x, y = texts[0].get_position()
+        assert x == pytest.approx(axes.seconds(50 * (box.start + box.end)))
+        assert y == pytest.approx(axes.hertz(5 * (box.low + box.high)))
+
+
 def test_regions_of_samples_are_outlined_in_seconds():
     own = Clip.from_waveform(torch.randn(8000, generator=torch.Generator().manual_seed(0)), 8000)
     panel = panels(figures.spectrogram(own, Scheme("time").region([1], 1, 4)))[0]

@@ -7,6 +7,7 @@ import hashlib
 import html
 import io
 import json
+import math
 import os
 import re
 import time
@@ -305,11 +306,11 @@ def test_the_cursor_runs_on_the_picture_s_own_axis(tmp_path):
         assert clip["start"] + clip["rate"] * seconds == pytest.approx(AXES.frame_position(seconds) / 101)
 
 
-@pytest.mark.parametrize(("scheme", "corner"), [(SCHEMES[1], [0.1, 0.0]), (SCHEMES[2], [0.0, 0.5])])
-def test_the_tag_of_a_region_is_at_its_upper_left_corner(tmp_path, scheme, corner):
-    """Column 1 of 10 reaches up to the top; row 1 of 4 begins at the left."""
+@pytest.mark.parametrize(("scheme", "box"), [(SCHEMES[1], [0.1, 0.0, 0.2, 1.0]), (SCHEMES[2], [0.0, 0.5, 1.0, 0.75])])
+def test_the_tag_of_a_region_is_on_its_box(tmp_path, scheme, box):
+    """Column 1 of 10 reaches from the top to the bottom; row 1 of 4, from below, has the second lowest quarter."""
     facts = written(tmp_path, page(explanations=[explanation(scheme)]))
-    assert facts["pages"][0]["perspectives"][0]["evidence"][0]["corner"] == pytest.approx(corner)
+    assert facts["pages"][0]["perspectives"][0]["evidence"][0]["tagged"] == pytest.approx(box)
 
 
 def test_the_outline_of_a_cross_is_one_line(tmp_path):
@@ -502,6 +503,31 @@ def test_colours_and_dashes_are_those_of_the_figures(tmp_path):
 def test_the_model_is_right_where_its_first_choice_is_the_label(label, scores, right):
     clip = dataclasses.replace(chirp(1), label=label)
     assert page(clip=clip, scores=scores).right is right
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "probability"), [(None, None), (True, 1 / (1 + math.exp(-1) + 5 * math.exp(-3))), (False, 0.95257413)]
+)
+def test_the_probability_of_the_explained_class(tmp_path, exclusive, probability):
+    subject = page(scores=[0.0, 2.0, 0.0, 3.0, 0.0, 0.0, 0.0], exclusive=exclusive)
+    (facts,) = written(tmp_path, subject)["pages"]
+    assert facts["probability"] == (None if probability is None else pytest.approx(probability))
+    assert facts["scores"][0]["probability"] == facts["probability"]
+
+
+@pytest.mark.parametrize(
+    ("target", "scores", "probability"),
+    [(None, [0.0], 0.5), (-7, [0.0] * 7, 0.5), (3, [], None), ((1, 2), [0.0] * 7, None)],
+)
+def test_the_probability_is_that_of_the_target(target, scores, probability):
+    names = CLASSES if len(scores) != 1 else ["zero"]
+    explanations = [explanation(SCHEMES[0], target=target)]
+    assert page(explanations=explanations, scores=scores, class_names=names, exclusive=False).probability == probability
+
+
+def test_a_single_class_excludes_no_other():
+    with pytest.raises(ValueError, match="several scores with `exclusive=True`, but there is one, whose softmax is 1"):
+        page(scores=[1.0], class_names=["zero"], exclusive=True)
 
 
 def test_the_ends_and_the_masking_of_a_region_are_numbers(tmp_path):

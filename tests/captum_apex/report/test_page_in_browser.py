@@ -6,10 +6,11 @@ import itertools
 import re
 import time
 
+import numpy as np
 import pytest
 import torch
 
-from captum_apex import SCHEMES, RegionEffect, report
+from captum_apex import SCHEMES, Box, Region, RegionEffect, report
 from tests.browser import (
     all_of,
     button,
@@ -320,6 +321,39 @@ def test_regions_with_one_corner_share_a_tag_and_no_tag_hides_another(browser, t
     assert browser.execute_script(inside)
 
 
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+@pytest.mark.parametrize("seed", range(4))
+def test_tags_of_boxes_that_lie_close_together_are_on_their_boxes_and_hide_no_other(browser, tmp_path, seed, width):
+    """Five small boxes at the lower or upper edge, or anywhere, with random sides."""
+    random = np.random.default_rng(seed)
+    shown = explanation(SCHEMES[0], n_channels=1).evidence[0]
+    boxes = []
+    for _ in range(5):
+        low, start = random.uniform(0, 0.15) + (0.8 if seed == 1 else 0), random.uniform(0, 0.2 if seed else 0.9)
+        boxes.append(Box(low=low, high=low + random.uniform(0.02, 0.1), start=start, end=start + 0.05))
+    evidence = tuple(dataclasses.replace(shown, channel=k, region=Region((box,))) for k, box in enumerate(boxes))
+    subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[0]), evidence=evidence)], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]), width=width)
+    tags = browser.execute_script(
+        "return [...document.querySelectorAll('.large .tag')].map((e) => e.getBoundingClientRect())"
+        ".map((box) => [box.left, box.top, box.right, box.bottom])"
+    )
+    stalks = browser.execute_script(
+        "return [...document.querySelectorAll('.large .tag')].map((tag) => getComputedStyle(tag, '::after').height)"
+    )
+    picture = "return Object.values(document.querySelector('.large .picture').getBoundingClientRect().toJSON())"
+    left, top, wide, high = browser.execute_script(picture)[:4]
+    assert len(tags) == 5
+    assert all(top - 0.5 <= tag[1] and tag[3] <= top + high + 0.5 for tag in tags)
+    for one, two in itertools.combinations(tags, 2):
+        assert one[2] <= two[0] + 0.5 or two[2] <= one[0] + 0.5 or one[3] <= two[1] + 0.5 or two[3] <= one[1] + 0.5
+    for tag, box, stalk in zip(tags, boxes, stalks, strict=True):
+        assert tag[0] <= left + box.end * wide + 2
+        assert tag[2] >= left + box.start * wide - 5  # a tag with one number is narrower than its place
+        distance = max(tag[1] - (top + (1 - box.low) * high), top + (1 - box.high) * high - tag[3])
+        assert distance <= 2 + (float(stalk.removesuffix("px")) if stalk != "auto" else 0)
+
+
 def test_the_tags_of_bands_sit_on_their_bands(browser, tmp_path):
     """Bands of 20 that lie close together: the tags stand side by side, each on the upper side of its band."""
     scheme = SCHEMES[2]
@@ -432,6 +466,17 @@ def test_of_many_clips_a_picture_and_a_table_are_printed(browser, tmp_path):
     rows = texts(browser, "#print .evidence-table tbody tr")
     assert len(rows) == 4 * 4 * 2
     assert rows[2] == "1 10 +2.00 0.25 0.10–0.20 s zero, clip_0.wav; one, clip_1.wav; two, clip_2.wav"
+
+
+@pytest.mark.parametrize("n_clips", [1, 4])
+def test_nothing_is_wider_than_a_sheet_of_paper(browser, tmp_path, n_clips):
+    named = {index: chirp(index, name=LONG, label=LONG, silent=True) for index in range(3)}
+    names = [LONG, *CLASSES[1:]]
+    clip = chirp(50, name=LONG, label=LONG, silent=True)
+    subject = page(clip=clip, prototypes=named, class_names=names, exclusive=True, maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject] * n_clips), width=718, media="print")
+    wait_until(lambda: len(all_of(browser, "#print h2")) == n_clips)
+    assert browser.execute_script("return [innerWidth, document.scrollingElement.scrollWidth]") == [718, 718]
 
 
 def printed(browser):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 from pathlib import Path
 
@@ -94,6 +95,46 @@ def test_the_most_explained_clip_is_the_one_whose_channels_add_up_to_most_of_the
     choose(browser, "order", "most explained")
     assert [shares[name] for name in listed(browser)] == sorted(shares.values(), reverse=True)
     assert "600% shown" in texts(browser, "#list a")[0]
+
+
+def probable_page(number):
+    """The logit of the explained class is −4 + number, that of the other classes 0, so the first choice changes."""
+    small = small_page(number)
+    scores = [number - 4.0 if label == number % 3 else 0.0 for label in range(len(CLASSES))]
+    return dataclasses.replace(small, scores=scores, exclusive=False)
+
+
+def test_clips_are_sorted_and_filtered_by_probability(browser, tmp_path):
+    """Probabilities are 1 / (1 + exp(4 − number)): 0.018, 0.047, 0.12, 0.27, 0.5, 0.73, 0.88, 0.95."""
+    show(browser, report.write(tmp_path / "page.html", [probable_page(number) for number in range(8)]))
+    choose(browser, "probability", "at least 0.5")
+    choose(browser, "order", "least probable")
+    assert listed(browser) == ["54", "55", "56", "57"]
+    choose(browser, "order", "most probable")
+    assert listed(browser) == ["57", "56", "55", "54"]
+    choose(browser, "probability", "below 0.5")
+    assert listed(browser) == ["53", "52", "51", "50"]
+    assert "probability 0.27" in texts(browser, "#list a")[0]
+    all_of(browser, "#list a")[0].click()
+    wait_until(lambda: "probability 0.27" in texts(browser, ".verdict")[0])
+    rows = [row.text.split() for row in all_of(browser, ".scores tbody tr")]
+    assert rows[0][-2:] == ["0.00", "0.50"]
+    assert rows[-1][-2:] == ["−1.00", "0.27"]
+    assert "The sigmoid of the logit" in texts(browser, ".notes")[0]
+
+
+def test_the_softmax_gives_the_probabilities_of_classes_that_exclude_each_other(browser, tmp_path):
+    scores = [math.log(6.0), *[0.0] * 6]  # probabilities 1/2 and six times 1/12
+    subject = dataclasses.replace(small_page(0), scores=scores, exclusive=True)
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    assert texts(browser, ".scores tbody td.figure:last-child") == ["0.50", *["0.08"] * 4]
+    assert "The softmax of the logits" in texts(browser, ".notes")[0]
+
+
+def test_without_known_probabilities_only_logits_are_shown(browser, many):
+    show(browser, many)
+    assert not all_of(browser, "#list-probability")
+    assert not any("robab" in text for text in texts(browser, "body"))
 
 
 def test_the_address_names_the_clip_and_the_perspective(browser, one, many):
@@ -209,7 +250,7 @@ def test_the_table_is_downloaded(browser, one, tmp_path):
     button(browser, "Evidence as CSV").click()
     file = tmp_path / "why-the-model-heard-that-evidence.csv"
     wait_until(file.exists)
-    assert file.read_bytes().startswith(b"clip,label,explained,score,scheme,channel,")
+    assert file.read_bytes().startswith(b"clip,label,explained,score,probability,scheme,channel,")
 
 
 def test_silence_is_said_and_not_played(browser, one):
