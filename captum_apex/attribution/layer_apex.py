@@ -30,8 +30,9 @@ from captum_apex.attribution.described import Described
 from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.changes import recording, restored
+from captum_apex.layers.fitted_on import check_origin
 from captum_apex.layers.hooks import frozen, watched
-from captum_apex.layers.models import fingerprint, layer_name, on_one_device
+from captum_apex.layers.models import layer_name, on_one_device
 from captum_apex.layers.normalisation import ConstantVariance
 from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm
@@ -100,13 +101,7 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
         self.columns = columns
         self._cached_matrices: tuple[PrototypeBasis, Tensor, Tensor] | None = None
         _ = self.norm  # raises where the model has no such norm
-        fitted_on = basis.origin.fingerprint
-        weights = fingerprint(forward_func)
-        if fitted_on and weights and fitted_on != weights:
-            raise ValueError(
-                f"expected the model that the basis was fitted on (layer {basis.origin.layer!r}), but its weights "
-                "differ; fit the basis again on this model"
-            )
+        check_origin(forward_func, layer, basis.origin)
 
     @property
     def norm(self) -> PooledNorm | None:

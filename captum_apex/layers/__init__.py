@@ -1,6 +1,7 @@
 """The layer that is explained, and the model around it.
 
 - `changes`: changes of a model and of torch's modes that an interruption cannot leave behind.
+- `fitted_on`: whether a layer is the one that features were computed with.
 - `holding`: the flags of a model that is held still, counted over everyone who holds it.
 - `hooks`: read or change a layer's output in a forward pass, while the model is frozen.
 - `kinds`: what a module says about the axes of its output by what it is.
