@@ -18,10 +18,10 @@ NAMES = (
     "1_getting_started",
     "2_four_perspectives",
     "3_apex_beside_other_methods",
-    "4_is_this_speech_real",
+    "4_a_deepfake_detector_under_the_loupe",
     "5_your_own_model",
 )
-NEED_RECORDINGS = ("1_getting_started", "4_is_this_speech_real")
+NEED_RECORDINGS = ("1_getting_started", "4_a_deepfake_detector_under_the_loupe")
 ABSOLUTE_PATH = re.compile(r"(?:^|[\s'\"(])(?:/[\w.-]+){2,}|[A-Z]:\\\\", re.MULTILINE)
 
 
@@ -63,6 +63,15 @@ def test_it_runs(name, request, tmp_path, monkeypatch):
         monkeypatch.setenv("CAPTUM_APEX_DATA", str(request.getfixturevalue("recordings")))
     else:
         monkeypatch.delenv("CAPTUM_APEX_DATA", raising=False)
+    check_that_it_runs(name, tmp_path, monkeypatch)
+
+
+def test_the_detector_is_trained_on_voices_from_formulas_where_there_are_no_recordings(tmp_path, monkeypatch):
+    monkeypatch.delenv("CAPTUM_APEX_DATA", raising=False)
+    check_that_it_runs("4_a_deepfake_detector_under_the_loupe", tmp_path, monkeypatch)
+
+
+def check_that_it_runs(name, tmp_path, monkeypatch):
     settings = {"CAPTUM_APEX_QUICK": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     folders = {
         variable: str(tmp_path / variable) for variable in ("CAPTUM_APEX_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")
@@ -157,3 +166,14 @@ def test_the_cells_are_formatted(task):
 )
 def test_an_absolute_path_is_found(text, expected):
     assert bool(ABSOLUTE_PATH.search(text)) == expected
+
+
+def test_the_audit_finds_the_planted_shortcut_and_the_cure():
+    text = printed("4_a_deepfake_detector_under_the_loupe")
+    assert "misled: in every seed most of the explained fakes have their evidence in the last 0.1 s" in text
+    on_silence = re.findall(r"and (\d+)% of them have it on silence", text)
+    assert len(on_silence) == 3  # honest, misled, mended
+    assert int(on_silence[1]) > 90
+    assert max(int(on_silence[0]), int(on_silence[2])) < 10
+    assert "the shortcut is confirmed" in text
+    assert "Every mended detector is better than every misled one" in text
