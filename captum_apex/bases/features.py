@@ -197,9 +197,8 @@ class FeatureBank:
         writer.check_complete()
         input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
         norm_name = "" if pooled_norm is None else pooled_norm.name
-        origin = Origin(
-            name, writer.layout, writer.grid, input_shape, fingerprint(model), n_clips, at_input, norm=norm_name
-        )
+        record = (input_shape, fingerprint(model), n_clips, at_input, _fingerprint_of(dataset), norm_name)
+        origin = Origin(name, writer.layout, writer.grid, *record)
         return cls(writer.cells, writer.means, writer.labels, origin)
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -265,6 +264,13 @@ class FeatureBank:
         """The tensors of the bank by the names of their files."""
         arrays = {str(sequence): tensor for sequence, tensor in self.cells.items()} | {"means": self.means}
         return arrays if self.labels is None else arrays | {"labels": self.labels}
+
+
+def _fingerprint_of(dataset: Dataset | Sequence) -> str:
+    """The fingerprint of a dataset that has one, such as `captum_apex.classifiers.InputDataset`; empty for others."""
+    fingerprint_of = getattr(dataset, "fingerprint", None)
+    given = fingerprint_of() if callable(fingerprint_of) else ""
+    return given if isinstance(given, str) else ""
 
 
 def _clip_names(dataset: Dataset | Sequence) -> Callable[[int], str]:

@@ -354,6 +354,10 @@ class InputDataset(Dataset):
         """The name of a clip, for messages and titles."""
         return self.recordings.name(index)
 
+    def fingerprint(self) -> str:
+        """The fingerprint of the recordings."""
+        return self.recordings.fingerprint()
+
     def _check_shape(self, inputs: Tensor, index: int) -> None:
         name = self.recordings.name(index)
         columns = self.classifier.columns

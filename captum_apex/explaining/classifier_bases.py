@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -60,8 +59,7 @@ def fit_bases(
         >>> import tempfile
         >>> from pathlib import Path
         >>> import torch
-        >>> import torch
-    from torch import nn
+        >>> from torch import nn
         >>> from captum_apex import Classifier, Recordings, listening
         >>> from captum_apex.explaining import fit_bases
         >>> layer = nn.AvgPool2d(3)
@@ -87,8 +85,7 @@ def fit_bases(
         columns=classifier.columns,
         progress=progress,
     )
-    origin = replace(bank.origin, dataset=recordings.fingerprint())
-    bank = replace(bank, origin=origin).to(device_of(classifier.model))
+    bank = bank.to(device_of(classifier.model))
     first, last = (min(most, len(recordings)) for most in MOST_PROTOTYPES)
     for scheme in chosen:
         yield fit_basis(
@@ -123,6 +120,12 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
         classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns
     ).origin
     assert origin.grid is not None
+    if origin.grid == (1, 1):
+        raise ValueError(
+            f"expected a layer whose output has frequency or time, but {origin.layer!r} gives one cell, so that every "
+            "region would be the whole clip; take a layer before the pooling, such as one that "
+            "captum_apex.suggest_layers(model, inputs) lists"
+        )
     if schemes is None:
         return tuple(scheme for scheme in SCHEMES if scheme.supports(*origin.grid))
     chosen = tuple(dict.fromkeys(map(Scheme, schemes)))

@@ -154,6 +154,9 @@ def pattern_of(axes: Sequence[str]) -> str:
     return f"{letters} -> n c {'f' if 'f' in letters else '1'} {'t' if 't' in letters else '1'}"
 
 
+_NO_PLACES = "take a layer before the pooling, whose output still has frequency and time"
+
+
 def check_layout(layout: Layout, module: nn.Module, output: Tensor, layer: str = "the layer") -> None:
     """Refuses a layout that contradicts what the layer is: the channels of a convolution are on axis 1, for instance.
 
@@ -186,7 +189,7 @@ def check_layout(layout: Layout, module: nn.Module, output: Tensor, layer: str =
     if known is None:
         _warn_of_swapped_channels(axes, module, output, layer, layout.pattern)
         return
-    hint = layout_of_kind(known, output.dim()).hint
+    hint = layout_of_kind(known, output.dim()).hint if output.dim() > 2 else _NO_PLACES
     if len(axes) != output.dim():
         raise LayoutError(
             f"expected {layer} to give a tensor that fits {layout.pattern!r}, but got shape {tuple(output.shape)} of a "

@@ -18,6 +18,7 @@ _LOUDNESS = 2.0  # standard deviations of the clip
 _LOW = 0.02  # cycles per sample
 _HIGH = 0.3
 _LEAST = 0.1  # how far the middle of a change has to move, as a share of the axis; two thirds at best
+_LEAST_WHERE_KNOWN = 0.02  # the same where the channels are known: attention spreads a change over all frames
 _LEAST_ALONE = 0.3  # the same where there are no columns, only rows
 _TWO_TIMES = 0.25
 _MOST_CLASS_TOKENS = 16
@@ -138,7 +139,7 @@ def readings(output: Tensor, known: KnownAxes | None, patches: Sequence[PatchGri
         layout = Layout(pattern_of(axes), sizes, class_tokens)
         reading = Reading(layout, channel_axis, output.shape[channel_axis], grid, follows, patch_grid)
         crosses = _movement(frequency[:2]) > _TWO_TIMES  # frames × frames, as the weights of an attention
-        if _is_likely(reading) and not crosses:
+        if _is_likely(reading, _LEAST if known is None else _LEAST_WHERE_KNOWN) and not crosses:
             likely.append(reading)
     return sorted(likely, key=_likelihood, reverse=True)
 
@@ -211,12 +212,12 @@ def _movement(profiles: Tensor) -> float:
     return float(late - early)
 
 
-def _is_likely(reading: Reading) -> bool:
+def _is_likely(reading: Reading, least: float) -> bool:
     """Whether every axis of the grid with several entries follows its change; frequency may do so less."""
     rows, columns = reading.grid
     time, frequency = reading.follows
     if columns > 1:
-        return time > _LEAST and (rows == 1 or frequency > -_LEAST)
+        return time > least and (rows == 1 or frequency > -_LEAST)
     return rows > 1 and frequency > _LEAST_ALONE
 
 

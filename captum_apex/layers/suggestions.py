@@ -90,7 +90,7 @@ class LayerSuggestions(Sequence[LayerSuggestion]):
         >>> suggest_layers(model, torch.rand(6, 1, 90))
         layers to explain, the best first; inputs of 1 × 90 are read as "n c t":
         layer  channels  grid    layout              why
-        0             4  1 × 88  "n c t -> n c 1 t"  last before pooling; channels by its kind, Conv1d
+            0         4  1 × 88  "n c t -> n c 1 t"  last before pooling; channels by its kind, Conv1d
     """
 
     def __init__(

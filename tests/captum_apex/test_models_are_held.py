@@ -35,7 +35,7 @@ from captum_apex import (
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.audio.regions import Box, Region
 from captum_apex.cli.layer_choice import layers_of, layers_to_choose_from
-from captum_apex.explaining.classifier_bases import fit_bases, recognised
+from captum_apex.explaining.classifier_bases import fit_bases
 from captum_apex.explaining.clip_pages import ClipPages, EvidenceSettings
 from captum_apex.explanations.clip_channels import channels_by_activation, channels_by_contribution
 from captum_apex.explanations.event_regions import EventRegions
@@ -153,13 +153,17 @@ class Subject:
         self.decomposition = self.at_layer.decompose(CLIPS, 1)
         self.weights = self.at_layer.weights(self.decomposition, torch.ones(6, 4, dtype=torch.bool))
         self.classifier = Classifier(
-            self.model, lambda waveform: waveform.view(1, 8, 16), 128, ["a", "b", "c"], exclusive=False
+            self.model,
+            lambda waveform: waveform.view(1, 8, 16),
+            128,
+            ["a", "b", "c"],
+            SpectrogramAxes(128, 14, 8),
+            exclusive=False,
         )
         self.evidence = explain(self.at_layer, CLIPS[:1], 1, n_prototypes=1, search=None)[0].evidence
         bases = [replace(self.basis, origin=replace(self.basis.origin, dataset="sounds"))]
-        drawing = replace(self.classifier, axes=SpectrogramAxes(128, 14, 8))
-        self.explainer = Explainer(drawing, bases, Sounds())
-        self.pages = ClipPages(drawing, self.explainer.apexes, self.explainer.training)
+        self.explainer = Explainer(self.classifier, bases, Sounds())
+        self.pages = ClipPages(self.classifier, self.explainer.apexes, self.explainer.training)
         self.channels = channels_by_contribution(self.apex, CLIPS, (), self.decomposition, 0, [0, 1], 8)
 
     def scores(self, clips):
@@ -202,13 +206,6 @@ class Sounds:
         return "sounds"
 
 
-class LabelledSounds(Sounds):
-    """The clips with their classes."""
-
-    class_names = ("a", "b", "c")
-    labels = tuple(index % 3 for index in range(len(CLIPS)))
-
-
 MASKS = torch.zeros(6, 2, 4, dtype=torch.bool)
 CELL = Region((Box(0.0, 1.0, 0.0, 0.25),))
 CALLS = {
@@ -245,7 +242,6 @@ CALLS = {
     "layers_to_choose_from": lambda s: layers_to_choose_from(replace(s.classifier, length=128)),
     "suggest_layers": lambda s: suggest_layers(s.model, CLIPS),
     "suggested_layout": lambda s: suggested_layout(s.model, s.layer, CLIPS),
-    "recognised": lambda s: recognised(s.classifier.dataset(LabelledSounds())),
     "fit_bases": lambda s: list(fit_bases(s.classifier, Sounds(), ["time"], layer=s.layer)),
     "Classifier.scores": lambda s: s.classifier.scores(CLIPS[0], "a clip"),
     "channels_by_activation": lambda s: channels_by_activation(s.apex, CLIPS[:1], (), [0], 1, 8),
@@ -297,11 +293,13 @@ RUNS_NO_MODEL = {
         "Explainer.load",
         "Explainer.save",
         "ClipSource.read",
+        "InputDataset.fingerprint",
         "InputDataset.label_name",
         "at_layer_of",
         "clip_sources",
         "Classifier.probabilities",
         "check_layout",
+        "check_origin",
         "channel_counts",
         "chosen_layer",
         "device_of",

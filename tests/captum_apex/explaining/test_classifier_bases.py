@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from captum_apex import Classifier
-from captum_apex.explaining.classifier_bases import recognised
+from captum_apex.explaining.classifier_bases import fit_bases, recognised
 
 LOUD = (0, 2, 1, 1, 0, 2, 2, 0, 1, 0)  # the third of each clip that is loud
 
@@ -26,6 +26,9 @@ class Clips:
 
     def waveform(self, index, sample_rate, length=None, *, convert=True):
         return torch.eye(3)[LOUD[index]].repeat_interleave(4)
+
+    def fingerprint(self):
+        return "clips"
 
 
 def thirds(class_names=Clips.class_names):
@@ -60,3 +63,11 @@ def test_nothing_is_said_without_labels_or_with_one_class():
     clips = Clips([0] * len(LOUD))
     clips.class_names = ("loud",)
     assert recognised(one.dataset(clips)) is None
+
+
+def test_a_layer_of_one_cell_is_refused():
+    model = nn.Sequential(nn.Unflatten(1, (1, 1, 12)), nn.Conv2d(1, 4, (1, 3)), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    classifier = Classifier(model, lambda waveform: waveform, 8000, ["a", "b", "c", "d"], layer=model[2])
+    with pytest.raises(ValueError, match="'2' gives one cell, .* take a layer before the pooling"):
+        list(fit_bases(classifier, Clips(None)))
+    next(fit_bases(classifier, Clips(None), layer=model[1], epochs=1))

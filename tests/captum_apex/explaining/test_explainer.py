@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,6 +292,14 @@ def test_wrong_parts_are_refused(classifier, folder, recordings, explainer, tmp_
         Explainer.fit(Classifier(classifier.model, transform, RATE, CLASSES, length=RATE // 2), recordings)
     with pytest.raises(ValueError, match="an Explainer with `recordings`"):
         Explainer(classifier, bases).located()
+
+
+def test_a_bank_of_the_classifiers_data_set_knows_its_recordings(classifier, recordings):
+    bank = FeatureBank.from_dataset(classifier.model, classifier.layer, classifier.dataset(recordings))
+    assert bank.origin.dataset == recordings.fingerprint()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Explainer(classifier, [fit_basis(bank, "time", epochs=1, n_prototypes=(2, 2))], recordings)
 
 
 def test_a_waveform_has_the_length_of_the_classifiers_clips(explainer):

@@ -417,3 +417,33 @@ def test_a_transformer_says_where_its_clips_are():
     check_layout(Layout("t n c -> n c 1 t"), layer, frames)
     with pytest.raises(ValueError, match='expected clips on axis 1 of the layer, .* pass "t n c -> n c 1 t"'):
         check_layout(Layout(TOKENS), layer, frames)
+
+
+class Averaging(nn.TransformerEncoderLayer):
+    """A block as training can make it: each frame is mostly the mean of all."""
+
+    def forward(self, frames, *_, **__):
+        return frames + 40 * frames.mean(1, keepdim=True)
+
+
+def test_a_block_that_spreads_a_change_over_all_frames_is_proposed():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Linear(32, 8)
+            self.encoder = Averaging(8, 2, 16, batch_first=True)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, clips):
+            return self.head(self.encoder(self.embedding(clips.squeeze(1).transpose(1, 2))).mean(1))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        suggestions = suggest_layers(Model().eval(), torch.randn(SPECTROGRAM))
+    assert (suggestions[0].name, suggestions[0].layout) == ("encoder", TOKENS)
+
+
+def test_a_layer_behind_the_pooling_gets_no_layout_proposed():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"^(?!.*1 1).*; take a layer before the pooling"):
+        FeatureBank.from_dataset(model, model[3], list(torch.rand(3, 1, 8, 16)), layout="n c t -> n c 1 t")
