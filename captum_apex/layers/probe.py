@@ -135,6 +135,8 @@ def readings(output: Tensor, known: KnownAxes | None, patches: Sequence[PatchGri
         time, frequency = _along_time_and_frequency(axes, profiles, sizes, class_tokens)
         follows = (_movement(time[:2]), _movement(frequency[2:]))
         channel_axis = axes.index("c")
+        if known is None and output.shape[channel_axis] == 1:
+            continue  # the channels of a pooled output, whose axis may follow the frequency by chance
         grid = (frequency.shape[1], time.shape[1])
         layout = Layout(pattern_of(axes), sizes, class_tokens)
         reading = Reading(layout, channel_axis, output.shape[channel_axis], grid, follows, patch_grid)

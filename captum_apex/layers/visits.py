@@ -145,6 +145,7 @@ def visited(modules: Mapping[str, nn.Module], run: Callable[[], object]) -> dict
         >>> import torch
         >>> from captum_apex.layers.probe import changed_clips
         >>> from captum_apex.layers.visits import visited
+        >>> _ = torch.manual_seed(0)
         >>> model = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.AdaptiveAvgPool1d(1))
         >>> clips = changed_clips(torch.zeros(1, 1, 90), ["n", "c", "t"])
         >>> visits = visited(dict(model.named_children()), lambda: model(clips))

@@ -11,6 +11,8 @@ from transformers import ASTConfig, ASTForAudioClassification, Wav2Vec2Config, W
 from captum_apex import FeatureBank, LayerAPEX, PrototypeBasis, suggest_layers
 from captum_apex.layers.layout import Layout, check_layout
 from captum_apex.layers.models import fingerprint
+from captum_apex.layers.probe import changed_clips
+from captum_apex.layers.visits import visited
 from captum_apex.pretrained import LogitsModel
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "num_labels": 3}
@@ -447,3 +449,12 @@ def test_a_layer_behind_the_pooling_gets_no_layout_proposed():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(ValueError, match=r"^(?!.*1 1).*; take a layer before the pooling"):
         FeatureBank.from_dataset(model, model[3], list(torch.rand(3, 1, 8, 16)), layout="n c t -> n c 1 t")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_pooled_output_is_no_grid_whatever_its_channels_hear(seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Conv1d(1, 4, 3), nn.AdaptiveAvgPool1d(1))
+    clips = changed_clips(torch.zeros(1, 1, 90), ["n", "c", "t"])
+    assert visited(dict(model.named_children()), lambda: model(clips))["1"].reading is None
