@@ -451,7 +451,7 @@ def test_a_layer_behind_the_pooling_gets_no_layout_proposed():
         FeatureBank.from_dataset(model, model[3], list(torch.rand(3, 1, 8, 16)), layout="n c t -> n c 1 t")
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", [0, 32, 52, 53, 64])  # in all but the first a channel hears high bands
 def test_a_pooled_output_is_no_grid_whatever_its_channels_hear(seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
