@@ -29,6 +29,7 @@ _SLANEY_HERTZ_PER_MEL = 200 / 3
 _SLANEY_BEND_HERTZ = 1000.0
 _SLANEY_BEND_MEL = _SLANEY_BEND_HERTZ / _SLANEY_HERTZ_PER_MEL
 _SLANEY_LOG_STEP = math.log(6.4) / 27
+_ROUNDING = 1e-6  # bins, by which the frequency of a bin may differ from a limit that is meant to be the same
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class SpectrogramAxes:
         sample_rate: sample rate of the waveform, in Hz.
         n_fft: length of the Fourier transform, in samples.
         hop_length: samples between neighbouring frames.
-        n_mels: number of mel bands; None for a linear, one-sided spectrogram of `n_fft // 2 + 1` bins.
+        n_mels: number of mel bands; None for a linear, one-sided spectrogram, of whose `n_fft // 2 + 1` bins those from
+            `f_min` to `f_max` are kept.
         mel_scale: `"htk"` or `"slaney"`; ignored if `n_mels` is None.
-        f_min: lower end of the lowest mel filter, in Hz.
-        f_max: upper end of the highest mel filter, in Hz; None for half the sample rate.
+        f_min: lower end of the lowest mel filter, in Hz; of a linear spectrogram, the lowest frequency of a kept bin.
+        f_max: upper end of the highest mel filter, in Hz; of a linear spectrogram, the highest frequency of a kept bin;
+            None for half the sample rate.
         center: whether frame 0 is centred on the first sample (True) or begins there (False).
         pad: number of samples that the transform adds before the clip.
 
@@ -60,6 +63,12 @@ class SpectrogramAxes:
         1.0
         >>> axes.bin_position(1000.0), axes.frame_position(1.0)
         (32.5, 100.5)
+
+        The bins of a spectrogram of bats from 10 to 120 kHz:
+
+        >>> cropped = SpectrogramAxes(256000, 512, 256, f_min=10_000, f_max=120_000)
+        >>> cropped.n_bins, cropped.bin_centres[0].item(), cropped.bin_centres[-1].item()
+        (221, 10000.0, 120000.0)
     """
 
     sample_rate: float
@@ -83,6 +92,11 @@ class SpectrogramAxes:
         one_of(self.mel_scale, "`mel_scale`", MEL_SCALES)
         if not 0 <= self.f_min < self._highest:
             raise ValueError(f"expected 0 <= `f_min` < `f_max`, in Hz, but got {self.f_min} and {self._highest}")
+        if self.n_bins < 1:
+            raise ValueError(
+                f"expected a bin from `f_min` to `f_max`, but none of the bins, {self._bin_width:g} Hz apart, "
+                f"lies from {self.f_min:g} to {self._highest:g} Hz"
+            )
 
     @classmethod
     def from_transform(cls, transform: Any, sample_rate: float | None = None) -> Self:
@@ -122,7 +136,10 @@ class SpectrogramAxes:
     @property
     def n_bins(self) -> int:
         """Number of frequency bins."""
-        return self.n_fft // 2 + 1 if self.n_mels is None else self.n_mels
+        if self.n_mels is not None:
+            return self.n_mels
+        last = min(self.n_fft // 2, math.floor(self._highest / self._bin_width + _ROUNDING))
+        return last + 1 - self._first_bin
 
     @property
     def nyquist(self) -> float:
@@ -197,7 +214,7 @@ class SpectrogramAxes:
         """
         bins = _float64(position)
         if self.n_mels is None:
-            return _like(position, ((bins - 0.5) * self._bin_width).clamp(0, self.nyquist))
+            return _like(position, ((bins - 0.5 + self._first_bin) * self._bin_width).clamp(0, self.nyquist))
         lowest, step = self._mel_line
         return _like(position, _from_mel(lowest + (bins + 0.5) * step, self.mel_scale).clamp(0, self.nyquist))
 
@@ -217,7 +234,7 @@ class SpectrogramAxes:
         if not ((frequency >= 0) & (frequency <= self.nyquist)).all():
             raise ValueError(f"expected `hertz` in [0, {self.nyquist}], but got {hertz}")
         if self.n_mels is None:
-            return _like(hertz, frequency / self._bin_width + 0.5)
+            return _like(hertz, frequency / self._bin_width + 0.5 - self._first_bin)
         lowest, step = self._mel_line
         return _like(hertz, (_to_mel(frequency, self.mel_scale) - lowest) / step - 0.5)
 
@@ -257,6 +274,11 @@ class SpectrogramAxes:
     @property
     def _bin_width(self) -> float:
         return self.sample_rate / self.n_fft
+
+    @property
+    def _first_bin(self) -> int:
+        """The number of the lowest kept bin of a linear spectrogram."""
+        return math.ceil(self.f_min / self._bin_width - _ROUNDING)
 
     @property
     def _first_centre(self) -> float:

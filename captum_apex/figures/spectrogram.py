@@ -260,4 +260,4 @@ def _extent(clip: Clip) -> tuple[float, float, float, float]:
     if axes.n_mels is not None:
         return start, end, 0.0, float(axes.n_bins)
     half_a_bin = axes.sample_rate / axes.n_fft / 2
-    return start, end, -half_a_bin, axes.hertz(axes.n_bins - 0.5) + half_a_bin
+    return start, end, axes.hertz(0.5) - half_a_bin, axes.hertz(axes.n_bins - 0.5) + half_a_bin

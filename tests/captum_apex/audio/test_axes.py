@@ -137,6 +137,40 @@ def test_the_bins_of_an_odd_transform_are_its_frequencies(n_fft):
     torch.testing.assert_close(SpectrogramAxes(RATE, n_fft, 16).bin_centres, frequencies)
 
 
+@pytest.mark.parametrize(
+    ("f_min", "f_max"), [(10e3, 120e3), (10_001, 119_999), (0, 500), (500, None), (127_900, 300e3)]
+)
+def test_a_cropped_spectrogram_has_the_bins_between_its_limits(f_min, f_max):
+    rate = 256_000
+    axes = SpectrogramAxes(rate, 512, 256, f_min=f_min, f_max=f_max)
+    frequencies = torch.fft.rfftfreq(512, 1 / rate, dtype=torch.float64)
+    kept = frequencies[(frequencies >= f_min) & (frequencies <= (f_max or rate / 2))]
+    torch.testing.assert_close(axes.bin_centres, kept)
+    assert axes.n_bins == len(kept)
+    torch.testing.assert_close(axes.bin_position(kept), torch.arange(len(kept)) + 0.5, check_dtype=False)
+    assert axes.hertz(0.0) == pytest.approx(max(kept[0] - 250, 0))
+
+
+@pytest.mark.parametrize("n_fft", [60, 441, 1000])
+def test_a_limit_that_is_the_frequency_of_a_bin_keeps_it(n_fft):
+    """Whatever rounding makes of it."""
+    rate = 44_100
+    frequencies = torch.fft.rfftfreq(n_fft, 1 / rate, dtype=torch.float64).tolist()
+    for first in range(0, len(frequencies) - 1, 7):
+        axes = SpectrogramAxes(rate, n_fft, 16, f_min=frequencies[first], f_max=frequencies[-2])
+        assert axes.n_bins == len(frequencies) - 1 - first
+
+
+def test_a_tone_in_a_cropped_spectrogram_lights_its_bin():
+    time = torch.arange(8192, dtype=torch.float64) / 256_000
+    spectrum = Spectrogram(n_fft=512, hop_length=256)(torch.sin(2 * torch.pi * 42_000 * time).float())
+    axes = SpectrogramAxes(256_000, 512, 256, f_min=10e3, f_max=120e3)
+    cropped = spectrum[20:241]
+    assert len(cropped) == axes.n_bins
+    brightest = int(cropped.mean(1).argmax())
+    assert axes.hertz(brightest) <= 42_000 <= axes.hertz(brightest + 1)
+
+
 def test_positions_come_back_from_hertz_and_seconds(axes):
     # The outer halves of the first and the last bin may be clipped.
     bins = torch.linspace(0.5, axes.n_bins - 0.5, 301, dtype=torch.float64)
@@ -205,6 +239,10 @@ def test_errors_of_from_transform():
         ({"n_mels": 0}, "expected `n_mels` to be larger than 0, but got 0"),
         ({"mel_scale": "bark"}, r"expected `mel_scale` to be one of 'htk', 'slaney', but got 'bark'"),
         ({"f_min": -1.0}, "expected 0 <= `f_min` < `f_max`, in Hz, but got -1.0 and 8000.0"),
+        (
+            {"f_min": 101.0, "f_max": 102.0},
+            "expected a bin .*, but none of the bins, 31.25 Hz apart, lies from 101",
+        ),
         ({"f_min": 500.0, "f_max": 400.0}, "expected 0 <= `f_min` < `f_max`, in Hz, but got 500.0 and 400.0"),
     ],
 )

@@ -21,6 +21,7 @@ AXES = {
     "htk": SpectrogramAxes(16000, 512, 160, n_mels=10),
     "slaney": SpectrogramAxes(8000, 512, 160, n_mels=10, mel_scale="slaney", f_min=50, f_max=3800),
     "linear": SpectrogramAxes(8000, 20, 160),
+    "linear, cropped": SpectrogramAxes(8000, 20, 160, f_min=400, f_max=3600),
     "frames begin at the first sample": SpectrogramAxes(8000, 20, 160, center=False),
 }
 REGION = Region((Box(0.25, 0.5, 0.1, 0.4),))
