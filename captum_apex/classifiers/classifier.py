@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.class_names import checked_class_names, class_name
+from captum_apex.classifiers.logits import check_logits, checked_exclusive
 from captum_apex.classifiers.spectrogram_inputs import check_time_axis
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
@@ -116,19 +117,7 @@ class Classifier:
             input_axes(self.input_layout)
         if self.layer is not None:
             layer_name(self.model, self.layer)
-        self._check_exclusive()
-
-    def _check_exclusive(self) -> None:
-        if self.exclusive is not None and not isinstance(self.exclusive, (bool, np.bool_)):
-            raise TypeError(
-                f"expected `exclusive` to be True, False or None, but got {type(self.exclusive).__name__} "
-                f"{self.exclusive!r}"
-            )
-        object.__setattr__(self, "exclusive", None if self.exclusive is None else bool(self.exclusive))
-        if self.exclusive and len(self.class_names) == 1:
-            raise ValueError(
-                "expected several classes with `exclusive=True`, but there is one: its softmax is 1, whatever sounds"
-            )
+        object.__setattr__(self, "exclusive", checked_exclusive(self.exclusive, len(self.class_names)))
 
     def __repr__(self) -> str:
         length = "as long as their files are" if self.length is None else f"{self.length / self.sample_rate:.3g} s"
@@ -208,7 +197,7 @@ class Classifier:
             scores: scores of the model, (..., class).
 
         Raises:
-            ValueError: there are several classes, and `exclusive` is None.
+            ValueError: there are several classes, and `exclusive` is None; or the scores are probabilities already.
         """
         if self.exclusive is None and len(self.class_names) > 1:
             raise ValueError(
@@ -217,6 +206,7 @@ class Classifier:
                 "by softmax and cross-entropy (one class per clip), or `exclusive=False` if it was trained by sigmoid "
                 "and binary cross-entropy (any number of classes per clip)"
             )
+        check_logits(scores, bool(self.exclusive))
         return scores.softmax(-1) if self.exclusive else scores.sigmoid()
 
     def silence_probabilities(self, seconds: float | None = None) -> dict[str, float]:
@@ -355,8 +345,8 @@ class InputDataset(Dataset):
         return self.recordings.name(index)
 
     def fingerprint(self) -> str:
-        """The fingerprint of the recordings."""
-        return self.recordings.fingerprint()
+        """The fingerprint of the recordings; empty for recordings that have none."""
+        return self.recordings.fingerprint() if hasattr(self.recordings, "fingerprint") else ""
 
     def _check_shape(self, inputs: Tensor, index: int) -> None:
         name = self.recordings.name(index)
