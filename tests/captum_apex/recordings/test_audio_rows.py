@@ -192,7 +192,10 @@ def test_the_rows_become_inputs_of_a_classifier(tmp_path):
     model = nn.Linear(400, 2)
     classifier = Classifier(model, lambda waveform: waveform, RATE, CLASSES)
     split = labelled(of_bytes(tmp_path), names=("rain", "dog"))
-    with pytest.raises(ValueError, match=r"in this order, but got rain, dog; .*class_names=classifier.class_names"):
+    with pytest.raises(
+        ValueError,
+        match=r"in this order, but got rain, dog; .*as in Recordings.in_folder\(folder, classifier.class_names\)",
+    ):
         classifier.dataset(Recordings.from_hugging_face(split))
     dataset = classifier.dataset(Recordings.from_hugging_face(split, class_names=classifier.class_names))
     inputs, label = dataset[2]
