@@ -235,9 +235,9 @@ def _samples(waveform: Tensor) -> NDArray[np.floating]:
         raise ValueError(
             f"expected a `waveform` of floats, (sample,), but got {waveform.dtype} of shape {tuple(waveform.shape)}"
         )
-    if not waveform.isfinite().all():
-        raise ValueError("expected a finite `waveform`, but got NaN or infinity")
     samples = waveform.detach().to("cpu", torch.promote_types(waveform.dtype, torch.float32)).numpy()
+    if not np.isfinite(samples).all():
+        raise ValueError("expected a finite `waveform`, but got NaN or infinity")
     peak = np.abs(samples).max()
     if peak > 1:
         excess = 20 * math.log10(peak)
@@ -278,7 +278,12 @@ def _encode(target: BinaryIO, samples: NDArray, sample_rate: int, container: str
         settings |= _FINE
     library = sound_library()
     try:
-        with _disk_errors(target), library.SoundFile(library_file(target), "w", closefd=False, **settings) as file:
+        # libsndfile has a descriptor of its own: where an interruption leaves its file open, what it writes when it is
+        # closed at last does not get into another file, which has the number of the target's descriptor by then.
+        opened = library_file(target)
+        own = isinstance(opened, int)
+        opened = os.dup(opened) if isinstance(opened, int) else opened
+        with _disk_errors(target), library.SoundFile(opened, "w", closefd=own, **settings) as file:
             for first in range(0, len(samples), _SAMPLES_AT_ONCE):
                 file.write(samples[first : first + _SAMPLES_AT_ONCE])
     except (library.SoundFileError, AssertionError) as error:  # soundfile asserts that all samples were written
@@ -297,8 +302,9 @@ def _disk_errors(target: BinaryIO) -> Iterator[None]:
     finally:
         try:
             end = target.seek(0, os.SEEK_END)
-            target.write(bytes(_BYTES_BEHIND_END))
-            target.flush()
+            behind = bytes(_BYTES_BEHIND_END)
+            while behind:  # not by `target`, which would keep them and try again when it is closed
+                behind = behind[os.write(target.fileno(), behind) :]
             target.truncate(end)
         except OSError as error:
             named = isinstance(getattr(target, "name", None), str)  # a number, or none, for a temporary file

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
 from captum_apex import listening
 from captum_apex.audio.cutting import Cut, cuts
+from captum_apex.figures.panels import as_array
 from captum_apex.report.content import Content, Picture, Sound
 
 __all__ = ["Encoded", "TooLargeError", "base64_text", "encode"]
@@ -81,7 +83,8 @@ def encode(content: Content, limit: float) -> Encoded:
     Example:
         >>> import torch
         >>> from captum_apex import Clip
-        >>> from captum_apex.report.content import Content, Sound
+        >>> from captum_apex.figures.panels import as_array
+    from captum_apex.report.content import Content, Sound
         >>> from captum_apex.report.encoding import encode
         >>> clip = Clip.from_waveform(torch.ones(8000), 8000)
         >>> encode(Content({}, sounds={"clip": Sound(clip)}), 10_000).sounds["clip"]["type"]
@@ -173,9 +176,10 @@ def _encoded_picture(picture: Picture) -> str:
 def _encoded_sound(sound: Sound, lossless: bool) -> str:
     """The file of a whole clip, with its levels, unless its peak is above full scale."""
     assert sound.clip.waveform is not None
-    samples = sound.clip.waveform.detach().cpu()
-    samples = (samples / samples.abs().max().clamp_min(1)).clamp(-1, 1)
-    return base64_text(listening.encoded(samples, sound.clip.sample_rate, _kind(sound, lossless)))
+    # Without torch, whose reductions fail in the threads of a process that was forked.
+    samples = as_array(sound.clip.waveform)
+    samples = np.clip(samples / max(np.abs(samples).max(), 1), -1, 1)
+    return base64_text(listening.encoded(torch.from_numpy(samples), sound.clip.sample_rate, _kind(sound, lossless)))
 
 
 def _kind(sound: Sound, lossless: bool) -> str:

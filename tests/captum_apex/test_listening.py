@@ -5,6 +5,7 @@ import math
 import os
 import resource
 import sys
+import tempfile
 import types
 
 import numpy as np
@@ -335,6 +336,27 @@ def test_an_interruption_of_the_encoder_is_never_swallowed(format_):
     check_that_no_interruption_is_swallowed(lambda: encoded(waveform, 44100, format_), check, 20, longest=0.05)
 
 
+def test_a_sound_that_was_interrupted_is_not_written_into_the_next_file(monkeypatch):
+    """The file of the interrupted sound is closed late, when another one has the number of its descriptor."""
+    left_open = []
+
+    class Interrupted(soundfile.SoundFile):
+        def __enter__(self):
+            left_open.append(self)
+            self.write(np.full(500, 0.5))
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(soundfile, "SoundFile", Interrupted)
+        encoded(torch.zeros(1000), 8000, "ogg")
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(range(100)))
+        file.flush()
+        left_open.pop().close()
+        file.seek(0)
+        assert file.read() == bytes(range(100))
+
+
 @pytest.mark.parametrize("size", [0, 30, 1000, 20_000])
 def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, size):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -347,6 +369,18 @@ def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, size):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("more", [0, 1, 4000, 60_000])
+def test_a_disk_that_takes_little_more_than_the_sound_is_named_too(more):
+    sound = 0.1 * torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(encoded(sound, 16000, "wav")) + more, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large: .*tmp"):
+            encoded(sound, 16000, "wav")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_libsndfile_writes_to_descriptors_and_never_to_python_objects(tmp_path, opened_by_libsndfile):
