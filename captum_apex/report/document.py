@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -171,5 +172,6 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / _MEGABYTE:.1f} MB" if n_bytes >= _MEGABYTE else f"{n_bytes / 1000:.0f} kB"
 
 
+@cache
 def _source(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
