@@ -83,8 +83,7 @@ def encode(content: Content, limit: float) -> Encoded:
     Example:
         >>> import torch
         >>> from captum_apex import Clip
-        >>> from captum_apex.figures.panels import as_array
-    from captum_apex.report.content import Content, Sound
+        >>> from captum_apex.report.content import Content, Sound
         >>> from captum_apex.report.encoding import encode
         >>> clip = Clip.from_waveform(torch.ones(8000), 8000)
         >>> encode(Content({}, sounds={"clip": Sound(clip)}), 10_000).sounds["clip"]["type"]
