@@ -135,7 +135,7 @@ def _check(status: int, told: str, complained: str, arguments: list[str]) -> Non
         said = any(words in complained for words in ("expected", "error: ", "the model raised"))
         assert said, (arguments, complained)
     elif "--help" not in arguments:
-        assert told.endswith((".safetensors\n", ".html\n", ".htm\n", ".txt\n")), (arguments, told)
+        assert told.endswith((".safetensors\n", ".html\n", ".htm\n", ".txt\n", ".csv\n", ".json\n")), (arguments, told)
 
 
 def _spoil(random: np.random.Generator, folder: Path) -> None:
