@@ -35,6 +35,12 @@ def test_the_sigmoid_of_many_sigmoids_gives_a_warning():
         classifier(False).probabilities(logits(4).sigmoid())
 
 
+def test_scores_of_exclusive_classes_may_lie_between_0_and_1():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_logits(logits(4).sigmoid(), exclusive=True)
+
+
 @pytest.mark.parametrize("exclusive", [True, False])
 @pytest.mark.parametrize("scores", [logits(50), logits(1), torch.zeros(1, 20), torch.zeros(0, 5), torch.ones(2, 5)])
 def test_logits_are_taken_as_they_are(exclusive, scores):
