@@ -13,6 +13,8 @@ BACKWARD = 2  # forward passes that a backward pass costs
 def layer_passes(layer: nn.Module, run: Callable[[], object]) -> int:
     """The clips, or copies of them, that a computation brings through a layer; on the way back each counts twice.
 
+    A gradient that ends at the layer's output does not count: it takes the modules after the layer alone.
+
     Args:
         layer: the layer; its output is a tensor with the clips on the first axis.
         run: the computation.
@@ -28,9 +30,9 @@ def layer_passes(layer: nn.Module, run: Callable[[], object]) -> int:
     """
     passes = []
 
-    def count(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def count(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         passes.append(len(output))
-        if output.requires_grad:
+        if inputs[0].requires_grad:
             output.register_hook(lambda gradient: passes.append(BACKWARD * len(gradient)))
 
     handle = layer.register_forward_hook(count)

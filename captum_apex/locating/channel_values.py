@@ -119,19 +119,23 @@ class ChannelValues:
 
     @restored
     @torch.no_grad()
-    def scores(self, values: Tensor, target: TargetType) -> Tensor:
-        """The score of a class for copies of the clip's bins, (copy,), by whole forward passes.
+    def with_scores(self, values: Tensor, target: TargetType) -> tuple[Tensor, Tensor]:
+        """The value of each channel and the score of a class for copies of the clip's bins, by whole forward passes.
 
         Args:
             values: copies of the clip's bins, (copy, channel, frequency, time).
             target: index of the class, the same for all copies.
+
+        Returns:
+            The values (copy, channel) and the scores (copy,).
         """
+        of_channels = []
         scores = []
         for batch in values.split(self.batch_size):
-            with self._replaced(batch), frozen(self.at_layer.forward_func, self.at_layer.layer):
-                output = self._run(batch)
+            features, output = self._features_and_output(batch, whole=True)
+            of_channels.append(self._checked(self._weighted(features)).sum((2, 3)))
             scores.append(_select_targets(output, target).reshape(len(batch)))
-        return self._checked(at_least_float32(torch.cat(scores)))
+        return torch.cat(of_channels), self._checked(at_least_float32(torch.cat(scores)))
 
     def _checked(self, values: Tensor) -> Tensor:
         """Values of copies of the clip, after a check that they are finite; the copies are no clips of the caller."""
@@ -151,20 +155,27 @@ class ChannelValues:
         for direction, weights in zip(self.directions, self.weights, strict=True):
             yield (direction[:, None, None] * weights)[None].to(features.dtype)
 
-    @restored
     def _features(self, values: Tensor) -> Tensor:
         """The grid of the layer for copies of the clip, (copy, channel of the layer, frequency, time)."""
+        return self._features_and_output(values, whole=False)[0]
+
+    @restored
+    def _features_and_output(self, values: Tensor, whole: bool) -> tuple[Tensor, Any]:
+        """The grid of the layer for copies of the clip, and the output of the model where the pass is a whole one."""
         at_layer = self.at_layer
         layer = at_layer.layer
+        at_input = at_layer.reads_input(False)
+        output = None
+        copied = torch.clone if whole else None  # the modules after the layer may change its output in place
         with (
-            captured(layer, at_layer.layer_name, at_input=at_layer.reads_input(False), stop=True) as capture,
+            captured(layer, at_layer.layer_name, at_input=at_input, prepare=copied, stop=not whole) as capture,
             self._replaced(values),
             frozen(at_layer.forward_func, layer),
         ):
-            self._run(values)
+            output = self._run(values)
         with frozen(at_layer.forward_func, layer):  # the parameters of the norm are constants too
             layout = at_layer.basis.origin.layout
-            return explained_grid(capture.value, layout, at_layer.norm, at_layer.layer_name)
+            return explained_grid(capture.value, layout, at_layer.norm, at_layer.layer_name), output
 
     def _replaced(self, values: Tensor) -> AbstractContextManager:
         """Replaces the output of `input_layer` by the values in the forward pass inside."""

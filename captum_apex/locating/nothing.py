@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,7 +18,12 @@ _HALF = 0.5  # share of a channel's value from which on the channel still fires
 
 
 def fires_on(
-    mask: Tensor, levels: Tensor, channel: Tensor, silent: Tensor, shifted: Tensor, attribution: Tensor | None = None
+    mask: Tensor,
+    levels: Tensor,
+    channel: Tensor,
+    silent: Callable[[], Tensor],
+    shifted: Callable[[], Tensor],
+    attribution: Tensor | None = None,
 ) -> str:
     """What a channel fires on in its region, where that is no sound.
 
@@ -32,8 +39,9 @@ def fires_on(
         mask: the region, bool (frequency, time) over the bins of the clip.
         levels: level of each bin, (frequency, time).
         channel: the channel on the grid of the layer for the clip, (row, column).
-        silent: the same for a silent clip.
-        shifted: the same for the clip, shifted cyclically by half of its duration.
+        silent: gives the same for a silent clip; called only where the region is silent, or a band at the border.
+        shifted: gives the same for the clip, shifted cyclically by half of its duration; called only where the region
+            touches the beginning or the end of the clip.
         attribution: map of the channel at the input, (frequency, time): how much a bin of the region counts when its
             silent share is measured; None to count all bins alike.
 
@@ -45,7 +53,7 @@ def fires_on(
         >>> from captum_apex.locating.nothing import fires_on
         >>> levels = torch.tensor([[-10.0, -20.0, -80.0, -80.0]])
         >>> in_silence = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
-        >>> fires_on(levels < -60, levels, in_silence, silent=torch.ones(1, 4), shifted=in_silence.roll(2, 1))
+        >>> fires_on(levels < -60, levels, in_silence, lambda: torch.ones(1, 4), lambda: in_silence.roll(2, 1))
         'silence'
     """
     cells = _cells(mask, channel)
@@ -60,7 +68,7 @@ def fires_on(
     counts = _counts(mask, attribution)
     if counts[quiet].sum().item() < _MOSTLY * counts.sum().item():
         return ""
-    if silent[cells].sum().item() >= _HALF * here:
+    if silent()[cells].sum().item() >= _HALF * here:
         return "silence"
     first = int(mask.any(0).nonzero()[0])
     return "the end of a sound" if (~quiet[:, :first]).any() else "the beginning of a sound"
@@ -81,16 +89,27 @@ def _cells(mask: Tensor, channel: Tensor) -> Tensor:
     return inside if inside.any() else shares > 0
 
 
-def _is_border(mask: Tensor, cells: Tensor, channel: Tensor, silent: Tensor, shifted: Tensor, here: float) -> bool:
+def _is_border(
+    mask: Tensor,
+    cells: Tensor,
+    channel: Tensor,
+    silent: Callable[[], Tensor],
+    shifted: Callable[[], Tensor],
+    here: float,
+) -> bool:
     columns = mask.any(0)
     rows = mask.any(1)
     if not columns.all():
+        if not (columns[0] or columns[-1]):
+            return False
+        on_shifted = shifted()
         half = channel.shape[1] // 2
-        stays = shifted[cells].sum().item() >= _HALF * here
-        follows = shifted[cells.roll(half, 1)].sum().item() >= _HALF * here
-        return bool(columns[0] or columns[-1]) and stays and not follows
+        stays = on_shifted[cells].sum().item() >= _HALF * here
+        follows = on_shifted[cells.roll(half, 1)].sum().item() >= _HALF * here
+        return stays and not follows
     if rows.all() or not (rows[0] or rows[-1]):
         return False
-    others = silent[~cells].mean().item()
-    at_edge = silent[cells].mean().item()
-    return silent[cells].sum().item() >= _HALF * here and others < _HALF * at_edge
+    on_silent = silent()
+    others = on_silent[~cells].mean().item()
+    at_edge = on_silent[cells].mean().item()
+    return on_silent[cells].sum().item() >= _HALF * here and others < _HALF * at_edge

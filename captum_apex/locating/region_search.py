@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from captum._utils.typing import TargetType
@@ -122,9 +122,10 @@ class RegionSearch:
     made again, because some channels keep their value as long as the ends of a sound are left. Then the region is
     compared with random places of its shape.
 
-    For `n` channels the search takes at most `12 n + 4` passes of one clip up to the layer, 40 for three channels: 2
-    forward passes and `2 n` backward passes that count twice, `4 n` candidates, `n` candidates with a margin, `2 n`
-    random places, `n` whole passes for the score, and a silent and a shifted clip.
+    For `n` channels the search takes at most `11 n + 4` passes of one clip up to the layer, 37 for three channels: 2
+    forward passes and `2 n` backward passes that count twice, `4 n` candidates and `n` candidates with a margin, which
+    go on to the score of an explained class, `2 n` random places, and a silent and a shifted clip where a region is
+    quiet or touches the border.
 
     Args:
         fill: function from inputs (clip, channel, frequency, time) to what replaces masked bins. None blurs the clip
@@ -197,27 +198,18 @@ class RegionSearch:
         """
         if not len(cells):
             return []
-        search = _Search(self, channels)
-        assert channels.on_clip is not None
-        on_clip = channels.on_clip.cpu()  # (channel, row, column)
-        values = on_clip.sum((1, 2))
-        half = channels.bins.n_columns // 2
-        others = torch.cat([channels.bins.silent, channels.bins.values.roll(half, 3)])
-        silent, shifted = channels.on_grid(others).cpu()
+        search = _Search(self, channels, None if score is None else (target, score))
         maps = channels.maps(search.fill, _POSITIONS)
         maps = None if maps is None else maps.cpu()
-        chosen = search.chosen(search.candidates(maps, cells), values)
-        random = search.random_falls(chosen, values)
-        scores = None if score is None else search.scores(chosen, target)
-        levels = channels.bins.levels.cpu()
+        chosen = search.chosen(search.candidates(maps, cells))
+        random = search.random_falls(chosen)
         located = []
         for index, shape in enumerate(chosen):
             effect = None
             heat_map = None if maps is None else maps[:, index].mean(0).float()
-            if values[index] > 0:
-                grids = (on_clip[index], silent[index], shifted[index])
-                nothing = fires_on(search.mask(shape), levels, *grids, heat_map)
-                fall = None if scores is None or score is None else score - scores[index]
+            if search.values[index] > 0:
+                fall = search.score_falls.get(shape)
+                nothing = search.fires_on(index, shape, heat_map)
                 effect = RegionEffect(search.falls[index], tuple(random[index]), fall, nothing)
             located.append(LocatedRegion(Region(tuple(map(channels.bins.box, shape))), effect, heat_map))
         return located
@@ -229,18 +221,29 @@ class _Search:
     Args:
         settings: the settings.
         channels: the channels of the clip.
+        explained: the class that is explained and its score for the clip; None without a class.
 
     Attributes:
+        values: value of each channel for the clip, (channel,).
         falls: fall of each channel when its chosen region is masked, as a share of its value.
+        score_falls: fall of the score of the explained class under each candidate.
     """
 
-    def __init__(self, settings: RegionSearch, channels: ChannelValues) -> None:
+    def __init__(
+        self, settings: RegionSearch, channels: ChannelValues, explained: tuple[TargetType, float] | None
+    ) -> None:
+        assert channels.on_clip is not None
         self.settings = settings
         self.channels = channels
+        self.explained = explained
+        self.on_clip = channels.on_clip.cpu()  # (channel, row, column)
+        self.values = self.on_clip.sum((1, 2))
         self.bins = channels.bins
         self.scheme = channels.at_layer.basis.scheme
         self.fill = self.bins.filled(settings.fill_for(self.scheme))
         self.falls: list[float] = []
+        self.score_falls: dict[Shape, float] = {}
+        self._other_clips: dict[str, Tensor] = {}
 
     def candidates(self, maps: Tensor | None, cells: Sequence[Region]) -> list[list[Shape]]:
         """The candidates of each channel: its peak cell, and boxes around the parts of its maps that stand out."""
@@ -253,33 +256,46 @@ class _Search:
             of_channel += self._small_enough([self._shape(boxes) for boxes in found if boxes])
         return candidates
 
-    def chosen(self, candidates: Sequence[Sequence[Shape]], values: Tensor) -> list[Shape]:
+    def chosen(self, candidates: Sequence[Sequence[Shape]]) -> list[Shape]:
         """For each channel the smallest of its candidates that keeps most of the largest fall.
 
         The boxes that are chosen are masked once more with a margin. Where a part of a sound is enough for a channel to
         have its whole value, boxes that leave the ends of the sound take almost nothing.
         """
-        falls = self._falls_by_shape(candidates, values)
+        falls = self._falls_by_shape(candidates)
         wider = [self._wider(of_channel, known[0]) for of_channel, known in zip(falls, candidates, strict=True)]
-        for of_channel, of_wider in zip(falls, self._falls_by_shape(wider, values), strict=True):
+        for of_channel, of_wider in zip(falls, self._falls_by_shape(wider), strict=True):
             of_channel.update(of_wider)
         chosen = [self._smallest(of_channel) for of_channel in falls]
         self.falls = [of_channel[shape] for of_channel, shape in zip(falls, chosen, strict=True)]
         return chosen
 
-    def random_falls(self, shapes: Sequence[Shape], values: Tensor) -> list[list[float]]:
+    def random_falls(self, shapes: Sequence[Shape]) -> list[list[float]]:
         """For each channel the falls when its region is masked at random places."""
         n_random = self.settings.n_random
         if not n_random:
             return [[] for _ in shapes]
         masks = [mask for shape in shapes for mask in self._elsewhere(shape, n_random)]
-        falls = self._falls(masks, values).unflatten(0, (len(shapes), n_random))  # (region, place, channel)
+        after = torch.cat([self.channels.of(batch) for batch in self._masked_batches(masks)])
+        falls = self._falls(after).unflatten(0, (len(shapes), n_random))  # (region, place, channel)
         return [falls[index, :, index].tolist() for index in range(len(shapes))]
 
-    def scores(self, shapes: Sequence[Shape], target: TargetType) -> list[float]:
-        """The score of the class where the region of each channel is masked."""
-        batches = self._masked_batches([self.mask(shape) for shape in shapes])
-        return torch.cat([self.channels.scores(batch, target) for batch in batches]).tolist()
+    def fires_on(self, channel: int, shape: Shape, heat_map: Tensor | None) -> str:
+        """What a channel fires on in its region, where that is no sound."""
+        silent = partial(self._on_other_clip, channel, "silent")
+        shifted = partial(self._on_other_clip, channel, "shifted")
+        return fires_on(self.mask(shape), self._levels, self.on_clip[channel], silent, shifted, heat_map)
+
+    @cached_property
+    def _levels(self) -> Tensor:
+        return self.bins.levels.cpu()
+
+    def _on_other_clip(self, channel: int, name: str) -> Tensor:
+        """A channel on the grid for the silent or the shifted clip, which runs when the first channel asks for it."""
+        if name not in self._other_clips:
+            other = self.bins.silent if name == "silent" else self.bins.values.roll(self.bins.n_columns // 2, 3)
+            self._other_clips[name] = self.channels.on_grid(other)[0].cpu()
+        return self._other_clips[name][channel]
 
     def mask(self, shape: Shape) -> Tensor:
         """The bins of some rectangles, bool (frequency, time)."""
@@ -336,21 +352,33 @@ class _Search:
             for box in cell.boxes
         )
 
-    def _falls_by_shape(self, shapes: Sequence[Sequence[Shape]], values: Tensor) -> list[dict[Shape, float]]:
+    def _falls_by_shape(self, shapes: Sequence[Sequence[Shape]]) -> list[dict[Shape, float]]:
         """For each channel the fall that masking each of its shapes gives; equal shapes are masked once."""
         different = list(dict.fromkeys(shape for of_channel in shapes for shape in of_channel))
         if not different:
             return [{} for _ in shapes]
-        falls = self._falls([self.mask(shape) for shape in different], values)  # (shape, channel)
+        batches = self._masked_batches([self.mask(shape) for shape in different])
+        if self.explained is None:
+            after = torch.cat([self.channels.of(batch) for batch in batches])
+        else:
+            target, score = self.explained
+            values, scores = zip(*(self.channels.with_scores(batch, target) for batch in batches), strict=True)
+            after = torch.cat(values)
+            self.score_falls.update(zip(different, (score - torch.cat(scores)).tolist(), strict=True))
+        falls = self._falls(after)  # (shape, channel)
         return [
             {shape: falls[different.index(shape), channel].item() for shape in of_channel}
             for channel, of_channel in enumerate(shapes)
         ]
 
-    def _falls(self, masks: Sequence[Tensor], values: Tensor) -> Tensor:
-        """The fall of each channel under each mask, as a share of its value, (mask, channel); 0 without a value."""
-        after = torch.cat([self.channels.of(batch) for batch in self._masked_batches(masks)]).cpu()
-        return torch.where(values > 0, (values - after) / values, torch.zeros_like(after))
+    def _falls(self, after: Tensor) -> Tensor:
+        """The fall of each channel as a share of its value, from its values under masks; 0 without a value.
+
+        Args:
+            after: (mask, channel).
+        """
+        after = after.cpu()
+        return torch.where(self.values > 0, (self.values - after) / self.values, torch.zeros_like(after))
 
     def _masked_batches(self, masks: Sequence[Tensor]) -> Iterator[Tensor]:
         """Copies of the clip, each with the bins of one mask replaced; only one batch is in memory at a time."""

@@ -263,7 +263,7 @@ CALLS = {
     "ChannelValues.maps": lambda s: s.channels.maps(FILLS[:1], [0.5, 1.0]),
     "ChannelValues.of": lambda s: s.channels.of(CLIPS),
     "ChannelValues.on_grid": lambda s: s.channels.on_grid(CLIPS),
-    "ChannelValues.scores": lambda s: s.channels.scores(CLIPS, 1),
+    "ChannelValues.with_scores": lambda s: s.channels.with_scores(CLIPS, 1),
     "deletion": lambda s: s.measures(deletion),
     "deletion_insertion": lambda s: s.measures(deletion_insertion),
     "insertion": lambda s: s.measures(insertion),

@@ -60,10 +60,21 @@ def test_maps_need_no_gradient_mode():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
-def test_the_scores_are_those_of_the_model(batch_size):
-    channels, model, _ = channels_of(batch_size=batch_size)
+def test_the_scores_are_those_of_the_model_and_come_in_the_pass_of_the_values(batch_size):
+    channels, model, layer = channels_of(batch_size=batch_size)
     copies = clips(5, seed=7)
-    torch.testing.assert_close(channels.scores(copies, 2), model(copies)[:, 2], rtol=0, atol=1e-12)
+    n_clips = []
+    with layer.register_forward_pre_hook(lambda _, arguments: n_clips.append(len(arguments[0]))):
+        values, scores = channels.with_scores(copies, 2)
+    assert sum(n_clips) == len(copies)
+    torch.testing.assert_close(scores, model(copies)[:, 2], rtol=0, atol=1e-12)
+    torch.testing.assert_close(values, channels.of(copies), rtol=0, atol=1e-12)
+
+
+def test_a_layer_whose_output_is_changed_in_place_afterwards_gives_its_own_output_with_the_scores():
+    channels, _, _ = channels_of("pooling")
+    copies = clips(3, seed=7)
+    torch.testing.assert_close(channels.with_scores(copies, 1)[0], channels.of(copies), rtol=0, atol=1e-12)
 
 
 def test_passes_for_the_values_end_at_the_layer_and_are_not_larger_than_a_batch():
@@ -82,6 +93,6 @@ def test_the_copies_are_not_changed_by_a_model_that_works_in_place():
     copies = clips(3, seed=7)
     before = copies.clone()
     channels.of(copies)
-    channels.scores(copies, 1)
+    channels.with_scores(copies, 1)
     assert torch.equal(copies, before)
     assert torch.equal(channels.bins.values, CLIP)
