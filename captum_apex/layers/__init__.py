@@ -1,5 +1,6 @@
 """The layer that is explained, and the model around it.
 
+- `cell_places`: where the cells of a layer lie along an axis of the input.
 - `changes`: changes of a model and of torch's modes that an interruption cannot leave behind.
 - `fitted_on`: whether a layer is the one that features were computed with.
 - `holding`: the flags of a model that is held still, counted over everyone who holds it.
