@@ -80,6 +80,7 @@ def fit_bases(
         inputs,
         schemes=chosen,
         layout=classifier.layout,
+        input_layout=classifier.input_layout,
         norm=norm,
         batch_size=batch_size,
         columns=classifier.columns,
@@ -117,7 +118,7 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
     first = inputs.input(0)
     classifier.scores(first, inputs.name(0))
     origin = FeatureBank.from_dataset(
-        classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns
+        classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns, places=False
     ).origin
     assert origin.grid is not None
     if origin.grid == (1, 1):
