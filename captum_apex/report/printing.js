@@ -46,8 +46,8 @@ function evidenceTable(page, perspective) {
       `${evidence.channel}${given && ` “${given}”`}`,
       signed(evidence.contribution),
       fixed(evidence.purity),
-      evidence.silent ? `${place(evidence)}, silence` : place(evidence),
-      prototypes.join("; "),
+      [...places(evidence), ...(evidence.silent ? ["silence"] : [])].map((line) => element("div", { class: "line" }, line)),
+      prototypes.map((text) => element("div", {}, text)),
     ];
     return element("tr", {}, cells.map((text) => element("td", {}, text)));
   };
