@@ -95,5 +95,5 @@ def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:
         choices=SCHEME_NAMES,
         metavar="SCHEME",
         help=f"schemes among {', '.join(SCHEME_NAMES)}; by default all that the layer supports, without "
-        "square for a layer of one row or one column, where its basis is that of time or frequency",
+        "square for a layer of one row or one column",
     )
