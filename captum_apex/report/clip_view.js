@@ -65,13 +65,13 @@ function tabs(page, choose) {
 }
 
 /* What the cards below show, for readers who see such a page for the first time. */
-function introduction(page) {
+function introduction(page, tabs = page.perspectives.length > 1) {
   const shown = page.perspectives.flatMap(({ evidence }) => evidence);
   const examples = shown.some(({ prototypes }) => prototypes.length);
   const lines = [
     "A channel is a feature that the model has learned. Each card shows one that supports the class: where it responds " +
       `in this clip${examples ? ", and the training clips in which it responds most" : ""}.`,
-    ...(page.perspectives.length > 1 ? ["The tabs look at the same clip in different ways."] : []),
+    ...(tabs ? ["The tabs look at the same clip in different ways."] : []),
   ];
   return [
     element("h3", {}, "What supports ", page.explained ? ["“", named(page.explained), "”"] : "the output"),

@@ -441,6 +441,11 @@ def test_print_holds_every_clip_and_perspective_and_no_controls(browser, path):
     titles = ["Spot", "Moment", "Band", "Moment and band"]
     assert [title.text for title in all_of(browser, "#print .printed")] == [*titles, *titles[1:]]
     assert not any(found.is_displayed() for found in all_of(browser, "button, nav, input, main"))
+    lead = texts(browser, "#print .sheet-of-clip > .lead")[0]
+    assert lead.endswith("and the training clips in which it responds most.")  # no tabs on paper
+    order = "return [...document.querySelectorAll('#print h3.printed, #print .large')].map((e) => e.localName)"
+    assert browser.execute_script(order) == ["h3", "div"] * 7  # each picture below its title
+    assert texts(browser, "#print .notes dt")[:2] == ["Logit", "Contribution"]
     show(browser, path)
     assert all_of(browser, "#print *") == []
 
@@ -459,7 +464,7 @@ def test_of_many_clips_a_picture_and_a_table_are_printed(browser, tmp_path):
     path = report.write(tmp_path / "page.html", pages)
     show(browser, path, media="")
     sheets, images = printed(browser)
-    assert 4 <= sheets <= 3 * 4
+    assert 4 <= sheets <= 3 * 4 + 1  # the last one says how to read them
     assert images == 4  # no prototypes
     show(browser, path, media="print")
     wait_until(lambda: len(all_of(browser, "#print h2")) == 4)
