@@ -147,9 +147,13 @@ function example(prototype, rank, name) {
       placeLine(prototype),
       element("p", {}, `purity ${fixed(prototype.purity)}`),
     ),
-    located(prototype.clip, outlined(prototype, rank), { about: picture, whole, map: prototype.map }),
-    effect(prototype),
-    element("div", { class: "sounds" }, whole, region, prototype.silent ? element("span", {}, "silence") : null),
+    element("div", {}, located(prototype.clip, outlined(prototype, rank), { about: picture, whole, map: prototype.map })),
+    element(
+      "div",
+      {},
+      effect(prototype),
+      element("div", { class: "sounds" }, whole, region, prototype.silent ? element("span", {}, "silence") : null),
+    ),
   );
 }
 

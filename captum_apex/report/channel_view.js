@@ -140,7 +140,7 @@ function useOf({ page, number, perspective, evidence }, channel) {
       element("p", {}, `adds ${signed(evidence.contribution)} · purity ${fixed(evidence.purity)}`),
       placeLine(evidence),
     ),
-    located(page.clip, outlined(evidence, 0), { whole, map: null }),
+    element("div", {}, located(page.clip, outlined(evidence, 0), { whole, map: null })),
     element("div", { class: "sounds" }, whole, region, evidence.silent ? element("span", {}, "silence") : null),
   );
 }

@@ -535,6 +535,21 @@ def test_places_are_a_line_each_in_the_order_of_time(browser, tmp_path):
     assert texts(browser, "#print .line")[:2] == ["0.60–0.90 s, 1177–2230 Hz", "0.10–0.30 s, 71–503 Hz"]
 
 
+def test_the_pictures_of_prototypes_are_in_a_line_whatever_is_written_above_and_below(browser, tmp_path):
+    shown = explanation(SCHEMES[0], n_channels=1)
+    first, *others = shown.evidence[0].prototypes
+    bad = RegionEffect(channel=0.1, random=(0.2,), fires_on="the end of a sound")
+    evidence = dataclasses.replace(shown.evidence[0], prototypes=(dataclasses.replace(first, effect=bad), *others))
+    clips = {index: chirp(index, label=LONG if index == 1 else CLASSES[index]) for index in range(3)}
+    subject = page(explanations=[dataclasses.replace(shown, evidence=(evidence,))], prototypes=clips)
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    places = "return [...document.querySelectorAll('.examples %s')].map((e) => e.getBoundingClientRect().top)"
+    for part in (".picture", ".seconds"):
+        tops = browser.execute_script(places % part)
+        assert len(tops) == 3
+        assert max(tops) - min(tops) < 1
+
+
 def test_a_prototype_without_a_label_names_its_file_once(browser, tmp_path):
     shown = explanation(SCHEMES[0], n_channels=1)
     prototypes = tuple(dataclasses.replace(each, label=None) for each in shown.evidence[0].prototypes)
