@@ -14,7 +14,7 @@ from captum_apex.choices import one_of
 from captum_apex.layers.cell_places import CellLine, CellPlaces
 from captum_apex.layers.padding import column_mask
 
-__all__ = ["SCHEMES", "Scheme", "peak_cells", "purity"]
+__all__ = ["SCHEMES", "Scheme", "distinct_schemes", "peak_cells", "purity"]
 
 
 class _CheckedLookup(EnumType):
@@ -162,6 +162,26 @@ class Scheme(StrEnum, metaclass=_CheckedLookup):
 
 
 SCHEMES: tuple[Scheme, ...] = tuple(Scheme)
+
+
+def distinct_schemes(n_rows: int, n_columns: int) -> tuple[Scheme, ...]:
+    """The schemes that a grid supports and that have different bases, in the order of `SCHEMES`.
+
+    In a grid of one row, `square` has the cells of `time`, and in a grid of one column those of `frequency`. So the fit
+    gives the same basis, with the same prototypes and purities, and `square` is left out.
+
+    Args:
+        n_rows: number of frequency rows of the grid.
+        n_columns: number of time columns of the grid.
+
+    Example:
+        >>> from captum_apex.bases.schemes import distinct_schemes
+        >>> [str(scheme) for scheme in distinct_schemes(1, 99)], len(distinct_schemes(4, 10))
+        (['time'], 4)
+    """
+    supported = tuple(scheme for scheme in SCHEMES if scheme.supports(n_rows, n_columns))
+    is_line = (n_rows == 1) != (n_columns == 1)
+    return tuple(scheme for scheme in supported if not (is_line and scheme is Scheme.SQUARE))
 
 
 def peak_cells(cells: Tensor, directions: Tensor) -> Tensor:

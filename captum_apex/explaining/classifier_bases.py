@@ -13,7 +13,7 @@ from torch import nn
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
-from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.layers.models import device_of
@@ -42,7 +42,9 @@ def fit_bases(
     Args:
         classifier: the classifier.
         recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on.
-        schemes: the schemes; None for all that the layer supports.
+        schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
+            column, whose basis is that of `time` or `frequency`. Asked for, `square` has the same channels, and the
+            search for regions at the input gives them a band and a time.
         layer: the module to explain; None for the classifier's `layer`.
         norm: the norm between the pooling and the classifier, as in `FeatureBank.from_dataset`.
         orthogonal: whether the bases are orthogonal, or only invertible, as in `fit_basis`.
@@ -110,7 +112,7 @@ def _chosen(layer: nn.Module | None) -> nn.Module:
 
 
 def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme | str] | None) -> tuple[Scheme, ...]:
-    """The schemes to fit: those that the layer supports, or an error where one that was chosen is not supported.
+    """The schemes to fit: those of the layer with different bases, or an error where one that was chosen does not fit.
 
     Only the first input is run, so that an error comes before the long pass over the recordings.
     """
@@ -128,7 +130,7 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
             "captum_apex.suggest_layers(model, inputs) lists"
         )
     if schemes is None:
-        return tuple(scheme for scheme in SCHEMES if scheme.supports(*origin.grid))
+        return distinct_schemes(*origin.grid)
     chosen = tuple(dict.fromkeys(map(Scheme, schemes)))
     for scheme in chosen:
         scheme.check(*origin.grid, layer=repr(origin.layer))
