@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_apex.audio.regions import Region
 from captum_apex.bases.schemes import Scheme
 from captum_apex.bases.summaries import is_orthogonal, layer_in_words, prototypes_in_words
 from captum_apex.files import read_tensors, write_tensors
@@ -191,6 +193,23 @@ class PrototypeBasis:
         boxes = None if self.positive is None else self.positive.boxes
         prototypes = prototypes_in_words(purities, boxes, self.origin)
         return [("layer", layer_in_words(self.origin)), ("prototypes", prototypes)]
+
+    def region(self, peaks: Sequence[int], n_rows: int, n_columns: int, *, intersection: bool = False) -> Region:
+        """The region that peak cells cover, where the cells of the layer lie in the input.
+
+        Args:
+            peaks: index of the peak cell in each of the scheme's sequences.
+            n_rows: number of frequency rows of the layer's grid.
+            n_columns: number of its time columns.
+            intersection: the rectangle where strip and band of `time-frequency` meet, as in `Scheme.region`.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import PrototypeBasis
+            >>> PrototypeBasis(torch.eye(2), "time").region([1], n_rows=1, n_columns=4).boxes
+            (Box(low=0.0, high=1.0, start=0.25, end=0.5),)
+        """
+        return self.scheme.region(peaks, n_rows, n_columns, intersection=intersection, places=self.origin.places)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the basis to one safetensors file with a checksum.

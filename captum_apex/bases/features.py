@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,6 @@ from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.collation import Collate
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.bases.summaries import layer_in_words
-from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout, LayoutError, check_layout
@@ -208,11 +207,10 @@ class FeatureBank:
         writer.check_complete()
         input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
         norm_name = "" if pooled_norm is None else pooled_norm.name
-        found = CellPlaces()
-        if places:
-            found = _places(model, layer, writer.layout, _on_device(device, *first), input_layout, at_input)
-        record = (input_shape, fingerprint(model), n_clips, at_input, _fingerprint_of(dataset), norm_name, found)
+        record = (input_shape, fingerprint(model), n_clips, at_input, _fingerprint_of(dataset), norm_name)
         origin = Origin(name, writer.layout, writer.grid, *record)
+        if places:
+            origin = _placed(origin, model, layer, _on_device(device, *first), input_layout)
         return cls(writer.cells, writer.means, writer.labels, origin)
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -317,21 +315,27 @@ def _checked_write(layer: nn.Module, writer: BankWriter, output: Tensor, **about
     writer.write(output, **about_batch)
 
 
-def _places(
-    model: Callable, layer: nn.Module, layout: Layout, first: list[Tensor], input_layout: str | None, at_input: bool
-) -> CellPlaces:
-    """Where the cells lie in the first clip; a warning where the model does not take altered copies of it."""
+def _placed(origin: Origin, model: Callable, layer: nn.Module, first: list[Tensor], input_layout: str | None) -> Origin:
+    """The record with the places of the cells; a warning where the model does not take altered copies of a clip.
+
+    Args:
+        origin: the record without places.
+        model: the model.
+        layer: the layer.
+        first: the inputs of the first clip, and its length where clips are padded.
+        input_layout: axes of the inputs.
+    """
     clip, *arguments = first
-    settings: dict[str, Any] = {"layout": layout, "input_layout": input_layout, "at_input": at_input}
+    layouts: dict[str, Any] = {"layout": origin.layout, "input_layout": input_layout, "at_input": origin.at_input}
     try:
-        return cell_places(model, layer, clip, arguments=tuple(arguments), **settings)
+        return replace(origin, places=cell_places(model, layer, clip, arguments=tuple(arguments), **layouts))
     except Exception as error:
         warnings.warn(
             "the cells of the layer are taken to fill the input, which is wrong where the layer is not padded, because "
             f"the model does not run on altered copies of the first clip ({type(error).__name__}: {error})",
             stacklevel=3,
         )
-        return CellPlaces()
+        return origin
 
 
 def _on_device(device: torch.device, *tensors: Tensor | None) -> list[Tensor]:

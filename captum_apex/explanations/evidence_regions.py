@@ -98,8 +98,7 @@ class EvidenceRegions:
         basis = at_layer_of(self.apex).basis
         peaks = [int(cells.argmax()) for cells in basis.scheme.cells(relevance[None, None])]
         assert self.search is not None
-        cross = self.search.cross
-        return basis.scheme.region(peaks, *relevance.shape, intersection=not cross, places=basis.origin.places)
+        return basis.region(peaks, *relevance.shape, intersection=not self.search.cross)
 
     def _with_region(self, evidence: Evidence, found: LocatedRegion) -> Evidence:
         prototypes = tuple(self._located_prototype(each, evidence) for each in evidence.prototypes)

@@ -266,9 +266,7 @@ def prototypes_of(
     for rank in range(n_prototypes):
         peaks = stored.peaks[channel, rank].tolist()
         located = stored_region(stored, channel, rank)
-        cell = basis.scheme.region(
-            peaks, grid[0], int(columns[channel, rank]), intersection=not cross, places=basis.origin.places
-        )
+        cell = basis.region(peaks, grid[0], int(columns[channel, rank]), intersection=not cross)
         prototypes.append(
             Prototype(
                 index=int(stored.indices[channel, rank]),
@@ -329,8 +327,7 @@ class _ExplanationBuilder:
         side = side_of(activation)
         peaks, mean_purity = self._peaks(clip, channel, side)
         cross = self.regions.search is not None and self.regions.search.cross
-        places = self.basis.origin.places
-        cell = self.basis.scheme.region(peaks, *self._grid(clip).shape[1:], intersection=not cross, places=places)
+        cell = self.basis.region(peaks, *self._grid(clip).shape[1:], intersection=not cross)
         return Evidence(
             channel=channel,
             side=side,

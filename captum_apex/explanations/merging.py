@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
 from captum_apex.attribution.decomposition import Decomposition
+from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.events import ChannelEvent, RecordingExplanation, joined
 from captum_apex.explanations.evidence import side_of
 from captum_apex.explanations.recording_grid import RecordingGrid
-from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["EventInWindow", "WindowMerger"]
@@ -173,7 +173,7 @@ class WindowMerger:
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from captum_apex import Classifier, LayerAPEX, PrototypeBasis, Scheme
+        >>> from captum_apex import Classifier, LayerAPEX, PrototypeBasis
         >>> from captum_apex.recordings.windows import Windows
         >>> from captum_apex.explanations.merging import WindowMerger
         >>> layer = nn.ReLU()
@@ -181,8 +181,9 @@ class WindowMerger:
         >>> classifier = Classifier(model, lambda waveform: waveform[None, None], 4, ["dog"])
         >>> windows = Windows.of(torch.tensor([0.0, 0.0, 0.0, 8.0, 8.0, 0.0, 0.0, 0.0]), 4, 1.0, 1.0)
         >>> inputs = torch.stack([classifier.inputs(waveform) for _, waveform in windows])
-        >>> decomposition = LayerAPEX(model, layer, PrototypeBasis(torch.eye(1), "time")).decompose(inputs, target=0)
-        >>> merger = WindowMerger.of(classifier, windows, inputs, decomposition, Scheme.TIME)
+        >>> basis = PrototypeBasis(torch.eye(1), "time")
+        >>> decomposition = LayerAPEX(model, layer, basis).decompose(inputs, target=0)
+        >>> merger = WindowMerger.of(classifier, windows, inputs, decomposition, basis)
         >>> for clip, start in enumerate([0.0, 1.0]):
         ...     merger.add(start, 0, 0.9, decomposition, clip, torch.ones(2, 1, dtype=torch.bool))
         >>> [(event.name, event.start, event.end, event.contribution) for event in merger.explanation().events]
@@ -207,11 +208,10 @@ class WindowMerger:
         windows: Windows,
         inputs: Tensor,
         decomposition: Decomposition,
-        scheme: Scheme,
+        basis: PrototypeBasis,
         *,
         level: float = 0.5,
         gap: float = 0.0,
-        places: CellPlaces | None = None,
     ) -> WindowMerger:
         """A merger without any window.
 
@@ -220,13 +220,14 @@ class WindowMerger:
             windows: the windows of the recording.
             inputs: inputs of the model for some windows, which show the size of an input.
             decomposition: a decomposition of these inputs, which shows the size of the layer's grid.
-            scheme: scheme of the basis.
+            basis: the basis, for its scheme and the places of the layer's cells.
             level: share of the largest relevance nearby that an event must reach, in (0, 1].
             gap: longest pause inside an event, in s.
-            places: where the cells of the layer lie on the axes of the input; None where they fill it.
         """
         rate = windows.sample_rate
+        scheme = basis.scheme
         bands = scheme is not Scheme.TIME
+        places = basis.origin.places
         duration = windows.length / rate
         maps = decomposition.relevance
         grid = RecordingGrid.of(classifier, duration, inputs, maps, bands=bands, places=places)

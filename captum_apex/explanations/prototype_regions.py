@@ -99,8 +99,7 @@ class PrototypeRegions:
     def _cell(self, channel: Tensor) -> Region:
         basis = at_layer_of(self.apex).basis
         peaks = [int(cells.argmax()) for cells in basis.scheme.cells(channel[None, None])]
-        cross = self.search.cross
-        return basis.scheme.region(peaks, *channel.shape, intersection=not cross, places=basis.origin.places)
+        return basis.region(peaks, *channel.shape, intersection=not self.search.cross)
 
 
 def locate_prototypes(

@@ -18,7 +18,6 @@ __all__ = ["cell_line", "cell_places"]
 
 _LOUDNESS = 10.0  # of the sound, in standard deviations of the clip
 _HEARD = 1e-5  # share of a cell's largest change from which on it counts as changed; at least 100 rounding errors
-_SAME = 1e-4  # difference between two passes of one clip, as a share, up to which they are alike
 _SHARES = (0.3, 0.7)  # of the cells, those that are placed first: padding cuts off the outer ones
 _WIDE = 0.8  # share of the input from which on a receptive field is compared with those of further cells
 _FEW = 3  # cells from which on receptive fields of one width are whole
@@ -70,15 +69,17 @@ def cell_places(
 
     @torch.no_grad()
     def grid(copies: Tensor) -> Tensor:
-        repeated = [argument.repeat(len(copies), *[1] * (argument.dim() - 1)) for argument in arguments]
-        with captured(layer, name, at_input=at_input, prepare=torch.clone, stop=True) as capture:
-            model(copies.clone(), *repeated)  # a model may work in place
-        return (layout or Layout()).grid(capture.value, name)
+        grids = []
+        for copy in copies.split(1):  # some models take one clip at a time
+            with captured(layer, name, at_input=at_input, prepare=torch.clone, stop=True) as capture:
+                model(copy.clone(), *arguments)  # a model may work in place
+            grids.append((layout or Layout()).grid(capture.value, name))
+        return torch.cat(grids)
 
     with frozen(model, layer):
         usual = grid(clip)
         axes = default_axes(clip, usual.shape[2]) if input_layout is None else input_layout.split()
-        if axes is None or not clip.is_floating_point() or not _repeats(usual, grid(clip.repeat_interleave(2, 0))):
+        if axes is None or not clip.is_floating_point() or not _repeats(usual, grid(clip)):
             return CellPlaces()
         lines = {
             "f": lambda axis: cell_line(lambda copies: grid(copies).transpose(2, 3).flatten(1, 2), clip, axis),
@@ -89,9 +90,9 @@ def cell_places(
 
 
 def _repeats(once: Tensor, twice: Tensor) -> bool:
-    """Whether two copies of a clip give what the clip gives alone, as far as a change of a cell would show it."""
-    least = max(_SAME, 100 * torch.finfo(once.dtype).eps)
-    return bool((twice - once).abs().max() <= least * once.abs().max())
+    """Whether two passes of a clip give the same, up to rounding."""
+    rounding = 10 * torch.finfo(once.dtype).eps
+    return bool((twice - once).abs().max() <= rounding * once.abs().max())
 
 
 def cell_line(respond: Callable[[Tensor], Tensor], clip: Tensor, axis: int) -> CellLine | None:
@@ -228,15 +229,20 @@ class _Probe:
 
     def place(self, cell: int, from_begin: bool) -> int:
         """The last place at which a cell does not hear the noise, from one side."""
-        near, far = (0, self.size) if from_begin else (self.size, 0)
-        low, high = near, far
+        near = 0 if from_begin else self.size
+        low = near
+        high = self.size - near
         while True:  # at `low` it hears nothing, at `high` the noise
-            known = sorted(self.changes[from_begin], reverse=not from_begin)  # of other cells, from `near` to `far`
+            known = sorted(self.changes[from_begin], reverse=not from_begin)  # of other cells, from `near` on
             middle = next((each for each in known if low < each < high or high < each < low), (low + high) // 2)
             if middle not in (low, high):
-                low, high = (low, middle) if self._hears(cell, self._change(middle, from_begin)) else (middle, high)
+                if self._hears(cell, self._change(middle, from_begin)):
+                    high = middle
+                else:
+                    low = middle
             elif low != near and self._hears(cell, self._confirmed_change(low, from_begin)):
-                low, high = near, low
+                high = low
+                low = near
             else:
                 return low
 

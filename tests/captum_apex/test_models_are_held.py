@@ -44,6 +44,7 @@ from captum_apex.explanations.evidence_regions import EvidenceRegions
 from captum_apex.explanations.merging import EventInWindow
 from captum_apex.explanations.prototype_regions import PrototypeRegions
 from captum_apex.layers.hooks import frozen, held
+from captum_apex.layers.placing import cell_places
 from captum_apex.layers.suggestions import suggest_layers, suggested_layout
 from captum_apex.metrics import (
     deletion,
@@ -240,6 +241,7 @@ CALLS = {
     "Explainer.located": lambda s: s.explainer.located(1),
     "layers_of": lambda s: layers_of(replace(s.classifier, length=128)),
     "layers_to_choose_from": lambda s: layers_to_choose_from(replace(s.classifier, length=128)),
+    "cell_places": lambda s: cell_places(s.model, s.layer, CLIPS[:1]),
     "suggest_layers": lambda s: suggest_layers(s.model, CLIPS),
     "suggested_layout": lambda s: suggested_layout(s.model, s.layer, CLIPS),
     "fit_bases": lambda s: list(fit_bases(s.classifier, Sounds(), ["time"], layer=s.layer)),
