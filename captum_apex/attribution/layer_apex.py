@@ -55,8 +55,8 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
     explains the grid that this norm normalises (see `captum_apex.layers.PooledNorm`); then "the grid" means that one.
 
     Args:
-        forward_func: the classifier.
-        layer: the module that the basis was fitted on.
+        forward_func: the classifier; one that returns more than its scores as a `SelectedOutput`.
+        layer: the module that the basis was fitted on. Where it gives a tuple, the first tensor is explained.
         basis: the basis, usually from `fit_basis`.
         device_ids: devices, as in Captum; accepted, but not used. A data-parallel model is explained on its first
             device.

@@ -17,6 +17,9 @@ from captum_apex.layers import Layout, Origin
 from tests.captum_apex.attribution.test_captum_contract import EXACT, METHODS, make, state
 from tests.networks import PoolingHead, bare_basis, clips, invertible
 
+# Captum's convolutional network ends in a softmax.
+pytestmark = pytest.mark.filterwarnings("ignore:the scores are probabilities, as a softmax gives them:UserWarning")
+
 with torch.random.fork_rng():
     torch.manual_seed(0)  # the configuration draws its inputs when it is imported
     from captum.testing.attr.helpers.gen_test_utils import get_target_layer
