@@ -24,6 +24,7 @@ __all__ = [
 
 
 _MOST_ENTRIES = 8  # of an output, in a message
+_NAMES_OF_SCORES = ("logit", "score", "clipwise", "pred", "class")
 
 
 class NotFiniteError(ValueError):
@@ -204,7 +205,11 @@ def checked_output(output: Any, forward_func: Callable) -> Tensor:
     )
     if not entries or not known:
         raise ValueError(f"{message}return the scores alone{f', such as output{_scores(entries)}' if entries else ''}")
-    raise ValueError(f"{message}explain the model `captum_apex.SelectedOutput(model, {_selection(entries)})`")
+    several = sum(isinstance(value, Tensor) for value in entries.values()) > 1
+    raise ValueError(
+        f"{message}explain the model `captum_apex.SelectedOutput(model, {_selection(entries)})`"
+        f"{', if this entry has the scores' if several else ''}"
+    )
 
 
 def described_output(output: Any) -> str:
@@ -256,11 +261,12 @@ def _described(value: Any) -> str:
 
 
 def _scores(entries: dict[str, Any]) -> str:
-    """The code that reads the scores: logits by their name, or else the first tensor (clip, class)."""
-    named = [key for key in entries if key.strip("[].'") == "logits"]
+    """The code that reads the scores: logits or scores by their name, or else the first tensor (clip, class)."""
+    logits = [key for key in entries if key.strip("[].'") == "logits"]
     tensors = [key for key, value in entries.items() if isinstance(value, Tensor)]
     per_class = [key for key in tensors if entries[key].dim() == 2]
-    return [*named, *per_class, *tensors, *entries][0]
+    named = [key for key in per_class if any(word in key.lower() for word in _NAMES_OF_SCORES)]
+    return [*logits, *named, *per_class, *tensors, *entries][0]
 
 
 def _selection(entries: dict[str, Any]) -> str:

@@ -216,6 +216,23 @@ def test_what_is_no_selection_is_refused(output):
         SelectedOutput(classify, "logits")
 
 
+@pytest.mark.parametrize(
+    ("output", "code"),
+    [
+        ({"embedding": (2, 8), "clipwise_output": (2, 3), "framewise_output": (2, 9, 3)}, "'clipwise_output'"),
+        ({"hidden": (2, 8), "class_scores": (2, 3)}, "'class_scores'"),
+        ({"predictions": (2, 9, 3), "pooled": (2, 8)}, "'pooled'"),
+        ({"scores": (2, 8), "logits": (2, 9, 3)}, "'logits'"),
+        ({"frames": (2, 9, 3)}, "'frames'"),
+    ],
+)
+def test_the_entry_that_is_named_like_scores_is_recommended(output, code):
+    tensors = {name: torch.zeros(shape) for name, shape in output.items()}
+    with pytest.raises(ValueError, match=re.escape(f"SelectedOutput(model, {code})`")) as error:
+        checked_output(tensors, nn.Flatten())
+    assert str(error.value).endswith(", if this entry has the scores") == (len(output) > 1)
+
+
 def test_entries_inside_entries_are_listed():
     nested = {"heads": [torch.zeros(2, 3), torch.zeros(2, 4)], "step": 3}
     assert described_output(nested) == "a dict with ['heads'][0] (2, 3), ['heads'][1] (2, 4), ['step'] int"
