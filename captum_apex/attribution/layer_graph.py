@@ -286,8 +286,8 @@ def _between_modules(after: nn.Module | None) -> str:
     """Why no gradient reaches a module where none of the modules behind it takes the gradient away."""
     if isinstance(after, nn.RNNBase):
         return (
-            "`forward` reads the last state of this recurrent layer and not its output, and the state has no places; "
-            "explain the module before it"
+            "`forward` reads the last state of this recurrent layer and not its output, or takes the gradient away "
+            "behind it, such as by `detach`; the state has no places, so explain the module before the recurrent layer"
         )
     return "`forward` takes it away between two modules, such as by `torch.no_grad()`, `detach` or NumPy"
 

@@ -140,7 +140,7 @@ def _fault(module: nn.Module, visit: Visit | None) -> str:
 
 
 def _distinct(path: Sequence[Candidate]) -> list[Candidate]:
-    """One of the modules that give the same values: the outermost, or the one that needs no layout.
+    """One of the modules that give the same values: the outermost, or one that gives no tuple or needs no layout.
 
     A module that gives its input unchanged, such as an identity or a dropout, counts only where no other module gives
     these values: after a function call.
@@ -153,8 +153,9 @@ def _distinct(path: Sequence[Candidate]) -> list[Candidate]:
     return sorted(chosen.values(), key=lambda candidate: -candidate.visit.order)
 
 
-def _preference(candidate: Candidate) -> tuple[bool, bool]:
-    return not candidate.visit.passes, candidate.reading.layout == Layout()
+def _preference(candidate: Candidate) -> tuple[bool, bool, bool]:
+    visit = candidate.visit
+    return not visit.passes, visit.is_alone, candidate.reading.layout == Layout()
 
 
 def _check_gradients(
@@ -236,7 +237,7 @@ def _source(candidate: Candidate) -> str:
     """Which tensor of a tuple is meant, and how the layout is known where the layer needs one."""
     reading = candidate.reading
     visit = candidate.visit
-    texts = [f"the first tensor of its {visit.given}"] if visit.given in ("tuple", "list") else []
+    texts = [] if visit.is_alone else [f"the first tensor of its {visit.given}"]
     if reading.layout == Layout():
         return "".join(f"; {text}" for text in texts)
     if visit.known is not None:

@@ -22,7 +22,7 @@ class SelectedOutput(nn.Module):
     Args:
         model: the model.
         output: which entry of the output has the scores: a key or the name of an attribute; an index into a tuple or a
-            list; or a function from the output to the scores, (clip, class).
+            list; or a function from the output to the scores, (clip, class), which is no module.
 
     Raises:
         TypeError: the model is not a module, or `output` is neither a string, an integer nor a function.
@@ -47,6 +47,11 @@ class SelectedOutput(nn.Module):
             raise TypeError(
                 f"expected `model` to be a torch.nn.Module, but got {type(model).__name__}; a function of yours can "
                 "return the scores itself"
+            )
+        if isinstance(output, nn.Module):  # it would be neither held still nor in the fingerprint
+            raise TypeError(
+                "expected `output` to be a key, an index or a function without weights, but got "
+                f"{type(output).__name__}; put a module behind the model by nn.Sequential"
             )
         if isinstance(output, bool) or not (isinstance(output, (str, int)) or callable(output)):
             raise TypeError(

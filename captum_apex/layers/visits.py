@@ -32,6 +32,7 @@ class Visit:
         value: the tensor that it gave, as a number that is the same for views of it and changes with its values.
         shape: shape of the tensor, or of the first one of a tuple; None where there is no tensor.
         given: name of the type that it gave.
+        is_alone: whether it gave the tensor alone, also in a tuple.
         passes: whether it gave its input unchanged.
         known: the axes that its kind fixes; None where it fixes none.
         taker: the axes that the kind of a module fixes which takes the tensor.
@@ -51,6 +52,7 @@ class Visit:
     value: tuple[int, int, int] | None = None
     shape: tuple[int, ...] | None = None
     given: str = ""
+    is_alone: bool = True
     passes: bool = False
     known: KnownAxes | None = None
     taker: KnownAxes | None = None
@@ -115,6 +117,7 @@ class _Pass:
         if tensor is None:
             return
         visit.shape = tuple(tensor.shape)
+        visit.is_alone = isinstance(output, Tensor) or len(output) == 1
         visit.value = self.value(tensor)
         visit.passes = (visit.value, visit.shape) == taken
         visit.known = known_axes(module, tensor.shape)

@@ -212,6 +212,8 @@ def test_a_selection_that_does_not_fit_lists_what_the_model_gives(name, output, 
 def test_what_is_no_selection_is_refused(output):
     with pytest.raises(TypeError, match="expected `output` to be a key, an index or a function"):
         SelectedOutput(nn.Flatten(), output)
+    with pytest.raises(TypeError, match="a function without weights, but got Linear; put a module behind"):
+        SelectedOutput(nn.Flatten(), nn.Linear(2, 2))
     with pytest.raises(TypeError, match="expected `model` to be a torch.nn.Module, but got function"):
         SelectedOutput(classify, "logits")
 
