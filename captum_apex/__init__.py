@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from captum_apex.explanations.explanation import Explanation, explain, explain_classes
     from captum_apex.explanations.long_recordings import explain_recording
     from captum_apex.explanations.prototype_regions import locate_prototypes
+    from captum_apex.layers.selected_output import SelectedOutput
     from captum_apex.layers.suggestions import suggest_layers
     from captum_apex.locating import RegionEffect, RegionSearch
     from captum_apex.pretrained.hugging_face import from_transformers
@@ -81,6 +82,7 @@ __all__ = [
     "RegionEffect",
     "RegionSearch",
     "Scheme",
+    "SelectedOutput",
     "SpectrogramAxes",
     "basis_from_matrix",
     "datasets",
@@ -128,6 +130,7 @@ _MODULES = {
     "RegionEffect": "locating",
     "RegionSearch": "locating",
     "Scheme": "bases.schemes",
+    "SelectedOutput": "layers.selected_output",
     "SpectrogramAxes": "audio",
     "basis_from_matrix": "bases.fitting",
     "demo": "demonstration",

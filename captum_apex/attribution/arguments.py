@@ -6,16 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from captum._utils.common import _format_additional_forward_args
+from captum._utils.common import _format_additional_forward_args, _select_targets
 from torch import Tensor
 
 from captum_apex.layers.padding import Columns
+from captum_apex.layers.selected_output import one_score_per_class
 from captum_apex.layers.values import check_finite
 from captum_apex.numbers import whole_number
 
 __all__ = [
     "Inputs",
     "channel_indices",
+    "check_classes",
     "check_inputs",
     "check_rows",
     "clip_lengths",
@@ -24,6 +26,7 @@ __all__ = [
     "forward_arguments",
     "map_dtype",
     "plain_target",
+    "score_of",
     "single_input",
     "unpadded_columns",
 ]
@@ -190,6 +193,67 @@ def plain_target(target: Any) -> Any:
     if isinstance(plain, bool):
         raise TypeError(f"expected `target` to be the index of a class, but got {target!r}")
     return plain
+
+
+def score_of(output: Tensor, target: Any) -> Tensor:
+    """The score of the target in each clip, one number per clip.
+
+    Args:
+        output: output of the model, (clip, class) or with more axes.
+        target: the target, in a form that Captum accepts.
+
+    Raises:
+        AssertionError: the target does not select one number per clip, or Captum refuses it.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.arguments import score_of
+        >>> frames = torch.arange(12.0).reshape(2, 3, 2)  # (clip, frame, class)
+        >>> score_of(frames, (2, 1))
+        tensor([ 5., 11.])
+    """
+    message = "Target not provided when necessary, cannot take gradient with respect to multiple outputs."
+    if output.dim() > 2:
+        message = (
+            f"expected `target` to select one number of the {tuple(output.shape[1:])} that the model gives for each "
+            f"clip, but got {target!r}; pass an index for each axis, such as {(0,) * (output.dim() - 1)}, or explain "
+            f"the model `{one_score_per_class(output.shape)}` (`amax` in place of `mean` for the largest score), which "
+            "gives one score per class"
+        )
+    try:
+        score = _select_targets(output, target)
+    except (AssertionError, IndexError) as error:
+        if output.dim() > 2 and not isinstance(target, tuple):
+            raise AssertionError(message) from error
+        raise
+    if score[0].numel() != 1:
+        raise AssertionError(message)
+    return score
+
+
+def check_classes(output: Tensor) -> None:
+    """Refuses scores of frames where one score per class is needed.
+
+    Args:
+        output: output of the model.
+
+    Raises:
+        ValueError: the output has more axes than (clip, class).
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.arguments import check_classes
+        >>> try:
+        ...     check_classes(torch.zeros(2, 50, 3))
+        ... except ValueError as error:
+        ...     print(str(error).partition("; ")[0])
+        expected the model to give one score per class, (clip, class), but got shape (2, 50, 3)
+    """
+    if output.dim() > 2:
+        raise ValueError(
+            f"expected the model to give one score per class, (clip, class), but got shape {tuple(output.shape)}; "
+            f"explain the model `{one_score_per_class(output.shape)}`, or pass `explain` a target for each axis"
+        )
 
 
 def check_rows(output: Tensor, n_clips: int) -> Tensor:

@@ -11,8 +11,9 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import copied, frozen
-from captum_apex.layers.models import model_of
+from captum_apex.layers.models import model_of, on_one_device
 from captum_apex.layers.pooled_norm import PooledNorm
+from captum_apex.layers.selected_output import selected_as
 from captum_apex.layers.values import checked_output
 
 __all__ = ["ChannelMatrix", "GridNorm", "insert_basis"]
@@ -96,8 +97,8 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
         inputs: an example batch of inputs; by default two random inputs of the shape that the basis was fitted on.
 
     Returns:
-        The copy, in evaluation mode where the model is. The module with the layer's name is
-        `Sequential(layer, ChannelMatrix(U))`; for a basis of the normalised grid
+        The copy, in evaluation mode where the model is; for a `SelectedOutput`, the copy with that selection. The
+        module with the layer's name is `Sequential(layer, ChannelMatrix(U))`; for a basis of the normalised grid
         `Sequential(layer, GridNorm(norm), ChannelMatrix(U))`, and that with the norm's name is an `nn.Identity`.
 
     Raises:
@@ -136,20 +137,22 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
         raise ValueError(f"expected a basis of the output of {name!r}, but it was fitted on its input")
     if layer is model:
         raise ValueError("expected `layer` to be a part of the model, but it is the whole model")
+    given = on_one_device(model)
     model = model_of(model) or model  # without a wrapper that compiles it or copies it to several devices
     inputs = _example_inputs(model, basis) if inputs is None else inputs
     inserted = copied(model)
     training = {place: module.training for place, module in inserted.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
-        expected = checked_output(model(inputs), model)
+        expected = checked_output(selected_as(given, model)(inputs), model)
         head_name = _first_weighted_after(inserted, norm_name or name, inputs)
         head = inserted.get_submodule(head_name)
         U, inverse = (matrix.to(next(head.parameters())) for matrix in (basis.U, basis.inverse))
         inserted.set_submodule(head_name, _with_inverse(head, inverse, basis, training[head_name]))
         modules = [inserted.get_submodule(name), *_moved_norm(inserted, norm_name, training), ChannelMatrix(U)]
         inserted.set_submodule(name, _sequence(training[name], *modules))
-        _check_same(expected, _outputs(inserted, inputs, name, head_name), name, head_name)
-    return inserted
+        with_output = selected_as(given, inserted)
+        _check_same(expected, _outputs(with_output, inputs, name, head_name), name, head_name)
+    return with_output
 
 
 def _example_inputs(model: nn.Module, basis: PrototypeBasis) -> Tensor:
@@ -217,7 +220,7 @@ def _sequence(training: bool, *modules: nn.Module) -> nn.Module:
 def _outputs(inserted: nn.Module, inputs: Tensor, name: str, head_name: str) -> Tensor:
     try:
         return inserted(inputs)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"expected {name!r} to give, and {head_name!r} to take, its channels on axis 1, one per channel of the "
             "basis, such as after pooling over the grid; the copy with the basis inside does not run"

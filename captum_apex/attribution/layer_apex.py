@@ -23,12 +23,14 @@ from captum_apex.attribution.arguments import (
     forward_arguments,
     map_dtype,
     plain_target,
+    score_of,
     unpadded_columns,
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_decomposed, select_channels
 from captum_apex.attribution.described import Described
 from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
 from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.classifiers.logits import warn_of_probabilities
 from captum_apex.layers.changes import recording, restored
 from captum_apex.layers.fitted_on import check_origin
 from captum_apex.layers.hooks import frozen, watched
@@ -53,8 +55,8 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
     explains the grid that this norm normalises (see `captum_apex.layers.PooledNorm`); then "the grid" means that one.
 
     Args:
-        forward_func: the classifier.
-        layer: the module that the basis was fitted on.
+        forward_func: the classifier; one that returns more than its scores as a `SelectedOutput`.
+        layer: the module that the basis was fitted on. Where it gives a tuple, the first tensor is explained.
         basis: the basis, usually from `fit_basis`.
         device_ids: devices, as in Captum; accepted, but not used. A data-parallel model is explained on its first
             device.
@@ -231,6 +233,7 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
         run = partial(self._recorded, inputs, additional_forward_args, self.reads_input(attribute_to_layer_input))
         graph, output = run()
         graph.check_reached(output, self.forward_func, self.layer, run)
+        warn_of_probabilities(output)
         return graph, output
 
     def _recorded(self, inputs: Inputs, additional_forward_args: Any, at_input: bool) -> tuple[LayerGraph, Tensor]:
@@ -253,10 +256,7 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
         # As in the forward pass, because checkpointed modules run again during the backward pass.
         with recording(), frozen(self.forward_func, self.layer), ConstantVariance():
             (target,) = forward_arguments((target,))  # a normal tensor
-            score = _select_targets(output, target)
-            assert score[0].numel() == 1, (
-                "Target not provided when necessary, cannot take gradient with respect to multiple outputs."
-            )
+            score = score_of(output, target)
             grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph)
         Z, G = self._checked(*grids, columns)
         score = score.detach().reshape(len(score))

@@ -279,8 +279,17 @@ def gradient_stop(model: nn.Module | None, run: Callable[[], Any], after: nn.Mod
             ):
                 hooks.callback(handle.remove)
         run()
-    between = "`forward` takes it away between two modules, such as by `torch.no_grad()`, `detach` or NumPy"
-    return [*stops, *untouched, between][0]
+    return [*stops, *untouched, _between_modules(after)][0]
+
+
+def _between_modules(after: nn.Module | None) -> str:
+    """Why no gradient reaches a module where none of the modules behind it takes the gradient away."""
+    if isinstance(after, nn.RNNBase):
+        return (
+            "`forward` reads the last state of this recurrent layer and not its output, or takes the gradient away "
+            "behind it, such as by `detach`; the state has no places, so explain the module before the recurrent layer"
+        )
+    return "`forward` takes it away between two modules, such as by `torch.no_grad()`, `detach` or NumPy"
 
 
 def _has_gradient(value: Any) -> bool:

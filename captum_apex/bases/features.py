@@ -143,8 +143,10 @@ class FeatureBank:
         """Runs the model once over a map-style dataset, in its order, and stores the layer's output.
 
         Args:
-            model: the classifier, or a function that runs it; set to evaluation mode meanwhile and restored.
-            layer: the module to explain, a submodule of the model.
+            model: the classifier, or a function that runs it; set to evaluation mode meanwhile and restored. One that
+                returns more than its scores is given as a `SelectedOutput`.
+            layer: the module to explain, a submodule of the model. Where it gives a tuple, as a recurrent layer does,
+                the first tensor is explained.
             dataset: the clips; its items are `inputs` or `(inputs, label)`. The inputs of a batch have one shape, or
                 `collate_fn` brings them to one. With `batch_size=1`, clips of any length serve every model.
             schemes: the schemes that bases can be fitted for.
@@ -176,7 +178,7 @@ class FeatureBank:
         Raises:
             TypeError: the dataset is iterable-style, or its items are of another kind.
             ValueError: the dataset is empty; the model does not return one tensor; the layer is not a submodule of the
-                model, runs twice or never, or gives several tensors; clips differ in shape; inputs or features have NaN
+                model, runs twice or never, or gives no tensor; clips differ in shape; inputs or features have NaN
                 or infinity (the message names the clip).
         """
         batch_size = whole_number(batch_size, "batch_size", least=1)

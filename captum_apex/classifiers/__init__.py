@@ -2,7 +2,7 @@
 
 - `classifier`: `Classifier`, and `InputDataset`, the recordings as inputs of the model.
 - `class_names`: the name of a class from a label or a target.
-- `logits`: whether classes exclude each other, and whether scores are probabilities already.
+- `logits`: scores: one per class, of classes that exclude each other or not, and not probabilities already.
 - `spectrogram_inputs`: whether inputs are spectrograms on the classifier's axes.
 """
 

@@ -16,12 +16,12 @@ from torch.utils.data import Dataset
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.class_names import checked_class_names, class_name
-from captum_apex.classifiers.logits import check_logits, checked_exclusive
+from captum_apex.classifiers.logits import check_logits, checked_exclusive, checked_scores
 from captum_apex.classifiers.spectrogram_inputs import check_time_axis
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.layout import Layout, input_axes
-from captum_apex.layers.models import device_of, layer_name
+from captum_apex.layers.models import device_of, layer_name, model_of, on_one_device
 from captum_apex.layers.padding import Columns, lengths_of
 from captum_apex.layers.values import checked_output
 from captum_apex.numbers import real_number, whole_number
@@ -37,7 +37,7 @@ class Classifier:
     """A model with the transform from audio to its input; a factory for `python -m captum_apex` returns it.
 
     Args:
-        model: model that gives one score per class.
+        model: model that gives one score per class; see `SelectedOutput` for one that returns more.
         transform: function from a waveform (sample,) in float32 to one input of the model, without the batch axis.
         sample_rate: sample rate of the waveforms in Hz.
         class_names: names of the classes, in the order of the model's scores: a list, an array, a pandas object.
@@ -99,7 +99,7 @@ class Classifier:
     exclusive: bool | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, nn.Module):
+        if not isinstance(on_one_device(self.model), nn.Module):
             raise TypeError(f"expected `model` to be a torch.nn.Module, but got {type(self.model).__name__}")
         if not callable(self.transform):
             raise TypeError(f"expected `transform` to be callable, but got {type(self.transform).__name__}")
@@ -125,7 +125,7 @@ class Classifier:
         pictures = "spectrograms of the model" if self.axes is not None else "spectrograms of the waveforms"
         return "\n".join(
             [
-                f"Classifier with {type(self.model).__name__}",
+                f"Classifier with {type(model_of(self.model)).__name__}",
                 f"  classes: {listed(self.class_names)} ({len(self.class_names)})",
                 f"  clips: {length}, at {self.sample_rate} Hz",
                 f"  layer: {layer}",
@@ -182,13 +182,8 @@ class Classifier:
                 f"expected the model to take what the transform gives for {name}, of shape {tuple(inputs.shape)}, as a "
                 f"batch of one, but it raised {type(error).__name__}: {error}{_hint(inputs)}"
             ) from error
-        n_classes = len(self.class_names)
-        if checked_output(output, self.model).numel() != n_classes:
-            raise ValueError(
-                f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got shape "
-                f"{tuple(output.shape)}"
-            )
-        return output.flatten().tolist()
+        scores = checked_scores(checked_output(output, self.model), len(self.class_names))
+        return scores.flatten().tolist()
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """The probabilities of the classes, of the same shape: softmax or sigmoid, as `exclusive` says.

@@ -1,4 +1,4 @@
-"""From scores to probabilities: whether classes exclude each other, and whether scores are probabilities already."""
+"""Scores: one per class, of classes that exclude each other or not, and not probabilities already."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-__all__ = ["check_logits", "checked_exclusive"]
+from captum_apex.layers.selected_output import one_score_per_class
+
+__all__ = ["check_logits", "checked_exclusive", "checked_scores", "warn_of_probabilities"]
 
 _ENOUGH = 16  # scores between 0 and 1, from which on they are hardly logits
 _ROUNDING = 1e-3  # of a sum of probabilities
+_LEAST_ROUNDING = 1e-5  # the same where two logits of one clip may sum to 1 by chance
+_AFTER_SIGMOID = (
+    *("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "Permute", "Select", "Slice", "Clone"),
+    *("Mean", "Max", "Amax", "Clamp", "ToCopy"),
+)
+"""The beginnings of the names that autograd gives to steps which leave probabilities what they are."""
 
 
 def checked_exclusive(exclusive: Any, n_classes: int) -> bool | None:
@@ -41,6 +50,39 @@ def checked_exclusive(exclusive: Any, n_classes: int) -> bool | None:
             "expected several classes with `exclusive=True`, but there is one: its softmax is 1, whatever sounds"
         )
     return bool(exclusive)
+
+
+def checked_scores(output: Tensor, n_classes: int) -> Tensor:
+    """The output of the model for one clip, after a check that it has one score per class.
+
+    Args:
+        output: output of the model, (1, class).
+        n_classes: number of classes.
+
+    Raises:
+        ValueError: the output has another number of scores, or scores of frames.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.classifiers.logits import checked_scores
+        >>> try:
+        ...     checked_scores(torch.zeros(1, 50, 3), n_classes=3)
+        ... except ValueError as error:
+        ...     print(str(error).split("; ")[1].partition(", which")[0])
+        explain the model `captum_apex.SelectedOutput(model, lambda output: output.mean(1))`
+    """
+    if output.numel() == n_classes and output.dim() <= 2:
+        return output
+    hint = ""
+    if output.dim() > 2 and n_classes in output.shape[1:]:
+        hint = (
+            f"; explain the model `{one_score_per_class(output.shape, n_classes)}`, which gives one score per class "
+            "(`amax` in place of `mean` for the largest score)"
+        )
+    raise ValueError(
+        f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got shape "
+        f"{tuple(output.shape)}{hint}"
+    )
 
 
 def check_logits(scores: Tensor, exclusive: bool) -> None:
@@ -78,3 +120,56 @@ def check_logits(scores: Tensor, exclusive: bool) -> None:
             "ends in a sigmoid, explain it without that, because the sigmoid of a probability is never below 0.5",
             stacklevel=3,
         )
+
+
+def warn_of_probabilities(output: Tensor) -> None:
+    """Warns where contributions to probabilities are computed, which are no contributions to logits.
+
+    A softmax is recognised by its values, a sigmoid by the graph of the output.
+
+    Args:
+        output: the explained output of the model with its graph, (clip, class) or with more axes.
+
+    Example:
+        >>> import warnings
+        >>> import torch
+        >>> from captum_apex.classifiers.logits import warn_of_probabilities
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_probabilities(torch.tensor([[2.0, -1.0]]))
+        ...     warn_of_probabilities(torch.tensor([[2.0, -1.0]]).softmax(1))
+        >>> [str(warning.message)[:58] for warning in caught]
+        ['the scores are probabilities, as a softmax gives them, so ']
+    """
+    values = output.detach()
+    instead = "explain the model without its softmax, of which the logits are the input"
+    if _sum_to_one(values):
+        what = "probabilities, as a softmax gives them"
+    elif (values <= 0).all() and _sum_to_one(values.exp()):
+        what = "logarithms of probabilities, as a log-softmax gives them"
+    elif _ends_in_sigmoid(output):
+        what = "what a sigmoid gives"
+        instead = "explain the logits: `captum_apex.SelectedOutput(model, torch.logit)`"
+    else:
+        return
+    warnings.warn(
+        f"the scores are {what}, so that contributions are those to a probability: they add up only roughly, and fall "
+        f"to 0 where the model is certain; {instead}",
+        stacklevel=3,
+    )
+
+
+def _sum_to_one(output: Tensor) -> bool:
+    """Whether several scores of each clip are probabilities of classes that exclude each other."""
+    if output.dim() != 2 or output.shape[1] < 2 or not ((output >= 0) & (output <= 1)).all():
+        return False
+    rounding = max(_LEAST_ROUNDING, torch.finfo(output.dtype).eps) if output.is_floating_point() else 0.0
+    return bool(((output.sum(1) - 1).abs() <= rounding).all())
+
+
+def _ends_in_sigmoid(output: Tensor) -> bool:
+    """Whether a sigmoid gave the scores, or the scores of frames or of places of which they are the mean or maximum."""
+    node: Any = output.grad_fn
+    while node is not None and node.name().startswith(_AFTER_SIGMOID):
+        node = node.next_functions[0][0]
+    return node is not None and node.name().startswith("SigmoidBackward")

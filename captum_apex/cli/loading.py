@@ -14,6 +14,7 @@ from tqdm import tqdm
 from captum_apex.classifiers.class_names import closest_names
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.layer_choice import layers_to_choose_from
+from captum_apex.layers.models import model_of
 from captum_apex.recordings.folders import Recordings
 
 __all__ = [
@@ -88,7 +89,7 @@ def chosen_layer(classifier: Classifier, name: str | None) -> nn.Module:
     try:
         if name is not None:
             return submodule(classifier.model, name)
-        names = closest_names("", [each for each, _ in classifier.model.named_modules() if each])
+        names = closest_names("", list(_submodules(classifier.model)))
         raise ValueError(f"expected --layer, or a Classifier with a `layer`, but there is neither; there are: {names}")
     except ValueError as error:
         raise ValueError(f"{error}{layers_to_choose_from(classifier)}") from None
@@ -111,14 +112,18 @@ def submodule(model: nn.Module, name: str, option: str = "--layer") -> nn.Module
         >>> submodule(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), "1")
         ReLU()
     """
-    submodules = dict(model.named_modules())
-    submodules.pop("")  # the model itself
+    submodules = _submodules(model)
     if name not in submodules:
         names = closest_names(name, list(submodules))
         raise ValueError(
             f"expected {option} to be a module of {type(model).__name__}, but got {name!r}; there are: {names}"
         )
     return submodules[name]
+
+
+def _submodules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a model by name, without the model itself."""
+    return {name: module for name, module in (model_of(model) or model).named_modules() if name}
 
 
 def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) -> Recordings:

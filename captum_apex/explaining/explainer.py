@@ -27,6 +27,7 @@ from captum_apex.explaining.explained_clips import ExplainedClips
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
+from captum_apex.layers.models import model_of
 from captum_apex.layers.origin import Origin
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number
@@ -295,9 +296,10 @@ class Explainer:
     def __repr__(self) -> str:
         n_clips = "no recordings" if self.training is None else f"{len(self.training)} recordings"
         layers = dict.fromkeys(basis.origin.layer for basis in self.bases.values())
+        model = type(model_of(self.classifier.model)).__name__
         return "\n".join(
             [
-                f"Explainer of {type(self.classifier.model).__name__}, {len(self.classifier.class_names)} classes",
+                f"Explainer of {model}, {len(self.classifier.class_names)} classes",
                 f"  layer: {', '.join(layers)}",
                 f"  bases: {', '.join(map(str, self.apexes))}",
                 f"  prototypes from {n_clips}",
@@ -329,7 +331,7 @@ def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
     if basis.positive is None:
         raise ValueError(f"expected bases with prototypes, but {name} has none; make one with `fit_basis`")
     try:
-        layer = classifier.model.get_submodule(basis.origin.layer)
+        layer = (model_of(classifier.model) or classifier.model).get_submodule(basis.origin.layer)
         layout = classifier.input_layout
         return APEX(classifier.model, layer, basis, input_layout=layout, columns=classifier.columns)
     except (AttributeError, ValueError) as error:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.arguments import forward_arguments
+from captum_apex.attribution.arguments import check_classes, forward_arguments
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_sides, select_channels
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
@@ -220,6 +220,7 @@ def explain_classes(
 
 def _requested_classes(classes: Tensor | Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
     """The classes to explain, bool (clip, class), for the output of the model."""
+    check_classes(output)
     mask = classes(output) if callable(classes) else classes
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != output.shape or output.dim() != 2:
         got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__

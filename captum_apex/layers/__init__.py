@@ -6,6 +6,7 @@
 - `holding`: the flags of a model that is held still, counted over everyone who holds it.
 - `hooks`: read or change a layer's output in a forward pass, while the model is frozen.
 - `kinds`: what a module says about the axes of its output by what it is.
+- `layer_output`: the tensor in what a layer gives: the first one of a tuple, or the steps of a packed sequence.
 - `layout`: the layer's output as a grid (clip, channel, frequency, time).
 - `models`: the module behind a forward function, the name of a layer, a fingerprint of the weights, fast paths.
 - `normalisation`: normalisations with a constant variance, for gradients.
@@ -14,6 +15,7 @@
 - `pooled_norm`: the norm behind the pooling, applied to the grid before it.
 - `probe`: a clip that is changed at one end of an axis, to see which axis of an output follows.
 - `proposals`: the modules that can be explained, among those that ran.
+- `selected_output`: a model whose scores are one entry of what it returns.
 - `suggestions`: the layers that can be explained, with their layouts, as a table.
 - `values`: checks of numbers, of NaN and infinity, and of a model's output; conversion from half precision.
 - `visits`: what each module gives in a forward pass.
@@ -25,6 +27,7 @@ from captum_apex.layers.models import fingerprint, layer_name, model_of, on_one_
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns, checked_columns
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
+from captum_apex.layers.selected_output import SelectedOutput
 from captum_apex.layers.suggestions import LayerSuggestion, LayerSuggestions, suggest_layers
 from captum_apex.layers.values import at_least_float32, check_finite
 
@@ -35,6 +38,7 @@ __all__ = [
     "Layout",
     "Origin",
     "PooledNorm",
+    "SelectedOutput",
     "at_least_float32",
     "check_finite",
     "checked_columns",

@@ -21,7 +21,9 @@ from torch.overrides import TorchFunctionMode
 from captum_apex.layers.changes import THREAD, left, noted
 from captum_apex.layers.holding import ConstantParameters, Holder, check_held, hold, release, released, removed
 from captum_apex.layers.kinds import takes_hooks
+from captum_apex.layers.layer_output import tensor_in, with_tensor
 from captum_apex.layers.models import models_of, plain_paths
+from captum_apex.layers.values import described_output
 
 __all__ = ["Capture", "captured", "copied", "frozen", "held", "hooked", "watched"]
 
@@ -181,6 +183,9 @@ def watched(
 ) -> Iterator[None]:
     """Calls a function with the layer's output in the one forward pass that runs inside the block.
 
+    Of a layer that gives a tuple, such as a recurrent one, it is the first tensor; see
+    `captum_apex.layers.layer_output`.
+
     Args:
         layer: the layer.
         name: name of the layer, for error messages.
@@ -188,8 +193,7 @@ def watched(
         at_input: give `change` the layer's input instead of its output.
 
     Raises:
-        ValueError: if the layer's output is not one tensor, if the layer runs twice or not at all, or if it is
-            TorchScript.
+        ValueError: if the layer gives no tensor, if the layer runs twice or not at all, or if it is TorchScript.
 
     Example:
         >>> import torch
@@ -204,47 +208,62 @@ def watched(
     if not takes_hooks(layer):
         raise ValueError(
             f"expected a layer that takes hooks, but {name!r} is TorchScript; put it into an nn.Sequential in the "
-            "model, and explain that"
+            "model, and explain that; where the whole model is TorchScript, write a module whose `forward` calls its "
+            "parts, with an nn.Identity() where the layer is"
         )
 
-    def changed(value: Any) -> Tensor | None:
+    def changed(value: Any) -> Any:
         nonlocal runs
         runs += 1
         _check_runs_once(runs, name)
-        return change(_only_tensor(value, name))
+        other = change(_checked_tensor(value, layer, name))
+        return None if other is None else with_tensor(value, layer, other)
 
     def before(_: nn.Module, arguments: tuple) -> tuple | None:
         value = changed(arguments[0] if arguments else None)
         return None if value is None else (value, *arguments[1:])
 
     def after(_: nn.Module, __: tuple, output: Any) -> Any:
-        value = changed(output)
-        return (value,) if value is not None and isinstance(output, tuple) else value
+        return changed(output)
 
     with hooked(layer, before, at_input=True) if at_input else hooked(layer, after):
         yield
     if runs == 0:
-        raise ValueError(f"expected the layer {name!r} to run in the forward pass, but it never did")
+        hint = _place_alone(layer)
+        raise ValueError(f"expected the layer {name!r} to run in the forward pass, but it never did{hint}")
 
 
 def _check_runs_once(runs: int, name: str) -> None:
     if runs > 1:
+        around = name.rpartition(".")[0]
         raise ValueError(
-            f"expected the layer {name!r} to run once in a forward pass, but it ran again; "
-            "choose a layer that the model uses only once"
+            f"expected the layer {name!r} to run once in a forward pass, but it ran again; choose a layer that the "
+            f"model uses only once, such as the module around it{f' ({around!r})' if around else ''}; where it runs "
+            "once for each frame or window, stack what it gives along the time in `forward`, give that to an "
+            "nn.Identity(), and explain the identity"
         )
 
 
-def _only_tensor(value: Any, name: str) -> Tensor:
-    """The tensor itself, also out of a tuple that holds nothing else."""
-    if isinstance(value, tuple) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, Tensor):
+def _checked_tensor(value: Any, layer: nn.Module, name: str) -> Tensor:
+    """The tensor in what a layer gives, after a check that there is one."""
+    tensor = tensor_in(value, layer)
+    if tensor is None:
         raise ValueError(
-            f"expected the layer {name!r} to give one tensor, but got {type(value).__name__}; "
-            "choose a layer inside it or after it"
+            f"expected the layer {name!r} to give a tensor, or a tuple that begins with one, but got "
+            f"{described_output(value)}; choose a layer inside it or after it, or give the tensor to an nn.Identity() "
+            "in `forward`, and explain the identity"
         )
-    return value
+    return tensor
+
+
+def _place_alone(layer: nn.Module) -> str:
+    """What to do about a module that only holds weights, as the end of a message; empty for any other."""
+    if type(layer) is not nn.Module:
+        return ""
+    return (
+        ": it only holds weights, as the modules of `torch.export` do; explain the model "
+        "`torch.export.unflatten(program)`, whose modules run"
+    )
 
 
 @dataclass(eq=False, repr=False)
@@ -292,7 +311,7 @@ def captured(
         The capture; its `value` is the stored tensor as soon as the layer has run.
 
     Raises:
-        ValueError: if the layer's output is not one tensor, or if the layer runs twice or not at all.
+        ValueError: if the layer gives no tensor, or if the layer runs twice or not at all.
 
     Example:
         >>> import torch

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from captum_apex.layers.selected_output import SelectedOutput, selected_as
 
 __all__ = ["device_of", "fingerprint", "layer_name", "model_of", "models_of", "on_one_device", "plain_paths"]
 
@@ -30,15 +32,26 @@ def on_one_device(forward_func: Callable) -> Callable:
     Args:
         forward_func: a model or a function.
 
+    Raises:
+        TypeError: it is a program of `torch.export`, which cannot be called.
+
     Example:
         >>> from torch import nn
         >>> from captum_apex.layers import on_one_device
         >>> on_one_device(nn.DataParallel(nn.ReLU()))
         ReLU()
     """
+    if type(forward_func).__name__ == "ExportedProgram":
+        raise TypeError(
+            "expected a model with modules, but got an ExportedProgram of torch.export; explain the model "
+            "`torch.export.unflatten(program)`, whose modules have the names that they had before the export"
+        )
     inside = _uncompiled_module(forward_func) if isinstance(forward_func, nn.Module) else forward_func
     if isinstance(inside, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         return inside.module
+    if isinstance(inside, SelectedOutput):
+        model = on_one_device(inside.model)
+        return forward_func if model is inside.model else selected_as(inside, cast(nn.Module, model))
     return forward_func
 
 
@@ -46,7 +59,8 @@ def model_of(forward_func: Callable) -> nn.Module | None:
     """The module behind a forward function, or None if it cannot be found.
 
     Args:
-        forward_func: a module, a method of a module, or a partial, data-parallel or compiled version of one.
+        forward_func: a module, a method of a module, or a partial, data-parallel or compiled version of one. Behind a
+            `SelectedOutput` it is the user's model.
 
     Example:
         >>> from functools import partial
@@ -59,12 +73,17 @@ def model_of(forward_func: Callable) -> nn.Module | None:
     """
     forward_func = on_one_device(forward_func)
     if isinstance(forward_func, nn.Module):
-        return _uncompiled_module(forward_func)
+        return _without_selection(_uncompiled_module(forward_func))
     if isinstance(forward_func, partial):
         return model_of(forward_func.func)
     if isinstance(forward_func, MethodType) and isinstance(forward_func.__self__, nn.Module):
-        return forward_func.__self__
+        return _without_selection(forward_func.__self__)
     return None
+
+
+def _without_selection(module: nn.Module) -> nn.Module | None:
+    """The model of which a module selects the output; any other module itself."""
+    return model_of(module.model) if isinstance(module, SelectedOutput) else module
 
 
 def models_of(forward_func: Callable) -> list[nn.Module]:

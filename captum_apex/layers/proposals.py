@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from captum_apex.layers.changes import recording
 from captum_apex.layers.hooks import frozen, hooked
 from captum_apex.layers.kinds import kind_name, takes_hooks
+from captum_apex.layers.layer_output import tensor_in, with_tensor
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.probe import Reading
 from captum_apex.layers.visits import Visit
@@ -104,10 +105,10 @@ def _path(modules: Mapping[str, nn.Module], visits: Mapping[str, Visit], left_ou
             fault = _fault(modules[name], visit)
             if fault and level == 0:  # inside a module that gives a grid nobody misses it
                 left_out[name] = fault
-            if visit is None or reading is None or not visit.is_tensor:
+            if visit is None or reading is None:
                 walk(name, level)
             elif not fault:
-                if reading.channels > 1 and not visit.passes:
+                if reading.channels > 1:
                     path.append(Candidate(visit, reading, level))
                 if isinstance(visit.module, nn.Sequential) or kinds[kind_name(visit.module)] == 1:
                     walk(name, level + 1)
@@ -133,27 +134,28 @@ def _fault(module: nn.Module, visit: Visit | None) -> str:
         return _SCRIPT
     if visit is None or visit.reading is None:
         return ""
-    reading = visit.reading
-    if not visit.is_tensor:
-        return (
-            f"it gives a {visit.given} of several tensors; give its first tensor to an nn.Identity() in `forward`, and "
-            f"explain that: {reading.channels} channels, {reading.grid[0]} × {reading.grid[1]} cells, layout "
-            f"{reading.layout.code}"
-        )
     if visit.runs > 1:
-        return f"it runs {visit.runs} times in a pass; give each place a module of its own"
+        return f"it runs {visit.runs} times in a pass; give each place a module of its own, such as an nn.Identity()"
     return ""
 
 
 def _distinct(path: Sequence[Candidate]) -> list[Candidate]:
-    """One of the modules that give the same values: the outermost, or the one that needs no layout."""
+    """One of the modules that give the same values: the outermost, or one that gives no tuple or needs no layout.
+
+    A module that gives its input unchanged, such as an identity or a dropout, counts only where no other module gives
+    these values: after a function call.
+    """
     chosen: dict[Any, Candidate] = {}
     for candidate in path:  # the last first
         other = chosen.get(candidate.visit.value)
-        better = other is None or (other.reading.layout != Layout() and candidate.reading.layout == Layout())
-        if better:
+        if other is None or _preference(candidate) > _preference(other):
             chosen[candidate.visit.value] = candidate
     return sorted(chosen.values(), key=lambda candidate: -candidate.visit.order)
+
+
+def _preference(candidate: Candidate) -> tuple[bool, bool, bool]:
+    visit = candidate.visit
+    return not visit.passes, visit.is_alone, candidate.reading.layout == Layout()
 
 
 def _check_gradients(
@@ -162,11 +164,12 @@ def _check_gradients(
     """Notes the modules whose grid no gradient reaches; returns those of which a class has one channel alone."""
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str, _: nn.Module, __: tuple, output: Any) -> Any:
-        tensor = output[0] if isinstance(output, tuple) else output
+    def keep(name: str, module: nn.Module, _: tuple, output: Any) -> Any:
+        tensor = tensor_in(output, module)
+        if tensor is None:
+            return output
         outputs[name] = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
-        copy = outputs[name].clone()  # modules behind it may change it in place
-        return (copy,) if isinstance(output, tuple) else copy
+        return with_tensor(output, module, outputs[name].clone())  # modules behind it may change it in place
 
     with ExitStack() as blocks:
         blocks.enter_context(recording())
@@ -231,12 +234,12 @@ def _place(index: int, listed: Sequence[Candidate], left_out: Mapping[str, str])
 
 
 def _source(candidate: Candidate) -> str:
-    """How the layout is known, for a layer that needs one."""
+    """Which tensor of a tuple is meant, and how the layout is known where the layer needs one."""
     reading = candidate.reading
-    if reading.layout == Layout():
-        return ""
     visit = candidate.visit
-    texts = []
+    texts = [] if visit.is_alone else [f"the first tensor of its {visit.given}"]
+    if reading.layout == Layout():
+        return "".join(f"; {text}" for text in texts)
     if visit.known is not None:
         texts.append(f"channels by its kind, {visit.known.kind}")
     elif visit.taker is not None:

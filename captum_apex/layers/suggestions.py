@@ -25,6 +25,13 @@ from captum_apex.result_tables import html_table, text_table
 __all__ = ["LayerSuggestion", "LayerSuggestions", "suggest_layers", "suggested_layout"]
 
 _MOST_LINES = 12
+_SCRIPT = (
+    "it is TorchScript, inside which no hook reaches a module; load it as a Python module, or write a module whose "
+    "`forward` calls its parts, with an nn.Identity() where the layer is"
+)
+_GRAPH = (
+    "it is a graph whose modules only hold weights, as torch.export makes it; take `torch.export.unflatten(program)`"
+)
 _MOST_CHANNELS = 8  # of a waveform; more entries on the axis before time are taken for frequencies
 
 
@@ -208,7 +215,9 @@ def suggest_layers(model: Callable, example: Any, *, input_layout: str | None = 
     tried = _tried(model, example, input_layout)
     found, left_out = candidates(tried.model, tried.modules, tried.visits, tried.clips[1:2])
     if is_script(model_of(model)):
-        left_out["the model"] = "it is TorchScript, inside which no hook reaches a module; load it as a Python module"
+        left_out["the model"] = _SCRIPT
+    elif isinstance(model_of(model), torch.fx.GraphModule) and not found:
+        left_out["the model"] = _GRAPH
     layers = [_suggestion(each.visit, each.reading, each.reason) for each in found]
     return LayerSuggestions(layers, left_out, " ".join(tried.axes), tried.clips.shape[1:])
 
@@ -230,7 +239,7 @@ def suggested_layout(model: Callable, layer: nn.Module, example: Any) -> tuple[L
     """
     tried = _tried(model, example, None)
     for visit in tried.visits.values():
-        if visit.module is layer and visit.is_tensor and visit.reading is not None:
+        if visit.module is layer and visit.reading is not None:
             return visit.reading.layout, " ".join(tried.axes)
     return None
 

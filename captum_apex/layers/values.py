@@ -18,8 +18,13 @@ __all__ = [
     "check_finite",
     "check_not_nan",
     "checked_output",
+    "described_output",
     "naming_clips",
 ]
+
+
+_MOST_ENTRIES = 8  # of an output, in a message
+_NAMES_OF_SCORES = ("logit", "score", "clipwise", "pred", "class")
 
 
 class NotFiniteError(ValueError):
@@ -176,8 +181,8 @@ def checked_output(output: Any, forward_func: Callable) -> Tensor:
         `output`, unchanged.
 
     Raises:
-        ValueError: the output is a tuple, a dictionary or another object; the message has a line of code that makes the
-            model return the scores in it.
+        ValueError: the output is a tuple, a dictionary or another object; the message lists what it holds, and has the
+            line of code that selects the scores.
 
     Example:
         >>> import torch
@@ -188,27 +193,53 @@ def checked_output(output: Any, forward_func: Callable) -> Tensor:
         ... except ValueError as error:
         ...     print(str(error).replace("; ", ";\n"))
         expected the model Flatten to return a tensor of scores (clip, class), but got a dict with ['logits'] (2, 3);
-        make it return the scores alone: `model.register_forward_hook(lambda module, inputs, output: output['logits'])`
+        explain the model `captum_apex.SelectedOutput(model, 'logits')`
     """
     if isinstance(output, Tensor):
         return output
-    kind = type(output).__name__
     entries = _entries(output)
     known = isinstance(forward_func, nn.Module)
     name = type(forward_func).__name__ if known else getattr(forward_func, "__name__", type(forward_func).__name__)
-    listed = ", ".join(f"{key} {_described(value)}" for key, value in list(entries.items())[:6])
     message = (
-        f"expected the model {name} to return a tensor of scores (clip, class), but got "
-        f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}{f' with {listed}' if entries else ''}; "
+        f"expected the model {name} to return a tensor of scores (clip, class), but got {described_output(output)}; "
     )
     if not entries or not known:
         raise ValueError(f"{message}return the scores alone{f', such as output{_scores(entries)}' if entries else ''}")
-    if hasattr(output, "logits") and hasattr(output, "to_tuple"):
-        raise ValueError(f"{message}explain the model `captum_apex.pretrained.LogitsModel(model)`, which does")
+    several = sum(isinstance(value, Tensor) for value in entries.values()) > 1
     raise ValueError(
-        f"{message}make it return the scores alone: "
-        f"`model.register_forward_hook(lambda module, inputs, output: output{_scores(entries)})`"
+        f"{message}explain the model `captum_apex.SelectedOutput(model, {_selection(entries)})`"
+        f"{', if this entry has the scores' if several else ''}"
     )
+
+
+def described_output(output: Any) -> str:
+    """What a model or a module gives, in words: its kind, and the tensors in it with their shapes.
+
+    Args:
+        output: the output, of any type.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.layers.values import described_output
+        >>> described_output((torch.zeros(2, 8), {"attention": torch.zeros(2, 4, 4)}))
+        "a tuple with [0] (2, 8), [1]['attention'] (2, 4, 4)"
+    """
+    kind = type(output).__name__
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {tuple(output.shape)}"
+    listed = [f"{key} {_described(value)}" for key, value in _leaves(output).items()]
+    more = ", …" if len(listed) > _MOST_ENTRIES else ""
+    inside = f" with {', '.join(listed[:_MOST_ENTRIES])}{more}" if listed else ""
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}{inside}"
+
+
+def _leaves(output: Any, depth: int = 3) -> dict[str, Any]:
+    """The entries of an output by the code that reads them, and in place of an entry the entries inside it."""
+    leaves: dict[str, Any] = {}
+    for key, value in _entries(output).items():
+        inside = {} if isinstance(value, Tensor) or depth == 1 else _leaves(value, depth - 1)
+        leaves |= {f"{key}{inner}": each for inner, each in inside.items()} or {key: value}
+    return leaves
 
 
 def _entries(output: Any) -> dict[str, Any]:
@@ -230,8 +261,15 @@ def _described(value: Any) -> str:
 
 
 def _scores(entries: dict[str, Any]) -> str:
-    """The code that reads the scores: logits by their name, or else the first tensor (clip, class)."""
-    named = [key for key in entries if key.strip("[].'") == "logits"]
+    """The code that reads the scores: logits or scores by their name, or else the first tensor (clip, class)."""
+    logits = [key for key in entries if key.strip("[].'") == "logits"]
     tensors = [key for key, value in entries.items() if isinstance(value, Tensor)]
     per_class = [key for key in tensors if entries[key].dim() == 2]
-    return [*named, *per_class, *tensors, *entries][0]
+    named = [key for key in per_class if any(word in key.lower() for word in _NAMES_OF_SCORES)]
+    return [*logits, *named, *per_class, *tensors, *entries][0]
+
+
+def _selection(entries: dict[str, Any]) -> str:
+    """What to pass as the `output` of a `SelectedOutput`."""
+    code = _scores(entries)
+    return repr(code[1:]) if code.startswith(".") else code[1:-1]

@@ -14,6 +14,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from captum_apex.layers.hooks import hooked
 from captum_apex.layers.kinds import KnownAxes, known_axes, takes_hooks
+from captum_apex.layers.layer_output import tensor_in
 from captum_apex.layers.probe import PatchGrid, Reading, readings
 
 __all__ = ["Visit", "visited"]
@@ -29,13 +30,13 @@ class Visit:
         runs: how often it ran; what follows is of the last time.
         order: position among the ends of all modules.
         value: the tensor that it gave, as a number that is the same for views of it and changes with its values.
-        shape: shape of the tensor, or of the first entry of a tuple; None where there is no tensor.
+        shape: shape of the tensor, or of the first one of a tuple; None where there is no tensor.
         given: name of the type that it gave.
-        is_tensor: whether it gave one tensor, also in a tuple.
+        is_alone: whether it gave the tensor alone, also in a tuple.
         passes: whether it gave its input unchanged.
         known: the axes that its kind fixes; None where it fixes none.
         taker: the axes that the kind of a module fixes which takes the tensor.
-        readings: ways to read the tensor, or the first entry of a tuple, as a grid; the likeliest first.
+        readings: ways to read the tensor as a grid; the likeliest first.
 
     Example:
         >>> import torch
@@ -51,7 +52,7 @@ class Visit:
     value: tuple[int, int, int] | None = None
     shape: tuple[int, ...] | None = None
     given: str = ""
-    is_tensor: bool = False
+    is_alone: bool = True
     passes: bool = False
     known: KnownAxes | None = None
     taker: KnownAxes | None = None
@@ -110,15 +111,14 @@ class _Pass:
         visit.order = self.n_ends
         visit.given = type(output).__name__
         visit.value = None
-        visit.is_tensor = False
+        visit.shape = None
         visit.readings = []
-        entries = list(output) if isinstance(output, (tuple, list)) else [output]
-        if not entries or not isinstance(entries[0], Tensor):
+        tensor = tensor_in(output, module)
+        if tensor is None:
             return
-        tensor = entries[0]
         visit.shape = tuple(tensor.shape)
+        visit.is_alone = isinstance(output, Tensor) or len(output) == 1
         visit.value = self.value(tensor)
-        visit.is_tensor = len(entries) == 1
         visit.passes = (visit.value, visit.shape) == taken
         visit.known = known_axes(module, tensor.shape)
         visit.readings = readings(tensor, visit.known, self.patches)

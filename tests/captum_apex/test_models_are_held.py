@@ -312,12 +312,20 @@ RUNS_NO_MODEL = {
         "layer_name",
         "model_of",
         "models_of",
+        "selected_as",
         "takes_hooks",
     ),
     *("submodule", "on_one_device", "from_transformers", "PooledNorm.of", "RecordingGrid.of", "WindowMerger.of"),
     *("APEX.has_convergence_delta", "LayerAPEX.has_convergence_delta", "LayerAPEX.reads_input"),
     # They compute with what the model gave, or with the stored statistics of a norm.
-    *("checked_output", "LayerAPEX.matrices", "LayerAPEX.selected_channels", "LayerAPEX.weights"),
+    *(
+        "checked_output",
+        "tensor_in",
+        "with_tensor",
+        "LayerAPEX.matrices",
+        "LayerAPEX.selected_channels",
+        "LayerAPEX.weights",
+    ),
     *("PooledNorm.check", "PooledNorm.on_grid", "PooledNorm.spread", "GridNorm.forward"),
     # They run the transform of the classifier, but not its model.
     *(f"Classifier.{name}" for name in ("clip", "dataset", "drawn", "inputs", "waveform")),
@@ -325,7 +333,7 @@ RUNS_NO_MODEL = {
     "training_recordings",
     # The module in their signature is a library for audio files.
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
-    "LogitsModel.forward",  # it is a model itself
+    *("LogitsModel.forward", "SelectedOutput.forward", "SelectedOutput.extra_repr"),  # they are models themselves
 }
 
 

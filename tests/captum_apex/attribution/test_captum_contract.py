@@ -524,17 +524,17 @@ class Wrong(PoolingHead):
         super().__init__()
         self.relu = nn.ReLU()
         self.idle = nn.Conv2d(5, 6, 1)
-        self.pair = Pair()
+        self.named = Named()
 
     def forward(self, clips):
         features = self.relu(self.features(self.stem(clips)))
-        features, _ = self.pair(self.relu(features))
+        features = self.named(self.relu(features))["features"]
         return self.classifier(features.mean((2, 3)))
 
 
-class Pair(nn.Module):
+class Named(nn.Module):
     def forward(self, features):
-        return features, features
+        return {"features": features}
 
 
 @pytest.mark.parametrize(
@@ -542,7 +542,7 @@ class Pair(nn.Module):
     [
         ("relu", 1, 6, ValueError, "expected the layer 'relu' to run once in a forward pass, but it ran again"),
         ("idle", 1, 6, ValueError, "expected the layer 'idle' to run in the forward pass, but it never did"),
-        ("pair", 1, 6, ValueError, "expected the layer 'pair' to give one tensor, but got tuple"),
+        ("named", 1, 6, ValueError, "expected the layer 'named' to give a tensor, or a tuple .*, but got a dict with"),
         ("features", 1, 5, ValueError, "expected the layer 'features' to have the basis's 5 channels, but it gives 6"),
         ("stem.2", 1, 6, ValueError, "expected the layer 'stem.2' to have the basis's 6 channels, but it gives 5"),
         (

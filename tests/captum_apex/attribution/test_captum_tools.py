@@ -6,15 +6,19 @@ from unittest import TestCase
 
 import pytest
 import torch
-from captum.attr import InputXGradient, LayerGradCam, NoiseTunnel
+from captum.attr import InputXGradient, LayerGradCam, LayerGradientXActivation, NoiseTunnel
 from captum.metrics import infidelity, infidelity_perturb_func_decorator, sensitivity_max
 from captum.robust import FGSM
 from captum.testing.helpers.basic import assertTensorTuplesAlmostEqual
 from torch import nn
 
 from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, fit_basis
+from captum_apex.layers import Layout, Origin
 from tests.captum_apex.attribution.test_captum_contract import EXACT, METHODS, make, state
 from tests.networks import PoolingHead, bare_basis, clips, invertible
+
+# Captum's convolutional network ends in a softmax.
+pytestmark = pytest.mark.filterwarnings("ignore:the scores are probabilities, as a softmax gives them:UserWarning")
 
 with torch.random.fork_rng():
     torch.manual_seed(0)  # the configuration draws its inputs when it is imported
@@ -253,10 +257,13 @@ def test_captums_networks_through_all_channels_give_gradient_times_activation(na
     )
 
 
-def test_captums_layer_with_several_outputs_is_refused_by_name():
+def test_captums_layer_with_several_outputs_is_explained_by_the_first():
     model, layer, arguments = generated("basic_layer_multi_output")
-    with pytest.raises(ValueError, match="expected the layer 'multi_relu' to give one tensor, but got tuple"):
-        LayerAPEX(model, layer, PrototypeBasis(torch.eye(4), "square")).attribute(**arguments)
+    expected = LayerGradientXActivation(model, layer).attribute(**arguments)[0].sum(1)
+    basis = PrototypeBasis(torch.eye(4), "square", origin=Origin(layout=Layout("n c -> n c 1 1")))
+    actual = LayerAPEX(model, layer, basis).attribute(**arguments, n_channels=None)
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(actual.flatten(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [{"target": 12}, {"inputs": torch.zeros(4, 5, 10, 10)}, {"inputs": None}], ids=str)

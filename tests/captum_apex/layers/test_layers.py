@@ -83,14 +83,36 @@ def test_a_watched_layer_has_its_output_replaced_and_no_hook_afterwards():
     assert not layer._forward_hooks
 
 
+class Gives(nn.Module):
+    """A module that gives what a function makes of its input."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def forward(self, inputs):
+        return self.make(inputs)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [("twice", "'relu' to run once"), ("never", "'relu' to run in the forward pass"), ("tuple", "tuple")],
+    [
+        ("twice", "'relu' to run once"),
+        ("never", "'relu' to run in the forward pass"),
+        ("dict", r"'relu' to give a tensor, or a tuple that begins with one, but got a dict with \['a'\] \(1, 8, 10\)"),
+        ("tuple without a tensor", "but got a tuple with .*; choose a layer inside it or after it, or give the tensor"),
+        ("nothing", r"but got a NoneType; choose"),
+    ],
 )
 def test_a_layer_that_cannot_be_watched_is_named_in_the_error(wrong, message):
-    layer = nn.ReLU() if wrong != "tuple" else nn.LSTM(10, 3, batch_first=True)
+    gives = {
+        "dict": lambda inputs: {"a": inputs},
+        "tuple without a tensor": lambda inputs: ("a", inputs),
+        "nothing": lambda _: None,
+    }
+    layer = Gives(gives[wrong]) if wrong in gives else nn.ReLU()
     with pytest.raises(ValueError, match=message), watched(layer, "relu", lambda _: None):
-        for _ in range({"twice": 2, "never": 0, "tuple": 1}[wrong]):
+        for _ in range({"twice": 2, "never": 0}.get(wrong, 1)):
             layer(torch.zeros(1, 8, 10))
     assert not layer._forward_hooks
 

@@ -281,21 +281,23 @@ def test_the_error_for_a_layout_that_does_not_fit_proposes_the_right_one(name):
 
 
 @pytest.mark.parametrize(("batch_first", "layout"), [(True, TOKENS), (False, "t n c -> n c 1 t")])
-def test_a_recurrent_layer_is_left_out_with_what_to_do(batch_first, layout):
+def test_a_recurrent_layer_is_proposed_by_the_first_tensor_of_its_tuple(batch_first, layout):
     clip = torch.randn(SPECTROGRAM)
-    suggestions = suggest_layers(Recurrent(batch_first), clip)
-    reason = suggestions.left_out["encoder"]
-    assert reason.startswith("it gives a tuple of several tensors; give its first tensor to an nn.Identity()")
-    assert reason.endswith(f'20 channels, 1 × 64 cells, layout "{layout}"')
-    named = Recurrent(batch_first, named=True)
-    bank = FeatureBank.from_dataset(named, named.output, clip[None], layout=layout)
+    model = Recurrent(batch_first)
+    layer = suggest_layers(model, clip)[0]
+    assert (layer.name, layer.layout, layer.channels, layer.grid) == ("encoder", layout, 20, (1, 64))
+    assert layer.reason == "last before pooling; the first tensor of its tuple; channels by its kind, GRU"
+    bank = FeatureBank.from_dataset(model, layer.module, clip[None], layout=layout)
     assert (bank.n_channels, bank.origin.grid) == (20, (1, 64))
+    names = [layer.name for layer in suggest_layers(Recurrent(batch_first, named=True), clip)]
+    assert names[0] == "encoder"
+    assert "output" not in names  # an identity, which gives the same values
 
 
 def test_modules_that_cannot_be_explained_are_left_out_with_the_reason():
     clip = torch.randn(SPECTROGRAM)
     assert suggest_layers(Shared(), clip).left_out == {
-        "relu": "it runs 2 times in a pass; give each place a module of its own"
+        "relu": "it runs 2 times in a pass; give each place a module of its own, such as an nn.Identity()"
     }
     detached = suggest_layers(Detached(), clip)
     assert detached.left_out == {"second": "no gradient of the scores reaches its grid"}
