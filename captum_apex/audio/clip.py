@@ -94,6 +94,8 @@ class Clip:
         label: name of the clip's class, for titles.
         of_samples: True if the model takes the waveform, so that regions are fractions of its samples; False if they
             are fractions of the bins and frames of the spectrogram.
+        flipped: whether the first row of the model's input has the highest frequencies. With axes that descend it is
+            set, and the spectrogram and the axes are turned, so that a picture always begins with low frequencies.
 
     Raises:
         ValueError: if a shape is wrong, or a value is NaN or infinite.
@@ -114,6 +116,7 @@ class Clip:
     name: str = ""
     label: str = ""
     of_samples: bool = False
+    flipped: bool = False
 
     def __post_init__(self) -> None:
         if self.decibels.ndim != 2 or self.decibels.shape[0] != self.axes.n_bins or not self.decibels.shape[1]:
@@ -131,6 +134,10 @@ class Clip:
         for name, values in (("decibels", self.decibels), ("waveform", self.waveform)):
             if values is not None and not values.isfinite().all():
                 raise ValueError(f"expected finite `{name}`, but got NaN or infinity")
+        if self.axes.descending:
+            object.__setattr__(self, "decibels", self.decibels.flip(0))
+            object.__setattr__(self, "axes", self.axes.flipped())
+            object.__setattr__(self, "flipped", not self.flipped)
 
     @classmethod
     def from_waveform(
@@ -230,7 +237,7 @@ class Clip:
         """
         if self.of_samples:
             return fraction * self.axes.nyquist
-        return self.axes.hertz(fraction * self.decibels.shape[0])
+        return self.axes.hertz((1 - fraction if self.flipped else fraction) * self.decibels.shape[0])
 
     def place(self, box: Box) -> Place:
         """The place of a box of a region, in Hz and seconds.
@@ -238,7 +245,24 @@ class Clip:
         Args:
             box: the box; its sides are fractions of the input's axes.
         """
-        return Place(self.hertz(box.low), self.hertz(box.high), self.seconds(box.start), self.seconds(box.end))
+        box = self.upright(box)
+        low, high = (self.hertz(1 - side if self.flipped else side) for side in (box.low, box.high))
+        return Place(low, high, self.seconds(box.start), self.seconds(box.end))
+
+    def upright(self, box: Box) -> Box:
+        """A box with its sides counted from the lowest frequency, which for a flipped input is in the last row.
+
+        Args:
+            box: the box; its sides are fractions of the input's axes. The same function leads back.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Box, Clip, SpectrogramAxes
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80).flipped())
+            >>> clip.upright(Box(low=0.0, high=0.25, start=0.0, end=1.0))
+            Box(low=0.75, high=1.0, start=0.0, end=1.0)
+        """
+        return Box(1 - box.high, 1 - box.low, box.start, box.end) if self.flipped else box
 
     def box(self, place: Place) -> Box:
         """The box of a place, for instance of an event or of an annotation, to draw it and to listen to it.
@@ -254,12 +278,11 @@ class Clip:
         """
         low, high = (self._row(hertz) for hertz in (place.low, place.high))
         start, end = (self._column(seconds) for seconds in (place.start, place.end))
-        return Box(low, high, start, end)
+        return self.upright(Box(low, high, start, end))
 
     def _row(self, hertz: float) -> float:
-        """The fraction of the input's frequency axis at a frequency, in [0, 1]; the inverse of `hertz`."""
-        lowest = self.hertz(0.0)
-        highest = self.hertz(1.0)
+        """The fraction of the frequency axis at a frequency, in [0, 1], from the lowest frequency."""
+        lowest, highest = sorted((self.hertz(0.0), self.hertz(1.0)))
         if not lowest < hertz < highest:
             return float(hertz >= highest)
         return hertz / highest if self.of_samples else self.axes.bin_position(hertz) / self.decibels.shape[0]
@@ -279,7 +302,7 @@ class Clip:
             box: the box; its sides are fractions of the input's axes.
         """
         if not self.of_samples:
-            return box
+            return self.upright(box)
         n_bins, n_frames = self.decibels.shape
         low, high = (self.axes.bin_position(self.hertz(side)) / n_bins for side in (box.low, box.high))
         start, end = (self.axes.frame_position(self.seconds(side)) / n_frames for side in (box.start, box.end))

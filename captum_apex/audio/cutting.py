@@ -120,6 +120,7 @@ class Cut(NamedTuple):
             box: a box of the model's input.
         """
         low, high, start, end = clip.place(box)
+        box = clip.upright(box)
         has_edges_in_time = box.start > 0 or box.end < 1
         has_edges_in_frequency = box.low > 0 or box.high < 1
         window = _window(

@@ -297,6 +297,9 @@ def _draw_classes(
 def _draw_profiles(panel: Axes, profiles: Tensor, axes: SpectrogramAxes) -> AxesImage:
     """Draws a column per channel from its profile, (channel, row), with the lowest frequency at the bottom."""
     shares = profiles / profiles.abs().amax(1, keepdim=True).clamp_min(torch.finfo(profiles.dtype).tiny)
+    if axes.descending:
+        shares = shares.flip(1)
+        axes = axes.flipped()
     set_frequency(panel, axes)
     panel.set_ylabel("frequency in Hz", fontsize=TINY)
     panel.set_xlim(-0.5, len(shares) - 0.5)

@@ -127,7 +127,8 @@ def map_picture(values: ArrayLike | Tensor, name: str, clip: Clip) -> Picture:
         >>> map_picture(torch.tensor([[-1.0, 0.0, 1.0]]), "IG", clip).pixels.tolist()
         [[0, 128, 255]]
     """
-    return _signed_picture(signed_map(values, name, clip), clip.decibels.shape)
+    attribution = signed_map(values, name, clip)
+    return _signed_picture(attribution[::-1] if clip.flipped else attribution, clip.decibels.shape)
 
 
 def channel_picture(values: Tensor, clip: Clip) -> Picture:
