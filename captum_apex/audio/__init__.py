@@ -7,7 +7,7 @@
 """
 
 from captum_apex.audio.axes import SpectrogramAxes
-from captum_apex.audio.clip import Clip, ClipLookup, Place, level_limits
-from captum_apex.audio.regions import Box, Region
+from captum_apex.audio.clip import Clip, ClipLookup, level_limits
+from captum_apex.audio.regions import Box, Place, Region
 
 __all__ = ["Box", "Clip", "ClipLookup", "Place", "Region", "SpectrogramAxes", "level_limits"]

@@ -264,7 +264,7 @@ class SpectrogramAxes(FrameTimes):
     @property
     def n_bins(self) -> int:
         """Number of frequency bins."""
-        return self._rows.count
+        return self._rows.n_rows
 
     @property
     def descending(self) -> bool:
@@ -390,7 +390,7 @@ class SpectrogramAxes(FrameTimes):
     def _rows(self) -> Rows:
         return Rows(0.0, 1.0, self._bins.n_bins) if self.rows is None else self.rows
 
-    def _with_rows(self, rows: Rows, **fields: float) -> Self:
+    def _with_rows(self, rows: Rows, **fields: Any) -> Self:
         """The same axes with other rows; those of the transform are None, so that equal axes compare as equal."""
         return replace(self, rows=None if rows == Rows(0.0, 1.0, self._bins.n_bins) else rows, **fields)
 

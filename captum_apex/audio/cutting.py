@@ -20,8 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, Place
-from captum_apex.audio.regions import Box, Region
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.regions import Box, Place, Region
 
 __all__ = ["Cut", "cuts", "sound_of"]
 
@@ -62,7 +62,7 @@ def cuts(clip: Clip, region: Region) -> list[Cut]:
     """
     sound_of(clip)
     # Bands are removed before strips. Otherwise the removed band would ring into the silence of the strip.
-    boxes = sorted(region.boxes, key=lambda box: box.end - box.start, reverse=True)
+    boxes = sorted(clip.folded(region).boxes, key=lambda box: box.end - box.start, reverse=True)
     return [Cut.of(clip, box) for box in boxes]
 
 

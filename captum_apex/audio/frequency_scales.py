@@ -71,17 +71,17 @@ class Rows(NamedTuple):
     Args:
         first: position of the beginning of the first row, in bins.
         step: bins in a row; negative where the first row has the highest frequencies.
-        count: number of rows.
+        n_rows: number of rows.
 
     Example:
         >>> from captum_apex import SpectrogramAxes
         >>> SpectrogramAxes(8000, 8, 4).flipped().rows
-        Rows(first=5.0, step=-1.0, count=5)
+        Rows(first=5.0, step=-1.0, n_rows=5)
     """
 
     first: float
     step: float
-    count: int
+    n_rows: int
 
 
 class FrequencyBins(Protocol):

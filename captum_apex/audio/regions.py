@@ -1,13 +1,15 @@
-"""Regions of a clip: rectangles over frequency and time, and their unions."""
+"""Regions of a clip: rectangles over frequency and time, as fractions or in Hz and seconds, and unions of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Box", "Region"]
+__all__ = ["Box", "Place", "Region"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,28 @@ class Box:
     end: float
 
 
+class Place(NamedTuple):
+    """A rectangle in Hz and seconds.
+
+    Args:
+        low: lower end, in Hz.
+        high: upper end, in Hz.
+        start: beginning, in seconds from the first sample of the clip.
+        end: end, in seconds.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Box, Clip
+        >>> Clip.from_waveform(torch.ones(4000), 8000).place(Box(low=0.5, high=1.0, start=0.0, end=0.5))
+        Place(low=2000.0, high=4000.0, start=0.0, end=0.25)
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+
 @dataclass(frozen=True)
 class Region:
     """A region of the model's input: the union of its boxes.
@@ -48,6 +72,33 @@ class Region:
     """
 
     boxes: tuple[Box, ...]
+
+    def folded(self, period: float, start: float = 0.0) -> Region:
+        """The region with everything moved into the first period of the time axis; a box over a seam becomes two.
+
+        Args:
+            period: the period, as a fraction of the time axis.
+            start: start of the first period, as a fraction of the time axis.
+
+        Example:
+            >>> from captum_apex import Box, Region
+            >>> for box in Region((Box(low=0.0, high=1.0, start=0.375, end=0.625),)).folded(0.5).boxes:
+            ...     print(box.start, box.end)
+            0.375 0.5
+            0.0 0.125
+        """
+        boxes: list[Box] = []
+        for box in self.boxes:
+            if box.end - box.start >= period:
+                boxes.append(replace(box, start=max(start, 0.0), end=start + period))
+                continue
+            first = max(0, math.floor((box.start - start) / period))
+            last = max(first, math.ceil((box.end - start) / period) - 1)
+            for turn in range(first, last + 1):
+                begin = box.start if turn == first else start + turn * period
+                end = box.end if turn == last else start + (turn + 1) * period
+                boxes.append(replace(box, start=begin - turn * period, end=end - turn * period))
+        return Region(tuple(dict.fromkeys(boxes)))
 
     def mask(self, n_rows: int, n_columns: int) -> Tensor:
         """A mask that is True for the bins with their centre in the region.

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from captum_apex.audio.clip import encodable
+from captum_apex.audio.texts import encodable
 from captum_apex.numbers import whole_number
 
 __all__ = ["checked_class_names", "class_index", "class_name", "closest_names", "ordered_names"]

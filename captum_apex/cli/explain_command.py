@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.clip import encodable
+from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier

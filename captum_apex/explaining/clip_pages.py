@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.audio.clip import Clip, encodable
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset

@@ -30,7 +30,7 @@ class ClipSource:
 
     Args:
         name: name of the clip, for its title and for messages.
-        waveform: function that reads the clip, (sample,).
+        waveform: function that reads the clip, (sample,); short ones are not repeated yet.
         label: class of the clip in words; empty where it is not known.
 
     Example:
@@ -47,7 +47,8 @@ class ClipSource:
     def read(self, classifier: Classifier) -> tuple[Clip, Tensor]:
         """The clip to look at and to listen to, and its input for the model; errors as in `Classifier.drawn`."""
         waveform = self.waveform()
-        return classifier.drawn(waveform, self.name, self.label), classifier.inputs(waveform, self.name)
+        inputs = classifier.inputs(classifier.fitted(waveform), self.name)
+        return classifier.drawn(waveform, self.name, self.label), inputs
 
 
 def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
@@ -92,7 +93,7 @@ def _is_waveform(clips: Any) -> bool:
 def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSource]:
     inputs: InputDataset = classifier.dataset(recordings)
     return [
-        ClipSource(inputs.name(index), partial(inputs.waveform, index), inputs.label_name(index))
+        ClipSource(inputs.name(index), partial(inputs.sound, index), inputs.label_name(index))
         for index in range(len(inputs))
     ]
 
@@ -105,7 +106,7 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
         samples = torch.as_tensor(clip).detach()
         if samples.is_floating_point():
             rate = classifier.sample_rate
-            return ClipSource(name, partial(as_waveform, samples, rate, rate, classifier.length, name=name))
+            return ClipSource(name, partial(as_waveform, samples, rate, rate, classifier.read_length, name=name))
     shape = f" of shape {tuple(clip.shape)}" if hasattr(clip, "shape") else ""
     raise TypeError(
         f"expected the path of an audio file, or a waveform of floats (sample,), but got {type(clip).__name__}{shape}"
@@ -114,7 +115,7 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
 
 def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:
     """The waveform of a file, cut to the length of the classifier's clips, with a warning where much is left out."""
-    waveform = classifier.waveform(path)
+    waveform = classifier.sound(path)
     if classifier.length is None:
         return waveform
     with open(path, "rb") as file, opened_audio(file, os.fspath(path)) as sound:

@@ -223,6 +223,7 @@ class WindowMerger:
             gap: longest pause inside an event, in s.
         """
         rate = windows.sample_rate
+        classifier.check_times(windows.waveform(0), inputs[0], "the first window")
         bands = scheme is not Scheme.TIME
         grid = RecordingGrid.of(classifier, windows.length / rate, inputs, decomposition.relevance, bands=bands)
         n_columns = grid.first_column(windows.starts[-1] / rate) + grid.n_columns

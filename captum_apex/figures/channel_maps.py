@@ -114,7 +114,7 @@ def _draw_channel(
     assert channel.map is not None
     image = _draw_over(panels[1], channel.map, clip, limits)
     style = DASHED if dashed(channel.effect) else SOLID
-    draw_places(panels[1], [clip.place(box) for box in channel.region.boxes], rank, style, _THIN)
+    draw_places(panels[1], clip.places(channel.region), rank, style, _THIN)
     title(panels[1], [f"map of {channel_name(channel)}"], width)
     return levels, image
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from captum_apex.audio.clip import encodable
+from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_name
 from captum_apex.explanations.explanation import Explanation

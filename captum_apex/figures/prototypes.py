@@ -364,7 +364,7 @@ def _draw_regions(ax: Axes, explanation: Explanation, clip: Clip, labels: Sequen
         is_dashed = dashed(channel.effect)
         colour = REGIONS[rank % len(REGIONS)]
         style = DASHED if is_dashed else SOLID
-        draw_places(ax, [clip.place(box) for box in channel.region.boxes], rank, style, widths[rank])
+        draw_places(ax, clip.places(channel.region), rank, style, widths[rank])
         handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=LINE_WIDTH, label=label))
     if handles:
         ax.legend(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from captum_apex.audio.clip import encodable
+from captum_apex.audio.texts import encodable
 from captum_apex.report.page import Page
 
 __all__ = ["audit_trail"]

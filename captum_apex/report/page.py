@@ -12,7 +12,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, ClipLookup, encodable
+from captum_apex.audio.clip import Clip, ClipLookup
+from captum_apex.audio.texts import encodable
 from captum_apex.classifiers.class_names import class_name, ordered_names
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.signed_maps import signed_map
