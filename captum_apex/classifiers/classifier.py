@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip
 from captum_apex.choices import one_of
-from captum_apex.classifiers.class_names import checked_class_names, class_name
+from captum_apex.classifiers.class_names import checked_background, checked_class_names, class_name
 from captum_apex.classifiers.clip_reading import ClipReading
 from captum_apex.classifiers.logits import check_logits, checked_exclusive
 from captum_apex.layers.changes import restored
@@ -61,11 +61,14 @@ class Classifier(ClipReading):
         short: what is done with files shorter than `length`: `"pad"` puts zeros after their end, `"repeat"` repeats
             them from their start, as models against spoofed speech are trained. Regions in a repeated part are given at
             the second of the file.
+        background: name of clips without any of the classes, such as "no call" for a detector of one class: a folder or
+            a label of this name means clips on which all scores should be low, and pages show it as the first choice
+            where all scores are below 0. None for no such clips.
 
     Raises:
         TypeError: the model or the layer is not a module, the transform cannot be called, the sample rate or the length
-            is no integer, `exclusive` is no bool, the class names are no strings or have no order, or a layout is no
-            string.
+            is no integer, `exclusive` is no bool, the class names are no strings or have no order, or a layout or the
+            background is no string.
         ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
             another sample rate, the layer is not a submodule of the model, a single class shall be exclusive, or a
             layout cannot be read.
@@ -101,6 +104,7 @@ class Classifier(ClipReading):
     columns: Columns | None = None
     exclusive: bool | None = None
     short: str = "pad"
+    background: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -123,6 +127,7 @@ class Classifier(ClipReading):
         if self.layer is not None:
             layer_name(self.model, self.layer)
         object.__setattr__(self, "exclusive", checked_exclusive(self.exclusive, len(self.class_names)))
+        checked_background(self.background, self.class_names, self.exclusive)
 
     def __repr__(self) -> str:
         length = "as long as their files are" if self.length is None else f"{self.length / self.sample_rate:.3g} s"
@@ -226,7 +231,8 @@ class Classifier(ClipReading):
                 f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), "
                 f"in this order, but got {', '.join(class_names)}; give the recordings the classifier's "
                 "`class_names`, as in Recordings.in_folder(folder, classifier.class_names); do not change those of the "
-                "classifier, whose order is that of the model's scores"
+                "classifier, whose order is that of the model's scores; clips of none of the classes need a "
+                "`background`, in both"
             )
         return InputDataset(self, recordings)
 
@@ -336,4 +342,4 @@ class InputDataset(Dataset):
         label: Any = None if self.labels is None else self.labels[index]
         if hasattr(label, "tolist"):
             label = label.tolist()
-        return class_name(label, self.classifier.class_names)
+        return class_name(label, self.classifier.class_names, self.classifier.background)

@@ -146,10 +146,13 @@ def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) ->
         ...     training_recordings(classifier, Path(folder), skip_bad=True).names
         ('a.wav',)
     """
+    class_names = classifier.class_names
     if folder.is_file() or folder.suffix.lower() in TABLE_SUFFIXES:
-        recordings = Recordings.from_csv(folder, class_names=classifier.class_names, skip_missing=skip_bad)
+        recordings = Recordings.from_csv(
+            folder, class_names=class_names, skip_missing=skip_bad, background=classifier.background
+        )
     else:
-        recordings = Recordings.in_folder(folder, classifier.class_names)
+        recordings = Recordings.in_folder(folder, class_names, background=classifier.background)
     if not skip_bad:
         return recordings
     inputs = classifier.dataset(recordings)

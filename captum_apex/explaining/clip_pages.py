@@ -108,8 +108,9 @@ class ClipPages:
             error.add_note(f"{clip.name} cannot be explained")
             raise
         prototypes = self._prototypes(explanations)
-        class_names = self.classifier.class_names
-        return Page(clip, explanations, prototypes, class_names, scores, exclusive=self._exclusive)
+        names = self.classifier.class_names
+        background = self.classifier.background
+        return Page(clip, explanations, prototypes, names, scores, exclusive=self._exclusive, background=background)
 
     @property
     def _exclusive(self) -> bool | None:

@@ -72,7 +72,7 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
         ['new.wav', 'waveform 1']
     """
     if isinstance(clips, (str, os.PathLike)) and Path(clips).is_dir():
-        clips = Recordings.in_folder(clips, classifier.class_names)
+        clips = Recordings.in_folder(clips, classifier.class_names, background=classifier.background)
     if isinstance(clips, (str, os.PathLike)) or _is_waveform(clips):
         clips = [clips]
     if hasattr(clips, "fingerprint") and hasattr(clips, "waveform"):

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from captum_apex.audio.clip import Clip, ClipLookup, level_limits
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.classifiers.class_names import class_name
+from captum_apex.classifiers.class_names import class_name, target_name
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
@@ -387,7 +387,7 @@ def _strongest_prototypes(explanation: Explanation) -> tuple[Prototype, ...]:
 
 
 def _question(explanation: Explanation, class_names: Sequence[str] | None) -> str:
-    return f"Why {quoted(class_name(explanation.target, class_names)) or 'this score'}?"
+    return f"Why {quoted(target_name(explanation.target, class_names)) or 'this score'}?"
 
 
 def _contribution(explanation: Explanation, channel: Evidence) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from captum_apex.recordings.class_labels import Labels, class_labels
+from captum_apex.recordings.background_labels import labels_with_background
+from captum_apex.recordings.class_labels import Labels
 
 __all__ = ["FILE_COLUMNS", "LABEL_COLUMNS", "Table", "chosen_columns", "located_files", "read_csv"]
 
@@ -62,7 +63,12 @@ class Table:
         return f"row {index}" if self.lines is None else self.lines[index]
 
     def labelled_files(
-        self, file: Any = None, label: Any = None, class_names: Sequence[str] | None = None, skip_missing: bool = False
+        self,
+        file: Any = None,
+        label: Any = None,
+        class_names: Sequence[str] | None = None,
+        skip_missing: bool = False,
+        background: str | None = None,
     ) -> tuple[tuple[str, ...], Labels | None, tuple[str, ...]]:
         """The paths of the files, their labels and the names of the classes.
 
@@ -71,6 +77,7 @@ class Table:
             label: name of the column of labels, as in `chosen_columns`.
             class_names: names of the classes, as in `class_labels`.
             skip_missing: whether missing files are left out, with a warning.
+            background: label of files without any of the classes, as in `labels_with_background`.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -90,8 +97,8 @@ class Table:
         names = tuple(files.values())
         if label is None:
             return names, None, tuple(class_names or ())
-        labels, class_names = class_labels(
-            self.columns[label], lambda index: f"{paths[index]} ({self.place(index)})", class_names
+        labels, class_names = labels_with_background(
+            self.columns[label], lambda index: f"{paths[index]} ({self.place(index)})", class_names, background
         )
         return names, None if labels is None else tuple(labels[index] for index in files), class_names
 
