@@ -15,13 +15,11 @@ from torch import Tensor
 
 from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.classifier import Classifier, InputDataset
-from captum_apex.recordings.audio_file import opened_audio
 from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.folders import AudioDataset, Recordings
+from captum_apex.recordings.slices import LONGER, file_duration
 
 __all__ = ["ClipSource", "clip_sources"]
-
-_LONGER = 1.1  # clips that are longer than this many lengths are probably whole recordings
 
 
 @dataclass(frozen=True)
@@ -118,10 +116,8 @@ def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:
     waveform = classifier.sound(path)
     if classifier.length is None:
         return waveform
-    with open(path, "rb") as file, opened_audio(file, os.fspath(path)) as sound:
-        duration = sound.n_frames / sound.rate
     seconds = classifier.length / classifier.sample_rate
-    if duration > _LONGER * seconds:
+    if file_duration(path) > LONGER * seconds:
         # The warning names no file, so that Python shows it once and not for every clip.
         warnings.warn(
             f"files longer than the classifier's clips are cut: only their first {seconds:.3g} s are explained; for "

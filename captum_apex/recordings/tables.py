@@ -14,13 +14,29 @@ from typing import Any, Self
 from captum_apex.recordings.background_labels import labels_with_background
 from captum_apex.recordings.class_labels import Labels
 
-__all__ = ["FILE_COLUMNS", "LABEL_COLUMNS", "Table", "chosen_columns", "located_files", "read_csv"]
+__all__ = [
+    "END_COLUMNS",
+    "FILE_COLUMNS",
+    "LABEL_COLUMNS",
+    "START_COLUMNS",
+    "Table",
+    "chosen_columns",
+    "column_named",
+    "located_files",
+    "read_csv",
+]
 
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "file_path", "path", "audio", "wav", "fname")
 """Usual names of the column of files; upper case counts too."""
 
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "species", "target")
 """Usual names of the column of labels; upper case counts too."""
+
+START_COLUMNS = ("start", "start_s", "start_time", "onset", "begin", "begin time (s)", "start (s)")
+"""Usual names of the column of the seconds at which annotations begin; upper case counts too."""
+
+END_COLUMNS = ("end", "end_s", "end_time", "offset", "end time (s)", "end (s)")
+"""Usual names of the column of the seconds at which annotations end; upper case counts too."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 _N_EXAMPLES = 3  # missing files in a message
@@ -191,6 +207,31 @@ def chosen_columns(names: Sequence[Any], file: Any, label: Any, source: str) -> 
     if label is None and len(names) == 1:
         return file, None
     return file, _chosen(names, label, "label", LABEL_COLUMNS, source)
+
+
+def column_named(names: Sequence[Any], usual: Sequence[str], source: str) -> Any:
+    """The column with the first of some usual names.
+
+    Args:
+        names: names of all columns.
+        usual: the usual names, in lower case.
+        source: the table in words, for messages.
+
+    Raises:
+        ValueError: there is no such column.
+
+    Example:
+        >>> from captum_apex.recordings.tables import START_COLUMNS, column_named
+        >>> column_named(["File", "Begin Time (s)", "End Time (s)"], START_COLUMNS, "the table")
+        'Begin Time (s)'
+    """
+    by_lower_case = {str(each).strip().lower(): each for each in reversed(names)}
+    for name in usual:
+        if name in by_lower_case:
+            return by_lower_case[name]
+    raise ValueError(
+        f"expected {source} to have a column {usual[0]!r}, but its columns are {', '.join(map(str, names))}"
+    )
 
 
 def _chosen(names: Sequence[Any], name: Any, argument: str, usual: Sequence[str], source: str) -> Any:
