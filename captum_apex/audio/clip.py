@@ -264,7 +264,7 @@ class Clip:
 
         Example:
             >>> import torch
-            >>> from captum_apex import Box, Clip, Region
+            >>> from captum_apex import Box, Clip, Region, SpectrogramAxes
             >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), repeats=0.5)
             >>> [box] = clip.folded(Region((Box(low=0.0, high=1.0, start=0.6, end=0.7),))).boxes
             >>> [round(seconds, 6) for seconds in clip.place(box)[2:]]

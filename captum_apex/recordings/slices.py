@@ -221,8 +221,9 @@ def _annotated(
 
 def _bounds(first: Any, end: Any, place: str) -> tuple[float, float]:
     try:
-        start, stop = float(first), float(end)
-    except ValueError:
+        start = float(first)
+        stop = float(end)
+    except (TypeError, ValueError):
         start = stop = float("nan")
     if not 0 <= start < stop:
         raise ValueError(f"expected 0 <= start < end, in s, in {place}, but got {first!r} and {end!r}")
