@@ -22,13 +22,13 @@ def add_slices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slice",
         action="store_true",
-        help="slice the recordings of the data into clips of the classifier's length, instead of taking the beginning "
-        "of each; what fit was given, explain needs too",
+        help="slice long recordings into clips of the classifier's length, instead of taking the beginning of each; "
+        "what fit was given, explain needs too",
     )
     parser.add_argument(
         "--annotations",
         type=Path,
         metavar="CSV",
-        help="where the classes sound in the recordings: a CSV file with columns of files, starts and ends in seconds, "
-        "and labels; the recordings are then sliced, and explain needs it too",
+        help="where the classes sound in the recordings: columns of files, starts and ends in seconds, and labels; the "
+        "recordings are then sliced",
     )
