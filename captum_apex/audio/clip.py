@@ -156,6 +156,8 @@ class Clip:
     def title(self) -> str:
         """The label and the name of the file, separated by a comma; empty ones are left out.
 
+        Where the file was repeated, the title says after how many seconds.
+
         What is no Unicode in a name is shown by replacement characters.
 
         Example:
@@ -164,7 +166,9 @@ class Clip:
             >>> Clip(torch.zeros(5, 2), SpectrogramAxes(8000, 8, 4), name="digits/7_theo_0.wav", label="seven").title
             'seven, 7_theo_0.wav'
         """
-        return encodable(", ".join(text for text in (self.label, Path(os.fspath(self.name)).name) if text))
+        repeated = "" if self.repeats is None else f"repeated after {self.repeats:.3g} s"
+        texts = (self.label, Path(os.fspath(self.name)).name, repeated)
+        return encodable(", ".join(text for text in texts if text))
 
     def seconds(self, fraction: float) -> float:
         """The time at a fraction of the input's time axis, in seconds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -74,7 +75,9 @@ class Region:
     boxes: tuple[Box, ...]
 
     def folded(self, period: float, start: float = 0.0) -> Region:
-        """The region with everything moved into the first period of the time axis; a box over a seam becomes two.
+        """The region with everything moved into the first period of the time axis.
+
+        A box over a seam becomes two, and boxes of one band that then overlap in time become one.
 
         Args:
             period: the period, as a fraction of the time axis.
@@ -84,8 +87,8 @@ class Region:
             >>> from captum_apex import Box, Region
             >>> for box in Region((Box(low=0.0, high=1.0, start=0.375, end=0.625),)).folded(0.5).boxes:
             ...     print(box.start, box.end)
-            0.375 0.5
             0.0 0.125
+            0.375 0.5
         """
         boxes: list[Box] = []
         for box in self.boxes:
@@ -98,7 +101,7 @@ class Region:
                 begin = box.start if turn == first else start + turn * period
                 end = box.end if turn == last else start + (turn + 1) * period
                 boxes.append(replace(box, start=begin - turn * period, end=end - turn * period))
-        return Region(tuple(dict.fromkeys(boxes)))
+        return Region(tuple(_joined(boxes)))
 
     def mask(self, n_rows: int, n_columns: int) -> Tensor:
         """A mask that is True for the bins with their centre in the region.
@@ -116,3 +119,15 @@ class Region:
         for box in self.boxes:
             inside |= (box.low <= rows) & (rows < box.high) & (box.start <= columns) & (columns < box.end)
         return inside
+
+
+def _joined(boxes: Iterable[Box]) -> list[Box]:
+    """Boxes in the order of time, with those of one band that overlap or touch in time as one."""
+    joined: list[Box] = []
+    for box in sorted(boxes, key=lambda box: (box.low, box.high, box.start)):
+        last = joined[-1] if joined else None
+        if last is not None and (last.low, last.high) == (box.low, box.high) and box.start <= last.end:
+            joined[-1] = replace(last, end=max(last.end, box.end))
+        else:
+            joined.append(box)
+    return sorted(joined, key=lambda box: (box.start, box.low))

@@ -132,8 +132,18 @@ def test_regions_in_a_repetition_are_given_at_the_second_of_the_file(of_samples)
     assert times(0.1, 0.3) == [(0.1, 0.3)]
     assert times(0.85, 1.05) == [(0.1, 0.3)]
     assert times(1.6, 1.8) == [(0.1, 0.3)]
-    assert times(0.65, 0.85) == [(0.65, 0.75), (0.0, 0.1)]
+    assert times(0.65, 0.85) == [(0.0, 0.1), (0.65, 0.75)]
     assert times(0.3, 1.9) == [(0.0, 0.75)]
+
+
+def test_boxes_of_several_repetitions_that_overlap_in_the_file_are_one():
+    clip = classifier(length=16000, short="repeat").drawn(torch.rand(6000), "a.wav")
+    assert clip.title == "a.wav, repeated after 0.75 s"
+    seconds = [(0.1, 0.3), (0.95, 1.15), (1.75, 1.8), (0.55, 0.65)]
+    shares = [[AXES.frame_position(time) / 201 for time in span] for span in seconds]
+    region = Region((*(Box(0.25, 0.5, *span) for span in shares), Box(0.5, 0.75, *shares[0])))
+    places = [(round(place.start, 6), round(place.end, 6)) for place in clip.places(region)]
+    assert places == [(0.1, 0.4), (0.1, 0.3), (0.55, 0.65)]
 
 
 def test_a_clip_that_is_not_repeated_has_its_regions_as_they_are():
