@@ -883,6 +883,15 @@ def test_memory_does_not_grow_with_the_recording(tmp_path):
     assert most[50] - most[5] <= evidence + 2000 < 50 * 800 * 4 / 4  # a quarter of the samples
 
 
+@pytest.mark.parametrize(
+    "moved", [lambda waveform: waveform.repeat(2), lambda waveform: waveform.flip(0), lambda waveform: waveform[80:]]
+)
+def test_a_transform_that_moves_sounds_gives_no_events(moved):
+    apex, classifier = of_levels(transform=lambda waveform: blocks(moved(waveform)))
+    with pytest.raises(ValueError, match='a click at 0.25 s of a clip of 2 s .*short="repeat"'):
+        explain_recording(apex, sounding([(1.0, 3.0, 0.5)], 10.0), 2.0, 1.0, classifier=classifier)
+
+
 def bytes_alive():
     tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, nn.Parameter)]
     return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
