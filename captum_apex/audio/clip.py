@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -17,69 +16,15 @@ from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip_html import clip_html, player_html
-from captum_apex.audio.regions import Box, Region
+from captum_apex.audio.regions import Box, Place, Region
+from captum_apex.audio.texts import encodable
 
-__all__ = ["Clip", "ClipLookup", "Place", "cell_text", "encodable", "level_limits"]
+__all__ = ["Clip", "ClipLookup", "level_limits"]
 
 _FLOOR = 1e-10  # of the power, −100 dB
 _DYNAMIC_RANGE = 80.0  # in dB below the loudest level; what is quieter gets the lowest colour
 _SAME_LEVEL = 0.1  # in dB: levels that differ by less are the same
 _SILENT_SHARE = 0.02  # share of a clip at its lowest level above which this level is digital silence
-_NO_TEXT = ("=", "+", "-", "@", '"')  # the beginnings of formulas and of quoted cells in spreadsheets
-_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-def encodable(text: str) -> str:
-    r"""A text for figures, pages and tables: what is no Unicode in it is shown by replacement characters.
-
-    Python keeps the bytes of a file name that are no Unicode as surrogates, which can neither be drawn nor encoded.
-
-    Args:
-        text: the text.
-
-    Example:
-        >>> from captum_apex.audio.clip import encodable
-        >>> encodable("caf\udce9.wav")
-        'caf�.wav'
-    """
-    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def cell_text(name: str) -> str:
-    r"""A name as a cell of a table: on one line, and as text for a spreadsheet, which would run "=cmd|…" as a formula.
-
-    Args:
-        name: the name; where it begins with =, +, -, @ or a quotation mark, an apostrophe is put before it.
-
-    Example:
-        >>> from captum_apex.audio.clip import cell_text
-        >>> cell_text("=1+1"), cell_text("dog\nbark")
-        ("'=1+1", 'dog bark')
-    """
-    line = encodable(" ".join(name.split()))
-    return f"'{line}" if line.startswith(_NO_TEXT) else line
-
-
-class Place(NamedTuple):
-    """A rectangle in Hz and seconds.
-
-    Args:
-        low: lower end, in Hz.
-        high: upper end, in Hz.
-        start: beginning, in seconds from the first sample of the clip.
-        end: end, in seconds.
-
-    Example:
-        >>> import torch
-        >>> from captum_apex import Box, Clip
-        >>> Clip.from_waveform(torch.ones(4000), 8000).place(Box(low=0.5, high=1.0, start=0.0, end=0.5))
-        Place(low=2000.0, high=4000.0, start=0.0, end=0.25)
-    """
-
-    low: float
-    high: float
-    start: float
-    end: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)  # tensors have no single truth value, so a clip is equal only to itself
@@ -94,6 +39,10 @@ class Clip:
         label: name of the clip's class, for titles.
         of_samples: True if the model takes the waveform, so that regions are fractions of its samples; False if they
             are fractions of the bins and frames of the spectrogram.
+        flipped: whether the first row of the model's input has the highest frequencies. With axes that descend it is
+            set, and the spectrogram and the axes are turned, so that a picture always begins with low frequencies.
+        repeats: duration of the file in seconds where it was repeated to the length of the model's clips; what is in a
+            repetition is then shown and heard where it is in the file. None for no repetition.
 
     Raises:
         ValueError: if a shape is wrong, or a value is NaN or infinite.
@@ -114,6 +63,8 @@ class Clip:
     name: str = ""
     label: str = ""
     of_samples: bool = False
+    flipped: bool = False
+    repeats: float | None = None
 
     def __post_init__(self) -> None:
         if self.decibels.ndim != 2 or self.decibels.shape[0] != self.axes.n_bins or not self.decibels.shape[1]:
@@ -131,6 +82,10 @@ class Clip:
         for name, values in (("decibels", self.decibels), ("waveform", self.waveform)):
             if values is not None and not values.isfinite().all():
                 raise ValueError(f"expected finite `{name}`, but got NaN or infinity")
+        if self.axes.descending:
+            object.__setattr__(self, "decibels", self.decibels.flip(0))
+            object.__setattr__(self, "axes", self.axes.flipped())
+            object.__setattr__(self, "flipped", not self.flipped)
 
     @classmethod
     def from_waveform(
@@ -201,6 +156,8 @@ class Clip:
     def title(self) -> str:
         """The label and the name of the file, separated by a comma; empty ones are left out.
 
+        Where the file was repeated, the title says after how many seconds.
+
         What is no Unicode in a name is shown by replacement characters.
 
         Example:
@@ -209,7 +166,9 @@ class Clip:
             >>> Clip(torch.zeros(5, 2), SpectrogramAxes(8000, 8, 4), name="digits/7_theo_0.wav", label="seven").title
             'seven, 7_theo_0.wav'
         """
-        return encodable(", ".join(text for text in (self.label, Path(os.fspath(self.name)).name) if text))
+        repeated = "" if self.repeats is None else f"repeated after {self.repeats:.3g} s"
+        texts = (self.label, Path(os.fspath(self.name)).name, repeated)
+        return encodable(", ".join(text for text in texts if text))
 
     def seconds(self, fraction: float) -> float:
         """The time at a fraction of the input's time axis, in seconds.
@@ -230,7 +189,7 @@ class Clip:
         """
         if self.of_samples:
             return fraction * self.axes.nyquist
-        return self.axes.hertz(fraction * self.decibels.shape[0])
+        return self.axes.hertz((1 - fraction if self.flipped else fraction) * self.decibels.shape[0])
 
     def place(self, box: Box) -> Place:
         """The place of a box of a region, in Hz and seconds.
@@ -238,7 +197,39 @@ class Clip:
         Args:
             box: the box; its sides are fractions of the input's axes.
         """
-        return Place(self.hertz(box.low), self.hertz(box.high), self.seconds(box.start), self.seconds(box.end))
+        box = self.upright(box)
+        low, high = (self.hertz(1 - side if self.flipped else side) for side in (box.low, box.high))
+        return Place(low, high, self.seconds(box.start), self.seconds(box.end))
+
+    def places(self, region: Region) -> list[Place]:
+        """The places of the boxes of a region, in Hz and seconds; those in a repetition are given in the file.
+
+        Args:
+            region: a region of the model's input.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Box, Clip, Region
+            >>> clip = Clip.from_waveform(torch.ones(4000), 8000)
+            >>> clip.places(Region((Box(low=0.5, high=1.0, start=0.0, end=0.5),)))
+            [Place(low=2000.0, high=4000.0, start=0.0, end=0.25)]
+        """
+        return [self.place(box) for box in self.folded(region).boxes]
+
+    def upright(self, box: Box) -> Box:
+        """A box with its sides counted from the lowest frequency, which for a flipped input is in the last row.
+
+        Args:
+            box: the box; its sides are fractions of the input's axes. The same function leads back.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Box, Clip, SpectrogramAxes
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80).flipped())
+            >>> clip.upright(Box(low=0.0, high=0.25, start=0.0, end=1.0))
+            Box(low=0.75, high=1.0, start=0.0, end=1.0)
+        """
+        return Box(1 - box.high, 1 - box.low, box.start, box.end) if self.flipped else box
 
     def box(self, place: Place) -> Box:
         """The box of a place, for instance of an event or of an annotation, to draw it and to listen to it.
@@ -254,12 +245,11 @@ class Clip:
         """
         low, high = (self._row(hertz) for hertz in (place.low, place.high))
         start, end = (self._column(seconds) for seconds in (place.start, place.end))
-        return Box(low, high, start, end)
+        return self.upright(Box(low, high, start, end))
 
     def _row(self, hertz: float) -> float:
-        """The fraction of the input's frequency axis at a frequency, in [0, 1]; the inverse of `hertz`."""
-        lowest = self.hertz(0.0)
-        highest = self.hertz(1.0)
+        """The fraction of the frequency axis at a frequency, in [0, 1], from the lowest frequency."""
+        lowest, highest = sorted((self.hertz(0.0), self.hertz(1.0)))
         if not lowest < hertz < highest:
             return float(hertz >= highest)
         return hertz / highest if self.of_samples else self.axes.bin_position(hertz) / self.decibels.shape[0]
@@ -268,9 +258,31 @@ class Clip:
         """The fraction of the input's time axis at a time, in [0, 1]; the inverse of `seconds`."""
         if not 0 < seconds < min(self.duration, self.seconds(1.0)):
             return float(seconds > 0)
-        return (
-            seconds / self.duration if self.of_samples else self.axes.frame_position(seconds) / self.decibels.shape[1]
-        )
+        return self._time_fraction(seconds)
+
+    def folded(self, region: Region) -> Region:
+        """A region with what lies in a repetition of the file moved to its place in the file.
+
+        Args:
+            region: a region of the model's input.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Box, Clip, Region, SpectrogramAxes
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), repeats=0.5)
+            >>> [box] = clip.folded(Region((Box(low=0.0, high=1.0, start=0.6, end=0.7),))).boxes
+            >>> [round(seconds, 6) for seconds in clip.place(box)[2:]]
+            [0.095, 0.195]
+        """
+        if self.repeats is None:
+            return region
+        return region.folded(self._time_fraction(self.repeats) - self._time_fraction(0.0), self._time_fraction(0.0))
+
+    def _time_fraction(self, seconds: float) -> float:
+        """The fraction of the input's time axis at a time, below 0 or above 1 outside of it."""
+        if self.of_samples:
+            return seconds / self.duration
+        return self.axes.frame_position(seconds) / self.decibels.shape[1]
 
     def on_picture(self, box: Box) -> Box:
         """A box as fractions of the spectrogram's axes, which for a model that takes waveforms are not the input's.
@@ -279,7 +291,7 @@ class Clip:
             box: the box; its sides are fractions of the input's axes.
         """
         if not self.of_samples:
-            return box
+            return self.upright(box)
         n_bins, n_frames = self.decibels.shape
         low, high = (self.axes.bin_position(self.hertz(side)) / n_bins for side in (box.low, box.high))
         start, end = (self.axes.frame_position(self.seconds(side)) / n_frames for side in (box.start, box.end))
@@ -303,7 +315,7 @@ class Clip:
             >>> [clip.is_silent(Region((Box(0, 1, start, start + 0.25),))) for start in (0.0, 0.25, 0.5, 0.75)]
             [False, False, True, True]
         """
-        return all(self._is_silent(box) for box in region.boxes)
+        return all(self._is_silent(box) for box in self.folded(region).boxes)
 
     def _is_silent(self, box: Box) -> bool:
         if self.waveform is not None:

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, Place
-from captum_apex.audio.regions import Box, Region
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.regions import Box, Place, Region
 
 __all__ = ["Cut", "cuts", "sound_of"]
 
@@ -62,7 +62,7 @@ def cuts(clip: Clip, region: Region) -> list[Cut]:
     """
     sound_of(clip)
     # Bands are removed before strips. Otherwise the removed band would ring into the silence of the strip.
-    boxes = sorted(region.boxes, key=lambda box: box.end - box.start, reverse=True)
+    boxes = sorted(clip.folded(region).boxes, key=lambda box: box.end - box.start, reverse=True)
     return [Cut.of(clip, box) for box in boxes]
 
 
@@ -120,6 +120,7 @@ class Cut(NamedTuple):
             box: a box of the model's input.
         """
         low, high, start, end = clip.place(box)
+        box = clip.upright(box)
         has_edges_in_time = box.start > 0 or box.end < 1
         has_edges_in_frequency = box.low > 0 or box.high < 1
         window = _window(

@@ -1,13 +1,16 @@
-"""Regions of a clip: rectangles over frequency and time, and their unions."""
+"""Regions of a clip: rectangles over frequency and time, as fractions or in Hz and seconds, and unions of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Box", "Region"]
+__all__ = ["Box", "Place", "Region"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,28 @@ class Box:
     end: float
 
 
+class Place(NamedTuple):
+    """A rectangle in Hz and seconds.
+
+    Args:
+        low: lower end, in Hz.
+        high: upper end, in Hz.
+        start: beginning, in seconds from the first sample of the clip.
+        end: end, in seconds.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Box, Clip
+        >>> Clip.from_waveform(torch.ones(4000), 8000).place(Box(low=0.5, high=1.0, start=0.0, end=0.5))
+        Place(low=2000.0, high=4000.0, start=0.0, end=0.25)
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+
 @dataclass(frozen=True)
 class Region:
     """A region of the model's input: the union of its boxes.
@@ -48,6 +73,35 @@ class Region:
     """
 
     boxes: tuple[Box, ...]
+
+    def folded(self, period: float, start: float = 0.0) -> Region:
+        """The region with everything moved into the first period of the time axis.
+
+        A box over a seam becomes two, and boxes of one band that then overlap in time become one.
+
+        Args:
+            period: the period, as a fraction of the time axis.
+            start: start of the first period, as a fraction of the time axis.
+
+        Example:
+            >>> from captum_apex import Box, Region
+            >>> for box in Region((Box(low=0.0, high=1.0, start=0.375, end=0.625),)).folded(0.5).boxes:
+            ...     print(box.start, box.end)
+            0.0 0.125
+            0.375 0.5
+        """
+        boxes: list[Box] = []
+        for box in self.boxes:
+            if box.end - box.start >= period:
+                boxes.append(replace(box, start=max(start, 0.0), end=start + period))
+                continue
+            first = max(0, math.floor((box.start - start) / period))
+            last = max(first, math.ceil((box.end - start) / period) - 1)
+            for turn in range(first, last + 1):
+                begin = box.start if turn == first else start + turn * period
+                end = box.end if turn == last else start + (turn + 1) * period
+                boxes.append(replace(box, start=begin - turn * period, end=end - turn * period))
+        return Region(tuple(_joined(boxes)))
 
     def mask(self, n_rows: int, n_columns: int) -> Tensor:
         """A mask that is True for the bins with their centre in the region.
@@ -65,3 +119,15 @@ class Region:
         for box in self.boxes:
             inside |= (box.low <= rows) & (rows < box.high) & (box.start <= columns) & (columns < box.end)
         return inside
+
+
+def _joined(boxes: Iterable[Box]) -> list[Box]:
+    """Boxes in the order of time, with those of one band that overlap or touch in time as one."""
+    joined: list[Box] = []
+    for box in sorted(boxes, key=lambda box: (box.low, box.high, box.start)):
+        last = joined[-1] if joined else None
+        if last is not None and (last.low, last.high) == (box.low, box.high) and box.start <= last.end:
+            joined[-1] = replace(last, end=max(last.end, box.end))
+        else:
+            joined.append(box)
+    return sorted(joined, key=lambda box: (box.start, box.low))

@@ -3,7 +3,9 @@
 - `classifier`: `Classifier`, and `InputDataset`, the recordings as inputs of the model.
 - `class_names`: the name of a class from a label or a target.
 - `logits`: scores: one per class, of classes that exclude each other or not, and not probabilities already.
+- `clip_reading`: the way from a file to an input and to a picture of it.
 - `spectrogram_inputs`: whether inputs are spectrograms on the classifier's axes.
+- `transform_times`: whether inputs have the times of the sound.
 """
 
 from captum_apex.classifiers.classifier import Classifier, InputDataset

@@ -6,10 +6,18 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from captum_apex.audio.clip import encodable
+from captum_apex.audio.texts import encodable
 from captum_apex.numbers import whole_number
 
-__all__ = ["checked_class_names", "class_index", "class_name", "closest_names", "ordered_names"]
+__all__ = [
+    "checked_background",
+    "checked_class_names",
+    "class_index",
+    "class_name",
+    "closest_names",
+    "ordered_names",
+    "target_name",
+]
 
 
 def checked_class_names(names: Iterable[str]) -> Sequence[str]:
@@ -58,12 +66,13 @@ def ordered_names(names: Iterable[str]) -> Sequence[str]:
     return list(names)
 
 
-def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
+def class_name(label: Any, class_names: Sequence[str] | None = None, background: str | None = None) -> str:
     """The name of the class that a label or a target means.
 
     Args:
         label: index of a class, a tuple of indices, a list with one number per class (present above 0.5), or None.
         class_names: name of each class; by default the index is named.
+        background: name of a clip without any of the classes; None for an empty text.
 
     Returns:
         The name, several names with commas, or an empty text for None. What is no Unicode in a name is shown by
@@ -82,7 +91,8 @@ def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
     if label is None:
         return ""
     if isinstance(label, list):  # a multi-label dataset has one number per class
-        return ", ".join(class_name(index, class_names) for index, present in enumerate(label) if present > 0.5)
+        present = [index for index, number in enumerate(label) if number > 0.5]
+        return ", ".join(class_name(index, class_names) for index in present) or encodable(background or "")
     if isinstance(label, tuple) and len(label) == 1:
         return class_name(label[0], class_names)
     class_names = () if class_names is None else ordered_names(class_names)
@@ -91,6 +101,52 @@ def class_name(label: Any, class_names: Sequence[str] | None = None) -> str:
     if not -len(class_names) <= int(label) < len(class_names):
         raise ValueError(f"expected `class_names` with a name for class {label}, but got {len(class_names)} names")
     return encodable(class_names[int(label)])
+
+
+def target_name(target: Any, class_names: Sequence[str] | None = None) -> str:
+    """The name of an explained class; None means the only class of a model with a single output.
+
+    Args:
+        target: index of the class, or None.
+        class_names: name of each class.
+
+    Example:
+        >>> from captum_apex.classifiers.class_names import target_name
+        >>> target_name(None, ["call"]), target_name(1, ["dog", "rain"]), target_name(None, ["dog", "rain"])
+        ('call', 'rain', '')
+    """
+    only = target is None and class_names is not None and len(ordered_names(class_names)) == 1
+    return class_name(0 if only else target, class_names)
+
+
+def checked_background(background: Any, class_names: Sequence[str], exclusive: bool | None) -> str | None:
+    """The name of clips without any of the classes.
+
+    Args:
+        background: what the user gave.
+        class_names: names of the classes.
+        exclusive: whether each clip has exactly one class.
+
+    Raises:
+        TypeError: it is no string.
+        ValueError: it is empty, is the name of a class, or each clip has a class.
+
+    Example:
+        >>> from captum_apex.classifiers.class_names import checked_background
+        >>> checked_background("no call", ["call"], None)
+        'no call'
+    """
+    if background is None:
+        return None
+    if not isinstance(background, str):
+        raise TypeError(f"expected `background` to be a string or None, but got {type(background).__name__}")
+    if not background or background in class_names:
+        raise ValueError(f"expected `background` to be another name than those of the classes, but got {background!r}")
+    if exclusive:
+        raise ValueError(
+            f"expected no `background` with `exclusive=True`, because each clip has a class, but got {background!r}"
+        )
+    return background
 
 
 def class_index(label: str | int, class_names: Sequence[str]) -> int:

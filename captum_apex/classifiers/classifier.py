@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +14,10 @@ from torch.utils.data import Dataset
 
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip
-from captum_apex.classifiers.class_names import checked_class_names, class_name
+from captum_apex.choices import one_of
+from captum_apex.classifiers.class_names import checked_background, checked_class_names, class_name
+from captum_apex.classifiers.clip_reading import ClipReading
 from captum_apex.classifiers.logits import check_logits, checked_exclusive, checked_scores
-from captum_apex.classifiers.spectrogram_inputs import check_time_axis
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.layout import Layout, input_axes
@@ -25,15 +25,15 @@ from captum_apex.layers.models import device_of, layer_name, model_of, on_one_de
 from captum_apex.layers.padding import Columns, lengths_of
 from captum_apex.layers.values import checked_output
 from captum_apex.numbers import real_number, whole_number
-from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folders import AudioDataset
+from captum_apex.recordings.short_sounds import SHORT
 from captum_apex.result_tables import listed
 
 __all__ = ["Classifier", "InputDataset"]
 
 
 @dataclass(frozen=True, repr=False)
-class Classifier:
+class Classifier(ClipReading):
     """A model with the transform from audio to its input; a factory for `python -m captum_apex` returns it.
 
     Args:
@@ -42,10 +42,10 @@ class Classifier:
         sample_rate: sample rate of the waveforms in Hz.
         class_names: names of the classes, in the order of the model's scores: a list, an array, a pandas object.
         axes: axes of the inputs where they are spectrograms; None for a model that takes waveforms.
-        decibels: function from one input to the picture of it, (frequency, time) in dB; None for inputs in dB. It is
-            not called without `axes`.
-        length: length of every clip in samples: longer files are cut, shorter files padded with zeros. None leaves the
-            files as they are; a basis can then be fitted on files of one length, or with `columns`.
+        decibels: function from one input to the picture of it, (frequency, time) in dB, with the bins of `axes`; None
+            for inputs in dB, of which the first channel is drawn. It is not called without `axes`.
+        length: length of every clip in samples: longer files are cut, shorter files lengthened as `short` says. None
+            leaves the files as they are; a basis can then be fitted on files of one length, or with `columns`.
         layout: layout of the explained layer where its output is not (clip, channel, frequency, time); see
             `FeatureBank.from_dataset`.
         convert: resample files of other rates and average several channels, with a warning; False refuses such files.
@@ -58,11 +58,17 @@ class Classifier:
             for a model that was trained by softmax and cross-entropy, False for one that was trained by sigmoid and
             binary cross-entropy. None leaves it open; what needs probabilities then raises an error, unless there is
             one class, whose probability is the sigmoid.
+        short: what is done with files shorter than `length`: `"pad"` puts zeros after their end, `"repeat"` repeats
+            them from their start, as models against spoofed speech are trained. Regions in a repeated part are given at
+            the second of the file.
+        background: name of clips without any of the classes, such as "no call" for a detector of one class: a folder or
+            a label of this name means clips on which all scores should be low, and pages show it as the first choice
+            where all scores are below 0. None for no such clips.
 
     Raises:
         TypeError: the model or the layer is not a module, the transform cannot be called, the sample rate or the length
-            is no integer, `exclusive` is no bool, the class names are no strings or have no order, or a layout is no
-            string.
+            is no integer, `exclusive` is no bool, the class names are no strings or have no order, or a layout or the
+            background is no string.
         ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
             another sample rate, the layer is not a submodule of the model, a single class shall be exclusive, or a
             layout cannot be read.
@@ -97,6 +103,8 @@ class Classifier:
     input_layout: str | None = None
     columns: Columns | None = None
     exclusive: bool | None = None
+    short: str = "pad"
+    background: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(on_one_device(self.model), nn.Module):
@@ -112,12 +120,14 @@ class Classifier:
             raise ValueError(
                 f"expected `axes` with the sample rate {self.sample_rate}, but got {self.axes.sample_rate}"
             )
+        one_of(self.short, "`short`", SHORT)
         Layout.of(self.layout)
         if self.input_layout is not None:
             input_axes(self.input_layout)
         if self.layer is not None:
             layer_name(self.model, self.layer)
         object.__setattr__(self, "exclusive", checked_exclusive(self.exclusive, len(self.class_names)))
+        checked_background(self.background, self.class_names, self.exclusive)
 
     def __repr__(self) -> str:
         length = "as long as their files are" if self.length is None else f"{self.length / self.sample_rate:.3g} s"
@@ -132,35 +142,6 @@ class Classifier:
                 f"  pictures: {pictures}",
             ]
         )
-
-    def waveform(self, path: str | os.PathLike) -> Tensor:
-        """The waveform of a file at the classifier's sample rate and length, (sample,); errors as in `read`."""
-        return read(path, self.sample_rate, self.length, convert=self.convert)
-
-    @torch.no_grad()
-    def inputs(self, waveform: Tensor, name: str = "the clip") -> Tensor:
-        """One input of the model, without the batch axis.
-
-        Args:
-            waveform: samples at the classifier's sample rate, (sample,).
-            name: name of the clip, for messages.
-
-        Raises:
-            ValueError: the transform fails, does not give a tensor of floats, or gives time where frequency is read.
-        """
-        try:
-            inputs = self.transform(waveform)
-        except Exception as error:  # the transform is the user's code and may raise anything
-            raise ValueError(
-                f"expected the transform to take the {len(waveform)} samples of {name}, but it raised "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-            got = getattr(inputs, "dtype", type(inputs).__name__)
-            raise ValueError(f"expected the transform to give a tensor of floats, but got {got}")
-        if self.axes is not None:
-            check_time_axis(inputs.shape, self.axes, self.input_layout, name)
-        return inputs
 
     @restored
     def scores(self, inputs: Tensor, name: str = "the clip") -> list[float]:
@@ -230,37 +211,6 @@ class Classifier:
         probabilities = zip(self.class_names, self.probabilities(scores).tolist(), strict=True)
         return dict(sorted(probabilities, key=lambda pair: -pair[1]))
 
-    def clip(self, path: str | os.PathLike, label: str = "") -> Clip:
-        """A file as a clip to look at and to listen to; errors as in `waveform` and `drawn`."""
-        return self.drawn(self.waveform(path), os.fspath(path), label)
-
-    @torch.no_grad()
-    def drawn(self, waveform: Tensor, name: str = "", label: str = "") -> Clip:
-        """A waveform as a clip to look at and to listen to.
-
-        Args:
-            waveform: samples at the classifier's sample rate, (sample,).
-            name: name of the clip, for its title and for messages.
-            label: class of the clip in words, for its title.
-
-        Raises:
-            ValueError: the transform or `decibels` fails, the result does not fit the axes, or the waveform is too
-                short to draw (the message names the clip).
-        """
-        inputs = None if self.axes is None else self.inputs(waveform, name)
-        try:
-            return self._drawn(waveform, inputs, name, label)
-        except Exception as error:  # `decibels` is the user's code and may raise anything
-            raise ValueError(
-                f"expected a clip that can be drawn, but {name} gives {type(error).__name__}: {error}"
-            ) from error
-
-    def _drawn(self, waveform: Tensor, inputs: Tensor | None, name: str, label: str) -> Clip:
-        if self.axes is None or inputs is None:
-            return Clip.from_waveform(waveform, self.sample_rate, name=name, label=label)
-        decibels = inputs.squeeze() if self.decibels is None else self.decibels(inputs)
-        return Clip(decibels.cpu(), self.axes, waveform, name, label)
-
     def dataset(self, recordings: AudioDataset) -> InputDataset:
         """The recordings as inputs of the model; each recording is read when its item is requested.
 
@@ -276,7 +226,8 @@ class Classifier:
                 f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), "
                 f"in this order, but got {', '.join(class_names)}; give the recordings the classifier's "
                 "`class_names`, as in Recordings.in_folder(folder, classifier.class_names); do not change those of the "
-                "classifier, whose order is that of the model's scores"
+                "classifier, whose order is that of the model's scores; clips of none of the classes need a "
+                "`background`, in both"
             )
         return InputDataset(self, recordings)
 
@@ -369,16 +320,21 @@ class InputDataset(Dataset):
 
     def waveform(self, index: int) -> Tensor:
         """The waveform of a clip at the classifier's sample rate and length, (sample,)."""
+        return self.classifier.fitted(self.sound(index))
+
+    def sound(self, index: int) -> Tensor:
+        """The waveform of a clip, (sample,), which is not repeated yet where the classifier repeats short ones."""
         classifier = self.classifier
-        return self.recordings.waveform(index, classifier.sample_rate, classifier.length, convert=classifier.convert)
+        length = classifier.read_length
+        return self.recordings.waveform(index, classifier.sample_rate, length, convert=classifier.convert)
 
     def clip(self, index: int) -> Clip:
         """A clip to look at and to listen to, with its classes in words; errors as in `Classifier.drawn`."""
-        return self.classifier.drawn(self.waveform(index), self.recordings.name(index), self.label_name(index))
+        return self.classifier.drawn(self.sound(index), self.recordings.name(index), self.label_name(index))
 
     def label_name(self, index: int) -> str:
         """The classes of a clip in words; empty without labels."""
         label: Any = None if self.labels is None else self.labels[index]
         if hasattr(label, "tolist"):
             label = label.tolist()
-        return class_name(label, self.classifier.class_names)
+        return class_name(label, self.classifier.class_names, self.classifier.background)

@@ -1,18 +1,20 @@
-"""Whether the inputs of a classifier are spectrograms on its axes."""
+"""The inputs of a classifier as spectrograms on its axes."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.layers.layout import input_axes
 
-__all__ = ["check_time_axis", "warn_of_missing_axes"]
+__all__ = ["check_axes", "input_letters", "picture", "warn_of_missing_axes"]
 
 
-def check_time_axis(shape: Sequence[int], axes: SpectrogramAxes, input_layout: str | None, name: str) -> None:
-    """Raises where the axis of an input that is read as time has the bins of the axes, and that of frequency has not.
+def check_axes(shape: Sequence[int], axes: SpectrogramAxes, input_layout: str | None, name: str) -> None:
+    """Raises where the frequency axis of an input has another number of bins than the axes.
 
     Args:
         shape: shape of the input, without the clip axis.
@@ -21,25 +23,32 @@ def check_time_axis(shape: Sequence[int], axes: SpectrogramAxes, input_layout: s
         name: name of the clip, for the message.
 
     Raises:
-        ValueError: frequency and time are swapped.
+        ValueError: there is another number of bins; the message says what fits, such as swapped axes.
 
     Example:
         >>> from captum_apex import SpectrogramAxes
-        >>> from captum_apex.classifiers.spectrogram_inputs import check_time_axis
+        >>> from captum_apex.classifiers.spectrogram_inputs import check_axes
         >>> axes = SpectrogramAxes(8000, 256, 80, n_mels=40)
-        >>> check_time_axis((101, 40), axes, "n t f", "new.wav")
+        >>> check_axes((101, 40), axes, "n t f", "new.wav")
         >>> try:
-        ...     check_time_axis((101, 40), axes, None, "new.wav")
+        ...     check_axes((101, 40), axes, None, "new.wav")
         ... except ValueError as error:
         ...     print(str(error).partition('; ')[2])
         give the Classifier input_layout="n t f"
     """
-    letters = _letters(shape, input_layout)
+    letters = input_letters(shape, input_layout)
     if "f" not in letters or len(letters) != len(shape):
         return
     sizes = dict(zip(letters, shape, strict=True))
-    if sizes["f"] == axes.n_bins or sizes["t"] != axes.n_bins:
+    if sizes["f"] in (axes.n_bins, 1):
         return
+    if sizes["t"] != axes.n_bins:
+        raise ValueError(
+            f"expected inputs of {axes.n_bins} bins for frequency, as `axes` has, but the transform gives shape "
+            f"{tuple(shape)} for {name}, with {sizes['f']} bins; where the transform resizes or crops the spectrogram, "
+            "or leaves bins out, say so by axes.resized(...) or axes.cropped(...), and by SpectrogramAxes.cqt or "
+            "from_centres where the bins are others"
+        )
     swapped = " ".join(["n", *letters]).translate(str.maketrans("ft", "tf"))
     raise ValueError(
         f"expected inputs of {axes.n_bins} bins for frequency, as `axes` has, but the transform gives shape "
@@ -66,7 +75,7 @@ def warn_of_missing_axes(shape: Sequence[int], input_layout: str | None, sample_
         >>> str(caught[0].message)[:61]
         'the inputs have 64 bins for frequency, but the Classifier has'
     """
-    letters = _letters(shape, input_layout) if input_layout is not None or len(shape) > 2 else []
+    letters = input_letters(shape, input_layout) if input_layout is not None or len(shape) > 2 else []
     if "f" not in letters or len(letters) != len(shape) or shape[letters.index("f")] == 1:
         return
     warnings.warn(
@@ -77,8 +86,40 @@ def warn_of_missing_axes(shape: Sequence[int], input_layout: str | None, sample_
     )
 
 
-def _letters(shape: Sequence[int], input_layout: str | None) -> list[str]:
-    """The axes of an input by letter, without the clip axis; without a layout, the last two are frequency and time."""
+def picture(inputs: Tensor, input_layout: str | None) -> Tensor:
+    """The spectrogram in an input, (frequency, time): of several channels, such as log-mel and its deltas, the first.
+
+    Args:
+        inputs: the input, without the clip axis.
+        input_layout: layout of the input with its clip axis; None where the last two axes are frequency and time.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.classifiers.spectrogram_inputs import picture
+        >>> picture(torch.zeros(3, 64, 101), None).shape, picture(torch.zeros(101, 64), "n t f").shape
+        (torch.Size([64, 101]), torch.Size([64, 101]))
+    """
+    letters = input_letters(inputs.shape, input_layout)
+    if len(letters) != inputs.dim() or not {"f", "t"} <= set(letters):
+        return inputs.squeeze()
+    if "c" in letters:
+        inputs = inputs.select(letters.index("c"), 0)
+        letters = [letter for letter in letters if letter != "c"]
+    return inputs if letters == ["f", "t"] else inputs.T
+
+
+def input_letters(shape: Sequence[int], input_layout: str | None) -> list[str]:
+    """The axes of an input by letter, without the clip axis; without a layout, the last two are frequency and time.
+
+    Args:
+        shape: shape of the input, without the clip axis.
+        input_layout: layout of the input with its clip axis.
+
+    Example:
+        >>> from captum_apex.classifiers.spectrogram_inputs import input_letters
+        >>> input_letters((1, 64, 101), None), input_letters((101, 64), "n t f")
+        (['c', 'f', 't'], ['t', 'f'])
+    """
     if input_layout is not None:
         return input_axes(input_layout)[1:]
     return ["t"] if len(shape) < 2 else ["c", "f", "t"][-len(shape) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from captum_apex.cli.slice_arguments import add_slices
 from captum_apex.cli.types import add_evidence_arguments, positive_integer, positive_number, probability
 
 SUMMARY = "explain clips in one HTML page"
@@ -108,3 +109,4 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="leave out clips and recordings of --data that cannot be read, and list them, instead of stopping at the "
         "first",
     )
+    add_slices(parser)

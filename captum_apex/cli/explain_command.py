@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.clip import encodable
+from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
@@ -80,7 +80,8 @@ def _explainer(classifier: Classifier, bases: Mapping[Path, PrototypeBasis], opt
         without = "without --data, the folder or CSV file that the bases were fitted on, the page has no prototypes"
         print(without, file=sys.stderr)
         return Explainer(classifier, bases)
-    return Explainer(classifier, bases, training_recordings(classifier, options.data, options.skip_bad))
+    sliced = (options.slice, options.annotations)
+    return Explainer(classifier, bases, training_recordings(classifier, options.data, options.skip_bad, *sliced))
 
 
 def _check_page_path(path: Path) -> None:

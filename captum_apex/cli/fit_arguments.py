@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from captum_apex.cli.slice_arguments import add_slices
 from captum_apex.cli.types import positive_integer, seed
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES, SCHEME_NAMES
 
@@ -74,6 +75,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="leave out recordings that cannot be read, and list them, instead of stopping at the first; explain then "
         "needs it too",
     )
+    add_slices(parser)
 
 
 def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:

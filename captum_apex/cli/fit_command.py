@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     _check_locate(options.locate)
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
-    recordings = training_recordings(classifier, options.data, options.skip_bad)
+    recordings = training_recordings(classifier, options.data, options.skip_bad, options.slice, options.annotations)
     facts = {"n_recordings": len(recordings), "recognised": recognised(classifier.dataset(recordings))}
     print(_counted(facts, options.data), file=sys.stderr)
     bases = fit_bases(

@@ -16,6 +16,7 @@ from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.layer_choice import layers_to_choose_from
 from captum_apex.layers.models import model_of
 from captum_apex.recordings.folders import Recordings
+from captum_apex.recordings.slices import Slices
 
 __all__ = [
     "check_output_folder",
@@ -126,7 +127,9 @@ def _submodules(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in (model_of(model) or model).named_modules() if name}
 
 
-def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) -> Recordings:
+def training_recordings(
+    classifier: Classifier, folder: Path, skip_bad: bool, sliced: bool = False, annotations: Path | None = None
+) -> Recordings | Slices:
     """The recordings of a folder or of a CSV file, by the classes of the classifier.
 
     Args:
@@ -135,9 +138,11 @@ def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) ->
             labels under usual names, as `Recordings.from_csv` finds them.
         skip_bad: whether files that are missing or cannot be read or transformed are left out and listed. All files are
             then read.
+        sliced: whether recordings are sliced into clips of the classifier's length.
+        annotations: CSV file that says where the classes sound, as in `Slices.of`; None for the labels of the files.
 
     Raises:
-        ValueError: no file can be read.
+        ValueError: no file can be read, or the length of a slice is not known.
 
     Example:
         >>> import tempfile
@@ -151,12 +156,15 @@ def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) ->
         ...     training_recordings(classifier, Path(folder), skip_bad=True).names
         ('a.wav',)
     """
+    class_names = classifier.class_names
     if folder.is_file() or folder.suffix.lower() in TABLE_SUFFIXES:
-        recordings = Recordings.from_csv(folder, class_names=classifier.class_names, skip_missing=skip_bad)
+        recordings = Recordings.from_csv(
+            folder, class_names=class_names, skip_missing=skip_bad, background=classifier.background
+        )
     else:
-        recordings = Recordings.in_folder(folder, classifier.class_names)
+        recordings = Recordings.in_folder(folder, class_names, background=classifier.background)
     if not skip_bad:
-        return recordings
+        return _sliced(classifier, recordings, sliced, annotations)
     inputs = classifier.dataset(recordings)
     with tqdm(total=len(recordings), desc="reading", unit="file") as bar:
 
@@ -166,7 +174,18 @@ def training_recordings(classifier: Classifier, folder: Path, skip_bad: bool) ->
 
         readable, bad = recordings.readable(attempt)
     list_left_out(bad, len(recordings))
-    return readable
+    return _sliced(classifier, readable, sliced, annotations)
+
+
+def _sliced(
+    classifier: Classifier, recordings: Recordings, sliced: bool, annotations: Path | None
+) -> Recordings | Slices:
+    if not sliced and annotations is None:
+        return recordings
+    if classifier.length is None:
+        raise ValueError("expected a Classifier with a `length` for --slice, which is that of a slice, but got None")
+    seconds = classifier.length / classifier.sample_rate
+    return Slices.of(recordings, seconds, annotations=annotations, background=classifier.background)
 
 
 def list_left_out(bad: Mapping[str, str], n_files: int) -> None:

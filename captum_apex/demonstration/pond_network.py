@@ -101,7 +101,7 @@ def spectrogram(waveform: Tensor) -> Tensor:
         -1.5
     """
     window = torch.hann_window(AXES.n_fft)
-    spectrum = torch.stft(waveform, AXES.n_fft, AXES.hop_length, window=window, return_complex=True)
+    spectrum = torch.stft(waveform, AXES.n_fft, int(AXES.hop_length), window=window, return_complex=True)
     decibels = 20 * (spectrum.abs() / window.sum()).clamp_min(10 ** (_FLOOR / 20)).log10()
     return (decibels[None] - _MIDDLE) / _SCALE
 

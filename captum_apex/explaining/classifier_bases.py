@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,7 +19,8 @@ from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.layers.models import device_of
-from captum_apex.recordings.folders import AudioDataset
+from captum_apex.recordings.folders import AudioDataset, Recordings
+from captum_apex.recordings.slices import LONGER, file_duration
 
 __all__ = ["fit_bases", "load_bases", "recognised"]
 
@@ -75,6 +78,7 @@ def fit_bases(
     """
     layer = _chosen(classifier.layer if layer is None else layer)
     inputs = classifier.dataset(recordings)
+    _warn_of_cut(inputs)
     chosen = _supported(layer, inputs, schemes)
     bank = FeatureBank.from_dataset(
         classifier.model,
@@ -100,6 +104,32 @@ def fit_bases(
             seed=seed,
             progress=progress,
         )
+
+
+def _warn_of_cut(inputs: InputDataset, n_files: int = 20) -> None:
+    """Warns where files are cut to the classifier's length; some are tried that are spread evenly."""
+    classifier = inputs.classifier
+    recordings = inputs.recordings
+    if classifier.length is None or not isinstance(recordings, Recordings) or recordings.sounds is not None:
+        return
+    indices = sorted({round(index) for index in np.linspace(0, len(recordings) - 1, min(n_files, len(recordings)))})
+    longest = max((_duration(recordings.path(index)) for index in indices), default=0.0)
+    seconds = classifier.length / classifier.sample_rate
+    if longest > LONGER * seconds:
+        warnings.warn(
+            f"files longer than the classifier's clips are cut: of files of up to {longest:.3g} s only the first "
+            f"{seconds:.3g} s are used; captum_apex.recordings.Slices.of(recordings, {seconds:.6g}) slices them (on "
+            "the command line: --slice)",
+            stacklevel=3,
+        )
+
+
+def _duration(path: Path) -> float:
+    """The duration of a file in s; 0 for a file that cannot be opened, of which the fit says more."""
+    try:
+        return file_duration(path)
+    except (ValueError, OSError):
+        return 0.0
 
 
 def _chosen(layer: nn.Module | None) -> nn.Module:

@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.audio.clip import Clip, encodable
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
@@ -107,8 +108,9 @@ class ClipPages:
             error.add_note(f"{clip.name} cannot be explained")
             raise
         prototypes = self._prototypes(explanations)
-        class_names = self.classifier.class_names
-        return Page(clip, explanations, prototypes, class_names, scores, exclusive=self._exclusive)
+        names = self.classifier.class_names
+        background = self.classifier.background
+        return Page(clip, explanations, prototypes, names, scores, exclusive=self._exclusive, background=background)
 
     @property
     def _exclusive(self) -> bool | None:

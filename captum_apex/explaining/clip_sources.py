@@ -15,13 +15,11 @@ from torch import Tensor
 
 from captum_apex.audio.clip import Clip
 from captum_apex.classifiers.classifier import Classifier, InputDataset
-from captum_apex.recordings.audio_file import opened_audio
 from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.folders import AudioDataset, Recordings
+from captum_apex.recordings.slices import LONGER, file_duration
 
 __all__ = ["ClipSource", "clip_sources"]
-
-_LONGER = 1.1  # clips that are longer than this many lengths are probably whole recordings
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class ClipSource:
 
     Args:
         name: name of the clip, for its title and for messages.
-        waveform: function that reads the clip, (sample,).
+        waveform: function that reads the clip, (sample,); short ones are not repeated yet.
         label: class of the clip in words; empty where it is not known.
 
     Example:
@@ -47,7 +45,8 @@ class ClipSource:
     def read(self, classifier: Classifier) -> tuple[Clip, Tensor]:
         """The clip to look at and to listen to, and its input for the model; errors as in `Classifier.drawn`."""
         waveform = self.waveform()
-        return classifier.drawn(waveform, self.name, self.label), classifier.inputs(waveform, self.name)
+        inputs = classifier.inputs(classifier.fitted(waveform), self.name)
+        return classifier.drawn(waveform, self.name, self.label), inputs
 
 
 def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
@@ -71,7 +70,7 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
         ['new.wav', 'waveform 1']
     """
     if isinstance(clips, (str, os.PathLike)) and Path(clips).is_dir():
-        clips = Recordings.in_folder(clips, classifier.class_names)
+        clips = Recordings.in_folder(clips, classifier.class_names, background=classifier.background)
     if isinstance(clips, (str, os.PathLike)) or _is_waveform(clips):
         clips = [clips]
     if hasattr(clips, "fingerprint") and hasattr(clips, "waveform"):
@@ -92,7 +91,7 @@ def _is_waveform(clips: Any) -> bool:
 def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSource]:
     inputs: InputDataset = classifier.dataset(recordings)
     return [
-        ClipSource(inputs.name(index), partial(inputs.waveform, index), inputs.label_name(index))
+        ClipSource(inputs.name(index), partial(inputs.sound, index), inputs.label_name(index))
         for index in range(len(inputs))
     ]
 
@@ -105,7 +104,7 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
         samples = torch.as_tensor(clip).detach()
         if samples.is_floating_point():
             rate = classifier.sample_rate
-            return ClipSource(name, partial(as_waveform, samples, rate, rate, classifier.length, name=name))
+            return ClipSource(name, partial(as_waveform, samples, rate, rate, classifier.read_length, name=name))
     shape = f" of shape {tuple(clip.shape)}" if hasattr(clip, "shape") else ""
     raise TypeError(
         f"expected the path of an audio file, or a waveform of floats (sample,), but got {type(clip).__name__}{shape}"
@@ -114,13 +113,11 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
 
 def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:
     """The waveform of a file, cut to the length of the classifier's clips, with a warning where much is left out."""
-    waveform = classifier.waveform(path)
+    waveform = classifier.sound(path)
     if classifier.length is None:
         return waveform
-    with open(path, "rb") as file, opened_audio(file, os.fspath(path)) as sound:
-        duration = sound.n_frames / sound.rate
     seconds = classifier.length / classifier.sample_rate
-    if duration > _LONGER * seconds:
+    if file_duration(path) > LONGER * seconds:
         # The warning names no file, so that Python shows it once and not for every clip.
         warnings.warn(
             f"files longer than the classifier's clips are cut: only their first {seconds:.3g} s are explained; for "

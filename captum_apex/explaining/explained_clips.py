@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from captum_apex.audio.clip import Clip, cell_text, encodable
+from captum_apex.audio.clip import Clip
 from captum_apex.audio.regions import Region
+from captum_apex.audio.texts import cell_text, encodable
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.files import replaced
@@ -184,7 +185,7 @@ def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
 
 def _place(clip: Clip, region: Region) -> dict[str, float | None]:
     """The time and the band from the first to the last box of a region; None without any box."""
-    places = [clip.place(box) for box in region.boxes]
+    places = clip.places(region)
     if not places:
         return dict.fromkeys(_PLACE)
     return {

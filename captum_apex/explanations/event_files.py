@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from captum_apex.audio.clip import cell_text, encodable
+from captum_apex.audio.texts import cell_text, encodable
 from captum_apex.explanations.events import Event
 from captum_apex.files import replaced
 from captum_apex.locating.region_search import RegionEffect

@@ -201,7 +201,8 @@ class EventRegions:
         high = max(box.high for box in boxes)
         if (low, high) == (0, 1):
             return None, None
-        return axes.hertz(low * axes.n_bins), axes.hertz(high * axes.n_bins)
+        lower, upper = sorted((axes.hertz(low * axes.n_bins), axes.hertz(high * axes.n_bins)))
+        return lower, upper
 
 
 def _between(first: int, end: int, n_columns: int) -> Tensor:

@@ -226,6 +226,7 @@ class WindowMerger:
         """
         rate = windows.sample_rate
         scheme = basis.scheme
+        classifier.check_times(windows.waveform(0), inputs[0], "the first window")
         bands = scheme is not Scheme.TIME
         places = basis.origin.places
         duration = windows.length / rate
@@ -301,7 +302,7 @@ class WindowMerger:
     def _event(self, key: _EvidenceKey, stretch: _Stretch, first: int, end: int, rows: Sequence[int]) -> EventInWindow:
         """The event from column `first` to `end`, exclusive, and from the first to the second of two edges of rows."""
         n_rows = len(self.grid.hertz) - 1
-        low, high = (None, None) if list(rows) == [0, n_rows] else self.grid.hertz[rows].tolist()
+        low, high = (None, None) if list(rows) == [0, n_rows] else sorted(self.grid.hertz[rows].tolist())
         windows = stretch.windows_over(first, end, self.grid.n_columns)
         event = ChannelEvent(
             start=max(0.0, self.grid.time(first)),
@@ -347,7 +348,8 @@ class WindowMerger:
             (min(each.start, before.start), max(each.end, before.end))
             for each, before in zip(channel_events, coarse, strict=True)
         ]
-        low, *_, high = self.grid.hertz.tolist()
+        low = self.grid.hertz.min().item()
+        high = self.grid.hertz.max().item()
         events = joined(channel_events, self.gap, spans=spans, whole_band=(low, high))
         n_columns = min(self.n_columns, self.grid.columns_within(self.duration))
         evidence = {

@@ -26,8 +26,8 @@ class RecordingGrid:
         offset: time from the start of a window to its first column, in s; negative where that begins in the padding.
         step: duration of a column, in s.
         n_columns: number of columns in a window.
-        hertz: edges of the rows, in Hz, ascending, float64 (row + 1,); two values where one row stands for the whole
-            band.
+        hertz: edges of the rows, in Hz, in their order, float64 (row + 1,); two values where one row stands for the
+            whole band.
 
     Example:
         >>> import torch

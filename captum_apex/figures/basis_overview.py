@@ -17,7 +17,7 @@ from captum_apex.audio.clip import ClipLookup, level_limits
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.schemes import Scheme
-from captum_apex.classifiers.class_names import class_name
+from captum_apex.classifiers.class_names import class_name, target_name
 from captum_apex.explanations.explanation import prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import SIGNED
@@ -177,7 +177,7 @@ def class_prototypes(
         deviations = f"{strengths[channel]:.1f} standard\ndeviations above the mean"
         panel.set_ylabel(f"channel {channel}: {deviations}\nfrequency in Hz", fontsize=TINY)
     colour_bar(drawn, panels.flat, images[0], "level in dB")
-    question = f"Strongest channels of {quoted(class_name(target, class_names))}. Perspective: {basis.scheme}"
+    question = f"Strongest channels of {quoted(target_name(target, class_names))}. Perspective: {basis.scheme}"
     heading(drawn, question, "", *notes(effects))
     return root(drawn)
 
@@ -297,6 +297,9 @@ def _draw_classes(
 def _draw_profiles(panel: Axes, profiles: Tensor, axes: SpectrogramAxes) -> AxesImage:
     """Draws a column per channel from its profile, (channel, row), with the lowest frequency at the bottom."""
     shares = profiles / profiles.abs().amax(1, keepdim=True).clamp_min(torch.finfo(profiles.dtype).tiny)
+    if axes.descending:
+        shares = shares.flip(1)
+        axes = axes.flipped()
     set_frequency(panel, axes)
     panel.set_ylabel("frequency in Hz", fontsize=TINY)
     panel.set_xlim(-0.5, len(shares) - 0.5)

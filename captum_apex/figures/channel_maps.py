@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from captum_apex.audio.clip import Clip, ClipLookup, level_limits
-from captum_apex.classifiers.class_names import class_name
+from captum_apex.classifiers.class_names import class_name, target_name
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.canvas import canvas, panel_width, root
@@ -95,7 +95,7 @@ def channel_maps(
     drawn = [panel for row_of_panels in filled for panel in row_of_panels if panel is not None]
     colour_bar(target, drawn, levels, "level in dB")
     colour_bar(target, drawn, image, "map of the channel, each on its own scale", ticks=(-1, 0, 1))
-    name = quoted(class_name(explanation.target, class_names)) or "this score"
+    name = quoted(target_name(explanation.target, class_names)) or "this score"
     heading(target, f"Why {name}? Perspective: {explanation.scheme}", clip.title, *notes(effects))
     return root(target)
 
@@ -114,7 +114,7 @@ def _draw_channel(
     assert channel.map is not None
     image = _draw_over(panels[1], channel.map, clip, limits)
     style = DASHED if dashed(channel.effect) else SOLID
-    draw_places(panels[1], [clip.place(box) for box in channel.region.boxes], rank, style, _THIN)
+    draw_places(panels[1], clip.places(channel.region), rank, style, _THIN)
     title(panels[1], [f"map of {channel_name(channel)}"], width)
     return levels, image
 

@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from captum_apex.audio.clip import encodable
+from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.classifiers.class_names import class_name
+from captum_apex.classifiers.class_names import target_name
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.canvas import root, single_panel
 from captum_apex.figures.colours import AGAINST, LINES, MARKERS, TOTAL, TOWARDS
@@ -85,7 +85,7 @@ def waterfall(explanation: Explanation, *, class_names: Sequence[str] | None = N
     """
     steps = {channel_name(evidence): evidence.contribution for evidence in explanation.evidence}
     steps |= remainders(explanation)
-    last = f"score: {class_name(explanation.target, class_names)}".removesuffix(": ")
+    last = f"score: {target_name(explanation.target, class_names)}".removesuffix(": ")
     names = ["without the layer", *steps, fitted(last, 1.6, TINY)]
     panel = single_panel(ax, 5.0, 1.2 + 0.3 * len(names))
     _draw_steps(panel, explanation, list(steps.values()))

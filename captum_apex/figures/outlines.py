@@ -13,8 +13,8 @@ from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from captum_apex.audio.clip import Clip, Place
-from captum_apex.audio.regions import Box, Region
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.regions import Box, Place, Region
 from captum_apex.figures.colours import DARK, DASHED, REGIONS, SOLID, LineStyle
 from captum_apex.figures.titles import TINY
 
@@ -54,12 +54,12 @@ def draw_outline(
     """
     if region.boxes and clip.is_silent(region):
         _write_silence(ax, clip, region, REGIONS[rank % len(REGIONS)])
-    return draw_places(ax, [clip.place(box) for box in region.boxes], rank, DASHED if dashed else SOLID, width)
+    return draw_places(ax, clip.places(region), rank, DASHED if dashed else SOLID, width)
 
 
 def _write_silence(ax: Axes, clip: Clip, region: Region, colour: str) -> None:
     """Writes the word into the middle of the largest box."""
-    boxes = [clip.on_picture(box) for box in region.boxes]
+    boxes = [clip.on_picture(box) for box in clip.folded(region).boxes]
     largest = max(boxes, key=lambda box: (box.end - box.start) * (box.high - box.low))
     n_bins, n_frames = clip.decibels.shape
     text = ax.text(

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from captum_apex.audio.clip import Clip, ClipLookup, level_limits
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.classifiers.class_names import class_name
+from captum_apex.classifiers.class_names import class_name, target_name
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation, prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
@@ -364,7 +364,7 @@ def _draw_regions(ax: Axes, explanation: Explanation, clip: Clip, labels: Sequen
         is_dashed = dashed(channel.effect)
         colour = REGIONS[rank % len(REGIONS)]
         style = DASHED if is_dashed else SOLID
-        draw_places(ax, [clip.place(box) for box in channel.region.boxes], rank, style, widths[rank])
+        draw_places(ax, clip.places(channel.region), rank, style, widths[rank])
         handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=LINE_WIDTH, label=label))
     if handles:
         ax.legend(
@@ -387,7 +387,7 @@ def _strongest_prototypes(explanation: Explanation) -> tuple[Prototype, ...]:
 
 
 def _question(explanation: Explanation, class_names: Sequence[str] | None) -> str:
-    return f"Why {quoted(class_name(explanation.target, class_names)) or 'this score'}?"
+    return f"Why {quoted(target_name(explanation.target, class_names)) or 'this score'}?"
 
 
 def _contribution(explanation: Explanation, channel: Evidence) -> str:

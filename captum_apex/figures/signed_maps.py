@@ -67,8 +67,8 @@ def channel_map(values: Tensor, clip: Clip) -> NDArray:
         clip: the clip.
 
     Returns:
-        Array (frequency, time), float64, which covers the picture: the map as it is or, for a clip of samples, its
-        value at the centre of each bin of the picture.
+        Array (frequency, time), float64, which covers the picture: the map, for a flipped clip upside down; or, for a
+        clip of samples, its value at the centre of each bin of the picture.
 
     Example:
         >>> import torch
@@ -80,7 +80,7 @@ def channel_map(values: Tensor, clip: Clip) -> NDArray:
     """
     attribution = as_array(values).astype(float)
     if not clip.of_samples:
-        return attribution
+        return attribution[::-1] if clip.flipped else attribution
     n_bins, n_frames = clip.decibels.shape
     hertz = clip.axes.hertz(torch.arange(n_bins, dtype=torch.float64) + 0.5)
     seconds = [clip.axes.seconds(frame + 0.5) for frame in range(n_frames)]

@@ -151,11 +151,12 @@ def draw_map(
     Args:
         ax: the panel of the clip.
         clip: the clip.
-        values: the map, (frequency, time), of any size: it covers the whole input.
+        values: the map, (frequency, time), of any size: it covers the whole input, in the order of its rows.
         cmap: name of the colour map.
         limits: the values at both ends of the colour map.
         alpha: opacity of each value, in [0, 1], of the shape of `values`.
-        on_bins: whether the map covers the clip's picture, which for a clip of samples has other axes than the input.
+        on_bins: whether the map covers the clip's picture, which for a clip of samples has other axes than the input,
+            and for a flipped clip other rows.
 
     Example:
         >>> import torch
@@ -169,6 +170,9 @@ def draw_map(
         (3, 5)
     """
     extent = (0.0, clip.duration, 0.0, clip.axes.nyquist) if clip.of_samples and not on_bins else _extent(clip)
+    if clip.flipped and not on_bins:
+        values = as_array(values)[::-1]
+        alpha = None if alpha is None else alpha[::-1]
     return draw_image(ax, values, extent, cmap=cmap, vmin=limits[0], vmax=limits[1], alpha=alpha)
 
 
@@ -225,7 +229,7 @@ def set_frequency(ax: Axes, axes: SpectrogramAxes) -> None:
 
     Args:
         ax: the panel.
-        axes: the axes of the clip that is drawn on the panel.
+        axes: the axes of the clip that is drawn on the panel, which ascend.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -236,7 +240,7 @@ def set_frequency(ax: Axes, axes: SpectrogramAxes) -> None:
         >>> [label.get_text() for label in panel.get_yticklabels()]
         ['0', '1k', '2k', '3k', '4k']
     """
-    if axes.n_mels is not None:
+    if axes.even_span is None:
 
         def forward(hertz: ArrayLike) -> NDArray:
             inside = torch.as_tensor(np.asarray(hertz, dtype=float)).clamp(0, axes.nyquist)
@@ -257,7 +261,4 @@ def _extent(clip: Clip) -> tuple[float, float, float, float]:
     n_frames = clip.decibels.shape[1]
     end = axes.seconds(float(n_frames))
     start = end - n_frames * axes.hop_length / axes.sample_rate  # below 0 where frames are centred
-    if axes.n_mels is not None:
-        return start, end, 0.0, float(axes.n_bins)
-    half_a_bin = axes.sample_rate / axes.n_fft / 2
-    return start, end, axes.hertz(0.5) - half_a_bin, axes.hertz(axes.n_bins - 0.5) + half_a_bin
+    return start, end, *(axes.even_span or (0.0, float(axes.n_bins)))

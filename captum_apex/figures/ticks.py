@@ -13,7 +13,7 @@ _SMALLEST_DISTANCE = 1 / 12  # between two octaves, as a share of the axis
 
 
 def hertz_ticks(axes: SpectrogramAxes) -> list[float]:
-    """Round frequencies within an axis: octaves on a mel axis, even steps on a linear axis.
+    """Round frequencies within an axis: even steps where its bins are evenly spaced, octaves on other axes.
 
     Args:
         axes: the axes of the spectrogram.
@@ -29,15 +29,15 @@ def hertz_ticks(axes: SpectrogramAxes) -> list[float]:
         >>> hertz_ticks(SpectrogramAxes(16000, 512, 160))
         [0.0, 2000.0, 4000.0, 6000.0, 8000.0]
     """
-    low = axes.hertz(0.0)
-    high = axes.hertz(float(axes.n_bins))
-    if axes.n_mels is None:
-        return _even_ticks(MaxNLocator(6, steps=[1, 2, 5, 10]), high)
+    low, high = sorted((axes.hertz(0.0), axes.hertz(float(axes.n_bins))))
+    even = _even_ticks(MaxNLocator(6, steps=[1, 2, 5, 10]), high, low)
+    if axes.even_span is not None:
+        return even
     ticks: list[float] = []
     for hertz in reversed([octave for octave in _OCTAVES if low <= octave <= high]):  # low octaves lie close together
-        if not ticks or axes.bin_position(ticks[0]) - axes.bin_position(hertz) >= axes.n_bins * _SMALLEST_DISTANCE:
+        if not ticks or _distance(axes, hertz, ticks[0]) >= axes.n_bins * _SMALLEST_DISTANCE:
             ticks.insert(0, hertz)
-    return ticks
+    return ticks if len(ticks) > 1 else even
 
 
 def second_ticks(end: float) -> list[float]:
@@ -68,6 +68,11 @@ def time_locator(most: int) -> MaxNLocator:
     return MaxNLocator(most, steps=[1, 2, 2.5, 5, 10])
 
 
-def _even_ticks(locator: MaxNLocator, end: float) -> list[float]:
-    ticks = [float(f"{tick:.9g}") for tick in locator.tick_values(0, end)]  # 0.3 instead of 0.30000000000000004
-    return [tick for tick in ticks if tick <= end * (1 + 1e-9)]
+def _distance(axes: SpectrogramAxes, hertz: float, other: float) -> float:
+    """The distance between two frequencies, in bins."""
+    return abs(axes.bin_position(other) - axes.bin_position(hertz))
+
+
+def _even_ticks(locator: MaxNLocator, end: float, start: float = 0.0) -> list[float]:
+    ticks = [float(f"{tick:.9g}") for tick in locator.tick_values(start, end)]  # 0.3 instead of 0.30000000000000004
+    return [tick for tick in ticks if start * (1 - 1e-9) <= tick <= end * (1 + 1e-9)]

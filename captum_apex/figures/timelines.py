@@ -5,7 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from captum_apex.audio.clip import Clip, Place, level_limits
+from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.regions import Place
 from captum_apex.explanations.events import Event, RecordingExplanation
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import DARK, region_line

@@ -93,7 +93,6 @@ def _draw_attributions(panel: Axes, clip: Clip, values: NDArray) -> None:
 
 
 def _mark_times(panel: Axes, clip: Clip, region: Region, colour: str) -> None:
-    for box in region.boxes:
-        place = clip.place(box)
+    for place in clip.places(region):
         if place.end - place.start < clip.seconds(1.0) - clip.seconds(0.0):  # a region of the whole time is not marked
             panel.axvspan(place.start, place.end, 0.02, 0.98, facecolor="none", edgecolor=colour, linewidth=1.6)

@@ -3,7 +3,10 @@
 - `decoding`: one file or one sound in memory → a waveform with one channel, at a sample rate and of a length.
 - `folders`: `Recordings`, sounds in a fixed order, with labels: of a folder (`folder_files`), of a CSV file or another
   table (`tables`), or of a Hugging Face data set (`audio_rows`).
-- `class_labels`: labels of any kind as indices of classes, and the class that a name means.
+- `class_labels`: labels of any kind as indices of classes, and the class that a name means; `background_labels`: clips
+  without any of the classes.
+- `slices`: `Slices`, long recordings as clips of equal duration, with the labels of files or of annotations.
+- `short_sounds`: what is done with sounds that are shorter than the clips of a model.
 - `windows`: a long recording as windows of equal length, which are read one by one.
 - `audio_file`: an opened file, decoded in blocks to its real end; `ogg_streams`: chains of Ogg streams.
 - `resampling`: another sample rate, for any pair of rates.
@@ -14,5 +17,16 @@ from captum_apex.recordings.decoding import as_waveform, decode, read
 from captum_apex.recordings.folder_files import SUFFIXES, audio_files
 from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.libsndfile import sound_library
+from captum_apex.recordings.slices import Slices
 
-__all__ = ["SUFFIXES", "AudioDataset", "Recordings", "as_waveform", "audio_files", "decode", "read", "sound_library"]
+__all__ = [
+    "SUFFIXES",
+    "AudioDataset",
+    "Recordings",
+    "Slices",
+    "as_waveform",
+    "audio_files",
+    "decode",
+    "read",
+    "sound_library",
+]

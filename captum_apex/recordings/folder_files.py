@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from captum_apex.recordings.class_labels import class_indices, composed
+from captum_apex.recordings.background_labels import names_with_background, rows_without_background
+from captum_apex.recordings.class_labels import Labels, class_indices, composed
 
 __all__ = ["SUFFIXES", "FolderContents", "audio_files"]
 
@@ -139,15 +140,19 @@ class FolderContents:
         if self.by_class and not has_classes:
             self._check_depth()
 
-    def labels(self, class_names: Sequence[str]) -> tuple[int, ...]:
-        """The index of the class of each file of `by_class`, in order.
+    def labels(self, class_names: Sequence[str], background: str | None = None) -> Labels:
+        """The index of the class of each file of `by_class`, in order; with a background a 0 or 1 for each class.
 
         Args:
             class_names: names of the classes, in the order of the labels.
+            background: name of the sub-folder of files without any of the classes; None for no such sub-folder.
 
         Raises:
             ValueError: a sub-folder means no class or could mean several, or two mean the same.
         """
+        if background is not None:
+            names = names_with_background(class_names, background)
+            return rows_without_background(self.labels(names), names, background)
         try:
             labels = class_indices(self.by_class, class_names)
         except ValueError as error:

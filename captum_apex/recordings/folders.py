@@ -91,7 +91,9 @@ class Recordings:
     sounds: AudioRows | None = None
 
     @classmethod
-    def in_folder(cls, folder: str | os.PathLike, class_names: Sequence[str] | None = None) -> Self:
+    def in_folder(
+        cls, folder: str | os.PathLike, class_names: Sequence[str] | None = None, *, background: str | None = None
+    ) -> Self:
         """The audio files of a folder: either one sub-folder per class, or files without labels.
 
         Folders may be nested: a recording is of the class of the outermost sub-folder that it is in. Files and folders
@@ -105,6 +107,8 @@ class Recordings:
                 sub-folder may then also be named similarly, as long as this means only one class: in upper or lower
                 case, with `_`, `-` or spaces, and with a number before the name: `001_dog_bark` for "dog bark". By
                 default the sorted names of the sub-folders, as they are.
+            background: name of the sub-folder of recordings without any of the classes, such as
+                `classifier.background`; labels are then a 0 or 1 for each class. None for no such sub-folder.
 
         Raises:
             FileNotFoundError: if there is no such folder, or no audio file in it.
@@ -132,11 +136,13 @@ class Recordings:
         said = contents.left_out()
         if said:
             warnings.warn(f"left out of {folder}: {said}", stacklevel=2)
-        class_names = tuple(map(composed, contents.by_class) if class_names is None else class_names)
+        if class_names is None:
+            class_names = [name for name in map(composed, contents.by_class) if name != background]
+        class_names = tuple(class_names)
         if contents.files:
             return cls(folder, tuple(contents.files), class_names=class_names)
         names = tuple(path for files in contents.by_class.values() for path in files)
-        return cls(folder, names, contents.labels(class_names), class_names)
+        return cls(folder, names, contents.labels(class_names, background), class_names)
 
     @classmethod
     def from_csv(
@@ -148,6 +154,7 @@ class Recordings:
         *,
         folder: str | os.PathLike | None = None,
         skip_missing: bool = False,
+        background: str | None = None,
     ) -> Self:
         r"""The audio files of a CSV file with a column of files and a column of labels, in the order of its rows.
 
@@ -162,6 +169,8 @@ class Recordings:
                 their indices; or several names with `,`, `;`, `|` or spaces between them.
             folder: the folder of relative paths; by default that of the CSV file.
             skip_missing: leave out missing files, with a warning, instead of stopping at them.
+            background: label of files without any of the classes, such as `classifier.background`; labels are then a 0
+                or 1 for each class. It needs `class_names`. None for no such label.
 
         Raises:
             FileNotFoundError: if there is no such CSV file, or if an audio file is missing; the message gives the line.
@@ -179,7 +188,7 @@ class Recordings:
             (('a.wav',), (0,), ('Turdus merula',))
         """
         table = Table.of_csv(Path(path), None if folder is None else Path(folder))
-        return cls(table.folder, *table.labelled_files(file, label, class_names, skip_missing))
+        return cls(table.folder, *table.labelled_files(file, label, class_names, skip_missing, background))
 
     @classmethod
     def from_table(
@@ -191,6 +200,7 @@ class Recordings:
         *,
         folder: str | os.PathLike = ".",
         skip_missing: bool = False,
+        background: str | None = None,
     ) -> Self:
         """The audio files of a table in memory, such as a pandas DataFrame, in the order of its rows.
 
@@ -203,6 +213,8 @@ class Recordings:
             class_names: names of the classes, as in `from_csv`; by default the categories of the column if it has them.
             folder: the folder of relative paths.
             skip_missing: leave out missing files, with a warning, instead of stopping at them.
+            background: label of files without any of the classes, such as `classifier.background`; labels are then a 0
+                or 1 for each class. It needs `class_names`. None for no such label.
 
         Raises:
             FileNotFoundError: if an audio file is missing; the message gives the number of the row, from 0.
@@ -224,7 +236,7 @@ class Recordings:
             (('a.wav', 'b.wav'), (1, 0), ('dog', 'rain'))
         """
         rows = Table(table, Path(folder))
-        return cls(rows.folder, *rows.labelled_files(file, label, class_names, skip_missing))
+        return cls(rows.folder, *rows.labelled_files(file, label, class_names, skip_missing, background))
 
     @classmethod
     def from_hugging_face(

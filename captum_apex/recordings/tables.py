@@ -11,15 +11,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from captum_apex.recordings.class_labels import Labels, class_labels
+from captum_apex.recordings.background_labels import labels_with_background
+from captum_apex.recordings.class_labels import Labels
 
-__all__ = ["FILE_COLUMNS", "LABEL_COLUMNS", "Table", "chosen_columns", "located_files", "read_csv"]
+__all__ = [
+    "END_COLUMNS",
+    "FILE_COLUMNS",
+    "LABEL_COLUMNS",
+    "START_COLUMNS",
+    "Table",
+    "chosen_columns",
+    "column_named",
+    "located_files",
+    "read_csv",
+]
 
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "file_path", "path", "audio", "wav", "fname")
 """Usual names of the column of files; upper case counts too."""
 
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "species", "target")
 """Usual names of the column of labels; upper case counts too."""
+
+START_COLUMNS = ("start", "start_s", "start_time", "onset", "begin", "begin time (s)", "start (s)")
+"""Usual names of the column of the seconds at which annotations begin; upper case counts too."""
+
+END_COLUMNS = ("end", "end_s", "end_time", "offset", "end time (s)", "end (s)")
+"""Usual names of the column of the seconds at which annotations end; upper case counts too."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 _N_EXAMPLES = 3  # missing files in a message
@@ -62,7 +79,12 @@ class Table:
         return f"row {index}" if self.lines is None else self.lines[index]
 
     def labelled_files(
-        self, file: Any = None, label: Any = None, class_names: Sequence[str] | None = None, skip_missing: bool = False
+        self,
+        file: Any = None,
+        label: Any = None,
+        class_names: Sequence[str] | None = None,
+        skip_missing: bool = False,
+        background: str | None = None,
     ) -> tuple[tuple[str, ...], Labels | None, tuple[str, ...]]:
         """The paths of the files, their labels and the names of the classes.
 
@@ -71,6 +93,7 @@ class Table:
             label: name of the column of labels, as in `chosen_columns`.
             class_names: names of the classes, as in `class_labels`.
             skip_missing: whether missing files are left out, with a warning.
+            background: label of files without any of the classes, as in `labels_with_background`.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -90,8 +113,8 @@ class Table:
         names = tuple(files.values())
         if label is None:
             return names, None, tuple(class_names or ())
-        labels, class_names = class_labels(
-            self.columns[label], lambda index: f"{paths[index]} ({self.place(index)})", class_names
+        labels, class_names = labels_with_background(
+            self.columns[label], lambda index: f"{paths[index]} ({self.place(index)})", class_names, background
         )
         return names, None if labels is None else tuple(labels[index] for index in files), class_names
 
@@ -184,6 +207,31 @@ def chosen_columns(names: Sequence[Any], file: Any, label: Any, source: str) -> 
     if label is None and len(names) == 1:
         return file, None
     return file, _chosen(names, label, "label", LABEL_COLUMNS, source)
+
+
+def column_named(names: Sequence[Any], usual: Sequence[str], source: str) -> Any:
+    """The column with the first of some usual names.
+
+    Args:
+        names: names of all columns.
+        usual: the usual names, in lower case.
+        source: the table in words, for messages.
+
+    Raises:
+        ValueError: there is no such column.
+
+    Example:
+        >>> from captum_apex.recordings.tables import START_COLUMNS, column_named
+        >>> column_named(["File", "Begin Time (s)", "End Time (s)"], START_COLUMNS, "the table")
+        'Begin Time (s)'
+    """
+    by_lower_case = {str(each).strip().lower(): each for each in reversed(names)}
+    for name in usual:
+        if name in by_lower_case:
+            return by_lower_case[name]
+    raise ValueError(
+        f"expected {source} to have a column {usual[0]!r}, but its columns are {', '.join(map(str, names))}"
+    )
 
 
 def _chosen(names: Sequence[Any], name: Any, argument: str, usual: Sequence[str], source: str) -> Any:

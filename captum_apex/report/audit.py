@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from captum_apex.audio.clip import encodable
+from captum_apex.audio.texts import encodable
 from captum_apex.report.page import Page
 
 __all__ = ["audit_trail"]
@@ -65,9 +65,12 @@ def _record_rows(scheme: str, record: Any) -> list[tuple[str, str]]:
 def _axes(page: Page) -> str:
     axes = page.clip.axes
     bins = f"{axes.n_bins} bins" if axes.n_mels is None else f"{axes.n_mels} mel bands"
-    if axes.n_mels is None and axes.n_bins < axes.n_fft // 2 + 1:
+    if axes.rows is not None and axes.n_mels is not None:
+        bins += f", {axes.n_bins} rows of them"
+    if axes.rows is not None or (axes.n_mels is None and axes.n_bins != axes.n_fft // 2 + 1):
         bins += f" from {axes.hertz(0.5):g} to {axes.hertz(axes.n_bins - 0.5):g} Hz"
-    return f"{axes.sample_rate:g} Hz, windows of {axes.n_fft} samples every {axes.hop_length}, {bins}"
+    windows = "frames" if axes.centres is not None else f"windows of {axes.n_fft} samples"
+    return f"{axes.sample_rate:g} Hz, {windows} every {axes.hop_length:g}, {bins}"
 
 
 def _version() -> str:

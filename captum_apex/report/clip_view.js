@@ -19,7 +19,8 @@ function heading(page) {
   const clip = facts.clips[page.clip];
   const verdict = ["Explained: ", strong(page.explained || "the only output"), `, ${scoreText(page)}. `];
   const first = page.scores[0];
-  if (first?.explained) verdict.push("It is the model’s first choice. ");
+  if (page.first && page.first !== first?.name) verdict.push("The model’s first choice is ", strong(page.first), ". ");
+  else if (first?.explained) verdict.push("It is the model’s first choice. ");
   else if (first) verdict.push("The model’s first choice is ", strong(first.name), `, ${scoreText(first)}. `);
   if (clip.label) verdict.push("The clip is labelled ", strong(clip.label), ".");
   if (page.right !== null) verdict.push(" ", rightMark(page, "the model is "));

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from captum_apex.audio.clip import Clip, Place, encodable
-from captum_apex.audio.regions import Box, Region
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.regions import Box, Place, Region
+from captum_apex.audio.texts import encodable
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.charts import remainders
@@ -192,8 +193,9 @@ class _Collector:
         return self._regions[clip, region]
 
     def _located(self, clip: Clip, region: Region) -> dict[str, Any]:
+        region = clip.folded(region)
         silent = clip.is_silent(region)
-        places = [clip.place(box) for box in region.boxes]
+        places = clip.places(region)
         boxes = [clip.on_picture(box) for box in region.boxes]
         leftmost = min(boxes, key=lambda box: (box.start, -box.high))
         return {
@@ -233,7 +235,8 @@ class _Collector:
             return None
         if clip not in self._waveform_names:
             self._waveform_names[clip] = _name_of(as_array(clip.waveform).tobytes())
-        name = _name_of((self._waveform_names[clip], clip.axes, clip.decibels.shape, clip.of_samples, region, without))
+        input_axes = (clip.axes, clip.decibels.shape, clip.of_samples, clip.flipped)
+        name = _name_of((self._waveform_names[clip], *input_axes, region, without))
         if name not in self.sounds:
             first, last = (0, len(clip.waveform)) if region is None or without else _samples_around(clip, region)
             whole = "" if region is None else self._sound(clip)["sound"]  # type: ignore[index]  # it has a waveform
@@ -250,7 +253,7 @@ def _name_of(value: Any) -> str:
 def _samples_around(clip: Clip, region: Region) -> tuple[int, int]:
     """The first sample of a region's time, with some quiet around, and the sample after the last one."""
     assert clip.waveform is not None
-    places = [clip.place(box) for box in region.boxes]
+    places = clip.places(region)
     rate = clip.sample_rate
     last = math.ceil((max(place.end for place in places) + _QUIET) * rate)
     first = int((min(place.start for place in places) - _QUIET) * rate)

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, ClipLookup, encodable
+from captum_apex.audio.clip import Clip, ClipLookup
+from captum_apex.audio.texts import encodable
 from captum_apex.classifiers.class_names import class_name, ordered_names
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.signed_maps import signed_map
@@ -34,6 +35,8 @@ class Page:
             any size or, for waveforms, (…, sample); the leading axes have size 1.
         exclusive: whether each clip has exactly one class, as in `captum_apex.Classifier`: True if the probabilities of
             the classes are the softmax of the scores, False if they are their sigmoid. None shows no probabilities.
+        background: name of clips without any of the classes, which is the first choice where no score is above 0; None
+            for no such name.
 
     Attributes:
         shown_prototypes: the training clips that were looked up, by their index.
@@ -60,6 +63,7 @@ class Page:
     scores: Sequence[float] = ()
     maps: Mapping[str, ArrayLike | Tensor] = field(default_factory=dict)
     exclusive: bool | None = None
+    background: str | None = None
     shown_prototypes: dict[int, Clip] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +100,9 @@ class Page:
 
     @property
     def explained(self) -> int | None:
-        """Index of the explained class; None where the model has a single output, or several axes of outputs."""
+        """Index of the explained class; None where the only output has no name, or outputs have several axes."""
+        if self.target is None and self.class_names is not None and len(self.class_names) == 1:
+            return 0
         target = self.target[0] if isinstance(self.target, tuple | list) and len(self.target) == 1 else self.target
         if not isinstance(target, int):
             return None
@@ -105,8 +111,20 @@ class Page:
 
     @property
     def first_choice(self) -> str:
-        """The name of the class with the highest score; an empty text where the model has a single output."""
-        if len(self.scores) < 2:
+        """The name of the class with the highest score, or of the background; empty for a single output without it.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+            >>> from captum_apex.report import Page
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80))
+            >>> time = Explanation(Scheme("time"), None, score=-2.0, score_without_layer=0.5, evidence=(), total=-2.5)
+            >>> Page(clip, [time], {}, ["call"], scores=[-2.0], background="no call").first_choice
+            'no call'
+        """
+        if self.background is not None and len(self.scores) and max(self.scores) <= 0:
+            return encodable(self.background)
+        if len(self.scores) < 2 and (self.background is None or not len(self.scores)):
             return ""
         return self.class_name(max(range(len(self.scores)), key=lambda label: self.scores[label]))
 
@@ -150,12 +168,13 @@ class Page:
             False
         """
         label = encodable(self.clip.label)
-        known = self.class_names is not None and label in [encodable(name) for name in self.class_names]
+        names = [*(self.class_names or ()), *([] if self.background is None else [self.background])]
+        known = self.class_names is not None and label in map(encodable, names)
         return self.first_choice == label if known and self.first_choice else None
 
     def class_name(self, label: Any) -> str:
         """The name of a label or a target; an empty text for None."""
-        return class_name(label, self.class_names)
+        return class_name(label, self.class_names, self.background)
 
     def _prototype_indices(self) -> list[int]:
         channels = [channel for explanation in self.explanations for channel in explanation.evidence]

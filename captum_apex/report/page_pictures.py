@@ -127,7 +127,8 @@ def map_picture(values: ArrayLike | Tensor, name: str, clip: Clip) -> Picture:
         >>> map_picture(torch.tensor([[-1.0, 0.0, 1.0]]), "IG", clip).pixels.tolist()
         [[0, 128, 255]]
     """
-    return _signed_picture(signed_map(values, name, clip), clip.decibels.shape)
+    attribution = signed_map(values, name, clip)
+    return _signed_picture(attribution[::-1] if clip.flipped else attribution, clip.decibels.shape)
 
 
 def channel_picture(values: Tensor, clip: Clip) -> Picture:
@@ -151,7 +152,7 @@ def channel_picture(values: Tensor, clip: Clip) -> Picture:
 def _signed_picture(values: NDArray[np.float64], largest: Sequence[int], *, clear: bool = False) -> Picture:
     """A map with zero in the middle of its colours, averaged where it has more rows or columns than the largest."""
     n_rows, n_columns = map(min, values.shape, largest)
-    averaged = adaptive_avg_pool2d(torch.from_numpy(values)[None], (n_rows, n_columns))[0].numpy()
+    averaged = adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(values))[None], (n_rows, n_columns))[0].numpy()
     return Picture(_colour_indices(0.5 + averaged / (2 * (map_scale(averaged) or 1.0))), SIGNED, clear)
 
 

@@ -122,7 +122,8 @@ def test_files_of_different_length_are_left_to_be_padded_where_the_model_takes_t
         Recordings.in_folder(tmp_path, ["cat", "dog"])
     )
     assert [inputs[index].shape for index in range(2)] == [(1, 33, 21), (1, 33, 31)]
-    other = classifier(length=None, columns=lambda lengths: lengths, transform=lambda waveform: waveform.reshape(-1, 4))
+    settings = {"length": None, "columns": lambda lengths: lengths, "axes": None, "decibels": None}
+    other = classifier(transform=lambda waveform: waveform.reshape(-1, 4), **settings)
     with pytest.raises(ValueError, match=r"expected inputs of one shape, but the transform gives \(240, 4\)"):
         other.dataset(Recordings.in_folder(tmp_path, ["cat", "dog"]))[1]
 

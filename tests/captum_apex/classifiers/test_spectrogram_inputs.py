@@ -30,10 +30,16 @@ def test_time_in_the_place_of_frequency_is_refused_with_the_layout_that_fits(sha
 
 @pytest.mark.parametrize(
     ("shape", "given"),
-    [((40, 101), None), ((1, 40, 101), None), ((40, 40), None), ((1, 224, 224), None), ((8000,), None)],
+    [((40, 101), None), ((1, 40, 101), None), ((40, 40), None), ((3, 40, 101), None), ((8000,), None)],
 )
 def test_other_inputs_are_taken_as_they_are(shape, given):
     assert inputs(*shape, input_layout=given).shape == shape
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((1, 224, 224), None), ((224, 64), "n t f")])
+def test_another_number_of_bins_than_the_axes_is_refused_with_what_to_say(shape, layout):
+    with pytest.raises(ValueError, match=r"40 bins .*for new.wav, with (224|64) bins; .*axes\.resized.*axes\.cropped"):
+        inputs(*shape, input_layout=layout)
 
 
 @pytest.mark.parametrize(("shape", "layout"), [((1, 64, 216), None), ((216, 64), "n t f")])

@@ -867,7 +867,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path):
     cycle, most = sounding([(1.0, 3.0, 0.5)], 10.0), {}
     for cycles in (5, 50):
         soundfile.write(tmp_path / "long.wav", cycle.repeat(cycles).numpy(), RATE)
-        windows, alive = iter(range(10 * cycles)), []
+        windows, alive = iter(range(10 * cycles + 3)), []  # three clicks are tried, too
 
         def transform(waveform, windows=windows, alive=alive, every=cycles):
             if next(windows) % every == 0:
@@ -881,6 +881,15 @@ def test_memory_does_not_grow_with_the_recording(tmp_path):
         most[cycles] = max(alive) - alive[0]
     evidence = (50 - 5) * 80 * (4 + 4)  # a sum and a number of windows for each column
     assert most[50] - most[5] <= evidence + 2000 < 50 * 800 * 4 / 4  # a quarter of the samples
+
+
+@pytest.mark.parametrize(
+    "moved", [lambda waveform: waveform.repeat(2), lambda waveform: waveform.flip(0), lambda waveform: waveform[80:]]
+)
+def test_a_transform_that_moves_sounds_gives_no_events(moved):
+    apex, classifier = of_levels(transform=lambda waveform: blocks(moved(waveform)))
+    with pytest.raises(ValueError, match='a click at 0.25 s of a clip of 2 s .*short="repeat"'):
+        explain_recording(apex, sounding([(1.0, 3.0, 0.5)], 10.0), 2.0, 1.0, classifier=classifier)
 
 
 def bytes_alive():

@@ -155,6 +155,15 @@ def test_profiles_lie_on_a_linear_axis_too():
     assert tuple(panel.images[0].get_extent()[2:]) == pytest.approx((0, 4000))
 
 
+def test_profiles_of_inputs_with_high_frequencies_first_are_turned():
+    upright, turned = (
+        [panel for panel in figures.channels(basis(), bank(), axes).axes if panel.images][1]
+        for axes in (AXES, AXES.flipped())
+    )
+    assert turned.get_ylim() == upright.get_ylim()
+    assert np.array_equal(turned.images[0].get_array(), upright.images[0].get_array()[::-1])
+
+
 def test_without_rows_or_axes_there_is_one_panel():
     own = bank(cells={scheme: cells for scheme, cells in bank().cells.items() if scheme == "time"})
     for figure in (figures.channels(basis(), own, AXES), figures.channels(basis(), bank())):

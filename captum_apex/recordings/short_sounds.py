@@ -1,0 +1,33 @@
+"""Sounds that are shorter than the clips of a model."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+__all__ = ["SHORT", "lengthened"]
+
+SHORT = ("pad", "repeat")
+"""What can be done with a sound that is too short: zeros after its end, or the sound again and again."""
+
+
+def lengthened(waveform: Tensor, length: int, short: str) -> Tensor:
+    """A sound that has at least a length.
+
+    Args:
+        waveform: the sound, (sample,).
+        length: the length, in samples.
+        short: `"pad"` or `"repeat"`.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.recordings.short_sounds import lengthened
+        >>> lengthened(torch.tensor([1.0, 2.0]), 5, "repeat"), lengthened(torch.tensor([1.0, 2.0]), 3, "pad")
+        (tensor([1., 2., 1., 2., 1.]), tensor([1., 2., 0.]))
+    """
+    missing = length - len(waveform)
+    if missing <= 0:
+        return waveform
+    if short == "pad":
+        return pad(waveform, (0, missing))
+    return waveform.repeat(-(-length // len(waveform)))[:length]

@@ -1,0 +1,57 @@
+"""Fits on recordings that are longer than the clips of the classifier."""
+
+import warnings
+
+import numpy as np
+import pytest
+import soundfile
+from torch import nn
+
+from captum_apex import Classifier, Explainer, Recordings
+from captum_apex.cli.loading import training_recordings
+from captum_apex.recordings import Slices
+
+RATE = 8000
+
+
+@pytest.fixture
+def classifier():
+    layer = nn.Sequential(nn.Conv2d(1, 2, (1, 64), stride=64), nn.ReLU())
+    model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    names = ["dog", "rain"]
+    return Classifier(
+        model, lambda waveform: waveform[None, None], RATE, names, layer=layer, length=4096, input_layout="n c f t"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index, name in enumerate(["dog/a", "rain/b"]):
+        path = tmp_path / f"{name}.wav"
+        path.parent.mkdir()
+        soundfile.write(path, np.random.default_rng(index).uniform(-0.5, 0.5, 3 * 4096), RATE)
+    return tmp_path
+
+
+def test_a_fit_says_that_files_are_cut_and_how_to_slice_them(classifier, folder):
+    recordings = Recordings.in_folder(folder)
+    with pytest.warns(UserWarning, match=r"up to 1.54 s only the first 0.512 s .*Slices.of\(recordings, 0.512\)"):
+        Explainer.fit(classifier, recordings, ["time"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        explainer = Explainer.fit(classifier, Slices.of(recordings, 0.512), ["time"])
+    assert len(explainer.training) == 6
+    rows = explainer.explain(explainer.training.waveform(1)).rows()
+    names = {each["clip"] for row in rows for each in row["prototypes"]}
+    assert names
+    assert {name.partition(" at ")[2] for name in names} <= {"0 s", "0.512 s", "1.024 s"}
+
+
+def test_the_command_line_slices_by_the_length_of_the_classifier(classifier, folder, tmp_path_factory):
+    assert len(training_recordings(classifier, folder, skip_bad=False)) == 2
+    for skip_bad in (False, True):
+        assert training_recordings(classifier, folder, skip_bad, sliced=True).labels == (0, 0, 0, 1, 1, 1)
+    table = tmp_path_factory.mktemp("tables") / "calls.csv"
+    table.write_text("file,start,end,label\na.wav,0.6,0.7,rain\n")
+    annotated = training_recordings(classifier, folder, False, annotations=table)
+    assert annotated.labels == ((0, 0), (0, 1), (0, 0), (0, 0), (0, 0), (0, 0))
