@@ -61,8 +61,8 @@ class Classifier:
 
     Raises:
         TypeError: the model or the layer is not a module, the transform cannot be called, the sample rate or the length
-            is no integer, `exclusive` is no bool, the class names are no strings or have no order, or a layout is no
-            string.
+            is no integer, `exclusive` is no bool, the class names are no strings or numbers or have no order, or a
+            layout is no string.
         ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
             another sample rate, the layer is not a submodule of the model, a single class shall be exclusive, or a
             layout cannot be read.

@@ -13,7 +13,7 @@ DESCRIPTION = (
     "else."
 )
 EXAMPLES = [
-    "explain new.wav --model my_model:classifier --basis bases --data recordings --out page.html",
+    "explain new.wav --model my_model:classifier --basis bases --data recordings",
     "explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren dog --out page.html",
     "explain new.wav --model my_model:classifier --basis bases --cells --out page.html",
 ]
@@ -90,7 +90,12 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="BASIS",
         help="files that fit wrote, or folders of them; one basis per scheme",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="PAGE.html",
+        help="the page to write; by default page.html, or page-2.html and so on where there is such a file already",
+    )
     parser.add_argument(
         "--data",
         type=Path,

@@ -11,7 +11,7 @@ from typing import Any
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.cli.command_results import print_path, print_results
-from captum_apex.cli.factory import load_classifier
+from captum_apex.cli.factory import load_classifier, said_where_slow
 from captum_apex.cli.loading import (
     check_output_folder,
     chosen_layer,
@@ -31,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
     recordings = training_recordings(classifier, options.data, options.skip_bad)
-    facts = {"n_recordings": len(recordings), "recognised": recognised(classifier.dataset(recordings))}
+    with said_where_slow("trying the model on some of the recordings …"):
+        facts = {"n_recordings": len(recordings), "recognised": recognised(classifier.dataset(recordings))}
     print(_counted(facts, options.data), file=sys.stderr)
     bases = fit_bases(
         classifier,

@@ -56,7 +56,8 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
     Args:
         classifier: the classifier that reads them.
         clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
-            `AudioDataset` such as `Recordings`, or several paths and waveforms.
+            `AudioDataset` such as `Recordings`, or several paths and waveforms. A waveform is named by its place, from
+            `clip 1`.
 
     Raises:
         TypeError: the clips have another form.
@@ -68,7 +69,7 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
         >>> from captum_apex.explaining.clip_sources import clip_sources
         >>> classifier = Classifier(torch.nn.Linear(9, 1), lambda waveform: waveform[:9], 8000, ["dog"])
         >>> [source.name for source in clip_sources(classifier, ["new.wav", torch.zeros(9)])]
-        ['new.wav', 'waveform 1']
+        ['new.wav', 'clip 2']
     """
     if isinstance(clips, (str, os.PathLike)) and Path(clips).is_dir():
         clips = Recordings.in_folder(clips, classifier.class_names)
@@ -101,7 +102,7 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
     if isinstance(clip, (str, os.PathLike)):
         return ClipSource(os.fspath(clip), partial(_first_clip, classifier, clip))
     if _is_waveform(clip):
-        name = f"waveform {index}"
+        name = f"clip {index + 1}"
         samples = torch.as_tensor(clip).detach()
         if samples.is_floating_point():
             rate = classifier.sample_rate

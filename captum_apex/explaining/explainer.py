@@ -29,7 +29,7 @@ from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
 from captum_apex.layers.origin import Origin
 from captum_apex.locating.region_search import RegionSearch
-from captum_apex.numbers import real_number
+from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Explainer:
         ...     for name in ("a.wav", "b.wav", "c.wav"):
         ...         listening.write(Path(folder, name), torch.rand(800), 8000)
         ...     explainer = Explainer.fit(classifier, Recordings.in_folder(folder), ["time"])
-        ...     explained = explainer.explain(Path(folder, "a.wav"))
+        ...     explained = explainer.explain(torch.rand(800))
         >>> len(explained), len(explained[0].explanations), len(explained[0].explanations[0].evidence[0].prototypes)
         (1, 1, 3)
     """
@@ -188,7 +188,8 @@ class Explainer:
         Args:
             clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
                 `AudioDataset` such as `Recordings`, or several paths and waveforms. A waveform is cut or padded to the
-                length of the classifier's clips, as files are; a warning says when much longer files are cut.
+                length of the classifier's clips, as files are; a warning says when much longer files are cut. A clip
+                that is one of `recordings` has its label, and is no prototype of itself.
             target: the class to explain, by name or index, or several classes; None for the class with the largest
                 score in each clip.
             threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class
@@ -214,6 +215,7 @@ class Explainer:
             threshold = real_number(threshold, "threshold", 0, 1)
             self.classifier.probabilities(torch.zeros(len(self.classifier.class_names)))  # an error before the work
         targets = self._targets(target)
+        n_prototypes = None if n_prototypes is None else whole_number(n_prototypes, "n_prototypes", least=1)
         settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
         pages: list[Page] = []
         left_out = {}
@@ -225,6 +227,7 @@ class Explainer:
                     raise
                 left_out[source.name] = str(error)
                 continue
+            clip = self._pages.labelled(clip)
             scores = self.classifier.scores(inputs, source.name)
             labels = targets or _detected(self.classifier, scores, threshold)
             pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]

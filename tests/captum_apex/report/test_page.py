@@ -221,7 +221,7 @@ def test_the_file_does_not_depend_on_the_number_of_threads(tmp_path, monkeypatch
     subject = [page(50), page(51)]
     monkeypatch.setattr(encoding, "ThreadPoolExecutor", functools.partial(ThreadPoolExecutor, n_threads))
     parallel = report.write(tmp_path / "a.html", subject).read_bytes()
-    monkeypatch.setattr(encoding, "_done", lambda jobs, _: [job.encoded() for job in jobs])
+    monkeypatch.setattr(encoding, "_done", lambda jobs, *_: [job.encoded() for job in jobs])
     assert report.write(tmp_path / "b.html", subject).read_bytes() == parallel
 
 
