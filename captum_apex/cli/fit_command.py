@@ -62,7 +62,13 @@ def _counted(facts: Mapping[str, Any], folder: Path) -> str:
     if facts["recognised"] is None:
         return text
     right, tried = facts["recognised"]
-    return f"{text}; the model recognises {right} of the {tried} that were tried"
+    text += f"; the model recognises {right} of the {tried} that were tried"
+    if right < tried / 2:
+        text += (
+            ": few, if it was trained on such recordings; its weights, the transform or the order of the class names "
+            "may not be those of the training"
+        )
+    return text
 
 
 def _written(explainer: Explainer, path: Path, n_located: int | None) -> PrototypeBasis:

@@ -16,6 +16,7 @@ from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
+from captum_apex.layers.layout import LayoutError
 from captum_apex.layers.models import device_of
 from captum_apex.recordings.folders import AudioDataset
 
@@ -116,9 +117,12 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
     classifier = inputs.classifier
     first = inputs.input(0)
     classifier.scores(first, inputs.name(0))
-    origin = FeatureBank.from_dataset(
-        classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns
-    ).origin
+    try:
+        origin = FeatureBank.from_dataset(
+            classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns
+        ).origin
+    except LayoutError as error:
+        raise ValueError(str(error).replace("as `layout`", "as `layout` to the Classifier")) from error
     assert origin.grid is not None
     if origin.grid == (1, 1):
         raise ValueError(
@@ -141,7 +145,7 @@ def recognised(inputs: InputDataset, n_clips: int = 20) -> tuple[int, int] | Non
     transform that differs from that of the training, or class names in another order than its scores.
 
     Args:
-        inputs: the clips, of which some are tried that are spread evenly.
+        inputs: the clips, of which some are tried that are spread evenly. Clips of no class are not tried.
         n_clips: largest number of clips to try.
 
     Returns:
@@ -158,8 +162,9 @@ def recognised(inputs: InputDataset, n_clips: int = 20) -> tuple[int, int] | Non
     """
     if inputs.labels is None or len(inputs.classifier.class_names) == 1:
         return None
-    tried = range(0, len(inputs), max(1, math.ceil(len(inputs) / n_clips)))
-    return sum(_is_recognised(inputs, index) for index in tried), len(tried)
+    spread = range(0, len(inputs), max(1, math.ceil(len(inputs) / n_clips)))
+    tried = [index for index in spread if torch.as_tensor(inputs.labels[index]).dim() == 0 or any(inputs.labels[index])]
+    return (sum(_is_recognised(inputs, index) for index in tried), len(tried)) if tried else None
 
 
 def _is_recognised(inputs: InputDataset, index: int) -> bool:

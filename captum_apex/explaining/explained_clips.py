@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from captum_apex.audio.clip import Clip, Place, cell_text, encodable
 from captum_apex.audio.regions import Box, Region
+from captum_apex.explaining.channel_names import Names, entries_by_basis
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.files import replaced
@@ -70,6 +71,7 @@ class ExplainedClips(Sequence):
         *,
         title: str = "Why the model heard that",
         limit: float = 64,
+        names: Names | str | os.PathLike | None = None,
         progress: bool = False,
     ) -> Path:
         """Writes one HTML page with all clips, to look at and to listen to; see `captum_apex.report.write`.
@@ -78,11 +80,20 @@ class ExplainedClips(Sequence):
             path: path of the file.
             title: title of the whole.
             limit: largest size of the file in MB.
+            names: names of channels, which the page shows: by scheme and channel, such as `{"time": {17: "knocks"}}`,
+                or the path of a file that a page has exported. A name that a reader gives takes the place of it.
             progress: whether to show a progress bar, if the writing takes more than two seconds.
+
+        Raises:
+            ValueError: there is no page, the file would be larger than the limit, or names are of other schemes or
+                cannot be read.
         """
         from captum_apex.report import write  # needs matplotlib, which fitting does without
 
-        return write(path, self.pages, title=title, limit=limit, progress=progress)
+        explanations = [explanation for page in self.pages for explanation in page.explanations]
+        fingerprints = {str(each.scheme): each.record.get("basis", "") for each in explanations}
+        entries = entries_by_basis(names, fingerprints)
+        return write(path, self.pages, title=title, limit=limit, names=entries, progress=progress)
 
     def rows(self) -> list[dict[str, Any]]:
         """The evidence as a table, one row per channel, for example for `pandas.DataFrame(explained.rows())`.

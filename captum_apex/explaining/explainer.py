@@ -20,6 +20,7 @@ from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
 from captum_apex.defaults import BASIS_SUFFIX
+from captum_apex.explaining.channel_names import Names, read_names, write_names
 from captum_apex.explaining.classifier_bases import fit_bases, load_bases
 from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
 from captum_apex.explaining.clip_sources import clip_sources
@@ -146,6 +147,30 @@ class Explainer:
         for path, basis in zip(paths, self.bases.values(), strict=True):
             basis.save(path)
         return paths
+
+    def read_names(self, path: str | os.PathLike) -> dict[str, dict[int, str]]:
+        """The names of channels in a file that a page has exported: scheme → channel → name.
+
+        Args:
+            path: path of the file. `ExplainedClips.write(..., names=path)` writes them into a page.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file holds no names of channels, or none of these bases.
+        """
+        return read_names(path, self.bases)
+
+    def write_names(self, path: str | os.PathLike, names: Names) -> Path:
+        """Writes names of channels as a file that a page imports; the inverse of `read_names`.
+
+        Args:
+            path: path of the file.
+            names: scheme → channel → name, such as `{"time": {17: "knocks"}}`.
+
+        Raises:
+            ValueError: there is no basis of a scheme, or it has no such channel.
+        """
+        return write_names(path, names, self.bases)
 
     @property
     def bases(self) -> Mapping[Scheme, PrototypeBasis]:

@@ -144,7 +144,7 @@ def class_labels(
             (also as bytes or a member of an enumeration) or, with `class_names`, its index, False or True where there
             are two classes, a list of names or indices, or one 0 or 1 for each class. A text that is no class can be
             several names with `,`, `;`, `|` or spaces between them. None, NaN and an empty text mean that there is no
-            label.
+            label; where another text is several names, an empty text means none of the classes.
         place: function that says which clip an index is, for messages.
         class_names: names of the classes, in the order of their indices. By default the categories of a pandas column;
             otherwise the different labels, sorted. Where they are numbers, labels that are numbers are names, too.
@@ -179,10 +179,11 @@ def class_labels(
     class_names = None if class_names is None else tuple(map(named_class, class_names))
     if all(missing):
         return None, class_names or ()
-    if any(missing):
+    if any(missing) and not _are_names_of_several(entries, class_names):
         raise ValueError(
             f"expected a label for every clip or for none, but there is none for {place(missing.index(True))} and "
-            f"{entries[missing.index(False)]!r} for {place(missing.index(False))}; leave out the clips without a label"
+            f"{entries[missing.index(False)]!r} for {place(missing.index(False))}; leave out the clips without a "
+            "label, or where they have none of the classes, give every clip a list of its classes"
         )
     kinds = [_kind(entry, place, index) for index, entry in enumerate(entries)]
     other = next((index for index, kind in enumerate(kinds) if kind is not kinds[0]), None)
@@ -192,6 +193,18 @@ def class_labels(
             f"{place(other)}"
         )
     return kinds[0](entries, place, class_names)
+
+
+def _are_names_of_several(entries: Sequence[Any], class_names: tuple[str, ...] | None) -> bool:
+    """Whether entries are texts of which one names several classes, so that an empty text names none."""
+    if class_names is None or not all(isinstance(entry, str) for entry in entries):
+        return False
+    texts = {entry.strip() for entry in entries} - set(class_names)
+    return any(
+        len(pieces := _pieces(text, separator)) > 1 and len(class_indices(pieces, class_names)) == len(set(pieces))
+        for separator in _BETWEEN_LABELS
+        for text in texts
+    )
 
 
 def is_missing(value: Any) -> bool:

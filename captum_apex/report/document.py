@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -59,6 +60,7 @@ def write(
     title: str = "Why the model heard that",
     limit: float = 64,
     date: datetime | None = None,
+    names: Mapping[str, Mapping[int, Mapping[str, str]]] | None = None,
     progress: bool = True,
 ) -> Path:
     """Writes one HTML file that opens from disk and needs nothing else; its policy forbids every request.
@@ -79,6 +81,8 @@ def write(
         pages: one page per clip, in the order of the list.
         title: title of the whole.
         limit: largest size of the file in MB (a million bytes); browsers become slow past some hundred.
+        names: what the page calls channels, until a reader renames them: fingerprint of the basis → channel → its
+            `name` and `note`.
         progress: whether to show a progress bar, if the encoding takes more than two seconds.
         date: when the page is written, which its footer states; None for now. Everything else in the file follows from
             the pages and the versions of captum-apex and torch.
@@ -100,7 +104,9 @@ def write(
     if not pages:
         raise ValueError("expected at least one page, but got none")
     try:
-        text = _document(content(pages, title), audit_trail(pages, date), limit * _MEGABYTE, progress)
+        collected = content(pages, title)
+        collected = replace(collected, facts=collected.facts | {"names": names or {}})
+        text = _document(collected, audit_trail(pages, date), limit * _MEGABYTE, progress)
     except TooLargeError as error:
         raise ValueError(
             f"expected a file of at most {limit:g} MB, but got about {error.n_bytes / _MEGABYTE:.1f} MB for "

@@ -59,7 +59,7 @@ def pages(monkeypatch):
     """What a stand-in for the report was given."""
     given = []
 
-    def write(path, pages, *, title, limit, progress):
+    def write(path, pages, *, title, limit, names, progress):
         given.extend(pages)
         path.write_text(title)
         return path
@@ -151,6 +151,17 @@ def test_several_schemes_are_a_file_each_in_a_folder(here, capsys):
 def test_without_a_scheme_all_that_the_layer_supports_are_fitted(here):
     assert fit(out="bases", scheme=()) == 0
     assert sorted(path.stem for path in Path("bases").iterdir()) == sorted(map(str, SCHEMES))
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [(None, ""), (9, " 9 of the 9 that were tried"), (4, "tried: few, if it was")]
+)
+def test_few_recordings_that_are_recognised_are_explained(here, monkeypatch, capsys, right, said):
+    monkeypatch.setattr("captum_apex.cli.fit_command.recognised", lambda _: None if right is None else (right, 9))
+    assert fit() == 0
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("9 recordings in recordings"))
+    assert said in line
+    assert ("few" in line) == (right == 4)
 
 
 def test_an_invertible_basis_is_fitted_where_it_is_asked_for(here):

@@ -204,3 +204,15 @@ def test_labels_are_names_where_the_names_are_numbers(names):
     """3 is the second class, and not the fourth; 0 is the last one, and not the first."""
     assert class_labels([3, 0, 7], "clip {}".format, names) == ((1, 2, 0), ("7", "3", "0"))
     assert class_labels(["3", "0", "7"], "clip {}".format, names) == ((1, 2, 0), ("7", "3", "0"))
+
+
+@pytest.mark.parametrize("separator", [";", ",", "|", " "])
+def test_an_empty_text_is_no_class_beside_several_names(separator):
+    values = [f"rain{separator}dog", "", "dog", " "]
+    assert class_labels(values, "clip {}".format, ["dog", "rain"])[0] == ((1, 1), (0, 0), (1, 0), (0, 0))
+
+
+@pytest.mark.parametrize("values", [["rain", "", "dog"], ["sea waves", "", "dog"], ["rain;dog", None, "dog"]], ids=repr)
+def test_an_empty_text_is_a_missing_label_beside_single_names(values):
+    with pytest.raises(ValueError, match="there is none for clip 1 and .* for clip 0; .* or .* give every clip a list"):
+        class_labels(values, clip, ["dog", "rain", "sea waves"])
