@@ -273,8 +273,14 @@ class Classifier:
             recordings: a `Recordings`, or a data set of `captum_apex.datasets`.
 
         Raises:
+            TypeError: the recordings are none, but the path of a folder, for instance.
             ValueError: the classes of the recordings are not the classifier's, or are in another order.
         """
+        if not all(hasattr(recordings, name) for name in ("class_names", "labels", "name", "waveform")):
+            raise TypeError(
+                f"expected recordings, such as a captum_apex.Recordings, but got {type(recordings).__name__}; those of "
+                "a folder are Recordings.in_folder(folder, classifier.class_names)"
+            )
         class_names = tuple(recordings.class_names)
         if recordings.labels is not None and class_names and class_names != tuple(self.class_names):
             raise ValueError(

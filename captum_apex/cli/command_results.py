@@ -115,9 +115,17 @@ def _lines(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _place(box: Mapping[str, float | None]) -> str:
     """A box in words, as on the page."""
-    times = "" if box["start_s"] is None else f"{box['start_s']:.2f}–{box['end_s']:.2f} s"
+    times = "" if box["start_s"] is None else _seconds(box["start_s"], box["end_s"])
     band = "" if box["low_hz"] is None else f"{box['low_hz']:.0f}–{box['high_hz']:.0f} Hz"
     return ", ".join(filter(None, (times, band))) or "all of the clip"
+
+
+def _seconds(*ends: Any) -> str:
+    """A time in two digits after the point, or in three where the ends would be the same."""
+    first, last = (f"{end:.2f}" for end in ends)
+    if first == last:
+        first, last = (f"{end:.3f}" for end in ends)
+    return f"{first}–{last} s"
 
 
 def _text(value: Any) -> Any:

@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
         skip_bad=options.skip_bad,
         progress=True,
     )
-    list_left_out(explained.left_out, len(options.clips))
+    n_clips = len({page.clip.name for page in explained}) + len(explained.left_out)
+    list_left_out(explained.left_out, n_clips)
     out.parent.mkdir(parents=True, exist_ok=True)
     files = [explained.write(out, title=options.title, limit=options.limit, progress=True)]
     if options.table is not None:

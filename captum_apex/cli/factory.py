@@ -83,7 +83,7 @@ def _made(name: str, module_name: str, factory_name: str) -> Classifier:
     module = _module(module_name)
     factory = getattr(module, factory_name, None)
     if not callable(factory):
-        names = closest_names(factory_name, [public for public in vars(module) if not public.startswith("_")])
+        names = closest_names(factory_name, _functions_of(module)) or "none"
         raise ValueError(
             f"expected a function {factory_name!r} in {module.__file__}, but there is none; there are: {names}"
         )
@@ -108,6 +108,13 @@ def _module(name: str) -> ModuleType:
         raise ValueError(
             f"expected a module {name!r} that can be imported from {here}, but got {type(error).__name__}: {error}"
         ) from error
+
+
+def _functions_of(module: ModuleType) -> list[str]:
+    """The names of what can be called and was written in a module, functions before classes."""
+    public = {name: value for name, value in vars(module).items() if not name.startswith("_") and callable(value)}
+    written = [name for name, value in public.items() if getattr(value, "__module__", "") == module.__name__]
+    return sorted(written, key=lambda name: isinstance(public[name], type))
 
 
 def _with_line(error: BaseException, module: ModuleType) -> str:

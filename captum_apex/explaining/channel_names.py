@@ -73,7 +73,19 @@ def write_names(path: str | os.PathLike, names: Names, bases: Mapping[Scheme, Pr
     Raises:
         TypeError: a channel is no whole number, or a name is no text.
         ValueError: there is no basis of a scheme, or it has no such channel.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from captum_apex import PrototypeBasis, Scheme
+        >>> from captum_apex.explaining.channel_names import write_names
+        >>> bases = {Scheme.TIME: PrototypeBasis(torch.eye(3), "time")}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_names(Path(folder, "names.json"), {"time": {2: "knocks"}}, bases).name
+        'names.json'
     """
+    _check_mapping(names)
     listed = []
     for scheme, of_scheme in names.items():
         if Scheme(scheme) not in bases:
@@ -112,11 +124,7 @@ def entries_by_basis(names: Names | str | os.PathLike | None, fingerprints: Mapp
         return {}
     if isinstance(names, (str, os.PathLike)):
         return read_entries(names)
-    if not isinstance(names, Mapping):
-        raise TypeError(
-            'expected `names` to be the path of a file or a mapping such as {"time": {17: "knocks"}}, but got '
-            f"{type(names).__name__}"
-        )
+    _check_mapping(names)
     for scheme in names:
         if not fingerprints.get(str(scheme)):
             known = ", ".join(map(repr, filter(fingerprints.get, fingerprints))) or "none that is known"
@@ -129,6 +137,16 @@ def read_entries(path: str | os.PathLike) -> Entries:
 
     Args:
         path: path of the file.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from captum_apex.explaining.channel_names import read_entries
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "names.json")
+        ...     _ = path.write_text('{"format": "captum-apex channel names 1", "bases": []}')
+        ...     read_entries(path)
+        {}
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"expected a file of channel names at {os.fspath(path)}, but there is none")
@@ -142,6 +160,15 @@ def read_entries(path: str | os.PathLike) -> Entries:
             f"expected {path} to hold names of channels, as a page exports them, but it cannot be read: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _check_mapping(names: Names) -> None:
+    for each in [names, *(names.values() if isinstance(names, Mapping) else ())]:
+        if not isinstance(each, Mapping):
+            raise TypeError(
+                'expected `names` to be a mapping such as {"time": {17: "knocks"}}, or the path of a file where it is '
+                f"read, but got {type(each).__name__}"
+            )
 
 
 def _read_channels(channels: Mapping[str, Mapping[str, Any]]) -> dict[int, dict[str, str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,9 +19,10 @@ from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.layers.layout import LayoutError
 from captum_apex.layers.models import device_of
+from captum_apex.layers.origin import Origin
 from captum_apex.recordings.folders import AudioDataset
 
-__all__ = ["fit_bases", "load_bases", "recognised"]
+__all__ = ["check_classifier", "check_origins", "fit_bases", "load_bases", "recognised"]
 
 
 def fit_bases(
@@ -72,6 +74,7 @@ def fit_bases(
         ...     [str(basis.scheme) for basis in fit_bases(classifier, Recordings.in_folder(folder), ["time", "square"])]
         ['time', 'square']
     """
+    check_classifier(classifier)
     layer = _chosen(classifier.layer if layer is None else layer)
     inputs = classifier.dataset(recordings)
     chosen = _supported(layer, inputs, schemes)
@@ -98,6 +101,25 @@ def fit_bases(
             seed=seed,
             progress=progress,
         )
+
+
+def check_classifier(classifier: Classifier) -> None:
+    """Raises a TypeError for what is no `Classifier`, such as the model alone.
+
+    Args:
+        classifier: the classifier.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.explaining.classifier_bases import check_classifier
+        >>> try:
+        ...     check_classifier(torch.nn.ReLU())
+        ... except TypeError as error:
+        ...     print(error)
+        expected `classifier` to be a captum_apex.Classifier, but got ReLU
+    """
+    if not isinstance(classifier, Classifier):
+        raise TypeError(f"expected `classifier` to be a captum_apex.Classifier, but got {type(classifier).__name__}")
 
 
 def _chosen(layer: nn.Module | None) -> nn.Module:
@@ -132,7 +154,9 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
         )
     if schemes is None:
         return tuple(scheme for scheme in SCHEMES if scheme.supports(*origin.grid))
-    chosen = tuple(dict.fromkeys(map(Scheme, schemes)))
+    if not isinstance(schemes, Iterable):
+        raise TypeError(f"expected `schemes` to be the names of schemes, but got {schemes!r}")
+    chosen = tuple(dict.fromkeys(map(Scheme, [schemes] if isinstance(schemes, str) else schemes)))
     for scheme in chosen:
         scheme.check(*origin.grid, layer=repr(origin.layer))
     return chosen
@@ -186,6 +210,7 @@ def load_bases(
 
     Raises:
         FileNotFoundError: there is no basis.
+        TypeError: the paths are none.
         ValueError: a basis has no prototypes or is of another layer, or two bases are for the same scheme.
 
     Example:
@@ -203,7 +228,11 @@ def load_bases(
         >>> {path.name: str(basis.scheme) for path, basis in bases.items()}
         {'time.safetensors': 'time'}
     """
-    given = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    listed = [paths] if isinstance(paths, (str, os.PathLike)) or not isinstance(paths, Iterable) else list(paths)
+    for path in listed:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"expected `paths` of files and folders of bases, but got {type(path).__name__}")
+    given = [Path(path) for path in listed]
     files = [file for path in given for file in (sorted(path.glob(f"*{BASIS_SUFFIX}")) if path.is_dir() else [path])]
     if not files:
         raise FileNotFoundError(f"expected bases, *{BASIS_SUFFIX}, in {', '.join(map(str, given))}, but there are none")
@@ -223,3 +252,42 @@ def load_bases(
             )
         by_scheme[basis.scheme] = file
     return {by_scheme[scheme]: bases[by_scheme[scheme]] for scheme in SCHEMES if scheme in by_scheme}
+
+
+def check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -> None:
+    """Raises a ValueError where a basis was fitted on other recordings, as far as it knows them.
+
+    Args:
+        training: the recordings.
+        bases: the bases by what messages call them.
+
+    Example:
+        >>> from captum_apex.demonstration import EveningSounds, explainer
+        >>> from captum_apex.explaining.classifier_bases import check_origins
+        >>> pond = explainer()
+        >>> sounds = pond.classifier.dataset(EveningSounds("demo"))
+        >>> try:
+        ...     check_origins(sounds, {"time.safetensors": pond.bases["time"]})
+        ... except ValueError as error:
+        ...     print(str(error).split(";")[0])
+        expected the 320 recordings that time.safetensors was fitted on, but got 12
+    """
+    given = Origin(n_clips=len(training), dataset=training.recordings.fingerprint(), input_shape=tuple(training.shape))
+    for name, basis in bases.items():
+        origin = basis.origin
+        if given.n_clips != origin.n_clips:
+            raise ValueError(
+                f"expected the {origin.n_clips} recordings that {name} was fitted on, but got {given.n_clips}; "
+                "files that were left out of the fit are left out here, too (on the command line by --skip-bad)"
+            )
+        if origin.dataset not in ("", given.dataset):
+            raise ValueError(f"expected the recordings that {name} was fitted on, but names or sizes of files differ")
+        if origin.input_shape not in (None, given.input_shape):
+            raise ValueError(
+                f"expected inputs of shape {origin.input_shape}, as {name} was fitted on, but the transform gives "
+                f"{given.input_shape}"
+            )
+        if not origin.dataset:
+            warnings.warn(
+                f"{name} does not know its recordings by name: only their number could be compared", stacklevel=3
+            )

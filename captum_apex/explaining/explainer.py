@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,22 +12,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.decomposition import N_CHANNELS
+from captum_apex.attribution.decomposition import N_CHANNELS, check_sides
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.class_names import class_index
-from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
 from captum_apex.defaults import BASIS_SUFFIX
 from captum_apex.explaining.channel_names import Names, read_names, write_names
-from captum_apex.explaining.classifier_bases import fit_bases, load_bases
+from captum_apex.explaining.classifier_bases import check_classifier, check_origins, fit_bases, load_bases
 from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
 from captum_apex.explaining.clip_sources import clip_sources
 from captum_apex.explaining.explained_clips import ExplainedClips
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
-from captum_apex.layers.origin import Origin
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.folders import AudioDataset
@@ -57,6 +55,7 @@ class Explainer:
         training: the recordings as inputs of the classifier; None without recordings.
 
     Raises:
+        TypeError: the classifier, a basis or the recordings are of another type.
         ValueError: there is no basis, or two of one scheme; a basis has no prototypes or does not fit the model; or the
             recordings are not those that a basis was fitted on.
 
@@ -88,13 +87,14 @@ class Explainer:
         bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis],
         recordings: AudioDataset | None = None,
     ) -> None:
+        check_classifier(classifier)
         named = _named(bases)
         self.classifier = classifier
         self.apexes: dict[Scheme, APEX] = _apexes(classifier, named)
         self.training = None if recordings is None else classifier.dataset(recordings)
         self._pages = ClipPages(classifier, self.apexes, self.training)
         if self.training is not None:
-            _check_origins(self.training, named)
+            check_origins(self.training, named)
         shape = next(iter(named.values())).origin.input_shape
         if classifier.axes is None and shape is not None:
             warn_of_missing_axes(shape, classifier.input_layout, classifier.sample_rate)
@@ -189,6 +189,7 @@ class Explainer:
         """
         if self.training is None:
             raise ValueError("expected an Explainer with `recordings`, in which prototypes can be located")
+        n_prototypes = whole_number(n_prototypes, "n_prototypes", least=1)
         bases = []
         for apex in self.apexes.values():
             most = min(n_prototypes, n_stored(apex.basis))
@@ -241,6 +242,7 @@ class Explainer:
             self.classifier.probabilities(torch.zeros(len(self.classifier.class_names)))  # an error before the work
         targets = self._targets(target)
         n_prototypes = None if n_prototypes is None else whole_number(n_prototypes, "n_prototypes", least=1)
+        check_sides(sides)
         settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
         pages: list[Page] = []
         left_out = {}
@@ -313,7 +315,8 @@ class Explainer:
         """The classes that are asked for, each once; none for the predicted ones."""
         if target is None:
             return []
-        given = [target] if isinstance(target, str) or not isinstance(target, Iterable) else list(target)
+        is_one = isinstance(target, str) or not isinstance(target, Iterable) or getattr(target, "ndim", 1) == 0
+        given: list = [target] if is_one else list(target)  # type: ignore[arg-type]
         names = self.classifier.class_names
         indices = list(dict.fromkeys(class_index(each, names) for each in given))
         # A model of one class may have no axis of classes, from which an index could be taken.
@@ -334,9 +337,13 @@ class Explainer:
 
 def _named(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
     """The bases by what messages call them."""
+    listed = bases.values() if isinstance(bases, Mapping) else bases
+    given = list(listed) if isinstance(listed, Iterable) else [listed]
+    for basis in given:
+        if not isinstance(basis, PrototypeBasis):
+            raise TypeError(f"expected `bases` to be fitted bases, but got {type(basis).__name__}")
     if isinstance(bases, Mapping):
-        return {os.fspath(path): basis for path, basis in bases.items()}
-    given = list(bases)
+        return {str(path): basis for path, basis in bases.items()}
     named = {f"the basis for {str(basis.scheme)!r}": basis for basis in given}
     if len(named) < len(given):
         schemes = ", ".join(repr(str(basis.scheme)) for basis in given)
@@ -361,29 +368,6 @@ def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
         return APEX(classifier.model, layer, basis, input_layout=layout, columns=classifier.columns)
     except (AttributeError, ValueError) as error:
         raise ValueError(f"{name} does not fit this model: {error}") from error
-
-
-def _check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -> None:
-    """Raises where a basis was fitted on other recordings, as far as it knows them."""
-    given = Origin(n_clips=len(training), dataset=training.recordings.fingerprint(), input_shape=tuple(training.shape))
-    for name, basis in bases.items():
-        origin = basis.origin
-        if given.n_clips != origin.n_clips:
-            raise ValueError(
-                f"expected the {origin.n_clips} recordings that {name} was fitted on, but got {given.n_clips}; "
-                "files that were left out of the fit are left out here, too (on the command line by --skip-bad)"
-            )
-        if origin.dataset not in ("", given.dataset):
-            raise ValueError(f"expected the recordings that {name} was fitted on, but names or sizes of files differ")
-        if origin.input_shape not in (None, given.input_shape):
-            raise ValueError(
-                f"expected inputs of shape {origin.input_shape}, as {name} was fitted on, but the transform gives "
-                f"{given.input_shape}"
-            )
-        if not origin.dataset:
-            warnings.warn(
-                f"{name} does not know its recordings by name: only their number could be compared", stacklevel=3
-            )
 
 
 def _detected(classifier: Classifier, scores: Sequence[float], threshold: float | None) -> list[int | None]:

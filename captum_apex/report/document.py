@@ -17,6 +17,7 @@ from typing import Any
 
 from captum_apex.figures import colours
 from captum_apex.files import replaced
+from captum_apex.numbers import real_number
 from captum_apex.report.audit import audit_trail
 from captum_apex.report.content import Content, content
 from captum_apex.report.encoding import Encoded, TooLargeError, base64_text, encode
@@ -101,6 +102,9 @@ def write(
         ...     print(error)
         expected at least one page, but got none
     """
+    if not isinstance(title, str):
+        raise TypeError(f"expected `title` to be a text, but got {type(title).__name__}")
+    limit = real_number(limit, "limit", low=0)
     if not pages:
         raise ValueError("expected at least one page, but got none")
     try:

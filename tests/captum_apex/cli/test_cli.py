@@ -620,7 +620,7 @@ def refused(capsys, code, *parts):
         (
             "my_model:clasifier",
             None,
-            r"a function 'clasifier' in .*my_model\.py, but there is none; there are: classifier, Classifier",
+            r"a function 'clasifier' in .*my_model\.py, but there is none; there are: classifier, …",
         ),
         ("my_model:classifier", "def classifier(:", "SyntaxError: invalid syntax"),
         ("my_model:classifier", "raise SystemExit(3)", "can be imported from .*SystemExit: 3"),

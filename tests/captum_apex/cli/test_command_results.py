@@ -185,3 +185,8 @@ def test_places_are_one_column_and_unknown_ones_are_empty():
 )
 def test_numbers_are_short_and_without_exponents(number, text):
     assert table_of([{"contribution": number}]).split() == ["contribution", text]
+
+
+def test_a_short_box_has_two_different_ends():
+    box = {"start_s": 0.4712, "end_s": 0.4741, "low_hz": None, "high_hz": None}
+    assert table_of([{"boxes": [box]}]).splitlines()[1] == "0.471–0.474 s"

@@ -75,7 +75,7 @@ def test_a_page_has_the_names_that_it_is_given(tmp_path):
     assert names_in(clips.write(tmp_path / "page.html")) == {}
     with pytest.raises(ValueError, match="for the schemes of the explanations, 'time', but got 'square'"):
         clips.write(tmp_path / "page.html", names={"square": {1: "knocks"}})
-    with pytest.raises(TypeError, match="expected `names` to be the path of a file or a mapping .* but got list"):
+    with pytest.raises(TypeError, match="expected `names` to be a mapping .* but got list"):
         clips.write(tmp_path / "page.html", names=["knocks"])
 
 

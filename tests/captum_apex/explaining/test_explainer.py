@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -122,6 +123,10 @@ def test_clips_come_in_every_form(folder, recordings, explainer):
         "clip 1",
         "clip 2",
     ]
+    for form in (np.array([str(path)] * 2), pd.Series([str(path)] * 2)):
+        assert [page.explanations for page in explainer.explain(form, **SHARED)] == [expected] * 2
+    names = [recordings.name(index) for index in (0, 1, 2, 4)]
+    assert [page.clip.name for page in explainer.explain([folder / "dog", names[3]], **SHARED)] == names
     for form in (recordings, folder):
         explained = explainer.explain(form, **SHARED)
         assert [page.clip.name for page in explained] == [recordings.name(index) for index in range(9)]
@@ -129,7 +134,9 @@ def test_clips_come_in_every_form(folder, recordings, explainer):
         assert explained[0].explanations == expected
 
 
-@pytest.mark.parametrize("clips", [3, [3], torch.zeros(1, 2, 100), [torch.zeros(2, 100)], torch.zeros(5).int(), None])
+@pytest.mark.parametrize(
+    "clips", [3, [3], torch.zeros(1, 2, 100), [torch.zeros(2, 100)], torch.zeros(5).int(), None, torch.tensor(1.0)]
+)
 def test_what_is_no_clip_is_refused(explainer, clips):
     with pytest.raises(TypeError, match="expected .*path.*waveform.*, but got"):
         explainer.explain(clips)
@@ -518,3 +525,35 @@ def test_the_text_of_each_result_says_what_it_is(explainer):
     assert lines[1].startswith("  clip 1: dog, score ")
     assert lines[-1] == "  … and 2 more"
     assert len(explained[1:3]) == 2
+
+
+@pytest.mark.parametrize("odd", [None, 3, "text", [1], {"a": 1}, {1}, np.array([0.5])], ids=repr)
+def test_arguments_of_other_types_are_refused_by_name(classifier, recordings, explainer, tmp_path, odd):
+    bases = list(explainer.bases.values())
+    with pytest.raises(TypeError, match=r"`classifier` to be a captum_apex\.Classifier, but got"):
+        Explainer(odd, bases)
+    with pytest.raises(TypeError, match=r"`classifier` to be a captum_apex\.Classifier, but got"):
+        Explainer.fit(odd, recordings)
+    with pytest.raises(TypeError, match="`bases` to be fitted bases, but got"):
+        Explainer(classifier, odd)
+    if odd is not None:
+        with pytest.raises(TypeError, match=r"recordings, such as .* but got .*Recordings\.in_folder"):
+            Explainer(classifier, bases, odd)
+    with pytest.raises(TypeError, match="`names` to be a mapping such as"):
+        explainer.write_names(tmp_path / "names.json", odd)
+    with pytest.raises(TypeError, match="expected `title` to be a text"):
+        explainer.explain(sound(1000), **SHARED).write(tmp_path / "page.html", title=odd if odd != "text" else 1)
+    if odd != "text" and odd != {"a": 1}:
+        with pytest.raises(TypeError, match="`paths` of files and folders of bases"):
+            Explainer.load(odd, classifier)
+        with pytest.raises(TypeError, match="expected `sides`"):
+            explainer.explain(sound(1000), sides=odd)
+    if odd != 3:
+        with pytest.raises(TypeError, match="expected `n_prototypes`"):
+            explainer.located(odd)
+
+
+def test_one_scheme_may_be_named_without_a_list(classifier, recordings):
+    assert list(Explainer.fit(classifier, recordings, "time").bases) == ["time"]
+    with pytest.raises(TypeError, match="`schemes` to be the names of schemes, but got 1"):
+        Explainer.fit(classifier, recordings, 1)
