@@ -84,22 +84,6 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "clips", type=Path, nargs="+", metavar="CLIP", help="audio files to explain, or folders of them"
     )
-    _add_bases(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="PAGE.html",
-        help="the page to write; by default page.html, or page-2.html and so on where there is such a file already",
-    )
-    parser.add_argument(
-        "--skip-bad",
-        action="store_true",
-        help="leave out clips and recordings of --data that cannot be read, and list them, instead of stopping at the "
-        "first",
-    )
-
-
-def _add_bases(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--basis",
         type=Path,
@@ -108,6 +92,16 @@ def _add_bases(parser: argparse.ArgumentParser) -> None:
         metavar="BASIS",
         help="files that fit wrote, or folders of them; one basis per scheme",
     )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="PAGE.html",
+        help="the page to write; by default page.html, or page-2.html and so on where there is such a file already",
+    )
+    _add_data(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
@@ -118,4 +112,10 @@ def _add_bases(parser: argparse.ArgumentParser) -> None:
         "--layer",
         metavar="NAME",
         help="checks that the bases were fitted on this layer; they know their layer without it",
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out clips and recordings of --data that cannot be read, and list them, instead of stopping at the "
+        "first",
     )
