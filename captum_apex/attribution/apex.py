@@ -253,9 +253,10 @@ class APEX(Described, GradientAttribution):
         columns = decomposition.columns
         relevance = self.basis.scheme.spread(relevance, columns)
         if columns is None:
-            return enlarged(relevance, mapped, self.input_layout)
-        lengths = forward_arguments(additional_forward_args)[0]
-        return enlarged_alone(relevance, mapped, self.input_layout, columns.tolist(), lengths.tolist())
+            return enlarged(relevance, mapped, self.input_layout, self.basis.origin.places)
+        lengths = forward_arguments(additional_forward_args)[0].tolist()
+        places = self.basis.origin.places
+        return enlarged_alone(relevance, mapped, self.input_layout, columns.tolist(), lengths, places)
 
     @restored
     def _projected(self, mapped: Tensor, inputs: Tensor, arguments: tuple, at_input: bool) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
@@ -20,12 +21,14 @@ from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.collation import Collate
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.bases.summaries import layer_in_words
+from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout, LayoutError, check_layout
 from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of, on_one_device
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
+from captum_apex.layers.placing import cell_places
 from captum_apex.layers.pooled_norm import PooledNorm
 from captum_apex.layers.suggestions import suggested_layout
 from captum_apex.layers.values import check_finite, checked_output, naming_clips
@@ -126,6 +129,8 @@ class FeatureBank:
         schemes: Iterable[Scheme | str] = SCHEMES,
         layout: Layout | str | tuple | None = None,
         at_input: bool = False,
+        input_layout: str | None = None,
+        places: bool = True,
         norm: nn.Module | None = None,
         batch_size: int = 32,
         collate_fn: Callable | None = None,
@@ -147,6 +152,10 @@ class FeatureBank:
             layout: an einops pattern, or (pattern, axis sizes), for outputs that are not (clip, channel, frequency,
                 time).
             at_input: take the input of the layer instead of its output.
+            input_layout: axes of the inputs, such as `"n f t"`, as in `APEX`; None derives them from the shape.
+            places: find where the cells of the layer lie in the input, for `Origin.places`: some 60 to 250 altered
+                copies of the first clip run up to the layer. Without it, or where the axes of the inputs are ambiguous,
+                the cells are taken to fill the input.
             norm: the norm between the pooling and the classifier, a layer normalisation or a batch normalisation. It is
                 then applied to the grid before the pooling (see `captum_apex.layers.PooledNorm`), and bases of this
                 bank explain the normalised grid. It is for models that take the mean over the grid, the norm and a
@@ -180,6 +189,7 @@ class FeatureBank:
         writer = BankWriter(n_clips, _sequences(schemes), name, Layout.of(layout), max_memory, folder, pooled_norm)
         loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
         input_shapes = set()
+        first: tuple[Tensor, ...] = ()
         with (
             torch.no_grad(),
             naming_clips(_clip_names(dataset)),
@@ -189,6 +199,7 @@ class FeatureBank:
             for inputs, labels, lengths in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
                 input_shapes.add(tuple(inputs.shape[1:]))
+                first = first or tuple(each[:1].clone() for each in (inputs, lengths) if each is not None)
                 about = {"labels": labels, "columns": None if columns is None else columns(lengths)}
                 write = partial(_checked_write, layer, writer, n_inputs=len(inputs), **about)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
@@ -197,7 +208,10 @@ class FeatureBank:
         writer.check_complete()
         input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
         norm_name = "" if pooled_norm is None else pooled_norm.name
-        record = (input_shape, fingerprint(model), n_clips, at_input, _fingerprint_of(dataset), norm_name)
+        found = CellPlaces()
+        if places:
+            found = _places(model, layer, writer.layout, _on_device(device, *first), input_layout, at_input)
+        record = (input_shape, fingerprint(model), n_clips, at_input, _fingerprint_of(dataset), norm_name, found)
         origin = Origin(name, writer.layout, writer.grid, *record)
         return cls(writer.cells, writer.means, writer.labels, origin)
 
@@ -301,6 +315,23 @@ def _checked_write(layer: nn.Module, writer: BankWriter, output: Tensor, **about
     if writer.n_written == 0:
         check_layout(writer.layout, layer, output, repr(writer.layer))
     writer.write(output, **about_batch)
+
+
+def _places(
+    model: Callable, layer: nn.Module, layout: Layout, first: list[Tensor], input_layout: str | None, at_input: bool
+) -> CellPlaces:
+    """Where the cells lie in the first clip; a warning where the model does not take altered copies of it."""
+    clip, *arguments = first
+    settings: dict[str, Any] = {"layout": layout, "input_layout": input_layout, "at_input": at_input}
+    try:
+        return cell_places(model, layer, clip, arguments=tuple(arguments), **settings)
+    except Exception as error:
+        warnings.warn(
+            "the cells of the layer are taken to fill the input, which is wrong where the layer is not padded, because "
+            f"the model does not run on altered copies of the first clip ({type(error).__name__}: {error})",
+            stacklevel=3,
+        )
+        return CellPlaces()
 
 
 def _on_device(device: torch.device, *tensors: Tensor | None) -> list[Tensor]:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from captum_apex.audio.regions import Box, Region
 from captum_apex.choices import one_of
+from captum_apex.layers.cell_places import CellLine, CellPlaces
 from captum_apex.layers.padding import column_mask
 
-__all__ = ["SCHEMES", "Scheme", "peak_cells", "purity"]
+__all__ = ["SCHEMES", "Scheme", "distinct_schemes", "peak_cells", "purity"]
 
 
 class _CheckedLookup(EnumType):
@@ -121,7 +122,15 @@ class Scheme(StrEnum, metaclass=_CheckedLookup):
                 f"{', '.join(fitting)}"
             )
 
-    def region(self, peaks: Sequence[int], n_rows: int, n_columns: int, *, intersection: bool = False) -> Region:
+    def region(
+        self,
+        peaks: Sequence[int],
+        n_rows: int,
+        n_columns: int,
+        *,
+        intersection: bool = False,
+        places: CellPlaces | None = None,
+    ) -> Region:
         """The region of the input that the peak cells cover.
 
         Args:
@@ -130,6 +139,7 @@ class Scheme(StrEnum, metaclass=_CheckedLookup):
             n_columns: number of time columns of the layer's grid.
             intersection: give the rectangle where column and row of a `time-frequency` scheme meet, instead of the
                 cross of both.
+            places: where the cells lie on the axes of the input; None where they fill the input.
 
         Returns:
             One rectangle for `square`, a full-height strip for `time`, a full-width band for `frequency`, the cross of
@@ -140,9 +150,11 @@ class Scheme(StrEnum, metaclass=_CheckedLookup):
             >>> Scheme("time").region([3], n_rows=4, n_columns=8).boxes
             (Box(low=0.0, high=1.0, start=0.375, end=0.5),)
         """
+        places = places or CellPlaces()
+        rows = places.rows(n_rows)
+        columns = places.columns(n_columns)
         boxes = tuple(
-            _cell_box(sequence, int(peak), n_rows, n_columns)
-            for sequence, peak in zip(self.sequences, peaks, strict=True)
+            _cell_box(sequence, int(peak), rows, columns) for sequence, peak in zip(self.sequences, peaks, strict=True)
         )
         if intersection and len(boxes) > 1:
             boxes = (_meet(boxes),)
@@ -150,6 +162,26 @@ class Scheme(StrEnum, metaclass=_CheckedLookup):
 
 
 SCHEMES: tuple[Scheme, ...] = tuple(Scheme)
+
+
+def distinct_schemes(n_rows: int, n_columns: int) -> tuple[Scheme, ...]:
+    """The schemes that a grid supports and that have different bases, in the order of `SCHEMES`.
+
+    In a grid of one row, `square` has the cells of `time`, and in a grid of one column those of `frequency`. So the fit
+    gives the same basis, with the same prototypes and purities, and `square` is left out.
+
+    Args:
+        n_rows: number of frequency rows of the grid.
+        n_columns: number of time columns of the grid.
+
+    Example:
+        >>> from captum_apex.bases.schemes import distinct_schemes
+        >>> [str(scheme) for scheme in distinct_schemes(1, 99)], len(distinct_schemes(4, 10))
+        (['time'], 4)
+    """
+    supported = tuple(scheme for scheme in SCHEMES if scheme.supports(n_rows, n_columns))
+    is_line = (n_rows == 1) != (n_columns == 1)
+    return tuple(scheme for scheme in supported if not (is_line and scheme is Scheme.SQUARE))
 
 
 def peak_cells(cells: Tensor, directions: Tensor) -> Tensor:
@@ -207,11 +239,11 @@ def _pool(grid: Tensor, sequence: Scheme, padded: bool = False) -> Tensor:
     return grid
 
 
-def _cell_box(sequence: Scheme, cell: int, n_rows: int, n_columns: int) -> Box:
+def _cell_box(sequence: Scheme, cell: int, rows: CellLine, columns: CellLine) -> Box:
     """The rectangle of the input that a cell covers."""
-    row, column = divmod(cell, n_columns) if sequence is Scheme.SQUARE else (cell, cell)
-    height = (0.0, 1.0) if sequence is Scheme.TIME else (row / n_rows, (row + 1) / n_rows)
-    width = (0.0, 1.0) if sequence is Scheme.FREQUENCY else (column / n_columns, (column + 1) / n_columns)
+    row, column = divmod(cell, columns.n_cells) if sequence is Scheme.SQUARE else (cell, cell)
+    height = (0.0, 1.0) if sequence is Scheme.TIME else rows.sides(row)
+    width = (0.0, 1.0) if sequence is Scheme.FREQUENCY else columns.sides(column)
     return Box(*height, *width)
 
 

@@ -94,5 +94,6 @@ def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=SCHEME_NAMES,
         metavar="SCHEME",
-        help=f"schemes among {', '.join(SCHEME_NAMES)}; by default all that the layer supports",
+        help=f"schemes among {', '.join(SCHEME_NAMES)}; by default all that the layer supports, without "
+        "square for a layer of one row or one column",
     )

@@ -14,7 +14,7 @@ from torch import nn
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
-from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.layers.layout import LayoutError
@@ -45,7 +45,9 @@ def fit_bases(
     Args:
         classifier: the classifier.
         recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on.
-        schemes: the schemes; None for all that the layer supports.
+        schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
+            column, whose basis is that of `time` or `frequency`. Asked for, `square` has the same channels, and the
+            search for regions at the input gives them a band and a time.
         layer: the module to explain; None for the classifier's `layer`.
         norm: the norm between the pooling and the classifier, as in `FeatureBank.from_dataset`.
         orthogonal: whether the bases are orthogonal, or only invertible, as in `fit_basis`.
@@ -84,6 +86,7 @@ def fit_bases(
         inputs,
         schemes=chosen,
         layout=classifier.layout,
+        input_layout=classifier.input_layout,
         norm=norm,
         batch_size=batch_size,
         columns=classifier.columns,
@@ -132,7 +135,7 @@ def _chosen(layer: nn.Module | None) -> nn.Module:
 
 
 def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme | str] | None) -> tuple[Scheme, ...]:
-    """The schemes to fit: those that the layer supports, or an error where one that was chosen is not supported.
+    """The schemes to fit: those of the layer with different bases, or an error where one that was chosen does not fit.
 
     Only the first input is run, so that an error comes before the long pass over the recordings.
     """
@@ -141,7 +144,7 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
     classifier.scores(first, inputs.name(0))
     try:
         origin = FeatureBank.from_dataset(
-            classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns
+            classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns, places=False
         ).origin
     except LayoutError as error:
         raise ValueError(str(error).replace("as `layout`", "as `layout` to the Classifier")) from error
@@ -153,7 +156,7 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
             "captum_apex.suggest_layers(model, inputs) or captum-apex layers lists"
         )
     if schemes is None:
-        return tuple(scheme for scheme in SCHEMES if scheme.supports(*origin.grid))
+        return distinct_schemes(*origin.grid)
     if not isinstance(schemes, Iterable):
         raise TypeError(f"expected `schemes` to be the names of schemes, but got {schemes!r}")
     chosen = tuple(dict.fromkeys(map(Scheme, [schemes] if isinstance(schemes, str) else schemes)))

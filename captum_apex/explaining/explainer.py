@@ -116,7 +116,8 @@ class Explainer:
             classifier: the classifier.
             recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on: a
                 `Recordings`, or a data set of `captum_apex.datasets`.
-            schemes: the schemes; None for all that the layer supports.
+            schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
+                column.
             layer: the module to explain; None for the classifier's `layer`.
             seed: seed of the random number generator of the fit.
             progress: whether to show progress bars.

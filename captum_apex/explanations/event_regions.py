@@ -18,6 +18,7 @@ from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.clip_channels import at_layer_of, channels_by_contribution
 from captum_apex.explanations.events import ChannelEvent
 from captum_apex.explanations.merging import EventInWindow
+from captum_apex.layers.cell_places import CellLine
 from captum_apex.layers.models import device_of, model_of
 from captum_apex.layers.padding import lengths_of
 from captum_apex.locating.bins import Bins, Rectangle
@@ -113,16 +114,18 @@ class EventRegions:
         values = channels_by_contribution(
             self.apex, inputs, arguments, decomposition, 0, channels, self.search.batch_size
         )
-        n_columns = values.weights.shape[2]
+        n_rows, n_columns = values.weights.shape[1:]
         spans = [self._columns_around(each, n_columns) for each in events]
         inside = torch.stack([_between(*span, n_columns) for span in spans])[:, None].to(values.weights)
         assert values.on_clip is not None
         values = replace(values, weights=values.weights * inside, on_clip=values.on_clip * inside)
-        rectangles = [_rectangle(each, span, n_columns, values.bins) for each, span in zip(events, spans, strict=True)]
+        places = self.at_layer.basis.origin.places
+        lines = places.rows(n_rows), places.columns(n_columns)
+        rectangles = [_rectangle(each, span, *lines, values.bins) for each, span in zip(events, spans, strict=True)]
         cells = [_cell(rectangle, values.bins) for rectangle in rectangles]
         located = self.search.locate(values, cells, target, score=decomposition.score.item())
         return [
-            self._with_region(each, region, rectangle, values.bins, n_columns)
+            self._with_region(each, region, rectangle, values.bins, lines[1])
             for each, region, rectangle in zip(events, located, rectangles, strict=True)
         ]
 
@@ -141,7 +144,7 @@ class EventRegions:
         return max(min(first, n_columns - 1) - 1, 0), min(end + 1, n_columns)
 
     def _with_region(
-        self, each: EventInWindow, located: LocatedRegion, rectangle: Rectangle, bins: Bins, n_columns: int
+        self, each: EventInWindow, located: LocatedRegion, rectangle: Rectangle, bins: Bins, columns: CellLine
     ) -> ChannelEvent:
         """An event with its region.
 
@@ -150,7 +153,7 @@ class EventRegions:
             located: the region.
             rectangle: the columns and rows around the event, as bins.
             bins: the bins of the window.
-            n_columns: number of the layer's columns in the window.
+            columns: where the layer's columns lie in the window.
         """
         event = each.event
         effect = located.effect
@@ -160,7 +163,7 @@ class EventRegions:
             # A random place of a larger rectangle would overlap it, so that its effect has nothing to compare with.
             is_small = _area(rectangle) <= _LARGEST * bins.n_rows * bins.n_columns
             return replace(event, effect=effect) if is_small else event
-        first, end = (column / n_columns for column in each.columns)
+        first, end = columns.sides(*each.columns)
         boxes = [box for box in located.region.boxes if box.start < end and first < box.end]
         if not boxes:
             return event
@@ -207,16 +210,16 @@ def _between(first: int, end: int, n_columns: int) -> Tensor:
     return (first <= columns) & (columns < end)
 
 
-def _rectangle(each: EventInWindow, columns: tuple[int, int], n_columns: int, bins: Bins) -> Rectangle:
+def _rectangle(each: EventInWindow, span: tuple[int, int], rows: CellLine, columns: CellLine, bins: Bins) -> Rectangle:
     """The bins of some columns, and of the rows of an event and one more on each side."""
-    low = max(each.rows[0] - 1, 0)
-    high = min(each.rows[1] + 1, each.n_rows)
-    first, end = columns
+    rows = CellLine.spread(1) if each.n_rows == 1 else rows
+    low, high = rows.sides(max(each.rows[0] - 1, 0), min(each.rows[1] + 1, each.n_rows))
+    start, end = columns.sides(*span)
     return (
-        low * bins.n_rows // each.n_rows,
-        math.ceil(high * bins.n_rows / each.n_rows),
-        first * bins.n_columns // n_columns,
-        math.ceil(end * bins.n_columns / n_columns),
+        math.floor(round(low * bins.n_rows, 6)),
+        math.ceil(round(high * bins.n_rows, 6)),
+        math.floor(round(start * bins.n_columns, 6)),
+        math.ceil(round(end * bins.n_columns, 6)),
     )
 
 

@@ -95,10 +95,11 @@ class EvidenceRegions:
         """The cell in which a channel adds most to the score."""
         columns = None if decomposition.columns is None else int(decomposition.columns[clip])
         relevance = decomposition.relevance[clip, channel, :, :columns]
-        scheme = at_layer_of(self.apex).basis.scheme
-        peaks = [int(cells.argmax()) for cells in scheme.cells(relevance[None, None])]
+        basis = at_layer_of(self.apex).basis
+        peaks = [int(cells.argmax()) for cells in basis.scheme.cells(relevance[None, None])]
         assert self.search is not None
-        return scheme.region(peaks, *relevance.shape, intersection=not self.search.cross)
+        cross = self.search.cross
+        return basis.scheme.region(peaks, *relevance.shape, intersection=not cross, places=basis.origin.places)
 
     def _with_region(self, evidence: Evidence, found: LocatedRegion) -> Evidence:
         prototypes = tuple(self._located_prototype(each, evidence) for each in evidence.prototypes)

@@ -266,7 +266,9 @@ def prototypes_of(
     for rank in range(n_prototypes):
         peaks = stored.peaks[channel, rank].tolist()
         located = stored_region(stored, channel, rank)
-        cell = basis.scheme.region(peaks, grid[0], int(columns[channel, rank]), intersection=not cross)
+        cell = basis.scheme.region(
+            peaks, grid[0], int(columns[channel, rank]), intersection=not cross, places=basis.origin.places
+        )
         prototypes.append(
             Prototype(
                 index=int(stored.indices[channel, rank]),
@@ -327,7 +329,8 @@ class _ExplanationBuilder:
         side = side_of(activation)
         peaks, mean_purity = self._peaks(clip, channel, side)
         cross = self.regions.search is not None and self.regions.search.cross
-        cell = self.basis.scheme.region(peaks, *self._grid(clip).shape[1:], intersection=not cross)
+        places = self.basis.origin.places
+        cell = self.basis.scheme.region(peaks, *self._grid(clip).shape[1:], intersection=not cross, places=places)
         return Evidence(
             channel=channel,
             side=side,

@@ -167,9 +167,11 @@ def explain_recording(
     threshold, level, gap, batch_size = _checked_settings(classifier, threshold, level, gap, batch_size)
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
-    make = partial(WindowMerger.of, classifier, windows, scheme=at_layer.basis.scheme, level=level, gap=gap)
+    basis = at_layer.basis
+    places = basis.origin.places
+    make = partial(WindowMerger.of, classifier, windows, scheme=basis.scheme, level=level, gap=gap, places=places)
     silence = DigitalSilence(windows.sample_rate)
-    finish = partial(_finished, basis=at_layer.basis, silence=silence)
+    finish = partial(_finished, basis=basis, silence=silence)
     merger: WindowMerger | None = None
     explained = 0.0  # s
     with (

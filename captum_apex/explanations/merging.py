@@ -25,6 +25,7 @@ from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.events import ChannelEvent, RecordingExplanation, joined
 from captum_apex.explanations.evidence import side_of
 from captum_apex.explanations.recording_grid import RecordingGrid
+from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["EventInWindow", "WindowMerger"]
@@ -210,6 +211,7 @@ class WindowMerger:
         *,
         level: float = 0.5,
         gap: float = 0.0,
+        places: CellPlaces | None = None,
     ) -> WindowMerger:
         """A merger without any window.
 
@@ -221,10 +223,13 @@ class WindowMerger:
             scheme: scheme of the basis.
             level: share of the largest relevance nearby that an event must reach, in (0, 1].
             gap: longest pause inside an event, in s.
+            places: where the cells of the layer lie on the axes of the input; None where they fill it.
         """
         rate = windows.sample_rate
         bands = scheme is not Scheme.TIME
-        grid = RecordingGrid.of(classifier, windows.length / rate, inputs, decomposition.relevance, bands=bands)
+        duration = windows.length / rate
+        maps = decomposition.relevance
+        grid = RecordingGrid.of(classifier, duration, inputs, maps, bands=bands, places=places)
         n_columns = grid.first_column(windows.starts[-1] / rate) + grid.n_columns
         return cls(grid, scheme, level, gap, tuple(classifier.class_names), windows.n_samples / rate, n_columns)
 

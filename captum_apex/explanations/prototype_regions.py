@@ -97,9 +97,10 @@ class PrototypeRegions:
             self.found[index, channel, side] = located
 
     def _cell(self, channel: Tensor) -> Region:
-        scheme = at_layer_of(self.apex).basis.scheme
-        peaks = [int(cells.argmax()) for cells in scheme.cells(channel[None, None])]
-        return scheme.region(peaks, *channel.shape, intersection=not self.search.cross)
+        basis = at_layer_of(self.apex).basis
+        peaks = [int(cells.argmax()) for cells in basis.scheme.cells(channel[None, None])]
+        cross = self.search.cross
+        return basis.scheme.region(peaks, *channel.shape, intersection=not cross, places=basis.origin.places)
 
 
 def locate_prototypes(

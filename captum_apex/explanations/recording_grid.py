@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.layers.cell_places import CellLine, CellPlaces
 from captum_apex.layers.layout import input_axes
 
 __all__ = ["RecordingGrid"]
@@ -18,10 +19,11 @@ __all__ = ["RecordingGrid"]
 class RecordingGrid:
     """The grid of the layer, continued over the recording.
 
-    Column `i` of the recording lasts from `offset + i · step` to `offset + (i + 1) · step`.
+    Column `i` of the recording lasts from `offset + i · step` to `offset + (i + 1) · step`, the columns of a layer
+    without padding in the middle of what they hear.
 
     Args:
-        offset: time from the start of a window to its first column, in s.
+        offset: time from the start of a window to its first column, in s; negative where that begins in the padding.
         step: duration of a column, in s.
         n_columns: number of columns in a window.
         hertz: edges of the rows, in Hz, ascending, float64 (row + 1,); two values where one row stands for the whole
@@ -41,7 +43,16 @@ class RecordingGrid:
     hertz: Tensor
 
     @classmethod
-    def of(cls, classifier: Classifier, duration: float, inputs: Tensor, maps: Tensor, *, bands: bool) -> RecordingGrid:
+    def of(
+        cls,
+        classifier: Classifier,
+        duration: float,
+        inputs: Tensor,
+        maps: Tensor,
+        *,
+        bands: bool,
+        places: CellPlaces | None = None,
+    ) -> RecordingGrid:
         """The grid of a recording.
 
         Args:
@@ -50,19 +61,26 @@ class RecordingGrid:
             inputs: inputs of the model for some windows; the first axis is the window.
             maps: maps of the layer for these inputs, (..., frequency, time).
             bands: whether the rows of the maps stay apart; otherwise one row stands for the whole band.
+            places: where the cells of the layer lie on the axes of the input; None where they fill it.
         """
         n_rows, n_columns = maps.shape[-2:]
+        places = places or CellPlaces()
         axes = classifier.axes
-        if axes is None:
-            whole_band = torch.tensor([0.0, classifier.sample_rate / 2]).double()
-            return cls(0.0, duration / n_columns, n_columns, whole_band)
         n_frames = inputs.shape[
             -1 if classifier.input_layout is None else input_axes(classifier.input_layout).index("t")
         ]
-        start = axes.seconds(0.0)
-        step = (axes.seconds(float(n_frames)) - start) / n_columns
-        edges = torch.linspace(0, axes.n_bins, (n_rows if bands else 1) + 1).double()  # in bins
-        return cls(start, step, _count_columns(duration / step), axes.hertz(edges))
+        line = places.columns(n_columns, None if places.time is None else n_frames)
+        start = 0.0 if axes is None else axes.seconds(0.0)
+        whole = duration if axes is None else axes.seconds(float(n_frames)) - start
+        step = whole * line.step / line.size
+        offset = start + whole * (line.first - line.step / 2) / line.size
+        if axes is None:
+            whole_band = torch.tensor([0.0, classifier.sample_rate / 2]).double()
+            return cls(offset, step, n_columns, whole_band)
+        edges = torch.tensor([0.0, *_ends(places.rows(n_rows))] if bands else [0.0, 1.0]).double() * axes.n_bins
+        # Columns that a transform has added by padding are left out; those that it leaves out are filled.
+        within = _count_columns((duration - offset if places.time else duration) / step)
+        return cls(offset, step, min(within, n_columns) if places.time else within, axes.hertz(edges))
 
     def first_column(self, start: float) -> int:
         """The first column of a window that begins at `start`, in s."""
@@ -83,6 +101,11 @@ class RecordingGrid:
         repeated.
         """
         return maps[..., torch.arange(self.n_columns).clamp(max=maps.shape[-1] - 1)]
+
+
+def _ends(rows: CellLine) -> list[float]:
+    """The upper ends of the rows, as fractions of the input; the last one reaches to its end."""
+    return [*(rows.sides(row)[1] for row in range(rows.n_cells - 1)), 1.0]
 
 
 def _count_columns(columns: float) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_apex.layers.kinds import KnownAxes, channel_counts, known_axes
 
-__all__ = ["Layout", "LayoutError", "check_layout", "input_axes", "layout_of_kind", "pattern_of"]
+__all__ = ["Layout", "LayoutError", "check_layout", "default_axes", "input_axes", "layout_of_kind", "pattern_of"]
 
 _HINT = "pass `layout`: captum_apex.suggest_layers(model, inputs) lists the layout of each layer"
 
@@ -267,6 +267,25 @@ def input_axes(input_layout: str) -> list[str]:
     if axes[:1] != ["n"] or "t" not in axes or set(axes) - set("ncft") or len(set(axes)) < len(axes):
         raise ValueError(f"{expected}, but got {input_layout!r}")
     return axes
+
+
+def default_axes(inputs: Tensor, n_rows: int) -> list[str] | None:
+    """The axes of inputs whose layout was not given, from their shape; None where it is ambiguous.
+
+    Args:
+        inputs: inputs of the model.
+        n_rows: number of frequency rows of the layer's grid.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.layers.layout import default_axes
+        >>> default_axes(torch.zeros(1, 1, 64, 128), n_rows=4), default_axes(torch.zeros(1, 64, 128), n_rows=4)
+        (['n', 'c', 'f', 't'], None)
+    """
+    layouts = {2: ["n", "t"], 4: ["n", "c", "f", "t"]}
+    if n_rows == 1 or inputs.shape[1] == 1:
+        layouts[3] = ["n", "c", "t"]
+    return layouts.get(inputs.dim())
 
 
 def _axes(pattern: str) -> list[str]:

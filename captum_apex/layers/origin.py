@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.layers.layout import Layout
 
 __all__ = ["Origin"]
@@ -26,6 +27,8 @@ class Origin:
         dataset: fingerprint of the dataset; empty if the dataset has none.
         norm: name of the norm behind the pooling that is applied to the grid, see `captum_apex.layers.PooledNorm`;
             empty if the features are those of the layer itself.
+        places: where the cells of the layer lie on the axes of the input; in bases of earlier versions they are not
+            known, and taken to fill the input.
 
     Example:
         >>> from dataclasses import asdict
@@ -44,13 +47,15 @@ class Origin:
     at_input: bool = False
     dataset: str = ""
     norm: str = ""
+    places: CellPlaces = field(default_factory=CellPlaces)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Origin:
         """The inverse of `dataclasses.asdict`, also after saving as JSON, which turns tuples into lists.
 
         Args:
-            values: the fields by name; the layout as a dictionary of its fields.
+            values: the fields by name; the layout and the places as dictionaries of their fields.
         """
         tuples = {name: None if values[name] is None else tuple(values[name]) for name in ("grid", "input_shape")}
-        return cls(**{**values, **tuples, "layout": Layout(**values["layout"])})
+        places = CellPlaces.from_dict(values.get("places", {}))
+        return cls(**{**values, **tuples, "layout": Layout(**values["layout"]), "places": places})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor
+
+from captum_apex.layers.cell_places import CellPlaces
 
 __all__ = ["NO_SOUNDS", "fires_on"]
 
@@ -24,6 +25,7 @@ def fires_on(
     silent: Callable[[], Tensor],
     shifted: Callable[[], Tensor],
     attribution: Tensor | None = None,
+    places: CellPlaces | None = None,
 ) -> str:
     """What a channel fires on in its region, where that is no sound.
 
@@ -44,6 +46,7 @@ def fires_on(
             touches the beginning or the end of the clip.
         attribution: map of the channel at the input, (frequency, time): how much a bin of the region counts when its
             silent share is measured; None to count all bins alike.
+        places: where the cells lie on the axes of the clip; None where they fill it.
 
     Returns:
         One of the four texts, or an empty text for a sound.
@@ -56,7 +59,7 @@ def fires_on(
         >>> fires_on(levels < -60, levels, in_silence, lambda: torch.ones(1, 4), lambda: in_silence.roll(2, 1))
         'silence'
     """
-    cells = _cells(mask, channel)
+    cells = _cells(mask, channel, places or CellPlaces())
     here = channel[cells].sum().item()
     if here <= 0:
         return ""
@@ -81,10 +84,12 @@ def _counts(mask: Tensor, attribution: Tensor | None) -> Tensor:
     return mask.float()
 
 
-def _cells(mask: Tensor, channel: Tensor) -> Tensor:
+def _cells(mask: Tensor, channel: Tensor, places: CellPlaces) -> Tensor:
     """The cells of the grid that lie in the region for the most part, or touch it where there are none."""
     n_rows, n_columns = channel.shape
-    shares = F.adaptive_avg_pool2d(mask[None, None].float(), (n_rows, n_columns))[0, 0]
+    rows = places.rows(n_rows).shares(mask.shape[0])
+    columns = places.columns(n_columns).shares(mask.shape[1])
+    shares = rows @ mask.double() @ columns.T
     inside = shares > 0.5
     return inside if inside.any() else shares > 0
 

@@ -284,7 +284,8 @@ class _Search:
         """What a channel fires on in its region, where that is no sound."""
         silent = partial(self._on_other_clip, channel, "silent")
         shifted = partial(self._on_other_clip, channel, "shifted")
-        return fires_on(self.mask(shape), self._levels, self.on_clip[channel], silent, shifted, heat_map)
+        places = self.channels.at_layer.basis.origin.places
+        return fires_on(self.mask(shape), self._levels, self.on_clip[channel], silent, shifted, heat_map, places)
 
     @cached_property
     def _levels(self) -> Tensor:

@@ -28,7 +28,7 @@ function scores(page) {
     marked: row.explained,
   }));
   const heads = page.exclusive === null ? [] : ["Logit", "Probability"];
-  return chart(rows, "Highest logits, the explained class in bold", "scores", heads);
+  return chart(rows, "Highest logits", "scores", heads);
 }
 
 /* A table with a bar from `from` to `to` in each row, all on one scale; `heads` are those of its numbers. */

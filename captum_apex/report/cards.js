@@ -5,7 +5,7 @@ function card(page, perspective, evidence, rank) {
   const name = `channel ${evidence.channel}`;
   const clip = facts.clips[page.clip];
   const side = evidence.side < 0 ? " · by a negative activation" : "";
-  const about = `contribution ${signed(evidence.contribution)} · purity ${fixed(evidence.purity)}${side}`;
+  const about = `adds ${signed(evidence.contribution)} to the logit · purity ${fixed(evidence.purity)}${side}`;
   const whole = soundButton("clip", `with the region of ${name}`, clip.sound, page.clip);
   const shown = located(page.clip, outlined(evidence, rank), { size: "middle", whole, map: evidence.map });
   return element(
@@ -24,9 +24,9 @@ function card(page, perspective, evidence, rank) {
       element(
         "div",
         { class: "query" },
-        element("p", { class: "caption" }, `In this clip: ${place(evidence)}`),
+        whereInClip(evidence, rank),
         shown,
-        effect(evidence),
+        effect(evidence, masking(evidence)),
         cardSounds(page, evidence, name, whole),
         mapLegend(evidence),
       ),
@@ -65,9 +65,31 @@ function around(clip, name, region, about) {
   return soundButton("± 0.5 s", `around the region of ${about}`, clip.sound, name, { from, until });
 }
 
+/* The places of the region in the clip; several have a line each, in the order of time. */
+function whereInClip(evidence, rank) {
+  if (evidence.boxes.length < 2) return element("p", { class: "caption" }, `In this clip: ${place(evidence)}`);
+  const start = ({ seconds }) => seconds?.[0] ?? 0;
+  const boxes = [...evidence.boxes].sort((one, two) => start(one) - start(two));
+  const lines = places({ boxes }).map((text) => element("li", {}, tagOf(rank), text));
+  const count = element("p", {}, `In this clip, ${boxes.length} places:`);
+  return element("div", { class: "caption" }, count, element("ul", { class: "places" }, lines));
+}
+
 /* What masking the region takes away. */
-function effect(region) {
-  return region.effect.length ? element("p", { class: "effect" }, region.effect.join(" · ")) : null;
+function effect(region, lines = region.effect) {
+  return lines.length ? element("p", { class: "effect" }, lines.join(" · ")) : null;
+}
+
+/* The same of a region of the clip, in a sentence. */
+function masking({ masking: effect }) {
+  if (!effect) return [];
+  const share = (value) => `${fixed(100 * value, 0)}%`;
+  const random = effect.random === null ? "" : `, a random place ${share(effect.random)}`;
+  const lines = [`Masking the region takes ${share(effect.channel)} of the channel${random}`];
+  if (effect.score !== null) {
+    lines.push(`the logit ${effect.score < 0 ? "rises" : "falls"} by ${logit(Math.abs(effect.score))}`);
+  }
+  return effect.doubts ? [...lines, ...effect.doubts.split(", ")] : lines;
 }
 
 /* Lays the maps of a channel over the pictures of its card. */
@@ -82,7 +104,7 @@ function mapSwitch(evidence, name) {
   return element(
     "button",
     { type: "button", class: "switch", "aria-pressed": "false", onclick },
-    element("span", {}, "map", unseen(` of ${name}`)),
+    element("span", {}, "heat map", unseen(` of ${name}`)),
   );
 }
 
@@ -121,26 +143,27 @@ function example(prototype, rank, name) {
       "div",
       { class: "caption" },
       element("p", { class: "clamped", title }, strong(title)),
-      clip.file ? element("p", { class: "file", title: clip.name }, named(clip.file)) : null,
-      placeLines(prototype),
+      clip.file && clip.file !== title ? element("p", { class: "file", title: clip.name }, named(clip.file)) : null,
+      placeLine(prototype),
+      element("p", {}, `purity ${fixed(prototype.purity)}`),
     ),
-    located(prototype.clip, outlined(prototype, rank), { about: picture, whole, map: prototype.map }),
-    effect(prototype),
-    element("div", { class: "sounds" }, whole, region, prototype.silent ? element("span", {}, "silence") : null),
+    element("div", {}, located(prototype.clip, outlined(prototype, rank), { about: picture, whole, map: prototype.map })),
+    element(
+      "div",
+      {},
+      effect(prototype),
+      element("div", { class: "sounds" }, whole, region, prototype.silent ? element("span", {}, "silence") : null),
+    ),
   );
 }
 
-/* The first place of a region and the purity of its channel there; a line breaks only between them. */
-function placeLines(region) {
-  const left = region.boxes.length - 1;
-  const first = place({ ...region, boxes: region.boxes.slice(0, 1) });
-  const pieces = [...first.split(/(?<=,) /), ...(left > 0 ? [`and ${counted(left, "more place")}`] : [])];
-  return [
-    element(
-      "p",
-      { class: "place", title: left > 0 ? place(region) : null },
-      pieces.flatMap((piece) => [element("span", {}, piece), " "]),
-    ),
-    element("p", {}, `purity ${fixed(region.purity)}`),
-  ];
+/* The first place of a region; the line breaks only between its time, its band and the number of other places. */
+function placeLine(region) {
+  const [first, ...others] = places(region);
+  const pieces = [...first.split(/(?<=,) /), ...(others.length ? [`and ${counted(others.length, "more place")}`] : [])];
+  return element(
+    "p",
+    { class: "place", title: others.length ? place(region) : null },
+    pieces.flatMap((piece) => [element("span", {}, piece), " "]),
+  );
 }

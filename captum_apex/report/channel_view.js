@@ -85,7 +85,7 @@ function classTable(found) {
   return element(
     "table",
     { class: "chart classes" },
-    element("caption", {}, "In the evidence for these classes, with means of what it adds and of its purity"),
+    element("caption", {}, "Classes that it supports, with means over their clips"),
     tableHead(["Class", "", "Clips", "Adds", "Purity"]),
     element("tbody", {}, rows.map(line)),
   );
@@ -114,7 +114,7 @@ function clipsOf(found, channel) {
   };
   more.addEventListener("click", () => add(FIRST_CLIPS));
   add(FIRST_CLIPS);
-  return [element("h3", {}, "Where it counts, the largest contribution first"), list, more];
+  return [element("h3", {}, "Clips in which it supports the class, the largest contribution first"), list, more];
 }
 
 function useOf({ page, number, perspective, evidence }, channel) {
@@ -138,9 +138,9 @@ function useOf({ page, number, perspective, evidence }, channel) {
       element("p", { class: "clamped" }, link),
       explained,
       element("p", {}, `adds ${signed(evidence.contribution)} · purity ${fixed(evidence.purity)}`),
-      element("p", {}, place(evidence)),
+      placeLine(evidence),
     ),
-    located(page.clip, outlined(evidence, 0), { whole, map: null }),
+    element("div", {}, located(page.clip, outlined(evidence, 0), { whole, map: null })),
     element("div", { class: "sounds" }, whole, region, evidence.silent ? element("span", {}, "silence") : null),
   );
 }

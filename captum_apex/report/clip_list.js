@@ -88,11 +88,23 @@ function listTools(update) {
     { class: "list-tools" },
     element("label", { class: "unseen", for: "search" }, "Search the clips"),
     element("input", { id: "search", type: "search", placeholder: "Search the clips", oninput: change("search") }),
-    choice("Sort", "order", Object.entries(ORDERS).map(([key, [text]]) => [key, text]), change),
-    classes.length > 1 ? choice("Class", "class", [["", "all"], ...classes.map((name) => [name, name])], change) : null,
-    known ? choice("Model", "right", [["", "right and wrong"], ...Object.entries(rights)], change) : null,
-    ORDERS.probable ? choice("Probability", "probability", probabilityOptions(), change) : null,
+    folded("Sort and filter", [
+      choice("Sort", "order", Object.entries(ORDERS).map(([key, [text]]) => [key, text]), change),
+      classes.length > 1 ? choice("Class", "class", [["", "all"], ...classes.map((name) => [name, name])], change) : null,
+      known ? choice("Model", "right", [["", "right and wrong"], ...Object.entries(rights)], change) : null,
+      ORDERS.probable ? choice("Probability", "probability", probabilityOptions(), change) : null,
+    ]),
   );
+}
+
+/* Folded where the list stands above the clip, so that the clip is not far below it. */
+function folded(title, children) {
+  const details = element("details", { class: "choices" }, element("summary", {}, title), children);
+  const wide = matchMedia("(min-width: 60rem)");
+  const unfold = () => (details.open = wide.matches);
+  wide.addEventListener("change", unfold);
+  unfold();
+  return details;
 }
 
 function probabilityOptions() {
@@ -112,7 +124,7 @@ function entryLine({ page, number, name, share }) {
   const other = label && label !== page.explained ? `, labelled: ${label}` : "";
   const classes = page.explained ? `explained: ${page.explained}${other}` : label;
   const about = classes ? [element("span", { class: "about class", title: classes }, classes)] : [];
-  const covered = share === null ? "" : `${Math.round(100 * share)}% shown `;
+  const covered = share === null ? "" : `${Math.round(100 * share)}% explained `;
   if (page.probability === null) {
     const numbers = covered ? `${scoreText(page)} · ${covered}` : `${scoreText(page)} `;
     about.push(element("span", { class: "about" }, numbers, rightMark(page)));

@@ -1,10 +1,19 @@
 /* The view of a clip: its picture, the perspectives with their cards, other methods, and how to read all this. */
 const PERSPECTIVES = {
-  square: ["Spot", "The single spot in time and frequency that supports the class: a short event in one band."],
-  time: ["Moment", "The moment that supports the class, at any frequency: each outline spans all bands."],
-  frequency: ["Band", "The frequency band that supports the class, at any time: each outline spans the whole clip."],
-  "time-frequency": ["Moment and band", "The moment and band that together support the class: an outline shows both."],
+  square: ["Spot", "Spots in time and frequency that support the class: each outline has a time and a band."],
+  time: ["Moment", "Moments that support the class, at any frequency: each outline spans all bands."],
+  frequency: ["Band", "Frequency bands that support the class, at any time: each outline spans the whole clip."],
+  "time-frequency": ["Moment and band", "A moment and a band that together support the class: an outline shows both."],
 };
+
+/* What the outlines of a perspective show. The spots of a layer of one row can be moments, and those of a layer of one
+   column bands. */
+function leadOf({ scheme, evidence }) {
+  const boxes = evidence.flatMap((channel) => channel.boxes);
+  if (scheme !== "square" || !boxes.length) return PERSPECTIVES[scheme][1];
+  if (boxes.every((box) => !box.hertz)) return PERSPECTIVES.time[1];
+  return PERSPECTIVES[boxes.every((box) => !box.seconds) ? "frequency" : "square"][1];
+}
 
 function heading(page) {
   const clip = facts.clips[page.clip];
@@ -13,7 +22,7 @@ function heading(page) {
   if (first?.explained) verdict.push("It is the model’s first choice. ");
   else if (first) verdict.push("The model’s first choice is ", strong(first.name), `, ${scoreText(first)}. `);
   if (clip.label) verdict.push("The clip is labelled ", strong(clip.label), ".");
-  if (page.right !== null) verdict.push(" ", rightMark(page));
+  if (page.right !== null) verdict.push(" ", rightMark(page, "the model is "));
   const title = named(clip.title || "Clip", "h2");
   return element("div", { class: "heading" }, title, element("p", { class: "verdict" }, verdict));
 }
@@ -24,9 +33,10 @@ function scoreText({ score, probability }) {
 }
 
 /* Whether the model's first choice is the class of the clip. */
-function rightMark(page) {
+function rightMark(page, before = "") {
   if (page.right === null) return null;
-  return element("span", { class: page.right ? "right" : "wrong" }, page.right ? "right" : "wrong");
+  const word = page.right ? "right" : "wrong";
+  return element("span", { class: word }, before + word);
 }
 
 function query(page, perspective) {
@@ -54,14 +64,29 @@ function tabs(page, choose) {
   return element("div", { role: "tablist", "aria-label": "Perspectives", onkeydown }, buttons);
 }
 
+/* What the cards below show, for readers who see such a page for the first time. */
+function introduction(page, tabs = page.perspectives.length > 1) {
+  const shown = page.perspectives.flatMap(({ evidence }) => evidence);
+  const examples = shown.some(({ prototypes }) => prototypes.length);
+  const lines = [
+    "A channel is a feature that the model has learned. Each card shows one that supports the class: where it responds " +
+      `in this clip${examples ? ", and the training clips in which it responds most" : ""}.`,
+    ...(tabs ? ["The tabs look at the same clip in different ways."] : []),
+  ];
+  return [
+    element("h3", {}, "What supports ", page.explained ? ["“", named(page.explained), "”"] : "the output"),
+    element("p", { class: "lead" }, lines.join(" ")),
+  ];
+}
+
 /* What a perspective shows, without the place that it is shown in. */
 function perspectiveParts(page, perspective) {
-  const [title, text] = PERSPECTIVES[perspective.scheme];
+  const [title] = PERSPECTIVES[perspective.scheme];
   const { evidence } = perspective;
   const none = element("p", {}, "No channel supports the class in this perspective.");
   return [
     element("h3", { class: "unseen printed" }, title),
-    element("p", { class: "lead" }, text),
+    element("p", { class: "lead" }, leadOf(perspective)),
     evidence.length ? evidence.map((channel, i) => card(page, perspective, channel, i)) : none,
     waterfall(page, perspective),
   ];
@@ -89,6 +114,7 @@ function notes(page) {
   const regions = page.perspectives.flatMap(({ evidence }) => evidence.flatMap((e) => [e, ...e.prototypes]));
   const searched = regions.some((region) => region.effect.length);
   const lines = [
+    ["Logit", "The model’s score of a class: the larger, the more the clip sounds to the model like this class."],
     [
       "Contribution",
       "What a channel adds to the logit of the explained class. The logit without the layer and the contributions of " +
@@ -119,7 +145,7 @@ function notes(page) {
     lines.push(["Silence", "No level in the region is above the lowest of its clip, or 80 dB below the loudest."]);
   if (facts.pages.length > 1)
     lines.push([
-      "Shown, in the list of clips",
+      "Explained, in the list of clips",
       "The contributions of the shown channels, as a share of the logit above that without the layer, in the " +
         "perspective where it is largest. It is above 100% where other channels speak against the class.",
     ]);
@@ -170,6 +196,6 @@ function showClip(page, chosen) {
   };
   choose(chosen);
   const overview = element("div", { class: "overview" }, top, scores(page));
-  document.getElementById("main").replaceChildren(heading(page), overview, bar, ...panels, strip, notes(page));
+  document.getElementById("main").replaceChildren(heading(page), overview, ...introduction(page), bar, ...panels, strip, notes(page));
   return choose;
 }

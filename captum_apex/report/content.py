@@ -340,7 +340,7 @@ def _masking(effect: RegionEffect | None) -> dict[str, Any] | None:
         return None
     return {
         "channel": effect.channel,
-        "random": effect.mean_random,
+        "random": effect.mean_random if effect.random else None,
         "score": effect.score,
         "doubts": ", ".join(effect.doubts),
     }

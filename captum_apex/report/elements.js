@@ -71,16 +71,17 @@ const hertz = (value) => (value >= 1000 ? `${short(value / 1000)}k` : short(valu
 
 const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
-function place(region) {
-  if (!region.boxes.length) return "nowhere";
-  return region.boxes
-    .map((box) => {
-      const time = box.seconds && `${fixed(box.seconds[0])}–${fixed(box.seconds[1])} s`;
-      const band = box.hertz && `${Math.round(box.hertz[0])}–${Math.round(box.hertz[1])} Hz`;
-      return [time, band].filter(Boolean).join(", ") || "all of the clip";
-    })
-    .join(" and ");
+/* The time and the band of each place of a region, as texts. */
+function places(region) {
+  if (!region.boxes.length) return ["nowhere"];
+  return region.boxes.map((box) => {
+    const time = box.seconds && `${fixed(box.seconds[0])}–${fixed(box.seconds[1])} s`;
+    const band = box.hertz && `${Math.round(box.hertz[0])}–${Math.round(box.hertz[1])} Hz`;
+    return [time, band].filter(Boolean).join(", ") || "all of the clip";
+  });
 }
+
+const place = (region) => places(region).join(" and ");
 
 /* Offers a text as a file. */
 function download(name, text, type) {

@@ -2,21 +2,21 @@
    pictures and a table are printed in each perspective. */
 const FEW_PRINTED = 3;
 
-/* All clips are drawn only to be printed. */
+/* All clips, and how to read them; they are drawn only to be printed. */
 function fillPrint(printing) {
   const node = document.getElementById("print");
   if (printing && node.children.length) return;
   const print = facts.pages.length > FEW_PRINTED ? printedBriefly : printed;
-  node.replaceChildren(...(printing ? facts.pages.map(print) : []));
+  node.replaceChildren(...(printing ? [...facts.pages.map(print), notes(facts.pages[0])] : []));
 }
 
 function printed(page) {
-  const perspectives = page.perspectives.map((perspective) => [
-    ...query(page, perspective),
-    ...perspectiveParts(page, perspective).flat(),
-  ]);
+  const perspectives = page.perspectives.map((perspective) => {
+    const [title, lead, ...cards] = perspectiveParts(page, perspective);
+    return [title, lead, ...query(page, perspective), ...cards.flat()];
+  });
   const others = comparison(page, page.perspectives[0]);
-  return element("section", { class: "sheet-of-clip" }, heading(page), scores(page), perspectives, others);
+  return element("section", { class: "sheet-of-clip" }, heading(page), scores(page), introduction(page, false), perspectives, others);
 }
 
 function printedBriefly(page) {
@@ -46,8 +46,8 @@ function evidenceTable(page, perspective) {
       `${evidence.channel}${given && ` “${given}”`}`,
       signed(evidence.contribution),
       fixed(evidence.purity),
-      evidence.silent ? `${place(evidence)}, silence` : place(evidence),
-      prototypes.join("; "),
+      [...places(evidence), ...(evidence.silent ? ["silence"] : [])].map((line) => element("div", { class: "line" }, line)),
+      prototypes.map((text) => element("div", {}, text)),
     ];
     return element("tr", {}, cells.map((text) => element("td", {}, text)));
   };

@@ -74,10 +74,16 @@ def _prototype_text(prototype: Mapping[str, Any], facts: Mapping[str, Any]) -> s
 
 
 def _place(region: Mapping[str, Any]) -> str:
-    if region["silent"]:
-        return "silence"
-    ends = region["ends"]
-    return f"{ends['start']:.2f}–{ends['end']:.2f} s, {ends['low']:.0f}–{ends['high']:.0f} Hz"
+    """The time and the band of each place of a region; without those that span the clip."""
+    return "silence" if region["silent"] else " and ".join(map(_box, region["boxes"])) or "nowhere"
+
+
+def _box(box: Mapping[str, Any]) -> str:
+    seconds = box["seconds"]
+    hertz = box["hertz"]
+    time = f"{seconds[0]:.2f}–{seconds[1]:.2f} s" if seconds else ""
+    band = f"{hertz[0]:.0f}–{hertz[1]:.0f} Hz" if hertz else ""
+    return ", ".join(filter(None, (time, band))) or "all of the clip"
 
 
 def _picture(clip: Mapping[str, Any], source: str) -> str:

@@ -7,6 +7,7 @@ from torch import nn
 
 from captum_apex import APEX, SCHEMES, FeatureBank, LayerAPEX, PrototypeBasis, basis_from_matrix, insert_basis
 from captum_apex.attribution.projection import enlarged
+from captum_apex.layers.cell_places import CellLine, CellPlaces
 from captum_apex.layers.origin import Origin
 from tests import oracles
 from tests.networks import NETWORKS, NormHead, PoolingHead, bare_basis, build, clips, invertible
@@ -226,10 +227,44 @@ def test_waveforms_get_a_map_over_samples(ndim):
     )
     at_layer = LayerAPEX(model, model.layer, basis).attribute(inputs, 1)
     at_input = APEX(model, model.layer, basis).attribute(inputs, 1)
-    linear = (
-        nn.functional.interpolate(at_layer[:, :, 0], 32, mode="linear", align_corners=False) * at_layer[0].numel() / 32
-    )
+    linear = enlarged_by_hand(at_layer[:, 0, 0], 32, 32 / at_layer.shape[3] / 2, 32 / at_layer.shape[3])
     torch.testing.assert_close(at_input, linear.reshape(inputs.shape), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(at_input.flatten(1).sum(1), at_layer.flatten(1).sum(1), rtol=1e-12, atol=1e-15)
+
+
+def enlarged_by_hand(relevance, size, first, step):
+    """Each cell's value on the steps around its centre, less and less up to the next centre; its total is kept.
+
+    Beyond the outer centres the value stays for half a cell, and is zero further out.
+    """
+    n_cells = relevance.shape[-1]
+    large = torch.zeros(*relevance.shape[:-1], size, dtype=relevance.dtype)
+    for cell in range(n_cells):
+        weights = []
+        for place in range(size):
+            distance = (place + 0.5 - first) / step - cell
+            beyond = (cell == 0 and distance < 0) or (cell == n_cells - 1 and distance > 0)
+            weights.append(float(abs(distance) <= 0.5) if beyond else max(0.0, 1 - abs(distance)))
+        for place, weight in enumerate(weights):
+            large[..., place] += relevance[..., cell] * weight / sum(weights)
+    return large
+
+
+@pytest.mark.parametrize(("first", "step"), [(0.5, 4.0), (6.0, 3.0), (2.0, 4.0), (-1.5, 5.0), (9.0, 1.0)])
+def test_an_enlarged_map_has_its_cells_where_they_lie(first, step):
+    relevance = torch.rand(2, 1, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    places = CellPlaces(time=CellLine(first, step, size=32, n_cells=8))
+    large = enlarged(relevance, torch.zeros(2, 1, 32), None, places)
+    torch.testing.assert_close(large, enlarged_by_hand(relevance, 32, first, step), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(large.sum(2), relevance.sum(2))
+
+
+def test_cells_that_lie_outside_the_input_keep_their_relevance():
+    relevance = torch.tensor([[[1.0, 2.0, 4.0, 8.0]]])
+    places = CellPlaces(time=CellLine(first=-5.0, step=4.0, size=8, n_cells=4))  # centres at −5, −1, 3, 7
+    large = enlarged(relevance, torch.zeros(1, 1, 8), None, places)
+    assert large.sum().item() == pytest.approx(15)
+    assert large[0, 0, :3].sum() > 3
 
 
 @pytest.mark.parametrize(("shape", "layout"), [((2, 20), "n t"), ((2, 1, 20), "n c t"), ((2, 20, 3), "n t c")])

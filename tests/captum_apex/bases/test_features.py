@@ -89,7 +89,7 @@ def test_the_model_runs_once_per_clip_and_stays_as_it_was():
     seen = []
     handle = model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
     random = torch.get_rng_state()
-    FeatureBank.from_dataset(model, layer, dataset(), batch_size=4)
+    FeatureBank.from_dataset(model, layer, dataset(), batch_size=4, places=False)
     handle.remove()
     assert seen == [4, 4, 3]
     assert all(module.training for module in model.modules())

@@ -176,6 +176,24 @@ def test_fits_repeat_bit_for_bit_and_leave_the_global_generator_alone(scheme):
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.parametrize(("axis", "other"), [(2, Scheme.TIME), (3, Scheme.FREQUENCY)])
+@pytest.mark.parametrize("padded", [False, True])
+def test_in_a_grid_of_one_row_or_column_square_has_the_basis_of_another_scheme(axis, other, padded):
+    """Bit for bit, so that the default of `Explainer.fit` may leave `square` out."""
+    grids = GRIDS.narrow(axis, 1, 1)
+    columns = torch.arange(len(grids)) % 2 + 3 if padded and axis == 2 else None
+    cells = {scheme: scheme.cells(grids, columns)[0].contiguous() for scheme in (Scheme.SQUARE, other)}
+    of_line = FeatureBank(
+        cells, cells[other].nanmean(2), None, Origin("layer", grid=tuple(grids.shape[2:]), n_clips=len(grids))
+    )
+    square, same = (fit_basis(of_line, scheme, epochs=3, n_prototypes=(8, 3)) for scheme in (Scheme.SQUARE, other))
+    assert not torch.equal(square.U, torch.eye(6))
+    assert torch.equal(square.U, same.U)
+    for side in ("positive", "negative"):
+        for name in ("indices", "purities", "peaks", "activations"):
+            assert torch.equal(getattr(getattr(square, side), name), getattr(getattr(same, side), name))
+
+
 def test_a_fit_from_disk_is_the_fit_from_memory(tmp_path):
     bank().save(tmp_path / "bank")
     assert torch.equal(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captum_apex import SCHEMES, Scheme
-from captum_apex.bases.schemes import peak_cells, purity
+from captum_apex.bases.schemes import distinct_schemes, peak_cells, purity
 from captum_apex.defaults import SCHEME_NAMES
 from tests import oracles
 from tests.networks import invertible
@@ -94,3 +94,11 @@ def test_a_grid_of_one_row_supports_square_and_time():
         Scheme.TIME_FREQUENCY.check(1, 7)
     Scheme.TIME.check(1, 7)
     Scheme.SQUARE.check(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("grid", "schemes"),
+    [((1, 7), ["time"]), ((7, 1), ["frequency"]), ((1, 1), ["square"]), ((2, 2), list(SCHEME_NAMES))],
+)
+def test_square_is_left_out_where_another_scheme_has_its_cells(grid, schemes):
+    assert [str(scheme) for scheme in distinct_schemes(*grid)] == schemes

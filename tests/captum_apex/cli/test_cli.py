@@ -388,14 +388,14 @@ def test_a_model_of_waveforms_is_explained_on_its_samples(here, pages, capsys):
     Path("my_model.py").write_text(WAVEFORMS)
     tokens = ["recordings", *MODEL, "--layer", "tokens", "--epochs", 1]
     assert run("fit", *tokens, "--out", "bases") == 0
-    assert sorted(path.stem for path in Path("bases").iterdir()) == ["square", "time"]
+    assert sorted(path.stem for path in Path("bases").iterdir()) == ["time"]
     assert explained("--sides", "both", basis=("bases",)) == 0
     assert pages[0].clip.of_samples
-    box = pages[0].explanations[1].evidence[0].region.boxes[0]
+    box = pages[0].explanations[0].evidence[0].region.boxes[0]
     assert 1 / 49 < box.end - box.start <= 0.25
     assert pages[0].clip.place(box).high == 8000
     assert explained("--sides", "both", "--cells", basis=("bases",)) == 0
-    box = pages[1].explanations[1].evidence[0].region.boxes[0]
+    box = pages[1].explanations[0].evidence[0].region.boxes[0]
     assert (box.end - box.start) == pytest.approx(1 / 49)
     assert run("fit", *tokens, "--scheme", "frequency", "--out", "f.safetensors") == 2
     assert "it supports: square, time" in capsys.readouterr().err

@@ -86,3 +86,11 @@ def test_a_layer_of_one_cell_is_refused():
     with pytest.raises(ValueError, match="'2' gives one cell, .* take a layer before the pooling"):
         list(fit_bases(classifier, Clips(None)))
     next(fit_bases(classifier, Clips(None), layer=model[1], epochs=1))
+
+
+def test_square_is_fitted_for_a_layer_of_one_row_only_where_it_is_asked_for():
+    model = nn.Sequential(nn.Unflatten(1, (1, 1, 12)), nn.Conv2d(1, 3, (1, 3)), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    classifier = Classifier(model, lambda waveform: waveform, 8000, Clips.class_names, layer=model[1])
+    assert [str(basis.scheme) for basis in fit_bases(classifier, Clips(None), epochs=1)] == ["time"]
+    asked = fit_bases(classifier, Clips(None), ["square"], epochs=1)
+    assert [str(basis.scheme) for basis in asked] == ["square"]

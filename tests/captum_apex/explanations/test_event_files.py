@@ -90,6 +90,27 @@ def test_a_table_begins_with_the_columns_of_crowsettas_simple_sequences(tmp_path
     assert table[["channels", "silent"]].to_numpy().tolist() == [["17; 3 negative", "no"], ["3", "yes"]]
 
 
+@pytest.mark.filterwarnings("ignore")  # what crowsetta calls of pandas is no concern of ours
+def test_crowsetta_reads_the_table_the_labels_and_the_selections(tmp_path):
+    crowsetta = pytest.importorskip("crowsetta", reason="crowsetta is missing: pip install crowsetta")
+    write_csv(tmp_path / "events.csv", [with_effect(EFFECTS[0]), *EVENTS])
+    write_audacity(tmp_path / "labels.txt", EVENTS, bands=False)
+    write_raven(tmp_path / "raven.txt", EVENTS[:1])  # the format "raven" demands a band for each selection
+
+    def segments(kind, name):
+        read = crowsetta.Transcriber(format=kind).from_file(tmp_path / name)
+        return [(each.onset_s, each.offset_s, each.label) for each in read.to_annot().seq.segments]
+
+    later = (pytest.approx(3599.123), 3600.0, "Türk kuşu (call) x")  # rounded to milliseconds by crowsetta
+    assert segments("simple-seq", "events.csv") == [(1.25, 2.5, "dog"), (1.25, 2.5, "dog"), later]
+    assert [label for *_, label in segments("aud-seq", "labels.txt")] == [
+        "dog 0.88 (channels 17, 3 negative)",
+        "Türk kuşu (call) x 0.50 (channel 3), in digital silence",
+    ]
+    (box,) = crowsetta.Transcriber(format="raven").from_file(tmp_path / "raven.txt").to_annot().bboxes
+    assert (box.onset, box.offset, box.low_freq, box.high_freq, box.label) == (1.25, 2.5, 150.0, 8000.0, "dog")
+
+
 @pytest.mark.parametrize("name", ['a, "b"', "a;b", "'a'"])
 def test_a_name_with_commas_and_quotation_marks_comes_back_from_a_table(tmp_path, name):
     write_csv(tmp_path / "events.csv", [replace(EVENTS[0], name=name)])

@@ -213,7 +213,7 @@ def test_the_scores_name_the_explained_class(browser, path):
     assert marked.get_attribute("textContent") == "2. three, explained"
     (verdict,) = texts(browser, ".verdict")
     assert verdict.startswith("Explained: three, logit 4.50. The model’s first choice is two, logit 5.25. The clip")
-    assert verdict.endswith(" is labelled three. wrong")
+    assert verdict.endswith(" is labelled three. the model is wrong")
 
 
 def test_small_numbers_are_not_rounded_to_nothing(browser, tmp_path):
@@ -228,7 +228,7 @@ def test_small_numbers_are_not_rounded_to_nothing(browser, tmp_path):
     )
     assert texts(browser, "#panel-0 .waterfall .figure") == ["0.00", "+0.0032", "−0.049", "−0.046"]
     assert texts(browser, ".scores .figure") == ["12.00", "1.00", "1.00", "0.10", "0.0000", "−0.046"]
-    assert "contribution +0.0032 · purity" in texts(browser, "#panel-0 .about")[0]
+    assert "adds +0.0032 to the logit · purity" in texts(browser, "#panel-0 .about")[0]
 
 
 def test_regions_that_are_the_same_are_all_visible(browser, tmp_path):
@@ -263,9 +263,10 @@ def test_a_region_says_what_it_is_worth_and_the_map_has_a_switch(browser, tmp_pa
     subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[0]), evidence=evidence)])
     show(browser, report.write(tmp_path / "page.html", [subject]))
     assert texts(browser, ".effect") == [
-        "masking 63%, random 1% · score falls by 2.5",
+        "Masking the region takes 63% of the channel, a random place 1% · the logit falls by 2.50",
         "masking 10%, random 20% · no better than a random place · fires on silence",  # its prototype
-        "masking 10%, random 20% · no better than a random place · fires on silence",
+        "Masking the region takes 10% of the channel, a random place 20% · no better than a random place · "
+        "fires on silence",
     ]
     dashes = "return [...document.querySelectorAll('.large .outline')].map((e) => e.style.strokeDasharray)"
     solid, dashed = browser.execute_script(dashes)
@@ -440,6 +441,11 @@ def test_print_holds_every_clip_and_perspective_and_no_controls(browser, path):
     titles = ["Spot", "Moment", "Band", "Moment and band"]
     assert [title.text for title in all_of(browser, "#print .printed")] == [*titles, *titles[1:]]
     assert not any(found.is_displayed() for found in all_of(browser, "button, nav, input, main"))
+    lead = texts(browser, "#print .sheet-of-clip > .lead")[0]
+    assert lead.endswith("and the training clips in which it responds most.")  # no tabs on paper
+    order = "return [...document.querySelectorAll('#print h3.printed, #print .large')].map((e) => e.localName)"
+    assert browser.execute_script(order) == ["h3", "div"] * 7  # each picture below its title
+    assert texts(browser, "#print .notes dt")[:2] == ["Logit", "Contribution"]
     show(browser, path)
     assert all_of(browser, "#print *") == []
 
@@ -458,14 +464,14 @@ def test_of_many_clips_a_picture_and_a_table_are_printed(browser, tmp_path):
     path = report.write(tmp_path / "page.html", pages)
     show(browser, path, media="")
     sheets, images = printed(browser)
-    assert 4 <= sheets <= 3 * 4
+    assert 4 <= sheets <= 3 * 4 + 1  # the last one says how to read them
     assert images == 4  # no prototypes
     show(browser, path, media="print")
     wait_until(lambda: len(all_of(browser, "#print h2")) == 4)
     assert len(all_of(browser, "#print .spectrogram")) == 4 * 4
     rows = texts(browser, "#print .evidence-table tbody tr")
     assert len(rows) == 4 * 4 * 2
-    assert rows[2] == "1 10 +2.00 0.25 0.10–0.20 s zero, clip_0.wav; one, clip_1.wav; two, clip_2.wav"
+    assert rows[2] == "1 10 +2.00 0.25\n0.10–0.20 s\nzero, clip_0.wav\none, clip_1.wav\ntwo, clip_2.wav"
 
 
 @pytest.mark.parametrize("n_clips", [1, 4])
@@ -513,6 +519,77 @@ def test_a_channel_without_prototypes_names_none(browser, tmp_path):
         "In this clip: 0.10–0.20 s, 71–503 Hz",
         "In this clip: 0.20–0.30 s, 71–503 Hz",
     ]
+
+
+def test_places_are_a_line_each_in_the_order_of_time(browser, tmp_path):
+    boxes = (Box(0.5, 0.75, 0.6, 0.9), Box(0.0, 0.25, 0.1, 0.3))
+    square = explanation(SCHEMES[0], n_channels=1)
+    evidence = dataclasses.replace(square.evidence[0], region=Region(boxes))
+    subject = page(explanations=[dataclasses.replace(square, evidence=(evidence,))])
+    file = report.write(tmp_path / "page.html", [subject] * 4)
+    show(browser, file)
+    assert texts(browser, ".query .caption p") == ["In this clip, 2 places:"]
+    assert texts(browser, ".places li") == ["1\n0.10–0.30 s, 71–503 Hz", "1\n0.60–0.90 s, 1177–2230 Hz"]
+    show(browser, file, media="print")
+    wait_until(lambda: len(all_of(browser, "#print h2")) == 4)
+    assert texts(browser, "#print .line")[:2] == ["0.60–0.90 s, 1177–2230 Hz", "0.10–0.30 s, 71–503 Hz"]
+
+
+def test_the_pictures_of_prototypes_are_in_a_line_whatever_is_written_above_and_below(browser, tmp_path):
+    shown = explanation(SCHEMES[0], n_channels=1)
+    first, *others = shown.evidence[0].prototypes
+    bad = RegionEffect(channel=0.1, random=(0.2,), fires_on="the end of a sound")
+    evidence = dataclasses.replace(shown.evidence[0], prototypes=(dataclasses.replace(first, effect=bad), *others))
+    clips = {index: chirp(index, label=LONG if index == 1 else CLASSES[index]) for index in range(3)}
+    subject = page(explanations=[dataclasses.replace(shown, evidence=(evidence,))], prototypes=clips)
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    places = "return [...document.querySelectorAll('.examples %s')].map((e) => e.getBoundingClientRect().top)"
+    for part in (".picture", ".seconds"):
+        tops = browser.execute_script(places % part)
+        assert len(tops) == 3
+        assert max(tops) - min(tops) < 1
+
+
+def test_a_prototype_without_a_label_names_its_file_once(browser, tmp_path):
+    shown = explanation(SCHEMES[0], n_channels=1)
+    prototypes = tuple(dataclasses.replace(each, label=None) for each in shown.evidence[0].prototypes)
+    shown = dataclasses.replace(shown, evidence=(dataclasses.replace(shown.evidence[0], prototypes=prototypes),))
+    clips = {index: chirp(index, name=f"night/query_{index}.wav") for index in range(3)}
+    show(browser, report.write(tmp_path / "page.html", [page(explanations=[shown], prototypes=clips)]))
+    assert texts(browser, ".examples li .caption p")[:3] == ["query_0.wav", "0.00–0.10 s, 71–503 Hz", "purity 0.50"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "lead"),
+    [
+        ((4, 10), "Spots in time and frequency that support the class: each outline has a time and a band."),
+        ((1, 10), "Moments that support the class, at any frequency: each outline spans all bands."),
+        ((10, 1), "Frequency bands that support the class, at any time: each outline spans the whole clip."),
+    ],
+)
+def test_a_spot_of_one_row_is_no_band_and_of_one_column_no_moment(browser, tmp_path, grid, lead):
+    shown = explanation(SCHEMES[0])
+    evidence = tuple(
+        dataclasses.replace(each, region=SCHEMES[0].region([rank], *grid)) for rank, each in enumerate(shown.evidence)
+    )
+    show(
+        browser,
+        report.write(tmp_path / "page.html", [page(explanations=[dataclasses.replace(shown, evidence=evidence)])]),
+    )
+    assert texts(browser, "#panel-0 .lead") == [lead]
+
+
+def test_the_page_says_what_its_cards_show(browser, path, tmp_path):
+    show(browser, path)
+    assert texts(browser, "#main > h3") == ["What supports “three”"]
+    assert texts(browser, "#main > .lead") == [
+        "A channel is a feature that the model has learned. Each card shows one that supports the class: where it "
+        "responds in this clip, and the training clips in which it responds most. The tabs look at the same clip in "
+        "different ways."
+    ]
+    alone = page(explanations=[explanation(SCHEMES[0], prototypes=())], prototypes={}, class_names=(), scores=[4.5])
+    show(browser, report.write(tmp_path / "page.html", [alone]))
+    assert texts(browser, "#main > .lead")[0].endswith("where it responds in this clip.")
 
 
 def test_the_page_cannot_send_anything(running, path):
