@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with interruptions.ended_at_once():
             options = parser().parse_args(arguments)
             if sys.stderr.isatty() and hasattr(options, "model"):
-                print(f"loading torch and {options.model}", file=sys.stderr)
+                print("loading torch", file=sys.stderr)
             module = import_module(f"captum_apex.cli.{options.command}_command")
         with _plain_warnings():
             return module.run(options)
@@ -42,15 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Inside, a warning of this package is one line without a place in its code, as its errors are."""
+    """Inside, a warning of this package is one line without a place in its code, as its errors are, and shown once.
+
+    Python shows a warning again after any library has changed the filters of warnings for a while.
+    """
     usual = warnings.formatwarning
     package = os.path.dirname(__file__)
+    shown: set[str] = set()
 
     def plain(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
         if filename.startswith(package + os.sep):
-            return f"{program_name()}: {message}\n"
+            text = f"{program_name()}: {message}\n"
+            is_new = text not in shown
+            shown.add(text)
+            return text if is_new else ""
         return usual(message, category, filename, lineno, line)
 
     warnings.formatwarning = plain

@@ -195,7 +195,7 @@ class FeatureBank:
             torch.no_grad(),
             naming_clips(_clip_names(dataset)),
             _proposing_layout(model, layer, dataset, at_input),
-            tqdm(total=n_clips, unit="clip", desc="features", disable=not progress) as bar,
+            tqdm(total=n_clips, unit="clip", desc="running the model", disable=not progress) as bar,
         ):
             for inputs, labels, lengths in loader:
                 check_finite(inputs, "the inputs", writer.n_written)

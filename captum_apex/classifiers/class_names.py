@@ -8,6 +8,7 @@ from typing import Any
 
 from captum_apex.audio.texts import encodable
 from captum_apex.numbers import whole_number
+from captum_apex.recordings.class_labels import named_class
 
 __all__ = [
     "checked_background",
@@ -25,23 +26,28 @@ def checked_class_names(names: Iterable[str]) -> Sequence[str]:
 
     Args:
         names: different names in an order: a list, a tuple, a NumPy array, a pandas Index or Series, a generator.
+            Whole numbers, bytes and members of an enumeration become strings.
 
     Raises:
-        TypeError: the names are one string, have no order (a set) or are no strings.
+        TypeError: the names are one string, have no order (a set) or are of another type.
         ValueError: there is no name, or a name occurs twice.
 
     Example:
         >>> import numpy as np
         >>> from captum_apex.classifiers.class_names import checked_class_names
-        >>> checked_class_names(np.array(["dog", "rain"]))
-        ['dog', 'rain']
+        >>> checked_class_names(np.array(["dog", "rain"])), checked_class_names(range(3))
+        (['dog', 'rain'], ['0', '1', '2'])
     """
     listed = ordered_names(names)
-    if not all(isinstance(name, str) for name in listed):
-        raise TypeError(f"expected `class_names` to be strings, but got {listed!r}")
-    if not len(listed) or len(set(listed)) != len(listed):
+    texts = [named_class(name) for name in listed]
+    n_numbers = sum(
+        isinstance(text, str) and not isinstance(name, str) for name, text in zip(listed, texts, strict=True)
+    )
+    if not all(isinstance(text, str) for text in texts) or 0 < n_numbers < len(texts):
+        raise TypeError(f"expected `class_names` to be strings or whole numbers, but got {listed!r}")
+    if not texts or len(set(texts)) != len(texts):
         raise ValueError(f"expected `class_names` to be different strings, at least one, but got {listed!r}")
-    return listed if listed is names else [str(name) for name in listed]
+    return listed if listed is names and all(type(name) is str for name in listed) else texts
 
 
 def ordered_names(names: Iterable[str]) -> Sequence[str]:
@@ -100,7 +106,7 @@ def class_name(label: Any, class_names: Sequence[str] | None = None, background:
         return f"class {label}"
     if not -len(class_names) <= int(label) < len(class_names):
         raise ValueError(f"expected `class_names` with a name for class {label}, but got {len(class_names)} names")
-    return encodable(class_names[int(label)])
+    return encodable(str(named_class(class_names[int(label)])))
 
 
 def target_name(target: Any, class_names: Sequence[str] | None = None) -> str:

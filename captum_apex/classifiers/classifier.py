@@ -67,8 +67,8 @@ class Classifier(ClipReading):
 
     Raises:
         TypeError: the model or the layer is not a module, the transform cannot be called, the sample rate or the length
-            is no integer, `exclusive` is no bool, the class names are no strings or have no order, or a layout or the
-            background is no string.
+            is no integer, `exclusive` is no bool, the class names are no strings or numbers or have no order, or a
+            layout or the background is no string.
         ValueError: the sample rate or the length is not above 0, class names are missing or occur twice, the axes have
             another sample rate, the layer is not a submodule of the model, a single class shall be exclusive, or a
             layout cannot be read.
@@ -218,8 +218,14 @@ class Classifier(ClipReading):
             recordings: a `Recordings`, or a data set of `captum_apex.datasets`.
 
         Raises:
+            TypeError: the recordings are none, but the path of a folder, for instance.
             ValueError: the classes of the recordings are not the classifier's, or are in another order.
         """
+        if not all(hasattr(recordings, name) for name in ("class_names", "labels", "name", "waveform")):
+            raise TypeError(
+                f"expected recordings, such as a captum_apex.Recordings, but got {type(recordings).__name__}; those of "
+                "a folder are Recordings.in_folder(folder, classifier.class_names)"
+            )
         class_names = tuple(recordings.class_names)
         if recordings.labels is not None and class_names and class_names != tuple(self.class_names):
             raise ValueError(

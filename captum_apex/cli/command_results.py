@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from captum_apex.result_tables import text_table
 
 __all__ = ["add_json_argument", "print_path", "print_results", "table_of"]
+
+_ENDS = ("start_s", "end_s", "low_hz", "high_hz")
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
@@ -79,30 +82,57 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
     """The text of a table, with numbers in three digits and places in words.
 
     Args:
-        rows: at least one row, each by the names of the columns. `start_s`, `end_s`, `low_hz` and `high_hz` become one
-            column, `where`.
+        rows: at least one row, each by the names of the columns. The column `boxes` becomes `where`, with a line for
+            each box; `start_s`, `end_s`, `low_hz` and `high_hz`, from the first to the last box, are left out, and so
+            are columns of empty texts.
 
     Example:
         >>> from captum_apex.cli.command_results import table_of
-        >>> place = {"start_s": 0.25, "end_s": 0.5, "low_hz": 0.0, "high_hz": 800.0}
-        >>> print(table_of([{"clip": "a.wav", "score": 2.5678, **place}]))
+        >>> boxes = [
+        ...     {"start_s": 0.25, "end_s": 0.5, "low_hz": None, "high_hz": None},
+        ...     {"start_s": 0.75, "end_s": 1.0, "low_hz": 0.0, "high_hz": 800.0},
+        ... ]
+        >>> print(table_of([{"clip": "a.wav", "score": 2.5678, "boxes": boxes}]))
         clip   score  where
-        a.wav   2.57  0.25–0.5 s, 0–800 Hz
+        a.wav   2.57  0.25–0.50 s
+                      0.75–1.00 s, 0–800 Hz
     """
-    shown = [_with_place(row) for row in rows]
+    empty = {name for name in rows[0] if all(row[name] == "" for row in rows)}
+    shown = [line for row in rows for line in _lines({name: row[name] for name in row if name not in empty})]
     header = [name.replace("_", " ") for name in shown[0]]
     return text_table(header, [[_text(value) for value in row.values()] for row in shown])
 
 
-def _with_place(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose times and band are one text."""
-    if "start_s" not in row:
-        return dict(row)
-    others = {name: value for name, value in row.items() if name not in ("start_s", "end_s", "low_hz", "high_hz")}
-    times = "" if row["start_s"] is None else f"{row['start_s']:.3g}–{row['end_s']:.3g} s"
-    band = "" if row["low_hz"] is None else f"{row['low_hz']:.0f}–{row['high_hz']:.0f} Hz"
-    return {**others, "where": ", ".join(filter(None, (times, band)))}
+def _lines(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row as lines: one, or one for each box."""
+    if "boxes" not in row:
+        return [dict(row)]
+    others = {name: value for name, value in row.items() if name not in ("boxes", *_ENDS)}
+    places = [_place(box) for box in row["boxes"] or ()] or [""]
+    below = dict.fromkeys(others)
+    return [{**(below if index else others), "where": place} for index, place in enumerate(places)]
+
+
+def _place(box: Mapping[str, float | None]) -> str:
+    """A box in words, as on the page."""
+    times = "" if box["start_s"] is None else _seconds(box["start_s"], box["end_s"])
+    band = "" if box["low_hz"] is None else f"{box['low_hz']:.0f}–{box['high_hz']:.0f} Hz"
+    return ", ".join(filter(None, (times, band))) or "all of the clip"
+
+
+def _seconds(*ends: Any) -> str:
+    """A time in two digits after the point, or in three where the ends would be the same."""
+    first, last = (f"{end:.2f}" for end in ends)
+    if first == last:
+        first, last = (f"{end:.3f}" for end in ends)
+    return f"{first}–{last} s"
 
 
 def _text(value: Any) -> Any:
-    return f"{value:.3g}" if isinstance(value, float) else value
+    """A number in three digits, with at most four after the point."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return value
+    before = math.floor(math.log10(abs(value))) + 1 if value else 1  # digits before the point; negative for 0.001
+    text = f"{value:.{min(max(3 - before, 0), 4)}f}"
+    short = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if short == "-0" else short

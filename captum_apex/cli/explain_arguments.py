@@ -14,7 +14,7 @@ DESCRIPTION = (
     "else."
 )
 EXAMPLES = [
-    "explain new.wav --model my_model:classifier --basis bases --data recordings --out page.html",
+    "explain new.wav --model my_model:classifier --basis bases --data recordings",
     "explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren dog --out page.html",
     "explain new.wav --model my_model:classifier --basis bases --cells --out page.html",
 ]
@@ -82,7 +82,9 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="audio files to explain")
+    parser.add_argument(
+        "clips", type=Path, nargs="+", metavar="CLIP", help="audio files to explain, or folders of them"
+    )
     parser.add_argument(
         "--basis",
         type=Path,
@@ -91,7 +93,16 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="BASIS",
         help="files that fit wrote, or folders of them; one basis per scheme",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="PAGE.html",
+        help="the page to write; by default page.html, or page-2.html and so on where there is such a file already",
+    )
+    _add_data(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,12 +24,14 @@ from captum_apex.locating.region_search import RegionSearch
 
 PAGE_SUFFIXES = (".html", ".htm")
 TABLE_SUFFIXES = (".csv", ".json")
-EVIDENCE_COLUMNS = ("channel", "scheme", "contribution", "start_s", "end_s", "low_hz", "high_hz")
+DEFAULT_PAGE = Path("page.html")
+EVIDENCE_COLUMNS = ("channel", "scheme", "contribution", "start_s", "end_s", "low_hz", "high_hz", "boxes")
 
 
 def run(options: argparse.Namespace) -> int:
     """Explains clips in one HTML page."""
-    _check_page_path(options.out)
+    out = _free_path(DEFAULT_PAGE) if options.out is None else options.out
+    _check_page_path(out)
     _check_table_path(options.table)
     classifier = load_classifier(options.model, options.device, options.convert)
     targets = [_target(name, classifier.class_names) for name in options.target or ()]
@@ -44,9 +48,10 @@ def run(options: argparse.Namespace) -> int:
         skip_bad=options.skip_bad,
         progress=True,
     )
-    list_left_out(explained.left_out, len(options.clips))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    files = [explained.write(options.out, title=options.title, limit=options.limit)]
+    n_clips = len({page.clip.name for page in explained}) + len(explained.left_out)
+    list_left_out(explained.left_out, n_clips)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    files = [explained.write(out, title=options.title, limit=options.limit, progress=True)]
     if options.table is not None:
         files.append(_write_table(explained, options.table))
     for file in files:
@@ -69,6 +74,7 @@ def _row(explained: ExplainedClips) -> dict[str, Any]:
     strongest = max(rows, key=lambda row: row["contribution"]) if rows else dict.fromkeys(EVIDENCE_COLUMNS)
     return {
         "clip": encodable(page.clip.name),
+        "label": encodable(page.clip.label),
         "explained": encodable(page.class_name(page.target if page.explained is None else page.explained)),
         "score": page.explanations[0].score,
         **{name: strongest[name] for name in EVIDENCE_COLUMNS},
@@ -82,6 +88,12 @@ def _explainer(classifier: Classifier, bases: Mapping[Path, PrototypeBasis], opt
         return Explainer(classifier, bases)
     sliced = (options.slice, options.annotations)
     return Explainer(classifier, bases, training_recordings(classifier, options.data, options.skip_bad, *sliced))
+
+
+def _free_path(path: Path) -> Path:
+    """The path, or the first one with a number where there is a file already: page.html, page-2.html, page-3.html."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not os.path.lexists(each))
 
 
 def _check_page_path(path: Path) -> None:

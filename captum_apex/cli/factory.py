@@ -6,13 +6,18 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import Timer
 from types import ModuleType
 
 from captum_apex.classifiers.class_names import closest_names
 from captum_apex.classifiers.classifier import Classifier
 
-__all__ = ["load_classifier"]
+__all__ = ["load_classifier", "said_where_slow"]
+
+_SECONDS = 2.0  # that pass without a word
 
 
 def load_classifier(name: str, device: str, convert: bool) -> Classifier:
@@ -45,10 +50,40 @@ def load_classifier(name: str, device: str, convert: bool) -> Classifier:
         raise ValueError(
             f"expected --model as module:factory, but got a file, {name!r}: write {module_name}:{factory_name}"
         )
+    with said_where_slow(f"loading {name} …"):
+        classifier = _made(name, module_name, factory_name)
+        classifier.model.to(device).eval()
+    return classifier if convert else replace(classifier, convert=False)
+
+
+@contextmanager
+def said_where_slow(text: str) -> Iterator[None]:
+    """Says on the error stream what is done, where it takes more than two seconds.
+
+    Args:
+        text: what is done.
+
+    Example:
+        >>> from captum_apex.cli.factory import said_where_slow
+        >>> with said_where_slow("loading my_model:classifier …"):
+        ...     print("loaded")
+        loaded
+    """
+    timer = Timer(_SECONDS, print, [text], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _made(name: str, module_name: str, factory_name: str) -> Classifier:
+    """What the factory gives."""
     module = _module(module_name)
     factory = getattr(module, factory_name, None)
     if not callable(factory):
-        names = closest_names(factory_name, [public for public in vars(module) if not public.startswith("_")])
+        names = closest_names(factory_name, _functions_of(module)) or "none"
         raise ValueError(
             f"expected a function {factory_name!r} in {module.__file__}, but there is none; there are: {names}"
         )
@@ -60,8 +95,7 @@ def load_classifier(name: str, device: str, convert: bool) -> Classifier:
         ) from error
     if not isinstance(classifier, Classifier):
         raise ValueError(f"expected {name} to return a captum_apex.Classifier, but got {type(classifier).__name__}")
-    classifier.model.to(device).eval()
-    return classifier if convert else replace(classifier, convert=False)
+    return classifier
 
 
 def _module(name: str) -> ModuleType:
@@ -74,6 +108,13 @@ def _module(name: str) -> ModuleType:
         raise ValueError(
             f"expected a module {name!r} that can be imported from {here}, but got {type(error).__name__}: {error}"
         ) from error
+
+
+def _functions_of(module: ModuleType) -> list[str]:
+    """The names of what can be called and was written in a module, functions before classes."""
+    public = {name: value for name, value in vars(module).items() if not name.startswith("_") and callable(value)}
+    written = [name for name, value in public.items() if getattr(value, "__module__", "") == module.__name__]
+    return sorted(written, key=lambda name: isinstance(public[name], type))
 
 
 def _with_line(error: BaseException, module: ModuleType) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.cli.command_results import print_path, print_results
-from captum_apex.cli.factory import load_classifier
+from captum_apex.cli.factory import load_classifier, said_where_slow
 from captum_apex.cli.loading import (
     check_output_folder,
     chosen_layer,
@@ -31,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
     recordings = training_recordings(classifier, options.data, options.skip_bad, options.slice, options.annotations)
-    facts = {"n_recordings": len(recordings), "recognised": recognised(classifier.dataset(recordings))}
+    with said_where_slow("trying the model on some of the recordings …"):
+        facts = {"n_recordings": len(recordings), "recognised": recognised(classifier.dataset(recordings))}
     print(_counted(facts, options.data), file=sys.stderr)
     bases = fit_bases(
         classifier,
@@ -61,7 +62,13 @@ def _counted(facts: Mapping[str, Any], folder: Path) -> str:
     if facts["recognised"] is None:
         return text
     right, tried = facts["recognised"]
-    return f"{text}; the model recognises {right} of the {tried} that were tried"
+    text += f"; the model recognises {right} of the {tried} that were tried"
+    if right < tried / 2:
+        text += (
+            ": few, if it was trained on such recordings; its weights, the transform or the order of the class names "
+            "may not be those of the training"
+        )
+    return text
 
 
 def _written(explainer: Explainer, path: Path, n_located: int | None) -> PrototypeBasis:

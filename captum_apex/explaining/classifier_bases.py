@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,13 @@ from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
+from captum_apex.layers.layout import LayoutError
 from captum_apex.layers.models import device_of
+from captum_apex.layers.origin import Origin
 from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.slices import LONGER, file_duration
 
-__all__ = ["fit_bases", "load_bases", "recognised"]
+__all__ = ["check_classifier", "check_origins", "fit_bases", "load_bases", "recognised"]
 
 
 def fit_bases(
@@ -76,6 +78,7 @@ def fit_bases(
         ...     [str(basis.scheme) for basis in fit_bases(classifier, Recordings.in_folder(folder), ["time", "square"])]
         ['time', 'square']
     """
+    check_classifier(classifier)
     layer = _chosen(classifier.layer if layer is None else layer)
     inputs = classifier.dataset(recordings)
     _warn_of_cut(inputs)
@@ -132,6 +135,25 @@ def _duration(path: Path) -> float:
         return 0.0
 
 
+def check_classifier(classifier: Classifier) -> None:
+    """Raises a TypeError for what is no `Classifier`, such as the model alone.
+
+    Args:
+        classifier: the classifier.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.explaining.classifier_bases import check_classifier
+        >>> try:
+        ...     check_classifier(torch.nn.ReLU())
+        ... except TypeError as error:
+        ...     print(error)
+        expected `classifier` to be a captum_apex.Classifier, but got ReLU
+    """
+    if not isinstance(classifier, Classifier):
+        raise TypeError(f"expected `classifier` to be a captum_apex.Classifier, but got {type(classifier).__name__}")
+
+
 def _chosen(layer: nn.Module | None) -> nn.Module:
     if layer is None:
         raise ValueError(
@@ -149,19 +171,24 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
     classifier = inputs.classifier
     first = inputs.input(0)
     classifier.scores(first, inputs.name(0))
-    origin = FeatureBank.from_dataset(
-        classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns, places=False
-    ).origin
+    try:
+        origin = FeatureBank.from_dataset(
+            classifier.model, layer, [first], layout=classifier.layout, columns=classifier.columns, places=False
+        ).origin
+    except LayoutError as error:
+        raise ValueError(str(error).replace("as `layout`", "as `layout` to the Classifier")) from error
     assert origin.grid is not None
     if origin.grid == (1, 1):
         raise ValueError(
             f"expected a layer whose output has frequency or time, but {origin.layer!r} gives one cell, so that every "
             "region would be the whole clip; take a layer before the pooling, such as one that "
-            "captum_apex.suggest_layers(model, inputs) lists"
+            "captum_apex.suggest_layers(model, inputs) or captum-apex layers lists"
         )
     if schemes is None:
         return distinct_schemes(*origin.grid)
-    chosen = tuple(dict.fromkeys(map(Scheme, schemes)))
+    if not isinstance(schemes, Iterable):
+        raise TypeError(f"expected `schemes` to be the names of schemes, but got {schemes!r}")
+    chosen = tuple(dict.fromkeys(map(Scheme, [schemes] if isinstance(schemes, str) else schemes)))
     for scheme in chosen:
         scheme.check(*origin.grid, layer=repr(origin.layer))
     return chosen
@@ -174,7 +201,7 @@ def recognised(inputs: InputDataset, n_clips: int = 20) -> tuple[int, int] | Non
     transform that differs from that of the training, or class names in another order than its scores.
 
     Args:
-        inputs: the clips, of which some are tried that are spread evenly.
+        inputs: the clips, of which some are tried that are spread evenly. Clips of no class are not tried.
         n_clips: largest number of clips to try.
 
     Returns:
@@ -191,8 +218,9 @@ def recognised(inputs: InputDataset, n_clips: int = 20) -> tuple[int, int] | Non
     """
     if inputs.labels is None or len(inputs.classifier.class_names) == 1:
         return None
-    tried = range(0, len(inputs), max(1, math.ceil(len(inputs) / n_clips)))
-    return sum(_is_recognised(inputs, index) for index in tried), len(tried)
+    spread = range(0, len(inputs), max(1, math.ceil(len(inputs) / n_clips)))
+    tried = [index for index in spread if torch.as_tensor(inputs.labels[index]).dim() == 0 or any(inputs.labels[index])]
+    return (sum(_is_recognised(inputs, index) for index in tried), len(tried)) if tried else None
 
 
 def _is_recognised(inputs: InputDataset, index: int) -> bool:
@@ -214,6 +242,7 @@ def load_bases(
 
     Raises:
         FileNotFoundError: there is no basis.
+        TypeError: the paths are none.
         ValueError: a basis has no prototypes or is of another layer, or two bases are for the same scheme.
 
     Example:
@@ -231,7 +260,11 @@ def load_bases(
         >>> {path.name: str(basis.scheme) for path, basis in bases.items()}
         {'time.safetensors': 'time'}
     """
-    given = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    listed = [paths] if isinstance(paths, (str, os.PathLike)) or not isinstance(paths, Iterable) else list(paths)
+    for path in listed:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"expected `paths` of files and folders of bases, but got {type(path).__name__}")
+    given = [Path(path) for path in listed]
     files = [file for path in given for file in (sorted(path.glob(f"*{BASIS_SUFFIX}")) if path.is_dir() else [path])]
     if not files:
         raise FileNotFoundError(f"expected bases, *{BASIS_SUFFIX}, in {', '.join(map(str, given))}, but there are none")
@@ -251,3 +284,42 @@ def load_bases(
             )
         by_scheme[basis.scheme] = file
     return {by_scheme[scheme]: bases[by_scheme[scheme]] for scheme in SCHEMES if scheme in by_scheme}
+
+
+def check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -> None:
+    """Raises a ValueError where a basis was fitted on other recordings, as far as it knows them.
+
+    Args:
+        training: the recordings.
+        bases: the bases by what messages call them.
+
+    Example:
+        >>> from captum_apex.demonstration import EveningSounds, explainer
+        >>> from captum_apex.explaining.classifier_bases import check_origins
+        >>> pond = explainer()
+        >>> sounds = pond.classifier.dataset(EveningSounds("demo"))
+        >>> try:
+        ...     check_origins(sounds, {"time.safetensors": pond.bases["time"]})
+        ... except ValueError as error:
+        ...     print(str(error).split(";")[0])
+        expected the 320 recordings that time.safetensors was fitted on, but got 12
+    """
+    given = Origin(n_clips=len(training), dataset=training.recordings.fingerprint(), input_shape=tuple(training.shape))
+    for name, basis in bases.items():
+        origin = basis.origin
+        if given.n_clips != origin.n_clips:
+            raise ValueError(
+                f"expected the {origin.n_clips} recordings that {name} was fitted on, but got {given.n_clips}; "
+                "files that were left out of the fit are left out here, too (on the command line by --skip-bad)"
+            )
+        if origin.dataset not in ("", given.dataset):
+            raise ValueError(f"expected the recordings that {name} was fitted on, but names or sizes of files differ")
+        if origin.input_shape not in (None, given.input_shape):
+            raise ValueError(
+                f"expected inputs of shape {origin.input_shape}, as {name} was fitted on, but the transform gives "
+                f"{given.input_shape}"
+            )
+        if not origin.dataset:
+            warnings.warn(
+                f"{name} does not know its recordings by name: only their number could be compared", stacklevel=3
+            )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -56,6 +59,9 @@ class EvidenceSettings:
 class ClipPages:
     """Makes the pages of clips; each training clip is read once.
 
+    A clip that is a training clip is not shown as a prototype of itself: the next one takes its place, as far as the
+    basis has more of them (and, where the basis keeps regions, more with regions).
+
     Args:
         classifier: the classifier.
         apexes: the attribution object of each scheme.
@@ -101,27 +107,66 @@ class ClipPages:
         from captum_apex.report import Page  # needs matplotlib, which fitting does without
 
         of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False, "delay": 2}
-        schemes = tqdm(self.apexes.values(), **of_clip, disable=not progress)
-        try:
-            explanations = [self._explanation(apex, inputs, label, settings) for apex in schemes]
-        except Exception as error:
-            error.add_note(f"{clip.name} cannot be explained")
-            raise
-        prototypes = self._prototypes(explanations)
+        of_itself: set[int] = set(self.training_indices(clip))
+        while True:
+            schemes = tqdm(self.apexes.values(), **of_clip, disable=not progress)
+            try:
+                explanations = [self._explanation(apex, inputs, label, settings, of_itself) for apex in schemes]
+            except Exception as error:
+                error.add_note(f"{clip.name} cannot be explained")
+                raise
+            prototypes = self._prototypes(explanations)
+            copies = {index for index, prototype in prototypes.items() if _same_sound(prototype, clip)}
+            if not copies:
+                break
+            of_itself |= copies  # a training clip under another name, whose prototypes are chosen again
         names = self.classifier.class_names
         background = self.classifier.background
         return Page(clip, explanations, prototypes, names, scores, exclusive=self._exclusive, background=background)
+
+    def training_indices(self, clip: Clip) -> list[int]:
+        """The training clips of the same name or file and with the same sound, which are usually one or none.
+
+        Args:
+            clip: the clip.
+        """
+        if self.training is None:
+            return []
+        named = self._training_names.get(Path(clip.name).name, [])
+        same = [index for index in named if _same_file(self.training.name(index), clip.name)]
+        return [index for index in same if _same_sound(self._training_clip(index), clip)]
+
+    def labelled(self, clip: Clip) -> Clip:
+        """The clip with the label of the training clip that it is, where it has none.
+
+        Args:
+            clip: the clip.
+        """
+        indices = [] if clip.label else self.training_indices(clip)
+        return replace(clip, label=self._training_clip(indices[0]).label) if indices else clip
+
+    @cached_property
+    def _training_names(self) -> dict[str, list[int]]:
+        """The training clips by the names of their files, without folders."""
+        assert self.training is not None
+        named: dict[str, list[int]] = {}
+        for index in range(len(self.training)):
+            named.setdefault(Path(self.training.name(index)).name, []).append(index)
+        return named
 
     @property
     def _exclusive(self) -> bool | None:
         """Whether the classes exclude each other; a single class has nothing that it could exclude."""
         return False if len(self.classifier.class_names) == 1 else self.classifier.exclusive
 
-    def _explanation(self, apex: APEX, inputs: Tensor, label: int | None, settings: EvidenceSettings) -> Explanation:
-        """The explanation of one input; without training recordings it names no prototypes."""
-        n_prototypes = settings.n_prototypes
-        if n_prototypes is None:
-            n_prototypes = min(N_PROTOTYPES, n_stored(apex.basis))
+    def _explanation(
+        self, apex: APEX, inputs: Tensor, label: int | None, settings: EvidenceSettings, of_itself: Collection[int]
+    ) -> Explanation:
+        """The explanation of one input, without the prototypes of the indices; without recordings, it has none."""
+        n_shown = settings.n_prototypes
+        if n_shown is None:
+            n_shown = min(N_PROTOTYPES, n_stored(apex.basis))
+        n_prototypes = _with_substitutes(apex.basis, n_shown, len(of_itself), settings.sides)
         clips = inputs[None].to(device_of(self.classifier.model))
         explained = partial(
             explain,
@@ -138,9 +183,7 @@ class ClipPages:
         else:
             stored = _has_regions(apex.basis, n_prototypes, settings.sides)
             explanation = _with_regions(explained, settings.search, None if stored else self.training)
-        if self.training is not None:
-            return explanation
-        return replace(explanation, evidence=tuple(replace(channel, prototypes=()) for channel in explanation.evidence))
+        return _with_prototypes(explanation, 0 if self.training is None else n_shown, of_itself)
 
     def _prototypes(self, explanations: Iterable[Explanation]) -> dict[int, Clip]:
         """The training clip of each prototype of the explanations, by its index."""
@@ -153,6 +196,37 @@ class ClipPages:
         if index not in self._training_clips:
             self._training_clips[index] = self.training.clip(index)
         return self._training_clips[index]
+
+
+def _same_sound(one: Clip, other: Clip) -> bool:
+    return one.waveform is not None and other.waveform is not None and torch.equal(one.waveform, other.waveform)
+
+
+def _same_file(one: str, other: str) -> bool:
+    """Whether two names mean one file, or are the same name of what is no file, such as a row of a data set."""
+    try:
+        return one == other or os.path.samefile(one, other)
+    except (OSError, ValueError):  # one of them is no file
+        return False
+
+
+def _with_substitutes(basis: PrototypeBasis, n_shown: int, n_left_out: int, sides: str) -> int:
+    """How many prototypes are taken, so that as many as possible are left where some are left out."""
+    if not n_left_out:
+        return n_shown
+    most = n_stored(basis)
+    if _has_regions(basis, n_shown, sides):  # those that have none would be searched for, which takes long
+        most = max((n for n in range(n_shown, most + 1) if _has_regions(basis, n, sides)), default=n_shown)
+    return max(n_shown, min(n_shown + n_left_out, most))
+
+
+def _with_prototypes(explanation: Explanation, n_prototypes: int, left_out: Collection[int]) -> Explanation:
+    """The explanation with the first prototypes that are not left out."""
+    evidence = []
+    for channel in explanation.evidence:
+        prototypes = [prototype for prototype in channel.prototypes if prototype.index not in left_out]
+        evidence.append(replace(channel, prototypes=tuple(prototypes[:n_prototypes])))
+    return replace(explanation, evidence=tuple(evidence))
 
 
 def n_stored(basis: PrototypeBasis) -> int:

@@ -55,7 +55,8 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
     Args:
         classifier: the classifier that reads them.
         clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
-            `AudioDataset` such as `Recordings`, or several paths and waveforms.
+            `AudioDataset` such as `Recordings`, or several paths and waveforms, also in an array. A waveform is named
+            by its place, from `clip 1`.
 
     Raises:
         TypeError: the clips have another form.
@@ -67,16 +68,14 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
         >>> from captum_apex.explaining.clip_sources import clip_sources
         >>> classifier = Classifier(torch.nn.Linear(9, 1), lambda waveform: waveform[:9], 8000, ["dog"])
         >>> [source.name for source in clip_sources(classifier, ["new.wav", torch.zeros(9)])]
-        ['new.wav', 'waveform 1']
+        ['new.wav', 'clip 2']
     """
-    if isinstance(clips, (str, os.PathLike)) and Path(clips).is_dir():
-        clips = Recordings.in_folder(clips, classifier.class_names, background=classifier.background)
     if isinstance(clips, (str, os.PathLike)) or _is_waveform(clips):
         clips = [clips]
     if hasattr(clips, "fingerprint") and hasattr(clips, "waveform"):
         sources = _of_dataset(classifier, clips)
-    elif isinstance(clips, Iterable):
-        sources = [_source(classifier, clip, index) for index, clip in enumerate(clips)]
+    elif isinstance(clips, Iterable) and getattr(clips, "ndim", None) != 0:
+        sources = [source for index, clip in enumerate(clips) for source in _sources(classifier, clip, index)]
     else:
         raise TypeError(f"expected paths, waveforms or Recordings to explain, but got {type(clips).__name__}")
     if not sources:
@@ -85,7 +84,8 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
 
 
 def _is_waveform(clips: Any) -> bool:
-    return hasattr(clips, "shape") and len(clips.shape) == 1
+    """Whether an object is an array of numbers along one axis; an array or a column of paths is none."""
+    return hasattr(clips, "shape") and len(clips.shape) == 1 and getattr(clips.dtype, "kind", "f") not in "OUST"
 
 
 def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSource]:
@@ -96,11 +96,20 @@ def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSo
     ]
 
 
+def _sources(classifier: Classifier, clip: Any, index: int) -> list[ClipSource]:
+    """The clips of a folder, or one clip."""
+    if isinstance(clip, (str, os.PathLike)) and Path(clip).is_dir():
+        return _of_dataset(
+            classifier, Recordings.in_folder(clip, classifier.class_names, background=classifier.background)
+        )
+    return [_source(classifier, clip, index)]
+
+
 def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
     if isinstance(clip, (str, os.PathLike)):
         return ClipSource(os.fspath(clip), partial(_first_clip, classifier, clip))
     if _is_waveform(clip):
-        name = f"waveform {index}"
+        name = f"clip {index + 1}"
         samples = torch.as_tensor(clip).detach()
         if samples.is_floating_point():
             rate = classifier.sample_rate

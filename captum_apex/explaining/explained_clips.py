@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.regions import Region
+from captum_apex.audio.regions import Box, Place, Region
 from captum_apex.audio.texts import cell_text, encodable
+from captum_apex.explaining.channel_names import Names, entries_by_basis
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.files import replaced
@@ -20,7 +21,10 @@ from captum_apex.files import replaced
 if TYPE_CHECKING:
     from captum_apex.report import Page
 
-__all__ = ["ExplainedClips"]
+__all__ = ["WHOLE_CLIP", "ExplainedClips", "short_names"]
+
+WHOLE_CLIP = "all of the clip"
+"""The place of a box that covers both axes, in words."""
 
 _PLACE = ("start_s", "end_s", "low_hz", "high_hz")
 _DIGITS = 6  # significant digits of numbers in the tables
@@ -62,11 +66,35 @@ class ExplainedClips(Sequence):
     def __getitem__(self, index: int | slice) -> Page | ExplainedClips:
         return ExplainedClips(self.pages[index], self.left_out) if isinstance(index, slice) else self.pages[index]
 
-    def write(self, path: str | os.PathLike, *, title: str = "Why the model heard that", limit: float = 64) -> Path:
-        """Writes one HTML page with all clips, to look at and to listen to; see `captum_apex.report.write`."""
+    def write(
+        self,
+        path: str | os.PathLike,
+        *,
+        title: str = "Why the model heard that",
+        limit: float = 64,
+        names: Names | str | os.PathLike | None = None,
+        progress: bool = False,
+    ) -> Path:
+        """Writes one HTML page with all clips, to look at and to listen to; see `captum_apex.report.write`.
+
+        Args:
+            path: path of the file.
+            title: title of the whole.
+            limit: largest size of the file in MB.
+            names: names of channels, which the page shows: by scheme and channel, such as `{"time": {17: "knocks"}}`,
+                or the path of a file that a page has exported. A name that a reader gives takes the place of it.
+            progress: whether to show a progress bar, if the writing takes more than two seconds.
+
+        Raises:
+            ValueError: there is no page, the file would be larger than the limit, or names are of other schemes or
+                cannot be read.
+        """
         from captum_apex.report import write  # needs matplotlib, which fitting does without
 
-        return write(path, self.pages, title=title, limit=limit)
+        explanations = [explanation for page in self.pages for explanation in page.explanations]
+        fingerprints = {str(each.scheme): each.record.get("basis", "") for each in explanations}
+        entries = entries_by_basis(names, fingerprints)
+        return write(path, self.pages, title=title, limit=limit, names=entries, progress=progress)
 
     def rows(self) -> list[dict[str, Any]]:
         """The evidence as a table, one row per channel, for example for `pandas.DataFrame(explained.rows())`.
@@ -79,6 +107,7 @@ class ExplainedClips(Sequence):
               the probability is None where the classifier does not say whether its classes exclude each other.
             - `scheme`, `channel`, `side`, `contribution`, `purity`: as in `Explanation` and `Evidence`.
             - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box.
+            - `boxes`: each box of the region in the same four columns, which are None for an axis that the box covers.
             - `channel_falls`, `random_falls`, `score_falls`, `doubts`: what masking the region takes away, as in
               `RegionEffect`; None and an empty text where it was not searched for.
             - `prototypes`: the training clips, each as its `clip`, `label`, `purity` and region.
@@ -91,7 +120,7 @@ class ExplainedClips(Sequence):
         ]
 
     def write_csv(self, path: str | os.PathLike) -> Path:
-        """Writes the table of `rows` as CSV; of the prototypes it has the names, separated by semicolons.
+        """Writes the table of `rows` as CSV; boxes and the names of prototypes are separated by semicolons.
 
         A name that begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet takes
         it as text and not as a formula.
@@ -112,7 +141,8 @@ class ExplainedClips(Sequence):
 
     def __repr__(self) -> str:
         lines = [f"{len(self)} explained clips" if len(self) != 1 else "1 explained clip"]
-        lines += [_line(page) for page in self.pages[:_N_LINES]]
+        names = short_names([page.clip.name for page in self.pages])
+        lines += [_line(name, page) for name, page in zip(names[:_N_LINES], self.pages, strict=False)]
         if len(self) > _N_LINES:
             lines.append(f"  … and {len(self) - _N_LINES} more")
         if self.left_out:
@@ -130,15 +160,36 @@ class ExplainedClips(Sequence):
 _N_LINES = 4  # clips that the text of all lists
 COLUMNS = (
     *("clip", "label", "explained", "score", "probability", "scheme", "channel", "side", "contribution", "purity"),
-    *_PLACE,
+    *(*_PLACE, "boxes"),
     *("channel_falls", "random_falls", "score_falls", "doubts", "prototypes"),
 )
 
 
-def _line(page: Page) -> str:
+def short_names(names: Sequence[str]) -> list[str]:
+    """The names of clips without the folder that all files among them are in.
+
+    Args:
+        names: paths of files, and names of clips that are no files.
+
+    Example:
+        >>> from captum_apex.explaining.explained_clips import short_names
+        >>> short_names(["/tmp/sounds/dog/a.wav", "/tmp/sounds/rain/a.wav", "clip 3"])
+        ['dog/a.wav', 'rain/a.wav', 'clip 3']
+    """
+    folders = [os.path.dirname(name) for name in names if os.path.dirname(name)]
+    try:
+        shared = os.path.commonpath(folders) if folders else ""
+    except ValueError:  # some paths are absolute, and others are not
+        shared = ""
+    inside = [bool(shared and os.path.dirname(name)) for name in names]
+    shown = [os.path.relpath(name, shared) if cut else name for name, cut in zip(names, inside, strict=True)]
+    return [encodable(name) for name in shown]
+
+
+def _line(name: str, page: Page) -> str:
     """One clip in words: what is explained, and in which schemes."""
     schemes = ", ".join(str(explanation.scheme) for explanation in page.explanations)
-    return f"  {encodable(page.clip.name)}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes})"
+    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes})"
 
 
 def _explained(page: Page) -> str:
@@ -169,7 +220,8 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
 
 def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row with texts that a spreadsheet takes as such."""
-    flat = {**row, "prototypes": "; ".join(each["clip"] for each in row["prototypes"])}
+    prototypes = "; ".join(each["clip"] for each in row["prototypes"])
+    flat = {**row, "boxes": "; ".join(map(_box_text, row["boxes"])), "prototypes": prototypes}
     return {name: cell_text(value) if isinstance(value, str) else value for name, value in flat.items()}
 
 
@@ -183,17 +235,32 @@ def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
     }
 
 
-def _place(clip: Clip, region: Region) -> dict[str, float | None]:
-    """The time and the band from the first to the last box of a region; None without any box."""
+def _place(clip: Clip, region: Region) -> dict[str, Any]:
+    """The time and the band from the first to the last box of a region, None without any box; and each box."""
     places = clip.places(region)
     if not places:
-        return dict.fromkeys(_PLACE)
+        return {**dict.fromkeys(_PLACE), "boxes": []}
     return {
         "start_s": _rounded(min(place.start for place in places)),
         "end_s": _rounded(max(place.end for place in places)),
         "low_hz": _rounded(min(place.low for place in places)),
         "high_hz": _rounded(max(place.high for place in places)),
+        "boxes": [_sides(box, place) for box, place in zip(region.boxes, places, strict=True)],
     }
+
+
+def _sides(box: Box, place: Place) -> dict[str, float | None]:
+    """The sides of a box; None for an axis that it covers."""
+    times = [None, None] if box.start <= 0 and box.end >= 1 else [_rounded(place.start), _rounded(place.end)]
+    band = [None, None] if box.low <= 0 and box.high >= 1 else [_rounded(place.low), _rounded(place.high)]
+    return dict(zip(_PLACE, times + band, strict=True))
+
+
+def _box_text(box: dict[str, float | None]) -> str:
+    """A box in seconds and Hz, without an axis that it covers."""
+    time = "" if box["start_s"] is None else f"{box['start_s']:g}–{box['end_s']:g} s"
+    band = "" if box["low_hz"] is None else f"{box['low_hz']:g}–{box['high_hz']:g} Hz"
+    return ", ".join(filter(None, (time, band))) or WHOLE_CLIP
 
 
 def _rounded(value: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.decomposition import N_CHANNELS
+from captum_apex.attribution.decomposition import N_CHANNELS, check_sides
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.class_names import class_index
-from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
 from captum_apex.defaults import BASIS_SUFFIX
-from captum_apex.explaining.classifier_bases import fit_bases, load_bases
+from captum_apex.explaining.channel_names import Names, read_names, write_names
+from captum_apex.explaining.classifier_bases import check_classifier, check_origins, fit_bases, load_bases
 from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
 from captum_apex.explaining.clip_sources import clip_sources
 from captum_apex.explaining.explained_clips import ExplainedClips
@@ -28,9 +28,8 @@ from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
 from captum_apex.layers.models import model_of
-from captum_apex.layers.origin import Origin
 from captum_apex.locating.region_search import RegionSearch
-from captum_apex.numbers import real_number
+from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ class Explainer:
         training: the recordings as inputs of the classifier; None without recordings.
 
     Raises:
+        TypeError: the classifier, a basis or the recordings are of another type.
         ValueError: there is no basis, or two of one scheme; a basis has no prototypes or does not fit the model; or the
             recordings are not those that a basis was fitted on.
 
@@ -77,7 +77,7 @@ class Explainer:
         ...     for name in ("a.wav", "b.wav", "c.wav"):
         ...         listening.write(Path(folder, name), torch.rand(800), 8000)
         ...     explainer = Explainer.fit(classifier, Recordings.in_folder(folder), ["time"])
-        ...     explained = explainer.explain(Path(folder, "a.wav"))
+        ...     explained = explainer.explain(torch.rand(800))
         >>> len(explained), len(explained[0].explanations), len(explained[0].explanations[0].evidence[0].prototypes)
         (1, 1, 3)
     """
@@ -88,13 +88,14 @@ class Explainer:
         bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis],
         recordings: AudioDataset | None = None,
     ) -> None:
+        check_classifier(classifier)
         named = _named(bases)
         self.classifier = classifier
         self.apexes: dict[Scheme, APEX] = _apexes(classifier, named)
         self.training = None if recordings is None else classifier.dataset(recordings)
         self._pages = ClipPages(classifier, self.apexes, self.training)
         if self.training is not None:
-            _check_origins(self.training, named)
+            check_origins(self.training, named)
         shape = next(iter(named.values())).origin.input_shape
         if classifier.axes is None and shape is not None:
             warn_of_missing_axes(shape, classifier.input_layout, classifier.sample_rate)
@@ -149,6 +150,30 @@ class Explainer:
             basis.save(path)
         return paths
 
+    def read_names(self, path: str | os.PathLike) -> dict[str, dict[int, str]]:
+        """The names of channels in a file that a page has exported: scheme → channel → name.
+
+        Args:
+            path: path of the file. `ExplainedClips.write(..., names=path)` writes them into a page.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file holds no names of channels, or none of these bases.
+        """
+        return read_names(path, self.bases)
+
+    def write_names(self, path: str | os.PathLike, names: Names) -> Path:
+        """Writes names of channels as a file that a page imports; the inverse of `read_names`.
+
+        Args:
+            path: path of the file.
+            names: scheme → channel → name, such as `{"time": {17: "knocks"}}`.
+
+        Raises:
+            ValueError: there is no basis of a scheme, or it has no such channel.
+        """
+        return write_names(path, names, self.bases)
+
     @property
     def bases(self) -> Mapping[Scheme, PrototypeBasis]:
         """The basis of each scheme."""
@@ -166,6 +191,7 @@ class Explainer:
         """
         if self.training is None:
             raise ValueError("expected an Explainer with `recordings`, in which prototypes can be located")
+        n_prototypes = whole_number(n_prototypes, "n_prototypes", least=1)
         bases = []
         for apex in self.apexes.values():
             most = min(n_prototypes, n_stored(apex.basis))
@@ -190,7 +216,8 @@ class Explainer:
         Args:
             clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
                 `AudioDataset` such as `Recordings`, or several paths and waveforms. A waveform is cut or padded to the
-                length of the classifier's clips, as files are; a warning says when much longer files are cut.
+                length of the classifier's clips, as files are; a warning says when much longer files are cut. A clip
+                that is one of `recordings` has its label, and is no prototype of itself.
             target: the class to explain, by name or index, or several classes; None for the class with the largest
                 score in each clip.
             threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class
@@ -216,6 +243,8 @@ class Explainer:
             threshold = real_number(threshold, "threshold", 0, 1)
             self.classifier.probabilities(torch.zeros(len(self.classifier.class_names)))  # an error before the work
         targets = self._targets(target)
+        n_prototypes = None if n_prototypes is None else whole_number(n_prototypes, "n_prototypes", least=1)
+        check_sides(sides)
         settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
         pages: list[Page] = []
         left_out = {}
@@ -227,6 +256,7 @@ class Explainer:
                     raise
                 left_out[source.name] = str(error)
                 continue
+            clip = self._pages.labelled(clip)
             scores = self.classifier.scores(inputs, source.name)
             labels = targets or _detected(self.classifier, scores, threshold)
             pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
@@ -287,7 +317,8 @@ class Explainer:
         """The classes that are asked for, each once; none for the predicted ones."""
         if target is None:
             return []
-        given = [target] if isinstance(target, str) or not isinstance(target, Iterable) else list(target)
+        is_one = isinstance(target, str) or not isinstance(target, Iterable) or getattr(target, "ndim", 1) == 0
+        given: list = [target] if is_one else list(target)  # type: ignore[arg-type]
         names = self.classifier.class_names
         indices = list(dict.fromkeys(class_index(each, names) for each in given))
         # A model of one class may have no axis of classes, from which an index could be taken.
@@ -309,9 +340,13 @@ class Explainer:
 
 def _named(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
     """The bases by what messages call them."""
+    listed = bases.values() if isinstance(bases, Mapping) else bases
+    given = list(listed) if isinstance(listed, Iterable) else [listed]
+    for basis in given:
+        if not isinstance(basis, PrototypeBasis):
+            raise TypeError(f"expected `bases` to be fitted bases, but got {type(basis).__name__}")
     if isinstance(bases, Mapping):
-        return {os.fspath(path): basis for path, basis in bases.items()}
-    given = list(bases)
+        return {str(path): basis for path, basis in bases.items()}
     named = {f"the basis for {str(basis.scheme)!r}": basis for basis in given}
     if len(named) < len(given):
         schemes = ", ".join(repr(str(basis.scheme)) for basis in given)
@@ -336,29 +371,6 @@ def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
         return APEX(classifier.model, layer, basis, input_layout=layout, columns=classifier.columns)
     except (AttributeError, ValueError) as error:
         raise ValueError(f"{name} does not fit this model: {error}") from error
-
-
-def _check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -> None:
-    """Raises where a basis was fitted on other recordings, as far as it knows them."""
-    given = Origin(n_clips=len(training), dataset=training.recordings.fingerprint(), input_shape=tuple(training.shape))
-    for name, basis in bases.items():
-        origin = basis.origin
-        if given.n_clips != origin.n_clips:
-            raise ValueError(
-                f"expected the {origin.n_clips} recordings that {name} was fitted on, but got {given.n_clips}; "
-                "files that were left out of the fit are left out here, too (on the command line by --skip-bad)"
-            )
-        if origin.dataset not in ("", given.dataset):
-            raise ValueError(f"expected the recordings that {name} was fitted on, but names or sizes of files differ")
-        if origin.input_shape not in (None, given.input_shape):
-            raise ValueError(
-                f"expected inputs of shape {origin.input_shape}, as {name} was fitted on, but the transform gives "
-                f"{given.input_shape}"
-            )
-        if not origin.dataset:
-            warnings.warn(
-                f"{name} does not know its recordings by name: only their number could be compared", stacklevel=3
-            )
 
 
 def _detected(classifier: Classifier, scores: Sequence[float], threshold: float | None) -> list[int | None]:

@@ -122,7 +122,8 @@ class Layout:
             grid = rearrange(output[:, self.class_tokens :], self.pattern, **(self.sizes or {}))
         except (EinopsError, IndexError) as error:  # an output of one axis has no axis to cut
             raise LayoutError(
-                f"expected {layer} to give a tensor that fits {self.pattern!r}, but got shape {tuple(output.shape)}"
+                f"expected {layer} to give a tensor that fits {self.pattern!r}, but got shape {tuple(output.shape)}",
+                _HINT if output.dim() > 2 else _NO_PLACES,
             ) from error
         if grid.dim() != 4:
             raise ValueError(
@@ -154,7 +155,10 @@ def pattern_of(axes: Sequence[str]) -> str:
     return f"{letters} -> n c {'f' if 'f' in letters else '1'} {'t' if 't' in letters else '1'}"
 
 
-_NO_PLACES = "take a layer before the pooling, whose output still has frequency and time"
+_NO_PLACES = (
+    "take a layer before the pooling, whose output still has frequency and time: captum_apex.suggest_layers(model, "
+    "inputs) lists them, and so does captum-apex layers"
+)
 
 
 def check_layout(layout: Layout, module: nn.Module, output: Tensor, layer: str = "the layer") -> None:

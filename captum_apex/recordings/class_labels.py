@@ -6,9 +6,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from enum import Enum
+from numbers import Integral
 from typing import Any
 
-__all__ = ["Labels", "class_indices", "class_labels", "composed", "is_missing"]
+__all__ = ["Labels", "class_indices", "class_labels", "composed", "is_missing", "named_class"]
 
 Labels = tuple[Any, ...]
 """Index of the class of each clip; or, for clips of several classes, a 0 or 1 for each class of each clip."""
@@ -29,6 +31,30 @@ def composed(name: str) -> str:
         (2, 1)
     """
     return unicodedata.normalize("NFC", name)
+
+
+def named_class(value: Any) -> Any:
+    """The name of a class as a text, where it is given as a text of any type, as bytes, a whole number or an enum.
+
+    Args:
+        value: the name; a member of an enumeration stands for its value, and bytes are UTF-8.
+
+    Returns:
+        A Python string; a value of another type as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> from captum_apex.recordings.class_labels import named_class
+        >>> named_class(np.str_("dog")), named_class(7), named_class(None)
+        ('dog', '7', None)
+    """
+    if isinstance(value, Enum):
+        value = value.value
+    if hasattr(value, "item") and not getattr(value, "shape", ()):  # of NumPy or torch
+        value = value.item()
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return str(value) if isinstance(value, (str, int)) else value
 
 
 def class_indices(names: Iterable[str], class_names: Sequence[str]) -> dict[str, int]:
@@ -115,12 +141,13 @@ def class_labels(
 
     Args:
         values: one label per clip, in a list, an array, a tensor or a column of a table. A label is the name of a class
-            or, with `class_names`, its index, False or True where there are two classes, a list of names or indices, or
-            one 0 or 1 for each class. A text that is no class can be several names with `,`, `;`, `|` or spaces between
-            them. None, NaN and an empty text mean that there is no label.
+            (also as bytes or a member of an enumeration) or, with `class_names`, its index, False or True where there
+            are two classes, a list of names or indices, or one 0 or 1 for each class. A text that is no class can be
+            several names with `,`, `;`, `|` or spaces between them. None, NaN and an empty text mean that there is no
+            label; where another text is several names, an empty text means none of the classes.
         place: function that says which clip an index is, for messages.
         class_names: names of the classes, in the order of their indices. By default the categories of a pandas column;
-            otherwise the different labels, sorted.
+            otherwise the different labels, sorted. Where they are numbers, labels that are numbers are names, too.
 
     Returns:
         The labels, None where no clip has one, and the names of the classes.
@@ -142,18 +169,21 @@ def class_labels(
         ValueError: expected labels among the classes (dog, rain), but got 'cat' for clip 1
     """
     entries = _entries(values)
+    if class_names is not None and any(isinstance(name, Integral) for name in class_names):  # then so are the labels
+        entries = [named_class(entry) for entry in entries]
     missing = [is_missing(entry) for entry in entries]
     categories = getattr(values, "categories", getattr(getattr(values, "cat", None), "categories", None))
     if class_names is None and categories is not None:
         class_names = [str(category) for category in categories]
         entries = [None if absent else str(entry) for entry, absent in zip(entries, missing, strict=True)]
-    class_names = None if class_names is None else tuple(class_names)
+    class_names = None if class_names is None else tuple(map(named_class, class_names))
     if all(missing):
         return None, class_names or ()
-    if any(missing):
+    if any(missing) and not _are_names_of_several(entries, class_names):
         raise ValueError(
             f"expected a label for every clip or for none, but there is none for {place(missing.index(True))} and "
-            f"{entries[missing.index(False)]!r} for {place(missing.index(False))}; leave out the clips without a label"
+            f"{entries[missing.index(False)]!r} for {place(missing.index(False))}; leave out the clips without a "
+            "label, or where they have none of the classes, give every clip a list of its classes"
         )
     kinds = [_kind(entry, place, index) for index, entry in enumerate(entries)]
     other = next((index for index, kind in enumerate(kinds) if kind is not kinds[0]), None)
@@ -163,6 +193,18 @@ def class_labels(
             f"{place(other)}"
         )
     return kinds[0](entries, place, class_names)
+
+
+def _are_names_of_several(entries: Sequence[Any], class_names: tuple[str, ...] | None) -> bool:
+    """Whether entries are texts of which one names several classes, so that an empty text names none."""
+    if class_names is None or not all(isinstance(entry, str) for entry in entries):
+        return False
+    texts = {entry.strip() for entry in entries} - set(class_names)
+    return any(
+        len(pieces := _pieces(text, separator)) > 1 and len(class_indices(pieces, class_names)) == len(set(pieces))
+        for separator in _BETWEEN_LABELS
+        for text in texts
+    )
 
 
 def is_missing(value: Any) -> bool:
@@ -180,9 +222,16 @@ def is_missing(value: Any) -> bool:
 
 
 def _entries(values: Any) -> list[Any]:
-    """The values of a column, as Python's own numbers, texts and lists where they are NumPy's or torch's."""
+    """The values of a column, as Python's own numbers, texts and lists where they are NumPy's, torch's or an enum's."""
     listed = values.tolist() if hasattr(values, "tolist") else list(values)
-    return [entry.tolist() if hasattr(entry, "tolist") else entry for entry in listed]
+    return [_plain(entry) for entry in listed]
+
+
+def _plain(entry: Any) -> Any:
+    if isinstance(entry, (Enum, bytes)):
+        value = entry.value if isinstance(entry, Enum) else entry
+        return named_class(value) if isinstance(value, (str, bytes)) else value
+    return entry.tolist() if hasattr(entry, "tolist") else entry
 
 
 def _kind(entry: Any, place: Callable[[int], str], index: int) -> Callable:

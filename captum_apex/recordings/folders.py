@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from captum_apex.recordings.audio_rows import AudioRows, label_column
-from captum_apex.recordings.class_labels import Labels, class_labels, composed
+from captum_apex.recordings.class_labels import Labels, class_labels, composed, named_class
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folder_files import FolderContents
 from captum_apex.recordings.tables import Table
@@ -136,9 +136,8 @@ class Recordings:
         said = contents.left_out()
         if said:
             warnings.warn(f"left out of {folder}: {said}", stacklevel=2)
-        if class_names is None:
-            class_names = [name for name in map(composed, contents.by_class) if name != background]
-        class_names = tuple(class_names)
+        names_of_folders = (name for name in map(composed, contents.by_class) if name != background)
+        class_names = tuple(names_of_folders if class_names is None else map(named_class, class_names))
         if contents.files:
             return cls(folder, tuple(contents.files), class_names=class_names)
         names = tuple(path for files in contents.by_class.values() for path in files)

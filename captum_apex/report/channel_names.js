@@ -22,21 +22,27 @@ function storeNames() {
 /* The basis by its fingerprint; pages whose explanations name no basis keep the names to themselves. */
 const basisOf = (perspective) => perspective.basis || `${perspective.scheme} of ${facts.title}`;
 
-const entryOf = (perspective, channel) => channelNames[basisOf(perspective)]?.[channel] ?? { name: "", note: "" };
+/* What the reader calls a channel, or else what the page was written with. */
+function entryOf(perspective, channel) {
+  const basis = basisOf(perspective);
+  return channelNames[basis]?.[channel] ?? facts.names[basis]?.[channel] ?? { name: "", note: "" };
+}
 
 const nameOf = (perspective, channel) => entryOf(perspective, channel).name;
 
 function rename(perspective, channel, entry) {
   const basis = basisOf(perspective);
   channelNames[basis] = { ...channelNames[basis], [channel]: entry };
-  if (!entry.name && !entry.note) delete channelNames[basis][channel];
+  if (!entry.name && !entry.note && !facts.names[basis]?.[channel]) delete channelNames[basis][channel];
   storeNames();
 }
+
+const namesOf = (basis) => ({ ...facts.names[basis], ...channelNames[basis] });
 
 /* The names of the bases of this page as a file. */
 function exportNames() {
   const bases = new Map(facts.pages.flatMap((page) => page.perspectives.map((each) => [basisOf(each), each.scheme])));
-  const listed = [...bases].map(([basis, scheme]) => ({ basis, scheme, channels: channelNames[basis] ?? {} }));
+  const listed = [...bases].map(([basis, scheme]) => ({ basis, scheme, channels: namesOf(basis) }));
   const text = JSON.stringify({ format: NAMES_FORMAT, bases: listed }, null, 1);
   download(fileName("channel-names.json"), text + "\n", "application/json");
 }

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -16,6 +17,7 @@ from typing import Any
 
 from captum_apex.figures import colours
 from captum_apex.files import replaced
+from captum_apex.numbers import real_number
 from captum_apex.report.audit import audit_trail
 from captum_apex.report.content import Content, content
 from captum_apex.report.encoding import Encoded, TooLargeError, base64_text, encode
@@ -59,6 +61,8 @@ def write(
     title: str = "Why the model heard that",
     limit: float = 64,
     date: datetime | None = None,
+    names: Mapping[str, Mapping[int, Mapping[str, str]]] | None = None,
+    progress: bool = True,
 ) -> Path:
     """Writes one HTML file that opens from disk and needs nothing else; its policy forbids every request.
 
@@ -78,6 +82,9 @@ def write(
         pages: one page per clip, in the order of the list.
         title: title of the whole.
         limit: largest size of the file in MB (a million bytes); browsers become slow past some hundred.
+        names: what the page calls channels, until a reader renames them: fingerprint of the basis → channel → its
+            `name` and `note`.
+        progress: whether to show a progress bar, if the encoding takes more than two seconds.
         date: when the page is written, which its footer states; None for now. Everything else in the file follows from
             the pages and the versions of captum-apex and torch.
 
@@ -95,10 +102,15 @@ def write(
         ...     print(error)
         expected at least one page, but got none
     """
+    if not isinstance(title, str):
+        raise TypeError(f"expected `title` to be a text, but got {type(title).__name__}")
+    limit = real_number(limit, "limit", low=0)
     if not pages:
         raise ValueError("expected at least one page, but got none")
     try:
-        text = _document(content(pages, title), audit_trail(pages, date), limit * _MEGABYTE)
+        collected = content(pages, title)
+        collected = replace(collected, facts=collected.facts | {"names": names or {}})
+        text = _document(collected, audit_trail(pages, date), limit * _MEGABYTE, progress)
     except TooLargeError as error:
         raise ValueError(
             f"expected a file of at most {limit:g} MB, but got about {error.n_bytes / _MEGABYTE:.1f} MB for "
@@ -109,8 +121,8 @@ def write(
     return Path(path)
 
 
-def _document(content: Content, trail: Sequence[tuple[str, str]], limit: float) -> bytes:
-    pictures, sounds = _encoded(content, limit)
+def _document(content: Content, trail: Sequence[tuple[str, str]], limit: float, progress: bool) -> bytes:
+    pictures, sounds = _encoded(content, limit, progress)
     style = _filled(_source("page.css"), _STYLE)
     script = "".join(map(_source, _SCRIPTS))
     picture_bytes = sum(map(len, pictures.values()))
@@ -134,11 +146,11 @@ def _document(content: Content, trail: Sequence[tuple[str, str]], limit: float) 
     return text
 
 
-def _encoded(content: Content, limit: float) -> Encoded:
+def _encoded(content: Content, limit: float, progress: bool) -> Encoded:
     """The pictures and sounds, which may take what the texts and numbers leave of the limit."""
     n_bytes = len(_json(content.facts))
     try:
-        return encode(content, limit - n_bytes)
+        return encode(content, limit - n_bytes, progress=progress)
     except TooLargeError as error:
         raise TooLargeError(error.n_bytes + n_bytes) from None
 

@@ -66,7 +66,7 @@ class Encoded(NamedTuple):
     sounds: dict[str, dict[str, Any]]
 
 
-def encode(content: Content, limit: float) -> Encoded:
+def encode(content: Content, limit: float, *, progress: bool = True) -> Encoded:
     """Encodes all pictures and sounds.
 
     Only the sound of a whole clip is a file. The sounds of its regions are cut out of it when they are played, which
@@ -76,6 +76,7 @@ def encode(content: Content, limit: float) -> Encoded:
     Args:
         content: what is on the pages.
         limit: the most bytes that pictures and sounds may take.
+        progress: whether to show a progress bar, if it takes more than two seconds.
 
     Raises:
         TooLargeError: they take more.
@@ -97,7 +98,7 @@ def encode(content: Content, limit: float) -> Encoded:
         for picture in content.pictures.values()
     ]
     regions = {name: _region(sound) for name, sound in content.sounds.items() if sound.region is not None}
-    files = _done(jobs, limit)
+    files = _done(jobs, limit, progress)
     sounds = {
         name: {"type": listening.MEDIA_TYPES[_kind(sound, lossless)], "data": file, "rate": sound.clip.sample_rate}
         for (name, sound), file in zip(whole.items(), files, strict=False)
@@ -134,7 +135,7 @@ class _Job(NamedTuple):
     usual: float
 
 
-def _done(jobs: list[_Job], limit: float) -> list[str]:
+def _done(jobs: list[_Job], limit: float, progress: bool) -> list[str]:
     """The files of all jobs, which threads encode side by side: the encoders let Python go on."""
     files = []
     usual = sum(job.usual for job in jobs)
@@ -147,6 +148,7 @@ def _done(jobs: list[_Job], limit: float) -> list[str]:
         desc=f"writing about {usual / 1e6:.1f} MB",
         unit="file",
         delay=_SECONDS_WITHOUT_BAR,
+        disable=not progress,
     )
     try:
         for job, file in zip(jobs, bar, strict=True):

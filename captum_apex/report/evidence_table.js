@@ -3,12 +3,24 @@ const DIGITS = 6; // significant digits
 
 const rounded = (value) => (value === null ? null : Number(value.toPrecision(DIGITS)));
 
-const ends = ({ start, end, low, high }) => ({
+const sides = (start, end, low, high) => ({
   start_s: rounded(start),
   end_s: rounded(end),
   low_hz: rounded(low),
   high_hz: rounded(high),
 });
+
+/* The time and the band from the first to the last box of a region, and each box, without an axis that it covers. */
+const ends = ({ ends: { start, end, low, high }, boxes }) => ({
+  ...sides(start, end, low, high),
+  boxes: boxes.map(({ seconds, hertz }) => sides(...(seconds ?? [null, null]), ...(hertz ?? [null, null]))),
+});
+
+function boxText({ start_s, end_s, low_hz, high_hz }) {
+  const time = start_s === null ? null : `${start_s}–${end_s} s`;
+  const band = low_hz === null ? null : `${low_hz}–${high_hz} Hz`;
+  return [time, band].filter(Boolean).join(", ") || "all of the clip";
+}
 
 function evidenceRows() {
   return facts.pages.flatMap((page) =>
@@ -30,14 +42,14 @@ function evidenceRow(page, perspective, evidence) {
     side: evidence.side,
     contribution: rounded(evidence.contribution),
     purity: rounded(evidence.purity),
-    ...ends(evidence.ends),
+    ...ends(evidence),
     channel_falls: rounded(evidence.masking?.channel ?? null),
     random_falls: rounded(evidence.masking?.random ?? null),
     score_falls: rounded(evidence.masking?.score ?? null),
     doubts: evidence.masking?.doubts ?? "",
     prototypes: evidence.prototypes.map((prototype) => {
       const { name, label } = facts.clips[prototype.clip];
-      return { clip: name, label: label || prototype.class, purity: rounded(prototype.purity), ...ends(prototype.ends) };
+      return { clip: name, label: label || prototype.class, purity: rounded(prototype.purity), ...ends(prototype) };
     }),
     silent: evidence.silent,
     channel_name: name,
@@ -56,7 +68,11 @@ function csv(rows) {
     const text = value === null ? "" : typeof value === "string" ? cellText(value) : String(value);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const flat = rows.map((row) => ({ ...row, prototypes: row.prototypes.map(({ clip }) => clip).join("; ") }));
+  const flat = rows.map((row) => ({
+    ...row,
+    boxes: row.boxes.map(boxText).join("; "),
+    prototypes: row.prototypes.map(({ clip }) => clip).join("; "),
+  }));
   const lines = flat.length ? [Object.keys(flat[0]), ...flat.map(Object.values)] : [];
   return lines.map((line) => line.map(cell).join(",") + "\r\n").join("");
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from captum_apex import (
     APEX,
     Classifier,
+    ExplainedClips,
+    Explainer,
     FeatureBank,
     LayerAPEX,
     PrototypeBasis,
@@ -155,6 +158,18 @@ KINDS = {
     "names": (*TEXTS, "set of texts", "generator of texts", "categories", "text", "empty list", "list twice", "dict"),
     "pair": (*_NUMBERS, *_SEQUENCES, "pair of floats"),
     "tensor": _TENSORS,
+    "object": (
+        *_CHOICES,
+        "0.5",
+        "-1",
+        "empty list",
+        "nested list",
+        "dict",
+        "set",
+        "generator",
+        "range",
+        "tensor (2, 2)",
+    ),
 }
 """Role of an argument → kinds of values that people give."""
 
@@ -199,6 +214,7 @@ def functions() -> dict[str, Function]:
         ),
         **_bases(model, clips, bank),
         **_recordings(model),
+        **_explainers(model),
         **_measures(clips),
     }
 
@@ -262,6 +278,66 @@ def _recordings(model: nn.Module) -> dict[str, Function]:
         "SpectrogramAxes": Function(
             SpectrogramAxes, {"sample_rate": 100, "hop_length": 10, "n_fft": 20, "mel_scale": "htk"}, roles
         ),
+    }
+
+
+class Tones:
+    """Clips of one tone each, whose labels are their classes."""
+
+    class_names = ("dog", "rain", "fox", "siren")
+    labels = (0, 1, 2, 3)
+
+    def __len__(self) -> int:
+        return 4
+
+    def name(self, index: int) -> str:
+        return f"tone {index}"
+
+    def waveform(self, index: int, sample_rate: int, length: int | None = None, *, convert: bool = True) -> Tensor:
+        return torch.sin((0.1 + 0.05 * index) * torch.arange(400.0))
+
+    def fingerprint(self) -> str:
+        return "tones"
+
+
+def _explainers(model: nn.Module) -> dict[str, Function]:
+    def transform(waveform: Tensor) -> Tensor:
+        means = waveform.reshape(-1, 50).mean(1)
+        return torch.stack([means, -means])[:, None]
+
+    names = ["dog", "rain", "fox", "siren"]
+    classifier = Classifier(model, transform, 100, names, layer=model[0], length=400, exclusive=False)
+    explainer = Explainer.fit(classifier, Tones(), ["time"])
+    folder = Path(tempfile.mkdtemp())
+    explainer.save(folder / "bases")
+    clip = torch.sin(0.17 * torch.arange(400.0))
+    search = RegionSearch(n_random=0)
+    explained = {"clips": clip, "target": None, "threshold": None, "n_channels": 1, "n_prototypes": 2, "search": None}
+    explained |= {"sides": "positive"}
+    heard = {"recording": torch.cat([clip, clip]), "scheme": "time", "window": 4.0, "hop": 2.0, "threshold": 0.1}
+    made = {"classifier": classifier, "bases": list(explainer.bases.values()), "recordings": Tones()}
+    fitted = {"classifier": classifier, "recordings": Tones(), "schemes": ["time"], "layer": model[0], "seed": 0}
+    written = {"path": folder / "page.html", "title": "Why?", "limit": 1.0, "names": {"time": {0: "knocks"}}}
+    roles = {
+        "integer": ("n_channels", "n_prototypes", "seed"),
+        "quantity": ("threshold", "window", "hop", "limit"),
+        "choice": ("sides", "scheme", "schemes", "title"),
+        "object": ("classifier", "bases", "recordings", "layer", "paths", "names", "search"),
+        "target": ("target",),
+        "tensor": ("clips", "recording"),
+    }
+    loaded = {"paths": folder / "bases", "classifier": classifier, "recordings": Tones()}
+    named = {"path": folder / "names.json", "names": {"time": {0: "knocks"}}}
+    return {
+        "Explainer": Function(Explainer, made, roles),
+        "Explainer.fit": Function(Explainer.fit, fitted, roles),
+        "Explainer.load": Function(Explainer.load, loaded, roles),
+        "Explainer.located": Function(explainer.located, {"n_prototypes": 1}, roles),
+        "Explainer.explain": Function(explainer.explain, explained, roles),
+        "Explainer.explain with a search": Function(explainer.explain, {**explained, "search": search}, roles),
+        "Explainer.explain_recording": Function(explainer.explain_recording, heard, roles),
+        "Explainer.write_names": Function(explainer.write_names, named, roles),
+        "ExplainedClips.write": Function(explainer.explain(clip, n_prototypes=2, search=None).write, written, roles),
     }
 
 
@@ -354,7 +430,9 @@ def _same(one: Any, other: Any) -> bool:
         return (
             isinstance(other, Tensor) and one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
         )
-    if isinstance(one, (FeatureBank, PrototypeBasis)):
+    if isinstance(one, ExplainedClips):
+        return one.rows() == other.rows()
+    if isinstance(one, (Explainer, FeatureBank, PrototypeBasis)):
         return type(one) is type(other)
     if isinstance(one, (list, tuple)) and not hasattr(one, "_fields"):
         return len(one) == len(other) and all(map(_same, one, other))

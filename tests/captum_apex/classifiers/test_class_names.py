@@ -1,8 +1,11 @@
 """Labels and targets in words."""
 
+import enum
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from captum_apex.classifiers.class_names import checked_class_names, class_name
 
@@ -70,9 +73,9 @@ def test_names_without_an_order_are_refused(names):
         checked_class_names(names)
 
 
-@pytest.mark.parametrize("names", [["cat", 1], [None], np.array([1, 2])], ids=repr)
+@pytest.mark.parametrize("names", [["cat", 1], [1, "cat"], [None], [1.5]], ids=repr)
 def test_names_that_are_no_strings_are_refused(names):
-    with pytest.raises(TypeError, match="`class_names` to be strings, but got"):
+    with pytest.raises(TypeError, match="`class_names` to be strings or whole numbers, but got"):
         checked_class_names(names)
 
 
@@ -80,3 +83,31 @@ def test_names_that_are_no_strings_are_refused(names):
 def test_names_that_are_missing_or_equal_are_refused(names):
     with pytest.raises(ValueError, match="different strings, at least one"):
         checked_class_names(names)
+
+
+class Sound(str, enum.Enum):  # noqa: UP042 - the text of its members is not their value
+    DOG = "dog"
+    RAIN = "rain"
+
+
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        (range(2), ["0", "1"]),
+        ([7, 3], ["7", "3"]),
+        (np.array([7, 3]), ["7", "3"]),
+        (torch.tensor([7, 3]), ["7", "3"]),
+        (pd.Categorical([7, 3]), ["7", "3"]),
+        ([False, True], ["False", "True"]),
+        (Sound, ["dog", "rain"]),
+        ([Sound.DOG, Sound.RAIN], ["dog", "rain"]),
+        ([np.str_("dog"), np.str_("rain")], ["dog", "rain"]),
+        ([b"dog", b"rain"], ["dog", "rain"]),
+    ],
+    ids=repr,
+)
+def test_names_of_other_types_become_strings(names, texts):
+    checked = checked_class_names(names)
+    assert checked == texts
+    assert {type(name) for name in checked} == {str}
+    assert class_name(1, names) == texts[1]

@@ -1,6 +1,7 @@
 """`python -m captum_apex`, from audio files to bases and to the explanations that a page is made of."""
 
 import collections
+import contextlib
 import csv
 import dataclasses
 import json
@@ -9,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import threading
 import types
 import warnings
 from pathlib import Path
@@ -38,6 +40,7 @@ from captum_apex import (
     write_raven,
 )
 from captum_apex.__main__ import main
+from captum_apex.cli import factory
 from captum_apex.cli.parser import COMMANDS as PARSED
 from captum_apex.cli.parser import parser
 from captum_apex.explaining import explainer
@@ -56,7 +59,7 @@ def pages(monkeypatch):
     """What a stand-in for the report was given."""
     given = []
 
-    def write(path, pages, *, title, limit):
+    def write(path, pages, *, title, limit, names, progress):
         given.extend(pages)
         path.write_text(title)
         return path
@@ -148,6 +151,17 @@ def test_several_schemes_are_a_file_each_in_a_folder(here, capsys):
 def test_without_a_scheme_all_that_the_layer_supports_are_fitted(here):
     assert fit(out="bases", scheme=()) == 0
     assert sorted(path.stem for path in Path("bases").iterdir()) == sorted(map(str, SCHEMES))
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [(None, ""), (9, " 9 of the 9 that were tried"), (4, "tried: few, if it was")]
+)
+def test_few_recordings_that_are_recognised_are_explained(here, monkeypatch, capsys, right, said):
+    monkeypatch.setattr("captum_apex.cli.fit_command.recognised", lambda _: None if right is None else (right, 9))
+    assert fit() == 0
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("9 recordings in recordings"))
+    assert said in line
+    assert ("few" in line) == (right == 4)
 
 
 def test_an_invertible_basis_is_fitted_where_it_is_asked_for(here):
@@ -606,7 +620,7 @@ def refused(capsys, code, *parts):
         (
             "my_model:clasifier",
             None,
-            r"a function 'clasifier' in .*my_model\.py, but there is none; there are: classifier, Classifier",
+            r"a function 'clasifier' in .*my_model\.py, but there is none; there are: classifier, …",
         ),
         ("my_model:classifier", "def classifier(:", "SyntaxError: invalid syntax"),
         ("my_model:classifier", "raise SystemExit(3)", "can be imported from .*SystemExit: 3"),
@@ -701,6 +715,54 @@ def test_a_layer_that_is_missing_or_wrong_is_answered_by_those_to_choose_from(he
     fit_without = ["fit", "recordings", *MODEL, "--out", "bases"]
     refused(capsys, run(*fit_without), f"expected --layer, or a Classifier with a `layer`, .*{to_choose}")
     refused(capsys, run(*fit_without, "--layer", "feature"), f"but got 'feature'; there are: features, .*{to_choose}")
+
+
+def test_a_layer_without_places_is_answered_by_where_others_are_listed(here, capsys):
+    """The classifier itself: its output has one number per class, and no layout gives it time."""
+    without_places = run("fit", "recordings", *MODEL, "--out", "bases", "--layer", "head")
+    refused(capsys, without_places, "(?!.*1 1).*frequency and time: .*suggest_layers.* captum-apex layers$")
+
+
+def test_a_page_without_a_name_takes_the_place_of_no_file(here, pages, capsys):
+    fit()
+    explain = ("explain", "new.wav", *MODEL, "--basis", "time.safetensors", "--data", "recordings", "--cells")
+    capsys.readouterr()
+    for name in ("page.html", "page-2.html", "page-3.html"):
+        assert run(*explain, "--title", name) == 0
+        assert capsys.readouterr().out == f"{name}\n"
+    assert [Path(name).read_text() for name in ("page.html", "page-3.html")] == ["page.html", "page-3.html"]
+
+
+def test_a_training_clip_is_shown_with_its_label_and_other_prototypes(here, pages, capsys):
+    fit()
+    capsys.readouterr()
+    assert explained("--cells", clips=("new.wav", "recordings/rain/0.wav")) == 0
+    assert [page.clip.label for page in pages] == ["", "rain"]
+    assert "recordings/rain/0.wav" not in prototypes_in(pages[1])
+    lines = [line.split() for line in capsys.readouterr().err.splitlines()]
+    (header,) = [line for line in lines if line[:1] == ["clip"]]
+    assert header[:3] == ["clip", "label", "explained"]
+    assert [line[1] for line in lines if line[:1] == ["recordings/rain/0.wav"]] == ["rain"]
+
+
+def test_a_factory_that_takes_long_is_named_meanwhile(monkeypatch, capsys):
+    """The work ends when the text is there, or after a minute."""
+    said = threading.Event()
+    monkeypatch.setattr(factory, "_SECONDS", 0.0)
+    monkeypatch.setattr(factory, "print", lambda *words, **_: said.set(), raising=False)
+    with factory.said_where_slow("loading …"):
+        assert said.wait(60)
+    monkeypatch.undo()
+    with factory.said_where_slow("loading …"):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_factory_is_named_where_it_takes_long(here, monkeypatch):
+    named = []
+    monkeypatch.setattr(factory, "said_where_slow", lambda text: contextlib.nullcontext(named.append(text)))
+    assert run("layers", *MODEL) == 0
+    assert named == ["loading my_model:classifier …"]
 
 
 def test_wrong_recordings_are_refused(here, capsys):
@@ -946,7 +1008,7 @@ def test_what_is_converted_is_said_in_one_line_without_a_place_in_the_code(here,
     changed("def classifier():", "def classifier():\n    import warnings; warnings.warn('beware')")
     usual = warnings.formatwarning
     with warnings.catch_warnings():
-        warnings.simplefilter("default")
+        warnings.simplefilter("always")  # as after a library has changed the filters
         monkeypatch.setattr(warnings, "showwarning", show)
         assert fit() == 0
     lines = capsys.readouterr().err.splitlines()

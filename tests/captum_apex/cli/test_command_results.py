@@ -157,6 +157,36 @@ def test_a_basis_without_the_negative_side_says_so(here, capsys):
 
 
 def test_places_are_one_column_and_unknown_ones_are_empty():
-    place = {"start_s": 1.0, "end_s": 2.5, "low_hz": None, "high_hz": None}
-    rows = [{"clip": "a.wav", **place}, {"clip": "b.wav", **dict.fromkeys(place)}]
-    assert table_of(rows).splitlines() == ["clip   where", "a.wav  1–2.5 s", "b.wav"]
+    strip = {"start_s": 1.0, "end_s": 2.5, "low_hz": None, "high_hz": None}
+    box = {"start_s": 0.125, "end_s": 0.5, "low_hz": 612.7, "high_hz": 4120.0}
+    hull = {"start_s": 0.125, "end_s": 2.5, "low_hz": 0.0, "high_hz": 8000.0}
+    whole = dict.fromkeys(strip)
+    rows = [
+        {"clip": "a.wav", "label": "", **hull, "boxes": [strip, box]},
+        {"clip": "b.wav", "label": "", **whole, "boxes": []},
+        {"clip": "c.wav", "label": "", **hull, "boxes": [whole]},
+        {"clip": "d.wav", "label": "", **whole, "boxes": None},
+    ]
+    lines = ["clip   where", "a.wav  1.00–2.50 s", "       0.12–0.50 s, 613–4120 Hz", "b.wav", "c.wav  all of the clip"]
+    assert table_of(rows).splitlines() == [*lines, "d.wav"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (9.56e-05, "0.0001"),
+        (-4e-06, "0"),
+        (0.0, "0"),
+        (-0.01234, "-0.0123"),
+        (4.6, "4.6"),
+        (9.999, "10"),
+        (1234.5, "1234"),
+    ],
+)
+def test_numbers_are_short_and_without_exponents(number, text):
+    assert table_of([{"contribution": number}]).split() == ["contribution", text]
+
+
+def test_a_short_box_has_two_different_ends():
+    box = {"start_s": 0.4712, "end_s": 0.4741, "low_hz": None, "high_hz": None}
+    assert table_of([{"boxes": [box]}]).splitlines()[1] == "0.471–0.474 s"

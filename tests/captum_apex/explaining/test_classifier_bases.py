@@ -57,6 +57,21 @@ def test_one_of_several_labels_is_enough():
     assert recognised(thirds().dataset(Clips(labels))) == (9, 10)
 
 
+def test_clips_of_no_class_are_not_tried():
+    labels = torch.nn.functional.one_hot(torch.tensor(LOUD)).float()
+    labels[:4] = 0
+    assert recognised(thirds().dataset(Clips(labels))) == (6, 6)
+    assert recognised(thirds().dataset(Clips(torch.zeros(10, 3)))) is None
+
+
+def test_a_layout_is_for_the_classifier():
+    layer = nn.Conv1d(1, 4, 3)
+    model = nn.Sequential(nn.Unflatten(1, (1, 12)), layer, nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    classifier = Classifier(model, lambda waveform: waveform, 8000, ["a", "b", "c", "d"], layer=layer)
+    with pytest.raises(ValueError, match='pass "n c t -> n c 1 t" as `layout` to the Classifier'):
+        list(fit_bases(classifier, Clips(None)))
+
+
 def test_nothing_is_said_without_labels_or_with_one_class():
     assert recognised(thirds().dataset(Clips(None))) is None
     one = Classifier(nn.Linear(12, 1), lambda waveform: waveform, 8000, ["loud"])

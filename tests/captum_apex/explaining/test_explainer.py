@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ from captum_apex import (
     fit_basis,
     listening,
 )
-from captum_apex.explaining.explained_clips import COLUMNS
+from captum_apex.explaining.explained_clips import COLUMNS, short_names
 from captum_apex.report import Page
 
 RATE = 8000
@@ -119,9 +120,13 @@ def test_clips_come_in_every_form(folder, recordings, explainer):
         explained = explainer.explain(form, **SHARED)
         assert explained[0].explanations == expected
     assert [page.clip.name for page in explainer.explain(torch.stack([waveform] * 2), **SHARED)] == [
-        "waveform 0",
-        "waveform 1",
+        "clip 1",
+        "clip 2",
     ]
+    for form in (np.array([str(path)] * 2), pd.Series([str(path)] * 2)):
+        assert [page.explanations for page in explainer.explain(form, **SHARED)] == [expected] * 2
+    names = [recordings.name(index) for index in (0, 1, 2, 4)]
+    assert [page.clip.name for page in explainer.explain([folder / "dog", names[3]], **SHARED)] == names
     for form in (recordings, folder):
         explained = explainer.explain(form, **SHARED)
         assert [page.clip.name for page in explained] == [recordings.name(index) for index in range(9)]
@@ -129,7 +134,9 @@ def test_clips_come_in_every_form(folder, recordings, explainer):
         assert explained[0].explanations == expected
 
 
-@pytest.mark.parametrize("clips", [3, [3], torch.zeros(1, 2, 100), [torch.zeros(2, 100)], torch.zeros(5).int(), None])
+@pytest.mark.parametrize(
+    "clips", [3, [3], torch.zeros(1, 2, 100), [torch.zeros(2, 100)], torch.zeros(5).int(), None, torch.tensor(1.0)]
+)
 def test_what_is_no_clip_is_refused(explainer, clips):
     with pytest.raises(TypeError, match="expected .*path.*waveform.*, but got"):
         explainer.explain(clips)
@@ -165,6 +172,22 @@ def test_a_page_has_the_probabilities_of_a_classifier_that_knows_them(explainer,
     assert page.probability == page.probabilities[CLASSES.index("rain")]
 
 
+def test_names_are_shown_without_the_folder_that_all_are_in():
+    assert short_names(["/tmp/x/dog/a.wav", "/tmp/x/rain/a.wav"]) == ["dog/a.wav", "rain/a.wav"]
+    assert short_names(["/tmp/x/a.wav", "clip 2", "/tmp/x/b.wav"]) == ["a.wav", "clip 2", "b.wav"]
+    assert short_names(["/tmp/a.wav", "x/b.wav"]) == ["/tmp/a.wav", "x/b.wav"]
+    assert short_names(["a.wav", "row 3"]) == ["a.wav", "row 3"]
+    assert short_names([]) == []
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_the_writing_of_a_page_shows_its_progress(explainer, tmp_path, monkeypatch, capsys, progress):
+    monkeypatch.setattr("captum_apex.report.encoding._SECONDS_WITHOUT_BAR", 0.0)
+    explained = explainer.explain(sound(1000), n_channels=1, **SHARED)
+    explained.write(tmp_path / "page.html", progress=progress)
+    assert ("writing about" in capsys.readouterr().err) == progress
+
+
 def test_the_tables_have_a_row_for_each_channel(recordings, explainer, tmp_path):
     explained = explainer.explain([recordings.path(0), recordings.path(1)], n_channels=2, n_prototypes=2)
     rows = explained.rows()
@@ -182,6 +205,10 @@ def test_the_tables_have_a_row_for_each_channel(recordings, explainer, tmp_path)
         places = [page.clip.place(box) for box in channel.region.boxes]
         assert row["start_s"] == pytest.approx(min(place.start for place in places), rel=1e-5)
         assert row["high_hz"] == pytest.approx(max(place.high for place in places), rel=1e-5)
+        assert [box["start_s"] for box in row["boxes"]] == [
+            None if box.start <= 0 and box.end >= 1 else pytest.approx(page.clip.place(box).start, rel=1e-5)
+            for box in channel.region.boxes
+        ]
         assert row["channel_falls"] == pytest.approx(channel.effect.channel, rel=1e-5)
         names = [recordings.name(prototype.index) for prototype in channel.prototypes]
         assert [prototype["clip"] for prototype in row["prototypes"]] == names
@@ -189,6 +216,7 @@ def test_the_tables_have_a_row_for_each_channel(recordings, explainer, tmp_path)
     with open(explained.write_csv(tmp_path / "evidence.csv"), newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["channel"] for line in lines] == [str(row["channel"]) for row in rows]
+    assert [line["boxes"].count(";") + 1 for line in lines] == [len(row["boxes"]) for row in rows]
     assert lines[0]["prototypes"] == "; ".join(prototype["clip"] for prototype in rows[0]["prototypes"])
 
 
@@ -217,6 +245,10 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
             "end_s": 0.75,
             "low_hz": 0.0,
             "high_hz": 3000.0,
+            "boxes": [
+                {"start_s": 0.1, "end_s": 0.75, "low_hz": 1000.0, "high_hz": 2000.0},
+                {"start_s": 0.5, "end_s": 0.6, "low_hz": 0.0, "high_hz": 3000.0},
+            ],
             "channel_falls": 0.5,
             "random_falls": 0.625,
             "score_falls": 2.5,
@@ -270,6 +302,67 @@ def test_located_bases_keep_the_regions_of_prototypes(explainer, recordings):
             assert prototype.region == expected.region
 
 
+def prototypes_of(explained):
+    """The names of the prototypes of each channel."""
+    page = explained[0]
+    return [
+        [page.shown_prototypes[prototype.index].name for prototype in channel.prototypes]
+        for explanation in page.explanations
+        for channel in explanation.evidence
+    ]
+
+
+@pytest.mark.parametrize("form", ["file", "another path", "copy", "waveform", "link"])
+@pytest.mark.parametrize("search", [None, RegionSearch(n_random=0)])
+def test_a_training_clip_is_no_prototype_of_itself(explainer, recordings, tmp_path, form, search):
+    """With the 5 prototypes that the bases keep, the 3 best of the others are shown."""
+    few = Explainer(explainer.classifier, [explainer.bases["time"]], recordings)
+    path = recordings.path(4)
+    clip = {
+        "file": path,
+        "another path": path.parent / ".." / path.parent.name / path.name,
+        "copy": tmp_path / "copy.wav",
+        "waveform": explainer.classifier.waveform(path),
+        "link": tmp_path / "link.wav",
+    }[form]
+    (tmp_path / "copy.wav").write_bytes(path.read_bytes())
+    (tmp_path / "link.wav").symlink_to(path)
+    explained = few.explain(clip, "rain", n_prototypes=3, search=search)
+    prototypes = explainer.bases["time"].positive
+    n_own = 0
+    for channel in explained[0].explanations[0].evidence:
+        others = [index for index in prototypes.indices[channel.channel].tolist() if index != 4]
+        n_own += len(others) < 5
+        assert [prototype.index for prototype in channel.prototypes] == others[:3]
+    assert n_own  # it would have been one
+    assert explained[0].clip.label == ("rain" if form in ("file", "another path") else "")
+
+
+def test_a_clip_of_the_same_name_is_no_training_clip(explainer, recordings, tmp_path):
+    path = tmp_path / recordings.path(4).name
+    listening.write(path, sound(1500, seed=30), RATE)
+    page = explainer.explain(path, **SHARED)[0]
+    assert page.clip.label == ""
+    assert prototypes_of([page]) == prototypes_of(explainer.explain(sound(1500, seed=30), **SHARED))
+
+
+def test_the_only_prototype_may_be_the_clip_itself(classifier, recordings):
+    bank = FeatureBank.from_dataset(classifier.model, classifier.layer, classifier.dataset(recordings))
+    explainer = Explainer(classifier, [fit_basis(bank, "time", epochs=1, n_prototypes=(2, 1))], recordings)
+    shown = [prototypes_of(explainer.explain(recordings.path(index), search=None)) for index in range(9)]
+    assert [] in [names for of_clip in shown for names in of_clip]
+    for index, of_clip in enumerate(shown):
+        assert recordings.name(index) not in [name for names in of_clip for name in names]
+
+
+def test_no_regions_are_searched_for_in_place_of_those_that_are_kept(explainer, recordings, monkeypatch):
+    """Two prototypes have regions; with one of them left out, one is shown."""
+    located = Explainer(explainer.classifier, [explainer.bases["time"]], recordings).located(2)
+    monkeypatch.setattr("captum_apex.explanations.evidence_regions.PrototypeRegions", None)
+    explained = located.explain(recordings, n_prototypes=2)
+    assert {len(names) for index in range(9) for names in prototypes_of(explained[index : index + 1])} == {1, 2}
+
+
 def test_wrong_parts_are_refused(classifier, folder, recordings, explainer, tmp_path):
     bases = list(explainer.bases.values())
     with pytest.raises(ValueError, match="at least one basis"):
@@ -310,7 +403,7 @@ def test_a_waveform_has_the_length_of_the_classifiers_clips(explainer):
     assert torch.equal(short[:1000], waveform[:1000])
     assert not short[1000:].any()
     assert len(short) == RATE // 2
-    with pytest.raises(ValueError, match="waveform 0 .*NaN or infinity"):
+    with pytest.raises(ValueError, match="clip 1 .*NaN or infinity"):
         explainer.explain(torch.full((4000,), torch.nan))
 
 
@@ -429,6 +522,38 @@ def test_the_text_of_each_result_says_what_it_is(explainer):
     explained = explainer.explain([sound(500 + index) for index in range(6)], "dog", **SHARED)
     lines = repr(explained).splitlines()
     assert lines[0] == "6 explained clips"
-    assert lines[1].startswith("  waveform 0: dog, score ")
+    assert lines[1].startswith("  clip 1: dog, score ")
     assert lines[-1] == "  … and 2 more"
     assert len(explained[1:3]) == 2
+
+
+@pytest.mark.parametrize("odd", [None, 3, "text", [1], {"a": 1}, {1}, np.array([0.5])], ids=repr)
+def test_arguments_of_other_types_are_refused_by_name(classifier, recordings, explainer, tmp_path, odd):
+    bases = list(explainer.bases.values())
+    with pytest.raises(TypeError, match=r"`classifier` to be a captum_apex\.Classifier, but got"):
+        Explainer(odd, bases)
+    with pytest.raises(TypeError, match=r"`classifier` to be a captum_apex\.Classifier, but got"):
+        Explainer.fit(odd, recordings)
+    with pytest.raises(TypeError, match="`bases` to be fitted bases, but got"):
+        Explainer(classifier, odd)
+    if odd is not None:
+        with pytest.raises(TypeError, match=r"recordings, such as .* but got .*Recordings\.in_folder"):
+            Explainer(classifier, bases, odd)
+    with pytest.raises(TypeError, match="`names` to be a mapping such as"):
+        explainer.write_names(tmp_path / "names.json", odd)
+    with pytest.raises(TypeError, match="expected `title` to be a text"):
+        explainer.explain(sound(1000), **SHARED).write(tmp_path / "page.html", title=odd if odd != "text" else 1)
+    if odd != "text" and odd != {"a": 1}:
+        with pytest.raises(TypeError, match="`paths` of files and folders of bases"):
+            Explainer.load(odd, classifier)
+        with pytest.raises(TypeError, match="expected `sides`"):
+            explainer.explain(sound(1000), sides=odd)
+    if odd != 3:
+        with pytest.raises(TypeError, match="expected `n_prototypes`"):
+            explainer.located(odd)
+
+
+def test_one_scheme_may_be_named_without_a_list(classifier, recordings):
+    assert list(Explainer.fit(classifier, recordings, "time").bases) == ["time"]
+    with pytest.raises(TypeError, match="`schemes` to be the names of schemes, but got 1"):
+        Explainer.fit(classifier, recordings, 1)

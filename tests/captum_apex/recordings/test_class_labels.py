@@ -1,5 +1,7 @@
 """Labels of the kinds that people have, as indices of classes."""
 
+import enum
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,7 +127,7 @@ def test_no_label_at_all_is_no_labels(values):
         ([[0.0, 0.5, 0.0]], ValueError, "but got 0.5 for clip 0"),
         ([[[0]]], ValueError, r"got \[\[0\]\] for clip 0"),
         ([[None]], ValueError, r"got \[None\] for clip 0"),
-        ([b"dog"], TypeError, "names or indices of classes, or lists of them, but got bytes b'dog' for clip 0"),
+        ([b"fox"], ValueError, "got 'fox' for clip 0"),
         ([{"dog": 1}], TypeError, "got dict .* for clip 0"),
         ([object()], TypeError, "got object .* for clip 0"),
         ([1j], TypeError, "got complex 1j for clip 0"),
@@ -169,3 +171,48 @@ def test_a_name_of_a_class_always_means_this_class(names, data):
         chosen = data.draw(st.lists(st.sampled_from(stripped), min_size=1))
         labels, _ = class_labels(chosen, clip, names)
         assert [names[label] for label in labels] == chosen
+
+
+class Sound(enum.Enum):
+    DOG = "dog"
+    RAIN = "rain"
+
+
+class Number(enum.IntEnum):
+    DOG = 0
+    RAIN = 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [b"rain", b"dog"],
+        np.array([b"rain", b"dog"]),
+        [Sound.RAIN, Sound.DOG],
+        [Number.RAIN, Number.DOG],
+        [np.str_("rain"), np.str_("dog")],
+        pd.Series(["rain", "dog"], dtype="category"),
+    ],
+    ids=repr,
+)
+def test_names_of_other_types_are_names(values):
+    assert class_labels(values, "clip {}".format, ["dog", "rain"]) == ((1, 0), ("dog", "rain"))
+
+
+@pytest.mark.parametrize("names", [[7, 3, 0], np.array([7, 3, 0]), pd.Categorical([7, 3, 0])], ids=repr)
+def test_labels_are_names_where_the_names_are_numbers(names):
+    """3 is the second class, and not the fourth; 0 is the last one, and not the first."""
+    assert class_labels([3, 0, 7], "clip {}".format, names) == ((1, 2, 0), ("7", "3", "0"))
+    assert class_labels(["3", "0", "7"], "clip {}".format, names) == ((1, 2, 0), ("7", "3", "0"))
+
+
+@pytest.mark.parametrize("separator", [";", ",", "|", " "])
+def test_an_empty_text_is_no_class_beside_several_names(separator):
+    values = [f"rain{separator}dog", "", "dog", " "]
+    assert class_labels(values, "clip {}".format, ["dog", "rain"])[0] == ((1, 1), (0, 0), (1, 0), (0, 0))
+
+
+@pytest.mark.parametrize("values", [["rain", "", "dog"], ["sea waves", "", "dog"], ["rain;dog", None, "dog"]], ids=repr)
+def test_an_empty_text_is_a_missing_label_beside_single_names(values):
+    with pytest.raises(ValueError, match="there is none for clip 1 and .* for clip 0; .* or .* give every clip a list"):
+        class_labels(values, clip, ["dog", "rain", "sea waves"])

@@ -200,6 +200,27 @@ def test_a_channel_keeps_the_name_and_the_note_of_the_reader(browser, many):
     browser.execute_script("localStorage.clear()")
 
 
+def test_a_page_is_written_with_names_until_the_reader_gives_others(browser, tmp_path):
+    names = {"ab12": {10: {"name": "siren", "note": "rises"}, 11: {"name": "<b>", "note": ""}}, "cd": {}}
+    path = report.write(tmp_path / "named.html", [small_page(number) for number in range(3)], names=names)
+    show(browser, path)
+    browser.get(path.as_uri() + "#clip=2")
+    wait_until(lambda: texts(browser, ".channel") == ["Channel 10 “siren”", "Channel 11 “<b>”"])
+    browser.get(path.as_uri() + "#perspective=time&channel=10")
+    wait_until(lambda: all_of(browser, "#channel-note"))
+    assert all_of(browser, "#channel-note")[0].get_attribute("value") == "rises"
+    all_of(browser, "#channel-name")[0].send_keys("s")
+    assert json.loads(saved_by(browser, "Export names")["text"])["bases"][0]["channels"] == {
+        "10": {"name": "sirens", "note": "rises"},
+        "11": {"name": "<b>", "note": ""},
+    }
+    browser.execute_script("rename(facts.pages[0].perspectives[0], 11, { name: '', note: '' })")
+    show(browser, path)  # loads the file again
+    browser.get(path.as_uri() + "#clip=2")
+    wait_until(lambda: texts(browser, ".channel") == ["Channel 10 “sirens”", "Channel 11"])
+    browser.execute_script("localStorage.clear()")
+
+
 def test_names_are_imported_from_a_file(browser, many, tmp_path):
     names = {"basis": "ab12", "scheme": "time", "channels": {"10": {"name": "siren", "note": ""}}}
     file = tmp_path / "names.json"
