@@ -135,7 +135,7 @@ def contributions_by_hand(
     """
     dtype = torch.float64 if double else torch.float32
     model = copy.deepcopy(classifier.model)
-    model = (model.double() if double else model).requires_grad_(False)  # no graph before the layer
+    model = model.double().requires_grad_(False) if double else model  # without a graph before the layer
     layer = model.get_submodule(basis.origin.layer)
     held = []
 
