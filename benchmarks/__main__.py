@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from captum_apex import interruption  # noqa: F401  # before all that takes seconds to import
 
 # isort: split
-from benchmarks.commands import demonstration_command, measure_command, regions_command, run_command, show_command
+from benchmarks.commands import (
+    demonstration_command,
+    measure_command,
+    published_command,
+    regions_command,
+    run_command,
+    show_command,
+)
 from captum_apex.cli.exit_status import as_process, exit_status
 
 PROGRAM = "python -m benchmarks"
@@ -72,6 +79,7 @@ def command_parser() -> argparse.ArgumentParser:
     measure_command.add_events_parser(commands)
     measure_command.add_norm_parser(commands)
     regions_command.add_regions_parser(commands)
+    published_command.add_published_parser(commands)
     demonstration_command.add_demonstration_parser(commands)
     show_command.add_pictures_parser(commands)
     return parser

@@ -25,7 +25,7 @@ FLOORS = {
     "benchmarks": (
         {"cache", "statistics"},
         {"tasks"},
-        {"classifiers", "methods"},
+        {"classifiers", "methods", "published"},
         {"runs"},
         {"experiments"},
         {"reports"},

@@ -55,6 +55,7 @@ GUIDES = (
     "clips_of_several_lengths",
     "waveform_models",
     "hugging_face",
+    "published_models",
     "long_recordings",
     "command_line",
     "benchmark",

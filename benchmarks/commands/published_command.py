@@ -1,0 +1,56 @@
+"""The command `published`: published models with their weights on real recordings."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.commands.options import Commands, check_tables, write_tables
+from benchmarks.experiments.published_regions import region_lines
+from benchmarks.experiments.published_rows import measured, published_lines
+from benchmarks.published.published_models import PUBLISHED_MODELS
+from benchmarks.reports.markup import section_markdown
+from benchmarks.reports.published_tables import published_section, regions_section
+from captum_apex import SCHEMES
+
+WITH_BOXES = "batdetect2"
+
+
+def add_published_parser(commands: Commands) -> None:
+    """Adds the parser of `published`."""
+    parser = commands.add_parser(
+        "published",
+        help="fit bases of published models, and measure what prototypes share and where regions lie",
+        description="Fits bases of published models, whose weights are in their packages, on real recordings. It takes "
+        "half an hour on one core.",
+    )
+    parser.add_argument(
+        "--packages", nargs="+", choices=PUBLISHED_MODELS, default=list(PUBLISHED_MODELS), help="packages of the models"
+    )
+    parser.add_argument(
+        "--schemes", nargs="+", choices=[str(scheme) for scheme in SCHEMES], help="schemes; by default all that differ"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.md", help="replace the tables between this file's marks")
+    parser.set_defaults(command=published_command)
+
+
+def published_command(options: argparse.Namespace) -> int:
+    """Prints the tables of the published models, and writes them into a file."""
+    check_tables(options.out)
+    tables = []
+    sections = []
+    for package in options.packages:
+        model = PUBLISHED_MODELS[package]
+        subject = measured(replace(model, schemes=options.schemes or model.schemes), progress=True)
+        tables.append(published_lines(model, subject))
+        if package == WITH_BOXES:
+            sections.append(regions_section(region_lines(subject)))
+    sections.insert(0, published_section(pd.concat(tables, ignore_index=True), PUBLISHED_MODELS))
+    for section in sections:
+        print(section_markdown(section, Path()))
+    if options.out is not None:
+        write_tables(options.out, sections)
+    return 0

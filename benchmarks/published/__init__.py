@@ -1,0 +1,1 @@
+"""Published models with their weights, each with the few lines that captum-apex needs to explain it."""

@@ -1,0 +1,120 @@
+"""Each published model gives through its few lines what its package gives by itself."""
+
+import importlib
+import json
+import sys
+
+import pytest
+import torch
+
+from benchmarks.experiments.published_rows import at_layer
+from benchmarks.published import bat_calls, pesto_frames, silero_speech
+from benchmarks.published.held_clips import HeldClips, same_group
+from benchmarks.published.wheels import file_of, without
+from captum_apex import FeatureBank
+from tests.benchmarks.published.subjects import needing, subject
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@needing("torchcrepe")
+def test_the_classes_of_torchcrepe_are_its_frequencies():
+    prepared = subject("torchcrepe").classifier
+    convert = sys.modules["torchcrepe"].convert
+    for pitch in (0, 100, 359):
+        cents = convert.bins_to_cents(torch.tensor(pitch, dtype=torch.float64))
+        dithered = 10 * 2 ** (cents / 1200)  # the package adds noise of at most half a class
+        assert abs(1200 * torch.log2(dithered / float(prepared.class_names[pitch].split()[0]))) < 21
+
+
+@needing("pesto-pitch")
+def test_the_encoder_of_pesto_gives_the_class_that_the_package_gives():
+    waveform = subject("pesto-pitch").explained.waveforms[3]
+    whole = pesto_frames.load()
+    activations = whole(waveform[None], sr=16_000)[3][0]  # (frame, class), shifted to absolute pitch
+    shift = round(whole.shift.item() * whole.bins_per_semitone)
+    frame = len(whole.preprocessor(waveform[None], sr=16_000)[0]) // 2
+    expected = activations[frame].roll(shift)
+    prepared = subject("pesto-pitch").classifier
+    with torch.no_grad():
+        scores = prepared.model(prepared.transform(waveform)[None])[0]
+    torch.testing.assert_close(scores.softmax(0), expected.detach(), rtol=1e-4, atol=1e-6)
+
+
+@needing("pesto-pitch")
+def test_a_channel_of_pesto_says_where_the_pitch_is_and_not_which():
+    """Its layers do the same at every row, so prototypes share where a channel counts, beside the row of the pitch."""
+    whole = subject("pesto-pitch")
+    (basis,) = whole.bases
+    training = torch.stack([whole.classifier.transform(waveform) for waveform in whole.training.waveforms])
+    both = [at_layer(whole.classifier, basis).decompose(inputs, predicted=True) for inputs in (whole.inputs, training)]
+    rows = [pesto_frames.CENTS * decomposition.relevance[..., 0].argmax(2) for decomposition in both]  # (clip, channel)
+    pitches = [pesto_frames.pitch(whole.classifier, clips) for clips in (whole.explained, whole.training)]
+    places, offsets = [], []
+    for clip, contributions in enumerate(both[0].contributions):
+        channel = int(contributions.where(both[0].activations[clip] > 0, -torch.inf).argmax())
+        chosen = basis.positive.indices[channel, :4]
+        distance = rows[0][clip, channel] - rows[1][chosen, channel]
+        places.append(distance.abs())
+        offsets.append((distance - (pitches[0][clip] - pitches[1][chosen])).abs())
+    assert torch.cat(offsets).median() < 1.5 * pesto_frames.CENTS
+    assert torch.cat(places).median() > 5 * pesto_frames.CENTS
+
+
+@needing("Resemblyzer")
+def test_the_scores_rank_the_speakers_as_the_package_does():
+    whole = subject("Resemblyzer")
+    encoder = whole.classifier.model.encoder
+    with torch.no_grad():
+        similarity = encoder(whole.inputs) @ whole.classifier.model.voices.T  # of embeddings of length 1
+        scores = whole.classifier.model(whole.inputs)
+    assert (scores.argsort(1) == similarity.argsort(1)).all()
+    heard = [whole.classifier.class_names[index] for index in scores.argmax(1).tolist()]
+    assert sum(map(str.__eq__, heard, whole.explained.groups)) >= 0.9 * len(heard)
+
+
+@needing("silero-vad")
+def test_the_eager_parent_of_silero_gives_what_the_scripted_model_gives():
+    whole = subject("silero-vad")
+    scripted = torch.jit.load(file_of("silero_vad", "data/silero_vad.jit")).eval()
+    waveform = whole.inputs[2]
+    with torch.no_grad():
+        logits = [scripted(chunk[None], 16_000).logit() for chunk in waveform.split(silero_speech.CHUNK)]
+        score = whole.classifier.model(waveform[None])
+    torch.testing.assert_close(score, torch.stack(logits).mean(0), rtol=1e-5, atol=1e-5)
+
+
+@needing("silero-vad")
+def test_a_scripted_layer_is_refused_with_what_to_do():
+    silero = silero_speech.load()
+    with pytest.raises(ValueError, match=r"'encoder' is TorchScript; put it into"):
+        FeatureBank.from_dataset(silero, silero.encoder, [torch.zeros(576)])
+
+
+@needing("batdetect2")
+def test_the_detector_finds_the_boxes_that_are_published_beside_the_recordings():
+    """The network on our spectrogram gives the probabilities that the package has stored in the boxes."""
+    bats = bat_calls.load()
+    differences = []
+    for path, samples, _ in bat_calls.recordings():
+        with torch.no_grad():
+            padded = torch.nn.functional.pad(samples, (0, 4096))
+            picture = bat_calls.whole_spectrogram(padded)[..., :512]
+            detected = bats(picture[None]).pred_det[0, 0].amax(0)  # (column,)
+        for box in json.loads(path.with_suffix(".json").read_text())["annotation"]:
+            column = int((box["start_time"] * bat_calls.RATE - 384) / 256)
+            nearest = detected[max(column - 3, 0) : column + 4].max().item()
+            differences.append(abs(nearest - box["det_prob"]))
+    assert len(differences) == 44
+    assert sorted(differences)[35] < 0.1  # four fifths; the package resamples in another way
+
+
+def test_modules_that_are_missing_are_missing_again_behind_the_import():
+    with without("missing_package", "missing_package.module"):
+        assert importlib.import_module("missing_package.module") is not None
+    assert not {"missing_package", "missing_package.module"} & set(sys.modules)
+
+
+def test_the_groups_of_clips_are_compared_pair_by_pair():
+    clips = HeldClips([torch.zeros(1)] * 2, ["a", "b"], ["theo", "lucas"])
+    assert same_group(clips, clips).tolist() == [[1, 0], [0, 1]]
