@@ -18,6 +18,6 @@ def small_subject() -> Subject:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = PlainCNN(len(task.classes)).eval()
-    bank = FeatureBank.from_dataset(model, model.features, task.train)
+    bank = FeatureBank.from_dataset(model, model.features, task.train, places=False)
     bases = {scheme: fit_basis(bank, scheme, epochs=1, n_prototypes=(8, 2)) for scheme in SCHEMES}
     return Subject(task, "cnn", model, bank, bases, seed=0)

@@ -313,7 +313,9 @@ def _bank(network: str, model: nn.Module, repeats: int) -> Timing:
                 model(inputs.to(device))
 
     seconds, ratio = _pair(
-        lambda: FeatureBank.from_dataset(model, explained_layer(model), dataset, batch_size=BATCH), plain, repeats
+        lambda: FeatureBank.from_dataset(model, explained_layer(model), dataset, batch_size=BATCH, places=False),
+        plain,
+        repeats,
     )
     return Timing(f"feature bank, {network}, {len(dataset)} clips", seconds, "a plain loop over the loader", ratio, 1.1)
 

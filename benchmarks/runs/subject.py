@@ -17,18 +17,7 @@ from benchmarks.classifiers.waveform_networks import ENDING, waveform_model, wav
 from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
 from captum_apex.bases import bank_folder, bank_writer, basis, collation, features, fitting, schemes
-from captum_apex.layers import (
-    cell_places,
-    changes,
-    holding,
-    hooks,
-    layout,
-    origin,
-    padding,
-    placing,
-    pooled_norm,
-    values,
-)
+from captum_apex.layers import changes, holding, hooks, layout, origin, padding, pooled_norm, values
 from captum_apex.layers.models import fingerprint, layer_name
 
 FIT = {"epochs": 20, "learning_rate": 1e-2}
@@ -40,7 +29,7 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # missed change of the code would give wrong numbers.
 CODE = (
     *(bank_folder, bank_writer, basis, collation, features, fitting, schemes),
-    *(cell_places, changes, holding, hooks, layout, origin, padding, placing, pooled_norm, values),
+    *(changes, holding, hooks, layout, origin, padding, pooled_norm, values),
 )
 
 
@@ -187,7 +176,8 @@ def _bank(task: Task, model: nn.Module, layer: nn.Module, norm: nn.Module | None
     return cached(
         folder,
         FeatureBank.load,
-        make=lambda: FeatureBank.from_dataset(model, layer, task.train, norm=norm, progress=progress),
+        # All methods spread the cells of the layer over the whole input, so that they are compared on equal terms.
+        make=lambda: FeatureBank.from_dataset(model, layer, task.train, norm=norm, places=False, progress=progress),
         save=FeatureBank.save,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
@@ -19,7 +20,9 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None, places
 
     Each cell's value stands at the centre of the cell, with linear interpolation between. An outer value reaches half a
     cell further; beyond, where a layer without padding has no cell, the map is zero. The share of a cell in the total
-    stays what it was. Along an axis that is finer at the layer than at the input, the map is averaged.
+    stays what it was; without `places` only where the input has a multiple of the grid's rows and columns (an outer cell
+    of 15 columns that are enlarged to 126 frames gets 0.3% more or less). Along an axis that is finer at the layer than
+    at the input, the map is averaged.
 
     Args:
         relevance: maps on the grid of the layer, (clip, frequency, time).
@@ -59,7 +62,13 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None, places
 
 
 def _interpolated(relevance: Tensor, size: Sequence[int], places: CellPlaces) -> Tensor:
-    """Maps (clip, frequency, time) in another size, with the total of each cell kept, linear between the cells."""
+    """Maps (clip, frequency, time) in another size, linear between the cells; the total of each cell is kept."""
+    if places == CellPlaces():
+        # Bilinear interpolation to a smaller size would skip cells.
+        coarse = (min(relevance.shape[1], size[0]), min(relevance.shape[2], size[1]))
+        averaged = F.adaptive_avg_pool2d(relevance[:, None], coarse)
+        large = F.interpolate(averaged, size, mode="bilinear", align_corners=False)[:, 0]
+        return large * (relevance[0].numel() / large[0].numel())
     rows = places.rows(relevance.shape[1], size[0] if places.frequency else None)
     columns = places.columns(relevance.shape[2], size[1] if places.time else None)
     return _along(_along(relevance, 2, columns, size[1]), 1, rows, size[0])

@@ -124,7 +124,8 @@ function entryLine({ page, number, name, share }) {
   const other = label && label !== page.explained ? `, labelled: ${label}` : "";
   const classes = page.explained ? `explained: ${page.explained}${other}` : label;
   const about = classes ? [element("span", { class: "about class", title: classes }, classes)] : [];
-  const covered = share === null ? "" : `${Math.round(100 * share)}% explained `;
+  // Where the layer adds little to the logit, a share of that little says nothing.
+  const covered = share === null || share > 2 ? "" : `${Math.round(100 * share)}% explained `;
   if (page.probability === null) {
     const numbers = covered ? `${scoreText(page)} · ${covered}` : `${scoreText(page)} `;
     about.push(element("span", { class: "about" }, numbers, rightMark(page)));

@@ -98,6 +98,8 @@ def removed(model, basis, task):
 COMPUTES_NO_FEATURES = {
     "captum_apex.layers.models",  # its results are in the key
     "captum_apex.layers.kinds",  # it refuses layouts
+    "captum_apex.layers.cell_places",  # it is for regions and maps
+    "captum_apex.layers.placing",
     "captum_apex.layers.suggestions",  # it is for the messages of errors
     "captum_apex.bases.summaries",  # it is for what is printed
 }
