@@ -20,9 +20,9 @@ def enlarged(relevance: Tensor, inputs: Tensor, input_layout: str | None, places
 
     Each cell's value stands at the centre of the cell, with linear interpolation between. An outer value reaches half a
     cell further; beyond, where a layer without padding has no cell, the map is zero. The share of a cell in the total
-    stays what it was; without `places` only where the input has a multiple of the grid's rows and columns (an outer cell
-    of 15 columns that are enlarged to 126 frames gets 0.3% more or less). Along an axis that is finer at the layer than
-    at the input, the map is averaged.
+    stays what it was; without `places` only where the input has a multiple of the grid's rows and columns: otherwise,
+    the outer cells get another share, 0.3% for 15 columns that are enlarged to 126 frames. Along an axis that is finer
+    at the layer than at the input, the map is averaged.
 
     Args:
         relevance: maps on the grid of the layer, (clip, frequency, time).
