@@ -208,9 +208,8 @@ class FeatureBank:
                 bar.update(len(inputs))
         writer.check_complete()
         input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
-        norm_name = "" if pooled_norm is None else pooled_norm.name
-        record = (input_shape, fingerprint(model), n_clips, at_input, _fingerprint_of(dataset), norm_name)
-        origin = Origin(name, writer.layout, writer.grid, *record)
+        record = (input_shape, fingerprint(model), n_clips, at_input, _fingerprint_of(dataset))
+        origin = Origin(name, writer.layout, writer.grid, *record, "" if pooled_norm is None else pooled_norm.name)
         if places:
             origin = _placed(origin, model, layer, _on_device(device, *first), input_layout)
         return cls(writer.cells, writer.means, writer.labels, origin)

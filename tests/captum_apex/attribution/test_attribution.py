@@ -227,9 +227,10 @@ def test_waveforms_get_a_map_over_samples(ndim):
     )
     at_layer = LayerAPEX(model, model.layer, basis).attribute(inputs, 1)
     at_input = APEX(model, model.layer, basis).attribute(inputs, 1)
-    linear = enlarged_by_hand(at_layer[:, 0, 0], 32, 32 / at_layer.shape[3] / 2, 32 / at_layer.shape[3])
+    linear = (
+        nn.functional.interpolate(at_layer[:, :, 0], 32, mode="linear", align_corners=False) * at_layer[0].numel() / 32
+    )
     torch.testing.assert_close(at_input, linear.reshape(inputs.shape), rtol=1e-12, atol=1e-15)
-    torch.testing.assert_close(at_input.flatten(1).sum(1), at_layer.flatten(1).sum(1), rtol=1e-12, atol=1e-15)
 
 
 def enlarged_by_hand(relevance, size, first, step):
