@@ -185,22 +185,21 @@ class FeatureBank:
         device = device_of(model_of(model) or layer) if device is None else torch.device(device)
         model = on_one_device(model)
         name = layer_name(model, layer)
-        n_clips = _length(dataset)
-        pooled_norm = _pooled_norm(model, norm)
-        writer = BankWriter(n_clips, _sequences(schemes), name, Layout.of(layout), max_memory, folder, pooled_norm)
+        settings = (name, Layout.of(layout), max_memory, folder, _pooled_norm(model, norm))
+        writer = BankWriter(_length(dataset), _sequences(schemes), *settings)
         loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
         input_shapes = set()
-        first: tuple[Tensor, ...] = ()
+        first: list[Tensor] = []
         with (
             torch.no_grad(),
             naming_clips(_clip_names(dataset)),
             _proposing_layout(model, layer, dataset, at_input),
-            tqdm(total=n_clips, unit="clip", desc="running the model", disable=not progress) as bar,
+            tqdm(total=writer.n_clips, unit="clip", desc="running the model", disable=not progress) as bar,
         ):
             for inputs, labels, lengths in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
                 input_shapes.add(tuple(inputs.shape[1:]))
-                first = first or tuple(each[:1].clone() for each in (inputs, lengths) if each is not None)
+                first = first or _on_device(device, inputs[:1].clone(), None if lengths is None else lengths[:1])
                 about = {"labels": labels, "columns": None if columns is None else columns(lengths)}
                 write = partial(_checked_write, layer, writer, n_inputs=len(inputs), **about)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
@@ -208,11 +207,10 @@ class FeatureBank:
                 bar.update(len(inputs))
         writer.check_complete()
         input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
-        record = (input_shape, fingerprint(model), n_clips, at_input, _fingerprint_of(dataset))
-        origin = Origin(name, writer.layout, writer.grid, *record, "" if pooled_norm is None else pooled_norm.name)
-        if places:
-            origin = _placed(origin, model, layer, _on_device(device, *first), input_layout)
-        return cls(writer.cells, writer.means, writer.labels, origin)
+        record = (input_shape, fingerprint(model), writer.n_clips, at_input, _fingerprint_of(dataset))
+        origin = Origin(name, writer.layout, writer.grid, *record, "" if writer.norm is None else writer.norm.name)
+        placed = _placed(origin, model, layer, first, input_layout) if places else origin
+        return cls(writer.cells, writer.means, writer.labels, placed)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the bank to a folder: an .npy file per array, and bank.json with their names and checksums.
