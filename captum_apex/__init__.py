@@ -12,7 +12,8 @@ those in the items above it:
   them; `classifiers`: a model together with its transform of waveforms; `datasets`: readers of public collections;
   `spectra`: waveforms as spectra; `listening`: the sound of a region.
 - `attribution`: `LayerAPEX` and `APEX`; `pretrained`: classifiers of the Hugging Face hub.
-- `locating`: the region of a channel in a clip, found at the input by masking.
+- `locating`: the region of a channel in a clip, found at the input by masking; `examination`: a report on a model and
+  what can be explained in it.
 - `explanations`: the evidence for a class in a clip, and the events in a long recording.
 - `figures`: plots of explanations, bases and attributions.
 - `report`: explanations as an HTML page.
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from captum_apex.bases.schemes import SCHEMES, Scheme
     from captum_apex.classifiers.classifier import Classifier
     from captum_apex.demonstration import demo
+    from captum_apex.examination import Examination, examine
     from captum_apex.explaining import ExplainedClips, Explainer
     from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
     from captum_apex.explanations.events import ChannelEvent, Event, RecordingExplanation
@@ -67,6 +69,7 @@ __all__ = [
     "Event",
     "Evidence",
     "EvidenceScore",
+    "Examination",
     "ExplainedClips",
     "Explainer",
     "Explanation",
@@ -87,6 +90,7 @@ __all__ = [
     "basis_from_matrix",
     "datasets",
     "demo",
+    "examine",
     "explain",
     "explain_classes",
     "explain_recording",
@@ -115,6 +119,7 @@ _MODULES = {
     "Event": "explanations.events",
     "Evidence": "explanations.evidence",
     "EvidenceScore": "attribution.evidence_score",
+    "Examination": "examination",
     "ExplainedClips": "explaining",
     "Explainer": "explaining",
     "Explanation": "explanations.explanation",
@@ -134,6 +139,7 @@ _MODULES = {
     "SpectrogramAxes": "audio",
     "basis_from_matrix": "bases.fitting",
     "demo": "demonstration",
+    "examine": "examination",
     "explain": "explanations.explanation",
     "explain_classes": "explanations.explanation",
     "explain_recording": "explanations.long_recordings",

@@ -13,7 +13,7 @@ FLOORS = {
         {"files", "layers", "masking", "audio", "recordings"},
         {"metrics", "bases", "classifiers", "datasets", "spectra", "listening"},
         {"attribution", "pretrained"},
-        {"locating"},
+        {"locating", "examination"},
         {"explanations"},
         {"figures"},
         {"report"},

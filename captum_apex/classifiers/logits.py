@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_apex.layers.selected_output import one_score_per_class
 
-__all__ = ["check_logits", "checked_exclusive", "checked_scores", "warn_of_probabilities"]
+__all__ = ["check_logits", "checked_exclusive", "checked_scores", "kind_of_scores", "warn_of_probabilities"]
 
 _ENOUGH = 16  # scores between 0 and 1, from which on they are hardly logits
 _ROUNDING = 1e-3  # of a sum of probabilities
@@ -21,6 +21,17 @@ _AFTER_SIGMOID = (
     *("Mean", "Max", "Amax", "Clamp", "ToCopy"),
 )
 """The beginnings of the names that autograd gives to steps which leave probabilities what they are."""
+
+_WITHOUT_SOFTMAX = "explain the model without its softmax, of which the logits are the input"
+_PROBABILITIES = {
+    "softmax": ("probabilities, as a softmax gives them", _WITHOUT_SOFTMAX),
+    "log-softmax": ("logarithms of probabilities, as a log-softmax gives them", _WITHOUT_SOFTMAX),
+    "sigmoid": (
+        "what a sigmoid gives",
+        "explain the logits: `captum_apex.SelectedOutput(model, torch.logit)`",
+    ),
+}
+"""What each kind of scores that are no logits is in words, and what to explain instead."""
 
 
 def checked_exclusive(exclusive: Any, n_classes: int) -> bool | None:
@@ -141,22 +152,36 @@ def warn_of_probabilities(output: Tensor) -> None:
         >>> [str(warning.message)[:58] for warning in caught]
         ['the scores are probabilities, as a softmax gives them, so ']
     """
-    values = output.detach()
-    instead = "explain the model without its softmax, of which the logits are the input"
-    if _sum_to_one(values):
-        what = "probabilities, as a softmax gives them"
-    elif (values <= 0).all() and _sum_to_one(values.exp()):
-        what = "logarithms of probabilities, as a log-softmax gives them"
-    elif _ends_in_sigmoid(output):
-        what = "what a sigmoid gives"
-        instead = "explain the logits: `captum_apex.SelectedOutput(model, torch.logit)`"
-    else:
+    kind = kind_of_scores(output)
+    if kind == "logits":
         return
+    what, instead = _PROBABILITIES[kind]
     warnings.warn(
         f"the scores are {what}, so that contributions are those to a probability: they add up only roughly, and fall "
         f"to 0 where the model is certain; {instead}",
         stacklevel=3,
     )
+
+
+def kind_of_scores(output: Tensor) -> str:
+    """What a model's scores are: `"logits"`, or what `"softmax"`, `"log-softmax"` or `"sigmoid"` gives.
+
+    Args:
+        output: the output of the model with its graph, (clip, class) or with more axes.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.classifiers.logits import kind_of_scores
+        >>> logits = torch.tensor([[2.0, -1.0]], requires_grad=True)
+        >>> kind_of_scores(logits), kind_of_scores(logits.softmax(1)), kind_of_scores(logits.sigmoid())
+        ('logits', 'softmax', 'sigmoid')
+    """
+    values = output.detach()
+    if _sum_to_one(values):
+        return "softmax"
+    if (values <= 0).all() and _sum_to_one(values.exp()):
+        return "log-softmax"
+    return "sigmoid" if _ends_in_sigmoid(output) else "logits"
 
 
 def _sum_to_one(output: Tensor) -> bool:

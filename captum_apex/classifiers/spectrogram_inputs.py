@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.layers.layout import input_axes
 
-__all__ = ["check_axes", "input_letters", "picture", "warn_of_missing_axes"]
+__all__ = ["check_axes", "input_letters", "picture", "swapped_layout", "warn_of_missing_axes"]
 
 
 def check_axes(shape: Sequence[int], axes: SpectrogramAxes, input_layout: str | None, name: str) -> None:
@@ -49,7 +49,7 @@ def check_axes(shape: Sequence[int], axes: SpectrogramAxes, input_layout: str | 
             "or leaves bins out, say so by axes.resized(...) or axes.cropped(...), and by SpectrogramAxes.cqt or "
             "from_centres where the bins are others"
         )
-    swapped = " ".join(["n", *letters]).translate(str.maketrans("ft", "tf"))
+    swapped = swapped_layout(shape, input_layout)
     raise ValueError(
         f"expected inputs of {axes.n_bins} bins for frequency, as `axes` has, but the transform gives shape "
         f"{tuple(shape)} for {name}, read as {' '.join(letters)!r}: time is where the bins are; give the Classifier "
@@ -106,6 +106,21 @@ def picture(inputs: Tensor, input_layout: str | None) -> Tensor:
         inputs = inputs.select(letters.index("c"), 0)
         letters = [letter for letter in letters if letter != "c"]
     return inputs if letters == ["f", "t"] else inputs.T
+
+
+def swapped_layout(shape: Sequence[int], input_layout: str | None) -> str:
+    """The layout of an input with frequency and time the other way round, with its clip axis.
+
+    Args:
+        shape: shape of the input, without the clip axis.
+        input_layout: layout of the input as it is read now; None where the last two axes are frequency and time.
+
+    Example:
+        >>> from captum_apex.classifiers.spectrogram_inputs import swapped_layout
+        >>> swapped_layout((1, 101, 64), None)
+        'n c t f'
+    """
+    return " ".join(["n", *input_letters(shape, input_layout)]).translate(str.maketrans("ft", "tf"))
 
 
 def input_letters(shape: Sequence[int], input_layout: str | None) -> list[str]:

@@ -11,6 +11,7 @@ from captum_apex.cli import (
     demo_arguments,
     describe_arguments,
     events_arguments,
+    examine_arguments,
     explain_arguments,
     fit_arguments,
     layers_arguments,
@@ -23,6 +24,7 @@ __all__ = ["parser", "program_name"]
 
 COMMANDS = {
     "demo": demo_arguments,
+    "examine": examine_arguments,
     "layers": layers_arguments,
     "fit": fit_arguments,
     "explain": explain_arguments,
@@ -31,8 +33,8 @@ COMMANDS = {
 }
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
-    "Explains an audio classifier by prototypes: lists layers, fits bases on recordings, explains clips, lists "
-    "events, describes files."
+    "Explains an audio classifier by prototypes: examines models, lists layers, fits bases on recordings, explains "
+    "clips, lists events, describes files."
 )
 FACTORY = """--model names a factory: a function without arguments, in a module that can be imported from here, which
 returns a captum_apex.Classifier: the model, its transform, its class names. This is a complete my_model.py:

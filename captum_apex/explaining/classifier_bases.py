@@ -157,8 +157,8 @@ def check_classifier(classifier: Classifier) -> None:
 def _chosen(layer: nn.Module | None) -> nn.Module:
     if layer is None:
         raise ValueError(
-            "expected `layer`, or a Classifier with a `layer`, but there is neither; captum_apex.suggest_layers(model, "
-            "inputs) lists the layers to choose from"
+            "expected `layer`, or a Classifier with a `layer`, but there is neither; captum_apex.examine(classifier) "
+            "lists the layers to choose from, with what to change in the Classifier"
         )
     return layer
 

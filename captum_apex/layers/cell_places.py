@@ -23,6 +23,7 @@ class CellLine:
         n_cells: number of cells that the layer gives for that input.
         exact: whether the receptive fields of cells were seen from end to end. Otherwise each cell hears the whole
             input, as behind attention or squeeze-excitation, and its centre is where it hears most, to about a step.
+        receptive_field: number of steps that a cell hears, from end to end; None where that was not measured.
 
     Example:
         >>> from captum_apex.layers.cell_places import CellLine
@@ -36,6 +37,7 @@ class CellLine:
     size: float
     n_cells: int
     exact: bool = True
+    receptive_field: float | None = None
 
     @classmethod
     def spread(cls, n_cells: int) -> CellLine:
@@ -73,7 +75,10 @@ class CellLine:
         if abs(size - expected) < self.step:
             return replace(self, size=size, n_cells=n_cells)
         scale = size / expected
-        return replace(self, first=scale * self.first, step=scale * self.step, size=size, n_cells=n_cells)
+        field = None if self.receptive_field is None else scale * self.receptive_field
+        first = scale * self.first
+        step = scale * self.step
+        return replace(self, first=first, step=step, size=size, n_cells=n_cells, receptive_field=field)
 
     def centre(self, cell: float) -> float:
         """The centre of a cell, in steps."""

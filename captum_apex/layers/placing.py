@@ -119,7 +119,7 @@ def cell_line(respond: Callable[[Tensor], Tensor], clip: Tensor, axis: int) -> C
         >>> _ = torch.manual_seed(0)
         >>> layer = torch.nn.Conv1d(1, 4, kernel_size=9, stride=4)  # without padding
         >>> cell_line(layer, torch.zeros(1, 1, 100), axis=2)
-        CellLine(first=4.5, step=4.0, size=100, n_cells=23, exact=True)
+        CellLine(first=4.5, step=4.0, size=100, n_cells=23, exact=True, receptive_field=9)
     """
     probe = _Probe(respond, clip, axis)
     # Nothing can be heard of places between two steps of the input.
@@ -128,13 +128,13 @@ def cell_line(respond: Callable[[Tensor], Tensor], clip: Tensor, axis: int) -> C
     for cells in (probe.spread, probe.cells):
         line = _through_all(probe.whole(cells), _BESIDE)
         if line is not None:
-            return CellLine(*line, probe.size, probe.n_cells)
+            return CellLine(*line, probe.size, probe.n_cells, receptive_field=probe.widest)
     line = _through_all(probe.nearly_whole(), _ABOUT * probe.size)
     if line is None:
         line = _nearest(probe.loudest())
         if abs(line[1] * probe.n_cells / probe.size - 1) > _UNSURE:
             return None
-    return CellLine(*line, probe.size, probe.n_cells, exact=False)
+    return CellLine(*line, probe.size, probe.n_cells, exact=False, receptive_field=probe.widest)
 
 
 class _Probe:
@@ -163,6 +163,7 @@ class _Probe:
         self.spread = [heard[round(share * (len(heard) - 1))] for share in _SHARES] if heard else []
         self.central = sorted(heard, key=lambda cell: abs(cell - n_cells // 2))[:_N_CENTRAL]
         self.cells = sorted({*self.spread, *self.central})
+        self.widest = self.size  # receptive field of those that were placed last
 
     def whole(self, cells: Sequence[int]) -> list[tuple[int, float]]:
         """The cells whose receptive field is not cut off, as far as the others show, and its middle."""
@@ -174,6 +175,7 @@ class _Probe:
             whole = [cell for cell in whole if self._inside(*fields[cell])]
         if widest == self.size or (widest > _WIDE * self.size and len(fields) < _FEW):
             return []
+        self.widest = widest
         return [(cell, sum(fields[cell]) / 2) for cell in whole]
 
     def nearly_whole(self) -> list[tuple[int, float]]:
@@ -182,6 +184,7 @@ class _Probe:
         widest = max((end - begin for begin, end in fields.values()), default=self.size)
         if widest > _WIDE * self.size:
             return []
+        self.widest = widest
         whole = {cell: field for cell, field in fields.items() if field[1] - field[0] >= _NEARLY * widest}
         return [(cell, sum(field) / 2) for cell, field in whole.items()] if len(whole) >= _FEW else []
 
@@ -216,6 +219,7 @@ class _Probe:
 
     def loudest(self) -> list[tuple[int, float]]:
         """The inner cells, each at the mean of the windows to which it responds more than to most."""
+        self.widest = self.size
         n_cells = self.n_cells
         n_windows = min(2 * n_cells, _N_WINDOWS, self.size)
         edges = [round(window * self.size / n_windows) for window in range(n_windows + 1)]

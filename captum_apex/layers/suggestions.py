@@ -22,7 +22,7 @@ from captum_apex.layers.values import check_finite, checked_output
 from captum_apex.layers.visits import Visit, visited
 from captum_apex.result_tables import html_table, text_table
 
-__all__ = ["LayerSuggestion", "LayerSuggestions", "suggest_layers", "suggested_layout"]
+__all__ = ["LayerSuggestion", "LayerSuggestions", "example_inputs", "suggest_layers", "suggested_layout"]
 
 _MOST_LINES = 12
 _SCRIPT = (
@@ -140,6 +140,18 @@ class LayerSuggestions(Sequence[LayerSuggestion]):
         return f"<div>{html.escape(self._title)}</div>{table}{notes}"
 
     @property
+    def doubt(self) -> str:
+        """What speaks against the axes of the inputs as they were read, in words; empty where nothing does."""
+        sizes = dict(zip(self.input_layout.split()[1:], self.input_shape, strict=True))
+        if sizes.get("f", 0) <= sizes["t"]:
+            return ""
+        swapped = " ".join({"f": "t", "t": "f"}.get(axis, axis) for axis in self.input_layout.split())
+        return (
+            f"the inputs have {sizes['f']} entries for frequency and {sizes['t']} for time: if it is the other way "
+            f'round, pass input_layout="{swapped}"'
+        )
+
+    @property
     def _rows(self) -> list[tuple[str, ...]]:
         return [_cells(layer) for layer in self.layers[:_MOST_LINES]]
 
@@ -153,13 +165,8 @@ class LayerSuggestions(Sequence[LayerSuggestion]):
         notes = []
         if len(self.layers) > _MOST_LINES:
             notes.append(f"and {len(self.layers) - _MOST_LINES} earlier ones")
-        sizes = dict(zip(self.input_layout.split()[1:], self.input_shape, strict=True))
-        if sizes.get("f", 0) > sizes["t"]:
-            swapped = " ".join({"f": "t", "t": "f"}.get(axis, axis) for axis in self.input_layout.split())
-            notes.append(
-                f"the inputs have {sizes['f']} entries for frequency and {sizes['t']} for time: if it is the other way "
-                f'round, pass input_layout="{swapped}"'
-            )
+        if self.doubt:
+            notes.append(self.doubt)
         left_out = [f"{name}: {reason}" for name, reason in self.left_out.items()]
         notes += [f"left out: {each}" for each in left_out[:_MOST_LINES]]
         if len(left_out) > _MOST_LINES:
@@ -259,7 +266,7 @@ def _tried(model: Callable, example: Any, input_layout: str | None) -> _Tried:
     """Runs the model on an example, which may be a batch or one input."""
     model = on_one_device(model)
     modules = _modules_of(model)
-    inputs = _tensor_of(example)
+    inputs = example_inputs(example)
     one_clip = [inputs[:1]] if inputs.dim() > 1 and len(inputs) else []
     faults = []
     for clip in (*one_clip, inputs[None]):
@@ -286,8 +293,22 @@ def _tried(model: Callable, example: Any, input_layout: str | None) -> _Tried:
     )
 
 
-def _tensor_of(example: Any) -> Tensor:
-    """The inputs of an example, without a label."""
+def example_inputs(example: Any) -> Tensor:
+    """The inputs of an example, without a label.
+
+    Args:
+        example: inputs, as in `suggest_layers`.
+
+    Raises:
+        TypeError: it has no tensor.
+        ValueError: the tensor has NaN or infinity.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.layers.suggestions import example_inputs
+        >>> example_inputs((torch.ones(1, 2), 5))
+        tensor([[1., 1.]])
+    """
     inputs = example[0] if isinstance(example, (tuple, list)) and len(example) else example
     if not isinstance(inputs, Tensor) and not hasattr(inputs, "__array__"):
         raise TypeError(f"expected `example` to be a tensor of inputs, but got {type(inputs).__name__}")

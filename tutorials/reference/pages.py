@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {
     "explaining": "Explaining in one call",
     "attribution": "Attribution",
+    "examination": "Examination",
     "locating": "Locating",
     "explanations": "Explanations",
     "bases": "Bases",

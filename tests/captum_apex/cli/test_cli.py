@@ -30,6 +30,7 @@ from captum_apex import (
     LayerAPEX,
     PrototypeBasis,
     RegionSearch,
+    examine,
     explain,
     explain_recording,
     fit_basis,
@@ -710,6 +711,20 @@ def test_layers_lists_what_the_library_proposes(here, capsys):
     assert " × ".join(map(str, listed[0]["grid"])) in printed.out
 
 
+def test_examine_reports_what_the_library_reports(here, capsys):
+    assert run("examine", "new.wav", *MODEL) == 0
+    printed = capsys.readouterr().out
+    examination = examine(factory.load_classifier("my_model:classifier", "cpu", convert=True), "new.wav")
+    assert printed == f"{examination}\n"
+    assert run("examine", "new.wav", *MODEL, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["scores"] == pytest.approx(examination.scores)
+    assert [layer["delta"] for layer in report["layers"]] == [layer.delta for layer in examination.layers]
+    assert report["layers"][0]["places"]["time"]["receptive_field"] == 7
+    assert report["code"] == examination.code
+    refused(capsys, run("examine", *["new.wav"] * 3, *MODEL), "expected one or two audio files, but got 3")
+
+
 def test_a_layer_that_is_missing_or_wrong_is_answered_by_those_to_choose_from(here, capsys):
     to_choose = "; those that can be explained, the best first: features, features.1$"
     fit_without = ["fit", "recordings", *MODEL, "--out", "bases"]
@@ -1243,7 +1258,7 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     with torch.random.fork_rng():
         exec(MAKE_SOUNDS, {})
     assert capsys.readouterr().out == "accuracy on the training clips: 1.00\n"
-    assert {command.split()[1] for command in COMMANDS} == {"layers", "fit", "explain", "events", "describe"}
+    assert {command.split()[1] for command in COMMANDS} == {"examine", "layers", "fit", "explain", "events", "describe"}
     for command in COMMANDS:
         assert main(shlex.split(command)[1:]) == 0
     sys.modules.pop("my_model")
@@ -1268,7 +1283,7 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
         assert [row[name] for name in ("Annotation", "Better than Random", "Fires On")] == texts
 
 
-@pytest.mark.parametrize("command", ["layers", "fit", "explain", "events"])
+@pytest.mark.parametrize("command", ["examine", "layers", "fit", "explain", "events"])
 def test_the_guide_has_every_option_of_a_command(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])

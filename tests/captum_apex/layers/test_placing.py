@@ -44,19 +44,20 @@ def stack(seed):
         field += reach * step
         step *= stride
         size = n_cells
-    return nn.Sequential(*layers), first, step, size
+    return nn.Sequential(*layers), first, step, size, field
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_cells_lie_within_half_a_step_of_their_receptive_fields(seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        layers, first, step, n_cells = stack(seed)
+        layers, first, step, n_cells, field = stack(seed)
         clip = torch.randn(1, 1, SIZE)
     with torch.no_grad():
         line = cell_line(layers, clip, axis=2)
     for cell in (0, n_cells - 1):
         assert line.centre(cell) == pytest.approx(first + cell * step, abs=0.5)
+    assert line.receptive_field == pytest.approx(field, abs=1)
 
 
 @pytest.mark.parametrize(("axis", "wanted"), [(2, (-0.5, 2.0)), (3, (5.0, 3.0))])
@@ -134,7 +135,9 @@ def test_inputs_of_ambiguous_axes_have_places_where_the_layout_is_given():
     model = nn.Sequential(layer, nn.Flatten())
     clip = torch.randn(1, 20, 100, generator=torch.Generator().manual_seed(0))
     settings = {"layout": Layout("n c t -> n c 1 t")}
-    assert cell_places(model, layer, clip, input_layout="n f t", **settings).time == CellLine(4.5, 4.0, 100, 23)
+    assert cell_places(model, layer, clip, input_layout="n f t", **settings).time == CellLine(
+        4.5, 4.0, 100, 23, receptive_field=9
+    )
     two_rows = {"layout": Layout("n (c f) t -> n c f t", {"f": 2})}
     assert cell_places(model, layer, clip, **two_rows) == CellPlaces()
 
@@ -145,7 +148,7 @@ def test_the_bank_notes_the_places_and_runs_few_copies_for_them():
     seen = []
     with model[0].register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0]))):
         bank = FeatureBank.from_dataset(model, model[0], clips, layout="n c t -> n c 1 t")
-    assert bank.origin.places.time == CellLine(4.5, 4.0, 100, 23)
+    assert bank.origin.places.time == CellLine(4.5, 4.0, 100, 23, receptive_field=9)
     assert sum(seen) - len(clips) < 60
     unknown = FeatureBank.from_dataset(model, model[0], clips, layout="n c t -> n c 1 t", places=False)
     assert unknown.origin.places == CellPlaces()

@@ -1,0 +1,216 @@
+"""A layer with the places and receptive fields of its cells, and how linear the rest of the model is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.bases.schemes import Scheme
+from captum_apex.layers.cell_places import CellLine, CellPlaces
+from captum_apex.layers.layout import Layout
+from captum_apex.layers.origin import Origin
+from captum_apex.layers.placing import cell_places
+from captum_apex.layers.suggestions import LayerSuggestion
+
+__all__ = ["ExaminedLayer", "with_delta", "with_places"]
+
+_NO_CHANGE = 1e-6  # of the score, below which a layer does not change it
+
+_DIGITS = 9  # of a time in s, beyond which there are rounding errors
+
+
+@dataclass(frozen=True)
+class ExaminedLayer:
+    """A layer that can be explained, with what was measured of it.
+
+    Args:
+        suggestion: the layer, with its name, module, layout, number of channels and grid.
+        places: where the cells lie on the axes of the input, and how far they hear, in steps of the input.
+        columns_per_second: number of columns in a second of sound; None where a step is not known in seconds.
+        first_second: centre of the first column, in s; None likewise. It may lie before the clip.
+        receptive_field_seconds: how much of the clip a column hears, in s; None likewise.
+        effect: what the layer does to the score: the score, less that where the layer gives zeros. None where it was
+            not measured.
+        delta: the contributions of all channels, less the effect. It is a rounding error where the rest of the model is
+            linear but for its bias.
+        fault: why something was not measured, in words; empty where everything was.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import examine
+        >>> from torch import nn
+        >>> _ = torch.manual_seed(0)
+        >>> model = nn.Sequential(nn.Conv1d(1, 4, 9, stride=4), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2))
+        >>> layer = examine(model, torch.rand(2, 1, 100)).layers[0]
+        >>> layer.name, layer.places.time.first, layer.places.time.step, layer.places.time.receptive_field
+        ('0', 4.5, 4.0, 9)
+        >>> layer.linear
+        True
+    """
+
+    suggestion: LayerSuggestion
+    places: CellPlaces = field(default_factory=CellPlaces)
+    columns_per_second: float | None = None
+    first_second: float | None = None
+    receptive_field_seconds: float | None = None
+    effect: float | None = None
+    delta: float | None = None
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the module in the model."""
+        return self.suggestion.name
+
+    @property
+    def delta_share(self) -> float | None:
+        """The size of the delta as a share of the effect; None where there is no effect or it was not measured."""
+        if self.effect is None or self.delta is None or self.effect == 0:
+            return None
+        return abs(self.delta / self.effect)
+
+    @property
+    def linear(self) -> bool | None:
+        """Whether the delta is below 1% of the effect; None where it was not measured."""
+        return None if self.delta_share is None else self.delta_share < 0.01
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The layer as a row of a table, in the order of `HEADER`."""
+        rows, columns = self.suggestion.grid
+        return (
+            self.name,
+            str(self.suggestion.channels),
+            f"{rows} × {columns}",
+            self.suggestion.layout_code,
+            _along_axes(self.places, _heard, self.receptive_field_seconds),
+            _along_axes(self.places, _first, self.first_second),
+            "" if self.columns_per_second is None else _rate(self.columns_per_second),
+            "" if self.delta_share is None else _percent(self.delta_share),
+        )
+
+
+HEADER = ("layer", "channels", "grid", "layout", "a cell hears", "first cell at", "columns / s", "delta")
+
+
+def with_places(
+    layer: ExaminedLayer,
+    model: Callable,
+    clip: Tensor,
+    input_layout: str | None,
+    seconds: Callable[[float], float] | None,
+) -> ExaminedLayer:
+    """The layer with the places of its cells.
+
+    Args:
+        layer: the layer.
+        model: the model, or a function that runs it.
+        clip: inputs of one clip; the first axis has size 1.
+        input_layout: axes of the inputs.
+        seconds: function from a place on the time axis of the inputs, in steps, to s; None where it is not known.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import suggest_layers
+        >>> from captum_apex.examination.examined_layer import ExaminedLayer, with_places
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv1d(1, 4, 8, stride=4), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        >>> clip = torch.rand(1, 1, 128)
+        >>> layer = ExaminedLayer(suggest_layers(model, clip)[0])
+        >>> layer = with_places(layer, model, clip, "n c t", lambda position: position / 128)  # a clip of 1 s
+        >>> layer.columns_per_second, layer.first_second, layer.receptive_field_seconds
+        (32.0, 0.03125, 0.0625)
+    """
+    layout = Layout.of(layer.suggestion.layout)
+    try:
+        places = cell_places(model, layer.suggestion.module, clip, layout=layout, input_layout=input_layout)
+    except Exception as error:  # the user's code can raise anything
+        return replace(layer, fault=f"the model does not run on altered copies of a clip: {_in_words(error)}")
+    if places.time is None or seconds is None:
+        return replace(layer, places=places)
+    return replace(layer, places=places, **_in_seconds(places.time, seconds))
+
+
+def _in_seconds(line: CellLine, seconds: Callable[[float], float]) -> dict[str, Any]:
+    """The fields of a layer that are in seconds; all steps are taken to be as long as one in the middle of the clip."""
+    middle = line.size / 2
+    step = seconds(middle + 0.5) - seconds(middle - 0.5)  # beyond the ends of the clip there are no seconds
+    return {
+        "columns_per_second": 1 / (step * line.step),
+        "first_second": round(seconds(middle) + step * (line.first - middle), _DIGITS) + 0.0,  # no −0
+        "receptive_field_seconds": None if line.receptive_field is None else step * line.receptive_field,
+    }
+
+
+def with_delta(layer: ExaminedLayer, model: Callable, clip: Tensor, target: int | None) -> ExaminedLayer:
+    """The layer with the contributions of all its channels against what the layer does to a score.
+
+    Args:
+        layer: the layer.
+        model: the model, or a function that runs it.
+        clip: inputs of one clip; the first axis has size 1.
+        target: index of the class; None for a model that gives one score per clip.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import suggest_layers
+        >>> from captum_apex.examination.examined_layer import ExaminedLayer, with_delta
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv1d(1, 4, 8, stride=4), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        >>> clip = torch.rand(1, 1, 128)
+        >>> layer = with_delta(ExaminedLayer(suggest_layers(model, clip)[0]), model, clip, target=0)
+        >>> abs(layer.effect - model(clip)[0, 0].item()) < 1e-6, layer.linear  # the score is the mean of channel 0
+        (True, True)
+    """
+    suggestion = layer.suggestion
+    dtype = clip.dtype if clip.is_floating_point() else torch.float32
+    origin = Origin(layout=Layout.of(suggestion.layout))
+    channels = torch.eye(suggestion.channels, dtype=dtype, device=clip.device)
+    try:
+        apex = LayerAPEX(model, suggestion.module, PrototypeBasis(channels, Scheme.SQUARE, origin=origin))
+        decomposition = apex.decompose(clip, target)
+        effect = decomposition.score - apex.score_without_layer(clip, target)
+        delta = decomposition.relevance.sum((1, 2, 3)) - effect
+    except Exception as error:  # the user's code can raise anything
+        return replace(layer, fault=layer.fault or f"no contributions: {_in_words(error)}")
+    if abs(effect.item()) <= _NO_CHANGE * abs(decomposition.score.item()):
+        return replace(
+            layer, effect=0.0, delta=delta.item(), fault=layer.fault or "zeros in it do not change the score"
+        )
+    return replace(layer, effect=effect.item(), delta=delta.item())
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def _rate(number: float) -> str:
+    return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.0095 or share < 0.0005 else f"{share:.1%}"
+
+
+def _along_axes(places: CellPlaces, text: Callable[[CellLine, str], str], seconds: float | None) -> str:
+    """A text for each axis on which the cells are placed; in seconds where they are known."""
+    rows = [] if places.frequency is None else [text(places.frequency, "bin")]
+    columns = [] if places.time is None else [text(places.time, "step") if seconds is None else f"{seconds:.3g} s"]
+    return ", ".join(rows + columns) or "not known"
+
+
+def _heard(line: CellLine, unit: str) -> str:
+    if line.receptive_field is None:
+        return f"unknown {unit}s"
+    about = "" if line.exact else "about "
+    return f"all {unit}s" if line.receptive_field >= line.size else f"{about}{line.receptive_field:g} {unit}s"
+
+
+def _first(line: CellLine, unit: str) -> str:
+    return f"{unit} {line.first:.4g}" if line.exact else f"about {unit} {line.first:.3g}"
