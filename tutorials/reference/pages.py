@@ -56,6 +56,7 @@ GUIDES = (
     "waveform_models",
     "hugging_face",
     "published_models",
+    "black_boxes",
     "long_recordings",
     "command_line",
     "benchmark",
