@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from torch import Tensor
 from benchmarks.experiments.published_rows import at_layer
 from benchmarks.published import crepe_pitch, resemblyzer_speakers, speech_quality
 from benchmarks.published.held_clips import HeldClips, spoken_digits
-from captum_apex import Classifier, PrototypeBasis
+from captum_apex import Classifier, PrototypeBasis, explain
 from captum_apex.attribution import two_sided_occlusion
 from captum_apex.explaining import fit_bases
 from captum_apex.masking import region_grid, region_sums
@@ -24,7 +26,6 @@ from captum_apex.pretrained import ArrayFunction, from_embeddings
 from captum_apex.recordings.folders import AudioDataset
 
 WINDOW = 25_600  # samples: 1.6 s, as the encoder of speakers was trained
-HOP = WINDOW // 2
 LENGTH = 4 * WINDOW
 N_PROTOTYPES = 4  # of the strongest channel
 STEPS = 32  # of Integrated Gradients
@@ -66,22 +67,29 @@ def speech_of(part: str, n_per_speaker: int, halves: bool = False) -> HeldClips:
     return _labelled(waveforms, titles, groups)
 
 
-def speakers(n_training: int, n_explained: int) -> tuple[Classifier, HeldClips, HeldClips]:
-    """The classifier of speakers on embeddings, its training clips, and clips with two speakers."""
+def speakers(n_training: int, n_explained: int, hop: int = WINDOW) -> tuple[Classifier, HeldClips, HeldClips]:
+    """The classifier of speakers on embeddings, its training clips, and clips with two speakers.
+
+    Args:
+        n_training: training clips of each speaker.
+        n_explained: explained clips of each speaker, and clips on which the accuracy is measured.
+        hop: samples from the start of one window to that of the next.
+    """
     training = speech_of("train", n_training)
     unseen = speech_of("test", n_explained)
     classifier = from_embeddings(
-        speakers_embedding(), training, unseen, sample_rate=16_000, window=WINDOW, hop=HOP, length=LENGTH
+        speakers_embedding(), training, unseen, sample_rate=16_000, window=WINDOW, hop=hop, length=LENGTH
     )
     return classifier, training, speech_of("test", n_explained, halves=True)
 
 
-def embedding_lines(n_training: int = 15, n_explained: int = 4) -> pd.DataFrame:
-    """What bases on embeddings are worth: one line for each scheme.
+def embedding_lines(n_training: int = 15, n_explained: int = 4, hop: int = WINDOW) -> pd.DataFrame:
+    """What bases on embeddings are worth: one line.
 
     Args:
         n_training: training clips of each speaker.
         n_explained: explained clips of each speaker.
+        hop: samples from the start of one window to that of the next.
 
     Returns:
         The `accuracy` of the head on unseen clips, and for clips of two speakers, explained for each of them:
@@ -91,15 +99,17 @@ def embedding_lines(n_training: int = 15, n_explained: int = 4) -> pd.DataFrame:
         - `random`: the same for all training clips.
         - `in_half`, `all_in_half`: share of the windows to which the strongest channel, or all channels together, add
           most, that lie in the half of the explained speaker; a window in both halves counts as one half.
+        - `better`, `effect`: share of the regions of the strongest channel that are better than a random place, and the
+          median share of the channel that masking takes away.
         - `delta`: median share of the score, less that without the layer, that the contributions miss.
     """
-    classifier, training, explained = speakers(n_training, n_explained)
+    classifier, training, explained = speakers(n_training, n_explained, hop)
     inputs = torch.stack(list(explained.waveforms))
     lines = []
     for basis in fit_bases(classifier, training, ["time"], progress=False):
         measures = [_speaker_measures(classifier, basis, training, explained, inputs, half) for half in (0, 1)]
         purity = {"purity_raw": basis.purity_history[0].item(), "purity": basis.purity_history[-1].item()}
-        about = {"scheme": str(basis.scheme), "accuracy": classifier.model.accuracy}
+        about = {"hop": hop, "accuracy": classifier.model.accuracy}
         lines.append(about | purity | pd.DataFrame(measures).mean().to_dict())
     return pd.DataFrame(lines)
 
@@ -118,6 +128,9 @@ def _speaker_measures(
     decomposition = apex.decompose(inputs, target)
     supporting = decomposition.contributions.where(decomposition.activations > 0, -torch.inf)
     channels = supporting.argmax(1)
+    evidence = [each.evidence[0] for each in explain(apex, inputs, target, n_channels=1) if each.evidence]
+    effects = [each.effect for each in evidence if each.effect is not None]
+    hop: Any = classifier.model.hop
     assert basis.positive is not None
     assert training.labels is not None
     labels = torch.as_tensor(training.labels)
@@ -127,15 +140,17 @@ def _speaker_measures(
     return {
         "same_speaker": (of_prototypes == target[:, None]).double().mean().item(),
         "random": (labels == target[:, None]).double().mean().item(),
-        "in_half": _in_half(relevance[torch.arange(len(inputs)), channels], half),
-        "all_in_half": _in_half(relevance.sum(1), half),
+        "in_half": _in_half(relevance[torch.arange(len(inputs)), channels], half, hop),
+        "all_in_half": _in_half(relevance.sum(1), half, hop),
+        "better": statistics.fmean(each.better_than_random for each in effects),
+        "effect": statistics.median(each.channel for each in effects),
         "delta": ((decomposition.contributions.sum(1) - given).abs() / given.abs()).median().item(),
     }
 
 
-def _in_half(relevance: Tensor, half: int) -> float:
+def _in_half(relevance: Tensor, half: int, hop: int) -> float:
     """The share of clips whose largest window (clip, window) lies in a half of the clip, 0 or 1."""
-    centres = (relevance.argmax(1) * HOP + WINDOW / 2) / LENGTH
+    centres = (relevance.argmax(1) * hop + WINDOW / 2) / LENGTH
     side = (centres - 0.5).sign() * (1 if half else -1)  # 0 for a window in both
     return ((side + 1) / 2).double().mean().item()
 

@@ -26,10 +26,11 @@ class EmbeddedWindows(nn.Module):
     It makes a model for APEX from what gives one embedding for a stretch of sound and nothing else: a TFLite or ONNX
     file, a library, a remote service. The embeddings of the windows of a clip are the layer `embeddings`, with one row
     and as many columns as the clip has windows; the head reads their mean. So the schemes `time` and `square` can be
-    fitted, and a region is a window. What happens inside a window cannot be explained by a basis.
+    fitted, and a region is a window (with a shorter hop, its middle). What happens inside a window cannot be explained
+    by a basis.
 
-    The same window is embedded once: the 4096 most recent embeddings are remembered. Windows of neighbouring clips of a
-    long recording, and those of a clip that masking leaves as they are, take no further call.
+    The same window is embedded once: the 4096 most recent embeddings are remembered. So the windows that neighbouring
+    clips of a long recording have in common take no further call.
 
     Args:
         embed: function from windows, a float32 array (window, sample), to their embeddings (window, dimension).
