@@ -11,7 +11,8 @@ those in the items above it:
 - `metrics`: measures of attributions and of classifiers; `bases`: schemes, features, and the basis that is fitted to
   them; `classifiers`: a model together with its transform of waveforms; `datasets`: readers of public collections;
   `spectra`: waveforms as spectra; `listening`: the sound of a region.
-- `attribution`: `LayerAPEX` and `APEX`; `pretrained`: classifiers of the Hugging Face hub.
+- `attribution`: `LayerAPEX` and `APEX`; `pretrained`: classifiers of the Hugging Face hub, and of networks that give
+  only embeddings or scores.
 - `locating`: the region of a channel in a clip, found at the input by masking; `examination`: a report on a model and
   what can be explained in it.
 - `explanations`: the evidence for a class in a clip, and the events in a long recording.

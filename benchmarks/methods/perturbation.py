@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.methods.query import CLIPS_AT_ONCE, Query
 from benchmarks.methods.region_maps import shared, spread
 from benchmarks.methods.registry import method
+from captum_apex.attribution import two_sided_occlusion
 from captum_apex.masking.grids import n_regions
 from captum_apex.metrics import masked_scores
 
@@ -54,13 +55,9 @@ def _occlusion(query: Query) -> Tensor:
 @method("two-sided occlusion", uses_fill=True, uses_grid=True)
 def _two_sided_occlusion(query: Query) -> Tensor:
     """How much the logit falls without the region, plus how much it rises when the region is added to the fill."""
-    regions = n_regions(query.grid)
-    none_removed = torch.zeros(1, regions, dtype=torch.bool)
-    one_removed = torch.eye(regions, dtype=torch.bool)
-    removed = torch.cat([none_removed, one_removed, ~none_removed, ~one_removed])  # (mask, region)
-    scores = _masked_logits(query, removed.expand(len(query.inputs), -1, -1))
-    clip, without, fill, alone = scores.split([1, regions, 1, regions], 1)
-    return spread(clip - without + alone - fill, query.grid)
+    return two_sided_occlusion(
+        query.model, query.inputs, query.fill, query.grid, query.target, batch_size=CLIPS_AT_ONCE
+    )
 
 
 @method("ShapleyValueSampling", uses_fill=True, uses_grid=True)

@@ -26,12 +26,14 @@ class HeldClips:
         waveforms: samples of each clip, (sample,).
         names: name of each clip.
         groups: what is known of each clip, such as its speaker.
+        labels: index of the class of each clip, where the clips have classes.
+        class_names: names of the classes.
     """
 
     waveforms: Sequence[Tensor]
     names: Sequence[str]
     groups: Sequence[str]
-    labels: None = None
+    labels: Sequence[int] | None = None
     class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:

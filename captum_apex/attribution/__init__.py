@@ -7,6 +7,7 @@
 - `projection`: a map enlarged from the grid of the layer to the input.
 - `evidence_score`: the evidence as a scalar function of the input, for any other attribution method.
 - `basis_insertion`: a copy of the model with the basis inside.
+- `occlusion`: two-sided occlusion, for models of which only the scores are at hand.
 - `arguments`: inputs and additional arguments in the forms that Captum accepts.
 """
 
@@ -15,6 +16,7 @@ from captum_apex.attribution.basis_insertion import ChannelMatrix, insert_basis
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.attribution.evidence_score import EvidenceScore
 from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.attribution.occlusion import two_sided_occlusion
 
 __all__ = [
     "APEX",
@@ -25,4 +27,5 @@ __all__ = [
     "LayerAPEX",
     "insert_basis",
     "select_channels",
+    "two_sided_occlusion",
 ]

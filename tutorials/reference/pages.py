@@ -57,6 +57,7 @@ GUIDES = (
     "waveform_models",
     "hugging_face",
     "published_models",
+    "black_boxes",
     "long_recordings",
     "command_line",
     "benchmark",
