@@ -219,10 +219,11 @@ def test_every_picture_and_sound_is_there_once(tmp_path):
 def test_the_file_does_not_depend_on_the_number_of_threads(tmp_path, monkeypatch, n_threads):
     """Every file of the page is that of a plain loop."""
     subject = [page(50), page(51)]
+    date = datetime(2026, 5, 4, 12, 30)
     monkeypatch.setattr(encoding, "ThreadPoolExecutor", functools.partial(ThreadPoolExecutor, n_threads))
-    parallel = report.write(tmp_path / "a.html", subject).read_bytes()
+    parallel = report.write(tmp_path / "a.html", subject, date=date).read_bytes()
     monkeypatch.setattr(encoding, "_done", lambda jobs, *_: [job.encoded() for job in jobs])
-    assert report.write(tmp_path / "b.html", subject).read_bytes() == parallel
+    assert report.write(tmp_path / "b.html", subject, date=date).read_bytes() == parallel
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
