@@ -17,7 +17,7 @@ from benchmarks.classifiers.waveform_networks import ENDING, waveform_model, wav
 from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
 from captum_apex.bases import bank_folder, bank_writer, basis, collation, features, fitting, schemes
-from captum_apex.layers import changes, holding, hooks, layout, origin, padding, pooled_norm, values
+from captum_apex.layers import changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values
 from captum_apex.layers.models import fingerprint, layer_name
 
 FIT = {"epochs": 20, "learning_rate": 1e-2}
@@ -29,7 +29,7 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # missed change of the code would give wrong numbers.
 CODE = (
     *(bank_folder, bank_writer, basis, collation, features, fitting, schemes),
-    *(changes, holding, hooks, layout, origin, padding, pooled_norm, values),
+    *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values),
 )
 
 

@@ -33,8 +33,10 @@ from captum_apex import (
     locate_prototypes,
 )
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
+from captum_apex.attribution.occlusion import two_sided_occlusion
 from captum_apex.audio.regions import Box, Region
 from captum_apex.cli.layer_choice import layers_of, layers_to_choose_from
+from captum_apex.examination import examine
 from captum_apex.explaining.classifier_bases import fit_bases
 from captum_apex.explaining.clip_pages import ClipPages, EvidenceSettings
 from captum_apex.explanations.clip_channels import channels_by_activation, channels_by_contribution
@@ -243,6 +245,8 @@ CALLS = {
     "layers_to_choose_from": lambda s: layers_to_choose_from(replace(s.classifier, length=128)),
     "cell_places": lambda s: cell_places(s.model, s.layer, CLIPS[:1]),
     "suggest_layers": lambda s: suggest_layers(s.model, CLIPS),
+    "examine": lambda s: examine(s.model, CLIPS),
+    "two_sided_occlusion": lambda s: two_sided_occlusion(s.model, CLIPS, FILLS, GRID, 1),
     "suggested_layout": lambda s: suggested_layout(s.model, s.layer, CLIPS),
     "fit_bases": lambda s: list(fit_bases(s.classifier, Sounds(), ["time"], layer=s.layer)),
     "Classifier.scores": lambda s: s.classifier.scores(CLIPS[0], "a clip"),
@@ -331,9 +335,15 @@ RUNS_NO_MODEL = {
     "Classifier.dataset",
     *(f"InputDataset.{name}" for name in ("clip", "input", "name", "sound", "waveform")),
     "training_recordings",
+    *("ClipPages.labelled", "ClipPages.training_indices", "check_classifier"),
+    *("Explainer.read_names", "Explainer.write_names"),  # they are about files
     # The module in their signature is a library for audio files.
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
     *("LogitsModel.forward", "SelectedOutput.forward", "SelectedOutput.extra_repr"),  # they are models themselves
+    *("EmbeddedWindows.forward", "EmbeddedWindows.extra_repr"),
+    # `examine` runs them.
+    *("ExaminedModel.clips", "ExaminedModel.of", "ExaminedModel.seconds", "with_delta", "with_places"),
+    *("are_flipped", "changed_classifier", "faults_of_transform", "new_classifier"),
 }
 
 

@@ -197,7 +197,7 @@ def test_places_of_windows_are_found(hop):
     origin = FeatureBank.from_dataset(model, model.embeddings, clips).origin
     n_windows = 1 + 400 // hop
     assert origin.grid == (1, n_windows)
-    assert origin.places.time == CellLine(first=50.0, step=float(hop), size=500, n_cells=n_windows)
+    assert origin.places.time == CellLine(50.0, float(hop), 500, n_windows, receptive_field=WINDOW)
 
 
 def test_events_of_a_recording(training, unseen):
