@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -61,6 +62,7 @@ def _lines(task: str, network: str, seed: int, n_clips: int, path: Path) -> pd.D
     stored = _stored(path)
     known = stored[(stored[SUBJECT[:3]] == [task, network, seed]).all(axis=1) & (stored["clips"] == n_clips)]
     if len(known):
+        print(f"{task}, {network}, seed {seed}: from {path}, not computed again", file=sys.stderr)
         return known
     lines = region_summary(prepare(task, network, seed=seed, progress=True), n_clips)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -60,6 +60,8 @@ ABOUT_MISSES = (
 def region_sections(lines: pd.DataFrame) -> list[Section]:
     """The sections `Regions` and `Regions by fill`, with means over seeds, `Missed events` and `Regions by seed`.
 
+    `Missed events` is left out where the truth is known for no task.
+
     Args:
         lines: the lines of `benchmarks.experiments.region_summary.region_summary` for all subjects.
     """
@@ -67,10 +69,12 @@ def region_sections(lines: pd.DataFrame) -> list[Section]:
     means = by_subject.mean(numeric_only=True)
     means["seeds"] = by_subject["seed"].agg(lambda seeds: ", ".join(map(str, seeds)))
     by_seed = lines.sort_values("seed", kind="stable")
+    known = by_seed[by_seed["found"].notna()]
+    misses = [Section("Missed events", [ABOUT_MISSES], {"Missed events": _misses(known)})] if len(known) else []
     return [
         Section("Regions", [ABOUT], {"Regions": _entries(means.reset_index(), "seeds")}),
         Section("Regions by fill", [ABOUT_FILLS], {"Regions by fill": _entries_by_fill(means.reset_index())}),
-        Section("Missed events", [ABOUT_MISSES], {"Missed events": _misses(by_seed)}),
+        *misses,
         Section("Regions by seed", [], {"Regions by seed": _entries(by_seed, "seed")}),
     ]
 
@@ -99,9 +103,8 @@ def _entries_by_fill(means: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
 
 
-def _misses(lines: pd.DataFrame) -> pd.DataFrame:
-    """What the strongest channels lose without the event, as texts, where the truth is known."""
-    known = lines[lines["found"].notna()]
+def _misses(known: pd.DataFrame) -> pd.DataFrame:
+    """What the strongest channels lose without the event, as texts; the truth of all lines is known."""
     table = known[[*SUBJECT, "seed"]].astype(str)
     for head, names in MISSES.items():
         table[head] = known[list(names)].map(number).agg(SEPARATOR.join, axis=1)

@@ -243,7 +243,9 @@ def test_regions_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch
     assert main([*command, "--seeds", "1", "2"]) == 0
     assert measured == [("scenes", "cnn", seed) for seed in (0, 1, 2)]
     assert len(pd.read_csv(tmp_path / "lines.csv")) == 3
-    assert "| scenes | cnn | time |" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "| scenes | cnn | time |" in printed.out
+    assert printed.err.splitlines() == [f"scenes, cnn, seed 1: from {tmp_path / 'lines.csv'}, not computed again"]
     assert "old" not in page.read_text()
     assert "| scenes | cnn | time | 1, 2 |" in page.read_text()
     page.write_text("no marks")

@@ -43,6 +43,12 @@ def test_missed_events_are_listed_by_seed_where_the_truth_is_known():
     assert list(table["event masked, channel falls: met / missed"]) == ["0.50 / 0.01", "0.50 / -0.02"]
 
 
+def test_tasks_without_known_truth_have_no_missed_events():
+    frame = lines()
+    frame[["cell", "found", "random"]] = math.nan
+    assert [section.title for section in region_sections(frame)] == ["Regions", "Regions by fill", "Regions by seed"]
+
+
 def test_regions_by_fill_have_the_falls_of_each_other_fill():
     frame = lines()
     frame["drop_found_silence"] = frame["drop_found"] + 0.1
