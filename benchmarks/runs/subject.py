@@ -19,6 +19,8 @@ from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
 from captum_apex.bases import bank_folder, bank_writer, basis, collation, features, fitting, schemes
 from captum_apex.layers import changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values
 from captum_apex.layers.models import fingerprint, layer_name
+from captum_apex.layers.origin import Origin
+from captum_apex.layers.placing import cell_places
 
 FIT = {"epochs": 20, "learning_rate": 1e-2}
 
@@ -132,6 +134,18 @@ def prepare(
     return subject if network == plain else with_spectrogram_inside(subject)
 
 
+def with_places(subject: Subject) -> Subject:
+    """The subject with the places of the layer's cells, which the library finds when it makes a bank.
+
+    A run of methods does without them, so that all methods spread the cells over the whole input, on equal terms.
+    Regions and events are measured with them, as users get them.
+    """
+    origin = subject.bank.origin
+    clip = subject.task.train[0][0][None].to(next(subject.model.parameters()).device)
+    places = cell_places(subject.model, subject.layer, clip, layout=origin.layout, at_input=origin.at_input)
+    return _with_origin(subject, replace(origin, places=places))
+
+
 def with_spectrogram_inside(subject: Subject) -> Subject:
     """The same classifier with its log-mels inside, on the clips' spectra; features and bases are the same."""
     task = waveform_task(subject.task)
@@ -143,14 +157,13 @@ def with_spectrogram_inside(subject: Subject) -> Subject:
         fingerprint=fingerprint(model),
         input_shape=tuple(task.test[0][0].shape),
     )
-    return replace(
-        subject,
-        task=task,
-        network=f"{subject.network}{ENDING}",
-        model=model,
-        bank=replace(subject.bank, origin=origin_inside),
-        bases={scheme: replace(fitted_basis, origin=origin_inside) for scheme, fitted_basis in subject.bases.items()},
-    )
+    inside = replace(subject, task=task, network=f"{subject.network}{ENDING}", model=model)
+    return _with_origin(inside, origin_inside)
+
+
+def _with_origin(subject: Subject, origin: Origin) -> Subject:
+    bases = {scheme: replace(fitted_basis, origin=origin) for scheme, fitted_basis in subject.bases.items()}
+    return replace(subject, bank=replace(subject.bank, origin=origin), bases=bases)
 
 
 def fitted(

@@ -13,7 +13,7 @@ from benchmarks.classifiers.networks import PlainCNN, convnext
 from benchmarks.experiments.norm_place import norm_place_table, place_lines
 from benchmarks.runs import subject
 from benchmarks.tasks.scenes import make_scenes
-from captum_apex import SCHEMES, insert_basis
+from captum_apex import SCHEMES, FeatureBank, insert_basis
 
 
 @pytest.fixture
@@ -52,6 +52,17 @@ def test_banks_and_bases_come_from_the_cache(tmp_path, small_run):
     assert all(torch.equal(first.bases[scheme].U, third.bases[scheme].U) for scheme in SCHEMES)
     other = subject.prepare("scenes", "cnn", seed=1)
     assert not torch.equal(first.bank.means, other.bank.means)
+
+
+def test_places_are_those_that_a_bank_finds(small_run):
+    small_run(convnext)
+    spread = subject.prepare("scenes", "convnext")
+    placed = subject.with_places(spread)
+    assert spread.bank.origin.places is None or spread.bank.origin.places.time is None
+    wanted = FeatureBank.from_dataset(placed.model, placed.layer, placed.task.train).origin
+    assert wanted.places.time is not None
+    assert placed.bank.origin.places == wanted.places
+    assert {basis.origin.places for basis in placed.bases.values()} == {wanted.places}
 
 
 def test_the_place_of_the_norm_is_in_the_key(small_run):
