@@ -15,6 +15,10 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
 
+def numbers_of(line):
+    return [float(number) for number in re.findall(r"(\d+\.\d+|\d+(?=%))", line)]
+
+
 def test_it_is_short():
     assert len(TEXT.encode()) <= 8192
 
@@ -27,6 +31,10 @@ def test_its_example_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys)
     assert len(printed) == len(promised)
     for line, expected in zip(printed, promised, strict=True):
         assert line.split(":")[0] == expected.split(":")[0]  # the class; channels may differ on another machine
+        if re.findall(r"channel \d+", line) == re.findall(r"channel \d+", expected):
+            (*numbers, share), (*promised_numbers, promised_share) = map(numbers_of, (line, expected))
+            assert numbers == pytest.approx(promised_numbers, abs=0.02)  # logits and seconds
+            assert share == pytest.approx(promised_share, abs=2)  # percent
     sounds = names["sounds"]
     for page, index in zip(names["explained"], (0, 5), strict=True):
         assert page.class_name(page.target) == sounds.class_names[sounds.labels[index]]
