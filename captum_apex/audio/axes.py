@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -86,8 +86,8 @@ class SpectrogramAxes(FrameTimes):
     f_max: float | None = None
     center: bool = True
     pad: float = 0
-    centres: Centres | None = None
-    rows: Rows | None = None
+    centres: Centres | None = field(default=None, repr=False)  # a wall of numbers
+    rows: Rows | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):

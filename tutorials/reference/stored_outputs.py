@@ -32,8 +32,8 @@ _PLAYER = re.compile(r"\s*<audio.*?data:audio/wav;base64,([^\"']+).*?</audio>\s*
 def run(path: Path) -> None:
     """Runs a notebook from its first cell to its last and replaces its outputs."""
     notebook = nbformat.read(path, as_version=4)
-    settings = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=1500, kernel_name="python3", resources=settings, record_timing=False).execute()
+    settings = {"timeout": 1500, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
+    NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, **settings).execute()
     nbformat.write(stored(notebook), path)
 
 
