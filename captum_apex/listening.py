@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from torch import Tensor
 from captum_apex.audio.clip import Clip
 from captum_apex.audio.cutting import cuts, sound_of
 from captum_apex.audio.regions import Region
+from captum_apex.caller import warn_caller
 from captum_apex.choices import one_of
 from captum_apex.files import replaced
 from captum_apex.recordings.libsndfile import library_file, sound_library
@@ -241,9 +241,7 @@ def _samples(waveform: Tensor) -> NDArray[np.floating]:
     peak = np.abs(samples).max()
     if peak > 1:
         excess = 20 * math.log10(peak)
-        warnings.warn(
-            f"the peak is {excess:.2f} dB above full scale; the sound is scaled down by as much", stacklevel=3
-        )
+        warn_caller(f"the peak is {excess:.2f} dB above full scale; the sound is scaled down by as much")
         samples = samples / peak
     return samples
 

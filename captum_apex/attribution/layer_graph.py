@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 from torch.utils.checkpoint import CheckpointError
 
+from captum_apex.caller import warn_caller
 from captum_apex.layers.hooks import Capture, captured
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import model_of
@@ -128,12 +128,11 @@ def _warn_of_no_total(contributions: Tensor, layer: str) -> None:
     tolerance = torch.where(is_active.sum() > 1, 1e-3, 1e-4)  # one clip alone cancels out by chance more often
     cancels = (in_channel.sum(1).abs() <= tolerance * size) | (size <= tolerance * in_cells)
     if (cancels.all() & is_active.any()).item():  # a clip without contributions cancels out too
-        warnings.warn(
+        warn_caller(
             f"the contributions of all channels of {layer!r} add up to 0, and not to what the layer adds to the score. "
             "The usual cause is a normalisation that the model itself computes after the layer, such as x / x.norm(); "
             "replace it by one of torch, such as torch.nn.functional.normalize, nn.LayerNorm or nn.RMSNorm, whose "
-            "variance is held constant here. `return_convergence_delta=True` gives what is missing",
-            stacklevel=2,
+            "variance is held constant here. `return_convergence_delta=True` gives what is missing"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.collation import Collate
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.bases.summaries import layer_in_words
+from captum_apex.caller import warn_caller
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout, LayoutError, check_layout
@@ -329,10 +329,9 @@ def _placed(origin: Origin, model: Callable, layer: nn.Module, first: list[Tenso
     try:
         return replace(origin, places=cell_places(model, layer, clip, arguments=tuple(arguments), **layouts))
     except Exception as error:
-        warnings.warn(
+        warn_caller(
             "the cells of the layer are taken to fill the input, which is wrong where the layer is not padded, because "
-            f"the model does not run on altered copies of the first clip ({type(error).__name__}: {error})",
-            stacklevel=3,
+            f"the model does not run on altered copies of the first clip ({type(error).__name__}: {error})"
         )
         return origin
 

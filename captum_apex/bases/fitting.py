@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +13,7 @@ from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
 from captum_apex.bases.collation import batch_labels
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.schemes import Scheme, peak_cells, purity
+from captum_apex.caller import warn_caller
 from captum_apex.numbers import real_number, whole_number
 
 __all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
@@ -310,7 +310,5 @@ def _available(bank: FeatureBank, n_prototypes: tuple[int, int]) -> tuple[int, i
     if not first >= last >= 1:
         raise ValueError(f"expected `n_prototypes` as (start, end) with start ≥ end ≥ 1, but got {n_prototypes}")
     if bank.n_clips < first:
-        warnings.warn(
-            f"{bank.n_clips} clips are fewer than {first} prototypes per channel; {bank.n_clips} are used", stacklevel=3
-        )
+        warn_caller(f"{bank.n_clips} clips are fewer than {first} prototypes per channel; {bank.n_clips} are used")
     return min(first, bank.n_clips), min(last, bank.n_clips)

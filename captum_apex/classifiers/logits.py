@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from captum_apex.caller import warn_caller
 from captum_apex.layers.selected_output import one_score_per_class
 
 __all__ = ["check_logits", "checked_exclusive", "checked_scores", "kind_of_scores", "warn_of_probabilities"]
@@ -126,10 +126,9 @@ def check_logits(scores: Tensor, exclusive: bool) -> None:
             "explain the model without its softmax, of which the logits are the input"
         )
     if not exclusive and scores.numel() >= _ENOUGH and ((scores > 0) & (scores < 1)).all():
-        warnings.warn(
+        warn_caller(
             f"all {scores.numel()} scores lie between 0 and 1, as if they were probabilities already; if the model "
-            "ends in a sigmoid, explain it without that, because the sigmoid of a probability is never below 0.5",
-            stacklevel=3,
+            "ends in a sigmoid, explain it without that, because the sigmoid of a probability is never below 0.5"
         )
 
 
@@ -156,10 +155,9 @@ def warn_of_probabilities(output: Tensor) -> None:
     if kind == "logits":
         return
     what, instead = _PROBABILITIES[kind]
-    warnings.warn(
+    warn_caller(
         f"the scores are {what}, so that contributions are those to a probability: they add up only roughly, and fall "
-        f"to 0 where the model is certain; {instead}",
-        stacklevel=3,
+        f"to 0 where the model is certain; {instead}"
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
+from captum_apex.caller import warn_caller
 from captum_apex.layers.layout import input_axes
 
 __all__ = ["check_axes", "input_letters", "picture", "swapped_layout", "warn_of_missing_axes"]
@@ -78,11 +78,10 @@ def warn_of_missing_axes(shape: Sequence[int], input_layout: str | None, sample_
     letters = input_letters(shape, input_layout) if input_layout is not None or len(shape) > 2 else []
     if "f" not in letters or len(letters) != len(shape) or shape[letters.index("f")] == 1:
         return
-    warnings.warn(
+    warn_caller(
         f"the inputs have {shape[letters.index('f')]} bins for frequency, but the Classifier has no `axes`: they are "
         f"shown as if spread evenly from 0 to {sample_rate / 2:g} Hz, and mel bands at wrong frequencies; give it "
-        "axes=SpectrogramAxes.from_transform(transform)",
-        stacklevel=4,
+        "axes=SpectrogramAxes.from_transform(transform)"
     )
 
 

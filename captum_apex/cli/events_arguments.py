@@ -10,7 +10,7 @@ from captum_apex.cli.types import add_evidence_arguments, pause, probability, se
 SUMMARY = "list what is detected in a long recording, for Raven, Audacity and spreadsheets"
 DESCRIPTION = (
     "Slides over a recording of any length, and writes what is detected, when and in which band, by which prototype "
-    "channels: one line per sound."
+    "channels: one line per sound. Without a file to write, the events are printed."
 )
 EXAMPLES = [
     "events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt",

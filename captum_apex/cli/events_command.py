@@ -7,17 +7,19 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.cli.command_results import print_path, print_results
+from captum_apex.cli.command_results import print_path, print_results, table_of
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.explaining.explainer import Explainer
 from captum_apex.explanations.event_files import event_records, write_audacity, write_csv, write_json, write_raven
-from captum_apex.explanations.events import RecordingExplanation, UnfinishedExplanationError
+from captum_apex.explanations.events import Event, RecordingExplanation, UnfinishedExplanationError
 from captum_apex.locating.region_search import RegionSearch
 
 # The endings of the file of each option, so that a slip overwrites no recording and no basis, and who writes it.
@@ -29,7 +31,7 @@ FILES: dict[str, dict[str, Callable]] = {
 
 
 def run(options: argparse.Namespace) -> int:
-    """Lists the events of a long recording, and writes them into files."""
+    """Lists the events of a long recording: into files, or on the output where no file is named."""
     writers = _writers(options)
     classifier = load_classifier(options.model, options.device, options.convert)
     bases = load_bases([options.basis], None)
@@ -77,6 +79,14 @@ def _write(explanation: RecordingExplanation, writers: dict[Path, Callable], as_
     rows = [{"class": name, "events": n, "highest_probability": best[name]} for name, n in counts.most_common()]
     others = {"duration_s": explanation.duration, "events": event_records(explanation.events)} if as_json else {}
     print_results("classes", rows, writers, as_json=as_json, **others)
+    if explanation.events and not writers and not as_json:
+        print(table_of([_row(event) for event in explanation.events]))
+
+
+def _row(event: Event) -> dict[str, Any]:
+    box = {"start_s": event.start, "end_s": event.end, "low_hz": event.low, "high_hz": event.high}
+    note = "in digital silence" if event.silent else ""
+    return {"boxes": [box], "class": encodable(event.name), "probability": event.score, "note": note}
 
 
 def _writers(options: argparse.Namespace) -> dict[Path, Callable]:
@@ -92,6 +102,4 @@ def _writers(options: argparse.Namespace) -> dict[Path, Callable]:
             raise ValueError(f"expected a file for --{name} that ends in {' or '.join(by_suffix)}, but got {path}")
         check_output_folder(path)
         writers[path] = by_suffix[path.suffix.lower()]
-    if not writers and not options.as_json:
-        raise ValueError(f"expected a file to write, by --{', --'.join(FILES)}, or --json, but got none")
     return writers

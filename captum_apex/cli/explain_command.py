@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     _check_page_path(out)
     _check_table_path(options.table)
     classifier = load_classifier(options.model, options.device, options.convert)
-    targets = [_target(name, classifier.class_names) for name in options.target or ()]
+    targets = _targets(options, classifier)
     bases = load_bases(options.basis, options.layer)
     explainer = _explainer(classifier, bases, options)
     explained = explainer.explain(
@@ -108,6 +108,14 @@ def _check_table_path(path: Path | None) -> None:
     if path.suffix.lower() not in TABLE_SUFFIXES:  # so that a slip overwrites no recording and no basis
         raise ValueError(f"expected --table to end in {' or '.join(TABLE_SUFFIXES)}, but got {path}")
     check_output_folder(path)
+
+
+def _targets(options: argparse.Namespace, classifier: Classifier) -> list[int]:
+    """The classes that are asked for; where none is, it is said what is explained of a clip with several labels."""
+    if classifier.exclusive is False and options.target is None and options.threshold is None:
+        hint = "the best class of each clip is explained; --threshold 0.5 explains all classes that are detected"
+        print(hint, file=sys.stderr)
+    return [_target(name, classifier.class_names) for name in options.target or ()]
 
 
 def _target(text: str, class_names: Sequence[str]) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from captum_apex.caller import warn_caller
 from captum_apex.datasets.collection import (
     CollectionFile,
     Part,
@@ -97,10 +97,9 @@ def _complete_utterances(versions: Sequence[Mapping[str, Path]]) -> list[str]:
     complete = set.intersection(*(set(version) for version in versions))
     existing = set.union(*(set(version) for version in versions))
     if len(complete) < len(existing):
-        warnings.warn(
+        warn_caller(
             f"{len(existing) - len(complete)} of {len(existing)} utterances are left out, because they are missing in "
-            "LJSpeech or in the folder of a vocoder",
-            stacklevel=3,
+            "LJSpeech or in the folder of a vocoder"
         )
     return sorted(complete)
 

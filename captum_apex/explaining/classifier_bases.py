@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
+from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.layers.layout import LayoutError
@@ -119,11 +119,10 @@ def _warn_of_cut(inputs: InputDataset, n_files: int = 20) -> None:
     longest = max((_duration(recordings.path(index)) for index in indices), default=0.0)
     seconds = classifier.length / classifier.sample_rate
     if longest > LONGER * seconds:
-        warnings.warn(
+        warn_caller(
             f"files longer than the classifier's clips are cut: of files of up to {longest:.3g} s only the first "
             f"{seconds:.3g} s are used; captum_apex.recordings.Slices.of(recordings, {seconds:.6g}) slices them (on "
-            "the command line: --slice)",
-            stacklevel=3,
+            "the command line: --slice)"
         )
 
 
@@ -320,6 +319,4 @@ def check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -
                 f"{given.input_shape}"
             )
         if not origin.dataset:
-            warnings.warn(
-                f"{name} does not know its recordings by name: only their number could be compared", stacklevel=3
-            )
+            warn_caller(f"{name} does not know its recordings by name: only their number could be compared")

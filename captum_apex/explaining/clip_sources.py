@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from captum_apex.audio.clip import Clip
+from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.folders import AudioDataset, Recordings
@@ -128,9 +128,8 @@ def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:
     seconds = classifier.length / classifier.sample_rate
     if file_duration(path) > LONGER * seconds:
         # The warning names no file, so that Python shows it once and not for every clip.
-        warnings.warn(
+        warn_caller(
             f"files longer than the classifier's clips are cut: only their first {seconds:.3g} s are explained; for "
-            "whole recordings take explain_recording (on the command line: events)",
-            stacklevel=2,
+            "whole recordings take explain_recording (on the command line: events)"
         )
     return waveform

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.explanations.digital_silence import DigitalSilence
 from captum_apex.explanations.event_regions import EventRegions
@@ -241,11 +241,10 @@ def _finished(
         events.append(replace(event, channels=channels, silent=silence.covers(event.start, event.end)))
     silent = [event for event in events if event.silent]
     if silent:
-        warnings.warn(
+        warn_caller(
             f"{len(silent)} of {len(events)} events lie in digital silence, such as {silent[0].name} at "
             f"{silent[0].start:g}–{silent[0].end:g} s; they are marked `silent`; "
-            "Classifier.silence_probabilities() gives the probability of each class in silence",
-            stacklevel=3,
+            "Classifier.silence_probabilities() gives the probability of each class in silence"
         )
     return replace(explanation, events=tuple(events))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from einops import EinopsError, rearrange
 from torch import Tensor, nn
 
+from captum_apex.caller import warn_caller
 from captum_apex.layers.kinds import KnownAxes, channel_counts, known_axes
 
 __all__ = ["Layout", "LayoutError", "check_layout", "default_axes", "input_axes", "layout_of_kind", "pattern_of"]
@@ -242,11 +242,10 @@ def _warn_of_swapped_channels(axes: list[str], module: nn.Module, output: Tensor
         size = output.shape[axes.index(letter)] if letter in axes else None
         if size in counts:
             swapped = [{"c": letter, letter: "c"}.get(axis, axis) for axis in axes]
-            warnings.warn(
+            warn_caller(
                 f"{layer} gives {size} entries on axis {axes.index(letter)}, which {pattern!r} takes for {what}, and a "
                 f"{counts[size]} inside it has {size} channels; if these are the channels, pass "
-                f'"{pattern_of(swapped)}" as `layout`',
-                stacklevel=2,
+                f'"{pattern_of(swapped)}" as `layout`'
             )
             return
 

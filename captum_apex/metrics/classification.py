@@ -7,13 +7,13 @@ its sigmoid saturates for large scores, which makes ties.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from captum_apex.caller import warn_caller
 from captum_apex.extras import missing_package
 
 __all__ = ["auroc", "classification_scores", "equal_error_rate", "mean_average_precision", "top_1"]
@@ -245,10 +245,9 @@ def _class_mean(measure: Callable, scores: Tensor, truth: Tensor, defined: Tenso
     left_out = (~defined).nonzero().flatten().tolist()
     if left_out:
         listed = ", ".join(map(str, left_out[:10])) + (", …" if len(left_out) > 10 else "")
-        warnings.warn(
+        warn_caller(
             f"{len(left_out)} of {len(defined)} classes are left out of a mean, since none or all of the clips have "
-            f"them: {listed}",
-            stacklevel=3,
+            f"them: {listed}"
         )
     values = [
         measure(_ranks(scores[:, index]), truth[:, index].long()) for index in defined.nonzero().flatten().tolist()

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from captum_apex.caller import warn_caller
 from captum_apex.recordings.libsndfile import library_file, sound_library
 from captum_apex.recordings.mp3_length import with_length
 from captum_apex.recordings.ogg_streams import joined_streams
@@ -267,7 +267,7 @@ class AudioFile:
         else:
             return
         self._warned = True
-        warnings.warn(message, stacklevel=2)
+        warn_caller(message)
 
 
 @contextmanager

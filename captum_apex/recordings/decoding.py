@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from captum_apex.caller import warn_caller
 from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.audio_file import opened_audio
 from captum_apex.recordings.resampling import filter_reach, resampled
@@ -193,5 +193,5 @@ def _check_samples(samples: Tensor, name: str) -> None:
 # The warning names no file, so that Python shows it once and not for every recording.
 def _mean_of_channels(channels: Tensor) -> Tensor:
     if len(channels) > 1:
-        warnings.warn(f"recordings with {len(channels)} channels are mixed down to one, their mean", stacklevel=3)
+        warn_caller(f"recordings with {len(channels)} channels are mixed down to one, their mean")
     return channels.mean(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from captum_apex.caller import warn_caller
 from captum_apex.recordings.audio_rows import AudioRows, label_column
 from captum_apex.recordings.background_labels import labels_with_background
 from captum_apex.recordings.class_labels import Labels, composed, named_class
@@ -136,7 +136,7 @@ class Recordings:
         contents.check(has_classes=class_names is not None)
         said = contents.left_out()
         if said:
-            warnings.warn(f"left out of {folder}: {said}", stacklevel=2)
+            warn_caller(f"left out of {folder}: {said}")
         names_of_folders = (name for name in map(composed, contents.by_class) if name != background)
         class_names = tuple(names_of_folders if class_names is None else map(named_class, class_names))
         if contents.files:

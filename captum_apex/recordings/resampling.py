@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from captum_apex.caller import warn_caller
 from captum_apex.extras import missing_package
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def resampled(waveform: Tensor, rate: int, sample_rate: int, *, name: str = "the
         package = f"torchaudio, which resamples from {rate} to {sample_rate} Hz"
         raise missing_package(package, "audio", error) from error
     # The warning names no file, so that Python shows it once and not for every recording.
-    warnings.warn(f"recordings at {rate} Hz are resampled to {sample_rate} Hz", stacklevel=3)
+    warn_caller(f"recordings at {rate} Hz are resampled to {sample_rate} Hz")
     if _kernel_size(rate, sample_rate) <= _LARGEST_KERNEL:
         return _kernel(rate, sample_rate, waveform.dtype, waveform.device)(waveform)
     return _interpolated(waveform, rate, sample_rate)

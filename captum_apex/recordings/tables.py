@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from captum_apex.caller import warn_caller
 from captum_apex.recordings.background_labels import labels_with_background
 from captum_apex.recordings.class_labels import Labels
 
@@ -105,10 +105,9 @@ class Table:
         files = located_files(paths, self.folder, self.place, skip_missing=skip_missing)
         if len(files) < len(paths):
             missing = [index for index in range(len(paths)) if index not in files]
-            warnings.warn(
+            warn_caller(
                 f"left out of {self.name}: {len(missing)} of {len(paths)} files, which are missing, the first "
-                f"{paths[missing[0]]!r} in {self.place(missing[0])}",
-                stacklevel=3,
+                f"{paths[missing[0]]!r} in {self.place(missing[0])}"
             )
         names = tuple(files.values())
         if label is None:

@@ -5,6 +5,9 @@ const FEW_PRINTED = 3;
 /* All clips, and how to read them; they are drawn only to be printed. */
 function fillPrint(printing) {
   const node = document.getElementById("print");
+  const audit = document.querySelector("footer details");
+  if (printing && !node.children.length) audit.dataset.open = audit.open;
+  audit.open = printing || audit.dataset.open === "true";
   if (printing && node.children.length) return;
   const print = facts.pages.length > FEW_PRINTED ? printedBriefly : printed;
   node.replaceChildren(...(printing ? [...facts.pages.map(print), notes(facts.pages[0])] : []));

@@ -487,6 +487,21 @@ def test_events_are_those_of_the_library_in_all_files(here, capsys, options, win
     assert ("Masking Effect" in Path("new/raven.txt").read_text()) == ("search" in settings)
 
 
+def test_events_are_printed_where_no_file_is_named(here, capsys):
+    fit()
+    sound("night.wav", hertz=870, seconds=4.3)
+    capsys.readouterr()
+    assert events("--table", "events.csv", "--threshold", 0.3) == 0
+    capsys.readouterr()
+    assert events("--threshold", 0.3) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["class", "probability", "where"]
+    rows = pd.read_csv("events.csv")
+    assert len(lines) == 1 + len(rows) > 1
+    for line, start, end in zip(lines[1:], rows["onset_s"], rows["offset_s"], strict=True):
+        assert f"{start:.2f}–{end:.2f} s" in line
+
+
 def test_events_in_silence_are_counted(here, capsys):
     fit()
     sound("night.wav", hertz=870, seconds=1.0)
@@ -519,7 +534,6 @@ def test_wrong_recordings_and_files_for_events_are_refused(here, capsys):
     fit()
     sound("night.wav", hertz=870)
     out = ("--raven", "raven.txt")
-    refused(capsys, events(), "expected a file to write, by --raven, --audacity, --table, or --json, but got none")
     refused(
         capsys,
         events("--audacity", "night.wav"),
@@ -573,7 +587,7 @@ def test_several_classes_are_a_page_each(here, pages):
 
 
 @pytest.mark.parametrize(("shift", "n_detected"), [(0.0, 2), (100.0, 3), (-100.0, 1)])
-def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, pages, shift, n_detected):
+def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, pages, capsys, shift, n_detected):
     """The biases make the second score 0, plus the shift; if no class is detected, the predicted one is explained."""
     changed("exclusive=True", "exclusive=False")
     fit()
@@ -583,7 +597,11 @@ def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, page
     weights["head.bias"] += shift - scores.sort(descending=True)[0][1].item()
     torch.save(weights, "checkpoint.pt")
     fit()
+    assert explained() == 0
+    assert "--threshold 0.5 explains all classes that are detected" in capsys.readouterr().err
+    pages.clear()
     assert explained("--threshold", 0.4999) == 0
+    assert "--threshold" not in capsys.readouterr().err
     assert [page.explanations[0].target for page in pages] == scores.argsort(descending=True)[:n_detected].tolist()
 
 

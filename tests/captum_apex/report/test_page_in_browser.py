@@ -446,7 +446,9 @@ def test_print_holds_every_clip_and_perspective_and_no_controls(browser, path):
     order = "return [...document.querySelectorAll('#print h3.printed, #print .large')].map((e) => e.localName)"
     assert browser.execute_script(order) == ["h3", "div"] * 7  # each picture below its title
     assert texts(browser, "#print .notes dt")[:2] == ["Logit", "Contribution"]
+    assert all(found.is_displayed() for found in all_of(browser, "footer dt"))  # how the page was made
     show(browser, path)
+    assert not any(found.is_displayed() for found in all_of(browser, "footer dt"))
     assert all_of(browser, "#print *") == []
 
 

@@ -1,0 +1,51 @@
+"""Warnings that point to the user's line, and not into this package."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+__all__ = ["ApexWarning", "warn_caller"]
+
+_SKIPPED = {"captum_apex", "captum", "torch", "contextlib", "functools"}
+"""Packages between the user's line and the warning: this one, and those that call it back."""
+
+
+class ApexWarning(UserWarning):
+    """A warning of this package, so that `warnings.filterwarnings` can choose it.
+
+    Example:
+        >>> import warnings
+        >>> from captum_apex.caller import ApexWarning, warn_caller
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.filterwarnings("ignore", category=ApexWarning)
+        ...     warn_caller("files are resampled")
+        >>> caught
+        []
+    """
+
+
+def warn_caller(message: str) -> None:
+    """Warns at the line of the user's code from which this package was called.
+
+    Python shows a warning once per line and message, so that a message without the name of a file is shown once for
+    all files that one line of the user reads.
+
+    Args:
+        message: what is warned of.
+
+    Example:
+        >>> import warnings
+        >>> from captum_apex.caller import warn_caller
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_caller("files are resampled")
+        >>> str(caught[0].message)
+        'files are resampled'
+    """
+    level = 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _SKIPPED:
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, ApexWarning, stacklevel=level)
