@@ -183,7 +183,6 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
         raise TypeError(f"expected `model` to be a torch.nn.Module, but got {type(model).__name__}")
     at_layer = LayerAPEX(model, layer, basis)  # checks the layer, the norm and the weights
     name = at_layer.layer_name
-    norm_name = "" if at_layer.norm is None else at_layer.norm.name
     if basis.origin.at_input:
         raise ValueError(f"expected a basis of the output of {name!r}, but it was fitted on its input")
     if layer is model:
@@ -192,6 +191,7 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     model = model_of(model) or model  # without a wrapper that compiles it or copies it to several devices
     inputs = _example_inputs(model, basis) if inputs is None else inputs
     inserted = copied(model)
+    norm_name = basis.origin.norm
     training = {place: module.training for place, module in inserted.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
         expected = checked_output(selected_as(given, model)(inputs), model)

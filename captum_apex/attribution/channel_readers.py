@@ -79,8 +79,8 @@ def arguments_taken(model: nn.Module, inputs: Tensor, modules: Mapping[str, nn.M
     taken: Taken = {}
 
     def note(name: str, _: nn.Module, arguments: tuple, named: dict[str, Any]) -> None:
-        given = {**dict(enumerate(arguments)), **named}
-        copies = {key: each.detach().clone() if isinstance(each, Tensor) else each for key, each in given.items()}
+        given: list[tuple[int | str, Any]] = [*enumerate(arguments), *named.items()]
+        copies = {key: each.detach().clone() if isinstance(each, Tensor) else each for key, each in given}
         taken.setdefault(name, []).append(copies)
 
     with ExitStack() as hooks:
