@@ -41,8 +41,9 @@ def curves(function):
 def of_removal(function):
     def measure(form, grid):
         inputs = form(WAVEFORMS)
-        scores = metrics.masked_scores(logits, inputs, form(FILLS), REMOVED, grid, target=1)
-        return function(logits(inputs)[:, 1], scores, REMOVED, region_sums(form(MAPS), grid))
+        removed = REMOVED[0].expand(N_CLIPS, -1, -1)  # the same masks for all clips
+        scores = metrics.masked_scores(logits, inputs, form(FILLS), removed, grid, target=1)
+        return function(logits(inputs)[:, 1], scores, REMOVED[0], region_sums(form(MAPS), grid))
 
     return measure
 
