@@ -191,16 +191,15 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     model = model_of(model) or model  # without a wrapper that compiles it or copies it to several devices
     inputs = _example_inputs(model, basis) if inputs is None else inputs
     inserted = copied(model)
-    norm_name = basis.origin.norm
     training = {place: module.training for place, module in inserted.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
         expected = checked_output(selected_as(given, model)(inputs), model)
         weighted = weighted_modules(inserted)
-        weighted.pop(norm_name, None)
+        weighted.pop(basis.origin.norm, None)
         with watched(inserted.get_submodule(name), name, lambda _: None):  # raises where the layer does not run
             taken = arguments_taken(inserted, inputs, weighted)
         matrix = ChannelMatrix(_probe(inserted, basis), _channel_axis(at_layer))
-        modules = [inserted.get_submodule(name), *_moved_norm(inserted, norm_name, training), matrix]
+        modules = [inserted.get_submodule(name), *_moved_norm(inserted, basis.origin.norm, training), matrix]
         inserted.set_submodule(name, _sequence(training[name], *modules))
         readers = _readers(inserted, inputs, weighted, taken, matrix, name)
         for reader in readers:
