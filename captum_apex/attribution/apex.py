@@ -50,8 +50,9 @@ class APEX(Described, GradientAttribution):
             input has one channel; otherwise the layout must be given.
         columns: function from lengths to columns for batches of padded clips, as in `LayerAPEX`.
         input_layer: a module of the model, such as a spectrogram that the model computes from waveforms. The maps then
-            have the shape of the output of this module, and `input_layout` names the axes of that output. For padded
-            clips this needs a `projection`.
+            have the shape of the output of this module, and `input_layout` names the axes of that output. The gradient
+            is taken from there on, also where the model runs this module under `torch.no_grad()`. For padded clips this
+            needs a `projection`.
 
     Raises:
         TypeError: `projection` cannot be called; `input_layout` is no string; or an argument has the wrong type, as in

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from captum_apex.attribution.channel_readers import (
+    ChannelReader,
+    Taken,
+    are_close,
+    arguments_taken,
+    next_reader,
+    relative_difference,
+    weighted_modules,
+)
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.changes import restored
-from captum_apex.layers.hooks import copied, frozen
+from captum_apex.layers.hooks import copied, frozen, watched
 from captum_apex.layers.models import model_of, on_one_device
 from captum_apex.layers.pooled_norm import PooledNorm
 from captum_apex.layers.selected_output import selected_as
 from captum_apex.layers.values import checked_output
+from captum_apex.result_tables import listed
 
 __all__ = ["ChannelMatrix", "GridNorm", "insert_basis"]
 
 
 class ChannelMatrix(nn.Module):
-    """Multiplies the channels, axis 1 of (clip, channel, ...), by a matrix at every position.
+    """Multiplies the channels, by default axis 1 of (clip, channel, ...), by a matrix at every position.
 
     Args:
         matrix: the matrix, (output channel, input channel).
+        axis: the axis of the channels, such as 2 for tokens (clip, time, channel).
 
     Example:
         >>> import torch
@@ -32,20 +44,56 @@ class ChannelMatrix(nn.Module):
         tensor([[2., 1.]])
     """
 
-    def __init__(self, matrix: Tensor) -> None:
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor, axis: int = 1) -> None:
         super().__init__()
         self.register_buffer("matrix", matrix)
+        self.axis = axis
 
     def forward(self, features: Tensor) -> Tensor:
         """The features in the other basis.
 
         Args:
-            features: (clip, channel, ...).
+            features: (clip, channel, ...), or with the channels on another axis.
 
         Returns:
             Tensor of the same shape for a square matrix.
         """
-        return torch.einsum("kc,nc...->nk...", self.matrix, features)
+        multiplied = torch.einsum("kc,nc...->nk...", self.matrix, features.movedim(self.axis, 1))
+        return multiplied.movedim(1, self.axis)
+
+
+class MatrixBefore(nn.Module):
+    """A module of several arguments, some of which are multiplied by a matrix before the module takes them.
+
+    Args:
+        module: the module.
+        matrix: the matrix, (output channel, input channel).
+        axes: the axis of the channels in each argument to multiply, by the argument's position or name.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.attribution.basis_insertion import MatrixBefore
+        >>> head = nn.Bilinear(1, 1, 1, bias=False)
+        >>> _ = nn.init.ones_(head.weight)
+        >>> doubled = MatrixBefore(head, torch.tensor([[2.0]]), {1: 1})  # the second argument alone
+        >>> doubled(torch.tensor([[3.0]]), torch.tensor([[5.0]])).item()
+        30.0
+    """
+
+    def __init__(self, module: nn.Module, matrix: Tensor, axes: Mapping[int | str, int]) -> None:
+        super().__init__()
+        self.module = module
+        self.matrices = nn.ModuleDict({str(key): ChannelMatrix(matrix, axis) for key, axis in axes.items()})
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        """What the module gives for its multiplied arguments."""
+        by_key = {str(key): value for key, value in (*enumerate(arguments), *named.items())}
+        by_key |= {key: matrix(by_key[key]) for key, matrix in self.matrices.items()}
+        in_order = [by_key[str(index)] for index in range(len(arguments))]
+        return self.module(*in_order, **{key: by_key[key] for key in named})
 
 
 class GridNorm(nn.Module):
@@ -83,16 +131,18 @@ class GridNorm(nn.Module):
 def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inputs: Tensor | None = None) -> nn.Module:
     """A deep copy of the model whose layer gives disentangled channels and whose outputs are the same.
 
-    Between the layer and the next module with weights there may be only modules that treat all channels alike, such as
-    pooling, flattening and dropout, because `U` passes through them. If the next module with weights is a linear layer,
-    its weights become `A U⁻¹`. Otherwise (a normalisation) `U⁻¹` is placed before it.
+    Between the layer and the next modules with weights there may be only modules and functions that treat all channels
+    alike, such as pooling, flattening and dropout, because `U` passes through them. A linear layer then gets the
+    weights `A U⁻¹`. Before any other module, such as a normalisation, a recurrent layer, or an attention whose query,
+    key and value are all computed from the layer, `U⁻¹` is placed for each argument that comes from the layer. If
+    several modules read the layer, as behind a skip connection, it is placed before each of them.
 
     For a basis of the normalised grid, the norm moves from the place behind the pooling to the place before `U`, and
     `U⁻¹` goes into the linear layer behind the norm, as in EPIC's code for ConvNeXt.
 
     Args:
         model: the classifier; it is not changed.
-        layer: the module that the basis was fitted on, with output (clip, channel, frequency, time).
+        layer: the module that the basis was fitted on. Its channels are on axis 1, or on that of the basis' layout.
         basis: the basis, usually from `fit_basis`.
         inputs: an example batch of inputs; by default two random inputs of the shape that the basis was fitted on.
 
@@ -103,7 +153,8 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
 
     Raises:
         TypeError: the model is not a module.
-        ValueError: the basis does not fit, or the outputs of the copy differ from those of the model.
+        ValueError: the basis does not fit; or the inverse cannot be placed, because an activation or another function
+            of single channels comes first. The message names the module that takes something else than channels.
 
     Example:
         >>> import torch
@@ -132,7 +183,6 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
         raise TypeError(f"expected `model` to be a torch.nn.Module, but got {type(model).__name__}")
     at_layer = LayerAPEX(model, layer, basis)  # checks the layer, the norm and the weights
     name = at_layer.layer_name
-    norm_name = "" if at_layer.norm is None else at_layer.norm.name
     if basis.origin.at_input:
         raise ValueError(f"expected a basis of the output of {name!r}, but it was fitted on its input")
     if layer is model:
@@ -144,15 +194,98 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     training = {place: module.training for place, module in inserted.named_modules()}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
         expected = checked_output(selected_as(given, model)(inputs), model)
-        head_name = _first_weighted_after(inserted, norm_name or name, inputs)
-        head = inserted.get_submodule(head_name)
-        U, inverse = (matrix.to(next(head.parameters())) for matrix in (basis.U, basis.inverse))
-        inserted.set_submodule(head_name, _with_inverse(head, inverse, basis, training[head_name]))
-        modules = [inserted.get_submodule(name), *_moved_norm(inserted, norm_name, training), ChannelMatrix(U)]
+        weighted = weighted_modules(inserted)
+        weighted.pop(basis.origin.norm, None)
+        with watched(inserted.get_submodule(name), name, lambda _: None):  # raises where the layer does not run
+            taken = arguments_taken(inserted, inputs, weighted)
+        matrix = ChannelMatrix(_probe(inserted, basis), _channel_axis(at_layer))
+        modules = [inserted.get_submodule(name), *_moved_norm(inserted, basis.origin.norm, training), matrix]
         inserted.set_submodule(name, _sequence(training[name], *modules))
+        readers = _readers(inserted, inputs, weighted, taken, matrix, name)
+        for reader in readers:
+            _place_inverse(inserted, reader, weighted[reader.name], basis, training[reader.name])
+        matrix.matrix = basis.U.to(matrix.matrix)
         with_output = selected_as(given, inserted)
-        _check_same(expected, _outputs(with_output, inputs, name, head_name), name, head_name)
+        got = checked_output(with_output(inputs), with_output)
+    _check_same(expected, got, name, readers)
     return with_output
+
+
+def _probe(model: nn.Module, basis: PrototypeBasis) -> Tensor:
+    """A fixed orthogonal matrix in place of `U`: it is far from the identity, which passes through all modules."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(basis.n_channels, basis.n_channels, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(noise).Q.to(next(model.parameters()))
+
+
+def _channel_axis(at_layer: LayerAPEX) -> int:
+    """The axis of the channels in the output of the layer."""
+    layout = at_layer.basis.origin.layout
+    if layout.channel_axis is None:
+        raise ValueError(
+            f"expected {at_layer.layer_name!r} to give its channels on an axis that holds nothing else, but its layout "
+            f"is {layout.pattern!r}"
+        )
+    return layout.channel_axis
+
+
+def _readers(
+    model: nn.Module,
+    inputs: Tensor,
+    weighted: dict[str, nn.Module],
+    expected: Taken,
+    matrix: ChannelMatrix,
+    name: str,
+) -> list[ChannelReader]:
+    """The modules that take channels of the layer, each after the inverse of the matrix was put before it.
+
+    They are searched one after the other, because the inverse before the first may be all that the others need.
+    """
+    readers: list[ChannelReader] = []
+    while True:
+        try:
+            taken = arguments_taken(model, inputs, weighted)
+        except (AttributeError, RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"expected {name!r} to give one tensor with {len(matrix.matrix)} channels on axis {matrix.axis}, one "
+                "per channel of the basis, but the copy with the basis inside does not run "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        reader = next_reader(expected, taken, matrix.matrix, [reader.name for reader in readers], name)
+        if reader is None:
+            return readers
+        readers.append(reader)
+        model.set_submodule(reader.name, MatrixBefore(weighted[reader.name], matrix.matrix.T, reader.axes))
+
+
+def _place_inverse(
+    model: nn.Module, reader: ChannelReader, head: nn.Module, basis: PrototypeBasis, training: bool
+) -> None:
+    """Puts `U⁻¹` into the weights of a linear layer, or before any other module that takes channels of the layer."""
+    inverse = basis.inverse.to(next(head.parameters()))
+    if _can_fold(model, head, reader):
+        weight = cast(Tensor, head.weight)
+        weight.copy_((weight.double() @ basis.inverse.to(weight.device)).to(weight))
+        placed = head
+    elif reader.is_single:
+        placed = _sequence(training, ChannelMatrix(inverse, reader.axes[0]), head)
+    else:
+        placed = MatrixBefore(head, inverse, reader.axes)
+        placed.training = training
+        placed.matrices.train(training)
+    model.set_submodule(reader.name, placed)
+
+
+def _can_fold(model: nn.Module, head: nn.Module, reader: ChannelReader) -> bool:
+    """Whether a matrix can go into the weights of the module: a plain linear layer that shares them with no other."""
+    weight = head._parameters.get("weight")  # a parametrised layer has none: it computes its weight from others
+    return (
+        type(head).forward is nn.Linear.forward
+        and reader.is_single
+        and reader.is_on_last_axis
+        and weight is not None
+        and sum(weight is each for module in model.modules() for each in module._parameters.values()) == 1
+    )
 
 
 def _example_inputs(model: nn.Module, basis: PrototypeBasis) -> Tensor:
@@ -164,40 +297,6 @@ def _example_inputs(model: nn.Module, basis: PrototypeBasis) -> Tensor:
     like = next(model.parameters())
     values = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return values.to(like)
-
-
-def _first_weighted_after(model: nn.Module, name: str, inputs: Tensor) -> str:
-    """The name of the first module after the layer that itself has parameters."""
-    order: list[str] = []
-    reached: list[bool] = []
-
-    def note(module_name: str) -> Callable:
-        return lambda *_: order.append(module_name) if reached else None
-
-    handles = [
-        module.register_forward_pre_hook(note(module_name))
-        for module_name, module in model.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
-    ]
-    handles.append(model.get_submodule(name).register_forward_hook(lambda *_: reached.append(True)))
-    try:
-        model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not reached:
-        raise ValueError(f"expected the layer {name!r} to run in the forward pass, but it never did")
-    if not order:
-        raise ValueError(f"expected a module with weights after the layer {name!r}, but there is none")
-    return order[0]
-
-
-def _with_inverse(head: nn.Module, inverse: Tensor, basis: PrototypeBasis, training: bool) -> nn.Module:
-    """The head after `U⁻¹`: a linear layer with changed weights, or the head with a matrix before it."""
-    if isinstance(head, nn.Linear) and head.in_features == basis.n_channels:
-        head.weight.copy_((head.weight.double() @ basis.inverse.to(head.weight.device)).to(head.weight))
-        return head
-    return _sequence(training, ChannelMatrix(inverse), head)
 
 
 def _moved_norm(model: nn.Module, name: str, training: dict[str, bool]) -> list[nn.Module]:
@@ -217,22 +316,18 @@ def _sequence(training: bool, *modules: nn.Module) -> nn.Module:
     return sequence
 
 
-def _outputs(inserted: nn.Module, inputs: Tensor, name: str, head_name: str) -> Tensor:
-    try:
-        return inserted(inputs)
-    except (RuntimeError, TypeError) as error:
+def _check_same(expected: Tensor, got: Tensor, name: str, readers: Sequence[ChannelReader]) -> None:
+    if are_close(expected, got):
+        return
+    difference = f"with the basis inside, the outputs differ by {relative_difference(expected, got):.1e} (relative)"
+    if readers:
         raise ValueError(
-            f"expected {name!r} to give, and {head_name!r} to take, its channels on axis 1, one per channel of the "
-            "basis, such as after pooling over the grid; the copy with the basis inside does not run"
-        ) from error
-
-
-def _check_same(expected: Tensor, got: Tensor, name: str, head_name: str) -> None:
-    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
-    difference = ((got - expected).abs().max() / scale).item()
-    if not difference <= 1e3 * torch.finfo(expected.dtype).eps:
-        raise ValueError(
-            f"expected only pooling between {name!r} and {head_name!r}, but with the basis inside the outputs differ "
-            f"by {difference:.1e} (relative): something there does not treat all channels alike, such as an "
-            "activation; take a layer after it"
+            f"expected the channels of {name!r} to be used by {listed(reader.name for reader in readers)} alone, but "
+            f"{difference}: a function reads them past it; take a layer after that, or use LayerAPEX, which needs no "
+            "changed copy"
         )
+    raise ValueError(
+        f"expected a module with weights to take the channels of {name!r}, so that U⁻¹ can be placed before it, but "
+        f"none does, and {difference}: they are computed from the channels by functions, by modules without weights, "
+        "or with the weights of a module around the layer; use LayerAPEX, which needs no changed copy"
+    )

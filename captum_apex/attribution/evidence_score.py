@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from captum_apex.attribution.layer_graph import gradient_stop
 from captum_apex.layers.changes import restored
-from captum_apex.layers.hooks import captured, frozen, watched
+from captum_apex.layers.hooks import captured, frozen, replaced
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name, model_of
 from captum_apex.layers.padding import Columns
@@ -160,8 +160,7 @@ class InnerScore(nn.Module):
         """
 
         def score() -> Tensor:
-            # A copy, because the modules after the inner module may change the tensor in place.
-            with watched(self._input_layer[0], self.input_layer_name, lambda _: inner.clone()):
+            with replaced(self._input_layer[0], self.input_layer_name, lambda: inner):
                 return self.score(inputs, weights, *additional_forward_args)
 
         value = score()

@@ -128,6 +128,10 @@ class BankWriter:
         if labels is not None:
             self._labels.append(labels)
 
+    def rounding(self, usual: float, of_half: float) -> float:
+        """One of two tolerances: the second where the layer gives half precision."""
+        return of_half if torch.finfo(self._feature_dtype).bits == 16 else usual
+
     def check_norm(self, output: Tensor) -> None:
         """Compares the means of the last batch with what the norm gives in the model.
 

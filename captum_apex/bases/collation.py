@@ -1,4 +1,4 @@
-"""Batches of clips: inputs, labels and lengths from a list of the dataset's items."""
+"""Batches of clips: inputs, labels and further arguments of the model from a list of the dataset's items."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["Collate", "batch_labels"]
+__all__ = ["Collate", "batch_labels", "first_clip"]
 
 
 class Collate:
-    """Makes a batch `(inputs, labels, lengths)` from a list of items; the workers of a DataLoader can receive it.
+    """Makes a batch `(inputs, labels, arguments)` from a list of items; the workers of a DataLoader can receive it.
 
     Args:
         collate_fn: function of the caller that makes a batch from a list of items; None for torch's.
@@ -24,7 +24,7 @@ class Collate:
         >>> import torch
         >>> from captum_apex.bases.collation import Collate
         >>> collate = Collate(None, padded=True)
-        >>> inputs, labels, lengths = collate([(torch.tensor([1.0, 2.0, 3.0]), 0), (torch.tensor([4.0]), 1)])
+        >>> inputs, labels, (lengths,) = collate([(torch.tensor([1.0, 2.0, 3.0]), 0), (torch.tensor([4.0]), 1)])
         >>> inputs.tolist(), labels.tolist(), lengths.tolist()
         ([[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]], [0, 1], [3, 1])
     """
@@ -33,33 +33,34 @@ class Collate:
         self.collate_fn = collate_fn
         self.padded = padded
 
-    def __call__(self, items: list[Any]) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def __call__(self, items: list[Any]) -> tuple[Tensor, Tensor | None, tuple[Any, ...]]:
         """Makes a batch from a list of items.
 
         Returns:
-            Inputs (clip, ...); labels, None where the items have none; lengths int64 (clip,), None unless `padded`.
+            Inputs (clip, ...); labels, None where the items have none; further arguments of the model, of which the
+            first is the lengths, int64 (clip,), where clips are `padded`.
 
         Raises:
             TypeError: the items have no tensor as inputs, or labels that are not numbers.
             ValueError: clips differ in shape, there is not one label per clip, or a label is no class.
         """
-        lengths = None
+        lengths: tuple[Any, ...] = ()
         if self.collate_fn is None:
             if self.padded:
-                items, lengths = _padded(items)
+                items, of_clips = _padded(items)
+                lengths = (of_clips,)
             _check_shapes(items)
         batch = _collated(items) if self.collate_fn is None else self._batch_of_user(items)
         entries = [batch] if isinstance(batch, Tensor) else list(batch) if isinstance(batch, (tuple, list)) else []
-        if self.padded and self.collate_fn is not None and len(entries) == 3:
-            lengths = entries.pop()
-        inputs, labels = [*entries, None][:2] if len(entries) in (1, 2) else (None, None)
-        if not isinstance(inputs, Tensor) or isinstance(lengths, Tensor) != self.padded:
+        inputs, labels, *further = [*entries, None, None][: max(2, len(entries))]
+        arguments = (*lengths, *further)
+        if not isinstance(inputs, Tensor) or (self.padded and not isinstance((*arguments, None)[0], Tensor)):
             returned = "(inputs, labels, lengths)" if self.padded else "(inputs, labels)"
             raise TypeError(
-                "expected the dataset's items to be `inputs` or `(inputs, label)` with `inputs` a tensor, but got "
-                f"{_described(items[0])}; pass a `collate_fn` that returns {returned}"
+                "expected the dataset's items to be `inputs`, `(inputs, label)` or `(inputs, label, argument, ...)` "
+                f"with `inputs` a tensor, but got {_described(items[0])}; pass a `collate_fn` that returns {returned}"
             )
-        return inputs, None if labels is None else batch_labels(labels, len(inputs)), lengths
+        return inputs, None if labels is None else batch_labels(labels, len(inputs)), arguments
 
     def _batch_of_user(self, items: list[Any]) -> Any:
         """What the function of the caller makes of the items."""
@@ -110,16 +111,53 @@ def _collated(items: list[Any]) -> Any:
     """
     clips = [_clip_of(item) for item in items]
     n_entries = {len(item) if isinstance(item, (tuple, list)) else 0 for item in items}
-    if not all(isinstance(clip, (Tensor, np.ndarray)) for clip in clips) or n_entries not in ({0}, {1}, {2}):
+    if not all(isinstance(clip, (Tensor, np.ndarray)) for clip in clips) or len(n_entries) > 1:
         return None  # `Collate` refuses these items and describes them
     inputs = torch.stack([torch.as_tensor(clip) for clip in clips])
-    if n_entries != {2}:
+    if max(n_entries) < 2:
         return inputs
+    further = [_stacked([item[place] for item in items], place) for place in range(2, max(n_entries))]
+    if further and all(item[1] is None for item in items):
+        return inputs, None, *further
     labels = [_label_tensor(item[1]) for item in items]
     kinds = {tuple(label.shape) for label in labels}
     if len(kinds) > 1:
         raise ValueError(f"expected labels of one kind for all clips, but got labels of the shapes {sorted(kinds)}")
-    return inputs, torch.stack(labels)
+    return inputs, torch.stack(labels), *further
+
+
+def _stacked(values: list[Any], place: int) -> Tensor:
+    """An argument of the model for each clip as one tensor, (clip, ...)."""
+    try:
+        return torch.stack([torch.as_tensor(value) for value in values])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"expected entry {place} of the dataset's items, an argument of the model, to be a number or a tensor of "
+            f"one shape for all clips, but got {_described(values)} ({error}); pass a `collate_fn` that returns "
+            "(inputs, labels, argument, ...)"
+        ) from error
+
+
+def first_clip(inputs: Tensor, arguments: tuple[Any, ...]) -> list[Any]:
+    """The inputs and the further arguments of the first clip of a batch; the first is a copy.
+
+    Args:
+        inputs: inputs of the batch; the first axis is the clip.
+        arguments: further arguments; a tensor with as many rows as there are clips has one row for each.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.bases.collation import first_clip
+        >>> first_clip(torch.zeros(2, 1), (torch.tensor([16, 12]), "mean"))
+        [tensor([[0.]]), tensor([16]), 'mean']
+    """
+    return [
+        inputs[:1].clone(),
+        *(
+            value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == len(inputs) else value
+            for value in arguments
+        ),
+    ]
 
 
 def batch_labels(labels: Any, n_clips: int) -> Tensor:

@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 
 from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
-from captum_apex.bases.collation import Collate
+from captum_apex.bases.collation import Collate, first_clip
+from captum_apex.bases.neighbours import warn_of_neighbours
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.bases.summaries import layer_in_words
 from captum_apex.caller import warn_caller
@@ -147,8 +148,10 @@ class FeatureBank:
                 returns more than its scores is given as a `SelectedOutput`.
             layer: the module to explain, a submodule of the model. Where it gives a tuple, as a recurrent layer does,
                 the first tensor is explained.
-            dataset: the clips; its items are `inputs` or `(inputs, label)`. The inputs of a batch have one shape, or
-                `collate_fn` brings them to one. With `batch_size=1`, clips of any length serve every model.
+            dataset: the clips; its items are `inputs` or `(inputs, label)`, or `(inputs, label, argument, ...)` with
+                further arguments of the model for the clip, such as its attention mask; the label is None where there
+                is none. The inputs of a batch have one shape, or `collate_fn` brings them to one. With `batch_size=1`,
+                clips of any length serve every model.
             schemes: the schemes that bases can be fitted for.
             layout: an einops pattern, or (pattern, axis sizes), for outputs that are not (clip, channel, frequency,
                 time).
@@ -161,9 +164,10 @@ class FeatureBank:
                 then applied to the grid before the pooling (see `captum_apex.layers.PooledNorm`), and bases of this
                 bank explain the normalised grid. It is for models that take the mean over the grid, the norm and a
                 linear layer, such as ConvNeXt. By default the grid of the layer itself.
-            batch_size: number of clips per forward pass.
-            collate_fn: function that makes a batch from a list of items: `inputs` or `(inputs, labels)`; with
-                `columns`, `(inputs, labels, lengths)`.
+            batch_size: number of clips per forward pass. There is a warning where the features of the first clip are
+                others in its batch than alone, as in models that normalise with the statistics of the batch.
+            collate_fn: function that makes a batch from a list of items: `inputs`, `(inputs, labels)` or
+                `(inputs, labels, argument, ...)`; with `columns`, the lengths are the first of these arguments.
             columns: function from the clips' lengths, int64 (clip,), to the number of columns that each clip has in the
                 layer's grid, int64 (clip,). It is for a model that takes batches of padded clips, as
                 `model(inputs, lengths)`, and ignores the padding. Clips are padded with zeros at the end of their last
@@ -188,29 +192,28 @@ class FeatureBank:
         settings = (name, Layout.of(layout), max_memory, folder, _pooled_norm(model, norm))
         writer = BankWriter(_length(dataset), _sequences(schemes), *settings)
         loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
-        input_shapes = set()
-        first: list[Tensor] = []
-        with (
-            torch.no_grad(),
-            naming_clips(_clip_names(dataset)),
-            _proposing_layout(model, layer, dataset, at_input),
-            tqdm(total=writer.n_clips, unit="clip", desc="running the model", disable=not progress) as bar,
-        ):
-            for inputs, labels, lengths in loader:
+        input_shapes: set[tuple[int, ...]] = set()
+        first: list[Any] = []
+        bar = tqdm(total=writer.n_clips, unit="clip", desc="running the model", disable=not progress)
+        proposing = _proposing_layout(model, layer, dataset, at_input)
+        with bar, torch.no_grad(), naming_clips(_clip_names(dataset)), proposing:
+            for inputs, labels, arguments in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
                 input_shapes.add(tuple(inputs.shape[1:]))
-                first = first or _on_device(device, inputs[:1].clone(), None if lengths is None else lengths[:1])
-                about = {"labels": labels, "columns": None if columns is None else columns(lengths)}
+                first = first or _on_device(device, *first_clip(inputs, arguments))
+                about = {"labels": labels, "columns": None if columns is None else columns(arguments[0])}
                 write = partial(_checked_write, layer, writer, n_inputs=len(inputs), **about)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
-                    checked_output(model(*_on_device(device, inputs, lengths)), model)
+                    checked_output(model(*_on_device(device, inputs, *arguments)), model)
                 bar.update(len(inputs))
         writer.check_complete()
-        input_shape = input_shapes.pop() if len(input_shapes) == 1 and columns is None else None
+        if batch_size > 1:
+            warn_of_neighbours(model, layer, writer, first, columns, at_input=at_input)
+        input_shape = _only(input_shapes) if columns is None else None
         record = (input_shape, fingerprint(model), writer.n_clips, at_input, _fingerprint_of(dataset))
         origin = Origin(name, writer.layout, writer.grid, *record, "" if writer.norm is None else writer.norm.name)
-        placed = _placed(origin, model, layer, first, input_layout) if places else origin
-        return cls(writer.cells, writer.means, writer.labels, placed)
+        origin = _placed(origin, model, layer, first, input_layout) if places else origin
+        return cls(writer.cells, writer.means, writer.labels, origin)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the bank to a folder: an .npy file per array, and bank.json with their names and checksums.
@@ -277,6 +280,11 @@ class FeatureBank:
         return arrays if self.labels is None else arrays | {"labels": self.labels}
 
 
+def _only(shapes: set[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The shape that all inputs have; None where there are several."""
+    return next(iter(shapes)) if len(shapes) == 1 else None
+
+
 def _fingerprint_of(dataset: Dataset | Sequence) -> str:
     """The fingerprint of a dataset that has one, such as `captum_apex.classifiers.InputDataset`; empty for others."""
     fingerprint_of = getattr(dataset, "fingerprint", None)
@@ -314,14 +322,14 @@ def _checked_write(layer: nn.Module, writer: BankWriter, output: Tensor, **about
     writer.write(output, **about_batch)
 
 
-def _placed(origin: Origin, model: Callable, layer: nn.Module, first: list[Tensor], input_layout: str | None) -> Origin:
+def _placed(origin: Origin, model: Callable, layer: nn.Module, first: list[Any], input_layout: str | None) -> Origin:
     """The record with the places of the cells; a warning where the model does not take altered copies of a clip.
 
     Args:
         origin: the record without places.
         model: the model.
         layer: the layer.
-        first: the inputs of the first clip, and its length where clips are padded.
+        first: the inputs of the first clip, and its further arguments.
         input_layout: axes of the inputs.
     """
     clip, *arguments = first
@@ -336,8 +344,8 @@ def _placed(origin: Origin, model: Callable, layer: nn.Module, first: list[Tenso
         return origin
 
 
-def _on_device(device: torch.device, *tensors: Tensor | None) -> list[Tensor]:
-    return [tensor.to(device) for tensor in tensors if tensor is not None]
+def _on_device(device: torch.device, *values: Any) -> list[Any]:
+    return [value.to(device) if isinstance(value, Tensor) else value for value in values]
 
 
 def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:

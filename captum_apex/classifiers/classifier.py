@@ -331,6 +331,8 @@ class InputDataset(Dataset):
     def sound(self, index: int) -> Tensor:
         """The waveform of a clip, (sample,), which is not repeated yet where the classifier repeats short ones."""
         classifier = self.classifier
+        if classifier.short == "repeat" and hasattr(self.recordings, "unpadded"):  # slices of recordings
+            return self.recordings.unpadded(index, classifier.sample_rate, convert=classifier.convert)
         length = classifier.read_length
         return self.recordings.waveform(index, classifier.sample_rate, length, convert=classifier.convert)
 

@@ -166,7 +166,8 @@ def explain_recording(
     """
     threshold, level, gap, batch_size = _checked_settings(classifier, threshold, level, gap, batch_size)
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
-    windows = Windows.of(waveform, classifier.sample_rate, window, hop, convert=classifier.convert)
+    rate = classifier.sample_rate
+    windows = Windows.of(waveform, rate, window, hop, convert=classifier.convert, short=classifier.short)
     make = partial(WindowMerger.of, classifier, windows, basis=at_layer.basis, level=level, gap=gap)
     silence = DigitalSilence(windows.sample_rate)
     finish = partial(_finished, basis=at_layer.basis, silence=silence)

@@ -169,6 +169,7 @@ class WindowMerger:
             (time,), and number of windows, int32 (time,), on the columns of the recording.
         stretches: the open stretch of each key.
         events: events of single channels of the stretches that are closed, each with its window.
+        is_repeated: whether the recording was repeated to the length of its only window.
 
     Example:
         >>> import torch
@@ -200,6 +201,7 @@ class WindowMerger:
     evidence: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     stretches: dict[_EvidenceKey, _Stretch] = field(default_factory=dict)
     events: list[EventInWindow] = field(default_factory=list)
+    is_repeated: bool = False
 
     @classmethod
     def of(
@@ -233,7 +235,10 @@ class WindowMerger:
         maps = decomposition.relevance
         grid = RecordingGrid.of(classifier, duration, inputs, maps, bands=bands, places=places)
         n_columns = grid.first_column(windows.starts[-1] / rate) + grid.n_columns
-        return cls(grid, scheme, level, gap, tuple(classifier.class_names), windows.n_samples / rate, n_columns)
+        duration_of_recording = windows.n_samples / rate
+        merger = cls(grid, scheme, level, gap, tuple(classifier.class_names), duration_of_recording, n_columns)
+        merger.is_repeated = windows.is_repeated
+        return merger
 
     def add(
         self, start: float, label: int, score: float, decomposition: Decomposition, clip: int, selected: Tensor
@@ -267,7 +272,8 @@ class WindowMerger:
             maps = maps.sum(1, keepdim=True)
         if self.scheme is Scheme.FREQUENCY:
             maps = maps.mean(2, keepdim=True).expand_as(maps)
-        return self.grid.fitted(maps)
+        maps = self.grid.fitted(maps)
+        return self.grid.folded(maps, self.duration) if self.is_repeated else maps
 
     def _add_evidence(self, label: int, first: int, profile: Tensor) -> None:
         """Adds the evidence over time, (time,), for a class in a window, in logit per column, from column `first`."""

@@ -84,10 +84,10 @@ class PrototypeRegions:
 
     def find(self, index: int, channels: Sequence[int], side: int) -> None:
         """Finds the regions of several channels in a training clip, which share the passes of their gradients."""
-        inputs, _, lengths = self.collate([self.dataset[index]])
+        inputs, _, further = self.collate([self.dataset[index]])
         at_layer = at_layer_of(self.apex)
         device = device_of(model_of(at_layer.forward_func) or at_layer.layer)
-        arguments = () if lengths is None else (lengths.to(device),)
+        arguments = tuple(each.to(device) if isinstance(each, Tensor) else each for each in further)
         size = self.search.batch_size
         with naming_clips(lambda _: f"clip {index} of the dataset"):
             values = channels_by_activation(self.apex, inputs.to(device), arguments, channels, side, size)

@@ -102,6 +102,22 @@ class RecordingGrid:
         """
         return maps[..., torch.arange(self.n_columns).clamp(max=maps.shape[-1] - 1)]
 
+    def folded(self, maps: Tensor, duration: float) -> Tensor:
+        """Maps (..., time) of a recording that was repeated to the length of a window, on its first run.
+
+        The evidence in each repetition is added to that at the same second of the recording; the total is kept.
+
+        Args:
+            maps: the maps, with the columns of a window.
+            duration: duration of the recording, in s.
+        """
+        n_within = min(self.columns_within(duration), maps.shape[-1])
+        columns = torch.arange(maps.shape[-1])
+        seconds = self.offset + (columns + 0.5) * self.step
+        repeated = ((seconds % duration - self.offset) / self.step).floor().long().clamp(0, n_within - 1)
+        first_run = torch.where(columns < n_within, columns, repeated)
+        return torch.zeros_like(maps).index_add_(-1, first_run.to(maps.device), maps)
+
 
 def _ends(rows: CellLine) -> list[float]:
     """The upper ends of the rows, as fractions of the input; the last one reaches to its end."""

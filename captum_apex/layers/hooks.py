@@ -25,7 +25,7 @@ from captum_apex.layers.layer_output import tensor_in, with_tensor
 from captum_apex.layers.models import models_of, plain_paths
 from captum_apex.layers.values import described_output
 
-__all__ = ["Capture", "captured", "copied", "frozen", "held", "hooked", "watched"]
+__all__ = ["Capture", "captured", "copied", "frozen", "held", "hooked", "replaced", "watched"]
 
 
 @contextmanager
@@ -264,6 +264,46 @@ def _place_alone(layer: nn.Module) -> str:
         ": it only holds weights, as the modules of `torch.export` do; explain the model "
         "`torch.export.unflatten(program)`, whose modules run"
     )
+
+
+@contextmanager
+def replaced(layer: nn.Module, name: str, values: Callable[[], Tensor]) -> Iterator[None]:
+    """Replaces the output of a layer in the forward pass that runs inside the block.
+
+    Where the gradient is recorded when the block begins, it is recorded from this layer on also if the model runs the
+    layer and the modules behind it under `torch.no_grad()`, or the layer alone under `torch.inference_mode()`.
+
+    Args:
+        layer: the layer.
+        name: name of the layer, for error messages.
+        values: gives the tensor that replaces the output; the model continues with a copy.
+
+    Raises:
+        ValueError: if the layer gives no tensor, or if the layer runs twice or not at all.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_apex.layers.hooks import replaced
+        >>> layer = nn.ReLU()
+        >>> values = torch.tensor([5.0], requires_grad=True)
+        >>> with replaced(layer, "relu", lambda: values), torch.no_grad():
+        ...     output = layer(torch.tensor([-1.0]))
+        >>> output.requires_grad
+        True
+    """
+    is_recorded = torch.is_grad_enabled()
+
+    def copied_values(_: Tensor) -> Tensor:
+        if not is_recorded:
+            return values().clone()  # the modules after the layer may change it in place
+        if not torch.is_inference_mode_enabled():  # there, no later module can record a gradient
+            torch.set_grad_enabled(True)
+        with torch.inference_mode(False):
+            return values().clone()
+
+    with watched(layer, name, copied_values):
+        yield
 
 
 @dataclass(eq=False, repr=False)

@@ -70,6 +70,12 @@ class Layout:
             )
 
     @property
+    def channel_axis(self) -> int | None:
+        """The axis of the channels in the layer's output; None where they share their axis with others."""
+        axes = _axes(self.pattern)
+        return axes.index("c") if "c" in axes else None
+
+    @property
     def code(self) -> str:
         """The layout as it is written in a program, in its shortest form."""
         if self.class_tokens:

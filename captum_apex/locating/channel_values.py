@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.attribution.layer_graph import gradients_at
 from captum_apex.layers.changes import recording, restored
-from captum_apex.layers.hooks import captured, frozen, watched
+from captum_apex.layers.hooks import captured, frozen, replaced
 from captum_apex.layers.models import layer_name
 from captum_apex.layers.pooled_norm import explained_grid
 from captum_apex.layers.values import NotFiniteError, at_least_float32
@@ -182,8 +182,7 @@ class ChannelValues:
         if self.input_layer is None:
             return nullcontext()
         name = layer_name(self.at_layer.forward_func, self.input_layer)
-        # A copy, because the modules after the inner module may change the tensor in place.
-        return watched(self.input_layer, name, lambda _: self.bins.inputs(values).clone())
+        return replaced(self.input_layer, name, lambda: self.bins.inputs(values))
 
     def _run(self, values: Tensor) -> Any:
         if self.input_layer is None:

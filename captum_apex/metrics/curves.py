@@ -233,7 +233,7 @@ def deletion_insertion(*args: Any, **kwargs: Any) -> Curves:  # noqa: D417 - `_r
     Args:
         forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,)
             without a target.
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         attributions: attribution of each bin, shape of the inputs; the channel axis may have another size or be absent.
         fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
         grid: the region that each bin belongs to, int64, shape (frequency, time); see
@@ -282,7 +282,7 @@ def deletion(*args: Any, **kwargs: Any) -> Tensor:  # noqa: D417 - `_removal_and
     Args:
         forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,)
             without a target.
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         attributions: attribution of each bin, shape of the inputs; the channel axis may have another size or be absent.
         fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
         grid: the region that each bin belongs to, int64, shape (frequency, time).
@@ -317,7 +317,7 @@ def insertion(*args: Any, **kwargs: Any) -> Tensor:  # noqa: D417 - `_removal_an
     Args:
         forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,)
             without a target.
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         attributions: attribution of each bin, shape of the inputs; the channel axis may have another size or be absent.
         fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
         grid: the region that each bin belongs to, int64, shape (frequency, time).
@@ -351,7 +351,7 @@ def deletion_sequence(
     It serves callers who share forward passes between scores or measures. The errors are those of `deletion_insertion`.
 
     Args:
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         attributions: attribution of each bin, shape of the inputs; the channel axis may have another size or be absent.
         grid: the region that each bin belongs to, int64, shape (frequency, time).
         points: number of points of the curve, with both ends; None for a point after every region.

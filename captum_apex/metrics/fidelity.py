@@ -109,7 +109,7 @@ def mask_fidelity(
         forward_func: a model that ends in a softmax or a sigmoid, with a probability for every class, shape
             (batch, class). Logits are refused. They are not passed through a softmax here, because a second softmax
             over the probabilities of another model would go unnoticed.
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         masks: how strongly the explanation marks each bin, in [0, 1], bool or floating, shape
             (batch, 1, frequency, time) for all channels, or the shape of the inputs; see `soft_mask`.
         fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.

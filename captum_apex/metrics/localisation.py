@@ -22,9 +22,10 @@ def pointing_game(attributions: Tensor, truth: Tensor) -> Tensor:
     the sound's share of all bins.
 
     Args:
-        attributions: attribution of each bin, shape (batch, channel, frequency, time); the channels are summed, and
-            their axis may be absent.
-        truth: which bins belong to the sound, bool, shape (batch, 1, frequency, time) or (batch, frequency, time).
+        attributions: attribution of each bin, shape (batch, channel, frequency, time), or (batch, channel, sample) or
+            (batch, sample) for waveforms; the channels are summed, and their axis may be absent.
+        truth: which bins belong to the sound, bool, shape (batch, 1, frequency, time) or (batch, frequency, time); for
+            waveforms (batch, 1, sample) or (batch, sample).
 
     Returns:
         float64 tensor of shape (batch,), 1 or 0, or between these for ties; NaN where no bin belongs to the sound.
@@ -54,9 +55,10 @@ def relevance_mass(attributions: Tensor, truth: Tensor) -> Tensor:
     The errors are those of `pointing_game`.
 
     Args:
-        attributions: attribution of each bin, shape (batch, channel, frequency, time); the channels are summed, and
-            their axis may be absent.
-        truth: which bins belong to the sound, bool, shape (batch, 1, frequency, time) or (batch, frequency, time).
+        attributions: attribution of each bin, shape (batch, channel, frequency, time), or (batch, channel, sample) or
+            (batch, sample) for waveforms; the channels are summed, and their axis may be absent.
+        truth: which bins belong to the sound, bool, shape (batch, 1, frequency, time) or (batch, frequency, time); for
+            waveforms (batch, 1, sample) or (batch, sample).
 
     Returns:
         float64 tensor of shape (batch,), in [0, 1], higher is better; NaN where no attribution is positive or no bin
@@ -85,13 +87,16 @@ def _by_bin(attributions: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         raise TypeError(
             f"expected `truth` to be a bool tensor, but got {getattr(truth, 'dtype', type(truth).__name__)}"
         )
+    # Without its channel axis of size 1, the truth has the axes of the bins, (frequency, time) or (sample,).
+    has_channel = truth.dim() == 4 or (truth.dim() == 3 and attributions.dim() < 4)
+    marked = truth.squeeze(1) if has_channel and truth.shape[1] == 1 else truth
     maps = attributions.detach().to(torch.float64)
-    if maps.dim() == 4:
-        maps = maps.sum(1)  # (clip, channel, frequency, time) → (clip, frequency, time)
-    marked = truth.squeeze(1) if truth.dim() == 4 and truth.shape[1] == 1 else truth
-    if maps.dim() != 3 or marked.shape != maps.shape:
+    if maps.dim() == marked.dim() + 1:
+        maps = maps.sum(1)  # (clip, channel, ...) → (clip, ...)
+    if marked.dim() not in (2, 3) or marked.shape != maps.shape:
         raise ValueError(
             "expected `attributions` of shape (batch, channel, frequency, time) and `truth` of shape "
-            f"(batch, frequency, time), but got {tuple(attributions.shape)} and {tuple(truth.shape)}"
+            "(batch, frequency, time), or (batch, sample) for both, but got "
+            f"{tuple(attributions.shape)} and {tuple(truth.shape)}"
         )
     return maps.flatten(1), marked.flatten(1).to(maps.device)

@@ -48,7 +48,7 @@ def masked_outputs(
     Args:
         forward_func: the model, or a function of its inputs, with one output per clip. The model is in evaluation mode
             meanwhile, where it is found: as the function itself, or as a variable that the function uses.
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
         removed: which regions of a clip each of its masks replaces by the fill, bool, shape (batch, mask, region).
         grid: the region that each bin belongs to, int64, shape (frequency, time); all channels of a region are replaced
@@ -101,7 +101,7 @@ def masked_scores(
     Args:
         forward_func: the model, or a function of its inputs that returns scores of shape (batch, class), or (batch,)
             without a target.
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
         removed: which regions of a clip each of its masks replaces by the fill, bool, shape (batch, mask, region).
         grid: the region that each bin belongs to, int64, shape (frequency, time); all channels of a region are replaced
@@ -151,7 +151,7 @@ def mixed_outputs(
 
     Args:
         forward_func: the model, or a function of its inputs, with one output per clip.
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         fills: values that replace the inputs, shape of the inputs; see `captum_apex.masking.fills.named_fill`.
         shares: share of the clip in each bin, in [0, 1], in a shape that broadcasts to that of the inputs.
         additional_forward_args: further arguments of `forward_func`; a tensor with one entry per clip follows its clip.
@@ -211,7 +211,7 @@ def check_clips(inputs: Tensor, grid: Tensor) -> None:
     """Refuses inputs that the grid does not fit.
 
     Args:
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         grid: the region that each bin belongs to, int64, shape (frequency, time), or (samples,).
 
     Raises:
@@ -243,7 +243,7 @@ def check_fills(inputs: Tensor, fills: Tensor, batch_size: int) -> None:
     """Refuses fills that do not fit the inputs, and a batch size below 1.
 
     Args:
-        inputs: inputs of the model, shape (batch, channel, frequency, time), or (batch, channel, samples).
+        inputs: inputs of the model, (batch, channel, frequency, time), (batch, channel, sample) or (batch, sample).
         fills: values that replace the inputs, shape of the inputs.
         batch_size: number of masked clips per forward pass.
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from captum_apex.caller import warn_caller
 from captum_apex.recordings.audio_rows import AudioRows, label_column
-from captum_apex.recordings.class_labels import Labels, class_labels, composed, named_class
+from captum_apex.recordings.background_labels import labels_with_background
+from captum_apex.recordings.class_labels import Labels, composed, named_class
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.folder_files import FolderContents
 from captum_apex.recordings.tables import Table
@@ -239,7 +240,12 @@ class Recordings:
 
     @classmethod
     def from_hugging_face(
-        cls, dataset: Any, audio: str = "audio", label: str | None = "label", class_names: Sequence[str] | None = None
+        cls,
+        dataset: Any,
+        audio: str = "audio",
+        label: str | None = "label",
+        class_names: Sequence[str] | None = None,
+        background: str | None = None,
     ) -> Self:
         """The sounds of a Hugging Face data set, in the order of its rows; each is decoded when it is asked for.
 
@@ -249,6 +255,7 @@ class Recordings:
             label: name of the column of labels, of any kind that `from_table` takes; None for no labels.
             class_names: names of the classes, such as `classifier.class_names`; by default those of the feature
                 `ClassLabel`, otherwise the different labels, sorted.
+            background: label of sounds without any of the classes, as in `from_table`.
 
         Raises:
             TypeError: if it is not one split with a length, or a label is of another kind.
@@ -271,8 +278,9 @@ class Recordings:
         if label is None:
             return cls(Path(), names, class_names=tuple(class_names or ()), sounds=sounds)
         values, names_of_feature = label_column(dataset, label)
-        labels, class_names = class_labels(values, names.__getitem__, class_names or names_of_feature)
-        return cls(Path(), names, labels, class_names, sounds=sounds)
+        names_of_classes = [name for name in names_of_feature or () if name != background] or None
+        about_labels = (names.__getitem__, class_names or names_of_classes, background)
+        return cls(Path(), names, *labels_with_background(values, *about_labels), sounds=sounds)
 
     def __len__(self) -> int:
         return len(self.names)

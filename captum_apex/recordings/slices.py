@@ -32,7 +32,8 @@ class Slices:
     """Slices of recordings, an `AudioDataset`; each is read from its file when it is asked for.
 
     A slice begins every `hop` seconds. The last one ends with the recording, so it may overlap the one before it by
-    more. A recording shorter than a slice is one slice.
+    more. A recording shorter than a slice is one slice, with zeros after its end, or repeated where the classifier
+    repeats short files.
 
     Args:
         recordings: the recordings.
@@ -129,6 +130,14 @@ class Slices:
         centre = start + length / sample_rate / 2
         with open(path, "rb") as opened:
             return decode(opened, sample_rate, length, centre=centre, convert=convert, name=self.name(index))
+
+    def unpadded(self, index: int, sample_rate: int, *, convert: bool = True) -> Tensor:
+        """A slice without zeros after its end, a float32 tensor (sample,): shorter where its recording is."""
+        path = self.recordings.path(self.places[index][0])
+        if file_duration(path) >= self.seconds - _ROUNDING:
+            return self.waveform(index, sample_rate, convert=convert)
+        with open(path, "rb") as opened:
+            return decode(opened, sample_rate, convert=convert, name=self.name(index))
 
     def fingerprint(self) -> str:
         """A hash that changes when an index no longer means the same slice."""

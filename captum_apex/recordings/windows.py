@@ -17,6 +17,7 @@ from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.audio_file import AudioFile, opened_audio
 from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.resampling import filter_reach
+from captum_apex.recordings.short_sounds import lengthened
 
 __all__ = ["Windows"]
 
@@ -29,7 +30,7 @@ class Windows:
     """The windows of a recording: where they begin, and their sound.
 
     A window begins every `hop` samples. The last window ends with the recording, so it may overlap the one before it
-    by more than the others do. A recording shorter than a window is one window, with zeros after its end.
+    by more than the others do. A recording shorter than a window is one window, with zeros after its end or repeated.
 
     Args:
         source: a waveform of shape (sample,) with the sample rate `rate`, or an audio file.
@@ -40,6 +41,7 @@ class Windows:
         hop: distance from the start of one window to the start of the next, in samples.
         convert: whether a file with another sample rate or with several channels is converted, with a warning. False
             raises an error instead.
+        short: what is done with a recording shorter than a window, `"pad"` or `"repeat"`.
 
     Example:
         >>> import torch
@@ -51,6 +53,8 @@ class Windows:
         5 [5.0, 6.0, 7.0, 8.0]
         >>> Windows.of(torch.arange(9.0), sample_rate=2, window=2.0, hop=1.5).waveform(3)
         tensor([3., 4., 5., 6.])
+        >>> Windows.of(torch.tensor([1.0, 2.0, 3.0]), 2, window=2.0, hop=2.0, short="repeat").waveform(0)
+        tensor([1., 2., 3., 1.])
     """
 
     source: Tensor | Path
@@ -60,10 +64,18 @@ class Windows:
     length: int
     hop: int
     convert: bool = True
+    short: str = "pad"
 
     @classmethod
     def of(
-        cls, recording: Tensor | str | os.PathLike, sample_rate: int, window: float, hop: float, *, convert: bool = True
+        cls,
+        recording: Tensor | str | os.PathLike,
+        sample_rate: int,
+        window: float,
+        hop: float,
+        *,
+        convert: bool = True,
+        short: str = "pad",
     ) -> Self:
         """The windows of a waveform or of a file, of which only the first window is read.
 
@@ -75,6 +87,8 @@ class Windows:
                 there are no gaps.
             convert: whether a file with another sample rate or with several channels is converted, with a warning.
                 False raises an error instead.
+            short: what is done with a recording shorter than a window: `"pad"` puts zeros after its end, `"repeat"`
+                repeats it from its start.
 
         Raises:
             TypeError: if the recording is neither a tensor nor a path.
@@ -96,7 +110,7 @@ class Windows:
             raise ValueError(f"expected a `hop` of at least one sample, {1 / sample_rate:.6f} s, but got {hop}")
         if isinstance(recording, Tensor):
             _check_waveform(recording)
-            return cls(recording, sample_rate, len(recording), sample_rate, length, step)
+            return cls(recording, sample_rate, len(recording), sample_rate, length, step, short=short)
         if not isinstance(recording, (str, os.PathLike)):
             raise TypeError(f"expected a waveform or the path of a file, but got {type(recording).__name__}")
         path = Path(recording)
@@ -110,7 +124,7 @@ class Windows:
         if n_read < first_window:  # the file is shorter than its header says, and than a window
             n_frames = n_read
         n_samples = max(1, n_frames * sample_rate // rate)
-        return cls(path, rate, n_samples, sample_rate, length, step, convert)
+        return cls(path, rate, n_samples, sample_rate, length, step, convert, short)
 
     @property
     def starts(self) -> range | list[int]:
@@ -120,6 +134,11 @@ class Windows:
             return [0]
         regular = range(0, last + 1, self.hop)
         return regular if regular[-1] == last else [*regular, last]
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the recording is shorter than a window, and repeated to its length."""
+        return self.short == "repeat" and self.n_samples < self.length
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -204,11 +223,11 @@ class Windows:
         return first, end, start - common_sample * (self.sample_rate // common_rate)
 
     def _padded(self, waveform: Tensor, start: int) -> Tensor:
-        """A window with zeros after its end, up to the length of all windows."""
+        """A window with zeros after its end, or repeated, up to the length of all windows."""
         if not waveform.isfinite().all():
             raise ValueError(f"expected finite samples, but got NaN or infinity after {start / self.sample_rate:g} s")
         padded = torch.zeros(self.length)
-        padded[: len(waveform)] = waveform
+        padded[:] = lengthened(waveform, self.length, self.short)
         return padded
 
 

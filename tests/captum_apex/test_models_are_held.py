@@ -291,7 +291,7 @@ AROUND_THE_MODEL = {
 RUNS_NO_MODEL = {
     # The caller runs the model inside the block, and takes `held` or `frozen` to hold it.
     *("candidates", "visited"),
-    *("captured", "copied", "hold", "hooked", "plain_paths", "recorded_graph", "released", "watched"),
+    *("captured", "copied", "hold", "hooked", "plain_paths", "recorded_graph", "released", "replaced", "watched"),
     # They call a function of the caller, which holds the model.
     *("EvidenceScore.check_gradient", "LayerGraph.check_reached", "gradient_stop"),
     # They only look at the model.
@@ -341,6 +341,8 @@ RUNS_NO_MODEL = {
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
     *("LogitsModel.forward", "SelectedOutput.forward", "SelectedOutput.extra_repr"),  # they are models themselves
     *("EmbeddedWindows.forward", "EmbeddedWindows.extra_repr"),
+    # `insert_basis` and `FeatureBank.from_dataset` run them.
+    *("arguments_taken", "weighted_modules", "warn_of_neighbours"),
     # `examine` runs them.
     *("ExaminedModel.clips", "ExaminedModel.of", "ExaminedModel.seconds", "with_delta", "with_places"),
     *("are_flipped", "changed_classifier", "faults_of_transform", "new_classifier"),

@@ -25,6 +25,12 @@ def orthogonal(width=6, dtype=torch.float64):
 MATRICES = {"invertible": invertible, "orthogonal": orthogonal}
 
 
+def seeded(make):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make().double().eval()
+
+
 def assert_same_outputs(copy, model, batch, relative):
     with torch.no_grad():
         expected, actual = model(batch), copy(batch)
@@ -168,6 +174,195 @@ def test_of_a_wrapped_model_the_copy_is_plain(wrapper):
     assert_same_outputs(copy, model, clips(), RELATIVE[torch.float64])
 
 
+# --- the modules that take the channels ---------------------------------------
+
+
+class SelfAttention(PoolingHead):
+    """Query, key and value are the columns of the grid; the value is given by its name, with a mask of other size."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+
+    def forward(self, clips):
+        columns = self.relu(self.features(self.stem(clips))).mean(2).transpose(1, 2)  # (clip, time, channel)
+        mask = torch.zeros(len(clips), columns.shape[1], dtype=torch.bool)
+        attended, _ = self.attention(columns, columns, value=columns, key_padding_mask=mask)
+        return self.classifier(attended.mean(1))
+
+
+class QueriedAttention(SelfAttention):
+    """A learned query; only the keys and the values come from the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.query = nn.Parameter(torch.rand(1, 1, 6))
+
+    def forward(self, clips):
+        columns = self.relu(self.features(self.stem(clips))).mean(2).transpose(1, 2)
+        attended, _ = self.attention(self.query.expand(len(clips), -1, -1), columns, columns)
+        return self.classifier(attended[:, 0])
+
+
+class RecurrentHead(PoolingHead):
+    """A recurrent layer with time on axis 0 and a state."""
+
+    def __init__(self):
+        super().__init__()
+        self.recurrent = nn.LSTM(6, 6)
+
+    def forward(self, clips):
+        columns = self.relu(self.features(self.stem(clips))).mean(2).permute(2, 0, 1)  # (time, clip, channel)
+        state = torch.ones(1, len(clips), 6, dtype=clips.dtype)
+        return self.classifier(self.recurrent(columns, (state, state))[0][-1])
+
+
+class MaskedMean(nn.Module):
+    """A mean over time with weights, of which a mask leaves columns out."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(6))
+
+    def forward(self, columns, mask=None):
+        return (columns * self.weight[:, None] * mask).sum(2)
+
+
+class MaskedHead(PoolingHead):
+    def __init__(self):
+        super().__init__()
+        self.pool = MaskedMean()
+
+    def forward(self, clips):
+        columns = self.relu(self.features(self.stem(clips))).mean(2)
+        return self.classifier(self.pool(columns, mask=torch.arange(columns.shape[2]) < 3))
+
+
+class BilinearHead(PoolingHead):
+    """Both arguments of the head are means of the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.classifier = nn.Bilinear(6, 6, 4)
+
+    def forward(self, clips):
+        features = self.relu(self.features(self.stem(clips)))
+        return self.classifier(features.mean((2, 3)), features[..., 0].mean(2))
+
+
+class TwoBranches(PoolingHead):
+    """A block whose shortcut has weights: both branches read the layer, as in the first block of a ResNet's stage."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 3, padding=1)
+        self.shortcut = nn.Conv2d(6, 6, 1)
+
+    def forward(self, clips):
+        features = self.relu(self.features(self.stem(clips)))
+        return self.classifier(torch.relu(self.conv(features) + self.shortcut(features)).mean((2, 3)))
+
+
+class CosineLinear(nn.Linear):
+    """A linear layer that divides each of its rows, and what it takes, by their length."""
+
+    def forward(self, inputs):
+        return nn.functional.linear(nn.functional.normalize(inputs), nn.functional.normalize(self.weight))
+
+
+def with_classifier(make):
+    def network():
+        model = PoolingHead()
+        model.classifier = make(model)
+        return model
+
+    return network
+
+
+def weight_norm(model):
+    return nn.utils.parametrizations.weight_norm(nn.Linear(6, 4, bias=False))
+
+
+class SharedLinear(PoolingHead):
+    """Two linear layers share their weights, and only one takes the channels of the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+        self.classifier = nn.Linear(6, 6)
+        self.classifier.weight = self.first.weight
+
+    def forward(self, clips):
+        return self.classifier(self.first(self.relu(self.features(self.stem(clips))).mean((2, 3))))
+
+
+READERS = {  # the network, and the modules before which U⁻¹ is placed
+    "self-attention": (SelfAttention, {"attention": {"0": 2, "1": 2, "value": 2}}),
+    "learned query": (QueriedAttention, {"attention": {"1": 2, "2": 2}}),
+    "recurrent": (RecurrentHead, {"recurrent": {"0": 2}}),
+    "mask by name": (MaskedHead, {"pool": {"0": 1}}),
+    "bilinear": (BilinearHead, {"classifier": {"0": 1, "1": 1}}),
+    "two branches": (TwoBranches, {"conv": 1, "shortcut": 1}),
+    "attention pooling": (NETWORKS["attention pooling"].make, {"attention": 1}),
+    "cosine": (with_classifier(lambda _: CosineLinear(6, 4)), {"classifier": 1}),
+    "weight norm": (with_classifier(weight_norm), {"classifier": 1}),
+    "shared weights": (SharedLinear, {"first": 1}),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_inverse_is_placed_before_every_module_that_takes_the_channels(name):
+    make, places = READERS[name]
+    model = seeded(make)
+    before = state(model)
+    copy = insert_basis(model, model.relu, PrototypeBasis(invertible(), "time"), clips(2))
+    assert state(model) == before
+    assert_same_outputs(copy, model, clips(5, columns=14, seed=8), 1e-12)
+    assert_disentangled(copy, model, "relu", invertible(), clips())
+    for place, axes in places.items():
+        placed = copy.get_submodule(place)
+        if isinstance(axes, int):
+            assert placed[0].axis == axes
+            matrices = [placed[0]]
+        else:
+            assert {key: matrix.axis for key, matrix in placed.matrices.items()} == axes
+            matrices = placed.matrices.values()
+        for matrix in matrices:
+            torch.testing.assert_close(matrix.matrix, invertible().inverse(), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["self-attention", "two branches"])
+def test_the_channels_of_the_basis_explain_the_copy_as_they_explain_the_model(name):
+    model = seeded(READERS[name][0])
+    copy = insert_basis(model, model.relu, PrototypeBasis(invertible(), "time"), clips(2))
+    identity = PrototypeBasis(torch.eye(6, dtype=torch.float64), "time")
+    inside = LayerAPEX(copy, copy.relu, identity).decompose(clips(), target=1)
+    outside = LayerAPEX(model, model.relu, PrototypeBasis(invertible(), "time")).decompose(clips(), target=1)
+    torch.testing.assert_close(inside.relevance, outside.relevance, rtol=0, atol=1e-12)
+
+
+def test_channels_on_the_last_axis():
+    """A transformer over frames: U and U⁻¹ act on axis 2 of (clip, time, channel), and U⁻¹ goes into the classifier."""
+    model, layer = build("tokens")
+    copy = insert_basis(model, layer, bare_basis("tokens"), clips())
+    assert_same_outputs(copy, model, clips(5, columns=14, seed=8), 1e-12)
+    frames = layer_output(model, "encoder", clips())
+    torch.testing.assert_close(layer_output(copy, "encoder", clips()), frames @ invertible().T, rtol=0, atol=1e-12)
+    expected = model.classifier.weight @ invertible().inverse()
+    torch.testing.assert_close(copy.classifier.weight, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    """Rounding is coarse there, but the inverse is still placed, and what cannot be placed is still refused."""
+    model = seeded(PoolingHead).to(dtype)
+    batch = clips(dtype=dtype)
+    copy = insert_basis(model, model.relu, PrototypeBasis(invertible(), "time"), batch)
+    assert_same_outputs(copy, model, batch, 0.03)
+    with pytest.raises(ValueError, match="expected only pooling between 'features' and 'classifier'"):
+        insert_basis(model, model.features, PrototypeBasis(invertible(), "time"), batch)
+
+
 # --- the model ----------------------------------------------------------------
 
 
@@ -214,12 +409,6 @@ def test_the_copy_is_trained_and_saved_like_any_model(tmp_path):
 # --- what is refused ----------------------------------------------------------
 
 
-def seeded(make):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return make().double().eval()
-
-
 def sequential(*modules):
     return seeded(lambda: nn.Sequential(nn.Conv2d(1, 6, 3), *(module() for module in modules)))
 
@@ -239,6 +428,36 @@ class Skip(NormHead):
         return self.classifier(self.norm(features.mean((2, 3)))) + features.amax((1, 2, 3))[:, None]
 
 
+class OwnWeights(PoolingHead):
+    """The weights of the head are those of the model itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Parameter(torch.rand(6, 4))
+
+    def forward(self, clips):
+        return self.relu(self.features(self.stem(clips))).mean((2, 3)) @ self.weights
+
+
+class BorrowedWeights(PoolingHead):
+    """The linear layer never runs: a function uses its weights."""
+
+    def forward(self, clips):
+        return self.relu(self.features(self.stem(clips))).mean((2, 3)) @ self.classifier.weight.T
+
+
+class ResidualHead(PoolingHead):
+    """The channels are added to what a module computes from them."""
+
+    def __init__(self):
+        super().__init__()
+        self.mixed = nn.Conv2d(6, 6, 1)
+
+    def forward(self, clips):
+        features = self.relu(self.features(self.stem(clips)))
+        return self.classifier((features + self.mixed(features)).mean((2, 3)))
+
+
 LINEAR = partial(nn.Linear, 6, 4)
 MEAN = partial(nn.AdaptiveAvgPool2d, 1)
 
@@ -249,7 +468,7 @@ MEAN = partial(nn.AdaptiveAvgPool2d, 1)
         (
             sequential(nn.ReLU, MEAN, nn.Flatten, LINEAR),
             "0",
-            "expected only pooling between '0' and '4', .* outputs differ by",
+            "expected only pooling between '0' and '4', but argument 1 of the latter does not hold",
         ),
         (
             sequential(nn.GELU, MEAN, nn.Flatten, LINEAR),
@@ -269,20 +488,27 @@ MEAN = partial(nn.AdaptiveAvgPool2d, 1)
         (
             sequential(nn.Flatten, partial(nn.Linear, 6 * 6 * 8, 4)),
             "0",
-            "expected '0' to give, and '2' to take, its channels on axis 1",
+            "expected only pooling between '0' and '2', .*flattening of the grid",
         ),
         (
             sequential(partial(nn.AdaptiveAvgPool2d, 2), nn.Flatten, partial(nn.Linear, 24, 4)),
             "0",
-            "and '3' to take, its channels",
+            "expected only pooling between '0' and '3'",
         ),
-        (sequential(MEAN, nn.Flatten), "0", "expected a module with weights after the layer '0', but there is none"),
+        (
+            sequential(MEAN, nn.Flatten),
+            "0",
+            "expected a module with weights to take the channels of '0', .* but none does, and .* outputs differ by",
+        ),
+        (seeded(OwnWeights), "relu", "to take the channels of 'relu', .* weights of a module around the layer"),
+        (seeded(BorrowedWeights), "relu", "to take the channels of 'relu', .* computed from the channels by functions"),
+        (seeded(ResidualHead), "relu", "expected only pooling between 'relu' and 'classifier', .* another branch"),
         (
             FunctionalReLU().double().eval(),
             "features",
             "expected only pooling between 'features' and 'classifier', .*; take a layer after it",
         ),
-        (seeded(Skip), "relu", "expected only pooling between 'relu' and 'norm'"),
+        (seeded(Skip), "relu", "expected the channels of 'relu' to be used by norm alone, but .* reads them past it"),
         (seeded(PoolingHead), "features", "expected only pooling between 'features' and 'classifier'"),
     ],
     ids=[
@@ -293,6 +519,9 @@ MEAN = partial(nn.AdaptiveAvgPool2d, 1)
         "flat",
         "flat after pooling",
         "nothing after",
+        "weights of the model",
+        "weights in a function",
+        "sum",
         "functional",
         "used twice",
         "relu in place",
@@ -305,19 +534,11 @@ def test_a_head_that_cannot_take_the_inverse_is_refused(model, layer, message):
     assert state(model) == before
 
 
-def test_tokens_are_refused_by_the_names_of_the_layers():
-    model, layer = build("tokens")
-    with pytest.raises(
-        ValueError, match="expected 'encoder' to give, and 'classifier' to take, its channels on axis 1"
-    ):
-        insert_basis(model, layer, bare_basis("tokens"), clips())
-
-
-def test_an_identity_hides_nothing_even_before_an_activation():
-    """U = I commutes with everything; the check looks at the outputs and so lets it pass."""
+def test_whether_a_basis_has_a_place_does_not_depend_on_its_values():
+    """U = I commutes with an activation, as no other basis of the layer does."""
     model, layer = build("pooling")
-    copy = insert_basis(model, layer, PrototypeBasis(torch.eye(6, dtype=torch.float64), "square"), clips())
-    assert_same_outputs(copy, model, clips(seed=8), 1e-12)
+    with pytest.raises(ValueError, match="expected only pooling between 'features' and 'classifier'"):
+        insert_basis(model, layer, PrototypeBasis(torch.eye(6, dtype=torch.float64), "square"), clips())
 
 
 def test_what_does_not_fit_is_refused():

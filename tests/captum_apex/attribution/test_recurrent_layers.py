@@ -252,5 +252,5 @@ def test_a_packed_sequence_keeps_its_order_where_its_values_are_changed(enforce_
 
 def test_a_basis_cannot_be_put_into_a_model_behind_a_tuple():
     model = tagger()
-    with pytest.raises(ValueError, match="expected 'recurrent' to give, and .* its channels on axis 1"):
+    with pytest.raises(ValueError, match="expected 'recurrent' to give one tensor with 6 channels on axis 2"):
         insert_basis(model, model.recurrent, basis_of(model), CLIPS)

@@ -91,7 +91,7 @@ def test_the_model_runs_once_per_clip_and_stays_as_it_was():
     random = torch.get_rng_state()
     FeatureBank.from_dataset(model, layer, dataset(), batch_size=4, places=False)
     handle.remove()
-    assert seen == [4, 4, 3]
+    assert seen == [4, 4, 3, 1]  # the last is the first clip alone, up to the layer
     assert all(module.training for module in model.modules())
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -133,8 +133,10 @@ def test_datasets_that_cannot_be_used_are_refused():
         FeatureBank.from_dataset(model, layer, Stream())
     with pytest.raises(ValueError, match="at least one clip, but it is empty"):
         FeatureBank.from_dataset(model, layer, [])
-    with pytest.raises(TypeError, match=r"but got tuple \(Tensor, int, int\)"):
-        FeatureBank.from_dataset(model, layer, [(clip, 1, 2) for clip in clips(3)])
+    with pytest.raises(TypeError, match=r"but got tuple \(Tensor, int\)"):
+        FeatureBank.from_dataset(model, layer, [(clip, 1)[: 1 + index % 2] for index, clip in enumerate(clips(3), 1)])
+    with pytest.raises(ValueError, match="expected entry 2 of the dataset's items, an argument of the model"):
+        FeatureBank.from_dataset(model, layer, [(clip, 1, "dog") for clip in clips(3)])
     with pytest.raises(TypeError, match="expected labels to be numbers or tensors"):
         FeatureBank.from_dataset(model, layer, [(clip, "dog") for clip in clips(3)])
     with pytest.raises(ValueError, match="expected `layer` to be part of the model"):

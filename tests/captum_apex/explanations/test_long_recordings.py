@@ -388,6 +388,42 @@ def test_a_short_recording_is_heard_though_its_padding_is_louder():
     assert explanation.evidence[0].shape == explanation.times.shape == (8,)
 
 
+def repeating(model=None):
+    """A classifier that repeats short recordings to its clips of 2 s."""
+    apex, classifier = of_levels(model)
+    return apex, dataclasses.replace(classifier, length=2 * RATE, short="repeat")
+
+
+@pytest.mark.parametrize("duration", [0.5, 0.875, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("search", [None, RegionSearch()])
+def test_a_short_recording_is_repeated_where_the_classifier_repeats_short_clips(duration, search):
+    """Its evidence is that of all repetitions at the second of the recording, and adds up to the logit of the clip."""
+    apex, classifier = repeating()
+    sound = sounding([(0.25, 0.5, 1.0)], duration)
+    explanation = explain_recording(apex, sound, 2.0, 1.0, classifier=classifier, search=search)
+    assert places(explanation) == [(0.25, 0.5, "dog")]
+    inputs = classifier.inputs(classifier.fitted(sound))[None]
+    (event,) = explanation.events
+    assert event.contribution == pytest.approx(apex.decompose(inputs, 0).contributions[0, 0].item())
+    expected = torch.zeros(round(duration * 8))
+    for column in range(16):
+        expected[column % len(expected)] += apex.decompose(inputs, 0).relevance[0, 0, 0, column].item() * 8
+    torch.testing.assert_close(explanation.evidence[0], expected)
+
+
+def test_what_counts_only_in_a_repetition_is_at_the_second_of_the_recording():
+    """The model hears the last second alone; of a sound of 1.25 s, that is its end and its begin."""
+
+    class Late(Levels):
+        def forward(self, inputs):
+            return super().forward(torch.where(torch.arange(inputs.shape[-1]) < 8, 0.0, inputs))
+
+    apex, classifier = repeating(Late())
+    sound = sounding([(0.5, 0.625, 1.0)], 1.25)
+    explanation = explain_recording(apex, sound, 2.0, 1.0, classifier=classifier)
+    assert places(explanation) == [(0.5, 0.625, "dog")]
+
+
 def test_an_event_ends_with_a_recording_that_ends_inside_a_column():
     (event,) = explained([(1.0, 2.95, 1.0)], duration=2.95).events
     assert event.end == pytest.approx(2.95)

@@ -233,3 +233,30 @@ def test_a_column_without_sounds_is_refused_with_its_row():
     split = Dataset.from_dict({"audio": [[0.5, 0.25]]})
     with pytest.raises(TypeError, match=r"with its sample rate in the column 'audio' of row 0, but got list; cast"):
         Recordings.from_hugging_face(split, label=None).waveform(0, RATE)
+
+
+@pytest.mark.parametrize("class_names", [["call"], None])
+def test_a_background_is_no_class(tmp_path, class_names):
+    """Without names, the classes are those of the `ClassLabel` but for the background."""
+    split = labelled(of_bytes(tmp_path), names=("no call", "call"))
+    recordings = Recordings.from_hugging_face(split, class_names=class_names, background="no call")
+    assert (recordings.labels, recordings.class_names) == (((1,), (0,), (1,)), ("call",))
+    classifier = Classifier(nn.Linear(400, 1), lambda waveform: waveform, RATE, ["call"], background="no call")
+    dataset = classifier.dataset(recordings)
+    assert [dataset[index][1].tolist() for index in range(3)] == [[1.0], [0.0], [1.0]]
+    assert dataset.clip(1).title == "no call, 1.wav"
+
+
+def test_a_background_needs_the_names_of_the_classes(tmp_path):
+    split = of_bytes(tmp_path).add_column("label", ["call", "no call", "call"])
+    with pytest.raises(ValueError, match="expected `class_names` with the background 'no call', but got None"):
+        Recordings.from_hugging_face(split, background="no call")
+    recordings = Recordings.from_hugging_face(split, class_names=["call"], background="no call")
+    assert recordings.labels == ((1,), (0,), (1,))
+
+
+def test_short_sounds_are_repeated_where_the_classifier_repeats(tmp_path):
+    split = labelled(of_bytes(tmp_path))
+    classifier = Classifier(nn.Linear(1000, 2), lambda waves: waves, RATE, CLASSES, length=1000, short="repeat")
+    inputs, _ = classifier.dataset(Recordings.from_hugging_face(split))[2]
+    assert inputs.tolist() == [*sound(2).tolist() * 2, *sound(2)[:200].tolist()]

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from torch import nn
 
-from captum_apex import Recordings
+from captum_apex import Classifier, Recordings
 from captum_apex.recordings import Slices
 
 RATE = 1000
@@ -41,6 +42,19 @@ def test_slices_cover_a_recording_and_hold_its_samples(tmp_path, duration, hop, 
         expected[: len(section)] = section
         for length in (None, 4 * RATE):
             assert torch.equal(slices.waveform(index, RATE, length), expected)
+
+
+@pytest.mark.parametrize("short", ["pad", "repeat"])
+def test_a_recording_shorter_than_a_slice_is_filled_as_the_classifier_says(tmp_path, short):
+    put(tmp_path, {"dog/a.wav": 1.5, "dog/b.wav": 6.0})
+    slices = Slices.of(Recordings.in_folder(tmp_path), 4.0)
+    classifier = Classifier(nn.Linear(4000, 1), lambda waves: waves, RATE, ["dog"], length=4 * RATE, short=short)
+    dataset = classifier.dataset(slices)
+    ramp = torch.arange(6 * RATE) / 2**15
+    first = torch.arange(4 * RATE)
+    filled = ramp[first % 1500] if short == "repeat" else torch.where(first < 1500, ramp[first], 0.0)
+    for index, expected in enumerate([filled, ramp[:4000], ramp[2000:]]):
+        assert torch.equal(dataset.input(index), expected)
 
 
 def test_slices_have_the_labels_and_the_names_of_their_files(tmp_path):

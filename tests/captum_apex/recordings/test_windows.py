@@ -139,6 +139,21 @@ def test_one_window_of_a_short_recording_is_padded():
     assert Windows.of(torch.ones(3), 2, 2.0, 1.0).waveform(0).tolist() == [1.0, 1.0, 1.0, 0.0]
 
 
+@pytest.mark.parametrize("samples", [3, 100, 199, 200, 201, 450])
+@pytest.mark.parametrize("from_file", [False, True])
+def test_a_short_recording_is_repeated_on_request(samples, from_file, tmp_path):
+    """Sample i of the only window is sample i mod n of the recording; longer recordings are as they are."""
+    waveform = noise(samples)
+    source = write(tmp_path / "a.wav", waveform, 100) if from_file else waveform
+    windows = Windows.of(source, 100, 2.0, 1.5, short="repeat")
+    assert windows.is_repeated == (samples < 200)
+    if samples >= 200:
+        assert windows.starts == Windows.of(source, 100, 2.0, 1.5).starts
+    for start, window in windows:
+        assert torch.equal(window, waveform[(start + torch.arange(200)) % samples])
+        assert torch.equal(windows.waveform(start), window)
+
+
 def test_one_window_with_nan_is_refused():
     with pytest.raises(ValueError, match="expected finite samples, but got NaN or infinity after 0 s"):
         Windows.of(torch.full((9,), torch.nan), 2, 2.0, 1.0).waveform(0)
