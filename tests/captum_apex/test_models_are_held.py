@@ -340,7 +340,7 @@ RUNS_NO_MODEL = {
     # The module in their signature is a library for audio files.
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
     *("LogitsModel.forward", "SelectedOutput.forward", "SelectedOutput.extra_repr"),  # they are models themselves
-    *("EmbeddedWindows.forward", "EmbeddedWindows.extra_repr"),
+    *("SelectedOutput.around", "EmbeddedWindows.forward", "EmbeddedWindows.extra_repr", "FrameByFrame.forward"),
     # `examine` runs them.
     *("ExaminedModel.clips", "ExaminedModel.of", "ExaminedModel.seconds", "with_delta", "with_places"),
     *("are_flipped", "changed_classifier", "faults_of_transform", "new_classifier"),
