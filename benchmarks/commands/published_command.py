@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +16,7 @@ from benchmarks.experiments.published_regions import region_lines
 from benchmarks.experiments.published_rows import measured, published_lines
 from benchmarks.published.published_models import PUBLISHED_MODELS
 from benchmarks.reports.markup import section_markdown
-from benchmarks.reports.published_tables import published_section, regions_section
+from benchmarks.reports.published_tables import published_section, regions_section, with_other_rows
 from captum_apex import SCHEMES
 
 WITH_BOXES = "batdetect2"
@@ -28,12 +31,20 @@ def add_published_parser(commands: Commands) -> None:
         "half an hour on one core.",
     )
     parser.add_argument(
-        "--packages", nargs="+", choices=PUBLISHED_MODELS, default=list(PUBLISHED_MODELS), help="packages of the models"
+        "--packages",
+        nargs="+",
+        choices=PUBLISHED_MODELS,
+        help="packages of the models; by default all that are installed",
     )
     parser.add_argument(
         "--schemes", nargs="+", choices=[str(scheme) for scheme in SCHEMES], help="schemes; by default all that differ"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE.md", help="replace the tables between this file's marks")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.md",
+        help="replace the tables between this file's marks; rows of other models stay",
+    )
     parser.set_defaults(command=published_command)
 
 
@@ -42,7 +53,7 @@ def published_command(options: argparse.Namespace) -> int:
     check_tables(options.out)
     tables = []
     sections = []
-    for package in options.packages:
+    for package in _installed(options.packages):
         model = PUBLISHED_MODELS[package]
         subject = measured(replace(model, schemes=options.schemes or model.schemes), progress=True)
         tables.append(published_lines(model, subject))
@@ -52,5 +63,29 @@ def published_command(options: argparse.Namespace) -> int:
     for section in sections:
         print(section_markdown(section, Path()))
     if options.out is not None:
-        write_tables(options.out, sections)
+        text = options.out.read_text(encoding="utf-8")
+        models, *regions = sections
+        schemes = [str(scheme) for scheme in SCHEMES]
+        others = [with_other_rows(section, text, schemes) for section in regions]
+        write_tables(options.out, [with_other_rows(models, text, list(PUBLISHED_MODELS)), *others])
     return 0
+
+
+def _installed(packages: Sequence[str] | None) -> list[str]:
+    """The packages to measure: those that are asked for, which must all be there, or those that are installed."""
+    missing = [package for package in packages or PUBLISHED_MODELS if not _is_installed(package)]
+    found = [package for package in packages or PUBLISHED_MODELS if package not in missing]
+    if not missing:
+        return found
+    what = f"{', '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed: run `make install` in a checkout"
+    if packages or not found:
+        raise ImportError(f"expected the packages of the models, but {what}")
+    print(f"left out, because {what}", file=sys.stderr)
+    return found
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False

@@ -13,6 +13,7 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients
 from numpy.typing import NDArray
 from torch import Tensor
+from torchaudio.transforms import MelSpectrogram
 
 from benchmarks.experiments.published_rows import at_layer
 from benchmarks.published import crepe_pitch, resemblyzer_speakers, speech_quality
@@ -34,9 +35,10 @@ STEPS = 32  # of Integrated Gradients
 def speakers_embedding() -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """The embeddings of Resemblyzer, as a function of arrays: (window, sample) to (window, 256)."""
     encoder = resemblyzer_speakers.load()
+    mel = MelSpectrogram(16_000, 400, hop_length=160, n_mels=40, norm="slaney", mel_scale="slaney", pad_mode="constant")
 
     def embed(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        mels = torch.stack([resemblyzer_speakers.mel(window) for window in torch.from_numpy(windows)])
+        mels = mel(torch.from_numpy(windows)).mT[:, :160]  # (window, frame, mel)
         with torch.no_grad():
             return encoder(mels).numpy()
 

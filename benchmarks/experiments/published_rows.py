@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,6 +17,7 @@ from benchmarks.published.published_models import PublishedModel, n_statements
 from captum_apex import Classifier, LayerAPEX, PrototypeBasis
 from captum_apex.attribution import Decomposition
 from captum_apex.explaining import fit_bases
+from captum_apex.layers import model_of
 
 N_CHANNELS = 5  # channels of the evidence
 N_PROTOTYPES = 4  # of each channel
@@ -136,10 +138,14 @@ def contributions_by_hand(
     dtype = torch.float64 if double else torch.float32
     model = copy.deepcopy(classifier.model)
     model = model.double().requires_grad_(False) if double else model  # without a graph before the layer
-    layer = model.get_submodule(basis.origin.layer)
+    layer = (model_of(model) or model).get_submodule(basis.origin.layer)
     held = []
 
-    def cut(_module: object, _arguments: object, output: Tensor) -> Tensor:
+    def cut(_module: object, _arguments: object, output: Any) -> Any:
+        if isinstance(output, tuple):  # of an LSTM, whose last state is its output at the last frame
+            held.append(output[0].detach().clone().requires_grad_())
+            states, memory = output[1]
+            return held[0] * 1, (torch.cat([states[:-1], held[0][None, :, -1]]), memory)
         held.append(output.detach().clone().requires_grad_())
         return held[0] * 1  # a module behind may work in place
 
@@ -148,7 +154,8 @@ def contributions_by_hand(
     targets = torch.as_tensor(target).expand(len(output))
     (gradient,) = torch.autograd.grad(output.gather(1, targets[:, None]).sum(), held[0])
     pattern = basis.origin.layout.pattern
-    vectors = [rearrange(each, pattern).flatten(2) for each in (held[0].detach(), gradient)]  # (clip, channel, cell)
+    sizes = basis.origin.layout.sizes or {}
+    vectors = [rearrange(each, pattern, **sizes).flatten(2) for each in (held[0].detach(), gradient)]
     U = basis.U.to(dtype)
     return ((U @ vectors[0]) * (torch.linalg.inv(U).T @ vectors[1])).sum(2).detach()
 

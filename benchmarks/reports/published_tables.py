@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import pandas as pd
@@ -57,6 +58,43 @@ def published_section(lines: pd.DataFrame, models: Mapping[str, PublishedModel])
             }
         )
     return Section(NAME, [ABOUT], {NAME: pd.DataFrame(entries)})
+
+
+def with_other_rows(section: Section, text: str, order: Sequence[str]) -> Section:
+    r"""A section of one table with the rows that a file has of further models or schemes.
+
+    Args:
+        section: the section.
+        text: text of the file that the section is written into.
+        order: names of the packages in the order of the rows, or of the schemes where the table has no models.
+
+    Example:
+        >>> import pandas as pd
+        >>> from benchmarks.reports.markup import Section
+        >>> from benchmarks.reports.published_tables import with_other_rows
+        >>> new = pd.DataFrame([{"model": "b 2", "scheme": "time"}])
+        >>> rows = ["| model | scheme |", "| --- | --- |", "| a 1 | time |", "| b 1 | time |", "| b 1 | square |"]
+        >>> text = "\n".join(["<!-- Published models -->", *rows, "<!-- end of Published models -->"])
+        >>> whole = with_other_rows(Section("Published models", [], {"Published models": new}), text, ["a", "b"])
+        >>> whole.tables["Published models"].to_numpy().tolist()
+        [['a 1', 'time'], ['b 2', 'time'], ['b 1', 'square']]
+    """
+    table = section.tables[section.title]
+    place = text.partition(f"<!-- {section.title} -->")[2].partition(f"<!-- end of {section.title} -->")[0]
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in place.splitlines() if line[:1] == "|"]
+    if not rows or rows[0] != list(table.columns):  # a table of other columns cannot be continued
+        return section
+    measured = [{str(name): str(value) for name, value in row.items()} for row in table.to_dict("records")]
+    new = {_key(row) for row in measured}
+    old = [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
+    whole = [row for row in measured + [row for row in old if _key(row) not in new] if _key(row)[0] in order]
+    whole.sort(key=lambda row: list(order).index(_key(row)[0]))
+    return replace(section, tables={section.title: pd.DataFrame(whole, columns=table.columns)})
+
+
+def _key(row: Mapping[str, str]) -> tuple[str, ...]:
+    """The package and the scheme of a row, as far as it has them; the version of the package may be another one."""
+    return tuple(row[name].split()[0] for name in ("model", "scheme") if name in row)
 
 
 def regions_section(lines: pd.DataFrame) -> Section:

@@ -32,6 +32,7 @@ class LayerGraph:
         features: the output of the layer.
         norm: the norm that is applied to the grid before the pooling; None for the grid of the layer itself.
         normed: the output of the norm, a second leaf; None without a norm.
+        is_recurrent: whether the layer is a recurrent one of torch, which gives a state beside its output.
 
     Example:
         >>> import torch
@@ -49,6 +50,7 @@ class LayerGraph:
     features: Capture
     norm: PooledNorm | None = None
     normed: Capture | None = None
+    is_recurrent: bool = False
 
     def grids(
         self, score: Tensor, layout: Layout, columns: Tensor | None = None, keep_graph: bool = False
@@ -70,6 +72,8 @@ class LayerGraph:
         grid = explained_grid(self.features.value.detach(), layout, self.norm, self.layer, columns)
         if self.norm is None or self.normed is None:
             gradient = layout.grid(self._gradients(score, keep_graph, self.features)[0], repr(self.layer))
+            if self.is_recurrent and not gradient.any():
+                warnings.warn(f"{_NO_OUTPUT_READ.format(repr(self.layer))}; {_BEFORE_IT}", stacklevel=2)
             _warn_of_no_total(at_least_float32(grid) * at_least_float32(gradient), self.layer)
             return grid, gradient
         self.norm.check(pooled_grid(grid, columns), self.normed.value, self.layer, self.features.value.dtype)
@@ -115,6 +119,13 @@ class LayerGraph:
         ]
 
 
+_NO_OUTPUT_READ = (
+    "all contributions of the recurrent layer {} are 0: the scores do not depend on its output, nor on its last state, "
+    "but on a state inside it, or what follows is 0 for these clips"
+)
+_BEFORE_IT = "explain the module before the recurrent layer"
+
+
 def _warn_of_no_total(contributions: Tensor, layer: str) -> None:
     """Warns where the contributions (clip, channel, frequency, time) of every clip cancel out.
 
@@ -130,7 +141,7 @@ def _warn_of_no_total(contributions: Tensor, layer: str) -> None:
     if (cancels.all() & is_active.any()).item():  # a clip without contributions cancels out too
         warn_caller(
             f"the contributions of all channels of {layer!r} add up to 0, and not to what the layer adds to the score. "
-            "The usual cause is a normalisation that the model itself computes after the layer, such as x / x.norm(); "
+            "The usual cause is a normalisation that the model itself computes after the layer, as by x.std(); "
             "replace it by one of torch, such as torch.nn.functional.normalize, nn.LayerNorm or nn.RMSNorm, whose "
             "variance is held constant here. `return_convergence_delta=True` gives what is missing"
         )
@@ -166,7 +177,7 @@ def recorded_graph(
         at_norm = captured(norm.module, norm.name, prepare=partial(_leaf, norm.name), replace=True)
     leaf = partial(_leaf, name)
     with captured(layer, name, at_input=at_input, prepare=leaf, replace=True) as features, at_norm as normed:
-        yield LayerGraph(name, features, norm, normed)
+        yield LayerGraph(name, features, norm, normed, isinstance(layer, nn.RNNBase))
 
 
 def gradients_at(
@@ -284,10 +295,7 @@ def gradient_stop(model: nn.Module | None, run: Callable[[], Any], after: nn.Mod
 def _between_modules(after: nn.Module | None) -> str:
     """Why no gradient reaches a module where none of the modules behind it takes the gradient away."""
     if isinstance(after, nn.RNNBase):
-        return (
-            "`forward` reads the last state of this recurrent layer and not its output, or takes the gradient away "
-            "behind it, such as by `detach`; the state has no places, so explain the module before the recurrent layer"
-        )
+        return f"`forward` takes it away between two modules, such as by `detach`; {_BEFORE_IT}"
     return "`forward` takes it away between two modules, such as by `torch.no_grad()`, `detach` or NumPy"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from captum_apex.cli.types import positive_number
+
 SUMMARY = "report what can be explained in a model, and what would make that wrong"
 DESCRIPTION = (
     "Runs the model on one or two clips, and reports the layers that can be explained, where their cells lie and how "
@@ -23,4 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="CLIP",
         help="one or two audio files; by default noise, as long as a clip",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=positive_number,
+        default=60.0,
+        metavar="S",
+        help="how long the search for the places of the layers' cells may take (default: %(default)g)",
     )

@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"expected one or two audio files, but got {len(options.clips)}")
     classifier = load_classifier(options.model, options.device, options.convert)
     with said_where_slow("examining the model …"):
-        examination = examine(classifier, options.clips or None)
+        examination = examine(classifier, options.clips or None, seconds=options.seconds)
     if options.as_json:
         print_results("layers", [_row(layer) for layer in examination.layers], [], as_json=True, **_about(examination))
     else:

@@ -107,7 +107,9 @@ class Examination:
         notes = []
         if len(self.layers) > _MOST_LINES:
             notes.append(f"and {len(self.layers) - _MOST_LINES} earlier ones, see `layers`")
-        notes += [f"{layer.name}: {layer.fault}" for layer in self.layers if layer.fault]
+        faults = dict.fromkeys(layer.fault for layer in self.layers if layer.fault)
+        for fault in faults:
+            notes.append(f"{', '.join(layer.name for layer in self.layers if layer.fault == fault)}: {fault}")
         return notes + _first_of([f"left out: {name}: {reason}" for name, reason in self.left_out.items()])
 
     def _results(self) -> list[str]:

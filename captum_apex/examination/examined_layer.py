@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +19,10 @@ from captum_apex.layers.origin import Origin
 from captum_apex.layers.placing import cell_places
 from captum_apex.layers.suggestions import LayerSuggestion
 
-__all__ = ["ExaminedLayer", "with_delta", "with_places"]
+__all__ = ["FAILURES", "ExaminedLayer", "with_delta", "with_places"]
+
+FAILURES = (RuntimeError, ValueError, AssertionError, LookupError, ArithmeticError, TimeoutError)
+"""What a model or a check of this package raises for values that it does not take; others are defects, and go on."""
 
 _NO_CHANGE = 1e-6  # of the score, below which a layer does not change it
 
@@ -105,8 +109,9 @@ def with_places(
     clip: Tensor,
     input_layout: str | None,
     seconds: Callable[[float], float] | None,
+    until: float = math.inf,
 ) -> ExaminedLayer:
-    """The layer with the places of its cells.
+    """The layer with the places of its cells, as far as they are found in time.
 
     Args:
         layer: the layer.
@@ -114,6 +119,7 @@ def with_places(
         clip: inputs of one clip; the first axis has size 1.
         input_layout: axes of the inputs.
         seconds: function from a place on the time axis of the inputs, in steps, to s; None where it is not known.
+        until: the end of the search, on the clock of `time.monotonic`.
 
     Example:
         >>> import torch
@@ -127,14 +133,29 @@ def with_places(
         >>> layer.columns_per_second, layer.first_second, layer.receptive_field_seconds
         (32.0, 0.03125, 0.0625)
     """
-    layout = Layout.of(layer.suggestion.layout)
+    layouts: dict[str, Any] = {"layout": Layout.of(layer.suggestion.layout), "input_layout": input_layout}
     try:
-        places = cell_places(model, layer.suggestion.module, clip, layout=layout, input_layout=input_layout)
-    except Exception as error:  # the user's code can raise anything
-        return replace(layer, fault=f"the model does not run on altered copies of a clip: {_in_words(error)}")
+        places = cell_places(model, layer.suggestion.module, clip, until=until, **layouts)
+    except TimeoutError:
+        return _with_fault(layer, f"where its cells lie was not found in time; {_MORE_TIME}")
+    except FAILURES as error:
+        return _with_fault(layer, f"the model does not run on altered copies of a clip: {_in_words(error)}")
+    if places.time is None and layer.suggestion.grid[1] > 1:
+        layer = _with_fault(layer, _NO_PLACES)
     if places.time is None or seconds is None:
         return replace(layer, places=places)
     return replace(layer, places=places, **_in_seconds(places.time, seconds))
+
+
+_MORE_TIME = "`seconds=` gives it more"
+_NO_PLACES = (
+    "where its columns lie is not known, and they are taken to fill the clip: each hears the whole clip and no part of "
+    "it most, or the model gives other values when a clip runs a second time"
+)
+
+
+def _with_fault(layer: ExaminedLayer, fault: str) -> ExaminedLayer:
+    return replace(layer, fault="; ".join(each for each in (layer.fault, fault) if each))
 
 
 def _in_seconds(line: CellLine, seconds: Callable[[float], float]) -> dict[str, Any]:
@@ -153,8 +174,8 @@ def with_delta(layer: ExaminedLayer, model: Callable, clip: Tensor, target: int 
 
     Args:
         layer: the layer.
-        model: the model, or a function that runs it.
-        clip: inputs of one clip; the first axis has size 1.
+        model: as in `with_places`.
+        clip: as in `with_places`.
         target: index of the class; None for a model that gives one score per clip.
 
     Example:
@@ -177,12 +198,10 @@ def with_delta(layer: ExaminedLayer, model: Callable, clip: Tensor, target: int 
         decomposition = apex.decompose(clip, target)
         effect = decomposition.score - apex.score_without_layer(clip, target)
         delta = decomposition.relevance.sum((1, 2, 3)) - effect
-    except Exception as error:  # the user's code can raise anything
-        return replace(layer, fault=layer.fault or f"no contributions: {_in_words(error)}")
+    except FAILURES as error:
+        return _with_fault(layer, f"no contributions: {_in_words(error)}")
     if abs(effect.item()) <= _NO_CHANGE * abs(decomposition.score.item()):
-        return replace(
-            layer, effect=0.0, delta=delta.item(), fault=layer.fault or "zeros in it do not change the score"
-        )
+        return _with_fault(replace(layer, effect=0.0, delta=delta.item()), "zeros in it do not change the score")
     return replace(layer, effect=effect.item(), delta=delta.item())
 
 

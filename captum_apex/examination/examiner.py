@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.logits import kind_of_scores
 from captum_apex.examination.classifier_code import changed_classifier, new_classifier
 from captum_apex.examination.examination import Examination
-from captum_apex.examination.examined_layer import ExaminedLayer, with_delta, with_places
+from captum_apex.examination.examined_layer import FAILURES, ExaminedLayer, with_delta, with_places
 from captum_apex.examination.examined_model import ExaminedModel
 from captum_apex.examination.faults import are_flipped, faults_of_output, faults_of_transform
 from captum_apex.layers.changes import recording, restored
@@ -24,16 +25,22 @@ from captum_apex.layers.models import layer_name, model_of, on_one_device
 from captum_apex.layers.selected_output import one_score_per_class
 from captum_apex.layers.suggestions import LayerSuggestion, LayerSuggestions, suggest_layers
 from captum_apex.layers.values import checked_output
-from captum_apex.numbers import whole_number
+from captum_apex.numbers import real_number, whole_number
 
 __all__ = ["examine"]
 
 _N_LAYERS = 3
+_SECONDS = 60.0
 
 
 @restored
 def examine(
-    model: Callable | Classifier, example: Any = None, *, input_layout: str | None = None, n_layers: int = _N_LAYERS
+    model: Callable | Classifier,
+    example: Any = None,
+    *,
+    input_layout: str | None = None,
+    n_layers: int = _N_LAYERS,
+    seconds: float = _SECONDS,
 ) -> Examination:
     """Runs a model on one or two clips, and reports what can be explained in it and what would make that wrong.
 
@@ -48,10 +55,12 @@ def examine(
             `Classifier`, the path of a file, a waveform (sample,), or a list of two of them; None for noise.
         input_layout: axes of the inputs, as in `suggest_layers`; None for those of the `Classifier`, or those that
             follow from the shape.
-        n_layers: number of layers that are measured, the best first. Each takes some 60 to 250 passes up to the layer.
+        n_layers: number of layers that are measured, the best first.
+        seconds: how long the search for the places of cells may take, in s; it takes some 60 to 250 passes up to each
+            of these layers. What is not found in time is left out, and the report says so.
 
     Raises:
-        TypeError: the example has no tensor, or `n_layers` is no integer.
+        TypeError: the example has no tensor, `n_layers` is no integer, or `seconds` is no number.
         ValueError: the model does not take the example, returns more than one tensor (the message says how to select
             the scores), or the transform fails.
 
@@ -87,6 +96,7 @@ def examine(
         )
     """
     n_layers = whole_number(n_layers, "n_layers", least=0)
+    seconds = real_number(seconds, "seconds", 0)
     subject = ExaminedModel.of(model, example, input_layout)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they say is in the report
@@ -94,6 +104,7 @@ def examine(
         clips = subject.clips(len(suggestions.input_shape))
         scores = _Scores.of(on_one_device(subject.model), clips)
         layers = _measured(subject, suggestions, clips, scores, n_layers)
+        layers = _placed(subject, suggestions, layers, clips, n_layers, time.monotonic() + seconds)
         faults = _faults(subject, suggestions, scores, explicit=subject.input_layout is not None)
     classifier = subject.classifier
     return Examination(
@@ -173,17 +184,28 @@ def _difference(one: Tensor, other: Tensor) -> float:
 def _measured(
     subject: ExaminedModel, suggestions: LayerSuggestions, clips: Tensor, scores: _Scores, n_layers: int
 ) -> list[ExaminedLayer]:
-    """The layers, the first of them with what is measured."""
-    seconds = subject.seconds(suggestions.input_layout, suggestions.input_shape)
+    """The layers, the first of them with their deltas."""
     layers = [ExaminedLayer(each) for each in [*_chosen(subject, suggestions, clips[:1]), *suggestions]]
-    for index in range(min(n_layers, len(layers))):
-        layer = with_places(layers[index], subject.model, clips[:1], suggestions.input_layout, seconds)
-        if scores.of_first:
-            n_classes = len(scores.of_first)
-            target = max(range(n_classes), key=scores.of_first.__getitem__) if len(scores.shape) > 1 else None
-            layer = with_delta(layer, subject.model, clips[:1], target)
-        layers[index] = layer
-    return layers
+    if not scores.of_first:
+        return layers
+    n_classes = len(scores.of_first)
+    target = max(range(n_classes), key=scores.of_first.__getitem__) if len(scores.shape) > 1 else None
+    deltas = [with_delta(layer, subject.model, clips[:1], target) for layer in layers[:n_layers]]
+    return deltas + layers[n_layers:]
+
+
+def _placed(
+    subject: ExaminedModel,
+    suggestions: LayerSuggestions,
+    layers: list[ExaminedLayer],
+    clips: Tensor,
+    n_layers: int,
+    until: float,
+) -> list[ExaminedLayer]:
+    """The layers, the first of them with the places of their cells."""
+    seconds = subject.seconds(suggestions.input_layout, suggestions.input_shape)
+    about = (subject.model, clips[:1], suggestions.input_layout, seconds, until)
+    return [with_places(layer, *about) for layer in layers[:n_layers]] + layers[n_layers:]
 
 
 @torch.no_grad()
@@ -198,7 +220,7 @@ def _chosen(subject: ExaminedModel, suggestions: LayerSuggestions, clip: Tensor)
         with frozen(subject.model, layer), captured(layer, name, prepare=torch.clone, stop=True) as capture:
             subject.model(clip.clone())
         _, n_channels, n_rows, n_columns = layout.grid(capture.value, name).shape
-    except Exception:  # the user's code can raise anything
+    except FAILURES:
         return []
     return [LayerSuggestion(name, layer, layout, n_channels, (n_rows, n_columns), "the layer of the Classifier")]
 

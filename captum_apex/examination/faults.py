@@ -11,12 +11,12 @@ __all__ = ["TOLERANCE", "are_flipped", "faults_of_output", "faults_of_transform"
 
 _OUTPUTS = {
     "softmax": (
-        "The model ends in a softmax: contributions would be those to a probability. Explain the model without it, of "
-        "which the logits are the input."
+        "The model ends in a softmax: contributions would be those to a probability. Explain "
+        "`captum_apex.SelectedOutput(model, module)`, with the module inside the model that gives the logits."
     ),
     "log-softmax": (
-        "The model ends in a log-softmax: contributions would be those to the logarithm of a probability. Explain the "
-        "model without it, of which the logits are the input."
+        "The model ends in a log-softmax: contributions would be those to the logarithm of a probability. Explain "
+        "`captum_apex.SelectedOutput(model, module)`, with the module inside the model that gives the logits."
     ),
     "sigmoid": (
         "The model ends in a sigmoid: contributions would be those to a probability. Explain "

@@ -181,7 +181,7 @@ def _supported(layer: nn.Module, inputs: InputDataset, schemes: Iterable[Scheme 
         raise ValueError(
             f"expected a layer whose output has frequency or time, but {origin.layer!r} gives one cell, so that every "
             "region would be the whole clip; take a layer before the pooling, such as one that "
-            "captum_apex.suggest_layers(model, inputs) or captum-apex layers lists"
+            "captum_apex.examine(model, inputs) or captum-apex examine lists"
         )
     if schemes is None:
         return distinct_schemes(*origin.grid)

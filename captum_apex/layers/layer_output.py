@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -45,6 +46,9 @@ def tensor_in(value: Any, module: nn.Module) -> Tensor | None:
 def with_tensor(value: Any, module: nn.Module, tensor: Tensor) -> Any:
     """What a layer gives with another tensor at the place that `tensor_in` reads; `value` itself is not changed.
 
+    The last state of a recurrent layer is its output at the last frame of each clip (and, backwards, at the first
+    frame), so that it changes too.
+
     Args:
         value: what the module gives or takes.
         module: the module.
@@ -61,8 +65,32 @@ def with_tensor(value: Any, module: nn.Module, tensor: Tensor) -> Any:
     if not isinstance(value, (tuple, list)):
         return tensor
     first = with_tensor(value[0], module, tensor)
+    if isinstance(module, nn.RNNBase) and len(value) == 2:
+        return first, _with_last_state(value[1], module, tensor, _last_frames(value[0], module, tensor))
     make: Any = getattr(value, "_make", type(value))  # a named tuple itself takes its entries one by one
     return make((first, *value[1:]))
+
+
+def _last_frames(value: Any, module: nn.RNNBase, tensor: Tensor) -> Tensor:
+    """The index of the last frame of each clip, (clip,); of one frame for a tensor without clips."""
+    if isinstance(value, PackedSequence):
+        return pad_packed_sequence(value)[1] - 1
+    n_clips = 1 if tensor.dim() == 2 else tensor.shape[0 if module.batch_first else 1]
+    n_frames = tensor.shape[1 if module.batch_first and tensor.dim() == 3 else 0]
+    return torch.full((n_clips,), n_frames - 1)
+
+
+def _with_last_state(state: Any, module: nn.RNNBase, tensor: Tensor, last: Tensor) -> Any:
+    """The state of a recurrent layer, where that of its last layer is what the frames at the end of the clips say."""
+    if isinstance(state, tuple):  # of an LSTM; the state of its memory is no part of its output
+        return (_with_last_state(state[0], module, tensor, last), *state[1:])
+    frames = tensor if tensor.dim() == 2 or not module.batch_first else tensor.transpose(0, 1)
+    frames = frames[:, None] if frames.dim() == 2 else frames  # (frame, clip, channel)
+    forwards, *backwards = frames.chunk(2 if module.bidirectional else 1, dim=2)
+    ends = [forwards[last.to(frames.device), torch.arange(frames.shape[1], device=frames.device)]]
+    ends += [each[0] for each in backwards]
+    states = torch.stack(ends)  # (direction, clip, channel)
+    return torch.cat([state[: -len(ends)], states if state.dim() == 3 else states[:, 0]])
 
 
 def _clips_first(module: nn.Module) -> bool:

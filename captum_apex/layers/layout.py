@@ -14,7 +14,7 @@ from captum_apex.layers.kinds import KnownAxes, channel_counts, known_axes
 
 __all__ = ["Layout", "LayoutError", "check_layout", "default_axes", "input_axes", "layout_of_kind", "pattern_of"]
 
-_HINT = "pass `layout`: captum_apex.suggest_layers(model, inputs) lists the layout of each layer"
+_HINT = "pass `layout`: captum_apex.examine(model, inputs) lists the layout of each layer"
 
 
 class LayoutError(ValueError):
@@ -162,8 +162,8 @@ def pattern_of(axes: Sequence[str]) -> str:
 
 
 _NO_PLACES = (
-    "take a layer before the pooling, whose output still has frequency and time: captum_apex.suggest_layers(model, "
-    "inputs) lists them, and so does captum-apex layers"
+    "take a layer before the pooling, whose output still has frequency and time: captum_apex.examine(model, inputs) "
+    "or captum-apex examine lists them"
 )
 
 

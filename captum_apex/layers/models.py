@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from captum_apex.layers.selected_output import SelectedOutput, selected_as
+from captum_apex.layers.selected_output import SelectedOutput
 
 __all__ = ["device_of", "fingerprint", "layer_name", "model_of", "models_of", "on_one_device", "plain_paths"]
 
@@ -51,7 +51,7 @@ def on_one_device(forward_func: Callable) -> Callable:
         return inside.module
     if isinstance(inside, SelectedOutput):
         model = on_one_device(inside.model)
-        return forward_func if model is inside.model else selected_as(inside, cast(nn.Module, model))
+        return forward_func if model is inside.model else inside.around(cast(nn.Module, model))
     return forward_func
 
 

@@ -12,6 +12,7 @@ from torch._C._functorch import is_batchedtensor
 from torch._ops import OpOverloadPacket
 from torch.autograd.function import FunctionCtx
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from captum_apex.layers.values import at_least_float32
 
@@ -30,6 +31,8 @@ class ConstantVariance(TorchFunctionMode):
 
     - layer, RMS, group and instance normalisation: the variance or mean square is constant.
     - `torch.nn.functional.normalize`, with every `p`, and the cosine similarity: the norms of vectors are constant.
+    - a tensor divided by its own length, such as `x / x.norm(dim=1, keepdim=True)`: the length is constant, also with a
+      small number that is added to it, or below which it does not fall.
     - local response normalisation: the divisor is constant.
     - batch normalisation with the statistics of the batch (`track_running_stats=False`): mean and variance are
       constant, as stored ones are. The scores of such a model depend on the other clips of the batch, so here the sum
@@ -38,10 +41,9 @@ class ConstantVariance(TorchFunctionMode):
     Batch normalisation with stored statistics is affine already and stays as it is. So does the normalisation of
     weights (`torch.nn.utils.parametrizations.weight_norm`), because weights do not depend on the layer.
 
-    A normalisation that a model computes itself, such as `x / x.norm()`, `x / torch.linalg.vector_norm(x)` or one from
-    `var`, `std` or the mean of squares, cannot be recognised, and neither can one inside a TorchScript function or a
-    custom kernel. The sum is then about 0, which is a warning, or differs from the output in another way, which the
-    convergence delta shows.
+    Another normalisation that a model computes itself, such as one from `var`, `std` or a sum of squares, cannot be
+    recognised, and neither can one inside a TorchScript function or a custom kernel. The sum is then about 0, which is
+    a warning, or differs from the output in another way, which the convergence delta shows.
 
     Example:
         >>> import torch
@@ -57,14 +59,20 @@ class ConstantVariance(TorchFunctionMode):
     Source: the same idea as the rule of LRP for LayerNorm (Ali et al. 2022, "XAI for Transformers").
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths = WeakTensorKeyDictionary()  # the length of a tensor → the tensor
+
     def __torch_function__(
         self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Runs a torch function; a normalisation gets the gradient of its affine version."""
         kwargs = kwargs or {}
         affine = _WITH_CONSTANT_VARIANCE.get(func)
-        if affine is None or not torch.is_grad_enabled() or not _any_needs_gradient(*args, *kwargs.values()):
+        if not torch.is_grad_enabled() or not _any_needs_gradient(*args, *kwargs.values()):
             return func(*args, **kwargs)
+        if affine is None:
+            return self._by_hand(func, args, kwargs)
         surrogate = affine(*args, **kwargs)
         if surrogate is None:
             return func(*args, **kwargs)
@@ -73,6 +81,26 @@ class ConstantVariance(TorchFunctionMode):
         if isinstance(value, tuple):  # torch.native_layer_norm and its like give the statistics too
             return (_with_gradient_of(surrogate, value[0]), *value[1:])
         return _with_gradient_of(surrogate, value)
+
+    def _by_hand(self, func: Callable, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Runs another torch function; a length by which its own tensor is divided is a constant."""
+        name = getattr(func, "__name__", "").partition(".")[0]  # operators of an exported graph end in ".default"
+        first, *others = args or (None,)
+        tensors = [each for each in args if isinstance(each, Tensor)]
+        if name in _DIVISIONS and len(tensors) == 2 and self.lengths.get(tensors[1]) is first:
+            args = (first, tensors[1].detach())
+        value = func(*args, **kwargs)
+        if name in _LENGTHS and isinstance(first, Tensor):
+            self.lengths[value] = first
+        elif name in _STILL_LENGTHS and first in self.lengths and not _any_needs_gradient(*others, *kwargs.values()):
+            self.lengths[value] = self.lengths[first]
+        return value
+
+
+_LENGTHS = frozenset({"norm", "linalg_norm", "linalg_vector_norm"})
+_STILL_LENGTHS = frozenset({"add", "clamp", "clamp_min", "clip", "maximum", "unsqueeze", "expand"})
+"""What leaves a length what it is."""
+_DIVISIONS = frozenset({"div", "divide", "true_divide"})
 
 
 def _any_needs_gradient(*arguments: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from time import monotonic
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ def cell_places(
     input_layout: str | None = None,
     at_input: bool = False,
     arguments: tuple[Tensor, ...] = (),
+    until: float = math.inf,
 ) -> CellPlaces:
     """Finds where the cells of a layer lie on the axes of the input, by altered copies of one clip.
 
@@ -55,6 +57,10 @@ def cell_places(
             they are ambiguous.
         at_input: whether the layer's input is explained instead of its output.
         arguments: further arguments of the model for the clip, each with one row.
+        until: the end of the search, on the clock of `time.monotonic`.
+
+    Raises:
+        TimeoutError: the search has not ended by then.
 
     Example:
         >>> import torch
@@ -71,6 +77,8 @@ def cell_places(
     def grid(copies: Tensor) -> Tensor:
         grids = []
         for copy in copies.split(1):  # some models take one clip at a time
+            if monotonic() > until:
+                raise TimeoutError("the cells were not placed in time")
             with captured(layer, name, at_input=at_input, prepare=torch.clone, stop=True) as capture:
                 model(copy.clone(), *arguments)  # a model may work in place
             grids.append((layout or Layout()).grid(capture.value, name))
@@ -100,9 +108,12 @@ def cell_line(respond: Callable[[Tensor], Tensor], clip: Tensor, axis: int) -> C
 
     A loud noise is put on all steps before a place, and on all behind it. The last place at which a cell does not hear
     the former, and the first at which it does not hear the latter, are the ends of its receptive field; both are found
-    by bisection. Padding cuts off the receptive fields at the border, so that only the widest ones count. Where cells
-    hear the whole input, the noise is put on one window after another instead, and a cell lies at the mean of the
-    windows to which it responds more than to most.
+    by bisection. Padding cuts off the receptive fields at the border, so that only the widest ones count.
+
+    A cell of a recurrent or another causal layer hears everything before it. It is placed at the last step, or steps,
+    that it hears and the cell before it does not; a cell that hears everything behind it likewise. Where cells hear the
+    whole input, the noise is put on one window after another instead, and a cell lies at the mean of the windows to
+    which it responds more than to most.
 
     Args:
         respond: function from altered copies of the clip to the cells of the layer along the axis, (copy, entry, cell).
@@ -130,6 +141,8 @@ def cell_line(respond: Callable[[Tensor], Tensor], clip: Tensor, axis: int) -> C
         if line is not None:
             return CellLine(*line, probe.size, probe.n_cells, receptive_field=probe.widest)
     line = _through_all(probe.nearly_whole(), _ABOUT * probe.size)
+    if line is None:
+        line = probe.by_their_ends()
     if line is None:
         line = _nearest(probe.loudest())
         if abs(line[1] * probe.n_cells / probe.size - 1) > _UNSURE:
@@ -187,6 +200,18 @@ class _Probe:
         self.widest = widest
         whole = {cell: field for cell, field in fields.items() if field[1] - field[0] >= _NEARLY * widest}
         return [(cell, sum(field) / 2) for cell, field in whole.items()] if len(whole) >= _FEW else []
+
+    def by_their_ends(self) -> tuple[float, float] | None:
+        """The line of cells that hear the input from its begin, or up to its end; None where they are no such cells."""
+        self.widest = self.size
+        fields = self._fields(self.cells)
+        begins = [(cell, float(begin)) for cell, (begin, _) in fields.items()]
+        ends = [(cell, float(end)) for cell, (_, end) in fields.items()]
+        sides = [side for side in (begins, ends) if any(0 < place < self.size for _, place in side)]
+        line = _through_all(sides[0], _BESIDE) if len(sides) == 1 and len(fields) >= _FEW else None
+        if line is None:
+            return None
+        return line[0] + (0.5 if sides[0] is begins else -0.5) * line[1], line[1]
 
     def _fields(self, cells: Sequence[int]) -> dict[int, tuple[int, int]]:
         return {cell: (self.place(cell, True), self.place(cell, False)) for cell in cells}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from captum_apex.layers.kinds import KnownAxes
 from captum_apex.layers.layout import Layout, pattern_of
 
 __all__ = ["PatchGrid", "Reading", "changed_clips", "readings"]
+
+N_CHANGED = 5
+"""The number of clips that `changed_clips` gives."""
 
 _LOUDNESS = 2.0  # standard deviations of the clip
 _LOW = 0.02  # cycles per sample
@@ -93,6 +96,7 @@ class Reading:
         grid: number of rows and columns.
         follows: how far the middle of a change moves along the axes of time and of frequency, as a share of the axis.
         patches: the convolution that made the patches; None where the output is not made of patches.
+        as_before: name of the module before, whose axes are taken where no axis follows a change; empty otherwise.
 
     Example:
         >>> from captum_apex.layers.layout import Layout
@@ -107,6 +111,30 @@ class Reading:
     grid: tuple[int, int]
     follows: tuple[float, float]
     patches: PatchGrid | None = None
+    as_before: str = ""
+
+    def carried_on(self, name: str, output: Tensor, known: KnownAxes | None) -> Reading | None:
+        """The same axes of the output of a later convolution or normalisation, where no axis follows a change.
+
+        Deep in a network every cell may hear the whole clip, so that a change moves along no axis.
+
+        Args:
+            name: name of the module that has this reading.
+            output: what the later module gives.
+            known: the axes that the kind of the later module fixes.
+
+        Returns:
+            The reading; None where it has other axes, or a finer grid, which says that something else happened between.
+        """
+        is_convolution = known is not None and (known.clips, known.channels) == (0, 1) == (0, self.channel_axis)
+        axes = self.layout.pattern.partition("->")[0].split()
+        if not is_convolution or self.layout.sizes or self.layout.class_tokens or len(axes) != output.dim():
+            return None
+        sizes = dict(zip(axes, output.shape, strict=True))
+        grid = (sizes.get("f", 1), sizes.get("t", 1))
+        if output.shape[0] != N_CHANGED or grid == (1, 1) or grid[0] > self.grid[0] or grid[1] > self.grid[1]:
+            return None
+        return replace(self, channels=output.shape[1], grid=grid, as_before=self.as_before or name)
 
 
 def readings(output: Tensor, known: KnownAxes | None, patches: Sequence[PatchGrid] = ()) -> list[Reading]:
@@ -127,7 +155,7 @@ def readings(output: Tensor, known: KnownAxes | None, patches: Sequence[PatchGri
     """
     clips = _clip_axis(output, known)
     if clips is None:
-        return []
+        return _readings_of_frames(output, known)
     profiles = _profiles(output, clips)
     channels = None if known is None else known.channels
     likely = []
@@ -146,11 +174,26 @@ def readings(output: Tensor, known: KnownAxes | None, patches: Sequence[PatchGri
     return sorted(likely, key=_likelihood, reverse=True)
 
 
+def _readings_of_frames(output: Tensor, known: KnownAxes | None) -> list[Reading]:
+    """The readings of what a convolution gives where the model takes each frame of a clip for a clip."""
+    is_convolution = known is not None and (known.clips, known.channels) == (0, 1)
+    n_frames, rest = divmod(len(output), N_CHANGED) if output.dim() == 3 else (0, 0)
+    if known is None or not is_convolution or n_frames < 2 or rest:
+        return []
+    kind = KnownAxes(channels=2, clips=0, kind=known.kind)
+    found = []
+    for reading in readings(output.unflatten(0, (N_CHANGED, n_frames)), kind):
+        if reading.layout.pattern.startswith("n t c f"):
+            layout = Layout("(n t) c f -> n c f t", {"t": n_frames})
+            found.append(replace(reading, layout=layout, channel_axis=1))
+    return found
+
+
 def _clip_axis(output: Tensor, known: KnownAxes | None) -> int | None:
     """The axis of the five clips; None where there is none."""
     wanted = [0, 1] if known is None or known.clips is None else [known.clips]
     is_numeric = output.is_floating_point() and not output.is_nested and not output.is_sparse
-    axes = [axis for axis in wanted if is_numeric and axis < output.dim() and output.shape[axis] == 5]
+    axes = [axis for axis in wanted if is_numeric and axis < output.dim() and output.shape[axis] == N_CHANGED]
     return axes[0] if axes and 3 <= output.dim() <= 4 and output.numel() else None
 
 

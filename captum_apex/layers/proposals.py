@@ -23,6 +23,7 @@ from captum_apex.layers.visits import Visit
 __all__ = ["Candidate", "candidates"]
 
 _NO_GRADIENT = "no gradient of the scores reaches its grid"
+_IN_PLACE = "the model changes in place what a gradient at its output needs"
 _SCRIPT = "it is TorchScript, which takes no hooks; put it into an nn.Sequential in the model, and explain that"
 
 
@@ -35,6 +36,7 @@ class Candidate:
         reading: its output as a grid.
         level: number of the modules around it that give a grid themselves.
         reason: why it is listed.
+        is_read_at_end: whether a gradient of the highest score reaches only the last of its columns.
 
     Example:
         >>> import torch
@@ -50,6 +52,7 @@ class Candidate:
     reading: Reading
     level: int
     reason: str = ""
+    is_read_at_end: bool = False
 
 
 def candidates(
@@ -162,6 +165,26 @@ def _check_gradients(
     model: Callable, path: Sequence[Candidate], clip: Tensor, left_out: dict[str, str]
 ) -> frozenset[str]:
     """Notes the modules whose grid no gradient reaches; returns those of which a class has one channel alone."""
+    outputs, of_class, of_all, n_scores = _gradients_at(model, path, clip, left_out)
+    class_maps = set()
+    for candidate, gradient, other in zip(_in_order(path, outputs), of_class, of_all, strict=True):
+        name = candidate.visit.name
+        if not any(_on_grid(candidate, each).any() for each in (gradient, other) if each is not None):
+            left_out[name] = _NO_GRADIENT
+        elif _is_class_map(candidate, gradient, n_scores):
+            class_maps.add(name)
+        candidate.is_read_at_end = gradient is not None and _columns_reached(candidate, gradient) == [-1]
+    return frozenset(class_maps)
+
+
+def _gradients_at(
+    model: Callable, path: Sequence[Candidate], clip: Tensor, left_out: dict[str, str]
+) -> tuple[dict[str, Tensor], Sequence[Tensor | None], Sequence[Tensor | None], int]:
+    """What the modules gave, the gradients of the highest score and of all scores there, and the number of scores.
+
+    Before modules that are no candidates of a user, such as those of a front end, a model may work in place on what
+    a gradient needs. The first module is then left out, until the gradient can be computed.
+    """
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, _: tuple, output: Any) -> Any:
@@ -178,21 +201,26 @@ def _check_gradients(
         blocks.enter_context(frozen(model))
         scores = model(clip).flatten()
         places = list(outputs.values())
-        of_class = _gradients(scores.max(), places)
-        of_all = _gradients(scores.square().sum(), places)
-    class_maps = set()
-    for candidate, gradient, other in zip(_in_order(path, outputs), of_class, of_all, strict=True):
-        name = candidate.visit.name
-        if not any(_on_grid(candidate, each).any() for each in (gradient, other) if each is not None):
-            left_out[name] = _NO_GRADIENT
-        elif _is_class_map(candidate, gradient, len(scores)):
-            class_maps.add(name)
-    return frozenset(class_maps)
+        try:
+            return outputs, _gradients(scores.max(), places), _gradients(scores.square().sum(), places), len(scores)
+        except RuntimeError:
+            if not outputs:
+                raise
+    first = next(iter(outputs))
+    left_out[first] = _IN_PLACE
+    later = [candidate for candidate in path if candidate.visit.name != first]
+    return _gradients_at(model, later, clip, left_out)
+
+
+def _columns_reached(candidate: Candidate, gradient: Tensor) -> list[int]:
+    """The columns, counted from the end, that a gradient reaches; none of a grid with one column."""
+    reached = _on_grid(candidate, gradient).any(dim=(0, 1, 2))
+    return [] if len(reached) == 1 else (reached.nonzero()[:, 0] - len(reached)).tolist()
 
 
 def _is_class_map(candidate: Candidate, gradient: Tensor | None, n_scores: int) -> bool:
-    """Whether the score of a class depends on one channel alone, of as many as there are scores."""
-    if gradient is None or candidate.reading.channels != n_scores or n_scores == 1:
+    """Whether a score depends on one channel alone, of as many as there are scores, or one more for the background."""
+    if gradient is None or candidate.reading.channels not in (n_scores, n_scores + 1) or n_scores == 1:
         return False
     return int(_on_grid(candidate, gradient).any(dim=(0, 2, 3)).sum()) == 1
 
@@ -227,6 +255,8 @@ def _one_or_two_per_grid(path: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _place(index: int, listed: Sequence[Candidate], left_out: Mapping[str, str]) -> str:
+    if index == 0 and listed[index].is_read_at_end:
+        return "last with places; the scores depend on its last column alone"
     if index == 0:
         return "last that the scores depend on" if _NO_GRADIENT in left_out.values() else "last before pooling"
     grids = [candidate.reading.grid for candidate in listed[:index]]
@@ -242,6 +272,10 @@ def _source(candidate: Candidate) -> str:
         return "".join(f"; {text}" for text in texts)
     if visit.known is not None:
         texts.append(f"channels by its kind, {visit.known.kind}")
+        if reading.as_before:
+            texts.append(f"the other axes as in {reading.as_before}")
+        elif "(n t)" in reading.layout.pattern:
+            texts.append("the model takes each frame for a clip")
     elif visit.taker is not None:
         texts.append(f"channels as {visit.taker.kind} takes them")
     else:

@@ -75,6 +75,7 @@ class _Pass:
     patches: list[PatchGrid] = field(default_factory=list)
     inputs: list[tuple[nn.Module, object]] = field(default_factory=list)
     takers: dict[object, KnownAxes] = field(default_factory=dict)
+    last: tuple[str, Reading] | None = None  # the module that was read last, and how
     n_ends: int = 0
     n_values: int = 0
 
@@ -122,6 +123,11 @@ class _Pass:
         visit.passes = (visit.value, visit.shape) == taken
         visit.known = known_axes(module, tensor.shape)
         visit.readings = readings(tensor, visit.known, self.patches)
+        if visit.readings:
+            self.last = (name, visit.readings[0])
+        elif self.last is not None:
+            carried_on = self.last[1].carried_on(self.last[0], tensor, visit.known)
+            visit.readings = [carried_on] if carried_on is not None else []
         if tensor.dim() == 4 and visit.known is not None and visit.known.channels == 1:
             self.patches.append(PatchGrid(name, (tensor.shape[2], tensor.shape[3])))
 

@@ -6,6 +6,7 @@
 - `feature_extraction`: `FeatureExtraction`, a feature extractor as the transform of a classifier.
 - `array_function`: `ArrayFunction`, a function of NumPy arrays as a module.
 - `embedded_windows`: `EmbeddedWindows`, a model whose layer is the embeddings of the windows of a clip.
+- `frame_by_frame`: `FrameByFrame`, the step of a streaming model over the frames of whole clips.
 - `fitted_head`: `from_embeddings`, such a model with classes that are fitted to labelled recordings.
 """
 
@@ -13,6 +14,7 @@ from captum_apex.pretrained.array_function import ArrayFunction
 from captum_apex.pretrained.embedded_windows import EmbeddedWindows
 from captum_apex.pretrained.feature_extraction import FeatureExtraction
 from captum_apex.pretrained.fitted_head import from_embeddings
+from captum_apex.pretrained.frame_by_frame import FrameByFrame
 from captum_apex.pretrained.hugging_face import from_transformers
 from captum_apex.pretrained.logits_model import LogitsModel
 
@@ -20,6 +22,7 @@ __all__ = [
     "ArrayFunction",
     "EmbeddedWindows",
     "FeatureExtraction",
+    "FrameByFrame",
     "LogitsModel",
     "from_embeddings",
     "from_transformers",

@@ -340,7 +340,7 @@ RUNS_NO_MODEL = {
     # The module in their signature is a library for audio files.
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
     *("LogitsModel.forward", "SelectedOutput.forward", "SelectedOutput.extra_repr"),  # they are models themselves
-    *("EmbeddedWindows.forward", "EmbeddedWindows.extra_repr"),
+    *("SelectedOutput.around", "EmbeddedWindows.forward", "EmbeddedWindows.extra_repr", "FrameByFrame.forward"),
     # `insert_basis` and `FeatureBank.from_dataset` run them.
     *("arguments_taken", "weighted_modules", "warn_of_neighbours"),
     # `examine` runs them.

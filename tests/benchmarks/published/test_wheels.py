@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.experiments.published_rows import at_layer
-from benchmarks.published import bat_calls, pesto_frames, silero_speech
+from benchmarks.published import bat_calls, pesto_frames, resemblyzer_speakers, silero_speech
 from benchmarks.published.held_clips import HeldClips, same_group
 from benchmarks.published.wheels import file_of, without
 from captum_apex import FeatureBank
@@ -28,17 +28,17 @@ def test_the_classes_of_torchcrepe_are_its_frequencies():
 
 
 @needing("pesto-pitch")
-def test_the_encoder_of_pesto_gives_the_class_that_the_package_gives():
-    waveform = subject("pesto-pitch").explained.waveforms[3]
-    whole = pesto_frames.load()
-    activations = whole(waveform[None], sr=16_000)[3][0]  # (frame, class), shifted to absolute pitch
-    shift = round(whole.shift.item() * whole.bins_per_semitone)
-    frame = len(whole.preprocessor(waveform[None], sr=16_000)[0]) // 2
-    expected = activations[frame].roll(shift)
+def test_the_scores_of_pesto_are_those_of_its_frames_weighted_by_their_confidence():
+    """The softmax of the scores of each frame is what the package gives."""
     prepared = subject("pesto-pitch").classifier
+    waveform = subject("pesto-pitch").explained.waveforms[3]
     with torch.no_grad():
-        scores = prepared.model(prepared.transform(waveform)[None])[0]
-    torch.testing.assert_close(scores.softmax(0), expected.detach(), rtol=1e-4, atol=1e-6)
+        _, confidence, _, activations = pesto_frames.load()(waveform[None])  # (clip, frame), (clip, frame, class)
+        frames = prepared.model.model(waveform[None])[3]
+        scores = prepared.model(prepared.transform(waveform)[None])
+    assert frames.shape[1] == pesto_frames.FRAMES
+    torch.testing.assert_close(frames.softmax(2), activations, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(scores, (frames * confidence[..., None]).mean(1))
 
 
 @needing("pesto-pitch")
@@ -48,7 +48,7 @@ def test_a_channel_of_pesto_says_where_the_pitch_is_and_not_which():
     (basis,) = whole.bases
     training = torch.stack([whole.classifier.transform(waveform) for waveform in whole.training.waveforms])
     both = [at_layer(whole.classifier, basis).decompose(inputs, predicted=True) for inputs in (whole.inputs, training)]
-    rows = [pesto_frames.CENTS * decomposition.relevance[..., 0].argmax(2) for decomposition in both]  # (clip, channel)
+    rows = [pesto_frames.CENTS * decomposition.relevance.sum(3).argmax(2) for decomposition in both]  # (clip, channel)
     pitches = [pesto_frames.pitch(whole.classifier, clips) for clips in (whole.explained, whole.training)]
     places, offsets = [], []
     for clip, contributions in enumerate(both[0].contributions):
@@ -64,23 +64,31 @@ def test_a_channel_of_pesto_says_where_the_pitch_is_and_not_which():
 @needing("Resemblyzer")
 def test_the_scores_rank_the_speakers_as_the_package_does():
     whole = subject("Resemblyzer")
-    encoder = whole.classifier.model.encoder
+    encoder = resemblyzer_speakers.load()
     with torch.no_grad():
-        similarity = encoder(whole.inputs) @ whole.classifier.model.voices.T  # of embeddings of length 1
+        enrolled = resemblyzer_speakers.enrolled()
+        assert list(enrolled) == whole.classifier.class_names
+        means = [
+            torch.stack([encoder(whole.classifier.transform(sound)[None])[0] for sound in sounds]).mean(0)
+            for sounds in enrolled.values()
+        ]
+        similarity = encoder(whole.inputs) @ torch.nn.functional.normalize(torch.stack(means)).T
         scores = whole.classifier.model(whole.inputs)
     assert (scores.argsort(1) == similarity.argsort(1)).all()
+    lengths = scores / similarity  # the package divides the embedding of a clip by its length
+    torch.testing.assert_close(lengths, lengths[:, :1].expand_as(lengths), rtol=1e-4, atol=0)
     heard = [whole.classifier.class_names[index] for index in scores.argmax(1).tolist()]
     assert sum(map(str.__eq__, heard, whole.explained.groups)) >= 0.9 * len(heard)
 
 
 @needing("silero-vad")
-def test_the_eager_parent_of_silero_gives_what_the_scripted_model_gives():
+def test_the_parent_of_the_parts_of_silero_gives_what_the_scripted_model_gives():
     whole = subject("silero-vad")
     scripted = torch.jit.load(file_of("silero_vad", "data/silero_vad.jit")).eval()
-    waveform = whole.inputs[2]
+    waveform = whole.explained.waveforms[2]
     with torch.no_grad():
         logits = [scripted(chunk[None], 16_000).logit() for chunk in waveform.split(silero_speech.CHUNK)]
-        score = whole.classifier.model(waveform[None])
+        score = whole.classifier.model(whole.classifier.transform(waveform)[None])
     torch.testing.assert_close(score, torch.stack(logits).mean(0), rtol=1e-5, atol=1e-5)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from captum_apex import LayerAPEX, PrototypeBasis
 from captum_apex.attribution.layer_graph import recorded_graph
 from captum_apex.layers.layout import Layout
+from captum_apex.layers.normalisation import ConstantVariance
 from tests.networks import PoolingHead, clips, invertible
 
 BASIS = PrototypeBasis(invertible(), "time")
@@ -62,6 +63,11 @@ HELD = {
     "vmap": pooled(torch.vmap(lambda x: F.layer_norm(x, (6,)))),
     "instance": lambda x: (F.instance_norm(x) * x.new_tensor([1.0, 0.0, 0.0, 0.0, 2.0])).mean((2, 3)),
     "local response": pooled(lambda x: F.local_response_norm(x[..., None], 3, alpha=2.0)[..., 0]),
+    "by its norm": pooled(lambda x: x / x.norm(dim=1, keepdim=True).clamp_min(1e-9)),
+    "by its norm and a little": pooled(lambda x: torch.div(x, 1e-9 + torch.norm(x, dim=1, keepdim=True))),
+    "by its norm of linalg": pooled(lambda x: x / (torch.linalg.vector_norm(x, dim=1).unsqueeze(1) + 1e-9)),
+    "by its norm of order 1": pooled(lambda x: x / (x.norm(p=1, dim=1, keepdim=True).expand(-1, 6) + 1e-9)),
+    "by its norm, with vmap": pooled(torch.vmap(lambda x: x / x.norm().clamp(min=1e-9))),
 }
 
 
@@ -83,9 +89,22 @@ def test_batch_statistics_are_constants_and_the_delta_counts_their_mean():
     torch.testing.assert_close(deltas, (Z.mean(0) @ scaled).detach().expand(3), rtol=1e-9, atol=1e-12)
 
 
+def test_a_length_beside_another_tensor_has_its_gradient():
+    """Only the length of the numerator itself is a constant, and only where nothing else is in the divisor."""
+    x = torch.tensor([[3.0, 4.0]], dtype=torch.float64, requires_grad=True)
+    for function in (
+        lambda x: x.norm(dim=1),
+        lambda x: x / (2 * x).norm(dim=1, keepdim=True),
+        lambda x: x / (x.norm(dim=1, keepdim=True) + x),
+        lambda x: x.sum() / x.norm(dim=1),
+    ):
+        with ConstantVariance():
+            (gradient,) = torch.autograd.grad(function(x).sum(), x)
+        assert torch.equal(gradient, torch.autograd.grad(function(x).sum(), x)[0])
+
+
 BY_HAND = {
-    "norm": pooled(lambda x: x / (x.norm(dim=1, keepdim=True) + 1e-9)),
-    "torch.linalg": pooled(lambda x: x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + 1e-9)),
+    "square root": pooled(lambda x: x / (x.square().sum(1, keepdim=True) + 1e-12).sqrt()),
     "sum": pooled(lambda x: x / (x.abs().sum(1, keepdim=True) + 1e-9)),
     "maximum": pooled(lambda x: x / (x.amax(1, keepdim=True) + 1e-9)),
     "standard deviation": pooled(lambda x: (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-9)),
@@ -122,20 +141,20 @@ def test_one_clip_must_cancel_out_more_closely_than_several(left, n_clips, warne
 
 
 def test_one_clip_that_adds_up_or_no_active_one_is_no_warning():
-    model = normed(lambda x: torch.cat([pooled(F.normalize)(x[:1]), BY_HAND["norm"](x[1:])]))
+    model = normed(lambda x: torch.cat([pooled(F.normalize)(x[:1]), BY_HAND["square root"](x[1:])]))
     explained(model)  # warnings are errors here
     silent = normed(pooled(lambda x: x * 0))
     explained(silent)
 
 
 def test_a_dead_clip_beside_those_that_cancel_does_not_hide_the_warning():
-    model = normed(lambda x: torch.cat([0 * x[:1].mean((2, 3)), BY_HAND["norm"](x[1:])]))
+    model = normed(lambda x: torch.cat([0 * x[:1].mean((2, 3)), BY_HAND["square root"](x[1:])]))
     with pytest.warns(UserWarning, match="add up to 0"):
         explained(model)
 
 
 def test_the_warning_comes_once_per_place_and_not_per_class():
-    model = normed(BY_HAND["norm"])
+    model = normed(BY_HAND["square root"])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         list(LayerAPEX(model, model.relu, BASIS).decompose_each(CLIPS, lambda output: range(output.shape[1])))

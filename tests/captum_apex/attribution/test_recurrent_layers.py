@@ -17,6 +17,7 @@ from captum_apex import (
     suggest_layers,
 )
 from captum_apex.layers import Layout, Origin, watched
+from captum_apex.layers.layer_output import with_tensor
 from tests.networks import invertible
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
@@ -207,28 +208,67 @@ def test_a_projection_passes_through_a_recurrent_layer(packed):
 
 
 class LastState(Tagger):
-    """Reads the state of the recurrent layer after the last frame, as speaker encoders do."""
+    """Reads the state of the recurrent layer after the last frame, as speaker encoders do, or of all of its layers."""
+
+    def __init__(self, kind, packed=False, inner=False):
+        super().__init__(kind, packed=packed)
+        self.inner = inner
 
     def forward(self, clips):
-        _, state = self.recurrent(self.features(clips).transpose(1, 2))
-        return self.classifier((state[0] if isinstance(state, tuple) else state)[-1])
+        frames = self.features(clips).transpose(1, 2)
+        if self.packed:
+            frames = pack_padded_sequence(frames, LENGTHS, batch_first=True, enforce_sorted=False)
+        _, state = self.recurrent(frames)
+        state = state[0] if isinstance(state, tuple) else state  # (layer and direction, clip, channel)
+        if self.inner:
+            return self.classifier(state[0])
+        n_last = 2 if self.recurrent.bidirectional else 1
+        return self.classifier(state[-n_last:].transpose(0, 1).flatten(1))
 
 
-@pytest.mark.parametrize("kind", ["lstm", "rnn of two layers"])
-def test_a_model_that_reads_the_last_state_says_so(kind):
+def last_state(*arguments, **settings):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LastState(kind).double().eval()
-    with pytest.raises(ValueError, match=r"'recurrent', but no gradient .* the last state of this recurrent"):
-        LayerAPEX(model, model.recurrent, basis_of(model)).attribute(CLIPS, 1)
+        return LastState(*arguments, **settings).double().eval()
+
+
+@PACKED
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_state_is_the_output_at_the_last_frame(kind, packed):
+    """Contributions are those of the output at the ends of each clip, and add up to the score but for its bias."""
+    model = last_state(kind, packed=packed)
+    width = model.classifier.in_features
+    basis = PrototypeBasis(invertible(width), "time", origin=Origin(layout=Layout("n t c -> n c 1 t")))
+    apex = LayerAPEX(model, model.recurrent, basis)
+    maps, deltas = apex.attribute(CLIPS, 1, n_channels=None, return_convergence_delta=True)
+    scores = model(CLIPS)[:, 1]
+    torch.testing.assert_close(maps.sum((1, 2, 3)), (scores - model.classifier.bias[1]).detach(), **EXACT)
+    assert deltas.abs().max() < 1e-9
+    ends = LENGTHS - 1 if packed else torch.full((3,), 11)
+    heard = {0, *ends.tolist()} if model.recurrent.bidirectional else set(ends.tolist())
+    assert set(maps.abs().sum((0, 1, 2)).nonzero()[:, 0].tolist()) == heard
+
+
+def test_a_model_that_reads_a_state_inside_a_recurrent_layer_says_so():
+    model = last_state("rnn of two layers", inner=True)
+    with pytest.warns(UserWarning, match=r"'recurrent' are 0: .* on a state inside it, .* explain the module before"):
+        assert not LayerAPEX(model, model.recurrent, basis_of(model)).attribute(CLIPS, 1).any()
     basis = PrototypeBasis(invertible(5), "time", origin=Origin(layout=Layout("n c t -> n c 1 t")))
     maps = LayerAPEX(model, model.features, basis).attribute(CLIPS, 1, n_channels=None)
     leaf = model.features(CLIPS).detach().requires_grad_()
-    _, state = model.recurrent(leaf.transpose(1, 2))
-    score = model.classifier((state[0] if isinstance(state, tuple) else state)[-1])[:, 1]
+    score = model.classifier(model.recurrent(leaf.transpose(1, 2))[1][0])[:, 1]
     expected = torch.autograd.grad(score.sum(), leaf)[0] * leaf
     torch.testing.assert_close(maps[:, 0, 0], expected.sum(1).detach(), **EXACT)
     assert suggest_layers(model, CLIPS, input_layout="n c t")[0].name == "features"
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_the_state_of_a_clip_without_a_clip_axis_is_its_output_at_the_last_frame(batch_first):
+    layer = nn.GRU(4, 3, batch_first=batch_first, bidirectional=True).double()
+    output, state = layer(CLIPS[0].T)
+    replaced, other = with_tensor((output, state), layer, 2 * output)
+    assert torch.equal(replaced, 2 * output)
+    assert torch.equal(other, 2 * state)
 
 
 @pytest.mark.parametrize("enforce_sorted", [False, True])

@@ -11,6 +11,7 @@ from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 import captum_apex
 from captum_apex import Classifier, SelectedOutput, SpectrogramAxes, examine
+from captum_apex.examination import examined_layer
 from captum_apex.layers.cell_places import CellLine
 
 RATE = 8000
@@ -307,6 +308,52 @@ def test_the_model_and_the_clips_stay_as_they_are():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(clips, given)
     assert not clips.requires_grad
+
+
+def test_what_is_not_found_in_time_is_left_out_and_said():
+    examination = examine(seeded(waveform_model), random(2, 1, 100), seconds=0)
+    (layer,) = examination.layers
+    assert layer.places.time is None
+    assert layer.linear
+    assert "0: where its cells lie was not found in time; `seconds=` gives it more" in repr(examination)
+    with pytest.raises(ValueError, match="expected `seconds`"):
+        examine(seeded(waveform_model), random(1, 1, 100), seconds=-1)
+
+
+def test_places_that_are_not_known_are_said_once_for_all_layers():
+    class Everywhere(nn.Module):
+        def forward(self, features):
+            return features + features.cumsum(2).flip(2) + features.mean(2, keepdim=True).cos() * 9
+
+    layers = nn.Sequential(nn.Conv1d(1, 6, 9, stride=4), Everywhere(), nn.Conv1d(6, 6, 1), Everywhere())
+    model = seeded(lambda: nn.Sequential(layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 3)))
+    examination = examine(model, random(2, 1, 100))
+    unknown = [layer.name for layer in examination.layers if layer.fault]
+    assert unknown
+    assert f"{', '.join(unknown)}: where its columns lie is not known" in repr(examination)
+    assert repr(examination).count("taken to fill the clip") == 1
+
+
+@pytest.mark.parametrize("function", ["cell_places", "LayerAPEX"])
+def test_a_defect_is_not_taken_for_a_model_that_fails(function, monkeypatch):
+    def defect(*_, **__):
+        raise TypeError("a defect of this package")
+
+    monkeypatch.setattr(examined_layer, function, defect)
+    with pytest.raises(TypeError, match="a defect of this package"):
+        examine(seeded(waveform_model), random(1, 1, 100))
+
+
+def test_a_model_that_refuses_altered_copies_has_no_places_and_says_why():
+    class Strict(nn.Module):
+        def forward(self, inputs):
+            assert inputs.abs().max() < 20, "too loud"
+            return inputs
+
+    model = seeded(lambda: nn.Sequential(Strict(), waveform_model()))
+    (layer,) = examine(model, random(1, 1, 100)).layers
+    assert layer.fault.startswith("the model does not run on altered copies of a clip: AssertionError: too loud")
+    assert layer.linear
 
 
 def test_the_report_for_notebooks_is_escaped():

@@ -2,6 +2,7 @@
 
 import re
 from collections import namedtuple
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -208,11 +209,63 @@ def test_a_selection_that_does_not_fit_lists_what_the_model_gives(name, output, 
         FeatureBank.from_dataset(SelectedOutput(model, output), model.relu, list(clips(2)))
 
 
+class Softened(nn.Module):
+    """A model that ends in a softmax, works in place behind its logits, and returns two tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = several("plain")
+        self.unused = nn.ReLU()
+
+    def forward(self, inputs):
+        scores = self.model.classifier(self.model.relu(self.model.features(self.model.stem(inputs))).mean((2, 3)))
+        return inputs, scores.mul_(3).softmax(1)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_output_of_a_module_inside_are_the_scores(wrapped):
+    """The logits of a model that ends in a softmax, everywhere as if the model ended there."""
+    model = Softened().double().eval()
+    plain = model.model
+    with_scores = SelectedOutput(nn.DataParallel(model) if wrapped else model, plain.classifier)
+    assert torch.equal(with_scores(clips(3)), plain(clips(3)))
+    twice = SelectedOutput(with_scores, lambda scores: 2 * scores)
+    assert model_of(twice) is model
+    basis = PrototypeBasis(invertible(), "time")
+    expected = LayerAPEX(plain, plain.relu, basis).attribute(clips(2), 1)
+    for selected, factor in ((with_scores, 1), (twice, 2)):
+        actual = LayerAPEX(selected, plain.relu, basis).attribute(clips(2), 1)
+        torch.testing.assert_close(actual, factor * expected, rtol=1e-12, atol=1e-12)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_copy_with_a_basis_inside_has_the_same_selection():
+    model = Softened().double().eval()
+    basis = PrototypeBasis(invertible(), "time")
+    twice = SelectedOutput(SelectedOutput(model, model.model.classifier), lambda scores: 2 * scores)
+    inserted = insert_basis(twice, model.model.relu, basis, clips(2))
+    torch.testing.assert_close(inserted(clips(3)), 2 * model.model(clips(3)), rtol=1e-9, atol=1e-12)
+    assert deepcopy(twice)(clips(1)).shape == (1, 4)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_module_that_does_not_run_once_is_no_output():
+    model = Softened().double().eval()
+    with pytest.raises(ValueError, match="'unused' to run once in a pass, but it ran 0 times"):
+        SelectedOutput(model, model.unused)(clips(1))
+    pair = nn.Sequential(several("dict"), nn.Identity())
+    with pytest.raises(ValueError, match="'1' to give a tensor, but got a dict with"):
+        SelectedOutput(pair, pair[1])(clips(1))
+    scripted = nn.Sequential(torch.jit.script(nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match="takes hooks as `output`, but '0' is TorchScript"):
+        SelectedOutput(scripted, scripted[0])
+
+
 @pytest.mark.parametrize("output", [None, True, 1.5, ["logits"]])
 def test_what_is_no_selection_is_refused(output):
     with pytest.raises(TypeError, match="expected `output` to be a key, an index or a function"):
         SelectedOutput(nn.Flatten(), output)
-    with pytest.raises(TypeError, match="a function without weights, but got Linear; put a module behind"):
+    with pytest.raises(ValueError, match="a module inside the model, but this Linear is not; put a module that"):
         SelectedOutput(nn.Flatten(), nn.Linear(2, 2))
     with pytest.raises(TypeError, match="expected `model` to be a torch.nn.Module, but got function"):
         SelectedOutput(classify, "logits")

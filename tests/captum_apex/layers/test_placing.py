@@ -84,6 +84,33 @@ def test_cells_that_hear_the_whole_clip_lie_where_half_of_their_change_has_come(
         assert line.centre(cell) == pytest.approx(cell + 0.5, abs=1)
 
 
+@pytest.mark.parametrize("forwards", [True, False])
+def test_cells_of_a_recurrent_layer_lie_at_the_last_step_that_they_hear(forwards):
+    """A convolution of 4 taps and a stride of 4 gives the frames, and a GRU hears all of them up to its own."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        convolution = nn.Conv1d(1, 6, 4, stride=4).double()
+        gru = nn.GRU(6, 5, batch_first=True).double()
+
+    def respond(clips):
+        frames = convolution(clips).transpose(1, 2)
+        if forwards:
+            return gru(frames)[0].transpose(1, 2)
+        return gru(frames.flip(1))[0].flip(1).transpose(1, 2)
+
+    clip = torch.randn(1, 1, 80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        line = cell_line(respond, clip, axis=2)
+    assert line == CellLine(first=2.0, step=4.0, size=80, n_cells=20, exact=False, receptive_field=80)
+
+
+def test_the_search_ends_when_its_time_is_over():
+    layer = nn.Conv1d(1, 4, 9)
+    model = nn.Sequential(layer, nn.Flatten())
+    with pytest.raises(TimeoutError, match="not placed in time"):
+        cell_places(model, layer, torch.zeros(1, 1, 30), layout=Layout("n c t -> n c 1 t"), until=-1.0)
+
+
 def test_two_cells_that_padding_cuts_off_alike_are_not_taken_for_whole_ones():
     """Four rows of eight bins: the inner two hear seven bins each, the first without the last and vice versa."""
     with torch.random.fork_rng():

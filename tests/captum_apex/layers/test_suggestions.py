@@ -8,7 +8,7 @@ from timm import create_model
 from torch import nn
 from transformers import ASTConfig, ASTForAudioClassification, Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-from captum_apex import FeatureBank, LayerAPEX, PrototypeBasis, suggest_layers
+from captum_apex import FeatureBank, LayerAPEX, PrototypeBasis, SelectedOutput, suggest_layers
 from captum_apex.layers.layout import Layout, check_layout
 from captum_apex.layers.models import fingerprint
 from captum_apex.layers.probe import changed_clips
@@ -294,6 +294,93 @@ def test_a_recurrent_layer_is_proposed_by_the_first_tensor_of_its_tuple(batch_fi
     assert "output" not in names  # an identity, which gives the same values
 
 
+def test_a_recurrent_layer_whose_last_state_is_read_says_so():
+    class LastState(Recurrent):
+        def forward(self, inputs):
+            _, state = self.encoder(self.embedding(inputs[:, 0].transpose(1, 2)))
+            return self.head(state[-1])
+
+    layer = suggest_layers(LastState(True), torch.randn(SPECTROGRAM))[0]
+    assert (layer.name, layer.layout) == ("encoder", TOKENS)
+    assert layer.reason.startswith("last with places; the scores depend on its last column alone; the first tensor of")
+
+
+class FramesAsClips(nn.Module):
+    """A network over frequency that takes each frame for a clip; scores are the means over the frames."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv1d(1, 8, 5, padding=2), nn.ReLU(), nn.Conv1d(8, 16, 1), nn.ReLU())
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, inputs):  # (clip, 1, frequency, time)
+        frames = inputs.permute(0, 3, 1, 2).flatten(0, 1)  # (clip × frame, 1, frequency)
+        return self.head(self.features(frames).mean(2)).unflatten(0, (len(inputs), -1)).mean(1)
+
+
+def test_frames_that_a_model_takes_for_clips_are_the_time():
+    """The contributions are those of the same network as a convolution over both axes, and add up but for the bias."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = FramesAsClips().double().eval()
+    clips = torch.randn(3, *SPECTROGRAM, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    layer = suggest_layers(model, clips)[0]
+    assert (layer.name, layer.channels, layer.grid) == ("features", 16, (32, 64))
+    assert layer.layout == ("(n t) c f -> n c f t", {"t": 64})
+    assert "the model takes each frame for a clip" in layer.reason
+    bank = FeatureBank.from_dataset(model, layer.module, list(clips), layout=layer.layout, schemes=["time-frequency"])
+    assert bank.origin.grid == (32, 64)
+    assert bank.origin.places.time.fills
+    basis = PrototypeBasis(torch.eye(16), "time-frequency", origin=bank.origin)
+    contributions = LayerAPEX(model, layer.module, basis).decompose(clips, 1)
+    frames = clips.permute(0, 3, 1, 2)  # (clip, frame, 1, frequency)
+    grid = torch.stack([model.features(each).permute(1, 2, 0) for each in frames]).detach()
+    torch.testing.assert_close(contributions.features, grid)
+    expected = grid.mean((2, 3)) @ model.head.weight[1]
+    torch.testing.assert_close(contributions.relevance.sum((1, 2, 3)), expected.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_a_layer_whose_cells_hear_everything_has_the_axes_of_the_module_before_it():
+    """A change at one end moves nothing behind a convolution over the whole clip; such were left out before."""
+    layers = [nn.Conv2d(1, 8, (9, 1), (4, 1)), nn.BatchNorm2d(8), nn.Conv2d(8, 8, (1995, 1), padding=(997, 0))]
+
+    class Deep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.norm, self.wide = layers
+            self.head = nn.Linear(8, 3)
+            nn.init.constant_(self.wide.weight, 0.01)
+
+        def forward(self, inputs):
+            return self.head(self.wide(self.norm(self.first(inputs[:, None, :, None])).relu()).amax((2, 3)))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        suggestions = suggest_layers(Deep(), torch.randn(WAVEFORM))
+    first = suggestions[0]
+    assert (first.name, first.layout, first.grid) == ("wide", "n c t f -> n c f t", (1, 998))
+    assert first.reason.endswith("channels by its kind, Conv2d; the other axes as in norm")
+
+
+class WorksInPlace(Planes):
+    """A front end that changes in place what its own gradient needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.front = nn.Conv2d(1, 4, 3)
+        self.first = nn.Conv2d(4, 8, 3, 2)
+
+    def forward(self, inputs):
+        spectrogram = self.front(inputs).exp().mul_(2)
+        return self.head(self.relu(self.second(self.first(spectrogram))).mean((2, 3)))
+
+
+def test_a_front_end_that_works_in_place_hides_no_other_layer():
+    suggestions = suggest_layers(WorksInPlace(), torch.randn(SPECTROGRAM))
+    assert suggestions[0].name == "relu"
+    assert suggestions.left_out == {"front": "the model changes in place what a gradient at its output needs"}
+
+
 def test_modules_that_cannot_be_explained_are_left_out_with_the_reason():
     clip = torch.randn(SPECTROGRAM)
     assert suggest_layers(Shared(), clip).left_out == {
@@ -319,8 +406,13 @@ def test_a_layer_in_script_is_an_error_that_says_what_to_do():
         FeatureBank.from_dataset(model, model.features, torch.randn(2, 4000), layout=OVER_TIME)
 
 
-def test_maps_of_the_classes_come_last():
-    names = [layer.name for layer in suggest_layers(ClassMaps(), torch.randn(SPECTROGRAM))]
+@pytest.mark.parametrize("n_more", [0, 1])
+def test_maps_of_the_classes_come_last(n_more):
+    """Also where a map of the background is left out of the scores."""
+    model = ClassMaps()
+    model.head = nn.Conv2d(16, 3 + n_more, 1)
+    with_scores = SelectedOutput(model, lambda scores: scores[:, :3])
+    names = [layer.name for layer in suggest_layers(with_scores, torch.randn(SPECTROGRAM))]
     assert names[0] == "relu"
     assert names[-1] == "head"
 
