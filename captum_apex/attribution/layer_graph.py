@@ -73,7 +73,7 @@ class LayerGraph:
         if self.norm is None or self.normed is None:
             gradient = layout.grid(self._gradients(score, keep_graph, self.features)[0], repr(self.layer))
             if self.is_recurrent and not gradient.any():
-                warnings.warn(f"{_NO_OUTPUT_READ.format(repr(self.layer))}; {_BEFORE_IT}", stacklevel=2)
+                warn_caller(f"{_NO_OUTPUT_READ.format(repr(self.layer))}; {_BEFORE_IT}")
             _warn_of_no_total(at_least_float32(grid) * at_least_float32(gradient), self.layer)
             return grid, gradient
         self.norm.check(pooled_grid(grid, columns), self.normed.value, self.layer, self.features.value.dtype)
