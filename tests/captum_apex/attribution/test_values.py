@@ -170,7 +170,7 @@ def test_channels_may_have_any_form(form):
         [None],
         {3: 1},
         [[1, 2]],
-        object(),
+        pytest.param(object(), id="object"),
     ],
     ids=str,
 )

@@ -80,7 +80,7 @@ def test_shared_modules_and_parametrised_weights_have_it_too():
         {},
         {"version": 3, "name": "a", "hook": print},
         b"bytes",
-        object(),
+        pytest.param(object(), id="object"),
         np.array(["a"], dtype=object),
         RuntimeError("no state"),
     ],
