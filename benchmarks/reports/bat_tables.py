@@ -15,11 +15,11 @@ ABOUT_ELSEWHERE = (
     f"The {N_CHANNELS} strongest channels of each window with a call of the predicted species. Elsewhere: share of the "
     "channels whose effect says that they fire more strongly elsewhere. Of these: the median level of the channel "
     "where it counts most, as a share of its peak (below 0 where its activation is negative there); and the share "
-    "whose region, and whose peak cell (`evidence.cell`), meets a box of the species."
+    "whose region, and whose peak cell meets a box of the species."
 )
 ABOUT_EVENTS = (
     "Events beside the calls of batdetect2's own post-processing, in the three whole recordings. Regions: whether "
-    "events have the edges of regions that are found by masking (`search`, `--refine`). An event and a call are a pair "
+    "events have the edges of regions that are found by masking (by a search). An event and a call are a pair "
     "where they have the same species, and overlap or begin within 3 ms of each other. Precision and recall: share of "
     "the events and of the calls in a pair; in brackets, the same events at random times. IoU: in time, median of the "
     "pairs. Start, end, low and high: median of event less call, of the pairs."
