@@ -12,9 +12,11 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.commands.options import Commands, check_tables, write_tables
-from benchmarks.experiments.published_regions import region_lines
+from benchmarks.experiments.published_events import event_lines
+from benchmarks.experiments.published_regions import elsewhere_lines, region_lines
 from benchmarks.experiments.published_rows import measured, published_lines
 from benchmarks.published.published_models import PUBLISHED_MODELS
+from benchmarks.reports.bat_tables import elsewhere_section, events_section
 from benchmarks.reports.markup import section_markdown
 from benchmarks.reports.published_tables import published_section, regions_section, with_other_rows
 from captum_apex import SCHEMES
@@ -59,6 +61,8 @@ def published_command(options: argparse.Namespace) -> int:
         tables.append(published_lines(model, subject))
         if package == WITH_BOXES:
             sections.append(regions_section(region_lines(subject)))
+            sections.append(elsewhere_section(elsewhere_lines(subject)))
+            sections.append(events_section(event_lines(subject)))
     sections.insert(0, published_section(pd.concat(tables, ignore_index=True), PUBLISHED_MODELS))
     for section in sections:
         print(section_markdown(section, Path()))

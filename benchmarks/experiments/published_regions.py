@@ -6,9 +6,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.experiments.published_rows import Measured
-from benchmarks.published.bat_calls import COLUMNS, box_of, windows
-from captum_apex import APEX, Explanation, Region, explain
+from benchmarks.experiments.published_rows import N_CHANNELS, Measured
+from benchmarks.published.bat_calls import COLUMNS, Window, box_of, windows
+from captum_apex import APEX, Evidence, Explanation, PrototypeBasis, Region, explain
+from captum_apex.attribution import Decomposition
 
 ROWS = 128  # of the input
 N_PLACES = 50  # random places of a region
@@ -45,19 +46,74 @@ def region_lines(subject: Measured, every: int = 1) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def elsewhere_lines(subject: Measured, every: int = 1, n_channels: int = N_CHANNELS) -> pd.DataFrame:
+    """How many channels fire more strongly elsewhere than they count, and which of both places is a call.
+
+    Args:
+        subject: batdetect2 with its bases.
+        every: explain only one of so many windows.
+        n_channels: channels of the evidence of each window.
+
+    Returns:
+        One line per `scheme`, over the windows with a call of the predicted species:
+
+        - `channels`: number of channels in the evidence.
+        - `elsewhere`: share of them that fire elsewhere, as the effect of their region says.
+        - `level`: median activation of these at the cell where they count most, as a share of that at the peak cell.
+        - `region_met`, `cell_met`: share of these whose region, and whose peak cell, meets a box.
+    """
+    lines = []
+    for basis in subject.bases:
+        assert subject.classifier.layer is not None
+        apex = APEX(subject.classifier.model, subject.classifier.layer, basis)
+        inputs = subject.inputs[::every]
+        decomposition = apex.layer_apex.decompose(inputs, predicted=True)
+        explanations = explain(apex, inputs, n_channels=n_channels)
+        entries = []
+        for clip, (window, explanation) in enumerate(zip(with_calls()[::every], explanations, strict=True)):
+            boxes = _boxes(subject, window, explanation)
+            for evidence in explanation.evidence if boxes is not None else ():
+                met = {f"{name}_met": _meets(getattr(evidence, name), boxes) for name in ("region", "cell")}
+                level = _level_where_it_counts(basis, decomposition, clip, evidence)
+                entries.append({"elsewhere": bool(evidence.elsewhere.boxes), "level": level} | met)
+        table = pd.DataFrame(entries)
+        far = table[table["elsewhere"]]
+        measures = {"level": far["level"].median()} | far[["region_met", "cell_met"]].mean().to_dict()
+        share = table["elsewhere"].mean()
+        lines.append({"scheme": str(basis.scheme), "channels": len(table), "elsewhere": share} | measures)
+    return pd.DataFrame(lines)
+
+
+def _level_where_it_counts(basis: PrototypeBasis, decomposition: Decomposition, clip: int, evidence: Evidence) -> float:
+    """The activation of a channel at the cell where it counts most, as a share of that at its peak cell."""
+    maps = (decomposition.features[clip, evidence.channel], decomposition.relevance[clip, evidence.channel])
+    levels, counts = (basis.scheme.cells(each[None, None])[0].flatten() for each in maps)
+    levels = evidence.side * levels
+    return (levels[counts.argmax()] / levels.max()).item()
+
+
+def _boxes(subject: Measured, window: Window, explanation: Explanation) -> Tensor | None:
+    """The boxes of the explained species, bool (row, column); None where there is none in the window."""
+    species = subject.classifier.class_names[int(explanation.target)]
+    boxes = tuple(box_of(call, window.start) for call in window.calls if call.species == species)
+    return Region(boxes).mask(ROWS, COLUMNS) if boxes else None
+
+
+def _meets(region: Region, boxes: Tensor) -> bool:
+    return bool((region.mask(ROWS, COLUMNS) & boxes).any())
+
+
 def _regions_and_boxes(subject: Measured, explanations: list[Explanation], every: int) -> list[tuple[Tensor, Tensor]]:
     """The masks of the strongest region and of the boxes of the explained species, bool (row, column)."""
     masks = []
     for window, explanation in zip(with_calls()[::every], explanations, strict=True):
-        species = subject.classifier.class_names[int(explanation.target)]
-        boxes = tuple(box_of(call, window.start) for call in window.calls if call.species == species)
-        if boxes and explanation.evidence:
-            region = explanation.evidence[0].region
-            masks.append((region.mask(ROWS, COLUMNS), Region(boxes).mask(ROWS, COLUMNS)))
+        boxes = _boxes(subject, window, explanation)
+        if boxes is not None and explanation.evidence:
+            masks.append((explanation.evidence[0].region.mask(ROWS, COLUMNS), boxes))
     return masks
 
 
-def with_calls() -> list:
+def with_calls() -> list[Window]:
     """The explained windows, in the order of the clips."""
     return [window for window in windows("test") if window.calls]
 

@@ -16,7 +16,7 @@ from torchaudio.functional import resample
 from benchmarks.published.held_clips import HeldClips
 from benchmarks.published.wheels import without
 from benchmarks.tasks.recorded_task import data_folder
-from captum_apex import Box, Classifier
+from captum_apex import Box, Classifier, SpectrogramAxes
 from captum_apex.recordings import read
 
 RATE = 256_000  # Hz
@@ -28,6 +28,8 @@ LOWEST = 10_000.0  # Hz
 HIGHEST = 120_000.0  # Hz
 SPLIT = 0.3  # s; what lies before is for the prototypes, what lies behind is explained
 STEP = 0.008  # s between two windows
+STEPS = 32  # columns of which the network takes multiples
+SIDES = ("start_times", "end_times", "low_freqs", "high_freqs")  # of a call, in seconds and Hz
 
 
 class Call(NamedTuple):
@@ -65,8 +67,21 @@ def load() -> Any:
 
 def classifier(bats: Any) -> Classifier:
     """The lines that a user writes."""
-    bats.register_forward_hook(lambda _module, _inputs, output: output.pred_class_un_norm[:, :-1].amax((2, 3)))
-    return Classifier(bats, spectrogram, RATE, bats.class_names, length=SAMPLES, layer=bats.conv_op_bn)
+    bats.register_forward_hook(lambda *called: against_background(called[-1].pred_class_un_norm))
+    axes = SpectrogramAxes(RATE, N_FFT, HOP, f_min=10_500, f_max=120_000, center=False)
+    axes = axes.flipped().resized((220, 2 * COLUMNS), (128, COLUMNS))
+    shape: dict[str, Any] = {"length": SAMPLES, "layer": bats.conv_op_bn, "exclusive": False}
+    return Classifier(bats, spectrogram, RATE, bats.class_names, axes, levels, **shape)
+
+
+def against_background(logits: Tensor) -> Tensor:
+    """The largest logit of each species against the background over the map, (clip, species); at 0 both are alike."""
+    return (logits[:, :-1] - logits[:, -1:]).amax((2, 3))
+
+
+def levels(inputs: Tensor) -> Tensor:
+    """The picture of an input, (row, column) in dB."""
+    return 20 * inputs[0].clamp_min(0.01).log10()
 
 
 def spectrogram(waveform: Tensor) -> Tensor:
@@ -137,6 +152,31 @@ def windows(part: str) -> Iterator[Window]:
             yield Window(f"{path.name} at {start:.3f} s", start, samples[begin : begin + SAMPLES], inside)
 
 
+def detected_calls(samples: Tensor) -> list[Call]:
+    """The calls that the package finds in a recording by its own post-processing, with its own network.
+
+    Those are kept that a species explains better than the background does, as for events with `threshold=0.5`.
+
+    Args:
+        samples: a recording at 256 kHz; it is lengthened by zeros to a whole number of the network's steps.
+    """
+    bats = load()
+    with without("librosa", "librosa.core", "librosa.core.spectrum", "audioread"):
+        from batdetect2.detector.parameters import DEFAULT_PROCESSING_CONFIGURATIONS as SETTINGS
+        from batdetect2.detector.post_process import run_nms
+    n_frames = -(-len(samples) // (2 * HOP * STEPS)) * 2 * STEPS
+    padded = torch.nn.functional.pad(samples, (0, (n_frames - 1) * HOP + N_FFT - len(samples)))
+    with torch.no_grad():
+        (found,), _ = run_nms(bats(whole_spectrogram(padded)[None]), SETTINGS, torch.tensor([float(RATE)]))
+    calls = []
+    boxes = np.stack([found[name] for name in SIDES], axis=1)  # (call, side)
+    for box, probabilities in zip(boxes.tolist(), found["class_probs"].T, strict=True):
+        species = int(probabilities[:-1].argmax())
+        if probabilities[species] >= probabilities[-1]:
+            calls.append(Call(*box, bats.class_names[species]))
+    return calls
+
+
 def _calls(path: Path) -> list[Call]:
     boxes = json.loads(path.with_suffix(".json").read_text())["annotation"]
     keys = ("start_time", "end_time", "low_freq", "high_freq", "class")
@@ -150,4 +190,4 @@ def _samples(path: Path) -> Tensor:
     return resample(read(path, rate), rate, RATE)
 
 
-GLUE = (classifier,)
+GLUE = (classifier, against_background, levels)

@@ -25,7 +25,7 @@ from captum_apex.locating.region_search import RegionSearch
 PAGE_SUFFIXES = (".html", ".htm")
 TABLE_SUFFIXES = (".csv", ".json")
 DEFAULT_PAGE = Path("page.html")
-EVIDENCE_COLUMNS = ("channel", "scheme", "contribution", "start_s", "end_s", "low_hz", "high_hz", "boxes")
+EVIDENCE_COLUMNS = ("channel", "scheme", "contribution", "start_s", "end_s", "low_hz", "high_hz", "boxes", "doubts")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,7 +71,8 @@ def _row(explained: ExplainedClips) -> dict[str, Any]:
     """One clip and class in the table at the end, with the channel that supports the class most."""
     page = explained[0]
     rows = explained.rows()
-    strongest = max(rows, key=lambda row: row["contribution"]) if rows else dict.fromkeys(EVIDENCE_COLUMNS)
+    nothing = dict.fromkeys(EVIDENCE_COLUMNS) | {"doubts": ""}
+    strongest = max(rows, key=lambda row: row["contribution"]) if rows else nothing
     return {
         "clip": encodable(page.clip.name),
         "label": encodable(page.clip.label),

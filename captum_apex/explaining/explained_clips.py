@@ -110,6 +110,8 @@ class ExplainedClips(Sequence):
             - `boxes`: each box of the region in the same four columns, which are None for an axis that the box covers.
             - `channel_falls`, `random_falls`, `score_falls`, `doubts`: what masking the region takes away, as in
               `RegionEffect`; None and an empty text where it was not searched for.
+            - `fires_at`: the boxes of the peak cell where the channel fires more strongly there than in the region;
+              otherwise none.
             - `prototypes`: the training clips, each as its `clip`, `label`, `purity` and region.
         """
         return [
@@ -161,7 +163,7 @@ _N_LINES = 4  # clips that the text of all lists
 COLUMNS = (
     *("clip", "label", "explained", "score", "probability", "scheme", "channel", "side", "contribution", "purity"),
     *(*_PLACE, "boxes"),
-    *("channel_falls", "random_falls", "score_falls", "doubts", "prototypes"),
+    *("channel_falls", "random_falls", "score_falls", "doubts", "fires_at", "prototypes"),
 )
 
 
@@ -214,6 +216,7 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "random_falls": None if effect is None else _rounded(effect.mean_random),
         "score_falls": None if effect is None or effect.score is None else _rounded(effect.score),
         "doubts": "" if effect is None else ", ".join(effect.doubts),
+        "fires_at": _place(page.clip, evidence.elsewhere)["boxes"],
         "prototypes": [_prototype(page, prototype) for prototype in evidence.prototypes],
     }
 
@@ -221,7 +224,8 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
 def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row with texts that a spreadsheet takes as such."""
     prototypes = "; ".join(each["clip"] for each in row["prototypes"])
-    flat = {**row, "boxes": "; ".join(map(_box_text, row["boxes"])), "prototypes": prototypes}
+    places = {name: "; ".join(map(_box_text, row[name])) for name in ("boxes", "fires_at")}
+    flat = {**row, **places, "prototypes": prototypes}
     return {name: cell_text(value) if isinstance(value, str) else value for name, value in flat.items()}
 
 

@@ -60,7 +60,7 @@ class Evidence:
             peak cell where no search was wanted.
         prototypes: prototypes of the channel on this side, best first.
         cell: the peak cell, where the channel is strongest; with a head that is no mean over the grid it can lie
-            elsewhere than the region.
+            elsewhere than the region, see `elsewhere`.
         effect: what masking the region takes away; None where the region was not searched for.
         map: map of the channel at the input, float32 (frequency, time) over the bins that were masked: gradient ×
             (clip − fill) in two steps; None where the region was not searched for, or no gradient reaches the input.
@@ -84,6 +84,12 @@ class Evidence:
     effect: RegionEffect | None = None
     map: Tensor | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def elsewhere(self) -> Region:
+        """The peak cell where the effect says that the channel fires more strongly there; otherwise no box."""
+        fires_elsewhere = self.effect is not None and self.effect.fires_elsewhere
+        return self.cell if fires_elsewhere and self.cell is not None else Region(())
+
 
 def listed_evidence(evidence: Sequence[Evidence], most: int = 3) -> list[str]:
     """A line for each of the strongest channels, and one for the others.
@@ -101,6 +107,7 @@ def listed_evidence(evidence: Sequence[Evidence], most: int = 3) -> list[str]:
     lines = [
         f"  channel {channel.channel}: {channel.contribution:+.3g}, purity {channel.purity:.2f}, "
         f"{counted(len(channel.prototypes), 'prototype')}"
+        f"{', fires more strongly elsewhere' if channel.elsewhere.boxes else ''}"
         for channel in evidence[:most]
     ]
     others = evidence[most:]

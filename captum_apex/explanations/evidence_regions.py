@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 from captum._utils.typing import TargetType
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
-from captum_apex.audio.regions import Region
+from captum_apex.audio.regions import Box, Region
 from captum_apex.explanations.clip_channels import at_layer_of, channels_by_contribution
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.prototype_regions import PrototypeRegions
@@ -23,6 +24,8 @@ __all__ = ["SEARCH", "EvidenceRegions"]
 
 SEARCH = RegionSearch()
 """The search for regions by default."""
+
+_COUNTS = 0.5  # share of the largest relevance of a cell from which on the strongest cell counts as well
 
 
 class EvidenceRegions:
@@ -89,16 +92,31 @@ class EvidenceRegions:
             )
             cells = [self._cell(decomposition, clip, channel) for channel in channels]
             found = self.search.locate(values, cells, target, score=decomposition.score[clip].item())
+        found = [
+            self._compared(each, region, decomposition, clip) for each, region in zip(evidence, found, strict=True)
+        ]
         return tuple(self._with_region(each, region) for each, region in zip(evidence, found, strict=True))
 
     def _cell(self, decomposition: Decomposition, clip: int, channel: int) -> Region:
         """The cell in which a channel adds most to the score."""
-        columns = None if decomposition.columns is None else int(decomposition.columns[clip])
-        relevance = decomposition.relevance[clip, channel, :, :columns]
+        relevance = _on_grid(decomposition.relevance, decomposition, clip, channel)
         basis = at_layer_of(self.apex).basis
-        peaks = [int(cells.argmax()) for cells in basis.scheme.cells(relevance[None, None])]
+        peaks = [int(cells.argmax()) for cells in basis.scheme.cells(relevance)]
         assert self.search is not None
-        return basis.region(peaks, *relevance.shape, intersection=not self.search.cross)
+        return basis.region(peaks, *relevance.shape[2:], intersection=not self.search.cross)
+
+    def _compared(
+        self, evidence: Evidence, found: LocatedRegion, decomposition: Decomposition, clip: int
+    ) -> LocatedRegion:
+        """A region whose effect says whether the channel is strongest elsewhere, in a cell that counts less."""
+        if found.effect is None or evidence.cell is None or not _apart(evidence.cell, found.region):
+            return found
+        scheme = at_layer_of(self.apex).basis.scheme
+        levels = _on_grid(decomposition.features, decomposition, clip, evidence.channel) * evidence.side
+        counts = _on_grid(decomposition.relevance, decomposition, clip, evidence.channel)
+        pairs = zip(scheme.cells(levels), scheme.cells(counts), strict=True)
+        elsewhere = any(count[0, 0, level.argmax()] < _COUNTS * count.max() for level, count in pairs)
+        return replace(found, effect=replace(found.effect, fires_elsewhere=elsewhere))
 
     def _with_region(self, evidence: Evidence, found: LocatedRegion) -> Evidence:
         prototypes = tuple(self._located_prototype(each, evidence) for each in evidence.prototypes)
@@ -109,3 +127,21 @@ class EvidenceRegions:
             return prototype
         found = self.prototypes.of(prototype.index, evidence.channel, evidence.side)
         return replace(prototype, region=found.region, effect=found.effect, map=found.map)
+
+
+def _on_grid(maps: Tensor, decomposition: Decomposition, clip: int, channel: int) -> Tensor:
+    """The map of a channel in a clip without padding, (1, 1, frequency, time)."""
+    columns = None if decomposition.columns is None else int(decomposition.columns[clip])
+    return maps[clip, channel, :, :columns][None, None]
+
+
+def _apart(one: Region, other: Region) -> bool:
+    """Whether no part of one region lies in the other; of two crosses, whether their strips or bands are apart."""
+    if len(one.boxes) == len(other.boxes) == 2:
+        return not all(map(_overlap, one.boxes, other.boxes))
+    return not any(_overlap(mine, its) for mine, its in product(one.boxes, other.boxes))
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    in_frequency = one.low < other.high and other.low < one.high
+    return in_frequency and one.start < other.end and other.start < one.end

@@ -45,6 +45,7 @@ class RegionEffect:
         score: by how much the score of the explained class falls when the region is masked; None for prototypes.
         fires_on: what the channel fires on where that is no sound: `"silence"`, `"the border"`, `"the end of a sound"`
             or `"the beginning of a sound"`; empty for a sound.
+        fires_elsewhere: whether the channel is strongest beside the region, where it counts less than half as much.
 
     Example:
         >>> from captum_apex import RegionEffect
@@ -61,6 +62,7 @@ class RegionEffect:
     random: tuple[float, ...] = ()
     score: float | None = None
     fires_on: str = ""
+    fires_elsewhere: bool = False
 
     @property
     def mean_random(self) -> float:
@@ -74,17 +76,17 @@ class RegionEffect:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What a reader must know: that the region is no better than a random place, that there is no sound in it."""
-        doubts = () if self.better_than_random else ("no better than a random place",)
-        if not self.fires_on:
-            return doubts
-        preposition = "on" if self.fires_on == "silence" else "at"
-        return (*doubts, f"fires {preposition} {self.fires_on}")
+        """What a reader must know: a random place is as good, there is no sound, the channel is stronger elsewhere."""
+        doubts = [] if self.better_than_random else ["no better than a random place"]
+        if self.fires_on:
+            doubts.append(f"fires {'on' if self.fires_on == 'silence' else 'at'} {self.fires_on}")
+        if self.fires_elsewhere:
+            doubts.append("fires more strongly elsewhere")
+        return tuple(doubts)
 
     def __str__(self) -> str:
-        taken = round(100 * self.channel)
-        random = round(100 * self.mean_random)
-        return ", ".join([f"masking takes {taken}% of the channel (random places: {random}%)", *self.doubts])
+        shares = f"{round(100 * self.channel)}% of the channel (random places: {round(100 * self.mean_random)}%)"
+        return ", ".join([f"masking takes {shares}", *self.doubts])
 
 
 @dataclass(frozen=True)
@@ -282,10 +284,9 @@ class _Search:
 
     def fires_on(self, channel: int, shape: Shape, heat_map: Tensor | None) -> str:
         """What a channel fires on in its region, where that is no sound."""
-        silent = partial(self._on_other_clip, channel, "silent")
-        shifted = partial(self._on_other_clip, channel, "shifted")
+        others = (partial(self._on_other_clip, channel, name) for name in ("silent", "shifted"))
         places = self.channels.at_layer.basis.origin.places
-        return fires_on(self.mask(shape), self._levels, self.on_clip[channel], silent, shifted, heat_map, places)
+        return fires_on(self.mask(shape), self._levels, self.on_clip[channel], *others, heat_map, places)
 
     @cached_property
     def _levels(self) -> Tensor:

@@ -27,6 +27,7 @@ function card(page, perspective, evidence, rank) {
         whereInClip(evidence, rank),
         shown,
         effect(evidence, masking(evidence)),
+        firesAt(evidence),
         cardSounds(page, evidence, name, whole),
         mapLegend(evidence),
       ),
@@ -73,6 +74,11 @@ function whereInClip(evidence, rank) {
   const lines = places({ boxes }).map((text) => element("li", {}, tagOf(rank), text));
   const count = element("p", {}, `In this clip, ${boxes.length} places:`);
   return element("div", { class: "caption" }, count, element("ul", { class: "places" }, lines));
+}
+
+/* Where the channel is stronger than in its region, although it counts less for the score there. */
+function firesAt({ elsewhere }) {
+  return elsewhere.length ? element("p", { class: "effect" }, `It fires at ${place({ boxes: elsewhere })}`) : null;
 }
 
 /* What masking the region takes away. */

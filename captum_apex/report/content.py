@@ -171,6 +171,7 @@ class _Collector:
             "purity": evidence.purity,
             **located,
             **self._effect(page.clip, evidence),
+            "elsewhere": _boxes(page.clip, page.clip.folded(evidence.elsewhere)),
             "without": None if located["silent"] else self._sound(page.clip, evidence.region, without=True),
             "prototypes": [self._prototype(page, prototype) for prototype in evidence.prototypes],
         }
@@ -201,7 +202,7 @@ class _Collector:
         return {
             "outline": _svg_path(boxes),
             "tagged": [leftmost.start, 1 - leftmost.high, leftmost.end, 1 - leftmost.low],
-            "boxes": [_sides(box, place) for box, place in zip(region.boxes, places, strict=True)],
+            "boxes": _boxes(clip, region),
             "ends": _ends(places),
             "silent": silent,
             "region": None if silent else self._sound(clip, region),
@@ -317,6 +318,10 @@ def _svg_path(boxes: Sequence[Box]) -> str:
 
 def _digits(value: float) -> str:
     return f"{value:.5f}".rstrip("0").rstrip(".")
+
+
+def _boxes(clip: Clip, region: Region) -> list[dict[str, Any]]:
+    return [_sides(box, place) for box, place in zip(region.boxes, clip.places(region), strict=True)]
 
 
 def _sides(box: Box, place: Place) -> dict[str, Any]:

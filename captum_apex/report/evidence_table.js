@@ -13,8 +13,10 @@ const sides = (start, end, low, high) => ({
 /* The time and the band from the first to the last box of a region, and each box, without an axis that it covers. */
 const ends = ({ ends: { start, end, low, high }, boxes }) => ({
   ...sides(start, end, low, high),
-  boxes: boxes.map(({ seconds, hertz }) => sides(...(seconds ?? [null, null]), ...(hertz ?? [null, null]))),
+  boxes: boxes.map(boxSides),
 });
+
+const boxSides = ({ seconds, hertz }) => sides(...(seconds ?? [null, null]), ...(hertz ?? [null, null]));
 
 function boxText({ start_s, end_s, low_hz, high_hz }) {
   const time = start_s === null ? null : `${start_s}–${end_s} s`;
@@ -47,6 +49,7 @@ function evidenceRow(page, perspective, evidence) {
     random_falls: rounded(evidence.masking?.random ?? null),
     score_falls: rounded(evidence.masking?.score ?? null),
     doubts: evidence.masking?.doubts ?? "",
+    fires_at: evidence.elsewhere.map(boxSides),
     prototypes: evidence.prototypes.map((prototype) => {
       const { name, label } = facts.clips[prototype.clip];
       return { clip: name, label: label || prototype.class, purity: rounded(prototype.purity), ...ends(prototype) };
@@ -71,6 +74,7 @@ function csv(rows) {
   const flat = rows.map((row) => ({
     ...row,
     boxes: row.boxes.map(boxText).join("; "),
+    fires_at: row.fires_at.map(boxText).join("; "),
     prototypes: row.prototypes.map(({ clip }) => clip).join("; "),
   }));
   const lines = flat.length ? [Object.keys(flat[0]), ...flat.map(Object.values)] : [];

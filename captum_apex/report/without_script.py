@@ -57,7 +57,7 @@ def _table(perspective: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
             str(channel["channel"]),
             _number(channel["contribution"]),
             _number(channel["purity"]),
-            _place(channel),
+            _place(channel) + _elsewhere(channel),
             "; ".join(_prototype_text(prototype, facts) for prototype in channel["prototypes"]),
         )
         for channel in perspective["evidence"]
@@ -71,6 +71,12 @@ def _prototype_text(prototype: Mapping[str, Any], facts: Mapping[str, Any]) -> s
     clip = facts["clips"][prototype["clip"]]
     name = ", ".join(text for text in (prototype["class"], clip["file"]) if text) or f"clip {prototype['index']}"
     return f"{name} ({_place(prototype)})"
+
+
+def _elsewhere(channel: Mapping[str, Any]) -> str:
+    """Where the channel fires more strongly than in its region."""
+    places = " and ".join(map(_box, channel["elsewhere"]))
+    return f"; fires more strongly at {places}" if places else ""
 
 
 def _place(region: Mapping[str, Any]) -> str:

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from benchmarks.experiments.published_regions import _compared, region_lines
+from benchmarks.experiments.published_regions import ROWS, _compared, elsewhere_lines, region_lines
+from benchmarks.published import bat_calls
 from benchmarks.published.bat_calls import COLUMNS, HIGHEST, LOWEST, RATE, SAMPLES, Call, box_of, whole_spectrogram
+from captum_apex import APEX, Box, explain
 from tests.benchmarks.published.subjects import needing, subject
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -46,3 +48,40 @@ def test_regions_are_compared_along_the_axes_of_their_scheme():
     assert measures["inside_random"] == pytest.approx(2 / 8, abs=0.1)  # a shifted strip has a quarter in the call
     square = _compared(region, boxes, "square", torch.Generator().manual_seed(0))
     assert (square["inside"], square["iou"]) == (1 / 8, 1 / 9)
+
+
+@needing("batdetect2")
+def test_regions_of_channels_that_fire_elsewhere_meet_calls_and_their_peaks_do_not():
+    (line,) = elsewhere_lines(subject("batdetect2"), every=8, n_channels=3).to_dict("records")
+    assert line["channels"] >= 9
+    assert line["elsewhere"] > 0.5
+    assert line["level"] < 0.7
+    assert line["region_met"] > line["cell_met"] + 0.4
+
+
+@needing("batdetect2")
+def test_it_is_said_of_the_channels_whose_peak_is_beside_the_pixel_of_the_maximum():
+    """Both places by hand: the pixel with the largest score in the network's map, and the largest column of U Z."""
+    whole = subject("batdetect2")
+    (basis,) = whole.bases
+    inputs = whole.inputs[::8]
+    network = bat_calls.load()
+    held = []
+    network.conv_op_bn.register_forward_hook(lambda *called: held.append(called[-1].clone()))  # a ReLU works in place
+    with torch.no_grad():
+        logits = network(inputs).pred_class_un_norm
+    scores = (logits[:, :-1] - logits[:, -1:]).amax(2)  # (clip, species, column)
+    levels = torch.einsum("kc,ncft->nkt", basis.U, held[0]) / ROWS
+    said = []
+    for clip, explanation in enumerate(explain(APEX(whole.classifier.model, whole.classifier.layer, basis), inputs)):
+        deciding = int(scores[clip, int(explanation.target)].argmax())
+        for evidence in explanation.evidence:
+            peak = int(levels[clip, evidence.channel].argmax())
+            assert evidence.cell.boxes == (Box(0.0, 1.0, peak / COLUMNS, (peak + 1) / COLUMNS),)
+            in_region = any(
+                COLUMNS * box.start < peak + 1 and peak < COLUMNS * box.end for box in evidence.region.boxes
+            )
+            said.append(evidence.effect.fires_elsewhere)
+            assert said[-1] == (peak != deciding and not in_region)
+            assert ("fires more strongly elsewhere" in str(evidence.effect)) == said[-1]
+    assert set(said) == {False, True}

@@ -224,8 +224,9 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
     """Two boxes, of which neither has all outer edges, and different shares of the channel."""
     clip = Clip.from_waveform(torch.ones(8000), 8000, name="new.wav", label="rain")
     region = Region((Box(low=0.25, high=0.5, start=0.1, end=0.75), Box(low=0.0, high=0.75, start=0.5, end=0.6)))
-    effect = RegionEffect(channel=0.5, random=(0.5, 0.75), score=2.5, fires_on="silence")
-    evidence = Evidence(17, -1, 2.5, -0.5, 0.9, region, (), effect=effect)
+    effect = RegionEffect(0.5, random=(0.5, 0.75), score=2.5, fires_on="silence", fires_elsewhere=True)
+    cell = Region((Box(low=0.0, high=1.0, start=0.25, end=0.375),))
+    evidence = Evidence(17, -1, 2.5, -0.5, 0.9, region, (), cell=cell, effect=effect)
     explanation = Explanation(Scheme("square"), 0, 4.0, 0.5, (evidence,), total=3.5)
     scores = [math.log(7.0), 0.0]
     rows = ExplainedClips((Page(clip, [explanation], {}, ["dog", "rain"], scores, exclusive=True),)).rows()
@@ -252,7 +253,8 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
             "channel_falls": 0.5,
             "random_falls": 0.625,
             "score_falls": 2.5,
-            "doubts": "no better than a random place, fires on silence",
+            "doubts": "no better than a random place, fires on silence, fires more strongly elsewhere",
+            "fires_at": [{"start_s": 0.25, "end_s": 0.375, "low_hz": None, "high_hz": None}],
             "prototypes": [],
         }
     ]

@@ -11,6 +11,8 @@ from captum_apex import (
     SCHEMES,
     FeatureBank,
     LayerAPEX,
+    Region,
+    RegionSearch,
     basis_from_matrix,
     explain,
     explain_classes,
@@ -84,6 +86,49 @@ def test_the_region_lies_where_the_channel_counts_and_the_cell_where_it_is_stron
         assert 28 <= cell.start * 40 < 32
         assert evidence.effect.channel > 0.6
         assert evidence.effect.score == pytest.approx(evidence.effect.channel * evidence.contribution, rel=1e-5)
+        assert evidence.effect.fires_elsewhere
+        assert evidence.elsewhere == evidence.cell
+        assert str(evidence.effect).endswith(", fires more strongly elsewhere")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("cross", [False, True])
+def test_a_channel_that_is_strongest_where_it_counts_does_not_fire_elsewhere(scheme, cross):
+    """The mean counts both bursts, most the strong one; with even weights on it, it is the only one that counts."""
+    for weights in (at_columns(0, 40), at_columns(26, 34)):
+        evidence = explained(WeightedHead(weights), scheme=scheme, search=RegionSearch(cross=cross))
+        assert not evidence.effect.fires_elsewhere
+        assert evidence.elsewhere == Region(())
+        assert "elsewhere" not in str(evidence.effect)
+
+
+def test_a_peak_that_counts_half_as_much_as_the_decisive_place_counts_as_well():
+    """Levels of 6 and 9: with weights of 1 and w the strong burst counts 1.5 w times as much as the weak one."""
+    for weight, elsewhere in ((0.4, False), (0.25, True)):
+        weights = at_columns(6, 10) + weight * at_columns(28, 32)
+        evidence = explained(WeightedHead(weights), search=RegionSearch(smallest=0.1))
+        ((_, _, start, end),) = bins_of(evidence, SIZE)  # of the weak burst
+        assert 6 <= start < end <= 10
+        assert evidence.effect.fires_elsewhere is elsewhere
+
+
+def test_the_strip_of_a_cross_that_fires_elsewhere_is_compared_with_the_strip():
+    """Two crosses always meet, the strip of one with the band of the other."""
+    evidence = explained(WeightedHead(at_columns(4, 12)), scheme="time-frequency", search=RegionSearch(cross=True))
+    assert evidence.effect.fires_elsewhere
+
+
+def test_the_text_of_an_explanation_says_which_channel_fires_elsewhere():
+    texts = [
+        repr(explain(attribution(model, [TWO_BURSTS[0]], "time"), TWO_BURSTS, 0, n_prototypes=1)[0])
+        for model in (WeightedHead(at_columns(4, 12)), WeightedHead(at_columns(0, 40)))
+    ]
+    assert ["prototype, fires more strongly elsewhere\n" in text for text in texts] == [True, False]
+
+
+def test_without_a_search_nothing_is_said_of_the_region():
+    evidence = explained(WeightedHead(at_columns(4, 12)), search=None)
+    assert (evidence.effect, evidence.elsewhere) == (None, Region(()))
 
 
 def test_the_region_of_a_single_frame_is_the_frame():

@@ -547,6 +547,23 @@ def test_the_ends_and_the_masking_of_a_region_are_numbers(tmp_path):
     }
 
 
+def test_the_page_says_where_a_channel_fires_more_strongly_than_in_its_region(tmp_path):
+    first, second = explanation(SCHEMES[1], n_channels=2).evidence
+    cell = SCHEMES[1].region([9], 4, 10)
+    evidence = [
+        dataclasses.replace(each, cell=cell, effect=RegionEffect(0.5, fires_elsewhere=elsewhere))
+        for each, elsewhere in ((first, True), (second, False))
+    ]
+    shown = page(explanations=[dataclasses.replace(explanation(SCHEMES[1]), evidence=tuple(evidence))])
+    far, near = written(tmp_path, shown)["pages"][0]["perspectives"][0]["evidence"]
+    start, end = shown.clip.place(cell.boxes[0])[2:]
+    assert far["elsewhere"] == [{"hertz": None, "seconds": pytest.approx([start, end])}]
+    assert (far["masking"]["doubts"], far["effect"][-1]) == ("fires more strongly elsewhere",) * 2
+    assert (near["elsewhere"], near["masking"]["doubts"]) == ([], "")
+    text = report.write(tmp_path / "page.html", [shown]).read_text(encoding="utf-8")
+    assert text.count(f"; fires more strongly at {start:.2f}–{end:.2f} s</td>") == 1
+
+
 def test_the_footer_says_what_the_page_was_made_with(tmp_path):
     record = {"basis": "ab12", "model": "9f86", "layer": "features", "n_clips": 7, "n_channels": 5, "sides": "both"}
     subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[1]), record=record)])

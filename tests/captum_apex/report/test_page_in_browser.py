@@ -258,7 +258,7 @@ def test_a_region_says_what_it_is_worth_and_the_map_has_a_switch(browser, tmp_pa
         dataclasses.replace(
             first, effect=good, map=torch.ones(200, 300), prototypes=(prototype, *first.prototypes[1:])
         ),
-        dataclasses.replace(second, effect=bad),
+        dataclasses.replace(second, effect=dataclasses.replace(bad, fires_elsewhere=True), cell=first.region),
     )
     subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[0]), evidence=evidence)])
     show(browser, report.write(tmp_path / "page.html", [subject]))
@@ -266,7 +266,8 @@ def test_a_region_says_what_it_is_worth_and_the_map_has_a_switch(browser, tmp_pa
         "Masking the region takes 63% of the channel, a random place 1% · the logit falls by 2.50",
         "masking 10%, random 20% · no better than a random place · fires on silence",  # its prototype
         "Masking the region takes 10% of the channel, a random place 20% · no better than a random place · "
-        "fires on silence",
+        "fires on silence · fires more strongly elsewhere",
+        f"It fires at {texts(browser, '.query .caption')[0].removeprefix('In this clip: ')}",
     ]
     dashes = "return [...document.querySelectorAll('.large .outline')].map((e) => e.style.strokeDasharray)"
     solid, dashed = browser.execute_script(dashes)
