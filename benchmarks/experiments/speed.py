@@ -276,7 +276,7 @@ def _fine_fitting(device: str) -> list[Timing]:
         seconds.append(_timed(lambda bank=bank: fit_basis(bank, "square")))  # type: ignore[misc]
     what = f"fitting square, C = {n_channels}, {n_clips} clips of {n_rows} × {n_columns}"
     against = f"clips of {n_rows // 2} × {n_columns // 4}"
-    return [Timing(what, seconds[1], against, seconds[1] / seconds[0], 4.0, most_megabytes())]
+    return [Timing(what, seconds[1], against, seconds[1] / seconds[0], 10.0, most_megabytes())]
 
 
 def _recording(device: str, seconds: int) -> list[Timing]:

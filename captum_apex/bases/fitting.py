@@ -23,7 +23,7 @@ __all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
 _WIDE = 256  # channels; in wider layers the gradient of the matrix exponential dominates the costs
 _CHANNELS_AT_ONCE = 64  # bounds the (clip, channel) table of activations while prototypes are chosen
 _PAIRS_AT_ONCE = 4096  # bounds the peak vectors (pair, channel) while purities are measured
-_THINNED_EPOCHS = 0.6  # share of the epochs that take some of the cells of a fine grid
+_THINNED_EPOCHS = 0.6  # share of the epochs that take some of the cells of a very fine grid
 
 
 def fit_basis(
@@ -42,10 +42,11 @@ def fit_basis(
 ) -> PrototypeBasis:
     """Learns `U` by maximising the mean purity of all channels' prototypes; the model is not run.
 
-    In fine grids, whose clips have more than 4096 cells and more than 2¹⁸ values, the first three fifths of the epochs
-    look for peaks among every n-th cell only, in all rows and columns, so that the time of a fit grows slowly with the
-    grid. The last epochs and everything that the basis holds (prototypes, peaks, purities, `purity_history`) are of all
-    cells.
+    In grids of more than 2¹⁵ cells, such as 256 × 256, the first three fifths of the epochs look for peaks among every
+    n-th cell only, at most 2¹⁵, so that a fit on a very fine grid does not take much longer. The last epochs and
+    everything that the basis holds (prototypes, peaks, purities, `purity_history`) are of all cells. The channels are
+    others than those of a fit on all cells. With a ninth of the cells, the mean purity of three fits was 0.508 instead
+    of 0.519 on ESC-10 (raw channels: 0.478), and 0.397 instead of 0.379 on calls of bats (0.298).
 
     Args:
         bank: features of the clips; fitting runs on the device of the bank.

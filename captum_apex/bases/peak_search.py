@@ -14,6 +14,7 @@ __all__ = ["peaks_of_pairs", "thinned"]
 _GATHERED_BYTES = {"cpu": 2**21}  # bounds the copies of cells (pair, channel, cell)
 _FINE_CELLS = 4096  # a grid is fine if its clips have more cells, and more than `_FINE_VALUES` values
 _FINE_VALUES = 2**18  # (channel, cell)
+_MOST_CELLS = 2**15  # that remain of the cells of a clip
 
 
 def peaks_of_pairs(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def peaks_of_pairs(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tenso
 
 
 def thinned(sequence: Tensor, n_columns: int) -> Tensor:
-    """Every n-th cell of a fine grid, so that at most 4096 cells or 2¹⁸ values of each clip remain; else all cells.
+    """Every n-th cell of a grid of more than 2¹⁵ cells, so that no more remain of each clip; else all cells.
 
     Args:
         sequence: cells of all clips, (clip, channel, cell), row by row.
@@ -59,12 +60,13 @@ def thinned(sequence: Tensor, n_columns: int) -> Tensor:
     Example:
         >>> import torch
         >>> from captum_apex.bases.peak_search import thinned
-        >>> thinned(torch.zeros(3, 64, 32 * 64), 64).shape, thinned(torch.zeros(3, 64, 128 * 256), 256).shape
-        (torch.Size([3, 64, 2048]), torch.Size([3, 64, 3641]))
+        >>> thinned(torch.zeros(3, 4, 128 * 256), 256).shape, thinned(torch.zeros(3, 4, 256 * 256), 256).shape
+        (torch.Size([3, 4, 32768]), torch.Size([3, 4, 21846]))
     """
-    if not _is_fine(sequence):
+    n_cells = sequence.shape[2]
+    if n_cells <= _MOST_CELLS:
         return sequence
-    step = math.ceil(sequence.shape[2] / max(_FINE_CELLS, _FINE_VALUES // sequence.shape[1]))
+    step = math.ceil(n_cells / _MOST_CELLS)
     while math.gcd(step, n_columns) > 1:
         step += 1
     return sequence[:, :, ::step].contiguous()

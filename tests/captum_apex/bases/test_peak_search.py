@@ -18,6 +18,7 @@ def fine(monkeypatch):
     """Small grids are treated as fine ones."""
     monkeypatch.setattr(peak_search, "_FINE_CELLS", 8)
     monkeypatch.setattr(peak_search, "_FINE_VALUES", 16)
+    monkeypatch.setattr(peak_search, "_MOST_CELLS", 8)
     monkeypatch.setattr(peak_search, "_GATHERED_BYTES", {"cpu": 1})
 
 
@@ -47,14 +48,19 @@ def test_the_peaks_of_fine_grids_are_those_of_a_loop(n_pairs, monkeypatch):
 @pytest.mark.parametrize(
     ("n_channels", "n_cells", "is_fine"), [(64, 4096, False), (64, 4097, True), (32, 8192, False), (1024, 512, False)]
 )
-def test_only_fine_grids_are_searched_in_place_and_thinned(n_channels, n_cells, is_fine, monkeypatch):
+def test_only_fine_grids_are_searched_in_place(n_channels, n_cells, is_fine, monkeypatch):
     """The bounds: peaks of ordinary grids stay as they were, bit for bit."""
     sequence = torch.rand(2, n_channels, n_cells, generator=GENERATOR)
     searched = []
     monkeypatch.setattr(peak_search, "_peaks_in_place", lambda _, clips, __: searched.append(clips) or clips)
     peaks_of_pairs(sequence, torch.tensor([1, 0]), sequence[:, :, 0])
     assert bool(searched) == is_fine
-    assert (thinned(sequence, 7) is not sequence) == is_fine
+
+
+@pytest.mark.parametrize(("n_cells", "n_left"), [(2**15, 2**15), (2**15 + 2, 2**14 + 1), (2**17, 2**17 // 5 + 1)])
+def test_only_the_cells_of_very_fine_grids_are_thinned(n_cells, n_left):
+    sequence = torch.zeros(1, 2, n_cells)
+    assert thinned(sequence, 1 if n_cells < 2**16 else 256).shape == (1, 2, n_left)
 
 
 @pytest.mark.usefixtures("fine")
