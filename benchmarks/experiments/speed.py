@@ -54,6 +54,7 @@ HOUR = 3600  # length of the long recording in seconds
 HOUR_RATE = 32_000  # Hz
 SHOWN = 3  # channels with regions in an explanation
 PAGES = ((HUNDRED, 25.0), (MINUTE, 15.0))  # pages that are written, each with the limit of its seconds
+FINE = (148, 64, 128, 256)  # clips, channels and grid: a CNN without pooling
 WIDE = (1000, 1024, 4, 32)  # clips, channels and grid: ConvNeXt-Base on inputs of `LARGE_INPUT`
 
 
@@ -102,6 +103,7 @@ def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
             *_large(repeats, device),
             *_pages(),
             *_in_separate_process(_wide_fitting, device),
+            *_in_separate_process(_fine_fitting, device),
             *_in_separate_process(_recording, device, HOUR),
         ]
     return timings
@@ -260,6 +262,21 @@ def _wide_fitting(device: str) -> list[Timing]:
         what = f"fitting {scheme}, C = {n_channels}, {n_clips} clips"
         timings.append(Timing(what, seconds, "", math.nan, 300.0, most_megabytes()))
     return timings
+
+
+def _fine_fitting(device: str) -> list[Timing]:
+    """Fitting `square` on a fine grid, and on as many clips with an eighth of the cells."""
+    n_clips, n_channels, n_rows, n_columns = FINE
+    torch.manual_seed(0)
+    seconds = []
+    for size in ((n_rows // 2, n_columns // 4), (n_rows, n_columns)):
+        cells = torch.randn(n_clips, n_channels, size[0] * size[1], device=device).relu_()
+        origin = Origin("features", grid=size, n_clips=n_clips)
+        bank = FeatureBank({Scheme.SQUARE: cells}, cells.mean(2), None, origin)
+        seconds.append(_timed(lambda bank=bank: fit_basis(bank, "square")))  # type: ignore[misc]
+    what = f"fitting square, C = {n_channels}, {n_clips} clips of {n_rows} × {n_columns}"
+    against = f"clips of {n_rows // 2} × {n_columns // 4}"
+    return [Timing(what, seconds[1], against, seconds[1] / seconds[0], 10.0, most_megabytes())]
 
 
 def _recording(device: str, seconds: int) -> list[Timing]:

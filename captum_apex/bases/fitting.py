@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
 from captum_apex.bases.collation import batch_labels
 from captum_apex.bases.features import FeatureBank
-from captum_apex.bases.schemes import Scheme, peak_cells, purity
+from captum_apex.bases.fit_progress import FitProgress
+from captum_apex.bases.peak_search import peaks_of_pairs, thinned
+from captum_apex.bases.schemes import Scheme, purity
 from captum_apex.caller import warn_caller
 from captum_apex.numbers import real_number, whole_number
 
@@ -21,7 +23,7 @@ __all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
 _WIDE = 256  # channels; in wider layers the gradient of the matrix exponential dominates the costs
 _CHANNELS_AT_ONCE = 64  # bounds the (clip, channel) table of activations while prototypes are chosen
 _PAIRS_AT_ONCE = 4096  # bounds the peak vectors (pair, channel) while purities are measured
-_GATHERED_BYTES = {"cpu": 2**21}  # bounds the gathered cells (pair, channel, cell) in the search for peaks
+_THINNED_EPOCHS = 0.6  # share of the epochs that take some of the cells of a very fine grid
 
 
 def fit_basis(
@@ -39,6 +41,12 @@ def fit_basis(
     progress: bool = False,
 ) -> PrototypeBasis:
     """Learns `U` by maximising the mean purity of all channels' prototypes; the model is not run.
+
+    In grids of more than 2¹⁵ cells, such as 256 × 256, the first three fifths of the epochs look for peaks among every
+    n-th cell only, at most 2¹⁵, so that a fit on a very fine grid does not take much longer. The last epochs and
+    everything that the basis holds (prototypes, peaks, purities, `purity_history`) are of all cells. The channels are
+    others than those of a fit on all cells. With a ninth of the cells, the mean purity of three fits was 0.508 instead
+    of 0.519 on ESC-10 (raw channels: 0.478), and 0.397 instead of 0.379 on calls of bats (0.298).
 
     Args:
         bank: features of the clips; fitting runs on the device of the bank.
@@ -59,7 +67,7 @@ def fit_basis(
         n_prototypes: number of prototypes per channel at the start and at the end; it falls linearly.
         reselect_every: number of epochs between two choices of prototypes.
         seed: seed of the random number generator that shuffles the pairs; the global random state is not used.
-        progress: show a progress bar.
+        progress: show a progress bar; if the fit will take more than a minute, a text at its start says so.
 
     Raises:
         ValueError: the bank's grid does not support the scheme, or a setting is out of range.
@@ -95,14 +103,17 @@ def fit_basis(
         generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
         history = [_mean_purity(bank, scheme, matrix.U(), last)]
         pairs = torch.empty(0, 2)
-        for epoch in tqdm(range(epochs), desc=f"fitting {scheme}", unit="epoch", disable=not progress):
-            if epoch % reselect_every == 0:
-                count = _prototype_count(epoch, epochs, reselect_every, first, last)
-                pairs = _pairs(most_active(bank.means, matrix.U(), count))
-            shuffle = torch.randperm(len(pairs), generator=generator).to(pairs.device)
-            for batch in pairs[shuffle].split(batch_size):
-                _step(matrix, optimizer, sequences, batch)
-            history.append(_mean_purity(bank, scheme, matrix.U(), last))
+        plan = _planned(bank, sequences, epochs, reselect_every, first, last)
+        with FitProgress(scheme, bank.origin.grid, sum(epoch.n_compared for epoch in plan), progress) as shown:
+            for index, epoch in enumerate(plan):
+                if index % reselect_every == 0:
+                    pairs = _pairs(most_active(bank.means, matrix.U(), epoch.n_prototypes))
+                shuffle = torch.randperm(len(pairs), generator=generator).to(pairs.device)
+                for batch in pairs[shuffle].split(batch_size):
+                    _step(matrix, optimizer, epoch.sequences, batch)
+                    shown.advance(len(batch) * epoch.n_cells)
+                history.append(_mean_purity(bank, scheme, matrix.U(), last))
+                shown.advance(epoch.n_measured)
         return basis_from_matrix(bank, scheme, matrix.U(), n_prototypes=last, purity_history=torch.tensor(history))
 
 
@@ -194,18 +205,10 @@ def pair_purity(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int
     purities = []
     peaks = []
     for sequence in sequences:
-        peak = _peaks(sequence, clips, sign * U.detach()[channels])
+        peak = peaks_of_pairs(sequence, clips, sign * U.detach()[channels])
         purities.append(sign * purity(sequence[clips, :, peak] @ U.T, channels))  # (pair, channel) → (pair,)
         peaks.append(peak)
     return torch.stack(purities).mean(0), torch.stack(peaks, 1)
-
-
-def _peaks(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
-    """The peak cells of pairs; a few pairs at a time fit into the cache of a CPU, which is several times as fast."""
-    bytes_at_once = _GATHERED_BYTES.get(sequence.device.type, 2**28)
-    pairs_at_once = max(1, bytes_at_once // (sequence[0].numel() * sequence.element_size()))
-    batches = zip(clips.split(pairs_at_once), directions.split(pairs_at_once), strict=True)
-    return torch.cat([peak_cells(sequence.index_select(0, batch), rows) for batch, rows in batches])
 
 
 class _Matrix:
@@ -257,6 +260,48 @@ def _pairs(chosen: Tensor) -> Tensor:
     """Clips (channel, prototype) as pairs of channel and clip (pair, 2)."""
     channels = torch.arange(len(chosen), device=chosen.device)[:, None].expand_as(chosen)
     return torch.stack([channels, chosen], -1).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """What an epoch takes.
+
+    Attributes:
+        n_prototypes: number of prototypes per channel.
+        n_pairs: number of (channel, prototype) pairs.
+        sequences: cells that the steps look for peaks in, each (clip, channel, cell).
+        n_measured: number of cells that are compared to measure the purity after the epoch.
+    """
+
+    n_prototypes: int
+    n_pairs: int
+    sequences: tuple[Tensor, ...]
+    n_measured: int
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells that are compared for each pair."""
+        return sum(sequence.shape[2] for sequence in self.sequences)
+
+    @property
+    def n_compared(self) -> int:
+        """Number of cells that are compared in the epoch."""
+        return self.n_pairs * self.n_cells + self.n_measured
+
+
+def _planned(
+    bank: FeatureBank, sequences: tuple[Tensor, ...], epochs: int, reselect_every: int, first: int, last: int
+) -> list[_Epoch]:
+    """What each epoch takes."""
+    n_columns = bank.origin.grid[1] if bank.origin.grid else 1
+    some = tuple(thinned(sequence, n_columns) for sequence in sequences)
+    n_measured = last * bank.n_channels * sum(sequence.shape[2] for sequence in sequences)
+    plan = []
+    for epoch in range(epochs):
+        count = _prototype_count(epoch, epochs, reselect_every, first, last)
+        taken = some if epoch < _THINNED_EPOCHS * epochs else sequences
+        plan.append(_Epoch(count, count * bank.n_channels, taken, n_measured))
+    return plan
 
 
 def _prototype_count(epoch: int, epochs: int, reselect_every: int, first: int, last: int) -> int:

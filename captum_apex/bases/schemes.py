@@ -188,7 +188,8 @@ def peak_cells(cells: Tensor, directions: Tensor) -> Tensor:
     """Index of the cell with the largest value of the channel, for pairs of a channel and a clip.
 
     Args:
-        cells: cells of each pair's clip in the layer's channels, (pair, channel, cell).
+        cells: cells of each pair's clip in the layer's channels, (pair, channel, cell); or those of one clip for all
+            pairs, (channel, cell).
         directions: row of U for each pair's channel, negated for the negative side, (pair, channel).
 
     Returns:
@@ -201,7 +202,9 @@ def peak_cells(cells: Tensor, directions: Tensor) -> Tensor:
         >>> peak_cells(cells, torch.tensor([[1.0, 0.0]])), peak_cells(cells, torch.tensor([[1.0, 1.0]]))
         (tensor([1]), tensor([0]))
     """
-    levels = torch.bmm(directions[:, None], cells)[:, 0]  # (pair, 1, cell) → (pair, cell)
+    one_clip = cells.dim() == 2
+    # (pair, cell), or (pair, 1, cell) → (pair, cell)
+    levels = directions @ cells if one_clip else torch.bmm(directions[:, None], cells)[:, 0]
     return levels.nan_to_num_(-torch.inf, torch.inf, -torch.inf).argmax(1)
 
 

@@ -56,7 +56,7 @@ def fit_bases(
         epochs: passes of the fit over all channels and their prototypes.
         batch_size: number of recordings per forward pass.
         seed: seed of the random number generator of the fit.
-        progress: whether to show progress bars.
+        progress: whether to show progress bars, and at the start of a fit of more than a minute how long it will take.
 
     Raises:
         ValueError: there is no layer; a scheme that is asked for is not supported by the layer; or the model or the

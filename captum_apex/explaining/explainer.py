@@ -121,7 +121,7 @@ class Explainer:
                 column.
             layer: the module to explain; None for the classifier's `layer`.
             seed: seed of the random number generator of the fit.
-            progress: whether to show progress bars.
+            progress: whether to show progress bars, and how long a fit of more than a minute will take.
         """
         bases = fit_bases(classifier, recordings, schemes, layer=layer, seed=seed, progress=progress)
         return cls(classifier, bases, recordings)

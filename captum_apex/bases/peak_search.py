@@ -1,0 +1,85 @@
+"""The search for the peak cells of channels in clips, on grids of any size."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from captum_apex.bases.schemes import peak_cells
+
+__all__ = ["peaks_of_pairs", "thinned"]
+
+_GATHERED_BYTES = {"cpu": 2**21}  # bounds the copies of cells (pair, channel, cell)
+_FINE_CELLS = 4096  # a grid is fine if its clips have more cells, and more than `_FINE_VALUES` values
+_FINE_VALUES = 2**18  # (channel, cell)
+_MOST_CELLS = 2**15  # that remain of the cells of a clip
+
+
+def peaks_of_pairs(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
+    """The peak cells of pairs of a channel and a clip.
+
+    The cells of a few pairs at a time are copied, which fit into the cache of a CPU. In a fine grid not even two clips
+    do; the cells of each clip are then taken in place, for all pairs of the clip at once.
+
+    Args:
+        sequence: cells of all clips, (clip, channel, cell); NaN is padding.
+        clips: index of each pair's clip, int64 (pair,).
+        directions: row of `U` for each pair's channel, negated for the negative side, (pair, channel).
+
+    Returns:
+        Index of the peak cell, int64 (pair,), as `peak_cells` gives it.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.bases.peak_search import peaks_of_pairs
+        >>> sequence = torch.tensor([[[1.0, 3.0, 2.0]], [[5.0, 0.0, 4.0]]])
+        >>> peaks_of_pairs(sequence, torch.tensor([1, 0, 1]), torch.tensor([[1.0], [1.0], [-1.0]]))
+        tensor([0, 1, 1])
+    """
+    bytes_at_once = _GATHERED_BYTES.get(sequence.device.type, 2**28)
+    pairs_at_once = max(1, bytes_at_once // (sequence[0].numel() * sequence.element_size()))
+    if pairs_at_once == 1 and _is_fine(sequence):
+        return _peaks_in_place(sequence, clips, directions)
+    batches = zip(clips.split(pairs_at_once), directions.split(pairs_at_once), strict=True)
+    return torch.cat([peak_cells(sequence.index_select(0, batch), rows) for batch, rows in batches])
+
+
+def thinned(sequence: Tensor, n_columns: int) -> Tensor:
+    """Every n-th cell of a grid of more than 2¹⁵ cells, so that no more remain of each clip; else all cells.
+
+    Args:
+        sequence: cells of all clips, (clip, channel, cell), row by row.
+        n_columns: number of columns of the grid. It has no common divisor with n, because all chosen cells would
+            otherwise lie in a few columns, between which there is room for short sounds.
+
+    Returns:
+        Tensor (clip, channel, chosen cell); the first cell, which is never padding, is among them.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.bases.peak_search import thinned
+        >>> thinned(torch.zeros(3, 4, 128 * 256), 256).shape, thinned(torch.zeros(3, 4, 256 * 256), 256).shape
+        (torch.Size([3, 4, 32768]), torch.Size([3, 4, 21846]))
+    """
+    n_cells = sequence.shape[2]
+    if n_cells <= _MOST_CELLS:
+        return sequence
+    step = math.ceil(n_cells / _MOST_CELLS)
+    while math.gcd(step, n_columns) > 1:
+        step += 1
+    return sequence[:, :, ::step].contiguous()
+
+
+def _is_fine(sequence: Tensor) -> bool:
+    return sequence.shape[2] > _FINE_CELLS and sequence[0].numel() > _FINE_VALUES
+
+
+def _peaks_in_place(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
+    peaks = torch.empty_like(clips)
+    for clip in clips.unique().tolist():
+        # As many pairs at a time as there are channels, so that the levels take no more memory than the clip.
+        for pairs in (clips == clip).nonzero()[:, 0].split(sequence.shape[1]):
+            peaks[pairs] = peak_cells(sequence[clip], directions[pairs])
+    return peaks
