@@ -82,7 +82,7 @@ def compared(
         "recall": len(matched) / max(n_calls, 1),
         "recall_random": random / max(n_calls, 1),
         "iou": float(np.median([_iou(*pair) for pair in matched])) if matched else np.nan,
-        **medians.to_dict(),
+        **{str(name): median for name, median in medians.items()},
     }
 
 

@@ -72,7 +72,9 @@ def elsewhere_lines(subject: Measured, every: int = 1, n_channels: int = N_CHANN
         entries = []
         for clip, (window, explanation) in enumerate(zip(with_calls()[::every], explanations, strict=True)):
             boxes = _boxes(subject, window, explanation)
-            for evidence in explanation.evidence if boxes is not None else ():
+            if boxes is None:
+                continue
+            for evidence in explanation.evidence:
                 met = {f"{name}_met": _meets(getattr(evidence, name), boxes) for name in ("region", "cell")}
                 level = _level_where_it_counts(basis, decomposition, clip, evidence)
                 entries.append({"elsewhere": bool(evidence.elsewhere.boxes), "level": level} | met)

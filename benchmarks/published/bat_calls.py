@@ -170,10 +170,10 @@ def detected_calls(samples: Tensor) -> list[Call]:
         (found,), _ = run_nms(bats(whole_spectrogram(padded)[None]), SETTINGS, torch.tensor([float(RATE)]))
     calls = []
     boxes = np.stack([found[name] for name in SIDES], axis=1)  # (call, side)
-    for box, probabilities in zip(boxes.tolist(), found["class_probs"].T, strict=True):
+    for (start, end, low, high), probabilities in zip(boxes.tolist(), found["class_probs"].T, strict=True):
         species = int(probabilities[:-1].argmax())
         if probabilities[species] >= probabilities[-1]:
-            calls.append(Call(*box, bats.class_names[species]))
+            calls.append(Call(start, end, low, high, bats.class_names[species]))
     return calls
 
 

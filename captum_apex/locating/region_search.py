@@ -284,9 +284,9 @@ class _Search:
 
     def fires_on(self, channel: int, shape: Shape, heat_map: Tensor | None) -> str:
         """What a channel fires on in its region, where that is no sound."""
-        others = (partial(self._on_other_clip, channel, name) for name in ("silent", "shifted"))
+        silent, shifted = (partial(self._on_other_clip, channel, name) for name in ("silent", "shifted"))
         places = self.channels.at_layer.basis.origin.places
-        return fires_on(self.mask(shape), self._levels, self.on_clip[channel], *others, heat_map, places)
+        return fires_on(self.mask(shape), self._levels, self.on_clip[channel], silent, shifted, heat_map, places)
 
     @cached_property
     def _levels(self) -> Tensor:
