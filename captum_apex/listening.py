@@ -119,7 +119,7 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
     Raises:
         ValueError: if the suffix is another one, the format does not support the sample rate, or the waveform has
             another shape or dtype, NaN or infinity.
-        OSError: if the folder does not exist or cannot be written to.
+        OSError: if the folder cannot be made or written to.
         ImportError: if soundfile is missing.
 
     Example:

@@ -74,7 +74,6 @@ def _counted(facts: Mapping[str, Any], folder: Path) -> str:
 def _written(explainer: Explainer, path: Path, n_located: int | None) -> PrototypeBasis:
     """Writes the basis, with the regions of its prototypes where they are asked for; returns what was written."""
     (basis,) = explainer.bases.values()
-    path.parent.mkdir(parents=True, exist_ok=True)
     basis.save(path)
     return basis if n_located is None else _locate(explainer, n_located, path)
 

@@ -145,7 +145,6 @@ class Explainer:
     def save(self, folder: str | os.PathLike) -> list[Path]:
         """Writes each basis into a folder, as `SCHEME.safetensors`; returns the paths."""
         paths = [Path(folder, f"{scheme}{BASIS_SUFFIX}") for scheme in self.apexes]
-        Path(folder).mkdir(parents=True, exist_ok=True)
         for path, basis in zip(paths, self.bases.values(), strict=True):
             basis.save(path)
         return paths
