@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _counted(facts: Mapping[str, Any], folder: Path) -> str:
     """What is known of the recordings before the fit."""
-    text = f"{facts['n_recordings']} recordings in {folder}"
+    place = "the current folder" if folder == Path() else folder
+    text = f"{facts['n_recordings']} recordings in {place}"
     if facts["recognised"] is None:
         return text
     right, tried = facts["recognised"]

@@ -20,6 +20,10 @@ from captum_apex.layers.suggestions import LayerSuggestion
 
 __all__ = ["ExaminedLayer", "with_delta", "with_places"]
 
+_NO_PLACES = (
+    "where its cells lie is not known, because each of them hears the whole clip, or none hears anything, or they "
+    "change from run to run; regions are drawn as if the cells filled the clip evenly"
+)
 _NO_CHANGE = 1e-6  # of the score, below which a layer does not change it
 
 _DIGITS = 9  # of a time in s, beyond which there are rounding errors
@@ -89,11 +93,16 @@ class ExaminedLayer:
             str(self.suggestion.channels),
             f"{rows} × {columns}",
             self.suggestion.layout_code,
-            _along_axes(self.places, _heard, self.receptive_field_seconds),
-            _along_axes(self.places, _first, self.first_second),
+            _along_axes(self.places, _heard, self.receptive_field_seconds) or self._why_empty,
+            _along_axes(self.places, _first, self.first_second) or self._why_empty,
             "" if self.columns_per_second is None else _rate(self.columns_per_second),
             "" if self.delta_share is None else _percent(self.delta_share),
         )
+
+    @property
+    def _why_empty(self) -> str:
+        """What stands in place of numbers; the fault of a layer says why they are not known."""
+        return "not known" if self.fault else "not measured"
 
 
 HEADER = ("layer", "channels", "grid", "layout", "a cell hears", "first cell at", "columns / s", "delta")
@@ -132,6 +141,8 @@ def with_places(
         places = cell_places(model, layer.suggestion.module, clip, layout=layout, input_layout=input_layout)
     except Exception as error:  # the user's code can raise anything
         return replace(layer, fault=f"the model does not run on altered copies of a clip: {_in_words(error)}")
+    if places == CellPlaces():
+        return replace(layer, fault=_NO_PLACES)
     if places.time is None or seconds is None:
         return replace(layer, places=places)
     return replace(layer, places=places, **_in_seconds(places.time, seconds))
@@ -194,6 +205,11 @@ def _rate(number: float) -> str:
     return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
 
 
+def _time(seconds: float) -> str:
+    """A time in s, or in ms where it would be as small as 6.25e-05 s."""
+    return f"{seconds:.3g} s" if seconds == 0 or abs(seconds) >= 0.001 else f"{1000 * seconds:.3g} ms"
+
+
 def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.0095 or share < 0.0005 else f"{share:.1%}"
 
@@ -201,8 +217,8 @@ def _percent(share: float) -> str:
 def _along_axes(places: CellPlaces, text: Callable[[CellLine, str], str], seconds: float | None) -> str:
     """A text for each axis on which the cells are placed; in seconds where they are known."""
     rows = [] if places.frequency is None else [text(places.frequency, "bin")]
-    columns = [] if places.time is None else [text(places.time, "step") if seconds is None else f"{seconds:.3g} s"]
-    return ", ".join(rows + columns) or "not known"
+    columns = [] if places.time is None else [text(places.time, "step") if seconds is None else _time(seconds)]
+    return ", ".join(rows + columns)
 
 
 def _heard(line: CellLine, unit: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from captum_apex import SCHEMES, Box, Explanation, PrototypeBasis, Region, RegionEffect, basis_from_matrix, figures
 from captum_apex.explanations.explanation import prototypes_of
 from captum_apex.figures.charts import remainders
-from captum_apex.figures.colours import DASHED, REGION_STYLES, REGIONS, SOLID, region_line
+from captum_apex.figures.colours import DASHED
 from captum_apex.figures.effects import effect_lines
 from captum_apex.figures.outlines import union_path
 from tests.explained import CLASSES, QUERY, Recorded, all_schemes, basis, clip_of, explained, network
@@ -144,10 +144,10 @@ def test_only_a_region_no_better_than_random_is_dashed_and_the_caption_says_so()
     assert [is_dashed(patch) for patch in head.patches] == [False, True]
     assert [is_dashed(line) for line in head.get_legend().get_lines()] == [False, True]
     assert [is_dashed(panel.patches[0]) for panel in (first, second)] == [False, True]
-    assert first.get_title().splitlines()[2:] == ["masking 63%, random 1%", "score falls by 2.5"]
+    assert first.get_title().splitlines()[2:] == ["masking 63%, random 1%", "logit falls by 2.5"]
     assert second.get_title().splitlines()[2:] == [
         "masking 10%, random 20%",
-        "score rises by 0.5",
+        "logit rises by 0.5",
         "no better than a random place",
         "fires at the border",
     ]
@@ -318,32 +318,12 @@ def test_subfigures_given_are_drawn_on():
     figure.draw_without_rendering()
 
 
-def dashes_of(rank, positions):
-    """Whether the outline of a rank is drawn at positions along it, in line widths."""
-    offset, lengths = region_line(rank)[1]
-    if not lengths:
-        return np.ones(len(positions), dtype=bool)
-    dash, gap = lengths
-    return (positions + offset) % (dash + gap) < dash
-
-
 def test_outlines_that_coincide_are_all_visible():
     found = without_effects(explained())
     same = replace(found, evidence=(found.evidence[0],) * 3)
     widths = [patch.get_linewidth() for patch in panels(figures.explanation(same, CLIP, Recorded()))[0].patches]
     assert widths == sorted(set(widths), reverse=True)
     assert 1.5 * sum(DASHED[1]) < 10  # points, for a line 1.5 wide; the outline of a spot has some 40
-
-
-def test_lines_of_classes_that_coincide_are_all_visible_and_their_dashes_are_short_enough_for_a_small_spot():
-    positions = np.arange(0, 60, 0.05) + 0.01
-    drawn = [dashes_of(rank, positions) for rank in range(len(REGIONS))]
-    for rank, own in enumerate(drawn):
-        visible = own & ~np.any([*drawn[rank + 1 :], np.zeros(len(positions), dtype=bool)], axis=0)
-        assert visible.mean() >= 0.1  # later outlines are drawn over it
-        assert 1.5 * sum(region_line(rank)[1][1]) < 10  # points, for a line 1.5 wide; the outline of a spot has some 40
-    assert region_line(0)[1] == SOLID
-    assert len(REGIONS) == len(REGION_STYLES) == 5  # as many as there are channels of evidence by default
 
 
 # --- waterfall ----------------------------------------------------------------------------------------------------
