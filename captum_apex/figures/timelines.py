@@ -114,7 +114,14 @@ def _draw_marks(panel: Axes, places: Sequence[Place], rank: int) -> None:
     middles = [(place.start + place.end) / 2 for place in places]
     above = panel.get_xaxis_transform()  # x in seconds, y as a share of the panel
     panel.scatter(
-        middles, [1.03] * len(middles), _MARK**2, colour, marker, transform=above, clip_on=False, edgecolors=DARK
+        middles,
+        [1.03] * len(middles),
+        s=_MARK**2,
+        c=colour,
+        marker=marker,
+        transform=above,
+        clip_on=False,
+        edgecolors=DARK,
     )
 
 
