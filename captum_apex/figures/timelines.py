@@ -23,6 +23,7 @@ __all__ = ["recording"]
 
 _MOST_CLASSES = 4  # in one picture
 _MARK = 5.0  # size of a marker, in points
+_TOP = 0.95  # height of the markers of events, as a share of the panel
 
 
 def recording(
@@ -30,7 +31,8 @@ def recording(
 ) -> Figure:
     """Draws an excerpt of a recording: the spectrogram with the events of each class above the evidence over time.
 
-    A class has a colour and a marker, which stands above its events and at the largest evidence of each of them.
+    A class has a colour and a marker, which stands at the top of the spectrogram over each event, and at the largest
+    evidence of the event below.
 
     The four classes with the largest evidence over time in this excerpt are drawn. One outline is around all channel
     events of a class. An event without a band is outlined over all frequencies.
@@ -109,17 +111,17 @@ def _band(event: Event, clip: Clip) -> tuple[float, float]:
 
 
 def _draw_marks(panel: Axes, places: Sequence[Place], rank: int) -> None:
-    """Marks the class of each event above the spectrogram, because a dashed outline means something else."""
+    """Marks the class of each event at the top of the panel, because a dashed outline means something else."""
     colour, marker = class_mark(rank)
     middles = [(place.start + place.end) / 2 for place in places]
-    above = panel.get_xaxis_transform()  # x in seconds, y as a share of the panel
+    on_panel = panel.get_xaxis_transform()  # x in seconds, y as a share of the panel
     panel.scatter(
         middles,
-        [1.03] * len(middles),
+        [_TOP] * len(middles),
         s=_MARK**2,
         c=colour,
         marker=marker,
-        transform=above,
+        transform=on_panel,
         clip_on=False,
         edgecolors=DARK,
     )
