@@ -63,9 +63,9 @@ def test_classes_differ_by_markers_and_not_by_dashes_which_mean_something_else()
     """A marker stands over each event, and at the largest evidence of it."""
     drawn = figures.recording(whole(event(21, 24), event(26, 27, 1), peaks={0: 2.0, 1: 1.0}), CLIP, 20.0)
     spectrogram, evidence = drawn.axes[:2]
-    assert all(patch.get_linestyle() == "solid" for patch in spectrogram.patches)
-    above = [each for each in spectrogram.collections if len(each.get_offsets()) and each.get_sizes().size]
-    assert [each.get_offsets().tolist() for each in above] == [[[2.5, 0.95]], [[6.5, 0.95]]]
+    assert [patch.get_linestyle() for patch in spectrogram.patches] == [(0.0, []), (0.0, [])]
+    marks = [each.get_offsets().tolist() for each in spectrogram.collections[1::2]]  # beside the edges of outlines
+    assert marks == [[[2.5, 0.95]], [[6.5, 0.95]]]
     lines = evidence.get_lines()
     assert [(line.get_label(), line.get_marker()) for line in lines] == [("dog", "o"), ("$5 bell", "s")]
     assert lines[0].get_markevery() == [2]  # the time 22.5 s
