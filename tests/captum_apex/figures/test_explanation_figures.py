@@ -214,7 +214,7 @@ def test_the_perspectives_stand_side_by_side():
         assert is_outlined(panel, CLIP, [part.region for part in explanation.evidence])
         legend = [text.get_text() for text in panel.get_legend().get_texts()]
         assert [text.split(":")[0] for text in legend] == [f"channel {part.channel}" for part in explanation.evidence]
-    note = "beside each channel: its contribution to the score, and its share of what the layer adds"
+    note = "beside each channel: its contribution to the logit, and its share of what the layer adds"
     assert figure.get_suptitle().startswith(f"Why “$5 bell”?\nclip: query.wav\n{note}\n“Masking”: ")
 
 
@@ -344,14 +344,14 @@ def test_the_waterfall_leads_from_the_bias_to_the_score():
     assert [end - start for start, end in steps[:-1]] == pytest.approx([part.contribution for part in found.evidence])
     assert steps[-1][1] == pytest.approx(found.score)
     names = [f"channel {part.channel}" for part in found.evidence]
-    assert labels(panel) == ["without the layer", *names, "other channels", "score: $5 bell"]
+    assert labels(panel) == ["without the layer", *names, "other channels", "logit: $5 bell"]
     assert panel.yaxis_inverted()
 
 
 def test_what_does_not_add_up_has_a_bar_of_its_own():
     found = Explanation(SCHEMES[0], 1, score=2.0, score_without_layer=-0.5, evidence=(), total=3.0)
     panel = figures.waterfall(found).axes[0]
-    assert labels(panel) == ["without the layer", "other channels", "unexplained", "score: class 1"]
+    assert labels(panel) == ["without the layer", "other channels", "unexplained", "logit: class 1"]
     np.testing.assert_allclose(bars(panel), [(0, -0.5), (-0.5, 2.5), (2.5, 2.0), (0, 2.0)])
     colours = [bar.get_facecolor()[:3] for bar in panel.patches]
     assert colours[0] == colours[3]
@@ -379,7 +379,7 @@ def test_the_numbers_of_the_waterfall_stand_within_its_axes():
 
 def test_a_score_without_classes_has_no_name():
     panel = figures.waterfall(replace(explained(), target=None)).axes[0]
-    assert labels(panel)[-1] == "score"
+    assert labels(panel)[-1] == "logit"
 
 
 def test_a_class_without_a_name_is_refused():
