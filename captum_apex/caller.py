@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 
+from tqdm import tqdm
+
 __all__ = ["ApexWarning", "warn_caller"]
 
 _SKIPPED = {"captum_apex", "captum", "torch", "contextlib", "functools"}
@@ -48,4 +50,5 @@ def warn_caller(message: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _SKIPPED:
         frame = frame.f_back
         level += 1
-    warnings.warn(message, ApexWarning, stacklevel=level)
+    with tqdm.external_write_mode(file=sys.stderr):  # a progress bar makes room for the line
+        warnings.warn(message, ApexWarning, stacklevel=level)

@@ -10,6 +10,7 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def replaced(path: str | os.PathLike) -> Iterator[Path]:
     behind, under a name such as `.notes.txt.` with random digits.
 
     A new file has the permissions of any new file, a replaced one those that it had before. A symbolic link is replaced
-    and not followed.
+    and not followed. Folders that are missing are made, and after an exception removed again.
 
     Args:
         path: the file to write.
@@ -58,8 +59,8 @@ def replaced(path: str | os.PathLike) -> Iterator[Path]:
         Path of the temporary file, which exists and is empty.
 
     Raises:
-        OSError: the folder does not exist or cannot be written to, the disk is full, or the path is a folder or a
-            device. The error names the path.
+        OSError: the folder cannot be made or written to, the disk is full, or the path is a folder or a device. The
+            error names the path.
 
     Example:
         >>> import tempfile
@@ -74,6 +75,7 @@ def replaced(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     former = _former(path)
+    made = _made_folders(path.parent)
     # The encoded name is cut, since the system limits names to 255 bytes.
     beginning = os.fsencode(path.name)[:200].decode(errors="ignore")
     temporary = path.with_name(f".{beginning}.{secrets.token_hex(8)}")
@@ -85,13 +87,17 @@ def replaced(path: str | os.PathLike) -> Iterator[Path]:
         _force_to_disk(temporary)
         _hand_over(temporary, former, mode)
         os.replace(temporary, path)
-        synced_folder(path.parent)
+        for folder in (path.parent, *(folder.parent for folder in made)):
+            synced_folder(folder)
     except OSError as error:
         if error.errno is not None and error.filename in (None, temporary, os.fspath(temporary)):
             error.filename = os.fspath(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):  # it has the file
+                folder.rmdir()
 
 
 def synced_folder(folder: Path) -> Path:
@@ -346,6 +352,13 @@ def _former(path: Path) -> os.stat_result | None:
         # A rename would take the device or pipe away from all other processes.
         raise OSError(errno.EINVAL, "expected a file that can be replaced, but this is a device or a pipe", str(path))
     return former
+
+
+def _made_folders(folder: Path) -> list[Path]:
+    """Makes a folder with all above it; returns those that were missing, the deepest first."""
+    missing = list(takewhile(lambda each: not os.path.lexists(each), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
 
 
 def _force_to_disk(path: Path, flags: int = os.O_RDWR) -> None:

@@ -28,6 +28,7 @@ from captum_apex.audio.regions import Region
 from captum_apex.caller import warn_caller
 from captum_apex.choices import one_of
 from captum_apex.files import replaced
+from captum_apex.numbers import full_scale
 from captum_apex.recordings.libsndfile import library_file, sound_library
 
 __all__ = ["MEDIA_TYPES", "MP3_RATES", "encoded", "isolate", "playable_format", "player", "remove", "write"]
@@ -119,7 +120,7 @@ def write(path: str | os.PathLike, waveform: Tensor, sample_rate: float) -> None
     Raises:
         ValueError: if the suffix is another one, the format does not support the sample rate, or the waveform has
             another shape or dtype, NaN or infinity.
-        OSError: if the folder does not exist or cannot be written to.
+        OSError: if the folder cannot be made or written to.
         ImportError: if soundfile is missing.
 
     Example:
@@ -234,6 +235,7 @@ def _samples(waveform: Tensor) -> NDArray[np.floating]:
     if waveform.ndim != 1 or not len(waveform) or not waveform.is_floating_point():
         raise ValueError(
             f"expected a `waveform` of floats, (sample,), but got {waveform.dtype} of shape {tuple(waveform.shape)}"
+            f"{full_scale(waveform.dtype)}"
         )
     samples = waveform.detach().to("cpu", torch.promote_types(waveform.dtype, torch.float32)).numpy()
     if not np.isfinite(samples).all():

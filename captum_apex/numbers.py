@@ -6,7 +6,9 @@ import math
 import operator
 from typing import Any
 
-__all__ = ["real_number", "whole_number"]
+__all__ = ["full_scale", "real_number", "whole_number"]
+
+_BITS = {"int8": 8, "int16": 16, "int32": 32}  # of samples whose full scale is known from their type
 
 
 def whole_number(value: Any, name: str, least: int | None = None) -> int:
@@ -70,3 +72,23 @@ def real_number(value: Any, name: str, low: float = -math.inf, high: float = mat
     if not (math.isfinite(number) and low <= number <= high):
         raise ValueError(f"expected `{name}` to be a finite number{bounds}, but got {number:g}")
     return number
+
+
+def full_scale(dtype: Any) -> str:
+    """What to do with samples of integers, as the end of a message; empty for other samples.
+
+    Args:
+        dtype: the type of the samples, of torch or NumPy.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.numbers import full_scale
+        >>> full_scale(torch.int16), full_scale(torch.float32)
+        ('; divide 16-bit samples by 32768', '')
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name in _BITS:
+        return f"; divide {_BITS[name]}-bit samples by {2 ** (_BITS[name] - 1)}"
+    if name == "uint8":
+        return "; subtract 128 from unsigned 8-bit samples, and divide by 128"
+    return "; divide samples by their full scale, 32768 for 16 bits" if "int" in name else ""

@@ -16,7 +16,17 @@ from benchmarks.classifiers.training import trained_classifier
 from benchmarks.classifiers.waveform_networks import ENDING, waveform_model, waveform_task
 from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
-from captum_apex.bases import bank_folder, bank_writer, basis, collation, features, fitting, neighbours, schemes
+from captum_apex.bases import (
+    bank_folder,
+    bank_writer,
+    basis,
+    collation,
+    features,
+    fitting,
+    neighbours,
+    peak_search,
+    schemes,
+)
 from captum_apex.layers import changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values
 from captum_apex.layers.models import fingerprint, layer_name
 from captum_apex.layers.origin import Origin
@@ -30,7 +40,7 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
 CODE = (
-    *(bank_folder, bank_writer, basis, collation, features, fitting, neighbours, schemes),
+    *(bank_folder, bank_writer, basis, collation, features, fitting, neighbours, peak_search, schemes),
     *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values),
 )
 

@@ -21,7 +21,7 @@ from captum_apex.classifiers.logits import check_logits, checked_exclusive, chec
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.layout import Layout, input_axes
-from captum_apex.layers.models import device_of, layer_name, model_of, on_one_device
+from captum_apex.layers.models import device_of, layer_name, model_name, on_one_device
 from captum_apex.layers.padding import Columns, lengths_of
 from captum_apex.layers.values import checked_output
 from captum_apex.numbers import real_number, whole_number
@@ -135,7 +135,7 @@ class Classifier(ClipReading):
         pictures = "spectrograms of the model" if self.axes is not None else "spectrograms of the waveforms"
         return "\n".join(
             [
-                f"Classifier with {type(model_of(self.model)).__name__}",
+                f"Classifier with {model_name(self.model)}",
                 f"  classes: {listed(self.class_names)} ({len(self.class_names)})",
                 f"  clips: {length}, at {self.sample_rate} Hz",
                 f"  layer: {layer}",
@@ -155,16 +155,33 @@ class Classifier(ClipReading):
             ValueError: the model raises an exception for the input, or gives another number of scores.
         """
         try:
-            with torch.no_grad(), held(self.model):
-                clips = inputs[None].to(device_of(self.model))
-                output = self.model(clips, *lengths_of(self.columns, clips))
+            output = self._output(inputs)
         except Exception as error:  # the user's code can raise anything
             raise ValueError(
                 f"expected the model to take what the transform gives for {name}, of shape {tuple(inputs.shape)}, as a "
-                f"batch of one, but it raised {type(error).__name__}: {error}{_hint(inputs)}"
+                f"batch of one, but it raised {type(error).__name__}: {error}{self._hint(inputs)}"
             ) from error
         scores = checked_scores(checked_output(output, self.model), len(self.class_names))
         return scores.flatten().tolist()
+
+    @torch.no_grad()
+    def _output(self, inputs: Tensor) -> Any:
+        """What the model gives for one input, without the clip axis."""
+        with held(self.model):
+            clips = inputs[None].to(device_of(self.model))
+            return self.model(clips, *lengths_of(self.columns, clips))
+
+    def _hint(self, inputs: Tensor) -> str:
+        """What to do about an input that the model does not take, as the end of a message; empty where not known."""
+        if inputs.dim() > 2 and inputs.shape[0] == 1:
+            return "; if the first axis is the batch's, leave it out in the transform"
+        try:
+            scores = checked_output(self._output(inputs[None]), self.model)
+        except Exception:  # the user's code can raise anything
+            return ""
+        if scores.shape[:1] != (1,) or scores.numel() != len(self.class_names):
+            return ""
+        return "; it takes the input with a channel axis in front: end the transform in [None], as in `waveform[None]`"
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """The probabilities of the classes, of the same shape: softmax or sigmoid, as `exclusive` says.
@@ -236,12 +253,6 @@ class Classifier(ClipReading):
                 "`background`, in both"
             )
         return InputDataset(self, recordings)
-
-
-def _hint(inputs: Tensor) -> str:
-    """What to do about inputs that the model does not take, as the end of a message; empty where nothing is known."""
-    has_batch_axis = inputs.dim() > 2 and inputs.shape[0] == 1
-    return "; if the first axis is the batch's, leave it out in the transform" if has_batch_axis else ""
 
 
 class InputDataset(Dataset):

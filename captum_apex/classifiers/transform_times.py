@@ -85,6 +85,23 @@ def check_times(
     changes = _changes(transform, n_samples, places, round(_CLICK_SECONDS * sample_rate), input_layout)
     if changes is None:
         return
+    fault = _fault(changes, places, n_samples, sample_rate, axes)
+    if not fault:
+        return
+    is_waveform = changes.shape[1] == n_samples and not _fault(changes, places, n_samples, sample_rate, None)
+    if axes is not None and is_waveform:
+        fault = (
+            f"expected inputs that are spectrograms on `axes`, but the transform gives {n_samples} steps of time for "
+            f"{n_samples} samples: the input is the waveform; leave `axes` and `decibels` out of the Classifier, which "
+            "draws a spectrogram of the waveform itself"
+        )
+    raise ValueError(fault)
+
+
+def _fault(
+    changes: Tensor, places: Sequence[int], n_samples: int, sample_rate: float, axes: SpectrogramAxes | None
+) -> str:
+    """What is wrong with the times at which clicks appear; empty where nothing is."""
     n_steps = changes.shape[1]
     found = [_clusters(change, n_steps) if change.max() >= _FOUND * changes.max() else [] for change in changes]
     duration = n_samples / sample_rate
@@ -98,7 +115,8 @@ def check_times(
         tolerance = max(2.0, _TOLERANCE * n_steps)
         if len(steps) != 1 or not is_inside or abs(steps[0] - expected) > tolerance:
             times = [step / n_steps * duration if axes is None else axes.seconds(step) for step in steps]
-            raise ValueError(_message(seconds, duration, times))
+            return _message(seconds, duration, times)
+    return ""
 
 
 def _message(seconds: float, duration: float, times: Sequence[float]) -> str:

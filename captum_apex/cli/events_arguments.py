@@ -10,7 +10,9 @@ from captum_apex.cli.types import add_evidence_arguments, pause, probability, se
 SUMMARY = "list what is detected in a long recording, for Raven, Audacity and spreadsheets"
 DESCRIPTION = (
     "Slides over a recording of any length, and writes what is detected, when and in which band, by which prototype "
-    "channels: one line per sound. Without a file to write, the events are printed."
+    "channels. A line is a stretch of time in which the model finds evidence for a class. It lies in a sound, but its "
+    "begin and end are those of the evidence and not of the sound, which can be longer, and one sound can have several "
+    "lines: --gap joins them. Without a file to write, the events are printed."
 )
 EXAMPLES = [
     "events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt",
@@ -55,7 +57,7 @@ def _add_edges(parser: argparse.ArgumentParser) -> None:
         "--refine",
         action="store_true",
         help="find the times and the band of each event at the input, by masking, instead of at the layer's columns "
-        "and rows; the table then says what a region is worth",
+        "and rows; the table then says what a region is worth. These are the times of the evidence, too",
     )
 
 

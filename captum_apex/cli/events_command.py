@@ -71,7 +71,6 @@ def _write(explanation: RecordingExplanation, writers: dict[Path, Callable], as_
     in_silence = f", {n_silent} of them in digital silence" if n_silent else ""
     print(f"{len(explanation.events)} events in {explanation.duration:.1f} s{in_silence}", file=sys.stderr)
     for path, write in writers.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write(path, explanation.events)
         print_path(path, as_json)
     counts = Counter(event.name for event in explanation.events)

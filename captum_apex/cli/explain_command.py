@@ -50,7 +50,6 @@ def run(options: argparse.Namespace) -> int:
     )
     n_clips = len({page.clip.name for page in explained}) + len(explained.left_out)
     list_left_out(explained.left_out, n_clips)
-    out.parent.mkdir(parents=True, exist_ok=True)
     files = [explained.write(out, title=options.title, limit=options.limit, progress=True)]
     if options.table is not None:
         files.append(_write_table(explained, options.table))
@@ -63,7 +62,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write_table(explained: ExplainedClips, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
     return explained.write_csv(path) if path.suffix.lower() == ".csv" else explained.write_json(path)
 
 

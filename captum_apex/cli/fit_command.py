@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _counted(facts: Mapping[str, Any], folder: Path) -> str:
     """What is known of the recordings before the fit."""
-    text = f"{facts['n_recordings']} recordings in {folder}"
+    place = "the current folder" if folder == Path() else folder
+    text = f"{facts['n_recordings']} recordings in {place}"
     if facts["recognised"] is None:
         return text
     right, tried = facts["recognised"]
@@ -74,7 +75,6 @@ def _counted(facts: Mapping[str, Any], folder: Path) -> str:
 def _written(explainer: Explainer, path: Path, n_located: int | None) -> PrototypeBasis:
     """Writes the basis, with the regions of its prototypes where they are asked for; returns what was written."""
     (basis,) = explainer.bases.values()
-    path.parent.mkdir(parents=True, exist_ok=True)
     basis.save(path)
     return basis if n_located is None else _locate(explainer, n_located, path)
 

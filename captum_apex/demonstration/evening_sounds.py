@@ -72,6 +72,20 @@ class EveningSounds:
         soft = "" if index < len(CLASS_NAMES) else f"_and_{_SCENES[index - len(CLASS_NAMES)][1]}"
         return f"{label}{soft}.wav"
 
+    def sounding(self, index: int) -> tuple[str, ...]:
+        """The classes of all sounds in a clip, the loudest first.
+
+        Args:
+            index: index of the clip.
+
+        Example:
+            >>> from captum_apex.demonstration import EveningSounds
+            >>> EveningSounds("demo").sounding(9)
+            ('songbird', 'rain')
+        """
+        is_scene = self.part == "demo" and index >= len(CLASS_NAMES)
+        return _SCENES[index - len(CLASS_NAMES)] if is_scene else (CLASS_NAMES[self.labels[index]],)
+
     def waveform(
         self,
         index: int,

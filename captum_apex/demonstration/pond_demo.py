@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import webbrowser
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from captum_apex.bases.schemes import SCHEMES
+from captum_apex.caller import warn_caller
 from captum_apex.demonstration.evening_sounds import SAMPLE_RATE, EveningSounds
 from captum_apex.demonstration.pond_network import classifier
 from captum_apex.explaining.classifier_bases import BASIS_SUFFIX
@@ -51,6 +53,7 @@ def demo(folder: str | os.PathLike = "captum-apex-demo", *, show: bool = True, p
     _check_folder(folder, sounds)
     paths = _written(sounds, folder / "sounds")
     explained = explainer().explain(sounds, n_channels=_N_CHANNELS, progress=progress)
+    explained = _with_all_labels(explained, sounds)
     page = explained.write(folder / "page.html", title=TITLE)
     explained.write_csv(folder / "evidence.csv")
     if show:
@@ -92,10 +95,17 @@ def _written(sounds: EveningSounds, folder: Path) -> list[Path]:
     return paths
 
 
+def _with_all_labels(explained: ExplainedClips, sounds: EveningSounds) -> ExplainedClips:
+    """The clips labelled by all of their sounds, because a model that recognises the softer of two is not wrong."""
+    labels = {sounds.name(index): ", ".join(sounds.sounding(index)) for index in range(len(sounds))}
+    pages = [replace(page, clip=replace(page.clip, label=labels[page.clip.name])) for page in explained]
+    return replace(explained, pages=tuple(pages))
+
+
 def _show(page: Path, sound: Path) -> None:
-    """Opens the page and plays a sound, where that is possible."""
-    if _has_screen():
-        webbrowser.open(page.resolve().as_uri())
+    """Opens the page and plays a sound, where that is possible; warns where the page cannot be opened."""
+    if not (_has_screen() and webbrowser.open(page.resolve().as_uri())):
+        warn_caller(f"no browser could be opened here; open {page} in one")
     _play(sound)
 
 

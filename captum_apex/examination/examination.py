@@ -13,6 +13,11 @@ from captum_apex.result_tables import html_table, text_table
 __all__ = ["Examination"]
 
 _MOST_LINES = 12
+_NOTHING_TO_MEND = (
+    "No fault was found, and the Classifier can stay as it is. Not checked: whether the model was trained on sounds at "
+    "its `sample_rate`, to which all files are resampled, and whether `class_names` are in the order of the scores; "
+    "`fit` on labelled recordings says how many of them the model recognises."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,7 +126,7 @@ class Examination:
         if self.layers and self.layers[0].linear is not None:
             lines.append(self._linearity(self.layers[0]))
         if not self.code and not self.faults:
-            lines.append("The Classifier can stay as it is.")
+            lines.append(_NOTHING_TO_MEND)
         return lines
 
     def _prediction(self) -> str:

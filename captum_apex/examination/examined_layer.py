@@ -25,7 +25,6 @@ FAILURES = (RuntimeError, ValueError, AssertionError, LookupError, ArithmeticErr
 """What a model or a check of this package raises for values that it does not take; others are defects, and go on."""
 
 _NO_CHANGE = 1e-6  # of the score, below which a layer does not change it
-
 _DIGITS = 9  # of a time in s, beyond which there are rounding errors
 
 
@@ -93,11 +92,16 @@ class ExaminedLayer:
             str(self.suggestion.channels),
             f"{rows} × {columns}",
             self.suggestion.layout_code,
-            _along_axes(self.places, _heard, self.receptive_field_seconds),
-            _along_axes(self.places, _first, self.first_second),
+            _along_axes(self.places, _heard, self.receptive_field_seconds) or self._why_empty,
+            _along_axes(self.places, _first, self.first_second) or self._why_empty,
             "" if self.columns_per_second is None else _rate(self.columns_per_second),
             "" if self.delta_share is None else _percent(self.delta_share),
         )
+
+    @property
+    def _why_empty(self) -> str:
+        """What stands in place of numbers; the fault of a layer says why they are not known."""
+        return "not known" if self.fault else "not measured"
 
 
 HEADER = ("layer", "channels", "grid", "layout", "a cell hears", "first cell at", "columns / s", "delta")
@@ -150,7 +154,7 @@ def with_places(
 _MORE_TIME = "`seconds=` gives it more"
 _NO_PLACES = (
     "where its columns lie is not known, and they are taken to fill the clip: each hears the whole clip and no part of "
-    "it most, or the model gives other values when a clip runs a second time"
+    "it most, or none hears anything, or the model gives other values when a clip runs a second time"
 )
 
 
@@ -213,6 +217,11 @@ def _rate(number: float) -> str:
     return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
 
 
+def _time(seconds: float) -> str:
+    """A time in s, or in ms where it would be as small as 6.25e-05 s."""
+    return f"{seconds:.3g} s" if seconds == 0 or abs(seconds) >= 0.001 else f"{1000 * seconds:.3g} ms"
+
+
 def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.0095 or share < 0.0005 else f"{share:.1%}"
 
@@ -220,8 +229,8 @@ def _percent(share: float) -> str:
 def _along_axes(places: CellPlaces, text: Callable[[CellLine, str], str], seconds: float | None) -> str:
     """A text for each axis on which the cells are placed; in seconds where they are known."""
     rows = [] if places.frequency is None else [text(places.frequency, "bin")]
-    columns = [] if places.time is None else [text(places.time, "step") if seconds is None else f"{seconds:.3g} s"]
-    return ", ".join(rows + columns) or "not known"
+    columns = [] if places.time is None else [text(places.time, "step") if seconds is None else _time(seconds)]
+    return ", ".join(rows + columns)
 
 
 def _heard(line: CellLine, unit: str) -> str:

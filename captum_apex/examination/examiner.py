@@ -21,7 +21,7 @@ from captum_apex.examination.faults import are_flipped, faults_of_output, faults
 from captum_apex.layers.changes import recording, restored
 from captum_apex.layers.hooks import captured, frozen, held
 from captum_apex.layers.layout import Layout
-from captum_apex.layers.models import layer_name, model_of, on_one_device
+from captum_apex.layers.models import layer_name, model_name, on_one_device
 from captum_apex.layers.selected_output import one_score_per_class
 from captum_apex.layers.suggestions import LayerSuggestion, LayerSuggestions, suggest_layers
 from captum_apex.layers.values import checked_output
@@ -108,7 +108,7 @@ def examine(
         faults = _faults(subject, suggestions, scores, explicit=subject.input_layout is not None)
     classifier = subject.classifier
     return Examination(
-        model_name=type(model_of(subject.model) or subject.model).__name__,
+        model_name=model_name(subject.model),
         input_layout=suggestions.input_layout,
         input_shape=suggestions.input_shape,
         layers=tuple(layers),

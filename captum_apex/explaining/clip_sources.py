@@ -15,6 +15,7 @@ from torch import Tensor
 from captum_apex.audio.clip import Clip
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.numbers import full_scale
 from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.slices import LONGER, file_duration
@@ -114,10 +115,19 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
         if samples.is_floating_point():
             rate = classifier.sample_rate
             return ClipSource(name, partial(as_waveform, samples, rate, rate, classifier.read_length, name=name))
-    shape = f" of shape {tuple(clip.shape)}" if hasattr(clip, "shape") else ""
     raise TypeError(
-        f"expected the path of an audio file, or a waveform of floats (sample,), but got {type(clip).__name__}{shape}"
+        f"expected the path of an audio file, or a waveform of floats (sample,), but got {type(clip).__name__}"
+        f"{_described(clip)}"
     )
+
+
+def _described(clip: Any) -> str:
+    """The type and the shape of an array that is no waveform, and what to do with integers."""
+    if not hasattr(clip, "shape"):
+        return ""
+    dtype = getattr(clip, "dtype", None)
+    kind = "" if dtype is None else f" of {dtype}"
+    return f"{kind} of shape {tuple(clip.shape)}{full_scale(dtype)}"
 
 
 def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:

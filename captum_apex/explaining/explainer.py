@@ -27,7 +27,7 @@ from captum_apex.explaining.explained_clips import ExplainedClips
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
-from captum_apex.layers.models import model_of
+from captum_apex.layers.models import model_name, model_of
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
 from captum_apex.recordings.folders import AudioDataset
@@ -145,7 +145,6 @@ class Explainer:
     def save(self, folder: str | os.PathLike) -> list[Path]:
         """Writes each basis into a folder, as `SCHEME.safetensors`; returns the paths."""
         paths = [Path(folder, f"{scheme}{BASIS_SUFFIX}") for scheme in self.apexes]
-        Path(folder).mkdir(parents=True, exist_ok=True)
         for path, basis in zip(paths, self.bases.values(), strict=True):
             basis.save(path)
         return paths
@@ -327,7 +326,7 @@ class Explainer:
     def __repr__(self) -> str:
         n_clips = "no recordings" if self.training is None else f"{len(self.training)} recordings"
         layers = dict.fromkeys(basis.origin.layer for basis in self.bases.values())
-        model = type(model_of(self.classifier.model)).__name__
+        model = model_name(self.classifier.model)
         return "\n".join(
             [
                 f"Explainer of {model}, {len(self.classifier.class_names)} classes",

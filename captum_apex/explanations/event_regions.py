@@ -90,7 +90,9 @@ class EventRegions:
         for index, each in enumerate(events):
             groups.setdefault((each.window, each.event.label), []).append(index)
         refined = [each.event for each in events]
-        with tqdm(total=len(events), unit="event", desc="refining", disable=not progress) as bar:
+        with tqdm(
+            total=len(events), unit="channel", desc="refining each channel of the events", disable=not progress
+        ) as bar:
             for (start, label), indices in sorted(groups.items()):
                 # The search runs the user's model on altered inputs, which can raise anything.
                 try:

@@ -10,6 +10,7 @@ from typing import Self
 
 from torch import Tensor
 
+from captum_apex.audio.texts import encodable
 from captum_apex.locating.region_search import RegionEffect
 from captum_apex.result_tables import counted, html_table
 
@@ -61,9 +62,11 @@ class ChannelEvent:
     prototypes: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Event:
-    """A detected sound: a time span of a recording in which channels support a class, without a gap.
+    """A detection: a time span of a recording in which channels support a class, without a gap.
+
+    Its start and end are those of the evidence. The sound can last longer, and can have several events.
 
     Args:
         start: start of the event, in s from the start of the recording.
@@ -80,9 +83,8 @@ class Event:
 
     Example:
         >>> from captum_apex import Event
-        >>> event = Event(1.25, 2.5, 150.0, 3500.0, 0, "dog", 0.875, 2.5)
-        >>> event.end - event.start
-        1.25
+        >>> Event(1.25, 2.5, 150.0, 3500.0, 0, "dog", 0.875, 2.5)
+        Event of dog, 1.25–2.50 s, 150–3500 Hz, probability 0.88, 0 channels
     """
 
     start: float
@@ -115,6 +117,14 @@ class Event:
             score=max(each.score for each in ordered),
             contribution=ordered[0].contribution,
             channels=ordered,
+        )
+
+    def __repr__(self) -> str:
+        band = "" if self.low is None or self.high is None else f", {self.low:.0f}–{self.high:.0f} Hz"
+        channels = len({(each.channel, each.side) for each in self.channels})
+        return (
+            f"Event of {encodable(self.name)}, {self.start:.2f}–{self.end:.2f} s{band}, probability {self.score:.2f}, "
+            f"{counted(channels, 'channel')}{', in digital silence' * self.silent}"
         )
 
     @property

@@ -59,14 +59,15 @@ def purity(bases: PrototypeBasis | Mapping[str, PrototypeBasis], *, ax: Axes | N
 
 
 def waterfall(explanation: Explanation, *, class_names: Sequence[str] | None = None, ax: Axes | None = None) -> Figure:
-    """Draws the score as a sum: the score without the layer, the contribution of each channel, the other channels.
+    """Draws the logit as a sum: the logit without the layer, the contribution of each channel, the other channels.
 
-    Where the modules after the layer are not affine, the contributions do not add up to the score; the difference then
+    Where the modules after the layer are not affine, the contributions do not add up to the logit; the difference then
     has a bar, "unexplained".
 
     Args:
         explanation: the explanation of one clip.
-        class_names: the name of each class; without them classes are numbered.
+        class_names: the name of each class, such as `classifier.class_names` or `explained[0].class_names`, because an
+            explanation has the number of its class alone; without them classes are numbered.
         ax: the axes to draw on; by default those of a new figure.
 
     Returns:
@@ -79,13 +80,13 @@ def waterfall(explanation: Explanation, *, class_names: Sequence[str] | None = N
         >>> explanation = Explanation(Scheme("time"), 0, 2.0, score_without_layer=0.5, evidence=(evidence,), total=1.5)
         >>> figure = figures.waterfall(explanation, class_names=["dog"])
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        ['without the layer', 'channel 7', 'other channels', 'score: dog']
+        ['without the layer', 'channel 7', 'other channels', 'logit: dog']
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['0.5', '+1', '+0.5', '2']
     """
     steps = {channel_name(evidence): evidence.contribution for evidence in explanation.evidence}
     steps |= remainders(explanation)
-    last = f"score: {target_name(explanation.target, class_names)}".removesuffix(": ")
+    last = f"logit: {target_name(explanation.target, class_names)}".removesuffix(": ")
     names = ["without the layer", *steps, fitted(last, 1.6, TINY)]
     panel = single_panel(ax, 5.0, 1.2 + 0.3 * len(names))
     _draw_steps(panel, explanation, list(steps.values()))
@@ -94,7 +95,7 @@ def waterfall(explanation: Explanation, *, class_names: Sequence[str] | None = N
     panel.invert_yaxis()
     low, high = panel.get_xlim()
     panel.set_xlim(low, high + 0.2 * (high - low))  # room for the numbers
-    _finish(panel, "score", "")
+    _finish(panel, "logit", "")
     panel.grid(visible=False)
     return root(panel)
 

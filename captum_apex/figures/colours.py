@@ -18,14 +18,13 @@ __all__ = [
     "PALE_AGAINST",
     "PALE_TOWARDS",
     "REGIONS",
-    "REGION_STYLES",
     "SIGNED",
     "SOLID",
     "TOTAL",
     "TOWARDS",
     "LineStyle",
+    "class_mark",
     "colour_steps",
-    "region_line",
 ]
 
 LineStyle = tuple[float, Sequence[float]]  # offset of the dashes, lengths of dashes and gaps, in line widths
@@ -48,28 +47,20 @@ SOLID: LineStyle = (0, ())
 DASHED: LineStyle = (0, (2.5, 2))
 DARK = "#000004"  # the darkest of the levels, as background of pale lines elsewhere
 REGIONS = ("#5fe0ff", "#f0e442", "#ffffff", "#4fd6a0", "#ffb3e6")
-# Lines of the classes of a recording, also in its curves: the dashes of each lie in the gaps of the others.
-REGION_STYLES: tuple[LineStyle, ...] = (
-    SOLID,
-    (0, (2.5, 3.5)),
-    (2.75, (2, 4)),
-    (0, (0.75, 2.25)),
-    (1.75, (0.75, 2.25)),
-)
 
 
-def region_line(rank: int) -> tuple[str, LineStyle]:
-    """Colour and line style of a class in the timeline of a recording.
+def class_mark(rank: int) -> tuple[str, str]:
+    """Colour and marker of a class in the timeline of a recording.
 
     Args:
-        rank: rank of the class, 0 for the strongest, which is never dashed.
+        rank: rank of the class, 0 for the strongest.
 
     Example:
-        >>> from captum_apex.figures.colours import region_line
-        >>> region_line(1)
-        ('#f0e442', (0, (2.5, 3.5)))
+        >>> from captum_apex.figures.colours import class_mark
+        >>> class_mark(1)
+        ('#f0e442', 's')
     """
-    return REGIONS[rank % len(REGIONS)], REGION_STYLES[rank % len(REGION_STYLES)]
+    return REGIONS[rank % len(REGIONS)], MARKERS[rank % len(MARKERS)]
 
 
 def colour_steps(name: str, n_steps: int = 11) -> list[str]:

@@ -51,7 +51,7 @@ def effect_lines(effect: RegionEffect | None) -> list[str]:
         >>> from captum_apex import RegionEffect
         >>> from captum_apex.figures.effects import effect_lines
         >>> effect_lines(RegionEffect(channel=0.63, random=(0.0, 0.02), score=2.5))
-        ['masking 63%, random 1%', 'score falls by 2.5']
+        ['masking 63%, random 1%', 'logit falls by 2.5']
     """
     if effect is None:
         return []
@@ -59,7 +59,7 @@ def effect_lines(effect: RegionEffect | None) -> list[str]:
     lines = [f"masking {_percent(effect.channel)}{random}"]
     if effect.score is not None:
         verb = "falls" if effect.score >= 0 else "rises"
-        lines.append(f"score {verb} by {number(abs(effect.score))}")
+        lines.append(f"logit {verb} by {number(abs(effect.score))}")
     return [*lines, *effect.doubts]
 
 

@@ -38,10 +38,10 @@ __all__ = [
 WIDTH = 2.15
 HEIGHT = 1.85
 MARGIN = 1.2
-_NOTE = "beside each channel: its contribution to the score, and its share of what the layer adds"
+_NOTE = "beside each channel: its contribution to the logit, and its share of what the layer adds"
 _SHARE = "In brackets: its share of what the layer adds. Right: prototypes."
 _ACTIVE = "Left: where each channel is most active in this clip."
-_FOUND = "Left: where each channel counts for the score of this clip."
+_FOUND = "Left: where each channel counts for the logit of this clip."
 
 
 def explanation(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from torch import Tensor
 
 from captum_apex.audio.clip import Clip, level_limits
 from captum_apex.audio.regions import Place
 from captum_apex.explanations.events import Event, RecordingExplanation
 from captum_apex.figures.canvas import canvas, panel_width, root
-from captum_apex.figures.colours import DARK, region_line
+from captum_apex.figures.colours import DARK, class_mark
 from captum_apex.figures.outlines import draw_places
 from captum_apex.figures.panels import as_array, colour_bar, small_ticks
 from captum_apex.figures.spectrogram import draw_clip
@@ -19,12 +22,17 @@ from captum_apex.figures.titles import TINY, fitted, title
 __all__ = ["recording"]
 
 _MOST_CLASSES = 4  # in one picture
+_MARK = 5.0  # size of a marker, in points
+_TOP = 0.95  # height of the markers of events, as a share of the panel
 
 
 def recording(
     found: RecordingExplanation, clip: Clip, start: float = 0.0, *, figure: Figure | SubFigure | None = None
 ) -> Figure:
     """Draws an excerpt of a recording: the spectrogram with the events of each class above the evidence over time.
+
+    A class has a colour and a marker, which stands at the top of the spectrogram over each event, and at the largest
+    evidence of the event below.
 
     The four classes with the largest evidence over time in this excerpt are drawn. One outline is around all channel
     events of a class. An event without a band is outlined over all frequencies.
@@ -63,7 +71,9 @@ def recording(
     spectrogram, evidence = target.subplots(2, 1, height_ratios=[2, 1])
     image = draw_clip(spectrogram, clip, level_limits([clip]))
     for rank, label in enumerate(_strongest_classes(found, start, end)):
-        draw_places(spectrogram, _places(found, label, start, clip), rank, region_line(rank)[1])
+        places = _places(found, label, start, clip)
+        draw_places(spectrogram, places, rank)
+        _draw_marks(spectrogram, places, rank)
         _draw_evidence(evidence, found, label, start, end, rank)
     _label_axes(spectrogram, evidence, start, clip.duration)
     _draw_legend(evidence)
@@ -100,17 +110,48 @@ def _band(event: Event, clip: Clip) -> tuple[float, float]:
     return event.low, event.high
 
 
+def _draw_marks(panel: Axes, places: Sequence[Place], rank: int) -> None:
+    """Marks the class of each event at the top of the panel, because a dashed outline means something else."""
+    colour, marker = class_mark(rank)
+    middles = [(place.start + place.end) / 2 for place in places]
+    on_panel = panel.get_xaxis_transform()  # x in seconds, y as a share of the panel
+    panel.scatter(
+        middles,
+        [_TOP] * len(middles),
+        s=_MARK**2,
+        c=colour,
+        marker=marker,
+        transform=on_panel,
+        clip_on=False,
+        edgecolors=DARK,
+    )
+
+
+def _peaks(explanation: RecordingExplanation, label: int, inside: Tensor) -> list[int]:
+    """Where the evidence of a class is largest in each of its events, as places among the drawn times."""
+    times = explanation.times[inside]
+    values = explanation.evidence[label][inside]
+    peaks = []
+    for event in explanation.events:
+        of_event = ((times >= event.start) & (times <= event.end)).nonzero()[:, 0]
+        if event.label == label and len(of_event):
+            peaks.append(int(of_event[values[of_event].argmax()]))
+    return peaks
+
+
 def _draw_evidence(
     panel: Axes, explanation: RecordingExplanation, label: int, start: float, end: float, rank: int
 ) -> None:
     inside = (explanation.times >= start) & (explanation.times <= end)
     names = {event.label: event.name for event in explanation.events}
-    colour, style = region_line(rank)
+    colour, marker = class_mark(rank)
     panel.plot(
         as_array(explanation.times[inside] - start),
         as_array(explanation.evidence[label][inside]),
         color=colour,
-        linestyle=style,
+        marker=marker,
+        markersize=_MARK,
+        markevery=_peaks(explanation, label, inside),
         label=fitted(names.get(label, f"class {label}"), 2.0, TINY, lines=1),
     )
 

@@ -17,7 +17,16 @@ from torch.overrides import TorchFunctionMode
 
 from captum_apex.layers.selected_output import SelectedOutput
 
-__all__ = ["device_of", "fingerprint", "layer_name", "model_of", "models_of", "on_one_device", "plain_paths"]
+__all__ = [
+    "device_of",
+    "fingerprint",
+    "layer_name",
+    "model_name",
+    "model_of",
+    "models_of",
+    "on_one_device",
+    "plain_paths",
+]
 
 _SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 _RECURRENT = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
@@ -79,6 +88,25 @@ def model_of(forward_func: Callable) -> nn.Module | None:
     if isinstance(forward_func, MethodType) and isinstance(forward_func.__self__, nn.Module):
         return _without_selection(forward_func.__self__)
     return None
+
+
+def model_name(forward_func: Callable) -> str:
+    """The name of the class of the user's model, also where the package has put it into a module of its own.
+
+    Args:
+        forward_func: a forward function, as in `model_of`.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_apex import SelectedOutput
+        >>> from captum_apex.layers.models import model_name
+        >>> model_name(SelectedOutput(nn.ReLU(), 0))
+        'ReLU'
+    """
+    model: Any = model_of(forward_func) or on_one_device(forward_func)
+    while type(model).__module__.startswith("captum_apex.") and isinstance(getattr(model, "model", None), nn.Module):
+        model = model.model
+    return type(model).__name__
 
 
 def _without_selection(module: nn.Module) -> nn.Module | None:

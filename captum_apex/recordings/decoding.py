@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from captum_apex.caller import warn_caller
-from captum_apex.numbers import real_number, whole_number
+from captum_apex.numbers import full_scale, real_number, whole_number
 from captum_apex.recordings.audio_file import opened_audio
 from captum_apex.recordings.resampling import filter_reach, resampled
 
@@ -182,7 +182,7 @@ def _checked_settings(sample_rate: int, length: int | None) -> tuple[int, int | 
 def _check_samples(samples: Tensor, name: str) -> None:
     if not isinstance(samples, Tensor) or not samples.is_floating_point():
         got = getattr(samples, "dtype", type(samples).__name__)
-        raise TypeError(f"expected the samples of {name} as a tensor of floats, but got {got}")
+        raise TypeError(f"expected the samples of {name} as a tensor of floats, but got {got}{full_scale(got)}")
     # More channels than samples means that the two axes are swapped.
     if samples.dim() not in (1, 2) or len(samples) > samples.shape[-1] > 0:
         raise ValueError(

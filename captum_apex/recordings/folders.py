@@ -286,7 +286,8 @@ class Recordings:
         return len(self.names)
 
     def __repr__(self) -> str:
-        place = "a data set" if self.sounds is not None else os.fspath(self.folder)
+        folder = "the current folder" if self.folder == Path() else os.fspath(self.folder)
+        place = "a data set" if self.sounds is not None else folder
         lines = [f"{counted(len(self), 'recording')} of {place}"]
         lines.append(f"  classes: {listed(self._counts())}" if self.labels is not None else "  classes: none")
         if self.groups is not None:

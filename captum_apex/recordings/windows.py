@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from captum_apex.numbers import real_number, whole_number
+from captum_apex.numbers import full_scale, real_number, whole_number
 from captum_apex.recordings.audio_file import AudioFile, opened_audio
 from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.resampling import filter_reach
@@ -235,8 +235,8 @@ def _check_waveform(waveform: Tensor) -> None:
     if waveform.dim() != 1 or not len(waveform) or not waveform.is_floating_point():
         raise ValueError(
             "expected a waveform of floats of shape (sample,), "
-            f"but got {waveform.dtype} of shape {tuple(waveform.shape)}; "
-            "`captum_apex.recordings.as_waveform` mixes down and resamples"
+            f"but got {waveform.dtype} of shape {tuple(waveform.shape)}"
+            + (full_scale(waveform.dtype) or "; `captum_apex.recordings.as_waveform` mixes down and resamples")
         )
 
 

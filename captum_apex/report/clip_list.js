@@ -45,8 +45,16 @@ function clipList() {
     roving(list, "a");
     markCurrent();
   };
-  nav.replaceChildren(...(entries.length > FEW ? [listTools(update), count] : []), list);
+  nav.replaceChildren(...(entries.length > FEW ? [listTools(update), count] : []), ...meaningOfShares(), list);
   update();
+}
+
+/* What the percentages of the list are, where they stand. */
+function meaningOfShares() {
+  if (entries.every(({ share }) => share === null)) return [];
+  const text = "“Explained”: how much of what the layer adds to the logit comes from the channels shown, in the " +
+    "perspective with the largest share. Above 100%, other channels speak against the class.";
+  return [element("p", { class: "hint" }, text)];
 }
 
 function selection() {

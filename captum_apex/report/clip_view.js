@@ -144,12 +144,6 @@ function notes(page) {
     lines.push(["Dashed outline", "The region is no better than a random place."]);
   if (regions.some((region) => region.silent))
     lines.push(["Silence", "No level in the region is above the lowest of its clip, or 80 dB below the loudest."]);
-  if (facts.pages.length > 1)
-    lines.push([
-      "Explained, in the list of clips",
-      "The contributions of the shown channels, as a share of the logit above that without the layer, in the " +
-        "perspective where it is largest. It is above 100% where other channels speak against the class.",
-    ]);
   const terms = lines.map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text)));
   const careful = element(
     "p",

@@ -9,13 +9,17 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from captum_apex.audio.clip import Clip, ClipLookup
 from captum_apex.audio.texts import encodable
+from captum_apex.bases.schemes import Scheme
+from captum_apex.choices import one_of
 from captum_apex.classifiers.class_names import class_name, ordered_names
 from captum_apex.explanations.explanation import Explanation
+from captum_apex.figures.prototypes import explanation, perspectives
 from captum_apex.figures.signed_maps import signed_map
 
 __all__ = ["Page"]
@@ -156,7 +160,9 @@ class Page:
 
     @property
     def right(self) -> bool | None:
-        """Whether the model's first choice is the class of the clip; None where the class or the choice is not known.
+        """Whether the model's first choice is the class of the clip, or one of its classes, which commas separate.
+
+        It is None where a class of the clip or the choice is not known.
 
         Example:
             >>> import torch
@@ -169,8 +175,41 @@ class Page:
         """
         label = encodable(self.clip.label)
         names = [*(self.class_names or ()), *([] if self.background is None else [self.background])]
-        known = self.class_names is not None and label in map(encodable, names)
-        return self.first_choice == label if known and self.first_choice else None
+        known = set(map(encodable, names))
+        labels = {label} if label in known else set(label.split(", "))
+        if self.class_names is None or not labels <= known or not self.first_choice:
+            return None
+        return self.first_choice in labels
+
+    def figure(self, scheme: Scheme | str | None = None) -> Figure:
+        """A picture of the explanation with its prototypes, to save or to show in a notebook.
+
+        Args:
+            scheme: the scheme to draw by `captum_apex.figures.explanation`; None draws all schemes side by side by
+                `captum_apex.figures.perspectives`, or the only one.
+
+        Returns:
+            The matplotlib figure.
+
+        Raises:
+            ValueError: there is no explanation in this scheme.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+            >>> from captum_apex.report import Page
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80))
+            >>> time = Explanation(Scheme("time"), 0, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
+            >>> figure = Page(clip, [time], {}, ["dog", "rain"]).figure("time")
+            >>> [label.get_text() for label in figure.axes[1].get_yticklabels()][-1]
+            'logit: dog'
+        """
+        names = self.class_names
+        if scheme is None and len(self.explanations) > 1:
+            return perspectives(self.explanations, self.clip, self.shown_prototypes, class_names=names)
+        by_scheme = {str(each.scheme): each for each in self.explanations}
+        name = next(iter(by_scheme)) if scheme is None else one_of(scheme, "`scheme`", list(by_scheme))
+        return explanation(by_scheme[str(name)], self.clip, self.shown_prototypes, class_names=names)
 
     def class_name(self, label: Any) -> str:
         """The name of a label or a target; an empty text for None."""

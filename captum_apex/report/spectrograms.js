@@ -192,7 +192,8 @@ function grouped(regions) {
 
 function scale(clip) {
   const { span, colours } = facts.level;
-  const text = `Level below the loudest of each picture (here ${fixed(clip.loudest, 0)} dB)`;
+  const loudest = `${fixed(clip.loudest, 0)} dB on the scale of its spectrogram`;
+  const text = `Level below the loudest point of the same picture (for this clip ${loudest})`;
   return legend(colours, [`${fixed(-span, 0)} dB`, "0 dB"], text);
 }
 

@@ -1,13 +1,17 @@
 """Warnings point to the line of the user."""
 
+import io
 import linecache
 import re
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 from torch import nn
+from tqdm import tqdm
 
 import captum_apex
 from captum_apex import FeatureBank, Recordings
@@ -54,3 +58,17 @@ def test_the_package_warns_in_no_other_way():
     for path in PACKAGE.rglob("*.py"):
         if path != PACKAGE / "caller.py":
             assert not re.search(r"warnings\.warn\(", path.read_text()), path
+
+
+def test_a_warning_stands_on_a_line_of_its_own_beside_a_progress_bar(monkeypatch):
+    """The bar is cleared before the line and drawn again after it."""
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    with tqdm(total=2, file=written, desc="explaining", mininterval=0) as bar, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", lambda message, *_: written.write(f"{message}\n"))
+        bar.update()
+        warn_caller("files are resampled")
+    before, _, after = written.getvalue().partition("files are resampled\n")
+    assert before.rpartition("explaining")[2].endswith("\r")
+    assert "explaining" in after

@@ -10,8 +10,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from captum_apex import files
+from captum_apex import (
+    Event,
+    ExplainedClips,
+    PrototypeBasis,
+    files,
+    listening,
+    write_audacity,
+    write_csv,
+    write_raven,
+)
+from captum_apex.explaining.channel_names import write_names
+from captum_apex.explanations import event_files
 from captum_apex.files import locked, locked_alone, read_json, read_tensors, replaced, write_json, write_tensors
+from captum_apex.report import Page
+from tests import explained
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path):
@@ -41,9 +54,53 @@ def test_a_file_has_the_permissions_of_any_new_file(tmp_path):
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
 
 
-def test_a_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="No such file or directory"), replaced(tmp_path / "none" / "a.txt"):
+def test_missing_folders_are_made(tmp_path):
+    with replaced(tmp_path / "new" / "newer" / "a.txt") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "new" / "newer" / "a.txt").read_text() == "new"
+
+
+def test_folders_that_were_made_are_removed_after_an_exception_and_others_stay(tmp_path):
+    (tmp_path / "old").mkdir()
+    with pytest.raises(KeyboardInterrupt), replaced(tmp_path / "old" / "new" / "newer" / "a.txt"):
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+
+
+def test_a_folder_that_is_a_file_is_an_error(tmp_path):
+    (tmp_path / "notes").touch()
+    with pytest.raises(OSError, match="notes"), replaced(tmp_path / "notes" / "a.txt"):
         pass
+
+
+EVENTS = [Event(1.0, 2.0, None, None, 0, "dog", 0.9, 2.0)]
+
+
+def explained_clips():
+    clip = explained.clip_of(explained.QUERY[0])
+    return ExplainedClips((Page(clip, [explained.explained(search=None)], explained.Recorded(), explained.CLASSES),))
+
+
+WRITERS = {
+    "page": lambda path: explained_clips().write(path),
+    "CSV": lambda path: explained_clips().write_csv(path),
+    "JSON": lambda path: explained_clips().write_json(path),
+    "Raven": lambda path: write_raven(path, EVENTS),
+    "Audacity": lambda path: write_audacity(path, EVENTS),
+    "events as CSV": lambda path: write_csv(path, EVENTS),
+    "events as JSON": lambda path: event_files.write_json(path, EVENTS),
+    "basis": lambda path: PrototypeBasis(torch.eye(2), "time").save(path),
+    "bank": lambda path: explained.network()[2].save(path),
+    "sound": lambda path: listening.write(path.with_suffix(".wav"), torch.zeros(100), 8000),
+    "channel names": lambda path: write_names(path, {}, {}),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_writer_makes_missing_folders(tmp_path, writer):
+    """A basis and a page are written to new folders alike, from Python as on the command line."""
+    WRITERS[writer](tmp_path / "new" / "newer" / "it")
+    assert any((tmp_path / "new" / "newer").iterdir())
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])

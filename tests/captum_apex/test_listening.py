@@ -267,11 +267,6 @@ def test_a_sound_above_full_scale_is_scaled_down_with_a_warning(tmp_path):
         encoded(waveform, 16000, "wav")
 
 
-def test_a_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="No such file or directory"):
-        write(tmp_path / "none" / "a.flac", torch.zeros(100), 16000)
-
-
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.wav"
     write(path, torch.full((1000,), 0.25), 8000)
@@ -465,7 +460,7 @@ def test_a_missing_package_is_named(monkeypatch, missing, call, message):
         (lambda: encoded(torch.zeros(9), 22255), "MP3 supports.*but got 22255; take 'flac'"),
         (lambda: encoded(torch.zeros(9), 22255.5, "flac"), "whole number of Hz, but got 22255.5"),
         (lambda: encoded(torch.zeros(2, 9), 8000), r"\(sample,\), but got torch.float32 of shape \(2, 9\)"),
-        (lambda: encoded(torch.zeros(9, dtype=torch.int16), 8000), "of floats.*torch.int16"),
+        (lambda: encoded(torch.zeros(9, dtype=torch.int16), 8000), "of floats.*torch.int16.*by 32768"),
         (lambda: encoded(torch.full((9,), math.nan), 8000), "finite `waveform`"),
     ],
 )

@@ -112,6 +112,7 @@ COMPUTES_NO_FEATURES = {
     "captum_apex.layers.cell_places",  # it is for regions and maps
     "captum_apex.layers.placing",
     "captum_apex.layers.suggestions",  # it is for the messages of errors
+    "captum_apex.bases.fit_progress",
     "captum_apex.bases.summaries",  # it is for what is printed
 }
 

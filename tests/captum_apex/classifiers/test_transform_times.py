@@ -75,6 +75,13 @@ def test_other_transforms_are_refused_with_what_to_give_the_classifier(transform
         check(transform, 8000, axes)
 
 
+@pytest.mark.parametrize(("transform", "layout"), [(lambda waveform: waveform[None], None), (torch.clone, "n t")])
+def test_axes_of_a_model_that_takes_the_waveform_are_refused(transform, layout):
+    """The length of the clips has nothing to do with it."""
+    with pytest.raises(ValueError, match="the input is the waveform; leave `axes` and `decibels` out"):
+        classifier(transform, length=16000, input_layout=layout).drawn(torch.rand(16000))
+
+
 def failing(waveform):
     raise RuntimeError(f"no {len(waveform)} samples")
 

@@ -10,6 +10,7 @@ import torch
 
 from captum_apex import SCHEMES, demo, demonstration, listening
 from captum_apex.__main__ import main
+from captum_apex.caller import ApexWarning
 from captum_apex.demonstration import EveningSounds, classifier, explainer, pond_demo
 from captum_apex.layers import fingerprint
 
@@ -69,7 +70,7 @@ def opened(monkeypatch):
     """The pages that were opened, and the sounds that were played."""
     opened = []
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) is None)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if name == "aplay" else None)
     monkeypatch.setattr(subprocess, "Popen", lambda command, **_: opened.append(command))
     return opened
@@ -96,8 +97,23 @@ def test_nothing_is_opened_without_a_screen_or_where_nobody_wants_it(tmp_path, o
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    pond_demo._show(tmp_path / "page.html", tmp_path / "sounds" / "bell.wav")
+    with pytest.warns(ApexWarning, match=r"no browser could be opened here; open .*page\.html in one"):
+        pond_demo._show(tmp_path / "page.html", tmp_path / "sounds" / "bell.wav")
     assert not opened
+
+
+def test_a_page_that_the_browser_does_not_open_is_warned_of(tmp_path, opened, monkeypatch):
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    with pytest.warns(ApexWarning, match="no browser could be opened"):
+        pond_demo._show(tmp_path / "page.html", tmp_path / "sounds" / "bell.wav")
+
+
+def test_a_clip_with_two_sounds_is_labelled_by_both(pond):
+    """The model recognises the rain behind the songbird, which is not wrong."""
+    sounds = EveningSounds("demo")
+    explained = pond_demo._with_all_labels(pond.explain(sounds, n_channels=1, search=None), sounds)
+    assert [page.clip.label for page in explained][7:10] == ["rain", "owl, cricket", "songbird, rain"]
+    assert all(page.right for page in explained)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path, capsys):

@@ -11,8 +11,9 @@ from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 import captum_apex
 from captum_apex import Classifier, SelectedOutput, SpectrogramAxes, examine
-from captum_apex.examination import examined_layer
-from captum_apex.layers.cell_places import CellLine
+from captum_apex.examination import ExaminedLayer, examined_layer
+from captum_apex.examination.examined_layer import with_places
+from captum_apex.layers.cell_places import CellLine, CellPlaces
 
 RATE = 8000
 MEL = MelSpectrogram(RATE, 256, hop_length=80, n_mels=32)
@@ -182,7 +183,28 @@ def test_the_code_for_a_model_makes_a_classifier_that_can_stay():
     exec(examination.code, names)
     again = examine(names["classifier"])
     assert (again.code, again.faults) == ("", ())
-    assert "The Classifier can stay as it is." in repr(again)
+    assert "the Classifier can stay as it is. Not checked: whether the model was trained on sounds" in repr(again)
+
+
+def test_the_model_has_the_name_of_the_users_class():
+    model = SelectedOutput(seeded(waveform_model), lambda output: output)
+    assert repr(examine(model, random(2, 1, 100))).startswith("Sequential, with inputs of 1 × 100")
+
+
+def test_a_layer_without_places_says_why_and_one_that_was_left_alone_too():
+    examination = examine(seeded(waveform_model), random(2, 1, 100), n_layers=0)
+    assert [layer.texts[4:6] for layer in examination.layers] == [("not measured", "not measured")]
+    layer = ExaminedLayer(examination.layers[0].suggestion)
+    silent = with_places(layer, lambda inputs: layer.suggestion.module(0 * inputs), random(1, 1, 100), "n c t", None)
+    assert silent.texts[4:6] == ("not known", "not known")
+    assert "or none hears anything" in silent.fault
+
+
+def test_a_time_below_a_millisecond_is_readable():
+    suggestion = examine(seeded(waveform_model), random(2, 1, 100), n_layers=0).layers[0].suggestion
+    line = CellLine(first=1.0, step=4.0, size=100, n_cells=23, receptive_field=9)
+    layer = ExaminedLayer(suggestion, CellPlaces(time=line), 2000, 6.25e-05, 0.025)
+    assert layer.texts[4:6] == ("0.025 s", "0.0625 ms")
 
 
 def test_frequency_and_time_the_other_way_round():

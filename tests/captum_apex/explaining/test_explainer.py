@@ -144,6 +144,11 @@ def test_what_is_no_clip_is_refused(explainer, clips):
         explainer.explain([])
 
 
+def test_integer_samples_are_refused_with_their_type_and_the_cure(explainer):
+    with pytest.raises(TypeError, match=r"Tensor of torch.int16 of shape \(4000,\); divide 16-bit samples by 32768"):
+        explainer.explain(torch.zeros(4000, dtype=torch.int16))
+
+
 def test_classes_are_chosen_by_name_index_or_threshold(explainer):
     clip = sound(1000)
     for target in ("siren", 2, ["siren"], ["2", "siren", 2], np.int64(2)):

@@ -1,5 +1,7 @@
 """Channel events joined to events, against a slow walk over columns."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -136,3 +138,12 @@ def test_the_events_of_a_recording_are_counted_by_class():
     many = RecordingExplanation(tuple(found) * 100, {}, torch.empty(0), duration=12.0)._repr_html_()
     assert many.count("<tr>") == 101
     assert "600 events in 12.0 s, the first 100" in many
+
+
+def test_an_event_is_one_line_when_it_is_printed():
+    """`print(event)` says what, when and where, and not every channel with its numbers."""
+    (event,) = joined([channel_event(1.0, 2.0, channel=17), channel_event(1.5, 2.5, channel=3)])
+    assert repr(event) == "Event of a, 1.00–2.50 s, probability 0.50, 2 channels"
+    assert repr(replace(event, low=150.0, high=3500.4, silent=True)) == (
+        "Event of a, 1.00–2.50 s, 150–3500 Hz, probability 0.50, 2 channels, in digital silence"
+    )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from captum_apex import SCHEMES, Box, Explanation, PrototypeBasis, Region, RegionEffect, basis_from_matrix, figures
 from captum_apex.explanations.explanation import prototypes_of
 from captum_apex.figures.charts import remainders
-from captum_apex.figures.colours import DASHED, REGION_STYLES, REGIONS, SOLID, region_line
+from captum_apex.figures.colours import DASHED
 from captum_apex.figures.effects import effect_lines
 from captum_apex.figures.outlines import union_path
 from tests.explained import CLASSES, QUERY, Recorded, all_schemes, basis, clip_of, explained, network
@@ -144,10 +144,10 @@ def test_only_a_region_no_better_than_random_is_dashed_and_the_caption_says_so()
     assert [is_dashed(patch) for patch in head.patches] == [False, True]
     assert [is_dashed(line) for line in head.get_legend().get_lines()] == [False, True]
     assert [is_dashed(panel.patches[0]) for panel in (first, second)] == [False, True]
-    assert first.get_title().splitlines()[2:] == ["masking 63%, random 1%", "score falls by 2.5"]
+    assert first.get_title().splitlines()[2:] == ["masking 63%, random 1%", "logit falls by 2.5"]
     assert second.get_title().splitlines()[2:] == [
         "masking 10%, random 20%",
-        "score rises by 0.5",
+        "logit rises by 0.5",
         "no better than a random place",
         "fires at the border",
     ]
@@ -214,7 +214,7 @@ def test_the_perspectives_stand_side_by_side():
         assert is_outlined(panel, CLIP, [part.region for part in explanation.evidence])
         legend = [text.get_text() for text in panel.get_legend().get_texts()]
         assert [text.split(":")[0] for text in legend] == [f"channel {part.channel}" for part in explanation.evidence]
-    note = "beside each channel: its contribution to the score, and its share of what the layer adds"
+    note = "beside each channel: its contribution to the logit, and its share of what the layer adds"
     assert figure.get_suptitle().startswith(f"Why “$5 bell”?\nclip: query.wav\n{note}\n“Masking”: ")
 
 
@@ -318,32 +318,12 @@ def test_subfigures_given_are_drawn_on():
     figure.draw_without_rendering()
 
 
-def dashes_of(rank, positions):
-    """Whether the outline of a rank is drawn at positions along it, in line widths."""
-    offset, lengths = region_line(rank)[1]
-    if not lengths:
-        return np.ones(len(positions), dtype=bool)
-    dash, gap = lengths
-    return (positions + offset) % (dash + gap) < dash
-
-
 def test_outlines_that_coincide_are_all_visible():
     found = without_effects(explained())
     same = replace(found, evidence=(found.evidence[0],) * 3)
     widths = [patch.get_linewidth() for patch in panels(figures.explanation(same, CLIP, Recorded()))[0].patches]
     assert widths == sorted(set(widths), reverse=True)
     assert 1.5 * sum(DASHED[1]) < 10  # points, for a line 1.5 wide; the outline of a spot has some 40
-
-
-def test_lines_of_classes_that_coincide_are_all_visible_and_their_dashes_are_short_enough_for_a_small_spot():
-    positions = np.arange(0, 60, 0.05) + 0.01
-    drawn = [dashes_of(rank, positions) for rank in range(len(REGIONS))]
-    for rank, own in enumerate(drawn):
-        visible = own & ~np.any([*drawn[rank + 1 :], np.zeros(len(positions), dtype=bool)], axis=0)
-        assert visible.mean() >= 0.1  # later outlines are drawn over it
-        assert 1.5 * sum(region_line(rank)[1][1]) < 10  # points, for a line 1.5 wide; the outline of a spot has some 40
-    assert region_line(0)[1] == SOLID
-    assert len(REGIONS) == len(REGION_STYLES) == 5  # as many as there are channels of evidence by default
 
 
 # --- waterfall ----------------------------------------------------------------------------------------------------
@@ -364,14 +344,14 @@ def test_the_waterfall_leads_from_the_bias_to_the_score():
     assert [end - start for start, end in steps[:-1]] == pytest.approx([part.contribution for part in found.evidence])
     assert steps[-1][1] == pytest.approx(found.score)
     names = [f"channel {part.channel}" for part in found.evidence]
-    assert labels(panel) == ["without the layer", *names, "other channels", "score: $5 bell"]
+    assert labels(panel) == ["without the layer", *names, "other channels", "logit: $5 bell"]
     assert panel.yaxis_inverted()
 
 
 def test_what_does_not_add_up_has_a_bar_of_its_own():
     found = Explanation(SCHEMES[0], 1, score=2.0, score_without_layer=-0.5, evidence=(), total=3.0)
     panel = figures.waterfall(found).axes[0]
-    assert labels(panel) == ["without the layer", "other channels", "unexplained", "score: class 1"]
+    assert labels(panel) == ["without the layer", "other channels", "unexplained", "logit: class 1"]
     np.testing.assert_allclose(bars(panel), [(0, -0.5), (-0.5, 2.5), (2.5, 2.0), (0, 2.0)])
     colours = [bar.get_facecolor()[:3] for bar in panel.patches]
     assert colours[0] == colours[3]
@@ -399,7 +379,7 @@ def test_the_numbers_of_the_waterfall_stand_within_its_axes():
 
 def test_a_score_without_classes_has_no_name():
     panel = figures.waterfall(replace(explained(), target=None)).axes[0]
-    assert labels(panel)[-1] == "score"
+    assert labels(panel)[-1] == "logit"
 
 
 def test_a_class_without_a_name_is_refused():

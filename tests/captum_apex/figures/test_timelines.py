@@ -59,6 +59,19 @@ def test_the_evidence_below_is_that_of_the_strongest_classes():
     FigureCanvasAgg(drawn).draw()  # "$" is no formula
 
 
+def test_classes_differ_by_markers_and_not_by_dashes_which_mean_something_else():
+    """A marker stands over each event, and at the largest evidence of it."""
+    drawn = figures.recording(whole(event(21, 24), event(26, 27, 1), peaks={0: 2.0, 1: 1.0}), CLIP, 20.0)
+    spectrogram, evidence = drawn.axes[:2]
+    assert [patch.get_linestyle() for patch in spectrogram.patches] == [(0.0, []), (0.0, [])]
+    marks = [each.get_offsets().tolist() for each in spectrogram.collections[1::2]]  # beside the edges of outlines
+    assert marks == [[[2.5, 0.95]], [[6.5, 0.95]]]
+    lines = evidence.get_lines()
+    assert [(line.get_label(), line.get_marker()) for line in lines] == [("dog", "o"), ("$5 bell", "s")]
+    assert lines[0].get_markevery() == [2]  # the time 22.5 s
+    assert [line.get_linestyle() for line in lines] == ["-", "-"]
+
+
 def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend():
     drawn = figures.recording(whole(replace(event(22, 23), name="_noise")), CLIP, 20.0)
     assert [text.get_text() for text in drawn.axes[1].get_legend().get_texts()] == ["_noise"]

@@ -290,7 +290,7 @@ def test_a_sound_in_memory_becomes_a_waveform_like_a_file(tmp_path):
     [
         (np.zeros(3), TypeError, "a tensor of floats, but got float64"),
         ([0.5], TypeError, "a tensor of floats, but got list"),
-        (torch.zeros(3, dtype=torch.int16), TypeError, "a tensor of floats, but got torch.int16"),
+        (torch.zeros(3, dtype=torch.int16), TypeError, "got torch.int16; divide 16-bit samples by 32768"),
         (torch.zeros(1, 2, 3), ValueError, r"\(channel, sample\) or \(sample,\), but got \(1, 2, 3\)"),
         (torch.zeros(100, 2), ValueError, r"\(channel, sample\) or \(sample,\), but got \(100, 2\)"),
         (torch.zeros(2, 0), ValueError, "to hold sound, but it is empty"),

@@ -499,6 +499,9 @@ def test_colours_and_dashes_are_those_of_the_figures(tmp_path):
         ("", [1, 0, 0, 0, 0, 0, 0], None),
         ("a thrush", [1, 0, 0, 0, 0, 0, 0], None),  # no class of the model
         ("three", (), None),
+        ("two, three", [0, 0, 0, 1, 0, 0, 0], True),  # a clip of two classes
+        ("two, three", [1, 0, 0, 0, 0, 0, 0], False),
+        ("a thrush, three", [0, 0, 0, 1, 0, 0, 0], None),
     ],
 )
 def test_the_model_is_right_where_its_first_choice_is_the_label(label, scores, right):
