@@ -58,10 +58,14 @@ def warn_of_other_labels(training: InputDataset, bases: Mapping[str, PrototypeBa
         bases: the bases by what messages call them.
 
     Example:
-        >>> from captum_apex.demonstration import EveningSounds, explainer
+        >>> import warnings
+        >>> from captum_apex.demonstration import explainer
         >>> from captum_apex.explaining.label_checks import warn_of_other_labels
         >>> pond = explainer()
-        >>> warn_of_other_labels(pond.training, {"time.safetensors": pond.bases["time"]})  # the same labels
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warn_of_other_labels(pond.training, {"time.safetensors": pond.bases["time"]})
+        >>> caught
+        []
     """
     if training.labels is None:
         return
