@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip_html import clip_html, player_html
+from captum_apex.audio.filled_frames import blanked, n_heard_frames
 from captum_apex.audio.regions import Box, Place, Region
 from captum_apex.audio.texts import encodable
 
@@ -136,7 +138,8 @@ class Clip:
 
     def _repr_html_(self) -> str | None:
         places = f"0 to {self.seconds(1.0):.3g} s, {self.hertz(0.0):.0f} to {self.hertz(1.0):.0f} Hz"
-        shown = clip_html(f"{self.title or 'clip'} ({places})", self.decibels, level_limits([self]))
+        levels = blanked(self.decibels, self.heard.shape[1])
+        shown = clip_html(f"{self.title or 'clip'} ({places})", levels, level_limits([self]))
         sound = "" if self.waveform is None else player_html(self.waveform, self.sample_rate)
         return None if shown is None else shown + sound
 
@@ -297,10 +300,15 @@ class Clip:
         start, end = (self.axes.frame_position(self.seconds(side)) / n_frames for side in (box.start, box.end))
         return Box(max(low, 0.0), min(high, 1.0), start, min(end, 1.0))
 
+    @cached_property
+    def heard(self) -> Tensor:
+        """The spectrogram up to the end of the sound, (frequency, time), without what the transform fills it with."""
+        return self.decibels[:, : n_heard_frames(self.decibels, self.axes, self.waveform)]
+
     @property
     def floor(self) -> float:
         """The level in dB up to which nothing is heard: the lowest level, but at most 80 dB below the loudest one."""
-        return max(self.decibels.min().item(), self.decibels.max().item() - _DYNAMIC_RANGE)
+        return max(self.heard.min().item(), self.heard.max().item() - _DYNAMIC_RANGE)
 
     def is_silent(self, region: Region) -> bool:
         """Whether there is no sound in a region: no level in it is above the floor, or no sample in its time.
@@ -354,7 +362,7 @@ class ClipLookup(Protocol):
 
 
 def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:
-    """Common limits of the colours for clips that are compared, in dB.
+    """Common limits of the colours for clips that are compared, in dB, without frames after the end of the sound.
 
     The limits are the quantiles 0.01 and 0.999 of all levels, and at most 80 dB apart. Where more than 2% of a clip are
     at its lowest level, this level is digital silence and does not count, so that the colours are left to the sound.
@@ -377,7 +385,7 @@ def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:
     """
     shown = list(dict.fromkeys(clips))
     levels = np.concatenate([_heard_levels(clip) for clip in shown])
-    silence = len(levels) < sum(clip.decibels.numel() for clip in shown)
+    silence = len(levels) < sum(clip.heard.numel() for clip in shown)
     low, high = np.quantile(levels, [0.05 if silence else 0.01, 0.999]).tolist()
     low = max(low, high - _DYNAMIC_RANGE)
     return (low, high) if high > low else (low - 1, high + 1)
@@ -385,7 +393,7 @@ def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:
 
 def _heard_levels(clip: Clip) -> NDArray[np.float64]:
     """The levels of a clip without those of digital silence; all levels of a clip that has only one other level."""
-    levels = clip.decibels.detach().cpu().double().numpy().ravel()
+    levels = clip.heard.detach().cpu().double().numpy().ravel()
     heard = levels[levels > levels.min() + _SAME_LEVEL]
     silence = 1 - len(heard) / len(levels) > _SILENT_SHARE
     return heard if silence and len(heard) and np.ptp(heard) > _SAME_LEVEL else levels

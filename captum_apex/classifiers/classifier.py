@@ -60,7 +60,8 @@ class Classifier(ClipReading):
             one class, whose probability is the sigmoid.
         short: what is done with files shorter than `length`: `"pad"` puts zeros after their end, `"repeat"` repeats
             them from their start, as models against spoofed speech are trained. Regions in a repeated part are given at
-            the second of the file.
+            the second of the file. `"keep"` leaves them as they are, for a transform that lengthens its inputs itself,
+            as the feature extractors of AST and Whisper do.
         background: name of clips without any of the classes, such as "no call" for a detector of one class: a folder or
             a label of this name means clips on which all scores should be low, and pages show it as the first choice
             where all scores are below 0. None for no such clips.
@@ -246,8 +247,8 @@ class Classifier(ClipReading):
         class_names = tuple(recordings.class_names)
         if recordings.labels is not None and class_names and class_names != tuple(self.class_names):
             raise ValueError(
-                f"expected recordings that are labelled by the classifier's classes ({', '.join(self.class_names)}), "
-                f"in this order, but got {', '.join(class_names)}; give the recordings the classifier's "
+                f"expected recordings that are labelled by the classifier's classes ({listed(self.class_names)}), "
+                f"in this order, but got {listed(class_names)}; give the recordings the classifier's "
                 "`class_names`, as in Recordings.in_folder(folder, classifier.class_names); do not change those of the "
                 "classifier, whose order is that of the model's scores; clips of none of the classes need a "
                 "`background`, in both"

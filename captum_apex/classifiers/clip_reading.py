@@ -53,7 +53,7 @@ class ClipReading:
 
     @property
     def read_length(self) -> int | None:
-        """The length to which a file is read, in samples; None for the whole file, where short ones are repeated."""
+        """The length to which a file is read, in samples; None for the whole file, where short ones are not padded."""
         return self.length if self.short == "pad" else None
 
     def fitted(self, waveform: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class ClipReading:
         """A waveform as a clip to look at and to listen to.
 
         Args:
-            waveform: samples at the classifier's sample rate, (sample,); it is repeated where files would be.
+            waveform: samples at the classifier's sample rate, (sample,); it is repeated or cut where files would be.
             name: name of the clip, for its title and for messages.
             label: class of the clip in words, for its title.
 
@@ -115,7 +115,7 @@ class ClipReading:
                 to draw (the message names the clip), or the transform changes the times of the sound.
         """
         n_samples = len(waveform)
-        waveform = self.fitted(waveform) if self.short == "repeat" else waveform
+        waveform = waveform if self.short == "pad" else self.fitted(waveform)
         inputs = None if self.axes is None else self.inputs(waveform, name)
         self.check_times(waveform, inputs, name)
         try:

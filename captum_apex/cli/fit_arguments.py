@@ -59,7 +59,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DATA",
         help="the recordings: a folder with a sub-folder per class, named like the class; a folder of recordings "
-        "alone, without labels; or a CSV file with a column of files and a column of labels",
+        "alone, without labels; or a CSV file with a column of files and a column of labels, of several with commas "
+        "between them ('dog, rain'), or with a column of 0 and 1 for each class, named like the class",
     )
     parser.add_argument(
         "--out",

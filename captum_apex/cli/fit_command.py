@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     recordings = training_recordings(classifier, options.data, options.skip_bad, options.slice, options.annotations)
     with said_where_slow("trying the model on some of the recordings …"):
         facts = {"n_recordings": len(recordings), "recognised": recognised(classifier.dataset(recordings))}
-    print(_counted(facts, options.data), file=sys.stderr)
+    several = recordings.labels is not None and any(isinstance(label, tuple) for label in recordings.labels)
+    print(_counted(facts, options.data, several), file=sys.stderr)
     bases = fit_bases(
         classifier,
         recordings,
@@ -56,14 +57,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _counted(facts: Mapping[str, Any], folder: Path) -> str:
-    """What is known of the recordings before the fit."""
+def _counted(facts: Mapping[str, Any], folder: Path, several: bool) -> str:
+    """What is known of the recordings before the fit; they may have several labels each."""
     place = "the current folder" if folder == Path() else folder
     text = f"{facts['n_recordings']} recordings in {place}"
     if facts["recognised"] is None:
         return text
     right, tried = facts["recognised"]
     text += f"; the model recognises {right} of the {tried} that were tried"
+    if several:
+        text += " (its best class is one of their labels)"
     if right < tried / 2:
         text += (
             ": few, if it was trained on such recordings; its weights, the transform or the order of the class names "

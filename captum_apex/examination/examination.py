@@ -38,6 +38,7 @@ class Examination:
             largest score; None where the model takes no batch of two.
         faults: what would make explanations wrong, in sentences.
         code: the call of `Classifier` to paste; empty where the examined one can stay as it is.
+        exclusive: whether the classes exclude each other, as far as a `Classifier` says so.
 
     Example:
         >>> import torch
@@ -65,6 +66,7 @@ class Examination:
     batch_difference: float | None
     faults: tuple[str, ...]
     code: str
+    exclusive: bool | None = None
 
     @property
     def predicted(self) -> int | None:
@@ -134,6 +136,8 @@ class Examination:
         name = f" {self.class_names[target]!r}" if self.class_names else f" {target}" * (len(self.scores) > 1)
         if self.predicted is None:
             return f"The score{' of' * bool(name)}{name} is {self.scores[0]:.3g}."
+        if self.exclusive is False and self.scores_are == "logits" and self.scores[target] <= 0:
+            return f"The model detects no class: the highest score is {self.scores[target]:.3g}, that of{name}."
         return f"The model predicts the class{name}, with the score {self.scores[target]:.3g}."
 
     def _linearity(self, layer: ExaminedLayer) -> str:

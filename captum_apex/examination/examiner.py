@@ -119,6 +119,7 @@ def examine(
         batch_difference=scores.batch_difference,
         faults=tuple(faults),
         code=_code(subject, suggestions, scores),
+        exclusive=None if classifier is None else classifier.exclusive,
     )
 
 

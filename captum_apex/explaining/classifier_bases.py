@@ -18,6 +18,7 @@ from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
+from captum_apex.explaining.label_checks import warn_of_labels, warn_of_other_labels
 from captum_apex.layers.layout import LayoutError
 from captum_apex.layers.models import device_of
 from captum_apex.layers.origin import Origin
@@ -82,6 +83,7 @@ def fit_bases(
     layer = _chosen(classifier.layer if layer is None else layer)
     inputs = classifier.dataset(recordings)
     _warn_of_cut(inputs)
+    warn_of_labels(inputs)
     chosen = _supported(layer, inputs, schemes)
     bank = FeatureBank.from_dataset(
         classifier.model,
@@ -288,6 +290,8 @@ def load_bases(
 def check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -> None:
     """Raises a ValueError where a basis was fitted on other recordings, as far as it knows them.
 
+    A warning says where their labels were others, as with class names in another order.
+
     Args:
         training: the recordings.
         bases: the bases by what messages call them.
@@ -320,3 +324,4 @@ def check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -
             )
         if not origin.dataset:
             warn_caller(f"{name} does not know its recordings by name: only their number could be compared")
+    warn_of_other_labels(training, bases)

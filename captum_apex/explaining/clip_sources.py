@@ -92,7 +92,7 @@ def _is_waveform(clips: Any) -> bool:
 def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSource]:
     inputs: InputDataset = classifier.dataset(recordings)
     return [
-        ClipSource(inputs.name(index), partial(inputs.sound, index), inputs.label_name(index))
+        ClipSource(inputs.name(index), partial(_recording, inputs, index), inputs.label_name(index))
         for index in range(len(inputs))
     ]
 
@@ -113,8 +113,7 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
         name = f"clip {index + 1}"
         samples = torch.as_tensor(clip).detach()
         if samples.is_floating_point():
-            rate = classifier.sample_rate
-            return ClipSource(name, partial(as_waveform, samples, rate, rate, classifier.read_length, name=name))
+            return ClipSource(name, partial(_waveform, classifier, samples, name))
     raise TypeError(
         f"expected the path of an audio file, or a waveform of floats (sample,), but got {type(clip).__name__}"
         f"{_described(clip)}"
@@ -133,13 +132,34 @@ def _described(clip: Any) -> str:
 def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:
     """The waveform of a file, cut to the length of the classifier's clips, with a warning where much is left out."""
     waveform = classifier.sound(path)
+    _warn_of_cut(classifier, partial(file_duration, path))
+    return waveform
+
+
+def _recording(inputs: InputDataset, index: int) -> Tensor:
+    """The waveform of a recording of a data set, with the same warning where the recording is a file."""
+    waveform = inputs.sound(index)
+    recordings = inputs.recordings
+    if isinstance(recordings, Recordings) and recordings.sounds is None:
+        _warn_of_cut(inputs.classifier, partial(file_duration, recordings.path(index)))
+    return waveform
+
+
+def _waveform(classifier: Classifier, samples: Tensor, name: str) -> Tensor:
+    """A waveform in memory, with the same warning."""
+    rate = classifier.sample_rate
+    _warn_of_cut(classifier, lambda: len(samples) / rate)
+    return as_waveform(samples, rate, rate, classifier.read_length, name=name)
+
+
+def _warn_of_cut(classifier: Classifier, duration: Callable[[], float]) -> None:
+    """Warns where a sound, of a duration in s, is much longer than the classifier's clips."""
     if classifier.length is None:
-        return waveform
+        return
     seconds = classifier.length / classifier.sample_rate
-    if file_duration(path) > LONGER * seconds:
+    if duration() > LONGER * seconds:
         # The warning names no file, so that Python shows it once and not for every clip.
         warn_caller(
             f"files longer than the classifier's clips are cut: only their first {seconds:.3g} s are explained; for "
             "whole recordings take explain_recording (on the command line: events)"
         )
-    return waveform

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.filled_frames import blanked
 from captum_apex.audio.regions import Region
 from captum_apex.figures.canvas import canvas, panel_width, root, single_panel
 from captum_apex.figures.colours import LEVELS
@@ -24,6 +25,9 @@ from captum_apex.figures.ticks import hertz_ticks, time_locator
 from captum_apex.figures.titles import SMALL, title
 
 __all__ = ["clips", "draw_clip", "draw_image", "draw_map", "set_frequency", "spectrogram"]
+
+_FILLED = "filled by the feature extractor"
+_LEAST_WRITTEN = 0.1  # share of a picture with space for this text
 
 
 def spectrogram(
@@ -129,11 +133,27 @@ def draw_clip(ax: Axes, clip: Clip, limits: Limits, colours: str = LEVELS) -> Ax
     """
     set_frequency(ax, clip.axes)
     extent = _extent(clip)
-    image = draw_image(ax, clip.decibels, extent, cmap=colours, vmin=limits[0], vmax=limits[1])
+    levels = blanked(clip.decibels, clip.heard.shape[1])
+    image = draw_image(ax, levels, extent, cmap=colours, vmin=limits[0], vmax=limits[1])
     ax.set_xlim(0, extent[1])
+    _hatch_filled(ax, clip, extent[1])
     ax.xaxis.set_major_locator(time_locator(4))
     small_ticks(ax)
     return image
+
+
+def _hatch_filled(ax: Axes, clip: Clip, end: float) -> None:
+    """Hatches the frames after the end of the sound, and says what they are where there is space."""
+    n_frames = clip.decibels.shape[1]
+    n_heard = clip.heard.shape[1]
+    if n_heard == n_frames:
+        return
+    start = clip.axes.seconds(float(n_heard))
+    ax.axvspan(start, end, facecolor="0.95", edgecolor="0.75", hatch="////", linewidth=0, zorder=0)
+    if n_frames - n_heard > _LEAST_WRITTEN * n_frames:
+        box = {"facecolor": "0.95", "edgecolor": "none", "pad": 1}
+        place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "center", "bbox": box}
+        ax.text((start + end) / 2, 0.5, _FILLED, fontsize=6, color="0.3", rotation=90, **place)
 
 
 def draw_map(

@@ -43,8 +43,8 @@ _IMAGES = tuple(f"{name}ForImageClassification" for name in ("ConvNext", "ConvNe
 _KNOWN = (_AST, _WHISPER, _BERT, *_WAVEFORMS, *_IMAGES)
 
 _EXTRACTOR_ATTRIBUTES = {
-    _AST: ("num_mel_bins", "do_normalize", "mean", "std"),
-    _WHISPER: ("feature_size", "n_fft", "hop_length"),
+    _AST: ("num_mel_bins", "max_length", "do_normalize", "mean", "std"),
+    _WHISPER: ("feature_size", "n_fft", "hop_length", "n_samples"),
 }
 
 _DECIBELS = 10 / math.log(10)  # dB per unit of the natural logarithm of power
@@ -70,7 +70,8 @@ def from_transformers(
     *Grids of one row* fit only the schemes `square` and `time`. A mean and a linear layer follow the projector, so the
     contributions of all channels add up to the logit less the bias. Clips of different length may be padded (see
     `LogitsModel`). The padding that the feature extractors of Whisper and AST add, however, is part of the model's
-    input, and a peak can lie in it.
+    input, and a peak can lie in it. These feature extractors also cut: `length` is the number of samples that they
+    read, and a warning says where files are longer.
 
     *Probabilities.* `exclusive` follows from the model's `config.problem_type`. Where the configuration leaves it open,
     say it by `dataclasses.replace(classifier, exclusive=...)`.
@@ -168,8 +169,10 @@ def _whisper_classifier(model: Any, extractor: Any) -> Classifier:
         axes=axes,
         decibels=partial(_linear, scale=40.0, offset=-40.0),  # the input is (log10 of power + 4) / 4
         layer=model.projector,
+        length=extractor.n_samples,
         layout=Layout("n t c -> n c 1 t"),
         input_layout="n f t",
+        short="keep",
     )
 
 
@@ -184,17 +187,20 @@ def _patch_classifier(model: Any, extractor: Any) -> Classifier:
     # The input is (natural logarithm of power − mean) / (2 · standard deviation), where it is normalised.
     scale, offset = (2 * extractor.std, extractor.mean) if extractor.do_normalize else (1.0, 0.0)
     n_rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+    axes = _kaldi_axes(extractor.sampling_rate, extractor.num_mel_bins)
     return Classifier(
         LogitsModel(model, n_rows=config.num_mel_bins),
         FeatureExtraction(extractor, time_first=True),
         extractor.sampling_rate,
         _class_names(model),
         exclusive=_exclusive(model),
-        axes=_kaldi_axes(extractor.sampling_rate, extractor.num_mel_bins),
+        axes=axes,
         decibels=partial(_linear, scale=scale * _DECIBELS, offset=offset * _DECIBELS),
+        length=round((extractor.max_length - 1) * axes.hop_length) + axes.n_fft,  # what the frames cover
         layer=layers[-2],
         layout=Layout("n (f t) c -> n c f t", {"f": n_rows}, class_tokens=2),
         input_layout="n f t",
+        short="keep",
     )
 
 

@@ -10,6 +10,14 @@ from enum import Enum
 from numbers import Integral
 from typing import Any
 
+from captum_apex.recordings.several_labels import (
+    BETWEEN_LABELS,
+    combined_classes,
+    first_unknown,
+    has_combination,
+    pieces_of,
+)
+
 __all__ = ["Labels", "class_indices", "class_labels", "composed", "is_missing", "named_class"]
 
 Labels = tuple[Any, ...]
@@ -18,7 +26,6 @@ Labels = tuple[Any, ...]
 _NUMBER = re.compile(r"\s*\d+(?:\.\s+|[\s_-]+)(?=[^\W\d_])")  # 001_dog, 1 - Dog, 1. Dog; but not 1.5 kHz or 10-20 kHz
 _SEPARATORS = re.compile(r"[\s_-]+")
 _WHOLE = re.compile(r"\d+(?:\.0+)?")
-_BETWEEN_LABELS = (",", ";", "|", " ")  # several labels in one text
 _N_NAMES = 10  # names of classes in a message
 
 
@@ -147,7 +154,8 @@ def class_labels(
             label; where another text is several names, an empty text means none of the classes.
         place: function that says which clip an index is, for messages.
         class_names: names of the classes, in the order of their indices. By default the categories of a pandas column;
-            otherwise the different labels, sorted. Where they are numbers, labels that are numbers are names, too.
+            otherwise the different labels, sorted, or the names that they consist of where these are fewer, with a
+            warning. Where they are numbers, labels that are numbers are names, too.
 
     Returns:
         The labels, None where no clip has one, and the names of the classes.
@@ -176,6 +184,8 @@ def class_labels(
     if class_names is None and categories is not None:
         class_names = [str(category) for category in categories]
         entries = [None if absent else str(entry) for entry, absent in zip(entries, missing, strict=True)]
+    if class_names is None:
+        class_names = combined_classes([entry for entry, absent in zip(entries, missing, strict=True) if not absent])
     class_names = None if class_names is None else tuple(map(named_class, class_names))
     if all(missing):
         return None, class_names or ()
@@ -200,11 +210,7 @@ def _are_names_of_several(entries: Sequence[Any], class_names: tuple[str, ...] |
     if class_names is None or not all(isinstance(entry, str) for entry in entries):
         return False
     texts = {entry.strip() for entry in entries} - set(class_names)
-    return any(
-        len(pieces := _pieces(text, separator)) > 1 and len(class_indices(pieces, class_names)) == len(set(pieces))
-        for separator in _BETWEEN_LABELS
-        for text in texts
-    )
+    return has_combination(texts, lambda names: class_indices(names, class_names))
 
 
 def is_missing(value: Any) -> bool:
@@ -265,17 +271,16 @@ def _of_texts(
         return _of_numbers([float(text) for text in texts], place, class_names)
     if not indices and all(text.casefold() in ("true", "false") for text in texts):
         return _of_bools([text.casefold() == "true" for text in texts], place, class_names)
-    for separator in _BETWEEN_LABELS:
-        lists = [[text] if text in indices else _pieces(text, separator) for text in texts]
+    for separator in BETWEEN_LABELS:
+        lists = [[text] if text in indices else pieces_of(text, separator) for text in texts]
         known = class_indices({piece: None for pieces in lists for piece in pieces}, class_names)
         if all(piece in known for pieces in lists for piece in pieces):
             return _rows([[known[piece] for piece in pieces] for pieces in lists], len(class_names)), class_names
-    wrong = next(index for index, text in enumerate(texts) if text not in indices)
-    raise ValueError(_no_class(entries[wrong], place(wrong), class_names))
-
-
-def _pieces(text: str, separator: str) -> list[str]:
-    return [piece.strip() for piece in text.split(separator) if piece.strip()]
+    unknown = first_unknown(texts, lambda names: class_indices(dict.fromkeys(names), class_names))
+    if unknown is None:
+        wrong = next(index for index, text in enumerate(texts) if text not in indices)
+        unknown = (wrong, entries[wrong])
+    raise ValueError(_no_class(unknown[1], place(unknown[0]), class_names))
 
 
 def _order(texts: Sequence[str]) -> Callable[[str], Any]:

@@ -166,7 +166,8 @@ class Recordings:
                 "class" or "category". A file with one column has no labels.
             class_names: names of the classes, in the order of the labels, such as `classifier.class_names`; by default
                 the different labels, sorted. Labels may be their names, or names that are similar as in `in_folder`;
-                their indices; or several names with `,`, `;`, `|` or spaces between them.
+                their indices; or several names with `,`, `;`, `|` or spaces between them. Without a column of labels,
+                there may be a column of 0 and 1 for each class, named like it.
             folder: the folder of relative paths; by default that of the CSV file.
             skip_missing: leave out missing files, with a warning, instead of stopping at them.
             background: label of files without any of the classes, such as `classifier.background`; labels are then a 0

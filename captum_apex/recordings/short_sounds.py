@@ -7,17 +7,17 @@ from torch.nn.functional import pad
 
 __all__ = ["SHORT", "lengthened"]
 
-SHORT = ("pad", "repeat")
-"""What can be done with a sound that is too short: zeros after its end, or the sound again and again."""
+SHORT = ("pad", "repeat", "keep")
+"""What can be done with a sound that is too short: zeros after its end, the sound again and again, or nothing."""
 
 
 def lengthened(waveform: Tensor, length: int, short: str) -> Tensor:
-    """A sound that has at least a length.
+    """A sound that has at least a length, unless short sounds are kept as they are.
 
     Args:
         waveform: the sound, (sample,).
         length: the length, in samples.
-        short: `"pad"` or `"repeat"`.
+        short: `"pad"`, `"repeat"` or `"keep"`.
 
     Example:
         >>> import torch
@@ -26,7 +26,7 @@ def lengthened(waveform: Tensor, length: int, short: str) -> Tensor:
         (tensor([1., 2., 1., 2., 1.]), tensor([1., 2., 0.]))
     """
     missing = length - len(waveform)
-    if missing <= 0:
+    if missing <= 0 or short == "keep":
         return waveform
     if short == "pad":
         return pad(waveform, (0, missing))

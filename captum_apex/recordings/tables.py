@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from captum_apex.caller import warn_caller
 from captum_apex.recordings.background_labels import labels_with_background
-from captum_apex.recordings.class_labels import Labels
+from captum_apex.recordings.class_labels import Labels, class_indices, named_class
+from captum_apex.result_tables import listed
 
 __all__ = [
     "END_COLUMNS",
@@ -38,6 +39,7 @@ START_COLUMNS = ("start", "start_s", "start_time", "onset", "begin", "begin time
 END_COLUMNS = ("end", "end_s", "end_time", "offset", "end time (s)", "end (s)")
 """Usual names of the column of the seconds at which annotations end; upper case counts too."""
 
+_PRESENT = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}  # a cell of the column of a class
 _DELIMITERS = (",", ";", "\t", "|")
 _N_EXAMPLES = 3  # missing files in a message
 
@@ -91,7 +93,8 @@ class Table:
         Args:
             file: name of the column of files, as in `chosen_columns`.
             label: name of the column of labels, as in `chosen_columns`.
-            class_names: names of the classes, as in `class_labels`.
+            class_names: names of the classes, as in `class_labels`. Where there is no column of labels, each may be the
+                name of a column of 0 and 1.
             skip_missing: whether missing files are left out, with a warning.
             background: label of files without any of the classes, as in `labels_with_background`.
 
@@ -100,7 +103,12 @@ class Table:
             TypeError: a file is no path, or a label of another kind.
             ValueError: there is no such column, a file occurs twice, or a label is no class; see `class_labels`.
         """
-        file, label = chosen_columns(list(getattr(self.columns, "columns", self.columns)), file, label, self.name)
+        columns = list(getattr(self.columns, "columns", self.columns))
+        file = _chosen(columns, file, "file", FILE_COLUMNS, self.name)
+        others = [column for column in columns if column != file]
+        rows = None if label is not None or class_names is None else self._rows_of_classes(others, class_names)
+        if rows is None:
+            file, label = chosen_columns(columns, file, label, self.name)
         paths = list(self.columns[file])
         files = located_files(paths, self.folder, self.place, skip_missing=skip_missing)
         if len(files) < len(paths):
@@ -110,12 +118,46 @@ class Table:
                 f"{paths[missing[0]]!r} in {self.place(missing[0])}"
             )
         names = tuple(files.values())
-        if label is None:
+        if rows is None and label is None:
             return names, None, tuple(class_names or ())
         labels, class_names = labels_with_background(
-            self.columns[label], lambda index: f"{paths[index]} ({self.place(index)})", class_names, background
+            self.columns[label] if rows is None else rows,
+            lambda index: f"{paths[index]} ({self.place(index)})",
+            class_names,
+            background,
         )
         return names, None if labels is None else tuple(labels[index] for index in files), class_names
+
+    def _rows_of_classes(self, columns: Sequence[Any], class_names: Sequence[str]) -> list[list[int]] | None:
+        """A 0 or 1 for each class of each row, where each class has a column and there is no column of labels."""
+        names = [str(each).strip() for each in columns]
+        if len(class_names) < 2 or any(name.lower() in LABEL_COLUMNS for name in names):
+            return None
+        indices = class_indices(names, [str(named_class(name)) for name in class_names])
+        missing = [name for index, name in enumerate(class_names) if index not in indices.values()]
+        if len(missing) == len(class_names):
+            return None
+        if missing:
+            raise ValueError(
+                f"expected {self.name} to have a column of labels, or a column of 0 and 1 for each class, but there is "
+                f"none for {listed(missing)}"
+            )
+        of_classes = {indices[name]: column for name, column in zip(names, columns, strict=True) if name in indices}
+        cells = [
+            [self._present(of_classes[index], row, value) for row, value in enumerate(self.columns[of_classes[index]])]
+            for index in range(len(class_names))
+        ]
+        return [list(row) for row in zip(*cells, strict=True)]
+
+    def _present(self, column: Any, row: int, value: Any) -> int:
+        """Whether a class is present, from the cell of its column."""
+        text = str(value).strip().casefold()
+        if text not in _PRESENT:
+            raise ValueError(
+                f"expected 0 or 1 in the column {column!r} of {self.name}, which is named as a class, but got "
+                f"{value!r} in {self.place(row)}"
+            )
+        return _PRESENT[text]
 
 
 def read_csv(path: Path) -> tuple[dict[str, list[str]], list[int]]:
@@ -239,9 +281,10 @@ def _chosen(names: Sequence[Any], name: Any, argument: str, usual: Sequence[str]
         name = next((by_lower_case[each] for each in usual if each in by_lower_case), None)
     if name is None or list(names).count(name) != 1:
         wanted = f"the column {name!r} once" if name is not None else f"a column of {argument}s"
+        others = ", or give each class of `class_names` a column of 0 and 1" if argument == "label" else ""
         raise ValueError(
             f"expected {source} to have {wanted}, but its columns are {', '.join(map(str, names))}; "
-            f"give the name of the column as `{argument}`"
+            f"give the name of the column as `{argument}` (in Python), or name the column {usual[0]!r}{others}"
         )
     return name
 

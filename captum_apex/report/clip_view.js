@@ -20,10 +20,13 @@ function heading(page) {
   const verdict = ["Explained: ", strong(page.explained || "the only output"), `, ${scoreText(page)}. `];
   const first = page.scores[0];
   if (page.first && page.first !== first?.name) verdict.push("The model’s first choice is ", strong(page.first), ". ");
+  else if (first?.explained && page.detects === false)
+    verdict.push("It is the best class, but the model detects none: no probability is above 0.5. ");
   else if (first?.explained) verdict.push("It is the model’s first choice. ");
   else if (first) verdict.push("The model’s first choice is ", strong(first.name), `, ${scoreText(first)}. `);
   if (clip.label) verdict.push("The clip is labelled ", strong(clip.label), ".");
-  if (page.right !== null) verdict.push(" ", rightMark(page, "the model is "));
+  const subject = page.detects === false ? "the best class is " : "the model is ";
+  if (page.right !== null) verdict.push(" ", rightMark(page, subject));
   const title = named(clip.title || "Clip", "h2");
   return element("div", { class: "heading" }, title, element("p", { class: "verdict" }, verdict));
 }

@@ -143,6 +143,7 @@ class _Collector:
             "probability": page.probability,
             "exclusive": page.exclusive,
             "first": page.first_choice,
+            "detects": page.detects,
             "right": page.right,
             "scores": _highest_scores(page),
             "perspectives": [self._perspective(page, explanation) for explanation in page.explanations],
@@ -267,6 +268,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
     """A clip's texts, the ticks of its picture, and its time axis: where second 0 is, and the width of a second."""
     axes = clip.axes
     n_bins, n_frames = clip.decibels.shape
+    n_heard = clip.heard.shape[1]
     start = axes.frame_position(0.0) / n_frames
     seconds = second_ticks(axes.seconds(float(n_frames)))
     return {
@@ -275,6 +277,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "file": PurePath(encodable(clip.name)).name,
         "label": encodable(clip.label),
         "duration": clip.duration,
+        "filled": None if n_heard == n_frames else n_heard / n_frames,
         "start": start,
         "rate": axes.frame_position(1.0) / n_frames - start,
         "seconds": _ticks(seconds, lambda value: axes.frame_position(value) / n_frames),

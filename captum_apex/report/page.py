@@ -133,6 +133,21 @@ class Page:
         return self.class_name(max(range(len(self.scores)), key=lambda label: self.scores[label]))
 
     @property
+    def detects(self) -> bool | None:
+        """Whether a class is more probable than not; None where classes exclude each other or it is not known.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+            >>> from captum_apex.report import Page
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80))
+            >>> time = Explanation(Scheme("time"), 0, score=-1.9, score_without_layer=0.5, evidence=(), total=-2.4)
+            >>> Page(clip, [time], {}, ["dog", "rain"], scores=[-1.9, -2.5], exclusive=False).detects
+            False
+        """
+        return max(self.probabilities) > 0.5 if self.exclusive is False and self.probabilities else None
+
+    @property
     def probabilities(self) -> list[float]:
         """The probability of each class; empty where it is not known, because `scores` or `exclusive` are not given.
 

@@ -50,7 +50,8 @@ class Picture:
 def level_picture(clip: Clip, span: float) -> Picture:
     """The spectrogram of a clip, from the loudest level down, so that a quiet clip is as legible as a loud one.
 
-    The lowest level of the clip, which is that of digital silence, has the lowest colour.
+    The lowest level of the clip, which is that of digital silence, has the lowest colour, as have the frames after the
+    end of the sound, which the page hatches.
 
     Args:
         clip: the clip.
@@ -66,7 +67,9 @@ def level_picture(clip: Clip, span: float) -> Picture:
     """
     levels = as_array(clip.decibels).astype(float)
     shares = 1 - (loudest(clip) - levels) / span
-    return Picture(_colour_indices(np.where(levels <= levels.min() + _SAME_LEVEL, 0.0, shares)), LEVELS)
+    shares[:, clip.heard.shape[1] :] = 0.0
+    lowest = as_array(clip.heard).min()
+    return Picture(_colour_indices(np.where(levels <= lowest + _SAME_LEVEL, 0.0, shares)), LEVELS)
 
 
 def loudest(clip: Clip) -> float:
@@ -82,7 +85,7 @@ def loudest(clip: Clip) -> float:
         >>> loudest(Clip(torch.full((9, 100), -20.0), SpectrogramAxes(8000, 16, 80)))
         -20.0
     """
-    return float(np.quantile(as_array(clip.decibels), _QUANTILES[1]))
+    return float(np.quantile(as_array(clip.heard), _QUANTILES[1]))
 
 
 def level_span(clips: Iterable[Clip]) -> float:
@@ -103,7 +106,7 @@ def level_span(clips: Iterable[Clip]) -> float:
     """
     spans = []
     for clip in dict.fromkeys(clips):
-        levels = as_array(clip.decibels)
+        levels = as_array(clip.heard)
         heard = levels[levels > levels.min() + _SAME_LEVEL]
         low = np.quantile(heard, _QUANTILES[0]) if heard.size else levels.min()
         spans.append(loudest(clip) - float(low))

@@ -21,7 +21,8 @@ function spectrogram(name, options) {
   const over = map && element("img", { class: "map", src: pictures.get(map), alt: "", hidden: true });
   const [left, width] = [-view[0] / (view[1] - view[0]), 1 / (view[1] - view[0])];
   const style = { left: percent(left), width: percent(width) };
-  const sheet = element("div", { class: "sheet", style }, image, over, overlay(regions), cursor, lens(options.lens));
+  const end = picture ? null : filled(clip);
+  const sheet = element("div", { class: "sheet", style }, image, end, over, overlay(regions), cursor, lens(options.lens));
   const frame = element("div", { class: "picture", "data-clip": name }, sheet);
   if (whole) frame.append((size === "large" ? seekSlider : seekArea)(name, clip, whole, view));
   const [across, up] = size === "large" ? [0.1, 0.1] : [0.25, 0.17];
@@ -61,6 +62,11 @@ function enlarged(clip, region) {
 function lens(view) {
   if (!view) return null;
   return element("div", { class: "lens", style: { left: percent(view[0]), width: percent(view[1] - view[0]) } });
+}
+
+/* The part after the end of the sound, which the feature extractor has filled. */
+function filled(clip) {
+  return clip.filled === null ? null : element("div", { class: "filled", style: { left: percent(clip.filled) } });
 }
 
 /* About four round seconds in a part of a clip. */
@@ -194,7 +200,9 @@ function scale(clip) {
   const { span, colours } = facts.level;
   const loudest = `${fixed(clip.loudest, 0)} dB on the scale of its spectrogram`;
   const text = `Level below the loudest point of the same picture (for this clip ${loudest})`;
-  return legend(colours, [`${fixed(-span, 0)} dB`, "0 dB"], text);
+  const levels = legend(colours, [`${fixed(-span, 0)} dB`, "0 dB"], text);
+  if (clip.filled === null) return [levels];
+  return [levels, element("p", { class: "legend" }, "Hatched: the sound has ended; filled by the feature extractor.")];
 }
 
 function legend(colours, ends, text) {

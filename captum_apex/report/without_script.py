@@ -41,8 +41,12 @@ def _page(page: Mapping[str, Any], facts: Mapping[str, Any], left: dict[str, str
     lines = [f"Explained: {explained}, score {_number(page['score'])}{likely}."]
     if page["first"]:
         lines.append(f"The model’s first choice is {page['first']}.")
+    if page.get("detects") is False:
+        lines.append("The model detects no class: no probability is above 0.5.")
     if clip["label"]:
         lines.append(f"The clip is labelled {clip['label']}.")
+    if clip.get("filled") is not None:
+        lines.append("The sound ends before the picture does; the rest is filled by the feature extractor.")
     shown = left.pop(clip["picture"], None)
     picture = _picture(clip, shown) if shown else "<p>Its picture is above.</p>"
     tables = "".join(_table(perspective, facts) for perspective in page["perspectives"])

@@ -123,3 +123,40 @@ def test_a_region_is_silent_where_no_sample_is_and_behind_the_last_one():
     clip = Clip(torch.rand(40, 101), AXES, waveform)  # the input lasts 1 s, the sound 0.75 s
     silent = {start: clip.is_silent(Region((Box(0, 1, start, start + 0.1),))) for start in (0.3, 0.45, 0.6, 0.8)}
     assert silent == {0.3: False, 0.45: False, 0.6: True, 0.8: True}
+
+
+def filled_clip(value=0.0, n_samples=4000):
+    """Half a second of sound in a picture of 1 s whose other half a feature extractor has filled, as Kaldi does."""
+    axes = SpectrogramAxes(8000, 200, 80, n_mels=4, center=False)
+    n_heard = 1 + (n_samples - 200) // 80
+    levels = torch.linspace(-60.0, -20.0, 4 * n_heard).view(4, n_heard)
+    decibels = torch.cat([levels, torch.full((4, 100 - n_heard), value)], 1)
+    return Clip(decibels, axes, torch.rand(n_samples, generator=torch.Generator().manual_seed(0)))
+
+
+def test_frames_after_the_end_of_the_sound_are_no_levels_of_it():
+    """Frame 48 is the first whose window reaches beyond the last sample, so that Kaldi's transform does not give it."""
+    clip = filled_clip(value=0.0)
+    assert clip.heard.shape == (4, 48)
+    assert torch.equal(clip.heard, clip.decibels[:, :48])
+    assert clip.floor == -60.0
+    low, high = level_limits([clip])
+    assert high == pytest.approx(-20.0, abs=0.2)
+    assert low == pytest.approx(-60.0, abs=0.5)
+
+
+def test_frames_that_hear_the_end_of_the_sound_are_kept():
+    """A spectrogram of centred frames ends with one that hears the last samples, and a whole clip has no others."""
+    centred = SpectrogramAxes(8000, 16, 80)
+    assert Clip(torch.zeros(9, 51), centred, torch.rand(4000)).heard.shape[1] == 51
+    assert Clip(torch.zeros(9, 100), centred, torch.rand(4000)).heard.shape[1] == 51
+    assert Clip(torch.zeros(9, 100), centred).heard.shape[1] == 100  # without a sound, its end is not known
+    levels = torch.rand(9, 100, generator=torch.Generator().manual_seed(0))
+    wide = SpectrogramAxes(8000, 16, 80, n_mels=9)
+    assert Clip(levels, wide, torch.rand(4000)).heard.shape[1] == 51  # also where the rest has different levels
+
+
+def test_the_silent_end_of_a_sound_is_not_taken_for_filling():
+    axes = SpectrogramAxes(8000, 200, 80, n_mels=4, center=False)
+    levels = torch.cat([torch.rand(4, 20), torch.full((4, 80), -100.0)], 1)
+    assert Clip(levels, axes, torch.rand(4000)).heard.shape[1] == 48

@@ -160,5 +160,5 @@ def test_a_clip_that_is_not_repeated_has_its_regions_as_they_are():
 
 
 def test_short_is_one_of_two():
-    with pytest.raises(ValueError, match="`short` to be one of 'pad', 'repeat', but got 'loop'"):
+    with pytest.raises(ValueError, match="`short` to be one of 'pad', 'repeat', 'keep', but got 'loop'"):
         classifier(short="loop")

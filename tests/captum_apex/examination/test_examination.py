@@ -10,7 +10,7 @@ from torch import nn
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 import captum_apex
-from captum_apex import Classifier, SelectedOutput, SpectrogramAxes, examine
+from captum_apex import Classifier, Examination, SelectedOutput, SpectrogramAxes, examine
 from captum_apex.examination import ExaminedLayer, examined_layer
 from captum_apex.examination.examined_layer import with_places
 from captum_apex.layers.cell_places import CellLine, CellPlaces
@@ -384,3 +384,18 @@ def test_the_report_for_notebooks_is_escaped():
     assert "<li>&lt;b&gt;</li>" in other._repr_html_()
     assert "<td>1 × 23</td>" in other._repr_html_()
     assert captum_apex.Examination is type(examination)
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "score", "said"),
+    [
+        (False, -0.226, "The model detects no class: the highest score is -0.226, that of 'one'."),
+        (False, 0.3, "The model predicts the class 'one', with the score 0.3."),
+        (True, -0.226, "The model predicts the class 'one', with the score -0.226."),
+    ],
+)
+def test_it_is_said_where_a_model_of_several_labels_detects_no_class(exclusive, score, said):
+    settings = {"input_layout": "n t", "input_shape": (9,), "layers": (), "left_out": {}, "batch_difference": 0.0}
+    scores = {"scores": (-3.0, score), "class_names": ("zero", "one"), "scores_are": "logits"}
+    examination = Examination("Net", **settings, **scores, faults=(), code="", exclusive=exclusive)
+    assert said in repr(examination).splitlines()

@@ -338,3 +338,21 @@ def test_pyplot_is_not_used():
         ]
         assert not any("pyplot" in ast.unparse(node) for node in names), path
         assert ".show(" not in path.read_text()
+
+
+def test_what_a_feature_extractor_has_filled_is_blank_hatched_and_named():
+    axes = SpectrogramAxes(8000, 200, 80, n_mels=4, center=False)
+    decibels = torch.cat([torch.linspace(-60.0, -20.0, 4 * 48).view(4, 48), torch.full((4, 52), 30.0)], 1)
+    filled = Clip(decibels, axes, torch.rand(4000))
+    (panel,) = panels(figures.spectrogram(filled))
+    values = panel.images[0].get_array()
+    assert not np.ma.getmaskarray(np.ma.masked_invalid(values))[:, :48].any()
+    assert np.ma.getmaskarray(np.ma.masked_invalid(values))[:, 48:].all()
+    assert panel.images[0].get_clim()[1] == pytest.approx(-20.0, abs=0.2)
+    (span,) = [patch for patch in panel.patches if patch.get_hatch()]
+    assert span.get_x() == pytest.approx(axes.seconds(48.0))
+    assert [text.get_text() for text in panel.texts] == ["filled by the feature extractor"]
+    whole = Clip(decibels, axes, torch.rand(8120))
+    (panel,) = panels(figures.spectrogram(whole))
+    assert not panel.texts
+    assert not panel.patches

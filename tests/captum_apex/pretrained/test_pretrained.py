@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,17 @@ import torch.nn.functional as F
 import transformers
 from torch import nn
 
-from captum_apex import APEX, FeatureBank, LayerAPEX, PrototypeBasis, SpectrogramAxes, fit_basis, from_transformers
+from captum_apex import (
+    APEX,
+    Explainer,
+    FeatureBank,
+    LayerAPEX,
+    PrototypeBasis,
+    Recordings,
+    SpectrogramAxes,
+    fit_basis,
+    from_transformers,
+)
 from captum_apex.__main__ import main
 from captum_apex.layers.hooks import watched
 from captum_apex.layers.layout import Layout
@@ -399,6 +410,22 @@ def test_whispers_decibels_are_those_of_the_mel_spectrogram():
     assert delta.abs() < 1e-5
 
 
+@pytest.mark.parametrize(("model", "length"), [(ast(), 39 * 160 + 400), (whisper(), 16000)], ids=["AST", "Whisper"])
+def test_the_length_is_what_the_feature_extractor_reads(model, length):
+    """What is cut off is not heard, the last sample that is left is, and short sounds are padded by the extractor."""
+    classifier = from_transformers(model)
+    assert classifier.length == length
+    sound = torch.randn(2 * length, generator=torch.Generator().manual_seed(0)) * 0.1
+    changed = sound.clone()
+    changed[length - 100 : length] *= 9
+    assert torch.equal(classifier.inputs(classifier.fitted(sound)), classifier.inputs(sound))
+    assert not torch.equal(classifier.inputs(classifier.fitted(changed)), classifier.inputs(classifier.fitted(sound)))
+    short = sound[: length // 2]
+    assert torch.equal(classifier.fitted(short), short)
+    assert len(classifier.drawn(short).waveform) == len(short)
+    assert len(classifier.drawn(sound).waveform) == length
+
+
 @pytest.mark.parametrize("model", [ast(), frames("Wav2Vec2Bert")], ids=lambda model: type(model).__name__)
 def test_what_a_feature_extractor_gives_with_time_first_is_not_taken_for_time_last(model):
     classifier = from_transformers(model)
@@ -607,6 +634,24 @@ def test_the_command_line_needs_no_layer(name, tmp_path, monkeypatch, capsys):
     assert main(["explain", clip, *model, "--basis", "bases", "--data", "recordings", "--out", "page.html"]) == 0
     assert (tmp_path / "page.html").stat().st_size > 10000
     capsys.readouterr()
+
+
+def test_files_longer_than_the_feature_extractor_reads_are_warned_of(tmp_path):
+    names = {"id2label": {0: "cat", 1: "dog"}, "label2id": {"cat": 0, "dog": 1}, "num_labels": 2}
+    classifier = replace(from_transformers(ast(**names)), exclusive=True)
+    generator = np.random.default_rng(0)
+    for name in ("cat/a.wav", "dog/b.wav"):
+        (tmp_path / name).parent.mkdir()
+        soundfile.write(tmp_path / name, generator.uniform(-0.5, 0.5, 16000), 16000)
+    recordings = Recordings.in_folder(tmp_path, classifier.class_names)
+    with pytest.warns(UserWarning, match=r"of files of up to 1 s only the first 0\.415 s are used"):
+        explainer = Explainer.fit(classifier, recordings, ["time"])
+    for clips in (recordings.path(0), recordings, torch.zeros(16000)):
+        with pytest.warns(UserWarning, match=r"only their first 0\.415 s are explained"):
+            explained = explainer.explain(clips, search=None, n_prototypes=1)
+        assert len(explained[0].clip.waveform) == classifier.length
+    found = explainer.explain_recording(torch.zeros(16000), threshold=1.0, search=None)  # warnings are errors
+    assert found.duration == 1.0
 
 
 def test_fit_over_frames_refuses_frequency(tmp_path, monkeypatch, capsys):

@@ -21,7 +21,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from captum_apex import SCHEMES, Clip, RegionEffect, report
+from captum_apex import SCHEMES, Clip, RegionEffect, SpectrogramAxes, report
 from captum_apex.figures.colours import DASHED, LEVELS, REGIONS, TOWARDS, colour_steps
 from captum_apex.report import content, document, encoding
 from tests.pages import AXES, CLASSES, chirp, explanation, page
@@ -79,6 +79,40 @@ def test_digital_silence_has_the_lowest_colour_in_loud_and_quiet_clips(tmp_path)
         assert (picture[:, 40:] == 0).all()
         assert picture[:, :28].max() == 255
     assert np.abs(pictures[0] - pictures[1]).max() <= 1  # a quiet clip is as legible as a loud one
+
+
+def test_what_a_feature_extractor_has_filled_is_hatched_and_takes_no_colours(tmp_path):
+    """As loud as the loudest sound, or much louder: the colours of the sound stay what they are without it."""
+    axes = SpectrogramAxes(8000, 200, 80, n_mels=4, center=False)
+    levels = torch.linspace(-60.0, -20.0, 4 * 48).view(4, 48)
+    alone = Clip(levels, axes, torch.rand(4000), name="alone.wav")
+    facts = written(tmp_path, page(clip=alone, maps={}, prototypes=dict.fromkeys(range(3), alone)))
+    reference = facts["clips"][facts["pages"][0]["clip"]]
+    assert reference["filled"] is None
+    for value in (-20.0, 40.0):
+        filled = dataclasses.replace(alone, decibels=torch.cat([levels, torch.full((4, 52), value)], 1))
+        seen = written(tmp_path, page(clip=filled, maps={}, prototypes=dict.fromkeys(range(3), filled)))
+        clip = seen["clips"][seen["pages"][0]["clip"]]
+        assert clip["filled"] == pytest.approx(0.48)
+        assert seen["level"]["span"] == facts["level"]["span"]
+        assert clip["loudest"] == reference["loudest"]
+        drawn = pixels(seen, clip["picture"])
+        assert np.array_equal(drawn[:, :48], pixels(facts, reference["picture"]))
+        assert (drawn[:, 48:] == 0).all()
+        assert "the rest is filled by the feature extractor" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("scores", "exclusive", "detects"),
+    [([-1.9, -2.5], False, False), ([0.1, -2.5], False, True), ([-1.9, -2.5], True, None), ([-1.9, -2.5], None, None)],
+)
+def test_it_is_said_where_no_class_is_detected(tmp_path, scores, exclusive, detects):
+    explained = dataclasses.replace(explanation(SCHEMES[1], target=0), score=scores[0])
+    rest = [-3.0] * (len(CLASSES) - 2)
+    facts = written(tmp_path, page(explanations=[explained], scores=scores + rest, exclusive=exclusive, maps={}))
+    assert facts["pages"][0]["detects"] is detects
+    text = (tmp_path / "page.html").read_text()
+    assert ("The model detects no class: no probability is above 0.5." in text) is (detects is False)
 
 
 def test_zero_is_in_the_middle_of_a_map_s_colours(tmp_path):
@@ -420,7 +454,7 @@ def test_the_size_is_bounded_and_stated(tmp_path):
     path = report.write(tmp_path / "page.html", [page(clip=rates.pop(3), prototypes=rates)])
     facts, size = facts_of(path), path.stat().st_size
     bins, samples = 32 * 101 * len(facts["pictures"]), 8000 * len(facts["clips"])
-    assert size <= 102e3 + 1.4 * bins + 2.7 * samples + 2e3 * len(facts["pictures"]) + 300 * len(facts["sounds"])
+    assert size <= 103e3 + 1.4 * bins + 2.7 * samples + 2e3 * len(facts["pictures"]) + 300 * len(facts["sounds"])
     stated = re.search(r"everything that it shows, (\d+) kB in all", path.read_text(encoding="utf-8"))[1]
     assert int(stated) == pytest.approx(size / 1000, abs=1)
 
