@@ -345,6 +345,7 @@ RUNS_NO_MODEL = {
     *("arguments_taken", "weighted_modules", "warn_of_neighbours"),
     # `examine` runs them.
     *("ExaminedModel.clips", "ExaminedModel.of", "ExaminedModel.seconds", "with_delta", "with_places"),
+    "model_name",  # it asks for the name of the class
     *("are_flipped", "changed_classifier", "faults_of_transform", "new_classifier"),
 }
 
