@@ -45,7 +45,7 @@ function clipList() {
     roving(list, "a");
     markCurrent();
   };
-  nav.replaceChildren(...(entries.length > FEW ? [listTools(update), count] : []), ...meaningOfShares(), list);
+  nav.replaceChildren(...(entries.length > FEW ? [listTools(update), count] : meaningOfShares()), list);
   update();
 }
 
@@ -101,6 +101,7 @@ function listTools(update) {
       classes.length > 1 ? choice("Class", "class", [["", "all"], ...classes.map((name) => [name, name])], change) : null,
       known ? choice("Model", "right", [["", "right and wrong"], ...Object.entries(rights)], change) : null,
       ORDERS.probable ? choice("Probability", "probability", probabilityOptions(), change) : null,
+      ...meaningOfShares(),
     ]),
   );
 }
