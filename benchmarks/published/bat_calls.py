@@ -16,7 +16,7 @@ from torchaudio.functional import resample
 from benchmarks.published.held_clips import HeldClips
 from benchmarks.published.wheels import without
 from benchmarks.tasks.recorded_task import data_folder
-from captum_apex import Box, Classifier, SpectrogramAxes
+from captum_apex import Box, Classifier, SelectedOutput, SpectrogramAxes
 from captum_apex.recordings import read
 
 RATE = 256_000  # Hz
@@ -67,21 +67,21 @@ def load() -> Any:
 
 def classifier(bats: Any) -> Classifier:
     """The lines that a user writes."""
-    bats.register_forward_hook(lambda *called: against_background(called[-1].pred_class_un_norm))
     axes = SpectrogramAxes(RATE, N_FFT, HOP, f_min=10_500, f_max=120_000, center=False)
-    axes = axes.flipped().resized((220, 2 * COLUMNS), (128, COLUMNS))
-    shape: dict[str, Any] = {"length": SAMPLES, "layer": bats.conv_op_bn, "exclusive": False}
-    return Classifier(bats, spectrogram, RATE, bats.class_names, axes, levels, **shape)
-
-
-def against_background(logits: Tensor) -> Tensor:
-    """The largest logit of each species against the background over the map, (clip, species); at 0 both are alike."""
-    return (logits[:, :-1] - logits[:, -1:]).amax((2, 3))
-
-
-def levels(inputs: Tensor) -> Tensor:
-    """The picture of an input, (row, column) in dB."""
-    return 20 * inputs[0].clamp_min(0.01).log10()
+    against_background = SelectedOutput(
+        bats, lambda output: (output.pred_class_un_norm[:, :-1] - output.pred_class_un_norm[:, -1:]).amax((2, 3))
+    )
+    return Classifier(
+        against_background,  # the largest logit of each species against that of the background
+        spectrogram,
+        RATE,
+        bats.class_names,
+        axes.flipped().resized((220, 2 * COLUMNS), (128, COLUMNS)),
+        lambda inputs: 20 * inputs[0].clamp_min(0.01).log10(),
+        length=SAMPLES,
+        layer=bats.conv_op_bn,
+        exclusive=False,
+    )
 
 
 def spectrogram(waveform: Tensor) -> Tensor:
@@ -190,4 +190,4 @@ def _samples(path: Path) -> Tensor:
     return resample(read(path, rate), rate, RATE)
 
 
-GLUE = (classifier, against_background, levels)
+GLUE = (classifier,)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["Collate", "batch_labels", "first_clip"]
+__all__ = ["Collate", "batch_labels", "first_clip", "naming_arguments"]
 
 
 class Collate:
@@ -230,3 +231,31 @@ def _described(value: Any) -> str:
         entries = [type(entry).__name__ for entry in value[:3]] + ["…"] * (len(value) > 3)
         return f"{type(value).__name__} ({', '.join(entries)})"
     return type(value).__name__
+
+
+@contextmanager
+def naming_arguments(arguments: Sequence[Any]) -> Iterator[None]:
+    """Inside, the error of a model that does not take the further arguments of the clips says where they come from.
+
+    Args:
+        arguments: what the model that runs inside is given after the inputs.
+
+    Example:
+        >>> from captum_apex.bases.collation import naming_arguments
+        >>> from torch import nn
+        >>> try:
+        ...     with naming_arguments([3]):
+        ...         nn.ReLU()(1, 3)
+        ... except TypeError as error:
+        ...     print(str(error).partition(";")[0])
+        expected a model that takes 1 further arguments, because the items of the data set have them after the label
+    """
+    try:
+        yield
+    except TypeError as error:
+        if not arguments:
+            raise
+        raise TypeError(
+            f"expected a model that takes {len(arguments)} further arguments, because the items of the data set have "
+            f"them after the label; leave them out of the items if the model takes none ({error})"
+        ) from error

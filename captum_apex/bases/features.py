@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
-from captum_apex.bases.collation import Collate, first_clip
+from captum_apex.bases.collation import Collate, first_clip, naming_arguments
 from captum_apex.bases.neighbours import warn_of_neighbours
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.bases.summaries import layer_in_words
@@ -204,7 +204,7 @@ class FeatureBank:
                 about = {"labels": labels, "columns": None if columns is None else columns(arguments[0])}
                 write = partial(_checked_write, layer, writer, n_inputs=len(inputs), **about)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
-                    checked_output(model(*_on_device(device, inputs, *arguments)), model)
+                    _run(model, *_on_device(device, inputs, *arguments))
                 bar.update(len(inputs))
         writer.check_complete()
         if batch_size > 1:
@@ -310,6 +310,11 @@ def _proposing_layout(model: Callable, layer: nn.Module, dataset: Dataset | Sequ
         if suggested is None:
             raise
         raise error.with_layout(*suggested) from error
+
+
+def _run(model: Callable, inputs: Tensor, *arguments: Tensor) -> None:
+    with naming_arguments(arguments):
+        checked_output(model(inputs, *arguments), model)
 
 
 def _checked_write(layer: nn.Module, writer: BankWriter, output: Tensor, **about_batch: Any) -> None:

@@ -146,9 +146,8 @@ def _recording(inputs: InputDataset, index: int) -> Tensor:
 
 
 def _waveform(classifier: Classifier, samples: Tensor, name: str) -> Tensor:
-    """A waveform in memory, with the same warning."""
+    """A waveform in memory, which its maker has at hand: that it is cut needs no warning."""
     rate = classifier.sample_rate
-    _warn_of_cut(classifier, lambda: len(samples) / rate)
     return as_waveform(samples, rate, rate, classifier.read_length, name=name)
 
 

@@ -10,11 +10,16 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.commands import published_command
 from benchmarks.published.published_models import PUBLISHED_MODELS
-from benchmarks.reports import published_tables
+from benchmarks.reports import bat_tables, published_tables
 
 ROW = {"layer": "conv", "channels": 4, "rows": 1, "columns": 8, "purity_raw": 0.2, "purity": 0.4, "delta": 0.1}
 MEASURES = {"error": 1e-7, "shared": 0.5, "shared_5": 0.4, "random": 0.3}
 REGIONS = {f"{name}{end}": 0.5 for name in ("met", "inside", "iou") for end in ("", "_random")}
+ELSEWHERE = {"scheme": "time", "channels": 9, "elsewhere": 0.5, "level": 0.2, "region_met": 0.9, "cell_met": 0.1}
+MATCHES = dict.fromkeys(("precision", "precision_random", "recall", "recall_random", "iou"), 0.5)
+EVENTS = {"scheme": "time", "refined": False, "events": 3, "calls": 4, **MATCHES}
+TABLES = (published_tables.NAME, published_tables.REGIONS, bat_tables.ELSEWHERE, bat_tables.EVENTS)
+EVENTS |= dict.fromkeys(("start", "end", "low", "high"), 0.001)
 
 
 @pytest.fixture
@@ -38,6 +43,8 @@ def installed(monkeypatch):
     monkeypatch.setattr(published_command, "published_lines", lines)
     table = pd.DataFrame([{"scheme": "time", "regions": 7} | REGIONS])
     monkeypatch.setattr(published_command, "region_lines", lambda subject: table)
+    monkeypatch.setattr(published_command, "elsewhere_lines", lambda subject: pd.DataFrame([ELSEWHERE]))
+    monkeypatch.setattr(published_command, "event_lines", lambda subject: pd.DataFrame([EVENTS]))
     return names
 
 
@@ -65,7 +72,7 @@ def test_without_the_packages_the_error_says_what_to_install(installed, capsys, 
 
 def test_rows_of_models_and_schemes_that_were_not_measured_stay(installed, tmp_path, capsys):
     path = tmp_path / "table.md"
-    marks = [f"<!-- {name} -->\n<!-- end of {name} -->\n" for name in (published_tables.NAME, published_tables.REGIONS)]
+    marks = [f"<!-- {name} -->\n<!-- end of {name} -->\n" for name in TABLES]
     path.write_text("before\n" + "between\n".join(marks) + "behind\n")
     assert main(["published", "--packages", "torchcrepe", "batdetect2", "--out", str(path)]) == 0
     first = path.read_text().replace(" 9.9 ", " 1.0 ").replace("| time | 7 |", "| square | 7 |")

@@ -43,7 +43,7 @@ def test_the_waterfall_picture_begins_without_the_layer_and_ends_with_the_score(
     panel = pictures.waterfall_picture(subject, 0, Scheme.SQUARE).axes[0]
     names = [label.get_text() for label in panel.get_yticklabels()]
     assert names[0] == "without the layer"
-    assert names[-1].startswith("score")
+    assert names[-1].startswith("logit")
 
 
 def test_the_clearest_clip_has_the_most_regions_on_the_sound_and_then_the_largest_logit(subject, monkeypatch):

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import soundfile
+import torch
 from torch import nn
 
 from captum_apex import Classifier, Explainer, Recordings
@@ -16,6 +17,7 @@ RATE = 8000
 
 @pytest.fixture
 def classifier():
+    torch.manual_seed(0)
     layer = nn.Sequential(nn.Conv2d(1, 2, (1, 64), stride=64), nn.ReLU())
     model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
     names = ["dog", "rain"]
