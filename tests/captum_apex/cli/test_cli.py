@@ -1313,7 +1313,7 @@ def test_the_guide_has_every_option_of_a_command(command, capsys):
     options = set(re.findall(r"^ +(--[a-z-]+)", capsys.readouterr().out, flags=re.MULTILINE))
     sections = re.split(r"^## ", GUIDE, flags=re.MULTILINE)
     (section,) = (section for section in sections if f"captum-apex {command} " in section)
-    rows = re.findall(r"^\| `(--[a-z-]+)[^|]*\| (?:of `(examine|layers)`)?", section, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| (?:of `(examine|layers)`)?", section, flags=re.MULTILINE)
     assert {option for option, of_command in rows if of_command in ("", command)} == options
 
 
