@@ -50,6 +50,7 @@ class _Held:
 
 
 _HELD: dict[tuple[int, str], _Held] = {}  # (id of the module, name of the flag) → who holds it; guarded by the lock
+# Entered as `with LOCK`: a condition enters its lock in Python code, where Ctrl-C could leave it taken.
 _RELEASED = threading.Condition(LOCK)
 
 
@@ -164,7 +165,7 @@ def released(model: nn.Module) -> Iterator[None]:
         True
     """
     modules = list(model.modules())
-    with _RELEASED:
+    with LOCK:
         _wait_for(lambda: all(map(_is_free, modules)))
         yield
 
@@ -212,7 +213,7 @@ def _wait(module: nn.Module, _: tuple) -> None:
     """Before a module runs: waits while other threads hold it in another mode than the one that its user has set."""
     if _is_free(module):
         return
-    with _RELEASED:
+    with LOCK:
         _wait_for(partial(_is_free, module))
 
 
