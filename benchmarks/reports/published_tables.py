@@ -72,16 +72,17 @@ def with_other_rows(section: Section, text: str, order: Sequence[str]) -> Sectio
         >>> import pandas as pd
         >>> from benchmarks.reports.markup import Section
         >>> from benchmarks.reports.published_tables import with_other_rows
-        >>> new = pd.DataFrame([{"model": "b 2", "scheme": "time"}])
-        >>> rows = ["| model | scheme |", "| --- | --- |", "| a 1 | time |", "| b 1 | time |", "| b 1 | square |"]
+        >>> new = pd.DataFrame([{"model": "b 2", "scheme": "time", "note": ""}])
+        >>> rows = ["| model | scheme | note |", "| --- | --- | --- |"]
+        >>> rows += ["| a 1 | time |  |", "| b 1 | time | old |", "| b 1 | square | old |"]
         >>> text = "\n".join(["<!-- Published models -->", *rows, "<!-- end of Published models -->"])
         >>> whole = with_other_rows(Section("Published models", [], {"Published models": new}), text, ["a", "b"])
         >>> whole.tables["Published models"].to_numpy().tolist()
-        [['a 1', 'time'], ['b 2', 'time'], ['b 1', 'square']]
+        [['a 1', 'time', ''], ['b 2', 'time', ''], ['b 1', 'square', 'old']]
     """
     table = section.tables[section.title]
     place = text.partition(f"<!-- {section.title} -->")[2].partition(f"<!-- end of {section.title} -->")[0]
-    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in place.splitlines() if line[:1] == "|"]
+    rows = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in place.splitlines() if line[:1] == "|"]
     if not rows or rows[0] != list(table.columns):  # a table of other columns cannot be continued
         return section
     measured = [{str(name): str(value) for name, value in row.items()} for row in table.to_dict("records")]
