@@ -123,8 +123,8 @@ def write(
 
 def _document(content: Content, trail: Sequence[tuple[str, str]], limit: float, progress: bool) -> bytes:
     pictures, sounds = _encoded(content, limit, progress)
-    style = _filled(_source("page.css"), _STYLE)
-    script = "".join(map(_source, _SCRIPTS))
+    style = _filled(_flush(_source("page.css")), _STYLE)
+    script = _flush("".join(map(_source, _SCRIPTS)))
     picture_bytes = sum(map(len, pictures.values()))
     sound_bytes = sum(len(sound.get("data", "")) for sound in sounds.values())
     values = {
@@ -172,6 +172,16 @@ def _json(facts: dict[str, Any]) -> str:
 def _hash(text: str) -> str:
     """The hash of a script or style, in the form of a content security policy."""
     return "sha256-" + base64_text(hashlib.sha256(text.encode()).digest())
+
+
+def _flush(code: str) -> str:
+    r"""Code without indentation and empty lines, which mean nothing where no text has two lines.
+
+    >>> from captum_apex.report.document import _flush
+    >>> _flush("if (a) {\n  b();\n\n}\n")
+    'if (a) {\nb();\n}\n'
+    """
+    return re.sub(r"\n\s+", "\n", code)
 
 
 def _size(n_bytes: int) -> str:

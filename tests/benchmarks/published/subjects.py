@@ -38,8 +38,8 @@ def needing(package):
 
 
 @functools.cache
-def subject(package):
+def subject(package, scheme=None):
     """The model with a basis of one scheme."""
-    model = PUBLISHED_MODELS[package]
-    model = dataclasses.replace(model, schemes=["frequency" if package == "pesto-pitch" else "time"])
+    scheme = scheme or ("frequency" if package == "pesto-pitch" else "time")
+    model = dataclasses.replace(PUBLISHED_MODELS[package], schemes=[scheme])
     return measured(model, FEW.get(package, (30, 8)))
