@@ -146,8 +146,9 @@ def _recording(inputs: InputDataset, index: int) -> Tensor:
 
 
 def _waveform(classifier: Classifier, samples: Tensor, name: str) -> Tensor:
-    """A waveform in memory, which its maker has at hand: that it is cut needs no warning."""
+    """A waveform in memory, with the same warning."""
     rate = classifier.sample_rate
+    _warn_of_cut(classifier, lambda: len(samples) / rate)
     return as_waveform(samples, rate, rate, classifier.read_length, name=name)
 
 
@@ -159,6 +160,6 @@ def _warn_of_cut(classifier: Classifier, duration: Callable[[], float]) -> None:
     if duration() > LONGER * seconds:
         # The warning names no file, so that Python shows it once and not for every clip.
         warn_caller(
-            f"files longer than the classifier's clips are cut: only their first {seconds:.3g} s are explained; for "
+            f"sounds longer than the classifier's clips are cut: only their first {seconds:.3g} s are explained; for "
             "whole recordings take explain_recording (on the command line: events)"
         )

@@ -404,7 +404,8 @@ def test_a_bank_of_the_classifiers_data_set_knows_its_recordings(classifier, rec
 
 def test_a_waveform_has_the_length_of_the_classifiers_clips(explainer):
     waveform = sound(1000, seconds=0.7)
-    page = explainer.explain(waveform, **SHARED)[0]
+    with pytest.warns(UserWarning, match=r"only their first 0\.5 s are explained"):
+        page = explainer.explain(waveform, **SHARED)[0]
     assert torch.equal(page.clip.waveform, waveform[: RATE // 2])
     short = explainer.explain(waveform[:1000], **SHARED)[0].clip.waveform
     assert torch.equal(short[:1000], waveform[:1000])

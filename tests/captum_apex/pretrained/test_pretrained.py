@@ -646,7 +646,7 @@ def test_files_longer_than_the_feature_extractor_reads_are_warned_of(tmp_path):
     recordings = Recordings.in_folder(tmp_path, classifier.class_names)
     with pytest.warns(UserWarning, match=r"of files of up to 1 s only the first 0\.415 s are used"):
         explainer = Explainer.fit(classifier, recordings, ["time"])
-    for clips in (recordings.path(0), recordings):
+    for clips in (recordings.path(0), recordings, torch.zeros(16000)):
         with pytest.warns(UserWarning, match=r"only their first 0\.415 s are explained"):
             explained = explainer.explain(clips, search=None, n_prototypes=1)
         assert len(explained[0].clip.waveform) == classifier.length
