@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from captum_apex.explanations.explanation import Explanation, explain, explain_classes
     from captum_apex.explanations.long_recordings import explain_recording
     from captum_apex.explanations.prototype_regions import locate_prototypes
+    from captum_apex.layers.chosen_run import ChosenRun
     from captum_apex.layers.selected_output import SelectedOutput
     from captum_apex.layers.suggestions import suggest_layers
     from captum_apex.locating import RegionEffect, RegionSearch
@@ -65,6 +66,7 @@ __all__ = [
     "Box",
     "ChannelEvent",
     "ChannelMatrix",
+    "ChosenRun",
     "Classifier",
     "Clip",
     "Event",
@@ -115,6 +117,7 @@ _MODULES = {
     "Box": "audio",
     "ChannelEvent": "explanations.events",
     "ChannelMatrix": "attribution.basis_insertion",
+    "ChosenRun": "layers.chosen_run",
     "Classifier": "classifiers.classifier",
     "Clip": "audio",
     "Event": "explanations.events",

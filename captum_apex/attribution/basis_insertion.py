@@ -20,6 +20,7 @@ from captum_apex.attribution.channel_readers import (
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.changes import restored
+from captum_apex.layers.chosen_run import named_layers
 from captum_apex.layers.hooks import copied, frozen, watched
 from captum_apex.layers.models import model_of, on_one_device
 from captum_apex.layers.pooled_norm import PooledNorm
@@ -191,7 +192,7 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     model = model_of(model) or model  # without a wrapper that compiles it or copies it to several devices
     inputs = _example_inputs(model, basis) if inputs is None else inputs
     inserted = copied(model)
-    training = {place: module.training for place, module in inserted.named_modules()}
+    training = {place: module.training for place, module in named_layers(inserted)}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
         expected = checked_output(selected_as(given, model)(inputs), model)
         weighted = weighted_modules(inserted)

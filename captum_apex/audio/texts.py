@@ -1,12 +1,14 @@
-"""Names of files and classes as texts of figures, pages and tables."""
+"""Names of files and classes, and times, as texts of figures, pages and tables."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["cell_text", "encodable"]
+__all__ = ["cell_text", "encodable", "second_digits", "times_text"]
 
 _NO_TEXT = ("=", "+", "-", "@", '"')  # the beginnings of formulas and of quoted cells in spreadsheets
+_LONG = (0.9, 0.09)  # s; a clip of about 1 s, such as 0.99 s of whole frames, counts as one
+_FEWEST = 2  # digits after the point
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -39,3 +41,36 @@ def cell_text(name: str) -> str:
     """
     line = encodable(" ".join(name.split()))
     return f"'{line}" if line.startswith(_NO_TEXT) else line
+
+
+def second_digits(duration: float) -> int:
+    """How many digits after the point times in a clip have, so that the last one is at most a hundredth of the clip.
+
+    Args:
+        duration: duration of the clip, in s.
+
+    Returns:
+        2 for clips of 1 s and more, 3 for those of 0.1 s, 4 for shorter ones, such as calls of bats.
+
+    Example:
+        >>> from captum_apex.audio.texts import second_digits
+        >>> second_digits(5.0), second_digits(0.5), second_digits(0.065)
+        (2, 3, 4)
+    """
+    return _FEWEST + sum(duration < long for long in _LONG)
+
+
+def times_text(start: float, end: float, digits: int = _FEWEST) -> str:
+    """A time span in words.
+
+    Args:
+        start: its start, in s.
+        end: its end, in s.
+        digits: digits after the point, as `second_digits` gives them.
+
+    Example:
+        >>> from captum_apex.audio.texts import times_text
+        >>> times_text(0.25, 0.5), times_text(0.0125, 0.0171, digits=4)
+        ('0.25–0.50 s', '0.0125–0.0171 s')
+    """
+    return f"{start:.{digits}f}–{end:.{digits}f} s"

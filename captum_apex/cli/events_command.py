@@ -19,7 +19,7 @@ from captum_apex.cli.loading import check_output_folder
 from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.explaining.explainer import Explainer
 from captum_apex.explanations.event_files import event_records, write_audacity, write_csv, write_json, write_raven
-from captum_apex.explanations.events import Event, RecordingExplanation, UnfinishedExplanationError
+from captum_apex.explanations.events import Event, RecordingExplanation, UnfinishedExplanationError, event_digits
 from captum_apex.locating.region_search import RegionSearch
 
 # The endings of the file of each option, so that a slip overwrites no recording and no basis, and who writes it.
@@ -79,7 +79,7 @@ def _write(explanation: RecordingExplanation, writers: dict[Path, Callable], as_
     others = {"duration_s": explanation.duration, "events": event_records(explanation.events)} if as_json else {}
     print_results("classes", rows, writers, as_json=as_json, **others)
     if explanation.events and not writers and not as_json:
-        print(table_of([_row(event) for event in explanation.events]))
+        print(table_of([_row(event) for event in explanation.events], event_digits(explanation.events)))
 
 
 def _row(event: Event) -> dict[str, Any]:

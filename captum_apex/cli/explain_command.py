@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.texts import encodable
+from captum_apex.audio.texts import encodable, second_digits
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
         print_path(file, options.as_json)
     rows = [_row(explained[index : index + 1]) for index in range(len(explained))]
     left_out = dict(explained.left_out)
-    print_results("clips", rows, files, as_json=options.as_json, left_out=left_out)
+    digits = second_digits(max((page.clip.duration for page in explained), default=0.0))
+    print_results("clips", rows, files, as_json=options.as_json, digits=digits, left_out=left_out)
     return 0
 
 

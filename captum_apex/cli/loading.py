@@ -14,6 +14,7 @@ from tqdm import tqdm
 from captum_apex.classifiers.class_names import closest_names
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.layer_choice import layers_to_choose_from
+from captum_apex.layers.chosen_run import named_layers
 from captum_apex.layers.models import model_of
 from captum_apex.recordings.folders import Recordings
 from captum_apex.recordings.slices import Slices
@@ -124,7 +125,7 @@ def submodule(model: nn.Module, name: str, option: str = "--layer") -> nn.Module
 
 def _submodules(model: nn.Module) -> dict[str, nn.Module]:
     """The modules of a model by name, without the model itself."""
-    return {name: module for name, module in (model_of(model) or model).named_modules() if name}
+    return {name: module for name, module in named_layers(model_of(model) or model) if name}
 
 
 def training_recordings(

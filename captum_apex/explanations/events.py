@@ -10,11 +10,11 @@ from typing import Self
 
 from torch import Tensor
 
-from captum_apex.audio.texts import encodable
+from captum_apex.audio.texts import encodable, second_digits, times_text
 from captum_apex.locating.region_search import RegionEffect
 from captum_apex.result_tables import counted, html_table
 
-__all__ = ["ChannelEvent", "Event", "RecordingExplanation", "UnfinishedExplanationError", "joined"]
+__all__ = ["ChannelEvent", "Event", "RecordingExplanation", "UnfinishedExplanationError", "event_digits", "joined"]
 
 _ROUNDING = 1e-9  # s, by which the edges of equal columns may differ
 
@@ -122,8 +122,9 @@ class Event:
     def __repr__(self) -> str:
         band = "" if self.low is None or self.high is None else f", {self.low:.0f}–{self.high:.0f} Hz"
         channels = len({(each.channel, each.side) for each in self.channels})
+        times = times_text(self.start, self.end, event_digits([self]))
         return (
-            f"Event of {encodable(self.name)}, {self.start:.2f}–{self.end:.2f} s{band}, probability {self.score:.2f}, "
+            f"Event of {encodable(self.name)}, {times}{band}, probability {self.score:.2f}, "
             f"{counted(channels, 'channel')}{', in digital silence' * self.silent}"
         )
 
@@ -189,6 +190,22 @@ def _without_whole_band(event: Event, whole_band: tuple[float, float] | None) ->
     return replace(event, low=None, high=None) if (event.low, event.high) == whole_band else event
 
 
+def event_digits(events: Iterable[Event]) -> int:
+    """How many digits after the point the times of events have: the last one is at most a tenth of the shortest event.
+
+    Args:
+        events: the events.
+
+    Example:
+        >>> from captum_apex import Event
+        >>> from captum_apex.explanations.events import event_digits
+        >>> call = Event(1.2514, 1.2583, None, None, 0, "bat", 0.9, 2.5)  # of 7 ms
+        >>> event_digits([call]), call
+        (4, Event of bat, 1.2514–1.2583 s, probability 0.90, 0 channels)
+    """
+    return second_digits(min((10 * (event.end - event.start) for event in events), default=1.0))
+
+
 _N_CLASSES = 4  # classes that the text of a recording lists
 _N_ROWS = 100  # events that a notebook lists
 
@@ -235,7 +252,10 @@ class RecordingExplanation:
 
     def _repr_html_(self) -> str:
         columns = ("start", "end", "name", "score")
-        rows = [[f"{e.start:.2f}", f"{e.end:.2f}", e.name, f"{e.score:.2f}"] for e in self.events[:_N_ROWS]]
+        digits = event_digits(self.events)
+        rows = [
+            [f"{e.start:.{digits}f}", f"{e.end:.{digits}f}", e.name, f"{e.score:.2f}"] for e in self.events[:_N_ROWS]
+        ]
         shown = f", the first {_N_ROWS}" if len(self.events) > _N_ROWS else ""
         return html_table(columns, rows, f"{counted(len(self.events), 'event')} in {self.duration:.1f} s{shown}")
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_apex.layers.changes import recording
+from captum_apex.layers.chosen_run import RunOutput
 from captum_apex.layers.hooks import frozen, hooked
 from captum_apex.layers.kinds import kind_name, takes_hooks
 from captum_apex.layers.layer_output import tensor_in, with_tensor
@@ -138,7 +139,10 @@ def _fault(module: nn.Module, visit: Visit | None) -> str:
     if visit is None or visit.reading is None:
         return ""
     if visit.runs > 1:
-        return f"it runs {visit.runs} times in a pass; give each place a module of its own, such as an nn.Identity()"
+        return (
+            f"it runs {visit.runs} times in a pass; give each place a module of its own, such as an nn.Identity(), or "
+            "choose a run by captum_apex.ChosenRun"
+        )
     return ""
 
 
@@ -241,7 +245,7 @@ def _on_grid(candidate: Candidate, gradient: Tensor) -> Tensor:
 
 
 def _one_or_two_per_grid(path: Sequence[Candidate]) -> list[Candidate]:
-    """For each size of the grid the last module, and the last block that is not inside another."""
+    """For each size of the grid the last module, the last block that is not inside another, and chosen runs."""
     by_grid: dict[tuple[int, int], list[Candidate]] = {}
     for candidate in path:
         by_grid.setdefault(candidate.reading.grid, []).append(candidate)
@@ -250,7 +254,8 @@ def _one_or_two_per_grid(path: Sequence[Candidate]) -> list[Candidate]:
         outermost = min(candidate.level for candidate in same_grid)
         outer = [candidate for candidate in same_grid if candidate.level == outermost]
         blocks = [candidate for candidate in outer if next(candidate.visit.module.children(), None) is not None]
-        listed += dict.fromkeys([same_grid[0], (blocks or outer)[0]])
+        runs = [candidate for candidate in same_grid if isinstance(candidate.visit.module, RunOutput)]
+        listed += dict.fromkeys([same_grid[0], (blocks or outer)[0], *runs])
     return sorted(listed, key=lambda candidate: -candidate.visit.order)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from captum_apex.audio.clip import Clip
 from captum_apex.audio.regions import Box, Place, Region
-from captum_apex.audio.texts import encodable
+from captum_apex.audio.texts import encodable, second_digits
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.charts import remainders
@@ -116,6 +116,7 @@ def content(pages: Sequence[Page], title: str) -> Content:
         "pages": [collector.page(page) for page in pages],
         "clips": collector.clips,
     }
+    facts["digits"] = second_digits(max((clip["duration"] for clip in collector.clips.values()), default=0.0))
     return Content(facts, collector.pictures, collector.sounds)
 
 

@@ -46,6 +46,9 @@ function fixed(value, digits = 2) {
   return value < 0 && Number(text) !== 0 ? "−" + text : text;
 }
 
+/* A time in seconds, with digits by the length of the clips. */
+const timed = (value) => fixed(value, facts.digits);
+
 /* A logit or a contribution to one: two digits after the point, up to four for small values. */
 function logit(value) {
   const first = value ? -Math.floor(Math.log10(Math.abs(value))) : 0;
@@ -75,7 +78,7 @@ const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 function places(region) {
   if (!region.boxes.length) return ["nowhere"];
   return region.boxes.map((box) => {
-    const time = box.seconds && `${fixed(box.seconds[0])}–${fixed(box.seconds[1])} s`;
+    const time = box.seconds && `${timed(box.seconds[0])}–${timed(box.seconds[1])} s`;
     const band = box.hertz && `${Math.round(box.hertz[0])}–${Math.round(box.hertz[1])} Hz`;
     return [time, band].filter(Boolean).join(", ") || "all of the clip";
   });

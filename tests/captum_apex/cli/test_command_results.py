@@ -190,3 +190,5 @@ def test_numbers_are_short_and_without_exponents(number, text):
 def test_a_short_box_has_two_different_ends():
     box = {"start_s": 0.4712, "end_s": 0.4741, "low_hz": None, "high_hz": None}
     assert table_of([{"boxes": [box]}]).splitlines()[1] == "0.471–0.474 s"
+    assert table_of([{"boxes": [box]}], digits=4).splitlines()[1] == "0.4712–0.4741 s"
+    assert table_of([{"boxes": [{**box, "end_s": 0.47121}]}], digits=4).splitlines()[1] == "0.47120–0.47121 s"

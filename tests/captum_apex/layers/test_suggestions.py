@@ -384,7 +384,8 @@ def test_a_front_end_that_works_in_place_hides_no_other_layer():
 def test_modules_that_cannot_be_explained_are_left_out_with_the_reason():
     clip = torch.randn(SPECTROGRAM)
     assert suggest_layers(Shared(), clip).left_out == {
-        "relu": "it runs 2 times in a pass; give each place a module of its own, such as an nn.Identity()"
+        "relu": "it runs 2 times in a pass; give each place a module of its own, such as an nn.Identity(), or choose a "
+        "run by captum_apex.ChosenRun"
     }
     detached = suggest_layers(Detached(), clip)
     assert detached.left_out == {"second": "no gradient of the scores reaches its grid"}

@@ -607,6 +607,26 @@ def test_the_page_says_where_a_channel_fires_more_strongly_than_in_its_region(tm
     assert text.count(f"; fires more strongly at {start:.2f}–{end:.2f} s</td>") == 1
 
 
+@pytest.mark.parametrize(
+    ("seconds", "region", "duration"),
+    [(0.064, "0.0020–0.0090 s", "0.0640 s"), (0.4, "0.036–0.077 s", "0.400 s"), (1.0, "0.10–0.20 s", "1.00 s")],
+)
+def test_times_have_more_digits_in_shorter_clips(seconds, region, duration, tmp_path):
+    """The second of ten moments; a column lies half a hop, 5 ms, after its share of the picture."""
+    subject = page(
+        clip=chirp(50, seconds=seconds),
+        explanations=[explanation(SCHEMES[1], n_channels=1)],
+        prototypes={index: chirp(index, seconds=0.03) for index in range(3)},  # the longest clip decides
+        maps={},
+    )
+    text = report.write(tmp_path / "page.html", [subject]).read_text(encoding="utf-8")
+    assert f"<td>{region}</td>" in text
+    assert f'alt="Spectrogram of clip_50.wav, {duration}"' in text
+    start, end = subject.clip.place(subject.explanations[0].evidence[0].region.boxes[0])[2:]
+    n_columns = 1 + int(seconds * 100)
+    assert (start, end) == pytest.approx([share * n_columns * 0.01 - 0.005 for share in (0.1, 0.2)])
+
+
 def test_the_footer_says_what_the_page_was_made_with(tmp_path):
     record = {"basis": "ab12", "model": "9f86", "layer": "features", "n_clips": 7, "n_channels": 5, "sides": "both"}
     subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[1]), record=record)])

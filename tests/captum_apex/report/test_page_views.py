@@ -326,6 +326,22 @@ def test_the_surroundings_are_half_a_second_on_both_sides(browser, one):
     assert now(browser) == pytest.approx(0.9, abs=0.3)  # not at the end, 2 s
 
 
+def test_the_times_of_a_short_clip_have_four_digits(browser, tmp_path):
+    """The second moment of ten in 64 ms."""
+    prototypes = {index: chirp(index, seconds=0.064) for index in range(3)}
+    moments = [explanation(SCHEMES[1], n_channels=1)]
+    subject = page(clip=chirp(50, seconds=0.064), explanations=moments, prototypes=prototypes, maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    assert texts(browser, ".query .caption") == ["In this clip: 0.0020–0.0090 s"]
+    (slider,) = all_of(browser, "[role=slider]")
+    slider.send_keys("\ue014")  # right: a fiftieth of the clip
+    assert slider.get_attribute("aria-valuemax") == "0.0640"
+    assert slider.get_attribute("aria-valuenow") == "0.0013"
+    assert slider.get_attribute("aria-valuetext") == "0.0013 seconds"
+    button(browser, "Play the clip").click()
+    wait_until(lambda: texts(browser, "#time")[0].endswith(" / 0.0640 s"))
+
+
 def test_the_keyboard_seeks(browser, one):
     show(browser, one)
     slow_down(browser)
