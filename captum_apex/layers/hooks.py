@@ -23,9 +23,12 @@ from captum_apex.layers.holding import ConstantParameters, Holder, check_held, h
 from captum_apex.layers.kinds import takes_hooks
 from captum_apex.layers.layer_output import tensor_in, with_tensor
 from captum_apex.layers.models import models_of, plain_paths
+from captum_apex.layers.selected_output import SelectedOutput
 from captum_apex.layers.values import described_output
 
 __all__ = ["Capture", "captured", "copied", "frozen", "held", "hooked", "replaced", "watched"]
+
+_OF_HOOKS = (__name__, SelectedOutput.__module__)  # modules of this package with hooks for one run of a model
 
 
 @contextmanager
@@ -115,7 +118,7 @@ def copied(model: nn.Module) -> nn.Module:
     for module in copy.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for hook in list(hooks.values()):
-                if getattr(hook, "__module__", "") == __name__:
+                if getattr(hook, "__module__", "") in _OF_HOOKS:
                     removed(hooks, hook)
     return copy
 
