@@ -35,7 +35,8 @@ from captum_apex.version import __version__ as __version__
 if TYPE_CHECKING:
     from captum_apex import datasets, masking, metrics, spectra
     from captum_apex.attribution.apex import APEX
-    from captum_apex.attribution.basis_insertion import ChannelMatrix, insert_basis
+    from captum_apex.attribution.basis_insertion import insert_basis
+    from captum_apex.attribution.channel_matrices import ChannelMatrix
     from captum_apex.attribution.evidence_score import EvidenceScore
     from captum_apex.attribution.layer_apex import LayerAPEX
     from captum_apex.audio import Box, Clip, Place, Region, SpectrogramAxes
@@ -116,7 +117,7 @@ _MODULES = {
     "SCHEMES": "bases.schemes",
     "Box": "audio",
     "ChannelEvent": "explanations.events",
-    "ChannelMatrix": "attribution.basis_insertion",
+    "ChannelMatrix": "attribution.channel_matrices",
     "ChosenRun": "layers.chosen_run",
     "Classifier": "classifiers.classifier",
     "Clip": "audio",

@@ -13,6 +13,8 @@ from torch.nn.functional import pad
 
 __all__ = ["Collate", "batch_labels", "first_clip", "naming_arguments"]
 
+_CALLERS = ("torch.nn.modules.module", "captum_apex.bases.features")  # who calls a model
+
 
 class Collate:
     """Makes a batch `(inputs, labels, arguments)` from a list of items; the workers of a DataLoader can receive it.
@@ -144,7 +146,8 @@ def first_clip(inputs: Tensor, arguments: tuple[Any, ...]) -> list[Any]:
 
     Args:
         inputs: inputs of the batch; the first axis is the clip.
-        arguments: further arguments; a tensor with as many rows as there are clips has one row for each.
+        arguments: further arguments; a tensor, an array or a list with as many entries as there are clips has one for
+            each.
 
     Example:
         >>> import torch
@@ -154,11 +157,14 @@ def first_clip(inputs: Tensor, arguments: tuple[Any, ...]) -> list[Any]:
     """
     return [
         inputs[:1].clone(),
-        *(
-            value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == len(inputs) else value
-            for value in arguments
-        ),
+        *(value[:1] if _is_per_clip(value, len(inputs)) else value for value in arguments),
     ]
+
+
+def _is_per_clip(value: Any, n_clips: int) -> bool:
+    """Whether an argument has an entry for each clip."""
+    is_array = isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0
+    return (is_array or isinstance(value, (list, tuple))) and len(value) == n_clips
 
 
 def batch_labels(labels: Any, n_clips: int) -> Tensor:
@@ -234,11 +240,12 @@ def _described(value: Any) -> str:
 
 
 @contextmanager
-def naming_arguments(arguments: Sequence[Any]) -> Iterator[None]:
+def naming_arguments(arguments: Sequence[Any], padded: bool = False) -> Iterator[None]:
     """Inside, the error of a model that does not take the further arguments of the clips says where they come from.
 
     Args:
         arguments: what the model that runs inside is given after the inputs.
+        padded: whether the first of them is the lengths of padded clips.
 
     Example:
         >>> from captum_apex.bases.collation import naming_arguments
@@ -253,9 +260,21 @@ def naming_arguments(arguments: Sequence[Any]) -> Iterator[None]:
     try:
         yield
     except TypeError as error:
-        if not arguments:
+        if not arguments or not _was_not_taken(error):
             raise
+        n_of_items = len(arguments) - padded
+        reasons = ["`columns` is given, and with it the lengths of the clips"] if padded else []
+        reasons += ["the items of the data set have them after the label"] if n_of_items else []
+        remedy = "leave them out of the items if the model takes none" if n_of_items else "leave `columns` out"
         raise TypeError(
-            f"expected a model that takes {len(arguments)} further arguments, because the items of the data set have "
-            f"them after the label; leave them out of the items if the model takes none ({error})"
+            f"expected a model that takes {len(arguments)} further arguments, because {' and '.join(reasons)}; "
+            f"{remedy} ({error})"
         ) from error
+
+
+def _was_not_taken(error: TypeError) -> bool:
+    """Whether it is the error of a call, which the caller raises, and not one inside of the model."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") in _CALLERS

@@ -149,9 +149,9 @@ class FeatureBank:
             layer: the module to explain, a submodule of the model. Where it gives a tuple, as a recurrent layer does,
                 the first tensor is explained.
             dataset: the clips; its items are `inputs` or `(inputs, label)`, or `(inputs, label, argument, ...)` with
-                further arguments of the model for the clip, such as its attention mask; the label is None where there
-                is none. The inputs of a batch have one shape, or `collate_fn` brings them to one. With `batch_size=1`,
-                clips of any length serve every model.
+                further arguments of the model for the clip, such as its attention mask, with None for the label
+                where there is none. The inputs of a batch have one shape, or `collate_fn` brings them to one. With
+                `batch_size=1`, clips of any length serve every model.
             schemes: the schemes that bases can be fitted for.
             layout: an einops pattern, or (pattern, axis sizes), for outputs that are not (clip, channel, frequency,
                 time).
@@ -204,7 +204,7 @@ class FeatureBank:
                 about = {"labels": labels, "columns": None if columns is None else columns(arguments[0])}
                 write = partial(_checked_write, layer, writer, n_inputs=len(inputs), **about)
                 with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
-                    _run(model, *_on_device(device, inputs, *arguments))
+                    _run(model, columns is not None, *_on_device(device, inputs, *arguments))
                 bar.update(len(inputs))
         writer.check_complete()
         if batch_size > 1:
@@ -312,8 +312,8 @@ def _proposing_layout(model: Callable, layer: nn.Module, dataset: Dataset | Sequ
         raise error.with_layout(*suggested) from error
 
 
-def _run(model: Callable, inputs: Tensor, *arguments: Tensor) -> None:
-    with naming_arguments(arguments):
+def _run(model: Callable, padded: bool, inputs: Tensor, *arguments: Tensor) -> None:
+    with naming_arguments(arguments, padded):
         checked_output(model(inputs, *arguments), model)
 
 

@@ -294,12 +294,13 @@ def _planned(
 ) -> list[_Epoch]:
     """What each epoch takes."""
     n_columns = bank.origin.grid[1] if bank.origin.grid else 1
-    some = tuple(thinned(sequence, n_columns) for sequence in sequences)
+    n_thinned = int(_THINNED_EPOCHS * epochs)
+    some = tuple(thinned(sequence, n_columns) for sequence in sequences) if n_thinned else sequences
     n_measured = last * bank.n_channels * sum(sequence.shape[2] for sequence in sequences)
     plan = []
     for epoch in range(epochs):
         count = _prototype_count(epoch, epochs, reselect_every, first, last)
-        taken = some if epoch < _THINNED_EPOCHS * epochs else sequences
+        taken = some if epoch < n_thinned else sequences
         plan.append(_Epoch(count, count * bank.n_channels, taken, n_measured))
     return plan
 

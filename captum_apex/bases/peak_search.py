@@ -15,6 +15,7 @@ _GATHERED_BYTES = {"cpu": 2**21}  # bounds the copies of cells (pair, channel, c
 _FINE_CELLS = 4096  # a grid is fine if its clips have more cells, and more than `_FINE_VALUES` values
 _FINE_VALUES = 2**18  # (channel, cell)
 _MOST_CELLS = 2**15  # that remain of the cells of a clip
+_MOST_COPIED = 2**32  # bytes of the cells that remain; more of them stay where they are, such as in a mapped file
 
 
 def peaks_of_pairs(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
@@ -69,7 +70,8 @@ def thinned(sequence: Tensor, n_columns: int) -> Tensor:
     step = math.ceil(n_cells / _MOST_CELLS)
     while math.gcd(step, n_columns) > 1:
         step += 1
-    return sequence[:, :, ::step].contiguous()
+    some = sequence[:, :, ::step]
+    return some.contiguous() if some.nbytes <= _MOST_COPIED else some
 
 
 def _is_fine(sequence: Tensor) -> bool:

@@ -341,9 +341,9 @@ class InputDataset(Dataset):
         return self.classifier.fitted(self.sound(index))
 
     def sound(self, index: int) -> Tensor:
-        """The waveform of a clip, (sample,), which is not repeated yet where the classifier repeats short ones."""
+        """The waveform of a clip, (sample,), which is not repeated yet where short ones are, but padded."""
         classifier = self.classifier
-        if classifier.short == "repeat" and hasattr(self.recordings, "unpadded"):  # slices of recordings
+        if classifier.short != "pad" and hasattr(self.recordings, "unpadded"):  # slices of recordings
             return self.recordings.unpadded(index, classifier.sample_rate, convert=classifier.convert)
         length = classifier.read_length
         return self.recordings.waveform(index, classifier.sample_rate, length, convert=classifier.convert)

@@ -190,7 +190,7 @@ class EventRegions:
 
     def _seconds(self, fraction: float, n_frames: int) -> float:
         """The time at a fraction of a window, in s from its start."""
-        duration = self.windows.length / self.windows.sample_rate
+        duration = self.windows.seconds
         axes = self.classifier.axes
         return fraction * duration if axes is None else min(axes.seconds(fraction * n_frames), duration)
 

@@ -184,7 +184,7 @@ def explain_recording(
                     selected = at_layer.selected_channels(decomposition, n_channels, sides)
                     for clip in (probability >= threshold).nonzero()[:, 0].tolist():
                         merger.add(batch.starts[clip], label, probability[clip].item(), decomposition, clip, selected)
-            explained = batch.starts[-1] + windows.length / windows.sample_rate
+            explained = batch.starts[-1] + windows.seconds
             bar.update(len(batch.starts))
     windows = _up_to_the_end(windows, batch.starts[-1])
     duration = windows.n_samples / windows.sample_rate

@@ -25,6 +25,7 @@ __all__ = ["Candidate", "candidates"]
 
 _NO_GRADIENT = "no gradient of the scores reaches its grid"
 _IN_PLACE = "the model changes in place what a gradient at its output needs"
+_FAILS = "no gradient at its output can be computed ({})"
 _SCRIPT = "it is TorchScript, which takes no hooks; put it into an nn.Sequential in the model, and explain that"
 
 
@@ -207,13 +208,19 @@ def _gradients_at(
         places = list(outputs.values())
         try:
             return outputs, _gradients(scores.max(), places), _gradients(scores.square().sum(), places), len(scores)
-        except RuntimeError:
+        except RuntimeError as error:
             if not outputs:
                 raise
+            reason = _why_not(str(error))
     first = next(iter(outputs))
-    left_out[first] = _IN_PLACE
+    left_out[first] = reason
     later = [candidate for candidate in path if candidate.visit.name != first]
     return _gradients_at(model, later, clip, left_out)
+
+
+def _why_not(error: str) -> str:
+    """Why there is no gradient at the output of a module, from what torch says."""
+    return _IN_PLACE if "modified by an inplace operation" in error else _FAILS.format(error.partition("\n")[0])
 
 
 def _columns_reached(candidate: Candidate, gradient: Tensor) -> list[int]:

@@ -32,8 +32,8 @@ class Slices:
     """Slices of recordings, an `AudioDataset`; each is read from its file when it is asked for.
 
     A slice begins every `hop` seconds. The last one ends with the recording, so it may overlap the one before it by
-    more. A recording shorter than a slice is one slice, with zeros after its end, or repeated where the classifier
-    repeats short files.
+    more. A recording shorter than a slice is one slice, with zeros after its end, unless the classifier repeats short
+    files or keeps them as they are.
 
     Args:
         recordings: the recordings.

@@ -1,6 +1,7 @@
 """Fits on recordings that are longer than the clips of the classifier."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,3 +58,13 @@ def test_the_command_line_slices_by_the_length_of_the_classifier(classifier, fol
     table.write_text("file,start,end,label\na.wav,0.6,0.7,rain\n")
     annotated = training_recordings(classifier, folder, False, annotations=table)
     assert annotated.labels == ((0, 0), (0, 1), (0, 0), (0, 0), (0, 0), (0, 0))
+
+
+@pytest.mark.parametrize(("short", "n_samples"), [("pad", 4096), ("repeat", 1000), ("keep", 1000)])
+def test_a_recording_shorter_than_a_slice_is_read_as_the_classifier_says(classifier, tmp_path, short, n_samples):
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 1000).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
+    inputs = replace(classifier, short=short).dataset(Slices.of(Recordings.in_folder(tmp_path), 0.512))
+    assert len(inputs.sound(0)) == n_samples
+    np.testing.assert_array_equal(inputs.sound(0)[:1000], sound)
+    assert not inputs.sound(0)[1000:].any()

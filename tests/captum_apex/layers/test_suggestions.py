@@ -375,6 +375,29 @@ class WorksInPlace(Planes):
         return self.head(self.relu(self.second(self.first(spectrogram))).mean((2, 3)))
 
 
+class OneWay(nn.Module):
+    """A function whose gradient cannot be computed, as of some kernels."""
+
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(_, inputs):
+            return 2 * inputs
+
+        @staticmethod
+        def backward(*_):
+            raise RuntimeError("the kernel has no backward\nat line 3")
+
+    def forward(self, inputs):
+        return self.Doubled.apply(inputs)
+
+
+def test_layers_before_a_function_without_a_gradient_are_left_out_and_the_function_is_quoted():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), OneWay(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    suggestions = suggest_layers(model, torch.rand(1, 1, 16, 20))
+    assert {each.name for each in suggestions} == {"1", "2"}
+    assert suggestions.left_out["0"] == "no gradient at its output can be computed (the kernel has no backward)"
+
+
 def test_a_front_end_that_works_in_place_hides_no_other_layer():
     suggestions = suggest_layers(WorksInPlace(), torch.randn(SPECTROGRAM))
     assert suggestions[0].name == "relu"
