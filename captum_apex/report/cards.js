@@ -69,10 +69,8 @@ function around(clip, name, region, about) {
 /* The places of the region in the clip; several have a line each, in the order of time. */
 function whereInClip(evidence, rank) {
   if (evidence.boxes.length < 2) return element("p", { class: "caption" }, `In this clip: ${place(evidence)}`);
-  const start = ({ seconds }) => seconds?.[0] ?? 0;
-  const boxes = [...evidence.boxes].sort((one, two) => start(one) - start(two));
-  const lines = places({ boxes }).map((text) => element("li", {}, tagOf(rank), text));
-  const count = element("p", {}, `In this clip, ${boxes.length} places:`);
+  const lines = places(evidence).map((text) => element("li", {}, tagOf(rank), text));
+  const count = element("p", {}, `In this clip, ${evidence.boxes.length} places:`);
   return element("div", { class: "caption" }, count, element("ul", { class: "places" }, lines));
 }
 

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.regions import Box, Place, Region
+from captum_apex.audio.regions import Box, Place, Region, in_order
 from captum_apex.audio.texts import encodable, second_digits
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
@@ -34,6 +34,7 @@ from captum_apex.report.page_pictures import (
 __all__ = ["Content", "Picture", "Sound", "content"]
 
 _N_SCORES = 5  # the highest scores that a page lists
+_DIGITS = 6  # significant digits of places, as in the tables of the evidence: both are rounded further alike
 _QUIET = 0.15  # seconds before and after the sound of a region
 
 
@@ -325,25 +326,29 @@ def _digits(value: float) -> str:
 
 
 def _boxes(clip: Clip, region: Region) -> list[dict[str, Any]]:
-    return [_sides(box, place) for box, place in zip(region.boxes, clip.places(region), strict=True)]
+    return [_sides(box, place) for box, place in in_order(region.boxes, clip.places(region))]
 
 
 def _sides(box: Box, place: Place) -> dict[str, Any]:
     """The sides of a box in Hz and seconds; None for an axis that it covers."""
     return {
-        "hertz": None if box.low <= 0 and box.high >= 1 else [place.low, place.high],
-        "seconds": None if box.start <= 0 and box.end >= 1 else [place.start, place.end],
+        "hertz": None if box.low <= 0 and box.high >= 1 else [_rounded(place.low), _rounded(place.high)],
+        "seconds": None if box.start <= 0 and box.end >= 1 else [_rounded(place.start), _rounded(place.end)],
     }
 
 
 def _ends(places: Sequence[Place]) -> dict[str, float]:
     """The time and the band from the first to the last box of a region, in seconds and Hz."""
     return {
-        "start": min(place.start for place in places),
-        "end": max(place.end for place in places),
-        "low": min(place.low for place in places),
-        "high": max(place.high for place in places),
+        "start": _rounded(min(place.start for place in places)),
+        "end": _rounded(max(place.end for place in places)),
+        "low": _rounded(min(place.low for place in places)),
+        "high": _rounded(max(place.high for place in places)),
     }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def _masking(effect: RegionEffect | None) -> dict[str, Any] | None:

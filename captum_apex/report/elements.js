@@ -74,12 +74,12 @@ const hertz = (value) => (value >= 1000 ? `${short(value / 1000)}k` : short(valu
 
 const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
-/* The time and the band of each place of a region, as texts. */
+/* The time and the band of each place of a region, as texts, in the order of time. */
 function places(region) {
   if (!region.boxes.length) return ["nowhere"];
   return region.boxes.map((box) => {
     const time = box.seconds && `${timed(box.seconds[0])}–${timed(box.seconds[1])} s`;
-    const band = box.hertz && `${Math.round(box.hertz[0])}–${Math.round(box.hertz[1])} Hz`;
+    const band = box.hertz && `${fixed(box.hertz[0], 0)}–${fixed(box.hertz[1], 0)} Hz`;
     return [time, band].filter(Boolean).join(", ") || "all of the clip";
   });
 }

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from captum_apex import SCHEMES, Box, Region, RegionEffect, report
+from captum_apex import SCHEMES, Box, Clip, ExplainedClips, Region, RegionEffect, report
+from captum_apex.audio.texts import fixed_text
+from captum_apex.cli.command_results import table_of
 from tests.browser import (
     all_of,
     button,
@@ -532,10 +534,42 @@ def test_places_are_a_line_each_in_the_order_of_time(browser, tmp_path):
     file = report.write(tmp_path / "page.html", [subject] * 4)
     show(browser, file)
     assert texts(browser, ".query .caption p") == ["In this clip, 2 places:"]
-    assert texts(browser, ".places li") == ["1\n0.10–0.30 s, 71–503 Hz", "1\n0.60–0.90 s, 1177–2230 Hz"]
+    assert texts(browser, ".places li") == ["1\n0.10–0.30 s, 71–503 Hz", "1\n0.60–0.90 s, 1178–2230 Hz"]
     show(browser, file, media="print")
     wait_until(lambda: len(all_of(browser, "#print h2")) == 4)
-    assert texts(browser, "#print .line")[:2] == ["0.60–0.90 s, 1177–2230 Hz", "0.10–0.30 s, 71–503 Hz"]
+    assert texts(browser, "#print .line")[:2] == ["0.10–0.30 s, 71–503 Hz", "0.60–0.90 s, 1178–2230 Hz"]
+
+
+def test_the_page_and_the_command_line_write_a_place_alike(browser, tmp_path):
+    """Halves, a time of which the table has 0.035 s, and boxes in no order; two begin at once."""
+    boxes = (
+        Box(0.5, 0.75, 0.125, 0.5),
+        Box(0.078125, 0.25, 0.125, 0.25),
+        Box(0.25, 0.5, 0.03499999999, 0.375),
+    )
+    square = explanation(SCHEMES[0], n_channels=1)
+    evidence = dataclasses.replace(square.evidence[0], region=Region(boxes))
+    clip = Clip.from_waveform(chirp(1).waveform, 8000)
+    subject = page(clip=clip, explanations=[dataclasses.replace(square, evidence=(evidence,))], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    lines = ["0.04–0.38 s, 1000–2000 Hz", "0.13–0.25 s, 313–1000 Hz", "0.13–0.50 s, 2000–3000 Hz"]
+    assert [text.split("\n")[1] for text in texts(browser, ".places li")] == lines
+    rows = ExplainedClips((subject,)).rows()
+    assert [line.strip() for line in table_of([{"boxes": rows[0]["boxes"]}]).splitlines()[1:]] == lines
+    plain = browser.execute_script("return document.getElementById('plain').textContent")
+    assert " and ".join(lines) in plain
+
+
+def test_the_script_rounds_as_python_does(browser, path):
+    """Halves that are exact in base 2, the next numbers on both sides, and others."""
+    halves = [k / 8 for k in range(-40, 40)]
+    values = [*halves, *np.nextafter(halves, 9), *np.nextafter(halves, -9), *np.random.default_rng(0).normal(0, 3, 99)]
+    show(browser, path)
+    for digits in range(5):
+        script = "return arguments[0].map((value) => fixed(value, arguments[1]))"
+        seen = browser.execute_script(script, [float(value) for value in values], digits)
+        wanted = [fixed_text(float(value), digits) for value in values]
+        assert [float(text.replace("−", "-")) for text in seen] == [float(text) for text in wanted]
 
 
 def test_the_pictures_of_prototypes_are_in_a_line_whatever_is_written_above_and_below(browser, tmp_path):
