@@ -100,13 +100,26 @@ def test_the_most_explained_clip_is_the_one_whose_channels_add_up_to_most_of_the
     """Evidence adds 2 or 3 in turn, above 0.5 without the layer: 2 / 0.5 for clip 50, 3 / 1.5 for clip 51."""
     show(browser, many)
     shares = {f"{50 + i}": (2.0 + i % 2) / (0.5 + i % 5) for i in range(8)}
-    choose(browser, "order", "least explained")
+    choose(browser, "order", "least covered")
     assert listed(browser) == sorted(shares, key=lambda name: shares[name])
-    choose(browser, "order", "most explained")
+    choose(browser, "order", "most covered")
     assert [shares[name] for name in listed(browser)] == sorted(shares.values(), reverse=True)
     lines = texts(browser, "#list a")
-    assert "% explained" not in lines[0]  # 600% of the little that the layer adds says nothing
-    assert any("200% explained" in line for line in lines)
+    assert lines[0].endswith("\nno share covered: the layer adds little")  # 600% of that little says nothing
+    assert any(line.endswith("\n200% covered (Moment)") for line in lines)
+
+
+def test_a_share_names_its_perspective_and_a_missing_share_its_reason(browser, tmp_path):
+    """Two channels add 3 and one adds 2, of 4 that the layer adds; a layer that takes 1 from the logit adds nothing."""
+    both = [explanation(SCHEMES[1], n_channels=1), explanation(SCHEMES[2])]
+    lower = [dataclasses.replace(each, score=-0.5) for each in both]
+    prototypes = {index: chirp(index, silent=True) for index in range(3)}
+    pages = [page(50 + i, explanations=shown, prototypes=prototypes, maps={}) for i, shown in enumerate((both, lower))]
+    show(browser, report.write(tmp_path / "page.html", pages))
+    first, second = texts(browser, "#list a")
+    assert first.endswith("\n75% covered (Band)")
+    assert second.endswith("\nno share covered: the layer adds nothing")
+    assert "%" not in second
 
 
 def probable_page(number):
