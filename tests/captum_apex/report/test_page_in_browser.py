@@ -629,6 +629,12 @@ def test_the_page_says_what_its_cards_show(browser, path, tmp_path):
     assert texts(browser, "#main > .lead")[0].endswith("where it responds in this clip.")
 
 
+def test_the_page_says_which_scheme_a_perspective_is(browser, path):
+    show(browser, path)
+    text = "Each is a scheme of the tables and of the command line: Spot is “square”, Moment is “time”"
+    assert [line for line in texts(browser, ".notes dd") if line.startswith(text)] != []
+
+
 def test_the_page_cannot_send_anything(running, path):
     show(running, path)
     blocked = running.execute_async_script(
