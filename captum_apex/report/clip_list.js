@@ -139,12 +139,19 @@ function coveredText(covered) {
 
 function entryLine({ page, number, name, covered }) {
   const { title, label } = facts.clips[page.clip];
-  const other = label && label !== page.explained ? `, labelled: ${label}` : "";
-  const classes = page.explained ? `explained: ${page.explained}${other}` : label;
-  const about = classes ? [element("span", { class: "about class", title: classes }, classes)] : [];
+  const classes = page.explained ? [`explained: ${page.explained}`] : [];
+  if (label && label !== page.explained) classes.push(page.explained ? `labelled: ${label}` : label);
+  const about = classes.map((text) => element("span", { class: "about class", title: text }, text));
   about.push(element("span", { class: "about" }, scoreText(page), " ", rightMark(page)));
   about.push(element("span", { class: "about" }, coveredText(covered)));
   return element("li", {}, element("a", { "data-clip-number": number, title: title || name }, named(name), about));
+}
+
+/* Scrolls a list, and not the page, to where the item is seen. */
+function scrollWithin(list, item) {
+  const [outer, inner] = [list, item].map((node) => node.getBoundingClientRect());
+  if (inner.top >= outer.top && inner.bottom <= outer.bottom) return;
+  list.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2;
 }
 
 /* Marks the clip that is shown, and lets the links keep the perspective. */
@@ -155,6 +162,7 @@ function markCurrent() {
     if (shown.number === number) {
       link.setAttribute("aria-current", "page");
       link.tabIndex = 0;
+      scrollWithin(link.closest("ol"), link);
     } else link.removeAttribute("aria-current");
   }
 }

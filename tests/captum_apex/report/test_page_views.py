@@ -86,6 +86,34 @@ def test_the_list_is_searched_sorted_and_filtered(browser, many):
     assert all_of(browser, "#list a[aria-current]")[0].text.startswith("query_57.wav\nexplained: one\n")
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_class_that_a_clip_is_labelled_with_is_read_in_full(browser, tmp_path, width):
+    names = ["Great Northern Loon", "Black-crowned Night-Heron", "Chestnut-backed Chickadee"]
+    shown = [explanation(SCHEMES[1], target=0, n_channels=1)]
+    arguments = {"explanations": shown, "class_names": names, "scores": [3.0, 1.0, 2.0], "maps": {}}
+    pages = [page(clip=chirp(50 + i, label=names[i], silent=True), **arguments) for i in range(3)]
+    show(browser, report.write(tmp_path / "page.html", pages), width=width)
+    lines = [[line.text for line in link.find_elements("css selector", ".class")] for link in all_of(browser, "#list a")]
+    explained = "explained: Great Northern Loon"
+    assert lines == [[explained], [explained, f"labelled: {names[1]}"], [explained, f"labelled: {names[2]}"]]
+    cut = "return [...document.querySelectorAll('#list .class')].filter((e) => e.scrollHeight > e.clientHeight + 1).length"
+    assert browser.execute_script(cut) == 0
+    wide = "return [...document.querySelectorAll('#list .class')].filter((e) => e.scrollWidth > e.clientWidth).length"
+    assert browser.execute_script(wide) == 0
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_list_shows_the_clip_that_is_chosen(browser, many, width):
+    """The list alone is scrolled, and not the page."""
+    show(browser, many, "#clip=8", width=width)
+    inside = """
+        const [list, link] = ["#list ol", "#list a[aria-current]"].map((name) => document.querySelector(name));
+        const [outer, inner] = [list, link].map((node) => node.getBoundingClientRect());
+        return [inner.top >= outer.top && inner.bottom <= outer.bottom, scrollY];
+    """
+    assert browser.execute_script(inside) == [True, 0]
+
+
 def test_on_a_phone_sorting_and_filtering_are_folded(browser, many):
     show(browser, many)
     assert not all_of(browser, ".choices summary")[0].is_displayed()
