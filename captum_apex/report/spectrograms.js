@@ -198,9 +198,7 @@ function grouped(regions) {
 
 function scale(clip) {
   const { span, colours } = facts.level;
-  const loudest = `${fixed(clip.loudest, 0)} dB on the scale of its spectrogram`;
-  const text = `Level below the loudest point of the same picture (for this clip ${loudest})`;
-  const levels = legend(colours, [`${fixed(-span, 0)} dB`, "0 dB"], text);
+  const levels = legend(colours, [`${fixed(-span, 0)} dB`, "0 dB"], "Level; 0 dB is the loudest point of this picture");
   if (clip.filled === null) return [levels];
   return [levels, element("p", { class: "legend" }, "Hatched: the sound has ended; filled by the feature extractor.")];
 }

@@ -635,6 +635,13 @@ def test_the_page_says_which_scheme_a_perspective_is(browser, path):
     assert [line for line in texts(browser, ".notes dd") if line.startswith(text)] != []
 
 
+def test_the_scale_says_what_its_levels_are_measured_against(browser, path):
+    show(browser, path)
+    (text, *_) = texts(browser, ".below .legend")
+    assert text.startswith("Level; 0 dB is the loudest point of this picture:")
+    assert re.findall(r"\S*\d dB", text.split(":")[1]) == ["−55 dB", "0 dB"]
+
+
 def test_the_page_cannot_send_anything(running, path):
     show(running, path)
     blocked = running.execute_async_script(

@@ -105,7 +105,9 @@ def test_the_class_that_a_clip_is_labelled_with_is_read_in_full(browser, tmp_pat
 @pytest.mark.parametrize("width", [1440, 390])
 def test_the_list_shows_the_clip_that_is_chosen(browser, many, width):
     """The list alone is scrolled, and not the page."""
-    show(browser, many, "#clip=8", width=width)
+    show(browser, many, width=width)
+    browser.get("about:blank")
+    browser.get(many.as_uri() + "#clip=8")
     inside = """
         const [list, link] = ["#list ol", "#list a[aria-current]"].map((name) => document.querySelector(name));
         const [outer, inner] = [list, link].map((node) => node.getBoundingClientRect());
