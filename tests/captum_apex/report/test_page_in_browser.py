@@ -521,8 +521,8 @@ def test_a_channel_without_prototypes_names_none(browser, tmp_path):
     )
     assert len(all_of(browser, ".card")) == 2
     assert texts(browser, ".card .caption") == [
-        "In this clip: 0.10–0.20 s, 71–503 Hz",
-        "In this clip: 0.20–0.30 s, 71–503 Hz",
+        "In this clip, peak cell: 0.10–0.20 s, 71–503 Hz",
+        "In this clip, peak cell: 0.20–0.30 s, 71–503 Hz",
     ]
 
 
@@ -533,7 +533,7 @@ def test_places_are_a_line_each_in_the_order_of_time(browser, tmp_path):
     subject = page(explanations=[dataclasses.replace(square, evidence=(evidence,))])
     file = report.write(tmp_path / "page.html", [subject] * 4)
     show(browser, file)
-    assert texts(browser, ".query .caption p") == ["In this clip, 2 places:"]
+    assert texts(browser, ".query .caption p") == ["In this clip, peak cell, 2 places:"]
     assert texts(browser, ".places li") == ["1\n0.10–0.30 s, 71–503 Hz", "1\n0.60–0.90 s, 1178–2230 Hz"]
     show(browser, file, media="print")
     wait_until(lambda: len(all_of(browser, "#print h2")) == 4)
@@ -640,6 +640,18 @@ def test_the_scale_says_what_its_levels_are_measured_against(browser, path):
     (text, *_) = texts(browser, ".below .legend")
     assert text.startswith("Level; 0 dB is the loudest point of this picture:")
     assert re.findall(r"\S*\d dB", text.split(":")[1]) == ["−55 dB", "0 dB"]
+
+
+def test_a_card_says_where_a_region_is_the_peak_cell_and_was_not_searched_for(browser, tmp_path):
+    effect = RegionEffect(channel=0.63, random=(0.01,), score=2.5)
+    first, second = explanation(SCHEMES[1]).evidence
+    found = tuple(dataclasses.replace(prototype, effect=effect) for prototype in first.prototypes)
+    evidence = (dataclasses.replace(first, effect=effect, prototypes=found), second)
+    subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[1]), evidence=evidence)], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    assert texts(browser, ".query .caption") == ["In this clip: 0.09–0.20 s", "In this clip, peak cell: 0.20–0.30 s"]
+    prototypes = "Prototypes: the training clips that activate it most"
+    assert texts(browser, ".examples > .caption") == [prototypes, f"{prototypes}, each with its peak cell"]
 
 
 def test_the_page_cannot_send_anything(running, path):

@@ -375,7 +375,7 @@ def test_the_times_of_a_short_clip_have_four_digits(browser, tmp_path):
     moments = [explanation(SCHEMES[1], n_channels=1)]
     subject = page(clip=chirp(50, seconds=0.064), explanations=moments, prototypes=prototypes, maps={})
     show(browser, report.write(tmp_path / "page.html", [subject]))
-    assert texts(browser, ".query .caption") == ["In this clip: 0.0020–0.0090 s"]
+    assert texts(browser, ".query .caption") == ["In this clip, peak cell: 0.0020–0.0090 s"]
     (slider,) = all_of(browser, "[role=slider]")
     slider.send_keys("\ue014")  # right: a fiftieth of the clip
     assert slider.get_attribute("aria-valuemax") == "0.0640"
