@@ -1,5 +1,6 @@
 /* Spectrograms with ticks, outlines, numbers on the outlines, and a slider to seek with. */
 const LINE_WIDTH = 2; // of an outline, in pixels
+const THIN = 0.06; // the outline of a thinner region, as a share of a small picture, lies outside of the region
 const STRIPE = 2; // by how much an outline is wider than the next one that coincides with it, in pixels
 const TAG = 0.062; // width of a tag with one number, as a share of the large picture
 const TAG_MORE = 0.65; // width that each further number adds, in widths of one
@@ -22,7 +23,7 @@ function spectrogram(name, options) {
   const [left, width] = [-view[0] / (view[1] - view[0]), 1 / (view[1] - view[0])];
   const style = { left: percent(left), width: percent(width) };
   const end = picture ? null : filled(clip);
-  const sheet = element("div", { class: "sheet", style }, image, end, over, overlay(regions), cursor, lens(options.lens));
+  const sheet = element("div", { class: "sheet", style }, image, end, over, overlay(regions, size !== "large"), cursor, lens(options.lens));
   const frame = element("div", { class: "picture", "data-clip": name }, sheet);
   if (whole) frame.append((size === "large" ? seekSlider : seekArea)(name, clip, whole, view));
   const [across, up] = size === "large" ? [0.1, 0.1] : [0.25, 0.17];
@@ -97,19 +98,29 @@ function spaced(ticks, apart) {
   return selected;
 }
 
-function overlay(regions) {
-  const widths = lineWidths(regions);
-  const halos = regions.map(({ outline }, i) =>
-    drawing("path", { class: "halo", d: outline, style: { "stroke-width": `${widths[i] + LINE_WIDTH}px` } }),
-  );
-  const lines = regions.map((region, i) =>
-    drawing("path", { class: "outline", d: region.outline, style: stroke(region, widths[i]) }),
-  );
+function overlay(regions, small) {
+  const outsides = regions.map((region) => (small && isThin(region) ? outsideOf(region) : null));
+  const widths = lineWidths(regions).map((width, i) => (outsides[i] ? 2 * width : width)); // half of it is seen
+  const path = (kind, i, style) => {
+    const clip = outsides[i] && `url(#${outsides[i].id})`;
+    return drawing("path", { class: kind, d: regions[i].outline, style, "clip-path": clip });
+  };
+  const halos = regions.map((_, i) => path("halo", i, { "stroke-width": `${widths[i] + LINE_WIDTH}px` }));
+  const lines = regions.map((region, i) => path("outline", i, stroke(region, widths[i])));
   const properties = { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" };
   return [
-    drawing("svg", properties, halos, lines), // all halos are below all lines, so that they hide none
+    drawing("svg", properties, halos, lines, outsides), // all halos are below all lines, so that they hide none
     tags(regions),
   ];
+}
+
+const isThin = ({ tagged: [left, top, right, bottom] }) => Math.min(right - left, bottom - top) < THIN;
+
+/* All around a region, so that its outline does not hide the little that is inside. */
+let countOfOutsides = 0;
+function outsideOf({ outline }) {
+  const around = drawing("path", { d: `M-1-1H2V2H-1Z${outline}`, "clip-rule": "evenodd" });
+  return drawing("clipPath", { id: `outside-${countOfOutsides++}` }, around);
 }
 
 /* An outline is wider than each later one that coincides with it, so that all are visible. */

@@ -2,13 +2,16 @@
 
 import base64
 import dataclasses
+import io
 import itertools
+import math
 import re
 import time
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from captum_apex import SCHEMES, Box, Clip, ExplainedClips, Region, RegionEffect, report
 from captum_apex.audio.texts import fixed_text
@@ -652,6 +655,32 @@ def test_a_card_says_where_a_region_is_the_peak_cell_and_was_not_searched_for(br
     assert texts(browser, ".query .caption") == ["In this clip: 0.09–0.20 s", "In this clip, peak cell: 0.20–0.30 s"]
     prototypes = "Prototypes: the training clips that activate it most"
     assert texts(browser, ".examples > .caption") == [prototypes, f"{prototypes}, each with its peak cell"]
+
+
+@pytest.mark.parametrize("box", [Box(0.5, 0.54, 0.2, 0.8), Box(0.0, 1.0, 0.4, 0.45)])
+def test_the_outline_of_a_thin_region_hides_nothing_of_it(browser, tmp_path, box):
+    """Pixels of the first prototype with and without its outline."""
+    shown = explanation(SCHEMES[0], n_channels=1)
+    prototypes = tuple(dataclasses.replace(each, region=Region((box,))) for each in shown.evidence[0].prototypes)
+    evidence = (dataclasses.replace(shown.evidence[0], prototypes=prototypes),)
+    subject = page(explanations=[dataclasses.replace(shown, evidence=evidence)], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    (picture, *_) = all_of(browser, ".examples .picture")
+    drawn = [seen(picture)]
+    browser.execute_script("arguments[0].querySelector('svg').style.visibility = 'hidden'", picture)
+    drawn.append(seen(picture))
+    changed = (drawn[0] != drawn[1]).any(-1)
+    height, width = changed.shape
+    top, bottom, left, right = (1 - box.high) * height, (1 - box.low) * height, box.start * width, box.end * width
+    inside = changed[math.ceil(top) + 1 : math.floor(bottom) - 1, math.ceil(left) + 1 : math.floor(right) - 1]
+    assert inside.size > 100
+    assert not inside.any()
+    middle = changed[:, int(left + right) // 2] if box.low else changed[int(top + bottom) // 2]
+    assert middle.sum() >= 4  # a line of 2 pixels on both sides
+
+
+def seen(node):
+    return np.asarray(Image.open(io.BytesIO(node.screenshot_as_png)).convert("RGB")).astype(int)
 
 
 def test_the_page_cannot_send_anything(running, path):
