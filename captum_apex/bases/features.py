@@ -196,7 +196,7 @@ class FeatureBank:
         input_shapes: set[tuple[int, ...]] = set()
         first: list[Any] = []
         bar = tqdm(total=writer.n_clips, unit="clip", desc="running the model", **bar_settings(progress))
-        with bar, torch.no_grad(), naming_clips(_clip_names(dataset)), _layout_proposed(model, layer, dataset, at_input):
+        with bar, torch.no_grad(), naming_clips(_clip_names(dataset)), _layout_advice(model, layer, dataset, at_input):
             for inputs, labels, arguments in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
                 input_shapes.add(tuple(inputs.shape[1:]))
@@ -299,7 +299,7 @@ def _clip_names(dataset: Dataset | Sequence) -> Callable[[int], str]:
 
 
 @contextmanager
-def _layout_proposed(model: Callable, layer: nn.Module, dataset: Dataset | Sequence, at_input: bool) -> Iterator[None]:
+def _layout_advice(model: Callable, layer: nn.Module, dataset: Dataset | Sequence, at_input: bool) -> Iterator[None]:
     """Where the layout does not fit the layer, the error proposes one that does."""
     try:
         yield
