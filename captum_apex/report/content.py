@@ -35,6 +35,7 @@ __all__ = ["Content", "Picture", "Sound", "content"]
 
 _N_SCORES = 5  # the highest scores that a page lists
 _DIGITS = 6  # significant digits of places, as in the tables of the evidence: both are rounded further alike
+_DIGITS_OF_ENDS = 2  # significant digits of the numbers at the ends of a frequency axis
 _QUIET = 0.15  # seconds before and after the sound of a region
 
 
@@ -284,6 +285,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "rate": axes.frame_position(1.0) / n_frames - start,
         "seconds": _ticks(seconds, lambda value: axes.frame_position(value) / n_frames),
         "hertz": _ticks(hertz_ticks(axes), lambda value: axes.bin_position(value) / n_bins),
+        "band": [float(f"{axes.hertz(float(end)):.{_DIGITS_OF_ENDS}g}") for end in (0, n_bins)],
     }
 
 

@@ -70,7 +70,11 @@ const percent = (share) => `${100 * share}%`;
 
 const short = (value) => String(Number(value.toPrecision(4)));
 
-const hertz = (value) => (value >= 1000 ? `${short(value / 1000)}k` : short(value));
+/* A frequency, such as 500 or 4k, and with the unit 500 Hz or 4 kHz. */
+function hertz(value, unit = false) {
+  const [number, thousands] = value >= 1000 ? [value / 1000, "k"] : [value, ""];
+  return short(number) + (unit ? ` ${thousands}Hz` : thousands);
+}
 
 const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 

@@ -1,4 +1,5 @@
 /* Spectrograms with ticks, outlines, numbers on the outlines, and a slider to seek with. */
+const AT_END = 0.04; // a tick that is so near to an end of its axis, as a share of it, stands for the end
 const LINE_WIDTH = 2; // of an outline, in pixels
 const THIN = 0.06; // the outline of a thinner region, as a share of a small picture, lies outside of the region
 const STRIPE = 2; // by how much an outline is wider than the next one that coincides with it, in pixels
@@ -27,14 +28,12 @@ function spectrogram(name, options) {
   const frame = element("div", { class: "picture", "data-clip": name }, sheet);
   if (whole) frame.append((size === "large" ? seekSlider : seekArea)(name, clip, whole, view));
   const [across, up] = size === "large" ? [0.1, 0.1] : [0.25, 0.17];
-  const frequencies = spaced(clip.hertz, up).map((tick) => mark(hertz(tick.value), "bottom", tick.at));
   const times = view[1] - view[0] < 1 ? ticksIn(clip, view) : clip.seconds;
   return element(
     "div",
     { class: `spectrogram ${size}` },
-    element("div", { class: "hertz", "aria-hidden": "true" }, frequencies),
+    element("div", { class: "hertz", "aria-hidden": "true" }, frequencies(clip, up)),
     frame,
-    element("div", { class: "unit", "aria-hidden": "true" }, "Hz"),
     element("div", { class: "seconds", "aria-hidden": "true" }, seconds(spaced(times, across))),
   );
 }
@@ -82,6 +81,17 @@ function ticksIn(clip, view) {
     value: Number(value.toPrecision(6)),
     at: (clip.start + clip.rate * value - view[0]) / (view[1] - view[0]),
   }));
+}
+
+/* The ticks of the frequency axis, and the ends where no tick is; the highest number has the unit. */
+function frequencies(clip, apart) {
+  const near = (one, two, distance) => Math.abs(one.at - two.at) < distance;
+  const ends = clip.band
+    .map((value, at) => ({ value, at }))
+    .filter((end) => !clip.hertz.some((tick) => near(tick, end, AT_END)));
+  const between = clip.hertz.filter((tick) => !ends.some((end) => near(tick, end, apart)));
+  const ticks = [...spaced(between, apart), ...ends].sort((one, two) => one.at - two.at);
+  return ticks.map(({ value, at }, i) => mark(hertz(value, i === ticks.length - 1), "bottom", at));
 }
 
 function seconds(ticks) {

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captum_apex import SCHEMES, Box, Clip, ExplainedClips, Region, RegionEffect, report
+from captum_apex import SCHEMES, Box, Clip, ExplainedClips, Region, RegionEffect, SpectrogramAxes, report
 from captum_apex.audio.texts import fixed_text
 from captum_apex.cli.command_results import table_of
 from tests.browser import (
@@ -681,6 +681,28 @@ def test_the_outline_of_a_thin_region_hides_nothing_of_it(browser, tmp_path, box
 
 def seen(node):
     return np.asarray(Image.open(io.BytesIO(node.screenshot_as_png)).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("axes", "labels"),
+    [
+        (SpectrogramAxes(8000, 256, 80, n_mels=32, f_min=50.0), ["71", "500", "1k", "2k", "3.8 kHz"]),
+        (SpectrogramAxes(8000, 62, 80), ["0", "1k", "2k", "3k", "4 kHz"]),
+        (SpectrogramAxes(1000, 62, 10), ["0", "100", "200", "300", "400", "500 Hz"]),
+    ],
+)
+def test_the_frequency_axis_has_its_ends_and_its_unit_beside_the_highest(browser, tmp_path, axes, labels):
+    clip = Clip(chirp(50).decibels, axes)
+    subject = page(clip=clip, explanations=[explanation(SCHEMES[0], n_channels=1)], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    shown = all_of(browser, ".large .hertz span")
+    assert [label.text for label in shown] == labels
+    picture = all_of(browser, ".large .picture")[0].rect
+    box = all_of(browser, ".large .hertz")[0].rect
+    assert shown[-1].rect["y"] + shown[-1].rect["height"] / 2 == pytest.approx(picture["y"], abs=0.05 * box["height"])
+    assert shown[0].rect["y"] > picture["y"] + 0.9 * picture["height"]
+    assert min(label.rect["x"] for label in shown) >= box["x"]  # none is wider than the axis
+    assert texts(browser, ".large .seconds span")[0] == "0"
 
 
 def test_the_page_cannot_send_anything(running, path):
