@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from decimal import ROUND_HALF_UP, Decimal
 
-__all__ = ["cell_text", "encodable", "second_digits", "times_text"]
+__all__ = ["band_text", "cell_text", "encodable", "fixed_text", "second_digits", "times_text"]
 
 _NO_TEXT = ("=", "+", "-", "@", '"')  # the beginnings of formulas and of quoted cells in spreadsheets
 _LONG = (0.9, 0.09)  # s; a clip of about 1 s, such as 0.99 s of whole frames, counts as one
@@ -73,4 +74,34 @@ def times_text(start: float, end: float, digits: int = _FEWEST) -> str:
         >>> times_text(0.25, 0.5), times_text(0.0125, 0.0171, digits=4)
         ('0.25–0.50 s', '0.0125–0.0171 s')
     """
-    return f"{start:.{digits}f}–{end:.{digits}f} s"
+    return f"{fixed_text(start, digits)}–{fixed_text(end, digits)} s"
+
+
+def band_text(low: float, high: float) -> str:
+    """A frequency band in words.
+
+    Args:
+        low: its lower end, in Hz.
+        high: its upper end, in Hz.
+
+    Example:
+        >>> from captum_apex.audio.texts import band_text
+        >>> band_text(312.5, 8000.0)
+        '313–8000 Hz'
+    """
+    return f"{fixed_text(low, 0)}–{fixed_text(high, 0)} Hz"
+
+
+def fixed_text(value: float, digits: int) -> str:
+    """A number with so many digits after the point; a half is rounded away from zero, as the page's script does.
+
+    Args:
+        value: the number.
+        digits: digits after the point.
+
+    Example:
+        >>> from captum_apex.audio.texts import fixed_text
+        >>> fixed_text(0.125, 2), f"{0.125:.2f}"  # Python rounds a half to the even digit
+        ('0.13', '0.12')
+    """
+    return f"{Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):f}"

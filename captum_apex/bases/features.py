@@ -33,6 +33,7 @@ from captum_apex.layers.pooled_norm import PooledNorm
 from captum_apex.layers.suggestions import suggested_layout
 from captum_apex.layers.values import check_finite, checked_output, naming_clips
 from captum_apex.numbers import whole_number
+from captum_apex.progress import bar_settings
 from captum_apex.result_tables import counted, html_table
 
 __all__ = ["FeatureBank"]
@@ -194,9 +195,8 @@ class FeatureBank:
         loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
         input_shapes: set[tuple[int, ...]] = set()
         first: list[Any] = []
-        bar = tqdm(total=writer.n_clips, unit="clip", desc="running the model", disable=not progress)
-        proposing = _proposing_layout(model, layer, dataset, at_input)
-        with bar, torch.no_grad(), naming_clips(_clip_names(dataset)), proposing:
+        bar = tqdm(total=writer.n_clips, unit="clip", desc="running the model", **bar_settings(progress))
+        with bar, torch.no_grad(), naming_clips(_clip_names(dataset)), _layout_advice(model, layer, dataset, at_input):
             for inputs, labels, arguments in loader:
                 check_finite(inputs, "the inputs", writer.n_written)
                 input_shapes.add(tuple(inputs.shape[1:]))
@@ -299,7 +299,7 @@ def _clip_names(dataset: Dataset | Sequence) -> Callable[[int], str]:
 
 
 @contextmanager
-def _proposing_layout(model: Callable, layer: nn.Module, dataset: Dataset | Sequence, at_input: bool) -> Iterator[None]:
+def _layout_advice(model: Callable, layer: nn.Module, dataset: Dataset | Sequence, at_input: bool) -> Iterator[None]:
     """Where the layout does not fit the layer, the error proposes one that does."""
     try:
         yield

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.texts import times_text
+from captum_apex.audio.texts import band_text, fixed_text, times_text
 from captum_apex.result_tables import text_table
 
 __all__ = ["add_json_argument", "print_path", "print_results", "table_of"]
@@ -125,12 +125,12 @@ def _lines(row: Mapping[str, Any], digits: int) -> list[dict[str, Any]]:
 def _place(box: Mapping[str, float | None], digits: int) -> str:
     """A box in words, as on the page."""
     times = "" if box["start_s"] is None else _seconds(box["start_s"], box["end_s"], digits)
-    band = "" if box["low_hz"] is None else f"{box['low_hz']:.0f}–{box['high_hz']:.0f} Hz"
+    band = "" if box["low_hz"] is None else band_text(box["low_hz"], box["high_hz"])
     return ", ".join(filter(None, (times, band))) or "all of the clip"
 
 
 def _seconds(start: Any, end: Any, digits: int) -> str:
-    are_same = f"{start:.{digits}f}" == f"{end:.{digits}f}"
+    are_same = fixed_text(start, digits) == fixed_text(end, digits)
     return times_text(start, end, digits + are_same)
 
 

@@ -16,6 +16,7 @@ from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.layer_choice import layers_to_choose_from
 from captum_apex.layers.chosen_run import named_layers
 from captum_apex.layers.models import model_of
+from captum_apex.progress import bar_settings
 from captum_apex.recordings.folders import Recordings
 from captum_apex.recordings.slices import Slices
 
@@ -167,7 +168,7 @@ def training_recordings(
     if not skip_bad:
         return _sliced(classifier, recordings, sliced, annotations)
     inputs = classifier.dataset(recordings)
-    with tqdm(total=len(recordings), desc="reading", unit="file") as bar:
+    with tqdm(total=len(recordings), desc="reading", unit="file", **bar_settings(True)) as bar:
 
         def attempt(index: int) -> None:
             bar.update()

@@ -23,6 +23,7 @@ from captum_apex.explanations.explanation import Explanation, explain
 from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import lengths_of
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.progress import bar_settings
 
 if TYPE_CHECKING:
     from captum_apex.report import Page
@@ -109,7 +110,7 @@ class ClipPages:
         of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False, "delay": 2}
         of_itself: set[int] = set(self.training_indices(clip))
         while True:
-            schemes = tqdm(self.apexes.values(), **of_clip, disable=not progress)
+            schemes = tqdm(self.apexes.values(), **of_clip, **bar_settings(progress, inner=True))
             try:
                 explanations = [self._explanation(apex, inputs, label, settings, of_itself) for apex in schemes]
             except Exception as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.regions import Box, Place, Region
+from captum_apex.audio.regions import Box, Place, Region, in_order
 from captum_apex.audio.texts import cell_text, encodable
 from captum_apex.explaining.channel_names import Names, entries_by_basis
 from captum_apex.explanations.evidence import Evidence, Prototype
@@ -241,6 +241,7 @@ def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
 
 def _place(clip: Clip, region: Region) -> dict[str, Any]:
     """The time and the band from the first to the last box of a region, None without any box; and each box."""
+    region = clip.folded(region)
     places = clip.places(region)
     if not places:
         return {**dict.fromkeys(_PLACE), "boxes": []}
@@ -249,7 +250,7 @@ def _place(clip: Clip, region: Region) -> dict[str, Any]:
         "end_s": _rounded(max(place.end for place in places)),
         "low_hz": _rounded(min(place.low for place in places)),
         "high_hz": _rounded(max(place.high for place in places)),
-        "boxes": [_sides(box, place) for box, place in zip(region.boxes, places, strict=True)],
+        "boxes": [_sides(box, place) for box, place in in_order(region.boxes, places)],
     }
 
 

@@ -30,6 +30,7 @@ from captum_apex.explanations.prototype_regions import locate_prototypes
 from captum_apex.layers.models import model_name, model_of
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
+from captum_apex.progress import bar_settings
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
@@ -247,7 +248,9 @@ class Explainer:
         settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
         pages: list[Page] = []
         left_out = {}
-        for source in tqdm(clip_sources(self.classifier, clips), desc="explaining", unit="clip", disable=not progress):
+        for source in tqdm(
+            clip_sources(self.classifier, clips), desc="explaining", unit="clip", **bar_settings(progress)
+        ):
             try:
                 clip, inputs = source.read(self.classifier)
             except (ValueError, OSError) as error:

@@ -23,6 +23,7 @@ from captum_apex.layers.models import device_of, model_of
 from captum_apex.layers.padding import lengths_of
 from captum_apex.locating.bins import Bins, Rectangle
 from captum_apex.locating.region_search import LocatedRegion, RegionSearch
+from captum_apex.progress import bar_settings
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["EventRegions"]
@@ -91,7 +92,7 @@ class EventRegions:
             groups.setdefault((each.window, each.event.label), []).append(index)
         refined = [each.event for each in events]
         with tqdm(
-            total=len(events), unit="channel", desc="refining each channel of the events", disable=not progress
+            total=len(events), unit="channel", desc="refining each channel of the events", **bar_settings(progress)
         ) as bar:
             for (start, label), indices in sorted(groups.items()):
                 # The search runs the user's model on altered inputs, which can raise anything.

@@ -10,7 +10,7 @@ from typing import Self
 
 from torch import Tensor
 
-from captum_apex.audio.texts import encodable, second_digits, times_text
+from captum_apex.audio.texts import band_text, encodable, fixed_text, second_digits, times_text
 from captum_apex.locating.region_search import RegionEffect
 from captum_apex.result_tables import counted, html_table
 
@@ -120,7 +120,7 @@ class Event:
         )
 
     def __repr__(self) -> str:
-        band = "" if self.low is None or self.high is None else f", {self.low:.0f}–{self.high:.0f} Hz"
+        band = "" if self.low is None or self.high is None else f", {band_text(self.low, self.high)}"
         channels = len({(each.channel, each.side) for each in self.channels})
         times = times_text(self.start, self.end, event_digits([self]))
         return (
@@ -253,11 +253,10 @@ class RecordingExplanation:
     def _repr_html_(self) -> str:
         columns = ("start", "end", "name", "score")
         digits = event_digits(self.events)
-        rows = [
-            [f"{e.start:.{digits}f}", f"{e.end:.{digits}f}", e.name, f"{e.score:.2f}"] for e in self.events[:_N_ROWS]
-        ]
-        shown = f", the first {_N_ROWS}" if len(self.events) > _N_ROWS else ""
-        return html_table(columns, rows, f"{counted(len(self.events), 'event')} in {self.duration:.1f} s{shown}")
+        shown = self.events[:_N_ROWS]
+        rows = [[fixed_text(e.start, digits), fixed_text(e.end, digits), e.name, f"{e.score:.2f}"] for e in shown]
+        first = f", the first {_N_ROWS}" if len(self.events) > _N_ROWS else ""
+        return html_table(columns, rows, f"{counted(len(self.events), 'event')} in {self.duration:.1f} s{first}")
 
     def _counts(self) -> list[tuple[str, int]]:
         """The number of events of each class, the most frequent first."""

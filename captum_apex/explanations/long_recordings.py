@@ -29,6 +29,7 @@ from captum_apex.layers.padding import lengths_of
 from captum_apex.layers.values import check_not_nan, naming_clips
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
+from captum_apex.progress import bar_settings
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["explain_recording"]
@@ -174,7 +175,7 @@ def explain_recording(
     merger: WindowMerger | None = None
     explained = 0.0  # s
     with (
-        tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar,
+        tqdm(total=len(windows), unit="window", desc="explaining", **bar_settings(progress)) as bar,
         _kept(lambda: (merger, explained), finish),
     ):
         for batch in _batches(windows, classifier, batch_size, silence):

@@ -129,6 +129,7 @@ function notes(page) {
       "How much of the activation at the channel’s strongest cell belongs to this channel: 1 where no other is active.",
     ],
     ["Prototypes", "The training clips that activate the channel most. The outline is the place where they do."],
+    ["Perspectives", `Each is a scheme of the tables and of the command line: ${schemesOf(page)}.`],
   ];
   if (page.exclusive !== null)
     lines.push([
@@ -160,6 +161,10 @@ function notes(page) {
   const title = element("h3", {}, "How to read this");
   return element("section", { class: "notes" }, title, element("dl", {}, terms), careful);
 }
+
+/* The perspectives of a page with their schemes. */
+const schemesOf = ({ perspectives }) =>
+  perspectives.map(({ scheme }) => `${PERSPECTIVES[scheme][0]} is “${scheme}”`).join(", ");
 
 /* Shows a clip in a perspective, and gives a function that turns to another perspective of the clip. Only the
    perspective that is looked at is drawn. */

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.regions import Box, Place, Region
+from captum_apex.audio.regions import Box, Place, Region, in_order
 from captum_apex.audio.texts import encodable, second_digits
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
@@ -34,6 +34,8 @@ from captum_apex.report.page_pictures import (
 __all__ = ["Content", "Picture", "Sound", "content"]
 
 _N_SCORES = 5  # the highest scores that a page lists
+_DIGITS = 6  # significant digits of places, as in the tables of the evidence: both are rounded further alike
+_DIGITS_OF_ENDS = 2  # significant digits of the numbers at the ends of a frequency axis
 _QUIET = 0.15  # seconds before and after the sound of a region
 
 
@@ -283,6 +285,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "rate": axes.frame_position(1.0) / n_frames - start,
         "seconds": _ticks(seconds, lambda value: axes.frame_position(value) / n_frames),
         "hertz": _ticks(hertz_ticks(axes), lambda value: axes.bin_position(value) / n_bins),
+        "band": [float(f"{axes.hertz(float(end)):.{_DIGITS_OF_ENDS}g}") for end in (0, n_bins)],
     }
 
 
@@ -325,25 +328,29 @@ def _digits(value: float) -> str:
 
 
 def _boxes(clip: Clip, region: Region) -> list[dict[str, Any]]:
-    return [_sides(box, place) for box, place in zip(region.boxes, clip.places(region), strict=True)]
+    return [_sides(box, place) for box, place in in_order(region.boxes, clip.places(region))]
 
 
 def _sides(box: Box, place: Place) -> dict[str, Any]:
     """The sides of a box in Hz and seconds; None for an axis that it covers."""
     return {
-        "hertz": None if box.low <= 0 and box.high >= 1 else [place.low, place.high],
-        "seconds": None if box.start <= 0 and box.end >= 1 else [place.start, place.end],
+        "hertz": None if box.low <= 0 and box.high >= 1 else [_rounded(place.low), _rounded(place.high)],
+        "seconds": None if box.start <= 0 and box.end >= 1 else [_rounded(place.start), _rounded(place.end)],
     }
 
 
 def _ends(places: Sequence[Place]) -> dict[str, float]:
     """The time and the band from the first to the last box of a region, in seconds and Hz."""
     return {
-        "start": min(place.start for place in places),
-        "end": max(place.end for place in places),
-        "low": min(place.low for place in places),
-        "high": max(place.high for place in places),
+        "start": _rounded(min(place.start for place in places)),
+        "end": _rounded(max(place.end for place in places)),
+        "low": _rounded(min(place.low for place in places)),
+        "high": _rounded(max(place.high for place in places)),
     }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def _masking(effect: RegionEffect | None) -> dict[str, Any] | None:

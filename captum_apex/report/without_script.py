@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from captum_apex.audio.texts import times_text
+from captum_apex.audio.texts import band_text, times_text
 
 __all__ = ["without_script"]
 
@@ -95,7 +95,7 @@ def _box(box: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     seconds = box["seconds"]
     hertz = box["hertz"]
     time = times_text(*seconds, facts["digits"]) if seconds else ""
-    band = f"{hertz[0]:.0f}–{hertz[1]:.0f} Hz" if hertz else ""
+    band = band_text(*hertz) if hertz else ""
     return ", ".join(filter(None, (time, band))) or "all of the clip"
 
 
