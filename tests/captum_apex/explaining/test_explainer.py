@@ -119,7 +119,7 @@ def test_clips_come_in_every_form(folder, recordings, explainer):
     for form in forms:
         explained = explainer.explain(form, **SHARED)
         assert explained[0].explanations == expected
-    assert [page.clip.name for page in explainer.explain(torch.stack([waveform] * 2), **SHARED)] == [
+    assert [page.clip.name for page in explainer.explain(list(torch.stack([waveform] * 2)), **SHARED)] == [
         "clip 1",
         "clip 2",
     ]
@@ -142,6 +142,13 @@ def test_what_is_no_clip_is_refused(explainer, clips):
         explainer.explain(clips)
     with pytest.raises(ValueError, match="at least one clip"):
         explainer.explain([])
+
+
+@pytest.mark.parametrize("clips", [torch.zeros(2, 4000), np.zeros((2, 4000)), [torch.zeros(2, 4000)]])
+def test_an_array_of_two_axes_is_refused_because_it_can_be_stereo_or_several_clips(explainer, clips):
+    several = r"several clips as a list, `list\(array\)`, and a stereo waveform as its mean, `array.mean\(0\)`"
+    with pytest.raises(TypeError, match=rf"expected .*, but got .* of shape \(2, 4000\); give {several}"):
+        explainer.explain(clips)
 
 
 def test_integer_samples_are_refused_with_their_type_and_the_cure(explainer):
