@@ -144,7 +144,7 @@ def _described(clip: Any) -> str:
 
 
 def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:
-    """The waveform of a file, cut to the length of the classifier's clips, with a warning where much is left out."""
+    """The waveform of a file, cut to the length of the classifier's clips, with a warning where more than 1% is cut."""
     waveform = classifier.sound(path)
     _warn_of_cut(classifier, partial(file_duration, path))
     return waveform
@@ -167,7 +167,7 @@ def _waveform(classifier: Classifier, samples: Tensor, name: str) -> Tensor:
 
 
 def _warn_of_cut(classifier: Classifier, duration: Callable[[], float]) -> None:
-    """Warns where a sound, of a duration in s, is much longer than the classifier's clips."""
+    """Warns where a sound, of a duration in s, is more than 1% longer than the classifier's clips."""
     if classifier.length is None:
         return
     seconds = classifier.length / classifier.sample_rate

@@ -409,6 +409,22 @@ def test_a_bank_of_the_classifiers_data_set_knows_its_recordings(classifier, rec
         Explainer(classifier, [fit_basis(bank, "time", epochs=1, n_prototypes=(2, 2))], recordings)
 
 
+@pytest.mark.parametrize("n_samples, is_cut", [(4040, False), (4041, True), (4300, True)])
+def test_sounds_that_are_more_than_one_percent_longer_are_cut_with_a_warning(explainer, tmp_path, n_samples, is_cut):
+    """Clips have 4000 samples; up to 40 more are left out without a word."""
+    waveform = sound(1000, seconds=1.0)[:n_samples]
+    listening.write(tmp_path / "longer.wav", waveform, RATE)
+    for clip in (waveform, tmp_path / "longer.wav"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            explainer.explain(clip, **SHARED)
+        messages = [str(warning.message) for warning in caught]
+        assert [message for message in messages if "only their first 0.5 s are explained" in message] == (
+            messages if is_cut else []
+        )
+        assert len(messages) == is_cut
+
+
 def test_a_waveform_has_the_length_of_the_classifiers_clips(explainer):
     waveform = sound(1000, seconds=0.7)
     with pytest.warns(UserWarning, match=r"only their first 0\.5 s are explained"):
