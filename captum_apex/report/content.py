@@ -20,7 +20,7 @@ from captum_apex.figures.effects import dashed, effect_lines
 from captum_apex.figures.outlines import outline
 from captum_apex.figures.panels import as_array
 from captum_apex.figures.ticks import hertz_ticks, second_ticks
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.report.page import Page
 from captum_apex.report.page_pictures import (
     Picture,

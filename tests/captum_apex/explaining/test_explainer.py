@@ -265,7 +265,7 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
             "channel_falls": 0.5,
             "random_falls": 0.625,
             "score_falls": 2.5,
-            "doubts": "no better than a random place, fires on silence, fires more strongly elsewhere",
+            "doubts": "no better than a random place (up to 75%), fires on silence, fires more strongly elsewhere",
             "fires_at": [{"start_s": 0.25, "end_s": 0.375, "low_hz": None, "high_hz": None}],
             "prototypes": [],
         }
@@ -409,7 +409,7 @@ def test_a_bank_of_the_classifiers_data_set_knows_its_recordings(classifier, rec
         Explainer(classifier, [fit_basis(bank, "time", epochs=1, n_prototypes=(2, 2))], recordings)
 
 
-@pytest.mark.parametrize("n_samples, is_cut", [(4040, False), (4041, True), (4300, True)])
+@pytest.mark.parametrize(("n_samples", "is_cut"), [(4040, False), (4041, True), (4300, True)])
 def test_sounds_that_are_more_than_one_percent_longer_are_cut_with_a_warning(explainer, tmp_path, n_samples, is_cut):
     """Clips have 4000 samples; up to 40 more are left out without a word."""
     waveform = sound(1000, seconds=1.0)[:n_samples]
