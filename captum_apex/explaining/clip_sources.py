@@ -29,7 +29,7 @@ class ClipSource:
 
     Args:
         name: name of the clip, for its title and for messages.
-        waveform: function that reads the clip, (sample,); short ones are not repeated yet.
+        waveform: function that reads the clip, (sample,); short ones are not lengthened yet.
         label: class of the clip in words; empty where it is not known.
 
     Example:
@@ -47,7 +47,7 @@ class ClipSource:
         """The clip to look at and to listen to, and its input for the model; errors as in `Classifier.drawn`."""
         waveform = self.waveform()
         inputs = classifier.inputs(classifier.fitted(waveform), self.name)
-        return classifier.drawn(waveform, self.name, self.label), inputs
+        return classifier.drawn_whole(waveform, self.name, self.label), inputs
 
 
 def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
@@ -147,12 +147,12 @@ def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:
     """The waveform of a file, cut to the length of the classifier's clips, with a warning where more than 1% is cut."""
     waveform = classifier.sound(path)
     _warn_of_cut(classifier, partial(file_duration, path))
-    return waveform
+    return classifier.unfilled(waveform, partial(file_duration, path))
 
 
 def _recording(inputs: InputDataset, index: int) -> Tensor:
     """The waveform of a recording of a data set, with the same warning where the recording is a file."""
-    waveform = inputs.sound(index)
+    waveform = inputs.unfilled(index)
     recordings = inputs.recordings
     if isinstance(recordings, Recordings) and recordings.sounds is None:
         _warn_of_cut(inputs.classifier, partial(file_duration, recordings.path(index)))
@@ -163,7 +163,8 @@ def _waveform(classifier: Classifier, samples: Tensor, name: str) -> Tensor:
     """A waveform in memory, with the same warning."""
     rate = classifier.sample_rate
     _warn_of_cut(classifier, lambda: len(samples) / rate)
-    return as_waveform(samples, rate, rate, classifier.read_length, name=name)
+    waveform = as_waveform(samples, rate, rate, classifier.read_length, name=name)
+    return classifier.unfilled(waveform, lambda: len(samples) / rate)
 
 
 def _warn_of_cut(classifier: Classifier, duration: Callable[[], float]) -> None:

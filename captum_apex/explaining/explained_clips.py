@@ -113,6 +113,7 @@ class ExplainedClips(Sequence):
             - `fires_at`: the boxes of the peak cell where the channel fires more strongly there than in the region;
               otherwise none.
             - `prototypes`: the training clips, each as its `clip`, `label`, `purity` and region.
+            - `silent`: whether there is no sound in the region, for example because the clip has ended before it.
         """
         return [
             _row(page, explanation, evidence)
@@ -163,7 +164,7 @@ _N_LINES = 4  # clips that the text of all lists
 COLUMNS = (
     *("clip", "label", "explained", "score", "probability", "scheme", "channel", "side", "contribution", "purity"),
     *(*_PLACE, "boxes"),
-    *("channel_falls", "random_falls", "score_falls", "doubts", "fires_at", "prototypes"),
+    *("channel_falls", "random_falls", "score_falls", "doubts", "fires_at", "prototypes", "silent"),
 )
 
 
@@ -191,7 +192,8 @@ def short_names(names: Sequence[str]) -> list[str]:
 def _line(name: str, page: Page) -> str:
     """One clip in words: what is explained, and in which schemes."""
     schemes = ", ".join(str(explanation.scheme) for explanation in page.explanations)
-    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes})"
+    filled = f", {page.clip.filled_text}" if page.clip.filled_text else ""
+    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes}){filled}"
 
 
 def _explained(page: Page) -> str:
@@ -218,6 +220,7 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "doubts": "" if effect is None else ", ".join(effect.doubts),
         "fires_at": _place(page.clip, evidence.elsewhere)["boxes"],
         "prototypes": [_prototype(page, prototype) for prototype in evidence.prototypes],
+        "silent": bool(evidence.region.boxes) and page.clip.is_silent(evidence.region),
     }
 
 
@@ -225,7 +228,7 @@ def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row with texts that a spreadsheet takes as such."""
     prototypes = "; ".join(each["clip"] for each in row["prototypes"])
     places = {name: "; ".join(map(_box_text, row[name])) for name in ("boxes", "fires_at")}
-    flat = {**row, **places, "prototypes": prototypes}
+    flat = {**row, **places, "prototypes": prototypes, "silent": "yes" if row["silent"] else "no"}
     return {name: cell_text(value) if isinstance(value, str) else value for name, value in flat.items()}
 
 

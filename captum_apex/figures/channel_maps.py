@@ -10,7 +10,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, ClipLookup, level_limits
+from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.classifiers.class_names import class_name, target_name
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation

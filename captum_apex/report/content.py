@@ -278,6 +278,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "label": encodable(clip.label),
         "duration": clip.duration,
         "filled": None if n_heard == n_frames else n_heard / n_frames,
+        "filled_text": clip.filled_text,
         "start": start,
         "rate": axes.frame_position(1.0) / n_frames - start,
         "seconds": _ticks(seconds, lambda value: axes.frame_position(value) / n_frames),

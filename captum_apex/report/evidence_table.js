@@ -1,5 +1,6 @@
 /* The evidence of all clips as a table, in the columns of `ExplainedClips.write_csv`, with the reader's names. */
 const DIGITS = 6; // significant digits
+const YES_OR_NO = { true: "yes", false: "no" };
 
 const rounded = (value) => (value === null ? null : Number(value.toPrecision(DIGITS)));
 
@@ -68,7 +69,7 @@ function cellText(text) {
 
 function csv(rows) {
   const cell = (value) => {
-    const text = value === null ? "" : typeof value === "string" ? cellText(value) : String(value);
+    const text = value === null ? "" : typeof value === "string" ? cellText(value) : String(YES_OR_NO[value] ?? value);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const flat = rows.map((row) => ({

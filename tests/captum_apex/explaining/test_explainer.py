@@ -268,6 +268,7 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
             "doubts": "no better than a random place (up to 75%), fires on silence, fires more strongly elsewhere",
             "fires_at": [{"start_s": 0.25, "end_s": 0.375, "low_hz": None, "high_hz": None}],
             "prototypes": [],
+            "silent": False,
         }
     ]
 
@@ -423,6 +424,39 @@ def test_sounds_that_are_more_than_one_percent_longer_are_cut_with_a_warning(exp
             messages if is_cut else []
         )
         assert len(messages) == is_cut
+
+
+def test_zeros_after_the_end_of_a_short_clip_are_told_from_its_own(classifier, explainer, tmp_path):
+    """A sound of 0.2 s, whose last 0.05 s are its own silence, in a file, in memory and as a recording."""
+    waveform = torch.cat([sound(1000, seconds=0.15), torch.zeros(400)])
+    listening.write(tmp_path / "short.wav", waveform, RATE)
+    for clip in (tmp_path / "short.wav", waveform, Recordings.in_folder(tmp_path)):
+        explained = explainer.explain(clip, **SHARED)
+        shown = explained[0].clip
+        assert shown.ends == 0.2
+        assert shown.filled_text == "filled with zeros after 0.20 s"
+        assert repr(explained).endswith(", filled with zeros after 0.20 s")
+        assert len(shown.waveform) == RATE // 2
+        last = max(frame for frame in range(32) if (frame * 128 - 128) < 1600)  # the last window that has a sample
+        assert shown.heard.shape[1] == last + 1
+    assert classifier.clip(tmp_path / "short.wav").ends == 0.2
+    whole = torch.cat([sound(1000, seconds=0.3), torch.zeros(1600)])
+    assert explainer.explain(whole, **SHARED)[0].clip.ends is None  # its own silence
+    alone = classifier.fitted(waveform)
+    assert torch.equal(explainer.explain(waveform, **SHARED)[0].clip.waveform, alone)
+
+
+def test_a_row_says_whether_its_region_is_silent(explainer, tmp_path):
+    explained = explainer.explain(sound(1000, seconds=0.1), n_channels=6, n_prototypes=2, search=None)
+    rows = explained.rows()
+    page = explained[0]
+    evidence = [each for explanation in page.explanations for each in explanation.evidence]
+    assert [row["silent"] for row in rows] == [page.clip.is_silent(each.region) for each in evidence]
+    after = [row["start_s"] is not None and row["start_s"] > 0.1 for row in rows if row["scheme"] == "time"]
+    assert any(after)
+    assert all(row["silent"] for row in rows if row["scheme"] == "time" and row["start_s"] > 0.1)
+    with open(explained.write_csv(tmp_path / "evidence.csv"), newline="") as file:
+        assert [line["silent"] for line in csv.DictReader(file)] == ["yes" if row["silent"] else "no" for row in rows]
 
 
 def test_a_waveform_has_the_length_of_the_classifiers_clips(explainer):
