@@ -106,7 +106,8 @@ class ExplainedClips(Sequence):
             - `explained`, `score`, `probability`: the explained class, and the model's score and probability for it;
               the probability is None where the classifier does not say whether its classes exclude each other.
             - `scheme`, `channel`, `side`, `contribution`, `purity`: as in `Explanation` and `Evidence`.
-            - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box.
+            - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box; None for an axis that
+              each of them covers: there is no band in the scheme `time`, and no time in the scheme `frequency`.
             - `boxes`: each box of the region in the same four columns, which are None for an axis that the box covers.
             - `channel_falls`, `random_falls`, `score_falls`, `doubts`: what masking the region takes away, as in
               `RegionEffect`; None and an empty text where it was not searched for.
@@ -243,17 +244,18 @@ def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
 
 
 def _place(clip: Clip, region: Region) -> dict[str, Any]:
-    """The time and the band from the first to the last box of a region, None without any box; and each box."""
+    """The time and the band from the first to the last box of a region, None where no box has any; and each box."""
+    region = clip.folded(region)
     places = clip.places(region)
-    if not places:
-        return {**dict.fromkeys(_PLACE), "boxes": []}
-    return {
-        "start_s": _rounded(min(place.start for place in places)),
-        "end_s": _rounded(max(place.end for place in places)),
-        "low_hz": _rounded(min(place.low for place in places)),
-        "high_hz": _rounded(max(place.high for place in places)),
-        "boxes": [_sides(box, place) for box, place in zip(region.boxes, places, strict=True)],
-    }
+    sides = [_sides(box, place) for box, place in zip(region.boxes, places, strict=True)]
+    ends: dict[str, float | None] = dict.fromkeys(_PLACE)
+    if any(side["start_s"] is not None for side in sides):
+        ends["start_s"] = _rounded(min(place.start for place in places))
+        ends["end_s"] = _rounded(max(place.end for place in places))
+    if any(side["low_hz"] is not None for side in sides):
+        ends["low_hz"] = _rounded(min(place.low for place in places))
+        ends["high_hz"] = _rounded(max(place.high for place in places))
+    return {**ends, "boxes": sides}
 
 
 def _sides(box: Box, place: Place) -> dict[str, float | None]:

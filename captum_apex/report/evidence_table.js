@@ -11,9 +11,12 @@ const sides = (start, end, low, high) => ({
   high_hz: rounded(high),
 });
 
-/* The time and the band from the first to the last box of a region, and each box, without an axis that it covers. */
+/* The time and the band from the first to the last box of a region, and each box, without an axis that they cover. */
 const ends = ({ ends: { start, end, low, high }, boxes }) => ({
-  ...sides(start, end, low, high),
+  ...sides(
+    ...(boxes.some(({ seconds }) => seconds) ? [start, end] : [null, null]),
+    ...(boxes.some(({ hertz }) => hertz) ? [low, high] : [null, null]),
+  ),
   boxes: boxes.map(boxSides),
 });
 

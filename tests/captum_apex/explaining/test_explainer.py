@@ -273,6 +273,40 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
     ]
 
 
+@pytest.mark.parametrize("repeats", [None, 0.5])
+def test_a_region_has_no_band_in_time_and_no_time_in_frequency(repeats, tmp_path):
+    """Two boxes in each scheme; in `square` each side is given, as long as one box has it."""
+    levels = torch.rand(129, 63)
+    clip = Clip(levels, SpectrogramAxes(RATE, 256, 128), torch.rand(8000), name="new.wav", repeats=repeats)
+    boxes = {
+        "time": [(0.0, 1.0, 0.1, 0.2), (0.0, 1.0, 0.3, 0.4)],
+        "frequency": [(0.25, 0.5, 0.0, 1.0), (0.625, 0.75, 0.0, 1.0)],
+        "square": [(0.0, 1.0, 0.1, 0.2), (0.25, 0.5, 0.3, 0.4)],
+    }
+    explanations = []
+    for scheme, sides in boxes.items():
+        region = Region(tuple(Box(*each) for each in sides))
+        channel = Evidence(0, 1, 1.0, 1.0, 0.9, region, ())
+        explanations.append(Explanation(Scheme(scheme), 0, 1.0, 0.0, (channel,), total=1.0))
+    explained = ExplainedClips((Page(clip, explanations, {}, CLASSES),))
+    with open(explained.write_csv(tmp_path / "evidence.csv"), newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = explained.rows()
+    assert json.loads(explained.write_json(tmp_path / "evidence.json").read_text()) == rows
+    for row, line, (scheme, sides) in zip(rows, lines, boxes.items(), strict=True):
+        has_time = scheme != "frequency"
+        assert (row["start_s"] is None, row["end_s"] is None) == (not has_time,) * 2
+        assert (line["start_s"] == "", line["end_s"] == "") == (not has_time,) * 2
+        if has_time:
+            assert row["start_s"] == pytest.approx(clip.seconds(sides[0][2]), abs=1e-5)
+            assert row["end_s"] == pytest.approx(clip.seconds(sides[1][3]), abs=1e-5)
+        has_band = scheme != "time"
+        assert (row["low_hz"] is None, row["high_hz"] is None) == (not has_band,) * 2
+        assert (line["low_hz"] == "", line["high_hz"] == "") == (not has_band,) * 2
+    assert rows[1]["low_hz"] == pytest.approx(clip.hertz(0.25), rel=1e-5)
+    assert rows[1]["high_hz"] == pytest.approx(clip.hertz(0.75), rel=1e-5)
+
+
 def test_names_are_text_for_a_spreadsheet(tmp_path):
     clip = Clip.from_waveform(torch.ones(8000), 8000, name="=cmd.wav", label="-3 dB\n")
     evidence = Evidence(17, -1, -2.5, -0.5, 0.9, Region((Box(low=0.0, high=1.0, start=0.0, end=0.5),)), ())
