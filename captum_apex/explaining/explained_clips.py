@@ -17,6 +17,7 @@ from captum_apex.explaining.channel_names import Names, entries_by_basis
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.files import replaced
+from captum_apex.result_tables import counted
 
 if TYPE_CHECKING:
     from captum_apex.report import Page
@@ -144,7 +145,9 @@ class ExplainedClips(Sequence):
         return Path(path)
 
     def __repr__(self) -> str:
-        lines = [f"{len(self)} explained clips" if len(self) != 1 else "1 explained clip"]
+        n_clips = len({id(page.clip) for page in self.pages})
+        title = counted(n_clips, "explained clip")
+        lines = [title if n_clips == len(self) else f"{title}, {counted(len(self), 'explanation')}"]
         names = short_names([page.clip.name for page in self.pages])
         lines += [_line(name, page) for name, page in zip(names[:_N_LINES], self.pages, strict=False)]
         if len(self) > _N_LINES:

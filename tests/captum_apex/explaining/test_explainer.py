@@ -307,6 +307,20 @@ def test_a_region_has_no_band_in_time_and_no_time_in_frequency(repeats, tmp_path
     assert rows[1]["high_hz"] == pytest.approx(clip.hertz(0.75), rel=1e-5)
 
 
+def test_the_count_is_of_clips_and_of_explanations_where_they_differ(explainer):
+    new = sound(1000, seed=20)
+    titles = [
+        repr(explainer.explain(clips, target, **SHARED)).splitlines()[0]
+        for clips, target in ((new, None), (new, ["dog", "rain"]), ([new, new], ["dog", "rain"]), ([new, new], "dog"))
+    ]
+    assert titles == [
+        "1 explained clip",
+        "1 explained clip, 2 explanations",
+        "2 explained clips, 4 explanations",
+        "2 explained clips",
+    ]
+
+
 def test_names_are_text_for_a_spreadsheet(tmp_path):
     clip = Clip.from_waveform(torch.ones(8000), 8000, name="=cmd.wav", label="-3 dB\n")
     evidence = Evidence(17, -1, -2.5, -0.5, 0.9, Region((Box(low=0.0, high=1.0, start=0.0, end=0.5),)), ())
