@@ -112,7 +112,7 @@ def fit_bases(
 
 
 def _warn_of_cut(inputs: InputDataset, n_files: int = 20) -> None:
-    """Warns where files are cut to the classifier's length; some are tried that are spread evenly."""
+    """Warns where files are more than 1% longer than the classifier's clips; some are tried that are spread evenly."""
     classifier = inputs.classifier
     recordings = inputs.recordings
     if classifier.length is None or not isinstance(recordings, Recordings) or recordings.sounds is not None:

@@ -215,9 +215,9 @@ class Explainer:
 
         Args:
             clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
-                `AudioDataset` such as `Recordings`, or several paths and waveforms. A waveform is cut or padded to the
-                length of the classifier's clips, as files are; a warning says when much longer files are cut. A clip
-                that is one of `recordings` has its label, and is no prototype of itself.
+                `AudioDataset` such as `Recordings`, or a list of paths and waveforms. A waveform is cut or padded to
+                the length of the classifier's clips, as files are; a warning says where it is more than 1% longer. A
+                clip that is one of `recordings` has its label, and is no prototype of itself.
             target: the class to explain, by name or index, or several classes; None for the class with the largest
                 score in each clip.
             threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class

@@ -14,13 +14,13 @@ from typing import Any
 from captum_apex.audio.texts import cell_text, encodable
 from captum_apex.explanations.events import Event
 from captum_apex.files import replaced
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.locating.region_effect import RegionEffect
 
 __all__ = ["event_records", "write_audacity", "write_csv", "write_json", "write_raven"]
 
 _BAND_COLUMNS = ("Low Freq (Hz)", "High Freq (Hz)")
 _COLUMNS = ("Annotation", "Score", "Contribution", "Prototype Channels", "Silent")
-_EFFECT_COLUMNS = ("Masking Effect", "Effect of Random Places", "Better than Random", "Fires On")
+_EFFECT_COLUMNS = ("Masking Effect", "Effect of Random Places", "Better than Random", "Fires On", "Doubts")
 
 
 def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
@@ -33,9 +33,10 @@ def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
     A class whose name begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet
     takes it as text and not as a formula. What is no Unicode in a name becomes replacement characters.
 
-    If any event has an effect, there are four more columns: the share of the channel that masking the event's region
-    takes away, the same for random places, whether the former is larger (yes or no), and what the channel fires on
-    where that is no sound. They are those of the strongest channel that has an effect, and empty where none has.
+    If any event has an effect, there are five more columns: the share of the channel that masking the event's region
+    takes away, the mean of the same for random places, whether the former is at least 1% and larger than at each random
+    place (yes or no), what the channel fires on where that is no sound, and all that speaks against the region in
+    words. They are those of the strongest channel that has an effect, and empty where none has.
 
     Args:
         path: path of the new file, such as `recording.Table.1.selections.txt`.
@@ -223,7 +224,7 @@ def _effect_cells(effect: RegionEffect | None) -> list[str]:
     if effect is None:
         return [""] * len(_EFFECT_COLUMNS)
     better = _yes_or_no(effect.better_than_random)
-    return [f"{effect.channel:.4f}", f"{effect.mean_random:.4f}", better, effect.fires_on]
+    return [f"{effect.channel:.4f}", f"{effect.mean_random:.4f}", better, effect.fires_on, "; ".join(effect.doubts)]
 
 
 def _hertz(frequency: float | None) -> str:

@@ -11,7 +11,7 @@ from typing import Self
 from torch import Tensor
 
 from captum_apex.audio.texts import band_text, encodable, fixed_text, second_digits, times_text
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.result_tables import counted, html_table
 
 __all__ = ["ChannelEvent", "Event", "RecordingExplanation", "UnfinishedExplanationError", "event_digits", "joined"]

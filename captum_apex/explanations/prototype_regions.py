@@ -20,7 +20,8 @@ from captum_apex.explanations.clip_channels import at_layer_of, channels_by_acti
 from captum_apex.layers.models import device_of, model_of
 from captum_apex.layers.values import naming_clips
 from captum_apex.locating.nothing import NO_SOUNDS
-from captum_apex.locating.region_search import LocatedRegion, RegionEffect, RegionSearch
+from captum_apex.locating.region_effect import RegionEffect
+from captum_apex.locating.region_search import LocatedRegion, RegionSearch
 from captum_apex.numbers import whole_number
 from captum_apex.progress import bar_settings
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
-from captum_apex.audio.clip import ClipLookup, level_limits
+from captum_apex.audio.clip import level_limits
+from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.schemes import Scheme

@@ -21,8 +21,8 @@ from captum_apex.recordings.tables import END_COLUMNS, START_COLUMNS, chosen_col
 
 __all__ = ["LONGER", "Slices", "file_duration"]
 
-LONGER = 1.1
-"""Clips that are longer than this many lengths are probably whole recordings."""
+LONGER = 1.01
+"""Sounds longer than this many lengths of the classifier's clips are cut with a warning: more than 1% is left out."""
 
 _ROUNDING = 1e-6  # s; a rest of a file that is shorter is a rounding error
 

@@ -89,8 +89,8 @@ function effect(region, lines = region.effect) {
 /* The same of a region of the clip, in a sentence. */
 function masking({ masking: effect }) {
   if (!effect) return [];
-  const share = (value) => `${fixed(100 * value, 0)}%`;
-  const random = effect.random === null ? "" : `, a random place ${share(effect.random)}`;
+  const share = (value) => (value >= 0.005 && value < 0.01 ? "<1%" : `${fixed(100 * value, 0)}%`); // as in Python
+  const random = effect.random === null ? "" : `, a random place ${share(effect.random)} on average`;
   const lines = [`Masking the region takes ${share(effect.channel)} of the channel${random}`];
   if (effect.score !== null) {
     lines.push(`the logit ${effect.score < 0 ? "rises" : "falls"} by ${logit(Math.abs(effect.score))}`);

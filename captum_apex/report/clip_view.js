@@ -141,11 +141,11 @@ function notes(page) {
   if (searched)
     lines.push([
       "Masking",
-      "How much of the channel is lost when the region is masked; random: when random places of the same shape are " +
-        "masked. For the clip also by how much the logit of the explained class falls.",
+      "How much of the channel is lost when the region is masked; random: the mean of random places of the same " +
+        "shape. For the clip also by how much the logit of the explained class falls.",
     ]);
   if (regions.some((region) => region.dashed))
-    lines.push(["Dashed outline", "The region is no better than a random place."]);
+    lines.push(["Dashed outline", "Masking a random place takes as much, or masking the region takes less than 1%."]);
   if (regions.some((region) => region.silent))
     lines.push(["Silence", "No level in the region is above the lowest of its clip, or 80 dB below the loudest."]);
   const terms = lines.map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text)));

@@ -20,7 +20,7 @@ from captum_apex.figures.effects import dashed, effect_lines
 from captum_apex.figures.outlines import outline
 from captum_apex.figures.panels import as_array
 from captum_apex.figures.ticks import hertz_ticks, second_ticks
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.report.page import Page
 from captum_apex.report.page_pictures import (
     Picture,
@@ -281,6 +281,7 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "label": encodable(clip.label),
         "duration": clip.duration,
         "filled": None if n_heard == n_frames else n_heard / n_frames,
+        "filled_text": clip.filled_text,
         "start": start,
         "rate": axes.frame_position(1.0) / n_frames - start,
         "seconds": _ticks(seconds, lambda value: axes.frame_position(value) / n_frames),

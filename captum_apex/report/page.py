@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, ClipLookup
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.audio.texts import encodable
 from captum_apex.bases.schemes import Scheme
 from captum_apex.choices import one_of

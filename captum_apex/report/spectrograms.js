@@ -64,7 +64,7 @@ function lens(view) {
   return element("div", { class: "lens", style: { left: percent(view[0]), width: percent(view[1] - view[0]) } });
 }
 
-/* The part after the end of the sound, which the feature extractor has filled. */
+/* The part after the end of the sound, which the feature extractor or the classifier has filled. */
 function filled(clip) {
   return clip.filled === null ? null : element("div", { class: "filled", style: { left: percent(clip.filled) } });
 }
@@ -221,7 +221,7 @@ function scale(clip) {
   const { span, colours } = facts.level;
   const levels = legend(colours, [`${fixed(-span, 0)} dB`, "0 dB"], "Level; 0 dB is the loudest point of this picture");
   if (clip.filled === null) return [levels];
-  return [levels, element("p", { class: "legend" }, "Hatched: the sound has ended; filled by the feature extractor.")];
+  return [levels, element("p", { class: "legend" }, `Hatched: the sound has ended; ${clip.filled_text}.`)];
 }
 
 function legend(colours, ends, text) {

@@ -48,7 +48,7 @@ def _page(page: Mapping[str, Any], facts: Mapping[str, Any], left: dict[str, str
     if clip["label"]:
         lines.append(f"The clip is labelled {clip['label']}.")
     if clip.get("filled") is not None:
-        lines.append("The sound ends before the picture does; the rest is filled by the feature extractor.")
+        lines.append(f"The sound ends before the picture does; the rest is {clip['filled_text']}.")
     shown = left.pop(clip["picture"], None)
     picture = _picture(clip, facts, shown) if shown else "<p>Its picture is above.</p>"
     tables = "".join(_table(perspective, facts) for perspective in page["perspectives"])

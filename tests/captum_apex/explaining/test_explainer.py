@@ -119,7 +119,7 @@ def test_clips_come_in_every_form(folder, recordings, explainer):
     for form in forms:
         explained = explainer.explain(form, **SHARED)
         assert explained[0].explanations == expected
-    assert [page.clip.name for page in explainer.explain(torch.stack([waveform] * 2), **SHARED)] == [
+    assert [page.clip.name for page in explainer.explain(list(torch.stack([waveform] * 2)), **SHARED)] == [
         "clip 1",
         "clip 2",
     ]
@@ -142,6 +142,13 @@ def test_what_is_no_clip_is_refused(explainer, clips):
         explainer.explain(clips)
     with pytest.raises(ValueError, match="at least one clip"):
         explainer.explain([])
+
+
+@pytest.mark.parametrize("clips", [torch.zeros(2, 4000), np.zeros((2, 4000)), [torch.zeros(2, 4000)]])
+def test_an_array_of_two_axes_is_refused_because_it_can_be_stereo_or_several_clips(explainer, clips):
+    several = r"several clips as a list, `list\(array\)`, and a stereo waveform as its mean, `array.mean\(0\)`"
+    with pytest.raises(TypeError, match=rf"expected .*, but got .* of shape \(2, 4000\); give {several}"):
+        explainer.explain(clips)
 
 
 def test_integer_samples_are_refused_with_their_type_and_the_cure(explainer):
@@ -258,10 +265,59 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
             "channel_falls": 0.5,
             "random_falls": 0.625,
             "score_falls": 2.5,
-            "doubts": "no better than a random place, fires on silence, fires more strongly elsewhere",
+            "doubts": "no better than a random place (up to 75%), fires on silence, fires more strongly elsewhere",
             "fires_at": [{"start_s": 0.25, "end_s": 0.375, "low_hz": None, "high_hz": None}],
             "prototypes": [],
+            "silent": False,
         }
+    ]
+
+
+@pytest.mark.parametrize("repeats", [None, 0.5])
+def test_a_region_has_no_band_in_time_and_no_time_in_frequency(repeats, tmp_path):
+    """Two boxes in each scheme; in `square` each side is given, as long as one box has it."""
+    levels = torch.rand(129, 63)
+    clip = Clip(levels, SpectrogramAxes(RATE, 256, 128), torch.rand(8000), name="new.wav", repeats=repeats)
+    boxes = {
+        "time": [(0.0, 1.0, 0.1, 0.2), (0.0, 1.0, 0.3, 0.4)],
+        "frequency": [(0.25, 0.5, 0.0, 1.0), (0.625, 0.75, 0.0, 1.0)],
+        "square": [(0.0, 1.0, 0.1, 0.2), (0.25, 0.5, 0.3, 0.4)],
+    }
+    explanations = []
+    for scheme, sides in boxes.items():
+        region = Region(tuple(Box(*each) for each in sides))
+        channel = Evidence(0, 1, 1.0, 1.0, 0.9, region, ())
+        explanations.append(Explanation(Scheme(scheme), 0, 1.0, 0.0, (channel,), total=1.0))
+    explained = ExplainedClips((Page(clip, explanations, {}, CLASSES),))
+    with open(explained.write_csv(tmp_path / "evidence.csv"), newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = explained.rows()
+    assert json.loads(explained.write_json(tmp_path / "evidence.json").read_text()) == rows
+    for row, line, (scheme, sides) in zip(rows, lines, boxes.items(), strict=True):
+        has_time = scheme != "frequency"
+        assert (row["start_s"] is None, row["end_s"] is None) == (not has_time,) * 2
+        assert (line["start_s"] == "", line["end_s"] == "") == (not has_time,) * 2
+        if has_time:
+            assert row["start_s"] == pytest.approx(clip.seconds(sides[0][2]), abs=1e-5)
+            assert row["end_s"] == pytest.approx(clip.seconds(sides[1][3]), abs=1e-5)
+        has_band = scheme != "time"
+        assert (row["low_hz"] is None, row["high_hz"] is None) == (not has_band,) * 2
+        assert (line["low_hz"] == "", line["high_hz"] == "") == (not has_band,) * 2
+    assert rows[1]["low_hz"] == pytest.approx(clip.hertz(0.25), rel=1e-5)
+    assert rows[1]["high_hz"] == pytest.approx(clip.hertz(0.75), rel=1e-5)
+
+
+def test_the_count_is_of_clips_and_of_explanations_where_they_differ(explainer):
+    new = sound(1000, seed=20)
+    titles = [
+        repr(explainer.explain(clips, target, **SHARED)).splitlines()[0]
+        for clips, target in ((new, None), (new, ["dog", "rain"]), ([new, new], ["dog", "rain"]), ([new, new], "dog"))
+    ]
+    assert titles == [
+        "1 explained clip",
+        "1 explained clip, 2 explanations",
+        "2 explained clips, 4 explanations",
+        "2 explained clips",
     ]
 
 
@@ -400,6 +456,55 @@ def test_a_bank_of_the_classifiers_data_set_knows_its_recordings(classifier, rec
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Explainer(classifier, [fit_basis(bank, "time", epochs=1, n_prototypes=(2, 2))], recordings)
+
+
+@pytest.mark.parametrize(("n_samples", "is_cut"), [(4040, False), (4041, True), (4300, True)])
+def test_sounds_that_are_more_than_one_percent_longer_are_cut_with_a_warning(explainer, tmp_path, n_samples, is_cut):
+    """Clips have 4000 samples; up to 40 more are left out without a word."""
+    waveform = sound(1000, seconds=1.0)[:n_samples]
+    listening.write(tmp_path / "longer.wav", waveform, RATE)
+    for clip in (waveform, tmp_path / "longer.wav"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            explainer.explain(clip, **SHARED)
+        messages = [str(warning.message) for warning in caught]
+        assert [message for message in messages if "only their first 0.5 s are explained" in message] == (
+            messages if is_cut else []
+        )
+        assert len(messages) == is_cut
+
+
+def test_zeros_after_the_end_of_a_short_clip_are_told_from_its_own(classifier, explainer, tmp_path):
+    """A sound of 0.2 s, whose last 0.05 s are its own silence, in a file, in memory and as a recording."""
+    waveform = torch.cat([sound(1000, seconds=0.15), torch.zeros(400)])
+    listening.write(tmp_path / "short.wav", waveform, RATE)
+    for clip in (tmp_path / "short.wav", waveform, Recordings.in_folder(tmp_path)):
+        explained = explainer.explain(clip, **SHARED)
+        shown = explained[0].clip
+        assert shown.ends == 0.2
+        assert shown.filled_text == "filled with zeros after 0.20 s"
+        assert repr(explained).endswith(", filled with zeros after 0.20 s")
+        assert len(shown.waveform) == RATE // 2
+        last = max(frame for frame in range(32) if (frame * 128 - 128) < 1600)  # the last window that has a sample
+        assert shown.heard.shape[1] == last + 1
+    assert classifier.clip(tmp_path / "short.wav").ends == 0.2
+    whole = torch.cat([sound(1000, seconds=0.3), torch.zeros(1600)])
+    assert explainer.explain(whole, **SHARED)[0].clip.ends is None  # its own silence
+    alone = classifier.fitted(waveform)
+    assert torch.equal(explainer.explain(waveform, **SHARED)[0].clip.waveform, alone)
+
+
+def test_a_row_says_whether_its_region_is_silent(explainer, tmp_path):
+    explained = explainer.explain(sound(1000, seconds=0.1), n_channels=6, n_prototypes=2, search=None)
+    rows = explained.rows()
+    page = explained[0]
+    evidence = [each for explanation in page.explanations for each in explanation.evidence]
+    assert [row["silent"] for row in rows] == [page.clip.is_silent(each.region) for each in evidence]
+    after = [row["start_s"] is not None and row["start_s"] > 0.1 for row in rows if row["scheme"] == "time"]
+    assert any(after)
+    assert all(row["silent"] for row in rows if row["scheme"] == "time" and row["start_s"] > 0.1)
+    with open(explained.write_csv(tmp_path / "evidence.csv"), newline="") as file:
+        assert [line["silent"] for line in csv.DictReader(file)] == ["yes" if row["silent"] else "no" for row in rows]
 
 
 def test_a_waveform_has_the_length_of_the_classifiers_clips(explainer):

@@ -50,6 +50,15 @@ def test_a_fit_says_that_files_are_cut_and_how_to_slice_them(classifier, folder)
     assert {name.partition(" at ")[2] for name in names} <= {"0 s", "0.512 s", "1.024 s"}
 
 
+def test_a_fit_warns_by_the_same_number_as_an_explanation(classifier, tmp_path):
+    for n_samples, is_cut in ((4136, False), (4137, True)):
+        soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, n_samples), RATE)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            Explainer.fit(classifier, Recordings.in_folder(tmp_path), ["time"])
+        assert any("are cut" in str(warning.message) for warning in caught) == is_cut
+
+
 def test_the_command_line_slices_by_the_length_of_the_classifier(classifier, folder, tmp_path_factory):
     assert len(training_recordings(classifier, folder, skip_bad=False)) == 2
     for skip_bad in (False, True):

@@ -168,18 +168,30 @@ def test_tables_of_refined_events_have_their_effects(tmp_path):
     write_raven(tmp_path / "raven.txt", map(with_effect, EFFECTS))
     write_csv(tmp_path / "events.csv", map(with_effect, EFFECTS))
     rows = raven_rows(tmp_path / "raven.txt")
-    assert list(rows[0])[12:] == ["Masking Effect", "Effect of Random Places", "Better than Random", "Fires On"]
+    assert list(rows[0])[12:] == [
+        "Masking Effect",
+        "Effect of Random Places",
+        "Better than Random",
+        "Fires On",
+        "Doubts",
+    ]
     wanted = [
-        ["0.7500", "0.0500", "yes", ""],
-        ["0.0500", "0.0500", "no", "silence"],
-        ["0.7500", "0.0000", "yes", "the end of a sound"],
-        ["0.0000", "0.0000", "no", ""],
-        ["", "", "", ""],
+        ["0.7500", "0.0500", "yes", "", ""],
+        ["0.0500", "0.0500", "no", "silence", "no better than a random place (up to 10%); fires on silence"],
+        ["0.7500", "0.0000", "yes", "the end of a sound", "fires at the end of a sound"],
+        ["0.0000", "0.0000", "no", "", "masking takes almost nothing"],
+        ["", "", "", "", ""],
     ]
     assert [list(row.values())[12:] for row in rows] == wanted
     with open(tmp_path / "events.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[9:] == ["masking_effect", "effect_of_random_places", "better_than_random", "fires_on"]
+    assert list(rows[0])[9:] == [
+        "masking_effect",
+        "effect_of_random_places",
+        "better_than_random",
+        "fires_on",
+        "doubts",
+    ]
     assert [list(row.values())[9:] for row in rows] == wanted
 
 
@@ -189,9 +201,9 @@ def test_a_label_says_what_speaks_against_its_event(tmp_path):
     channels = "dog 0.88 (channels 17, 3 negative)"
     assert texts == [
         channels,
-        f"{channels}, no better than a random place, fires on silence",
+        f"{channels}, no better than a random place (up to 10%), fires on silence",
         f"{channels}, fires at the end of a sound",
-        f"{channels}, no better than a random place",
+        f"{channels}, masking takes almost nothing",
         channels,
     ]
 

@@ -149,6 +149,7 @@ def test_only_a_region_no_better_than_random_is_dashed_and_the_caption_says_so()
         "masking 10%, random 20%",
         "logit rises by 0.5",
         "no better than a random place",
+        "(up to 20%)",
         "fires at the border",
     ]
     assert "Dashed outline" in figure.subfigs[1].get_suptitle()

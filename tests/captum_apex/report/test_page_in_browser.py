@@ -268,10 +268,10 @@ def test_a_region_says_what_it_is_worth_and_the_map_has_a_switch(browser, tmp_pa
     subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[0]), evidence=evidence)])
     show(browser, report.write(tmp_path / "page.html", [subject]))
     assert texts(browser, ".effect") == [
-        "Masking the region takes 63% of the channel, a random place 1% · the logit falls by 2.50",
-        "masking 10%, random 20% · no better than a random place · fires on silence",  # its prototype
-        "Masking the region takes 10% of the channel, a random place 20% · no better than a random place · "
-        "fires on silence · fires more strongly elsewhere",
+        "Masking the region takes 63% of the channel, a random place 1% on average · the logit falls by 2.50",
+        "masking 10%, random 20% · no better than a random place (up to 20%) · fires on silence",  # its prototype
+        "Masking the region takes 10% of the channel, a random place 20% on average · "
+        "no better than a random place (up to 20%) · fires on silence · fires more strongly elsewhere",
         f"It fires at {texts(browser, '.query .caption')[0].removeprefix('In this clip: ')}",
     ]
     dashes = "return [...document.querySelectorAll('.large .outline')].map((e) => e.style.strokeDasharray)"

@@ -305,7 +305,7 @@ def test_the_evidence_is_a_table_and_a_list(browser, one):
     assert (row["channel_falls"], row["random_falls"], row["score_falls"]) == ("0.63", "0.01", "2.5")
     assert row["prototypes"] == "clip_0.wav; clip_1.wav; clip_2.wav"
     # The spot of channel 11 lies below the tone, which rises from 700 Hz.
-    assert [row["silent"] for row in rows] == ["false", "true", "false", "true"]
+    assert [row["silent"] for row in rows] == ["no", "yes", "no", "yes"]
     listed = json.loads(saved_by(browser, "Evidence as JSON")["text"])
     assert [each["contribution"] for each in listed] == [2, 1, 2, 1]
     assert [prototype["purity"] for prototype in listed[0]["prototypes"]] == [0.5, 0.375, 0.25]
