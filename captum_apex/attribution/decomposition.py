@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from captum._utils.typing import TargetType
@@ -13,7 +14,7 @@ from captum_apex.defaults import N_CHANNELS
 from captum_apex.layers.values import check_each_finite
 from captum_apex.numbers import whole_number
 
-__all__ = ["N_CHANNELS", "Decomposition", "check_decomposed", "check_sides", "select_channels"]
+__all__ = ["N_CHANNELS", "Decomposition", "check_decomposed", "check_sides", "in_basis", "select_channels"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class Decomposition:
     score: Tensor
     columns: Tensor | None = None
 
-    @property
+    @cached_property
     def contributions(self) -> Tensor:
         """`c_k`, the amount that each channel adds to the score, (clip, channel)."""
         return self.relevance.sum((2, 3))
 
-    @property
+    @cached_property
     def activations(self) -> Tensor:
         """`a_k`, the mean of each channel over the grid without padding, (clip, channel)."""
         if self.columns is None:
@@ -86,6 +87,31 @@ def check_decomposed(layer: str, grid: Tensor, gradient: Tensor, score: Tensor) 
     if len(grid) != len(score):
         raise ValueError(f"expected {layer!r} to give one grid per clip, but got {len(grid)} for {len(score)} clips")
     check_each_finite({f"the output of {layer!r}": grid, "the scores": score, f"the gradients at {layer!r}": gradient})
+
+
+def in_basis(
+    U: Tensor, inverse: Tensor, grid: Tensor, gradient: Tensor, features: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The features and the relevance in the channels of a basis.
+
+    Args:
+        U: the basis, (channel, channel).
+        inverse: its inverse.
+        grid: output of the layer, (clip, channel, frequency, time).
+        gradient: gradient of the scores at the grid, of its shape.
+        features: the features, where they are known from the decomposition for another class.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.attribution.decomposition import in_basis
+        >>> grid = torch.tensor([[[[3.0]]]])
+        >>> in_basis(torch.tensor([[2.0]]), torch.tensor([[0.5]]), grid, torch.ones_like(grid))
+        (tensor([[[[6.]]]]), tensor([[[[3.]]]]))
+    """
+    with torch.autocast(grid.device.type, enabled=False):  # mixed precision is meant for the model alone
+        if features is None:
+            features = torch.einsum("kc,ncft->nkft", U, grid)
+        return features, torch.einsum("ck,ncft->nkft", inverse, gradient).mul_(features)  # Ĝ = U⁻ᵀ G
 
 
 def check_sides(sides: str) -> None:

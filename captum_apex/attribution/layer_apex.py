@@ -26,7 +26,7 @@ from captum_apex.attribution.arguments import (
     score_of,
     unpadded_columns,
 )
-from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_decomposed, select_channels
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_decomposed, in_basis, select_channels
 from captum_apex.attribution.described import Described
 from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
 from captum_apex.bases.basis import PrototypeBasis
@@ -220,9 +220,12 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
             One decomposition of all clips for each target.
         """
         graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
+        features = None  # those of the first class are those of all
         for target in targets(output.detach()):
             columns = unpadded_columns(self.columns, additional_forward_args)
-            yield self._decompose_target(graph, output, target, columns, keep_graph=True)
+            decomposition = self._decompose_target(graph, output, target, columns, keep_graph=True, features=features)
+            features = decomposition.features
+            yield decomposition
 
     @restored
     def _forward(
@@ -250,9 +253,19 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
 
     @restored
     def _decompose_target(
-        self, graph: LayerGraph, output: Tensor, target: TargetType, columns: Tensor | None, keep_graph: bool = False
+        self,
+        graph: LayerGraph,
+        output: Tensor,
+        target: TargetType,
+        columns: Tensor | None,
+        *,
+        keep_graph: bool = False,
+        features: Tensor | None = None,
     ) -> Decomposition:
-        """Decomposes the score of one target; `keep_graph` keeps the graph for the gradient of another target."""
+        """Decomposes the score of one target.
+
+        `keep_graph` keeps the graph for the gradient of another target, whose `features` are the same.
+        """
         # As in the forward pass, because checkpointed modules run again during the backward pass.
         with recording(), frozen(self.forward_func, self.layer), ConstantVariance():
             (target,) = forward_arguments((target,))  # a normal tensor
@@ -261,7 +274,9 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
         Z, G = self._checked(*grids, columns)
         score = score.detach().reshape(len(score))
         check_decomposed(self.layer_name, Z, G, score)
-        return self._in_basis(Z, G, output.detach(), target, score, columns)
+        features, relevance = in_basis(*self.matrices(Z), Z, G, features)
+        columns = None if columns is None else columns.to(Z.device)
+        return Decomposition(features, relevance, G, output.detach(), target, score, columns)
 
     def selected_channels(
         self,
@@ -380,13 +395,3 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
             return Z, G
         unpadded = column_mask(Z, checked_columns(columns, Z))
         return Z.where(unpadded, 0.0), G.where(unpadded, 0.0)
-
-    def _in_basis(
-        self, Z: Tensor, G: Tensor, output: Tensor, target: TargetType, score: Tensor, columns: Tensor | None
-    ) -> Decomposition:
-        U, inverse = self.matrices(Z)
-        with torch.autocast(Z.device.type, enabled=False):  # mixed precision is meant for the model alone
-            features = torch.einsum("kc,ncft->nkft", U, Z)
-            relevance = torch.einsum("ck,ncft->nkft", inverse, G).mul_(features)  # Ĝ = U⁻ᵀ G
-        columns = None if columns is None else columns.to(Z.device)
-        return Decomposition(features, relevance, G, output, target, score, columns)

@@ -2,6 +2,8 @@
 
 - `evidence`: one channel that supports a class, `Evidence`, and its `Prototype`s.
 - `explanation`: `explain` and `explain_classes` for clips, and the `Explanation` that they return.
+- `evidence_numbers`: the numbers of the evidence, for all clips and channels of a batch at once.
+- `channel_prototypes`: the prototypes of channels, as a basis keeps them.
 - `clip_channels`: the channels of a clip as functions of its bins.
 - `evidence_regions`: the regions of the evidence, found at the input.
 - `prototype_regions`: the same for prototypes, on demand or for a whole basis by `locate_prototypes`.
@@ -14,10 +16,11 @@
 - `event_files`: files of events for Raven and Audacity, CSV and JSON.
 """
 
+from captum_apex.explanations.channel_prototypes import prototypes_of
 from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
 from captum_apex.explanations.events import ChannelEvent, Event, RecordingExplanation, UnfinishedExplanationError
 from captum_apex.explanations.evidence import Evidence, Prototype
-from captum_apex.explanations.explanation import Explanation, explain, explain_classes, prototypes_of
+from captum_apex.explanations.explanation import Explanation, explain, explain_classes
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -12,18 +13,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.arguments import check_classes, forward_arguments
-from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_sides, select_channels
+from captum_apex.attribution.arguments import Inputs, check_classes, forward_arguments
+from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.bases.schemes import Scheme, purity
+from captum_apex.bases.schemes import Scheme
+from captum_apex.explanations.channel_prototypes import ChannelPrototypes, check_prototypes, prototypes_of
 from captum_apex.explanations.clip_channels import at_layer_of
-from captum_apex.explanations.evidence import Evidence, Prototype, listed_evidence, side_of
+from captum_apex.explanations.evidence import Evidence, Prototype, listed_evidence
+from captum_apex.explanations.evidence_numbers import ClipNumbers, PeakCells, evidence_numbers
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
-from captum_apex.explanations.prototype_regions import stored_region
 from captum_apex.layers.values import check_finite
 from captum_apex.locating.region_search import RegionSearch
-from captum_apex.numbers import whole_number
 
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
 
@@ -133,14 +134,11 @@ def explain(
         (1, 5.5, [2, 1])
     """
     at_layer = at_layer_of(apex)
-    _check_prototypes(at_layer.basis, n_prototypes, sides)
+    settings = _Settings(n_channels, n_prototypes, sides, search, dataset)
+    builder = _ExplanationBuilder(apex, inputs, additional_forward_args, settings)
     decomposition = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
     without_layer = at_layer.score_without_layer(inputs, decomposition.target, additional_forward_args)
-    selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
-    regions = EvidenceRegions(apex, inputs, forward_arguments(additional_forward_args), search, dataset)
-    record = _record(at_layer.basis, n_channels, n_prototypes, sides, search)
-    builder = _ExplanationBuilder(at_layer.basis, decomposition, without_layer, selected, n_prototypes, regions, record)
-    return [builder.explanation(clip) for clip in range(len(decomposition.score))]
+    return list(builder.explanations(decomposition, without_layer).values())
 
 
 def explain_classes(
@@ -194,28 +192,26 @@ def explain_classes(
         [[], [0, 1], [0, 1]]
     """
     at_layer = at_layer_of(apex)
-    _check_prototypes(at_layer.basis, n_prototypes, sides)
-    regions = EvidenceRegions(apex, inputs, forward_arguments(additional_forward_args), search, dataset)
-    requested: list[Tensor] = []
+    settings = _Settings(n_channels, n_prototypes, sides, search, dataset)
+    builder = _ExplanationBuilder(apex, inputs, additional_forward_args, settings)
+    clips: dict[int, list[int]] = {}  # class → its clips
+    explanations: list[list[Explanation]] = []
 
     def targets(output: Tensor) -> list[int]:
-        requested.append(_requested_classes(classes, output))
-        return requested[0].any(0).nonzero()[:, 0].tolist()
+        requested = _requested_classes(classes, output)
+        explanations.extend([] for _ in requested)
+        for label, clip in requested.T.nonzero().tolist():
+            clips.setdefault(label, []).append(clip)
+        return list(clips)
 
-    explanations: list[list[Explanation]] = []
-    record = _record(at_layer.basis, n_channels, n_prototypes, sides, search)
     without_layer = at_layer.output_without_layer(inputs, additional_forward_args)
     for decomposition in at_layer.decompose_each(inputs, targets, additional_forward_args):
         label = decomposition.target
         check_finite(without_layer[:, label], f"the scores where {at_layer.layer_name!r} gives zeros,")
-        selected = select_channels(decomposition.contributions, decomposition.activations, n_channels, sides)
-        builder = _ExplanationBuilder(
-            at_layer.basis, decomposition, without_layer[:, label], selected, n_prototypes, regions, record
-        )
-        explanations = explanations or [[] for _ in decomposition.score]
-        for clip in requested[0][:, label].nonzero()[:, 0].tolist():
-            explanations[clip].append(builder.explanation(clip))
-    return explanations or [[] for _ in requested[0]]
+        of_class = builder.explanations(decomposition, without_layer[:, label], clips[label])
+        for clip, explanation in of_class.items():
+            explanations[clip].append(explanation)
+    return explanations
 
 
 def _requested_classes(classes: Tensor | Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
@@ -228,149 +224,102 @@ def _requested_classes(classes: Tensor | Callable[[Tensor], Tensor], output: Ten
     return mask
 
 
-def prototypes_of(
-    basis: PrototypeBasis, channel: int, n_prototypes: int, *, side: int = 1, cross: bool = False
-) -> tuple[Prototype, ...]:
-    """The prototypes of a channel, best first.
-
-    Args:
-        basis: the basis, with prototypes.
-        channel: index of the channel in the basis.
-        n_prototypes: number of prototypes, from 1 to the number that the basis has.
-        side: 1, or −1 for the clips with the most negative activation.
-        cross: whether a peak cell of the scheme `time-frequency` is the cross of a column and a row, instead of the
-            rectangle in which they meet.
-
-    Raises:
-        ValueError: the basis has no prototypes for the side, or fewer than `n_prototypes`.
-
-    Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> from captum_apex import FeatureBank, basis_from_matrix
-        >>> from captum_apex.explanations import prototypes_of
-        >>> layer = nn.ReLU()
-        >>> model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> clips = torch.arange(24.0).reshape(3, 2, 2, 2)  # (clip, channel, frequency, time)
-        >>> bank = FeatureBank.from_dataset(model, layer, list(clips))
-        >>> basis = basis_from_matrix(bank, "time", torch.eye(2), n_prototypes=2)
-        >>> [(prototype.index, prototype.activation) for prototype in prototypes_of(basis, 0, 2)]
-        [(2, 17.5), (1, 9.5)]
-    """
-    _check_prototypes(basis, n_prototypes, "positive" if side > 0 else "both")
-    stored = basis.positive if side > 0 else basis.negative
-    grid = basis.origin.grid
-    assert stored is not None
-    assert grid is not None
-    columns = torch.full_like(stored.indices, grid[1]) if stored.columns is None else stored.columns
-    prototypes = []
-    for rank in range(n_prototypes):
-        peaks = stored.peaks[channel, rank].tolist()
-        located = stored_region(stored, channel, rank)
-        cell = basis.region(peaks, grid[0], int(columns[channel, rank]), intersection=not cross)
-        prototypes.append(
-            Prototype(
-                index=int(stored.indices[channel, rank]),
-                label=None if stored.labels is None else stored.labels[channel, rank].tolist(),
-                activation=stored.activations[channel, rank].item(),
-                purity=stored.purities[channel, rank].item(),
-                region=cell if located is None else located.region,
-                effect=None if located is None else located.effect,
-            )
-        )
-    return tuple(prototypes)
-
-
-@dataclass(frozen=True)
 class _ExplanationBuilder:
-    """Builds the explanations of single clips from the decomposition of their batch.
+    """Builds the explanations of single clips from the decompositions of their batch.
 
     Args:
-        basis: the basis, with prototypes.
-        decomposition: the decomposition of all clips of the batch for one target.
-        without_layer: score of each clip where the layer gives zeros, (clip,).
-        selected: the channels of the evidence, bool (clip, channel).
-        n_prototypes: number of prototypes per channel.
-        regions: finds the regions of the evidence.
-        record: what the explanations are computed with.
+        apex: the attribution object.
+        inputs: inputs of the model for the batch.
+        arguments: additional arguments of the model for the batch.
+        settings: how the evidence is chosen and shown.
     """
 
-    basis: PrototypeBasis
-    decomposition: Decomposition
-    without_layer: Tensor
-    selected: Tensor
-    n_prototypes: int
-    regions: EvidenceRegions
-    record: Mapping[str, Any]
+    def __init__(self, apex: APEX | LayerAPEX, inputs: Inputs, arguments: Any, settings: _Settings) -> None:
+        self.basis = at_layer_of(apex).basis
+        check_prototypes(self.basis, settings.n_prototypes, settings.sides)
+        search = settings.search
+        self.settings = settings
+        self.regions = EvidenceRegions(apex, inputs, forward_arguments(arguments), search, settings.dataset)
+        cross = search is not None and search.cross
+        self.prototypes = ChannelPrototypes(self.basis, settings.n_prototypes, cross=cross)
+        self.cell = cache(partial(self.basis.region, intersection=not cross))  # many channels have one peak cell
+        self.record = _record(self.basis, settings)
+        self.peak_cells: PeakCells | None = None
 
-    def explanation(self, clip: int) -> Explanation:
-        decomposition = self.decomposition
-        target = _targets_per_clip(decomposition.target, len(decomposition.score))[clip]
-        evidence = [self._evidence(clip, channel) for channel in self._channels(clip)]
+    def explanations(
+        self, decomposition: Decomposition, without_layer: Tensor, clips: Sequence[int] | None = None
+    ) -> dict[int, Explanation]:
+        """The explanations of one class, by the index of the clip.
+
+        Args:
+            decomposition: the decomposition of the batch for the class.
+            without_layer: score of each clip where the layer gives zeros, (clip,).
+            clips: indices of the clips; None for all of them.
+        """
+        settings = self.settings
+        selected = select_channels(
+            decomposition.contributions, decomposition.activations, settings.n_channels, settings.sides
+        )
+        if self.peak_cells is None or self.peak_cells.features is not decomposition.features:
+            self.peak_cells = PeakCells(self.basis.scheme, decomposition.features, decomposition.columns)
+        numbers = evidence_numbers(decomposition, without_layer, selected, self.peak_cells, clips)
+        targets = _targets_per_clip(decomposition.target, len(selected))
+        shown = [(each.channel, each.side) for of_clip in numbers.values() for each in of_clip.channels]
+        prototypes = self.prototypes.of(shown)
+        return {
+            clip: self._explanation(of_clip, prototypes, decomposition, clip, targets[clip])
+            for clip, of_clip in numbers.items()
+        }
+
+    def _explanation(
+        self,
+        numbers: ClipNumbers,
+        prototypes: Mapping[tuple[int, int], tuple[Prototype, ...]],
+        decomposition: Decomposition,
+        clip: int,
+        target: Any,
+    ) -> Explanation:
+        evidence = []
+        for each in numbers.channels:
+            cell = self.cell(each.peaks, *numbers.grid)
+            shown = prototypes[each.channel, each.side]
+            values = (each.channel, each.side, each.contribution, each.activation, each.purity)
+            evidence.append(Evidence(*values, region=cell, prototypes=shown, cell=cell))
         return Explanation(
             scheme=self.basis.scheme,
             target=target,
-            score=decomposition.score[clip].item(),
-            score_without_layer=self.without_layer[clip].item(),
+            score=numbers.score,
+            score_without_layer=numbers.score_without_layer,
             evidence=self.regions.located(evidence, decomposition, clip, target),
-            total=decomposition.contributions[clip].sum().item(),
+            total=numbers.total,
             record=self.record,
         )
 
-    def _channels(self, clip: int) -> list[int]:
-        """The channels of a clip's evidence, largest contribution first."""
-        channels = self.selected[clip].nonzero()[:, 0]
-        contributions = self.decomposition.contributions[clip, channels]
-        return channels[contributions.argsort(descending=True, stable=True)].tolist()
 
-    def _evidence(self, clip: int, channel: int) -> Evidence:
-        activation = self.decomposition.activations[clip, channel].item()
-        side = side_of(activation)
-        peaks, mean_purity = self._peaks(clip, channel, side)
-        cross = self.regions.search is not None and self.regions.search.cross
-        cell = self.basis.region(peaks, *self._grid(clip).shape[1:], intersection=not cross)
-        return Evidence(
-            channel=channel,
-            side=side,
-            contribution=self.decomposition.contributions[clip, channel].item(),
-            activation=activation,
-            purity=mean_purity,
-            region=cell,
-            prototypes=prototypes_of(self.basis, channel, self.n_prototypes, side=side, cross=cross),
-            cell=cell,
-        )
+@dataclass(frozen=True)
+class _Settings:
+    """The arguments of `explain` that say how the evidence is chosen and shown."""
 
-    def _peaks(self, clip: int, channel: int, side: int) -> tuple[list[int], float]:
-        """Index of the peak cell in each of the scheme's sequences, and the mean purity of these cells."""
-        peaks = []
-        purities = []
-        for cells in self.basis.scheme.cells(self._grid(clip)[None]):
-            peak = int((side * cells[0, channel]).argmax())
-            vector = cells[:, :, peak]  # (1, channel)
-            peaks.append(peak)
-            purities.append(side * purity(vector, torch.tensor([channel], device=vector.device)).item())
-        return peaks, sum(purities) / len(purities)
-
-    def _grid(self, clip: int) -> Tensor:
-        """The features of a clip in the channels of the basis, (channel, frequency, time), without padding."""
-        columns = None if self.decomposition.columns is None else int(self.decomposition.columns[clip])
-        return self.decomposition.features[clip, :, :, :columns]
+    n_channels: int
+    n_prototypes: int
+    sides: str
+    search: RegionSearch | None
+    dataset: Dataset | None
 
 
-def _record(
-    basis: PrototypeBasis, n_channels: int, n_prototypes: int, sides: str, search: RegionSearch | None
-) -> dict[str, Any]:
+def _record(basis: PrototypeBasis, settings: _Settings) -> dict[str, Any]:
     """What explanations are computed with, as JSON takes it."""
     origin = basis.origin
+    search = settings.search
     return {
         "basis": basis.fingerprint,
         "model": origin.fingerprint,
         "layer": origin.layer,
         "dataset": origin.dataset,
         "n_clips": origin.n_clips,
-        "n_channels": n_channels,
-        "n_prototypes": n_prototypes,
-        "sides": sides,
+        "n_channels": settings.n_channels,
+        "n_prototypes": settings.n_prototypes,
+        "sides": settings.sides,
         "regions": "peak cells" if search is None else f"masking, smallest={search.smallest:g}, cross={search.cross}",
     }
 
@@ -381,19 +330,3 @@ def _targets_per_clip(target: TargetType, n_clips: int) -> list[Any]:
     if isinstance(values, list):
         return values if len(values) == n_clips else values * n_clips
     return [values] * n_clips
-
-
-def _check_prototypes(basis: PrototypeBasis, n_prototypes: int, sides: str) -> None:
-    check_sides(sides)
-    if basis.positive is None or basis.origin.grid is None or (sides == "both" and basis.negative is None):
-        raise ValueError(
-            "expected a basis with prototypes, but there are none for this side; make one with `fit_basis` or "
-            "`basis_from_matrix`"
-        )
-    available = basis.positive.indices.shape[1]
-    n_prototypes = whole_number(n_prototypes, "n_prototypes")
-    if not 1 <= n_prototypes <= available:
-        raise ValueError(
-            f"expected `n_prototypes` from 1 to the {available} that the basis keeps per channel, but got "
-            f"{n_prototypes}"
-        )

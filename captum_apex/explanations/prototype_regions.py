@@ -25,7 +25,7 @@ from captum_apex.locating.region_search import LocatedRegion, RegionSearch
 from captum_apex.numbers import whole_number
 from captum_apex.progress import bar_settings
 
-__all__ = ["PrototypeRegions", "locate_prototypes", "stored_region"]
+__all__ = ["PrototypeRegions", "locate_prototypes", "stored_region", "stored_regions"]
 
 
 class PrototypeRegions:
@@ -176,11 +176,12 @@ def _with_regions(prototypes: Prototypes, found: dict[tuple[int, int, int], Loca
         for rank, index in enumerate(indices)
         if (index, channel, side) in found
     }
+    stored = stored_regions(prototypes, range(prototypes.indices.shape[0]), prototypes.indices.shape[1])
     kept = {
         (channel, rank): located
-        for channel in range(prototypes.indices.shape[0])
-        for rank in range(prototypes.indices.shape[1])
-        if (located := stored_region(prototypes, channel, rank)) is not None
+        for channel, of_channel in enumerate(stored)
+        for rank, located in enumerate(of_channel)
+        if located is not None
     }
     return _storing(prototypes, kept | places)
 
@@ -221,11 +222,52 @@ def stored_region(prototypes: Prototypes, channel: int, rank: int) -> LocatedReg
         >>> stored_region(prototypes, channel=0, rank=0).region.boxes
         (Box(low=0.0, high=1.0, start=0.25, end=0.5),)
     """
-    if prototypes.boxes is None or prototypes.boxes[channel, rank, 0, 0] < 0:
+    return _stored(prototypes, [channel], slice(rank, rank + 1))[0][0]
+
+
+def stored_regions(
+    prototypes: Prototypes, channels: Sequence[int], n_prototypes: int
+) -> list[list[LocatedRegion | None]]:
+    """The regions of the prototypes of several channels that the basis keeps, by channel and rank.
+
+    Args:
+        prototypes: the prototypes of one side.
+        channels: indices of the channels.
+        n_prototypes: number of prototypes per channel, the best first.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Prototypes
+        >>> from captum_apex.explanations.prototype_regions import stored_regions
+        >>> one = torch.ones(1, 1)
+        >>> prototypes = Prototypes(torch.zeros(1, 1, dtype=torch.int64), one, one, one[..., None].long())
+        >>> stored_regions(prototypes, [0], 1)
+        [[None]]
+    """
+    return _stored(prototypes, channels, slice(n_prototypes))
+
+
+def _stored(prototypes: Prototypes, channels: Sequence[int], ranks: slice) -> list[list[LocatedRegion | None]]:
+    """The stored regions of some ranks of channels, by channel and rank."""
+    n_ranks = len(range(prototypes.indices.shape[1])[ranks])
+    if prototypes.boxes is None:
+        return [[None] * n_ranks for _ in channels]
+    rows = torch.tensor(channels, device=prototypes.boxes.device)
+    boxes = prototypes.boxes[rows, ranks].tolist()
+    effects: list = [[None] * n_ranks for _ in channels]
+    fires_on: list = [[-1] * n_ranks for _ in channels]
+    if prototypes.effects is not None and prototypes.fires_on is not None:
+        effects = prototypes.effects[rows, ranks].tolist()
+        fires_on = prototypes.fires_on[rows, ranks].tolist()
+    return [list(map(_located, *of_channel)) for of_channel in zip(boxes, effects, fires_on, strict=True)]
+
+
+def _located(boxes: list[list[float]], shares: list[float], fires_on: int) -> LocatedRegion | None:
+    """A region from the numbers that a basis keeps; None where it keeps none."""
+    if boxes[0][0] < 0:
         return None
-    boxes = tuple(Box(*box) for box in prototypes.boxes[channel, rank].tolist() if box[0] >= 0)
-    effect = None
-    if prototypes.effects is not None and prototypes.fires_on is not None and prototypes.fires_on[channel, rank] >= 0:
-        share, *random = prototypes.effects[channel, rank].tolist()
-        effect = RegionEffect(share, tuple(random), None, NO_SOUNDS[int(prototypes.fires_on[channel, rank])])
-    return LocatedRegion(Region(boxes), effect)
+    region = Region(tuple(Box(*box) for box in boxes if box[0] >= 0))
+    if fires_on < 0:
+        return LocatedRegion(region, None)
+    share, *random = shares
+    return LocatedRegion(region, RegionEffect(share, tuple(random), None, NO_SOUNDS[fires_on]))
