@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from captum_apex.bases.peak_search import peaks_of_pairs
+from captum_apex.bases.schemes import peak_cells
 from captum_apex.choices import one_of
 from captum_apex.defaults import FIT_METHODS
 
 __all__ = ["ClosedForm", "check_method", "mean_directions", "polar_factor"]
 
-_PAIRS_AT_ONCE = 4096  # bounds the peak vectors (pair, channel)
+_LARGE_CLIP = 2**17  # bytes; the cells of larger clips are not copied for each pair, which costs more than a loop
 _TIE = 1e-9  # weight of the present matrix; it decides only between matrices that are equally good
 
 
@@ -57,23 +58,20 @@ class ClosedForm:
             chosen: clips of the prototypes of each channel, int64 (channel, prototype).
             advance: is called with the number of cells that were compared since its last call.
         """
-        n_cells = sum(sequence.shape[2] for sequence in sequences)
-        channels_at_once = max(1, _PAIRS_AT_ONCE // chosen.shape[1])
-        blocks = []
-        for rows, clips in zip(self._U.split(channels_at_once), chosen.split(channels_at_once), strict=True):
-            blocks.append(mean_directions(sequences, rows, clips))
-            advance(clips.numel() * n_cells)
-        self._U = polar_factor(torch.cat(blocks), near=self._U)
+        self._U = polar_factor(mean_directions(sequences, self._U, chosen, advance), near=self._U)
 
 
-def mean_directions(sequences: Sequence[Tensor], rows: Tensor, chosen: Tensor) -> Tensor:
+def mean_directions(
+    sequences: Sequence[Tensor], U: Tensor, chosen: Tensor, advance: Callable[[int], object] | None = None
+) -> Tensor:
     """The mean of the peak vectors of each channel, each divided by its length; a vector of zeros stays as it is.
 
     Args:
         sequences: cells of each of the scheme's sequences, each (clip, channel of the layer, cell); the mean is over
             the sequences too.
-        rows: rows of the matrix of the basis, (channel, channel of the layer).
-        chosen: clips of the prototypes of these channels, int64 (channel, prototype).
+        U: matrix of the basis, (channel, channel of the layer).
+        chosen: clips of the prototypes of each channel, int64 (channel, prototype), each at most once per channel.
+        advance: as in `ClosedForm.improve`.
 
     Returns:
         Tensor (channel, channel of the layer).
@@ -86,14 +84,32 @@ def mean_directions(sequences: Sequence[Tensor], rows: Tensor, chosen: Tensor) -
         tensor([[ 0.8000, -0.6000],
                 [ 0.0000,  1.0000]])
     """
-    clips = chosen.flatten()
-    directions = rows.repeat_interleave(chosen.shape[1], dim=0)  # (channel, ·) → (pair, ·)
-    means = []
+    directions = torch.zeros_like(U)
     for sequence in sequences:
-        vectors = sequence[clips, :, peaks_of_pairs(sequence, clips, directions)]
-        lengths = vectors.norm(dim=1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
-        means.append((vectors / lengths).view(*chosen.shape, -1).mean(1))  # (pair, ·) → (channel, ·)
-    return torch.stack(means).mean(0)
+        is_large = sequence.device.type == "cpu" and sequence[0].numel() * sequence.element_size() >= _LARGE_CLIP
+        for channels, vectors in (_by_clip if is_large else _by_rank)(sequence, U, chosen):
+            lengths = vectors.norm(dim=1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
+            directions[channels] += vectors / lengths  # no channel occurs twice
+            if advance is not None:
+                advance(len(vectors) * sequence.shape[2])
+    return directions / (chosen.shape[1] * len(sequences))
+
+
+def _by_rank(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each rank of the prototypes, all channels with their peak vectors (channel, ·)."""
+    channels = torch.arange(len(U), device=U.device)
+    for clips in chosen.unbind(1):
+        yield channels, sequence[clips, :, peaks_of_pairs(sequence, clips, U)]
+
+
+def _by_clip(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each clip, the channels that it is a prototype of, with their peak vectors in it (channel, ·)."""
+    clips, counts = chosen.unique(return_counts=True)
+    pairs = chosen.flatten().argsort(stable=True)
+    for clip, pairs_of_clip in zip(clips.tolist(), pairs.split(counts.tolist()), strict=True):
+        channels = pairs_of_clip // chosen.shape[1]
+        cells = sequence[clip]
+        yield channels, cells[:, peak_cells(cells, U[channels])].T  # (·, channel) → (channel, ·)
 
 
 def polar_factor(matrix: Tensor, near: Tensor) -> Tensor:

@@ -64,9 +64,10 @@ def chosen_by(grids, U, n):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("pairs_at_once", [1, 9, 4096])
-def test_the_mean_directions_are_those_of_loops(scheme, pairs_at_once, monkeypatch):
-    monkeypatch.setattr(polar_fit, "_PAIRS_AT_ONCE", pairs_at_once)
+@pytest.mark.parametrize("large", [False, True])
+def test_the_mean_directions_are_those_of_loops(scheme, large, monkeypatch):
+    """Where a clip has so many cells that they are not copied, and where it has few."""
+    monkeypatch.setattr(polar_fit, "_LARGE_CLIP", 0 if large else 2**30)
     U = rotation(6)
     chosen = chosen_by(GRIDS, U, 4)
     M = slow_directions(GRIDS, U, chosen, scheme)
@@ -78,7 +79,8 @@ def test_the_mean_directions_are_those_of_loops(scheme, pairs_at_once, monkeypat
     torch.testing.assert_close(fit.U(), torch.from_numpy(scipy.linalg.polar(M.numpy())[0]))
     n_cells = {"square": 12, "time": 4, "frequency": 3, "time-frequency": 7}[scheme]
     assert sum(compared) == 6 * 4 * n_cells
-    assert len(compared) == {1: 6, 9: 3, 4096: 1}[pairs_at_once]
+    n_groups = len({clip for clips in chosen for clip in clips}) if large else 4  # clips, or ranks of prototypes
+    assert len(compared) == n_groups * len(Scheme(scheme).sequences)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -258,7 +260,9 @@ def test_a_channel_that_is_only_negative_is_turned():
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_padding_is_never_a_peak(scheme):
+@pytest.mark.parametrize("large", [False, True])
+def test_padding_is_never_a_peak(scheme, large, monkeypatch):
+    monkeypatch.setattr(polar_fit, "_LARGE_CLIP", 0 if large else 2**30)
     columns = torch.tensor([1, 2, 3, 4] * 3)
     padded = bank(GRIDS[:12], columns)
     basis = fit_basis(padded, scheme, method="closed-form", epochs=4, n_prototypes=(6, 3))
