@@ -109,7 +109,8 @@ def _by_clip(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tens
     for clip, pairs_of_clip in zip(clips.tolist(), pairs.split(counts.tolist()), strict=True):
         channels = pairs_of_clip // chosen.shape[1]
         cells = sequence[clip]
-        yield channels, cells[:, peak_cells(cells, U[channels])].T  # (·, channel) → (channel, ·)
+        peaks = peak_cells(cells, U[channels])
+        yield channels, cells.T.contiguous()[peaks]  # a copy of whole rows is faster than one of columns
 
 
 def polar_factor(matrix: Tensor, near: Tensor) -> Tensor:
