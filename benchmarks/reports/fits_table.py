@@ -13,11 +13,11 @@ MEASURES = ("purity", "unseen", "removed", "alone", "seconds")
 COLUMNS = ("scheme", *MEASURES)
 """Columns of the lines of `benchmarks.experiments.fits.fit_lines`."""
 ABOUT = (
-    "Bases that are fitted in several ways. Purity: mean purity of the prototypes, five per channel; unseen: that of the "
-    "five test clips that activate each channel most. Removed: by how much the probability of the predicted class falls "
-    f"without the {N_CHANNELS} strongest channels (more is better); alone: by how much it falls with only these (less "
-    "is better). Seconds: time of the process for one fit. Each entry is the mean over the seeds, with the smallest and "
-    "the largest value where there are several."
+    "Bases that are fitted in several ways. Purity: mean purity of the prototypes, five per channel; unseen: that of "
+    "the five test clips that activate each channel most. Removed: by how much the probability of the predicted class "
+    f"falls without the {N_CHANNELS} strongest channels (more is better); alone: by how much it falls with only these "
+    "(less is better). Seconds: time of the process for one fit. Each entry is the mean over the seeds, with the "
+    "smallest and the largest value where there are several."
 )
 
 
