@@ -45,6 +45,7 @@ FITS: Mapping[str, Fit] = {
     "raw channels": Fit(epochs=0),
     "gradient": Fit("gradient", reselect_every=2),
     "gradient, 5 prototypes": Fit("gradient", n_prototypes=(5, 5), reselect_every=2),
+    "closed form, 10 epochs, every second": Fit(epochs=10, reselect_every=2),
     "closed form, every second epoch": Fit(reselect_every=2),
     "closed form, 5 epochs": Fit(epochs=5),
     "closed form, 10 epochs": Fit(epochs=10),
@@ -55,7 +56,8 @@ FITS: Mapping[str, Fit] = {
     "closed form, averaged": Fit("", memory=0.5),
     "closed form, weighted": Fit("", weighted=True),
 }
-"""The ways that are compared; `closed form` chooses prototypes in every epoch, 20 times."""
+"""The ways that are compared. `fit_basis` has the settings of `gradient` and `closed form, 10 epochs, every second` by
+default; `closed form` chooses prototypes in every epoch, 20 times."""
 
 
 def fit_lines(subject: Subject, name: str) -> pd.DataFrame:

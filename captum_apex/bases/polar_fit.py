@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_apex.bases.peak_search import peaks_of_pairs
 from captum_apex.bases.schemes import peak_cells
 from captum_apex.choices import one_of
-from captum_apex.defaults import FIT_METHODS
+from captum_apex.defaults import FIT_EPOCHS
 
 __all__ = ["ClosedForm", "check_method", "mean_directions", "polar_factor"]
 
@@ -150,7 +150,7 @@ def check_method(method: str, orthogonal: bool = True) -> None:
         >>> check_method("closed-form"), check_method("gradient", orthogonal=False)
         (None, None)
     """
-    one_of(method, "`method`", FIT_METHODS)
+    one_of(method, "`method`", FIT_EPOCHS)
     if method == "closed-form" and not orthogonal:
         raise ValueError(
             "expected an orthogonal basis for the method 'closed-form', which gives no other, but got "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captum_apex.cli.slice_arguments import add_slices
 from captum_apex.cli.types import positive_integer, seed
-from captum_apex.defaults import BASIS_SUFFIX, FIT_METHODS, MOST_PROTOTYPES, SCHEME_NAMES
+from captum_apex.defaults import BASIS_SUFFIX, FIT_EPOCHS, MOST_PROTOTYPES, SCHEME_NAMES
 
 SUMMARY = "fit bases on recordings"
 DESCRIPTION = (
@@ -92,18 +92,18 @@ def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:
 
 def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--method",
+        choices=FIT_EPOCHS,
+        metavar="METHOD",
+        default="gradient",
+        help=f"how the fit maximises the purity: {' or '.join(FIT_EPOCHS)}, which takes less time (%(default)s)",
+    )
+    parser.add_argument(
         "--epochs",
         type=positive_integer,
         metavar="N",
-        default=20,
-        help="passes of the fit over all channels and their prototypes (%(default)s)",
-    )
-    parser.add_argument(
-        "--method",
-        choices=FIT_METHODS,
-        metavar="METHOD",
-        default=FIT_METHODS[0],
-        help=f"how the fit maximises the purity, {' or '.join(FIT_METHODS)}, which takes less time (%(default)s)",
+        help="passes of the fit over all channels and their prototypes (by default "
+        f"{', '.join(f'{epochs} for {method}' for method, epochs in FIT_EPOCHS.items())})",
     )
     parser.add_argument(
         "--invertible",
