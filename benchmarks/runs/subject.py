@@ -25,6 +25,7 @@ from captum_apex.bases import (
     fitting,
     neighbours,
     peak_search,
+    polar_fit,
     schemes,
 )
 from captum_apex.layers import changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values
@@ -40,7 +41,7 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
 CODE = (
-    *(bank_folder, bank_writer, basis, collation, features, fitting, neighbours, peak_search, schemes),
+    *(bank_folder, bank_writer, basis, collation, features, fitting, neighbours, peak_search, polar_fit, schemes),
     *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values),
 )
 

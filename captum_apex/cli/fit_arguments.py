@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captum_apex.cli.slice_arguments import add_slices
 from captum_apex.cli.types import positive_integer, seed
-from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES, SCHEME_NAMES
+from captum_apex.defaults import BASIS_SUFFIX, FIT_EPOCHS, MOST_PROTOTYPES, SCHEME_NAMES
 
 SUMMARY = "fit bases on recordings"
 DESCRIPTION = (
@@ -25,19 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `fit`."""
     _add_files(parser)
     _add_layer_and_schemes(parser)
-    parser.add_argument(
-        "--epochs",
-        type=positive_integer,
-        metavar="N",
-        default=20,
-        help="passes of the fit over all channels and their prototypes (%(default)s)",
-    )
-    parser.add_argument(
-        "--invertible",
-        action="store_true",
-        help="fit an invertible basis, U = exp(A), instead of an orthogonal one: a higher purity, but less faithful "
-        "maps",
-    )
+    _add_fit(parser)
     parser.add_argument(
         "--locate",
         type=positive_integer,
@@ -99,4 +87,27 @@ def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:
         metavar="SCHEME",
         help=f"schemes among {', '.join(SCHEME_NAMES)}; by default all that the layer supports, without "
         "square for a layer of one row or one column",
+    )
+
+
+def _add_fit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--method",
+        choices=FIT_EPOCHS,
+        metavar="METHOD",
+        default="gradient",
+        help=f"how the fit maximises the purity: {' or '.join(FIT_EPOCHS)}, which takes less time (%(default)s)",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=positive_integer,
+        metavar="N",
+        help="passes of the fit over all channels and their prototypes (by default "
+        f"{', '.join(f'{epochs} for {method}' for method, epochs in FIT_EPOCHS.items())})",
+    )
+    parser.add_argument(
+        "--invertible",
+        action="store_true",
+        help="fit an invertible basis, U = exp(A), instead of an orthogonal one: a higher purity, but less faithful "
+        "maps",
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.bases.polar_fit import check_method
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier, said_where_slow
@@ -26,8 +27,7 @@ from captum_apex.explaining.explainer import Explainer
 def run(options: argparse.Namespace) -> int:
     """Fits a basis for each scheme on recordings, and writes the bases."""
     schemes = tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES)))
-    _check_output(options, schemes)
-    _check_locate(options.locate)
+    _check_options(options, schemes)
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
     recordings = training_recordings(classifier, options.data, options.skip_bad, options.slice, options.annotations)
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
         schemes if options.scheme else None,
         layer=layer,
         norm=None if options.norm is None else submodule(classifier.model, options.norm, "--norm"),
+        method=options.method,
         orthogonal=not options.invertible,
         epochs=options.epochs,
         batch_size=options.batch_size,
@@ -108,6 +109,13 @@ def _locate(explainer: Explainer, n_prototypes: int, path: Path) -> PrototypeBas
         ) from error
     located.save(path)
     return located
+
+
+def _check_options(options: argparse.Namespace, schemes: tuple[Scheme, ...]) -> None:
+    """Refuses what the parser cannot, before the model is loaded."""
+    _check_output(options, schemes)
+    _check_locate(options.locate)
+    check_method(options.method, not options.invertible)
 
 
 def _check_locate(n_prototypes: int | None) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
+from captum_apex.bases.polar_fit import check_method
 from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
@@ -35,8 +36,9 @@ def fit_bases(
     *,
     layer: nn.Module | None = None,
     norm: nn.Module | None = None,
+    method: str = "gradient",
     orthogonal: bool = True,
-    epochs: int = 20,
+    epochs: int | None = None,
     batch_size: int = 32,
     seed: int = 0,
     progress: bool = False,
@@ -53,8 +55,9 @@ def fit_bases(
             search for regions at the input gives them a band and a time.
         layer: the module to explain; None for the classifier's `layer`.
         norm: the norm between the pooling and the classifier, as in `FeatureBank.from_dataset`.
+        method: `gradient` or `closed-form`, as in `fit_basis`.
         orthogonal: whether the bases are orthogonal, or only invertible, as in `fit_basis`.
-        epochs: passes of the fit over all channels and their prototypes.
+        epochs: passes of the fit over all channels and their prototypes; by default 20, in closed form 10.
         batch_size: number of recordings per forward pass.
         seed: seed of the random number generator of the fit.
         progress: whether to show progress bars, and at the start of a fit of more than a minute how long it will take.
@@ -80,10 +83,9 @@ def fit_bases(
         ['time', 'square']
     """
     check_classifier(classifier)
+    check_method(method, orthogonal)
     layer = _chosen(classifier.layer if layer is None else layer)
-    inputs = classifier.dataset(recordings)
-    _warn_of_cut(inputs)
-    warn_of_labels(inputs)
+    inputs = _checked_inputs(classifier, recordings)
     chosen = _supported(layer, inputs, schemes)
     bank = FeatureBank.from_dataset(
         classifier.model,
@@ -103,12 +105,21 @@ def fit_bases(
         yield fit_basis(
             bank,
             scheme,
+            method=method,
             orthogonal=orthogonal,
             epochs=epochs,
             n_prototypes=(first, last),
             seed=seed,
             progress=progress,
         )
+
+
+def _checked_inputs(classifier: Classifier, recordings: AudioDataset) -> InputDataset:
+    """The recordings as inputs of the model, after warnings of files that are cut and of labels."""
+    inputs = classifier.dataset(recordings)
+    _warn_of_cut(inputs)
+    warn_of_labels(inputs)
+    return inputs
 
 
 def _warn_of_cut(inputs: InputDataset, n_files: int = 20) -> None:

@@ -170,6 +170,14 @@ def test_an_invertible_basis_is_fitted_where_it_is_asked_for(here):
     torch.testing.assert_close(PrototypeBasis.load("time.safetensors").U, fitted(epochs=2, orthogonal=False).U)
 
 
+def test_a_basis_is_fitted_in_closed_form_where_it_is_asked_for(here, capsys):
+    assert fit("--method", "closed-form") == 0
+    basis = PrototypeBasis.load("time.safetensors")
+    torch.testing.assert_close(basis.U, fitted(epochs=2, method="closed-form").U)
+    assert fit("--method", "closed-form", "--invertible") == 2
+    assert "expected an orthogonal basis for the method 'closed-form'" in capsys.readouterr().err
+
+
 def test_a_folder_without_classes_has_no_labels(here):
     for index, path in enumerate(RECORDINGS):
         Path("flat").mkdir(exist_ok=True)
