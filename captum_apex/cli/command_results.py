@@ -125,7 +125,9 @@ def _lines(row: Mapping[str, Any], digits: int) -> list[dict[str, Any]]:
 def _place(box: Mapping[str, float | None], digits: int) -> str:
     """A box in words, as on the page."""
     times = "" if box["start_s"] is None else _seconds(box["start_s"], box["end_s"], digits)
-    band = "" if box["low_hz"] is None else band_text(box["low_hz"], box["high_hz"])
+    low = box["low_hz"]
+    high = box["high_hz"]
+    band = "" if low is None or high is None else band_text(low, high)
     return ", ".join(filter(None, (times, band))) or "all of the clip"
 
 

@@ -77,7 +77,7 @@ def _write(explanation: RecordingExplanation, writers: dict[Path, Callable], as_
     best = {event.name: event.score for event in sorted(explanation.events, key=lambda event: event.score)}
     rows = [{"class": name, "events": n, "highest_probability": best[name]} for name, n in counts.most_common()]
     others = {"duration_s": explanation.duration, "events": event_records(explanation.events)} if as_json else {}
-    print_results("classes", rows, writers, as_json=as_json, **others)
+    print_results("classes", rows, writers, as_json=as_json, digits=2, **others)
     if explanation.events and not writers and not as_json:
         print(table_of([_row(event) for event in explanation.events], event_digits(explanation.events)))
 

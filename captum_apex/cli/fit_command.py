@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         written[path] = _written(Explainer(classifier, {path: basis}, recordings), path, options.locate)
         print_path(path, options.as_json)
     rows = [_row(path, basis) for path, basis in written.items()]
-    print_results("bases", rows, written, as_json=options.as_json, **facts)
+    print_results("bases", rows, written, as_json=options.as_json, digits=2, **facts)
     return 0
 
 

@@ -246,11 +246,10 @@ class Explainer:
         n_prototypes = None if n_prototypes is None else whole_number(n_prototypes, "n_prototypes", least=1)
         check_sides(sides)
         settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
+        sources = clip_sources(self.classifier, clips)
         pages: list[Page] = []
         left_out = {}
-        for source in tqdm(
-            clip_sources(self.classifier, clips), desc="explaining", unit="clip", **bar_settings(progress)
-        ):
+        for source in tqdm(sources, desc="explaining", unit="clip", **bar_settings(progress)):
             try:
                 clip, inputs = source.read(self.classifier)
             except (ValueError, OSError) as error:

@@ -109,7 +109,7 @@ def content(pages: Sequence[Page], title: str) -> Content:
     """
     span = level_span(clip for page in pages for clip in (page.clip, *page.shown_prototypes.values()))
     collector = _Collector(span)
-    facts = {
+    facts: dict[str, Any] = {
         "title": encodable(title),
         "level": {"span": span, "colours": colour_steps(LEVELS)},
         "signed": colour_steps(SIGNED),

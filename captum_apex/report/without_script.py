@@ -94,7 +94,7 @@ def _place(region: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 def _box(box: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     seconds = box["seconds"]
     hertz = box["hertz"]
-    time = times_text(*seconds, facts["digits"]) if seconds else ""
+    time = times_text(seconds[0], seconds[1], facts["digits"]) if seconds else ""
     band = band_text(*hertz) if hertz else ""
     return ", ".join(filter(None, (time, band))) or "all of the clip"
 

@@ -333,13 +333,15 @@ RUNS_NO_MODEL = {
     *("PooledNorm.check", "PooledNorm.on_grid", "PooledNorm.spread", "GridNorm.forward"),
     # They run the transform of the classifier, but not its model.
     "Classifier.dataset",
-    *(f"InputDataset.{name}" for name in ("clip", "input", "name", "sound", "waveform")),
+    *(f"InputDataset.{name}" for name in ("clip", "input", "name", "sound", "unfilled", "waveform")),
     "training_recordings",
     *("ClipPages.labelled", "ClipPages.training_indices", "check_classifier"),
     *("Explainer.read_names", "Explainer.write_names"),  # they are about files
     # The module in their signature is a library for audio files.
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
-    *("LogitsModel.forward", "SelectedOutput.forward", "SelectedOutput.extra_repr"),  # they are models themselves
+    # They are models themselves.
+    *("LogitsModel.forward", "MatrixBefore.forward", "MatrixBefore.multiplied"),
+    *("SelectedOutput.forward", "SelectedOutput.extra_repr"),
     *("SelectedOutput.around", "EmbeddedWindows.forward", "EmbeddedWindows.extra_repr", "FrameByFrame.forward"),
     # `insert_basis` and `FeatureBank.from_dataset` run them.
     *("arguments_taken", "weighted_modules", "warn_of_neighbours"),
@@ -347,7 +349,10 @@ RUNS_NO_MODEL = {
     *("ExaminedModel.clips", "ExaminedModel.of", "ExaminedModel.seconds", "with_delta", "with_places"),
     "model_name",  # it asks for the name of the class
     # They find modules by their names, or are models themselves.
-    *("named_layers", *(f"ChosenRun.{name}" for name in ("around", "forward", "get_submodule", "set_submodule"))),
+    *(
+        "named_layers",
+        *(f"ChosenRun.{name}" for name in ("around", "extra_repr", "forward", "get_submodule", "set_submodule")),
+    ),
     *("are_flipped", "changed_classifier", "faults_of_transform", "new_classifier"),
 }
 
