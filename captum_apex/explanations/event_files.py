@@ -78,9 +78,9 @@ def write_csv(path: str | os.PathLike, events: Iterable[Event]) -> None:
     """Writes a table of values separated by commas, one line per event after the header.
 
     The columns are onset_s, offset_s, label, low_freq_hz, high_freq_hz, score, contribution, channels and silent, and
-    for events with an effect those of `write_raven`. The first three are the "simple-seq" format of crowsetta, so that
-    it reads the file. The frequencies of an event without a band are empty. Names of classes are written as in
-    `write_raven`.
+    for events with an effect those of `write_raven`. The score is the probability of the class. The first three are the
+    "simple-seq" format of crowsetta, so that it reads the file. The frequencies of an event without a band are empty.
+    Names of classes are written as in `write_raven`.
 
     Args:
         path: path of the new file, such as `recording.csv`.
@@ -117,7 +117,8 @@ def write_json(path: str | os.PathLike, events: Iterable[Event]) -> None:
     """Writes everything that is known of events, with the events of single channels inside each, as JSON.
 
     The file holds one object with the list "events". Its entries have the names of the fields of `Event`,
-    `ChannelEvent` and `RegionEffect`. What is not known, and numbers that are not finite, are null.
+    `ChannelEvent` and `RegionEffect`: the name of the class is `name`, its index `label`. What is not known, and
+    numbers that are not finite, are null.
 
     Args:
         path: path of the new file, such as `recording.json`.

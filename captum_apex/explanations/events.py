@@ -31,7 +31,7 @@ class ChannelEvent:
         label: index of the detected class.
         name: name of the detected class.
         score: largest probability of the class, in [0, 1], among the windows that overlap the event and have the
-            channel in the evidence for the class.
+            channel in the evidence for the class. The score of an `Explanation` is the logit.
         channel: index of the channel in the basis.
         side: 1, or −1 where the channel supports the class by a negative activation.
         contribution: largest contribution of the channel to the logit of the class among these windows.
@@ -76,7 +76,8 @@ class Event:
         high: highest edge of the bands of its channels, in Hz; None where `low` is None.
         label: index of the detected class.
         name: name of the detected class.
-        score: largest probability of the class, in [0, 1], among its channel events.
+        score: largest probability of the class, in [0, 1], among its channel events. The score of an `Explanation`, and
+            of its table of evidence, is the logit.
         contribution: largest contribution among its channel events.
         channels: the events of single channels of which it consists, largest contribution first.
         silent: whether the event lies in digital silence, where all samples are 0; what is detected there is no sound.

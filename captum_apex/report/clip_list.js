@@ -142,8 +142,8 @@ function entryLine({ page, number, name, covered }) {
   const classes = page.explained ? [`explained: ${page.explained}`] : [];
   if (label && label !== page.explained) classes.push(page.explained ? `labelled: ${label}` : label);
   const about = classes.map((text) => element("span", { class: "about class", title: text }, text));
-  about.push(element("span", { class: "about" }, scoreText(page), " ", rightMark(page)));
-  about.push(element("span", { class: "about" }, coveredText(covered)));
+  about.push(element("span", { class: "about" }, scoreText(page)));
+  about.push(element("span", { class: "about" }, coveredText(covered), " ", rightMark(page)));
   return element("li", {}, element("a", { "data-clip-number": number, title: title || name }, named(name), about));
 }
 

@@ -652,7 +652,7 @@ def test_a_card_says_where_a_region_is_the_peak_cell_and_was_not_searched_for(br
     evidence = (dataclasses.replace(first, effect=effect, prototypes=found), second)
     subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[1]), evidence=evidence)], maps={})
     show(browser, report.write(tmp_path / "page.html", [subject]))
-    assert texts(browser, ".query .caption") == ["In this clip: 0.09–0.20 s", "In this clip, peak cell: 0.20–0.30 s"]
+    assert texts(browser, ".query .caption") == ["In this clip: 0.10–0.20 s", "In this clip, peak cell: 0.20–0.30 s"]
     prototypes = "Prototypes: the training clips that activate it most"
     assert texts(browser, ".examples > .caption") == [prototypes, f"{prototypes}, each with its peak cell"]
 
@@ -686,7 +686,7 @@ def seen(node):
 @pytest.mark.parametrize(
     ("axes", "labels"),
     [
-        (SpectrogramAxes(8000, 256, 80, n_mels=32, f_min=50.0), ["71", "500", "1k", "2k", "3.8 kHz"]),
+        (SpectrogramAxes(8000, 256, 80, n_mels=32, f_min=50.0), ["71", "250", "500", "1k", "2k", "3.9 kHz"]),
         (SpectrogramAxes(8000, 62, 80), ["0", "1k", "2k", "3k", "4 kHz"]),
         (SpectrogramAxes(1000, 62, 10), ["0", "100", "200", "300", "400", "500 Hz"]),
     ],
