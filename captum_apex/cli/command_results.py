@@ -91,8 +91,8 @@ def table_of(rows: Sequence[Mapping[str, Any]], digits: int = 2) -> str:
 
     Args:
         rows: at least one row, each by the names of the columns. The column `boxes` becomes `where`, with a line for
-            each box; `start_s`, `end_s`, `low_hz` and `high_hz`, from the first to the last box, are left out, and so
-            are columns of empty texts.
+            each box, and the boxes of `fires_at` are on one line; `start_s`, `end_s`, `low_hz` and `high_hz`, from the
+            first to the last box, are left out, and so are columns of empty texts.
         digits: digits after the point of times; one more where a start and an end would be the same.
 
     Example:
@@ -106,10 +106,16 @@ def table_of(rows: Sequence[Mapping[str, Any]], digits: int = 2) -> str:
         a.wav   2.57  0.25–0.50 s
                       0.75–1.00 s, 0–800 Hz
     """
+    rows = [_with_text(row, "fires_at", digits) if "fires_at" in row else row for row in rows]
     empty = {name for name in rows[0] if all(row[name] == "" for row in rows)}
     shown = [line for row in rows for line in _lines({name: row[name] for name in row if name not in empty}, digits)]
     header = [name.replace("_", " ") for name in shown[0]]
     return text_table(header, [[_text(value) for value in row.values()] for row in shown])
+
+
+def _with_text(row: Mapping[str, Any], name: str, digits: int) -> dict[str, Any]:
+    """A row with boxes as one text, which is empty where there are none."""
+    return {**row, name: "; ".join(_place(box, digits) for box in row[name] or ())}
 
 
 def _lines(row: Mapping[str, Any], digits: int) -> list[dict[str, Any]]:

@@ -25,7 +25,9 @@ from captum_apex.locating.region_search import RegionSearch
 PAGE_SUFFIXES = (".html", ".htm")
 TABLE_SUFFIXES = (".csv", ".json")
 DEFAULT_PAGE = Path("page.html")
-EVIDENCE_COLUMNS = ("channel", "scheme", "contribution", "start_s", "end_s", "low_hz", "high_hz", "boxes", "doubts")
+EVIDENCE_COLUMNS = (
+    *("channel", "scheme", "contribution", "start_s", "end_s", "low_hz", "high_hz", "boxes", "doubts", "fires_at"),
+)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from captum_apex.layers.visits import Visit
 
 __all__ = ["Candidate", "candidates"]
 
+_NARROW = 0.5  # share of the channels of another block on the same grid, below which that block is listed too
 _NO_GRADIENT = "no gradient of the scores reaches its grid"
 _IN_PLACE = "the model changes in place what a gradient at its output needs"
 _FAILS = "no gradient at its output can be computed ({})"
@@ -252,7 +253,10 @@ def _on_grid(candidate: Candidate, gradient: Tensor) -> Tensor:
 
 
 def _one_or_two_per_grid(path: Sequence[Candidate]) -> list[Candidate]:
-    """For each size of the grid the last module, the last block that is not inside another, and chosen runs."""
+    """For each size of the grid the last module, the last block that is not inside another, and chosen runs.
+
+    Where the last module has few of the channels that there were on this grid, the last block with most of them too.
+    """
     by_grid: dict[tuple[int, int], list[Candidate]] = {}
     for candidate in path:
         by_grid.setdefault(candidate.reading.grid, []).append(candidate)
@@ -262,7 +266,9 @@ def _one_or_two_per_grid(path: Sequence[Candidate]) -> list[Candidate]:
         outer = [candidate for candidate in same_grid if candidate.level == outermost]
         blocks = [candidate for candidate in outer if next(candidate.visit.module.children(), None) is not None]
         runs = [candidate for candidate in same_grid if isinstance(candidate.visit.module, RunOutput)]
-        listed += dict.fromkeys([same_grid[0], (blocks or outer)[0], *runs])
+        widest = max(outer, key=lambda candidate: candidate.reading.channels)  # the last of them
+        is_narrow = same_grid[0].reading.channels < _NARROW * widest.reading.channels
+        listed += dict.fromkeys([same_grid[0], (blocks or outer)[0], *runs, *[widest] * is_narrow])
     return sorted(listed, key=lambda candidate: -candidate.visit.order)
 
 

@@ -187,6 +187,19 @@ def test_numbers_are_short_and_without_exponents(number, text):
     assert table_of([{"contribution": number}]).split() == ["contribution", text]
 
 
+def test_where_a_channel_is_stronger_than_in_its_region_is_a_column():
+    """Only where there is such a channel; an error of the page's row has None."""
+    strip = {"start_s": 0.0307, "end_s": 0.0328, "low_hz": None, "high_hz": None}
+    box = {**strip, "low_hz": 9000.0, "high_hz": 10000.0}
+    far = {"clip": "a.wav", "boxes": [], "doubts": "fires more strongly elsewhere", "fires_at": [strip, box]}
+    rows = [far, {"clip": "b.wav", "boxes": [], "doubts": "", "fires_at": []}, {**far, "fires_at": None}]
+    lines = table_of(rows, digits=4).splitlines()
+    assert lines[0].split() == ["clip", "doubts", "fires", "at", "where"]
+    assert lines[1].split("  ", 2)[2] == "0.0307–0.0328 s; 0.0307–0.0328 s, 9000–10000 Hz"
+    assert [line.endswith("Hz") for line in lines] == [False, True, False, False]
+    assert "fires at" not in table_of(rows[1:2])
+
+
 def test_a_short_box_has_two_different_ends():
     box = {"start_s": 0.4712, "end_s": 0.4741, "low_hz": None, "high_hz": None}
     assert table_of([{"boxes": [box]}]).splitlines()[1] == "0.471–0.474 s"

@@ -375,6 +375,7 @@ class WorksInPlace(Planes):
         return self.head(self.relu(self.second(self.first(spectrogram))).mean((2, 3)))
 
 
+<<<<<<< HEAD
 class OneWay(nn.Module):
     """A function whose gradient cannot be computed, as of some kernels."""
 
@@ -396,6 +397,35 @@ def test_layers_before_a_function_without_a_gradient_are_left_out_and_the_functi
     suggestions = suggest_layers(model, torch.rand(1, 1, 16, 20))
     assert {each.name for each in suggestions} == {"1", "2"}
     assert suggestions.left_out["0"] == "no gradient at its output can be computed (the kernel has no backward)"
+=======
+def narrowing(widths, ending=nn.Dropout):
+    """Blocks on one grid, of which the last one has as many convolutions as there are widths, as PESTO has."""
+    wide = [nn.Sequential(nn.Conv1d(inputs, 40, 5, padding=2), nn.ReLU()) for inputs in (1, 40)]
+    sizes = zip([40, *widths], widths, strict=False)
+    narrow = [module for size in sizes for module in (nn.Conv1d(*size, 1), nn.ReLU(), ending())]
+    return nn.Sequential(*wide, nn.Sequential(*narrow), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(widths[-1], 4))
+
+
+@pytest.mark.parametrize("ending", [nn.Dropout, nn.Tanh])
+def test_a_container_stands_for_the_last_module_in_it(ending):
+    """Both give the same tensor; the container has the name that a stage has, and a basis of it fits both."""
+    model = narrowing([30, 10, 3], ending).eval()
+    layer = suggest_layers(model, torch.randn(WAVEFORM))[0]
+    assert (layer.name, layer.channels) == ("2", 3)
+    outputs = []
+    for module in (layer.module, model[2][-1]):
+        module.register_forward_hook(lambda _, __, output: outputs.append(output))
+    model(torch.randn(WAVEFORM))
+    assert outputs[0] is outputs[1]
+
+
+@pytest.mark.parametrize(("widths", "listed"), [([30, 10, 3], ["2", "1"]), ([30, 19], ["2", "1"]), ([30, 20], ["2"])])
+def test_the_last_wide_block_is_listed_beside_a_narrow_layer(widths, listed):
+    """Fewer than half of the channels are few."""
+    layers = suggest_layers(narrowing(widths).eval(), torch.randn(WAVEFORM))
+    assert [layer.name for layer in layers] == listed
+    assert [layer.channels for layer in layers] == [widths[-1], 40][: len(listed)]
+>>>>>>> runs15
 
 
 def test_a_front_end_that_works_in_place_hides_no_other_layer():
