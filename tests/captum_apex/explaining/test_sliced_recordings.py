@@ -9,7 +9,7 @@ import soundfile
 import torch
 from torch import nn
 
-from captum_apex import Classifier, Explainer, Recordings
+from captum_apex import Classifier, Explainer, FeatureBank, Recordings, fit_basis
 from captum_apex.cli.loading import training_recordings
 from captum_apex.recordings import Slices
 
@@ -48,6 +48,17 @@ def test_a_fit_says_that_files_are_cut_and_how_to_slice_them(classifier, folder)
     names = {each["clip"] for row in rows for each in row["prototypes"]}
     assert names
     assert {name.partition(" at ")[2] for name in names} <= {"0 s", "0.512 s", "1.024 s"}
+
+
+def test_a_fit_on_fewer_clips_than_prototypes_takes_all_without_a_warning(classifier, folder):
+    """As the guides say; `fit_basis` warns, because there the numbers of prototypes are the caller's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        explainer = Explainer.fit(classifier, Slices.of(Recordings.in_folder(folder), 0.512), ["time"])
+    (basis,) = explainer.bases.values()
+    assert basis.positive.indices.shape[1] == 5  # of 6 clips
+    with pytest.warns(UserWarning, match="6 clips are fewer than 100 prototypes"):
+        fit_basis(FeatureBank.from_dataset(classifier.model, classifier.layer, explainer.training), "time", epochs=1)
 
 
 def test_a_fit_warns_by_the_same_number_as_an_explanation(classifier, tmp_path):
