@@ -21,6 +21,7 @@ from captum_apex.explaining.explainer import Explainer
 from captum_apex.explanations.event_files import event_records, write_audacity, write_csv, write_json, write_raven
 from captum_apex.explanations.events import Event, RecordingExplanation, UnfinishedExplanationError, event_digits
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.result_tables import counted
 
 # The endings of the file of each option, so that a slip overwrites no recording and no basis, and who writes it.
 FILES: dict[str, dict[str, Callable]] = {
@@ -69,7 +70,8 @@ def _explained(
 def _write(explanation: RecordingExplanation, writers: dict[Path, Callable], as_json: bool) -> None:
     n_silent = sum(event.silent for event in explanation.events)
     in_silence = f", {n_silent} of them in digital silence" if n_silent else ""
-    print(f"{len(explanation.events)} events in {explanation.duration:.1f} s{in_silence}", file=sys.stderr)
+    n_events = counted(len(explanation.events), "event")
+    print(f"{n_events} in a recording of {explanation.duration:.1f} s{in_silence}", file=sys.stderr)
     for path, write in writers.items():
         write(path, explanation.events)
         print_path(path, as_json)

@@ -257,7 +257,8 @@ class RecordingExplanation:
         shown = self.events[:_N_ROWS]
         rows = [[fixed_text(e.start, digits), fixed_text(e.end, digits), e.name, f"{e.score:.2f}"] for e in shown]
         first = f", the first {_N_ROWS}" if len(self.events) > _N_ROWS else ""
-        return html_table(columns, rows, f"{counted(len(self.events), 'event')} in {self.duration:.1f} s{first}")
+        caption = f"{counted(len(self.events), 'event')} in a recording of {self.duration:.1f} s{first}"
+        return html_table(columns, rows, caption)
 
     def _counts(self) -> list[tuple[str, int]]:
         """The number of events of each class, the most frequent first."""

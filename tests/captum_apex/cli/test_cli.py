@@ -485,7 +485,7 @@ def test_events_are_those_of_the_library_in_all_files(here, capsys, options, win
     apex = LayerAPEX(classifier.model, classifier.model.features, PrototypeBasis.load("time.safetensors"))
     found = explain_recording(apex, "night.wav", *window, classifier=classifier, **settings)
     assert found.events
-    assert f"{len(found.events)} events in 4.3 s\n" in printed.err
+    assert f"{len(found.events)} events in a recording of 4.3 s\n" in printed.err
     for path, write in zip(files[1::2], (write_raven, write_audacity, write_csv), strict=True):
         write("wanted", found.events)
         assert Path(path).read_text() == Path("wanted").read_text()
@@ -523,7 +523,10 @@ def test_events_in_silence_are_counted(here, capsys):
     silent = pd.read_csv("events.csv")["silent"].tolist()
     n_silent = silent.count("yes")
     assert 0 < n_silent < len(silent)
-    assert f"{len(silent)} events in 6.0 s, {n_silent} of them in digital silence\n" in capsys.readouterr().err
+    assert (
+        f"{len(silent)} events in a recording of 6.0 s, {n_silent} of them in digital silence\n"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("command", ["events", "explain"])
