@@ -16,7 +16,7 @@ from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier
-from captum_apex.cli.loading import check_output_folder, list_left_out, training_recordings
+from captum_apex.cli.loading import check_output_folder, list_left_out, naming_skip_bad, training_recordings
 from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.explaining.explained_clips import ExplainedClips
 from captum_apex.explaining.explainer import Explainer
@@ -30,6 +30,7 @@ EVIDENCE_COLUMNS = (
 )
 
 
+@naming_skip_bad()
 def run(options: argparse.Namespace) -> int:
     """Explains clips in one HTML page."""
     out = _free_path(DEFAULT_PAGE) if options.out is None else options.out

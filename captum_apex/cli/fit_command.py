@@ -16,6 +16,7 @@ from captum_apex.cli.factory import load_classifier, said_where_slow
 from captum_apex.cli.loading import (
     check_output_folder,
     chosen_layer,
+    naming_skip_bad,
     submodule,
     training_recordings,
 )
@@ -24,6 +25,7 @@ from captum_apex.explaining.classifier_bases import fit_bases, recognised
 from captum_apex.explaining.explainer import Explainer
 
 
+@naming_skip_bad()
 def run(options: argparse.Namespace) -> int:
     """Fits a basis for each scheme on recordings, and writes the bases."""
     schemes = tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES)))

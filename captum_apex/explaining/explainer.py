@@ -31,12 +31,15 @@ from captum_apex.layers.models import model_name, model_of
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
 from captum_apex.progress import bar_settings
+from captum_apex.recordings.audio_file import UnreadableAudioError
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
     from captum_apex.report import Page
 
 __all__ = ["Explainer"]
+
+_SKIP_BAD = "`skip_bad=True`, or --skip-bad on the command line, leaves out clips that cannot be read"
 
 
 class Explainer:
@@ -253,6 +256,8 @@ class Explainer:
             try:
                 clip, inputs = source.read(self.classifier)
             except (ValueError, OSError) as error:
+                if isinstance(error, UnreadableAudioError) and not skip_bad:
+                    raise ValueError(f"{error}; {_SKIP_BAD}") from error
                 if not skip_bad:
                     raise
                 left_out[source.name] = str(error)

@@ -79,7 +79,23 @@ def opened_audio(file: BinaryIO, name: str) -> Iterator[AudioFile]:
             finally:
                 audio.close()
     except library.SoundFileError as error:
-        raise ValueError(f"expected {name} to be audio, but it cannot be read: {_reason(error)}") from error
+        message = f"expected {name} to be audio, but it cannot be read: {_reason(error)}"
+        raise UnreadableAudioError(message) from error
+
+
+class UnreadableAudioError(ValueError):
+    """A file is no audio, or is damaged.
+
+    Example:
+        >>> import io
+        >>> from captum_apex.recordings.audio_file import UnreadableAudioError, opened_audio
+        >>> try:
+        ...     with opened_audio(io.BytesIO(b"no sound"), "a.wav"):
+        ...         pass
+        ... except UnreadableAudioError as error:
+        ...     print(str(error).partition(",")[0])
+        expected a.wav to be audio
+    """
 
 
 class AudioFile:

@@ -872,6 +872,9 @@ def test_bad_recordings_stop_a_fit_or_are_left_out_and_listed(here, pages, capsy
     Path("recordings/dog/0b.wav").write_bytes(Path("recordings/dog/0b.wav").read_bytes()[:40])
     Path("recordings/rain/9.wav").write_text("no sound")
     refused(capsys, fit(), r"recordings/dog/0b\.wav to (be audio|hold sound)")
+    Path("recordings/dog/0b.wav").rename("0b.wav")
+    refused(capsys, fit(), r"recordings/rain/9\.wav to be audio, .*; --skip-bad leaves out files that cannot be read")
+    Path("0b.wav").rename("recordings/dog/0b.wav")
     assert fit("--skip-bad") == 0
     listed = capsys.readouterr().err
     assert "2 of 11 files are left out:" in listed
@@ -892,7 +895,7 @@ def test_bad_clips_stop_a_page_or_are_left_out_and_listed(here, pages, capsys):
     fit()
     Path("bad.wav").write_text("no sound")
     clips = ("bad.wav", "new.wav", "gone.wav")
-    refused(capsys, explained(clips=clips), "bad.wav to be audio")
+    refused(capsys, explained(clips=clips), "bad.wav to be audio, but .*; `skip_bad=True`, or --skip-bad on")
     assert explained("--skip-bad", clips=clips) == 0
     assert [page.clip.name for page in pages] == ["new.wav"]
     assert re.search(

@@ -584,7 +584,9 @@ def test_a_clip_that_cannot_be_read_is_named_or_left_out(explainer, recordings, 
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")
     clips = [bad, recordings.path(0), tmp_path / "gone.wav"]
-    with pytest.raises(ValueError, match=r"bad\.wav to be audio"):
+    with pytest.raises(
+        ValueError, match=r"bad\.wav to be audio, but it cannot be read: .*; `skip_bad=True`, or --skip-bad"
+    ):
         explainer.explain(clips, **SHARED)
     explained = explainer.explain(clips, skip_bad=True, **SHARED)
     assert [page.clip.name for page in explained] == [recordings.name(0)]
