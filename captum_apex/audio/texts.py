@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
-__all__ = ["band_text", "cell_text", "encodable", "fixed_text", "second_digits", "times_text"]
+__all__ = ["band_text", "cell_text", "encodable", "fixed_text", "second_digits", "short_names", "times_text"]
 
 _NO_TEXT = ("=", "+", "-", "@", '"')  # the beginnings of formulas and of quoted cells in spreadsheets
 _LONG = (0.9, 0.09)  # s; a clip of about 1 s, such as 0.99 s of whole frames, counts as one
@@ -105,3 +107,24 @@ def fixed_text(value: float, digits: int) -> str:
         ('0.13', '0.12')
     """
     return f"{Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):f}"
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """The names of clips for printed texts and pages: without the folder that all files among them are in.
+
+    Args:
+        names: paths of files, and names of clips that are no files.
+
+    Example:
+        >>> from captum_apex.audio.texts import short_names
+        >>> short_names(["/tmp/sounds/dog/a.wav", "/tmp/sounds/rain/a.wav", "clip 3"])
+        ['dog/a.wav', 'rain/a.wav', 'clip 3']
+    """
+    folders = [os.path.dirname(name) for name in names if os.path.dirname(name)]
+    try:
+        shared = os.path.commonpath(folders) if folders else ""
+    except ValueError:  # some paths are absolute, and others are not
+        shared = ""
+    inside = [bool(shared and os.path.dirname(name)) for name in names]
+    shown = [os.path.relpath(name, shared) if cut else name for name, cut in zip(names, inside, strict=True)]
+    return [encodable(name) for name in shown]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.texts import encodable, second_digits
+from captum_apex.audio.texts import encodable, second_digits, short_names
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         files.append(_write_table(explained, options.table))
     for file in files:
         print_path(file, options.as_json)
-    rows = [_row(explained[index : index + 1]) for index in range(len(explained))]
+    rows = _rows(explained, options.as_json)
     left_out = dict(explained.left_out)
     digits = second_digits(max((page.clip.duration for page in explained), default=0.0))
     print_results("clips", rows, files, as_json=options.as_json, digits=digits, left_out=left_out)
@@ -67,6 +67,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _write_table(explained: ExplainedClips, path: Path) -> Path:
     return explained.write_csv(path) if path.suffix.lower() == ".csv" else explained.write_json(path)
+
+
+def _rows(explained: ExplainedClips, as_json: bool) -> list[dict[str, Any]]:
+    """A row for each clip and class; in a table, which is for reading, the clips have short names."""
+    rows = [_row(explained[index : index + 1]) for index in range(len(explained))]
+    names = short_names([page.clip.name for page in explained])
+    return rows if as_json else [{**row, "clip": name} for row, name in zip(rows, names, strict=True)]
 
 
 def _row(explained: ExplainedClips) -> dict[str, Any]:

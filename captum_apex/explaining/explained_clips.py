@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from captum_apex.audio.clip import Clip
 from captum_apex.audio.regions import Box, Place, Region, in_order
-from captum_apex.audio.texts import cell_text, encodable
+from captum_apex.audio.texts import cell_text, encodable, short_names
 from captum_apex.explaining.channel_names import Names, entries_by_basis
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
@@ -22,7 +22,7 @@ from captum_apex.result_tables import counted
 if TYPE_CHECKING:
     from captum_apex.report import Page
 
-__all__ = ["WHOLE_CLIP", "ExplainedClips", "short_names"]
+__all__ = ["WHOLE_CLIP", "ExplainedClips"]
 
 WHOLE_CLIP = "all of the clip"
 """The place of a box that covers both axes, in words."""
@@ -103,7 +103,8 @@ class ExplainedClips(Sequence):
         Returns:
             Each row by the names of its columns:
 
-            - `clip`, `label`: name of the clip, and its class, empty where it is not known.
+            - `clip`, `label`: name of the clip, and its class, empty where it is not known. The name of a file is its
+              path as it was given; printed texts and pages leave out the folder that all files share.
             - `explained`, `score`, `probability`: the explained class, and the model's score and probability for it;
               the probability is None where the classifier does not say whether its classes exclude each other.
             - `scheme`, `channel`, `side`, `contribution`, `purity`: as in `Explanation` and `Evidence`.
@@ -170,27 +171,6 @@ COLUMNS = (
     *(*_PLACE, "boxes"),
     *("channel_falls", "random_falls", "score_falls", "doubts", "fires_at", "prototypes", "silent"),
 )
-
-
-def short_names(names: Sequence[str]) -> list[str]:
-    """The names of clips without the folder that all files among them are in.
-
-    Args:
-        names: paths of files, and names of clips that are no files.
-
-    Example:
-        >>> from captum_apex.explaining.explained_clips import short_names
-        >>> short_names(["/tmp/sounds/dog/a.wav", "/tmp/sounds/rain/a.wav", "clip 3"])
-        ['dog/a.wav', 'rain/a.wav', 'clip 3']
-    """
-    folders = [os.path.dirname(name) for name in names if os.path.dirname(name)]
-    try:
-        shared = os.path.commonpath(folders) if folders else ""
-    except ValueError:  # some paths are absolute, and others are not
-        shared = ""
-    inside = [bool(shared and os.path.dirname(name)) for name in names]
-    shown = [os.path.relpath(name, shared) if cut else name for name, cut in zip(names, inside, strict=True)]
-    return [encodable(name) for name in shown]
 
 
 def _line(name: str, page: Page) -> str:

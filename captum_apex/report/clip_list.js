@@ -19,7 +19,7 @@ if (facts.pages.some((page) => page.probability !== null)) Object.assign(ORDERS,
 
 const entries = facts.pages.map((page, i) => {
   const clip = facts.clips[page.clip];
-  const name = clip.file || clip.title || `Clip ${i + 1}`;
+  const name = page.name || clip.title || `Clip ${i + 1}`;
   const text = `${clip.title} ${name} ${clip.name} ${page.explained}`.toLowerCase();
   return { page, number: i + 1, name, text, covered: coveredBy(page) };
 });

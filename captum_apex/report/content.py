@@ -11,7 +11,7 @@ from typing import Any
 
 from captum_apex.audio.clip import Clip
 from captum_apex.audio.regions import Box, Place, Region, in_order
-from captum_apex.audio.texts import encodable, second_digits
+from captum_apex.audio.texts import encodable, second_digits, short_names
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.charts import remainders
@@ -109,13 +109,14 @@ def content(pages: Sequence[Page], title: str) -> Content:
     """
     span = level_span(clip for page in pages for clip in (page.clip, *page.shown_prototypes.values()))
     collector = _Collector(span)
+    names = short_names([page.clip.name for page in pages])
     facts: dict[str, Any] = {
         "title": encodable(title),
         "level": {"span": span, "colours": colour_steps(LEVELS)},
         "signed": colour_steps(SIGNED),
         "lines": list(REGIONS),
         "dashes": list(DASHED[1]),
-        "pages": [collector.page(page) for page in pages],
+        "pages": [collector.page(page) | {"name": name} for page, name in zip(pages, names, strict=True)],
         "clips": collector.clips,
     }
     facts["digits"] = second_digits(max((clip["duration"] for clip in collector.clips.values()), default=0.0))

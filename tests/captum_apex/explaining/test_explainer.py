@@ -34,7 +34,8 @@ from captum_apex import (
     fit_basis,
     listening,
 )
-from captum_apex.explaining.explained_clips import COLUMNS, short_names
+from captum_apex.audio.texts import short_names
+from captum_apex.explaining.explained_clips import COLUMNS
 from captum_apex.report import Page
 
 RATE = 8000

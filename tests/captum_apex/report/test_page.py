@@ -21,7 +21,8 @@ import soundfile
 import torch
 from PIL import Image
 
-from captum_apex import SCHEMES, Clip, RegionEffect, SpectrogramAxes, report
+from captum_apex import SCHEMES, Clip, ExplainedClips, RegionEffect, SpectrogramAxes, report
+from captum_apex.cli.explain_command import _rows
 from captum_apex.figures.colours import DASHED, LEVELS, REGIONS, TOWARDS, colour_steps
 from captum_apex.report import content, document, encoding
 from tests.pages import AXES, CLASSES, chirp, explanation, page
@@ -100,6 +101,18 @@ def test_what_a_feature_extractor_has_filled_is_hatched_and_takes_no_colours(tmp
         assert np.array_equal(drawn[:, :48], pixels(facts, reference["picture"]))
         assert (drawn[:, 48:] == 0).all()
         assert "the rest is filled by the feature extractor" in (tmp_path / "page.html").read_text()
+
+
+def test_clips_have_one_name_in_the_page_in_its_text_and_in_the_table_of_the_command(tmp_path):
+    paths = ["sounds/dog/a.wav", "sounds/rain/a.wav", "clip 3"]
+    pages = tuple(page(clip=dataclasses.replace(page().clip, name=path)) for path in paths)
+    explained = ExplainedClips(pages)
+    short = ["dog/a.wav", "rain/a.wav", "clip 3"]
+    assert [shown["name"] for shown in written(tmp_path, *pages)["pages"]] == short
+    assert [line.strip().split(": ")[0] for line in repr(explained).splitlines()[1:]] == short
+    assert [row["clip"] for row in _rows(explained, as_json=False)] == short
+    assert [row["clip"] for row in _rows(explained, as_json=True)] == paths
+    assert set(paths) == {row["clip"] for row in explained.rows()}
 
 
 def test_the_page_says_where_a_short_clip_is_filled_with_zeros(tmp_path):
