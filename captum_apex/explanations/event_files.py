@@ -15,6 +15,7 @@ from captum_apex.audio.texts import cell_text, encodable
 from captum_apex.explanations.events import Event
 from captum_apex.files import replaced
 from captum_apex.locating.region_effect import RegionEffect
+from captum_apex.recordings.folders import AudioDataset
 
 __all__ = ["event_records", "write_audacity", "write_csv", "write_json", "write_raven"]
 
@@ -113,7 +114,7 @@ def write_csv(path: str | os.PathLike, events: Iterable[Event]) -> None:
     _write(path, text.getvalue())
 
 
-def write_json(path: str | os.PathLike, events: Iterable[Event]) -> None:
+def write_json(path: str | os.PathLike, events: Iterable[Event], recordings: AudioDataset | None = None) -> None:
     """Writes everything that is known of events, with the events of single channels inside each, as JSON.
 
     The file holds one object with the list "events". Its entries have the names of the fields of `Event`,
@@ -123,6 +124,8 @@ def write_json(path: str | os.PathLike, events: Iterable[Event]) -> None:
     Args:
         path: path of the new file, such as `recording.json`.
         events: the events of one recording.
+        recordings: the recordings that the basis was fitted on; with them, each channel has the names of its prototypes
+            in `prototype_clips`, beside their indices in `prototypes`.
 
     Example:
         >>> import json
@@ -136,14 +139,15 @@ def write_json(path: str | os.PathLike, events: Iterable[Event]) -> None:
         >>> content["events"][0]["name"], content["events"][0]["low"]
         ('dog', None)
     """
-    _write(path, json.dumps({"events": event_records(events)}, indent=1, allow_nan=False) + "\n")
+    _write(path, json.dumps({"events": event_records(events, recordings)}, indent=1, allow_nan=False) + "\n")
 
 
-def event_records(events: Iterable[Event]) -> list[dict[str, Any]]:
+def event_records(events: Iterable[Event], recordings: AudioDataset | None = None) -> list[dict[str, Any]]:
     """The events as JSON can hold them, see `write_json`.
 
     Args:
         events: the events of one recording.
+        recordings: the recordings that the basis was fitted on; None leaves the names of prototypes.
 
     Example:
         >>> from captum_apex import Event
@@ -151,7 +155,11 @@ def event_records(events: Iterable[Event]) -> list[dict[str, Any]]:
         >>> event_records([Event(1.25, 2.5, None, None, 0, "dog", 0.875, 2.5)])[0]["name"]
         'dog'
     """
-    return [_plain(asdict(event)) for event in events]
+    records = [asdict(event) for event in events]
+    if recordings is not None:
+        for channel in (channel for record in records for channel in record["channels"]):
+            channel["prototype_clips"] = [recordings.name(index) for index in channel["prototypes"]]
+    return [_plain(record) for record in records]
 
 
 def _plain(value: Any) -> Any:

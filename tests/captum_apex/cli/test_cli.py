@@ -493,6 +493,10 @@ def test_events_are_those_of_the_library_in_all_files(here, capsys, options, win
     assert events("--table", "events.json", "--json", *options) == 0
     assert Path("events.json").read_text() == Path("wanted").read_text()
     assert json.loads(capsys.readouterr().out)["events"] == json.loads(Path("wanted").read_text())["events"]
+    write_json("wanted", found.events, captum_apex.Recordings.in_folder("recordings"))
+    assert events("--table", "events.json", "--data", "recordings", *options) == 0
+    assert "prototype_clips" in Path("events.json").read_text()
+    assert Path("events.json").read_text() == Path("wanted").read_text()
     assert ("Masking Effect" in Path("new/raven.txt").read_text()) == ("search" in settings)
 
 

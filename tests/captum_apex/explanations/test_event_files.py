@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from captum_apex import Recordings, listening
 from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
 from captum_apex.explanations.events import ChannelEvent, Event
 from captum_apex.locating import RegionEffect
@@ -124,6 +126,22 @@ def test_json_holds_every_field_of_events_and_their_channels(tmp_path):
     assert content == {"events": json.loads(json.dumps([asdict(event) for event in events]))}
     assert content["events"][0]["channels"][0]["effect"]["random"] == [0.0, 0.1]
     assert content["events"][1]["channels"][0]["prototypes"] == [4, 2]
+
+
+def test_json_names_the_prototypes_where_their_recordings_are_at_hand(tmp_path):
+    for index in range(6):
+        listening.write(tmp_path / f"{index}.wav", torch.zeros(100), 8000)
+    recordings = Recordings.in_folder(tmp_path)
+    write_json(tmp_path / "events.json", EVENTS, recordings)
+    content = json.loads((tmp_path / "events.json").read_text("utf-8"))
+    for record, event in zip(content["events"], EVENTS, strict=True):
+        for channel, of_event in zip(record["channels"], event.channels, strict=True):
+            assert channel["prototypes"] == list(of_event.prototypes)
+            names = [str(tmp_path / f"{index}.wav") for index in of_event.prototypes]
+            assert channel.pop("prototype_clips") == names
+    assert content["events"][0]["channels"][0]["prototypes"] == [4, 2]
+    write_json(tmp_path / "unnamed.json", EVENTS)
+    assert content == json.loads((tmp_path / "unnamed.json").read_text("utf-8"))
 
 
 def test_json_has_no_numbers_that_other_programs_cannot_read(tmp_path):

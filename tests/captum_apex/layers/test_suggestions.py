@@ -375,7 +375,6 @@ class WorksInPlace(Planes):
         return self.head(self.relu(self.second(self.first(spectrogram))).mean((2, 3)))
 
 
-<<<<<<< HEAD
 class OneWay(nn.Module):
     """A function whose gradient cannot be computed, as of some kernels."""
 
@@ -397,7 +396,8 @@ def test_layers_before_a_function_without_a_gradient_are_left_out_and_the_functi
     suggestions = suggest_layers(model, torch.rand(1, 1, 16, 20))
     assert {each.name for each in suggestions} == {"1", "2"}
     assert suggestions.left_out["0"] == "no gradient at its output can be computed (the kernel has no backward)"
-=======
+
+
 def narrowing(widths, ending=nn.Dropout):
     """Blocks on one grid, of which the last one has as many convolutions as there are widths, as PESTO has."""
     wide = [nn.Sequential(nn.Conv1d(inputs, 40, 5, padding=2), nn.ReLU()) for inputs in (1, 40)]
@@ -425,7 +425,6 @@ def test_the_last_wide_block_is_listed_beside_a_narrow_layer(widths, listed):
     layers = suggest_layers(narrowing(widths).eval(), torch.randn(WAVEFORM))
     assert [layer.name for layer in layers] == listed
     assert [layer.channels for layer in layers] == [widths[-1], 40][: len(listed)]
->>>>>>> runs15
 
 
 def test_a_front_end_that_works_in_place_hides_no_other_layer():
