@@ -267,10 +267,7 @@ class Explainer:
             labels = targets or _detected(self.classifier, scores, threshold)
             pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
         if left_out and not pages:
-            name, message = next(iter(left_out.items()))
-            raise ValueError(
-                f"expected files that can be read, but all {len(left_out)} are bad, such as {name}: {message}"
-            )
+            raise ValueError(_all_bad(left_out))
         return ExplainedClips(tuple(pages), left_out)
 
     def explain_recording(
@@ -377,6 +374,11 @@ def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
         return APEX(classifier.model, layer, basis, input_layout=layout, columns=classifier.columns)
     except (AttributeError, ValueError) as error:
         raise ValueError(f"{name} does not fit this model: {error}") from error
+
+
+def _all_bad(left_out: Mapping[str, str]) -> str:
+    name, message = next(iter(left_out.items()))
+    return f"expected files that can be read, but all {len(left_out)} are bad, such as {name}: {message}"
 
 
 def _detected(classifier: Classifier, scores: Sequence[float], threshold: float | None) -> list[int | None]:
