@@ -6,6 +6,7 @@ import argparse
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -65,9 +66,8 @@ def fits_command(options: argparse.Namespace) -> int:
 
 def _measured(subject: Subject, key: tuple[str, str, int, str], path: Path) -> pd.DataFrame:
     """The lines of one way of fitting, which are also added to the CSV file."""
-    lines = fit_lines(subject, key[-1])
-    for place, (column, value) in enumerate(zip(KEY, key, strict=True)):
-        lines.insert(place, column, value)
+    columns: dict[str, Any] = dict(zip(KEY, key, strict=True))
+    lines = fit_lines(subject, key[-1]).assign(**columns)[[*KEY, *COLUMNS]]
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent), replaced(path) as temporary:
         stored = _read(path)  # another process may have added lines meanwhile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -79,17 +80,17 @@ def fit_lines(subject: Subject, name: str) -> pd.DataFrame:
     unseen = FeatureBank.from_dataset(subject.model, subject.layer, subject.task.test, norm=subject.norm, places=False)
     unseen = unseen.to(subject.bank.means.device)
     bases = {}
-    lines = []
+    lines: list[dict[str, Any]] = []
     for scheme in subject.bases:
         basis, seconds = fitted_basis(subject.bank, scheme, FITS[name], subject.seed)
         bases[scheme] = basis
         purities = {"purity": mean_purity(basis, subject.bank), "unseen": mean_purity(basis, unseen)}
         lines.append({"scheme": str(scheme), **purities, "seconds": seconds})
     named = [raw_channels(subject.bank), *(NamedBasis(str(scheme), basis) for scheme, basis in bases.items())]
-    drops = channel_removal_table(subject, (N_CHANNELS,), named).set_index(["basis", "kind"])["drop"]
-    for line in lines:
-        line["removed"] = drops[line["scheme"], "removed"]
-        line["alone"] = drops[line["scheme"], "kept"]
+    table = channel_removal_table(subject, (N_CHANNELS,), named).set_index(["basis", "kind"])
+    for line, scheme in zip(lines, bases, strict=True):
+        line["removed"] = table.loc[(str(scheme), "removed"), "drop"]
+        line["alone"] = table.loc[(str(scheme), "kept"), "drop"]
     return pd.DataFrame(lines)
 
 
