@@ -106,7 +106,7 @@ def _complete(folder: Path) -> list[Path]:
     missing = [text for path in paths if (text := _missing(path))]
     if missing:
         raise ValueError(
-            f"of its {numbers[0]} parts {', '.join(missing)}; run `FeatureBank.from_dataset` with the same `folder` and "
+            f"of its {numbers[0]} parts {', '.join(missing)}; run `FeatureBank.from_dataset` with this `folder` and "
             f"each of these as `part`, such as part=(0, {numbers[0]})"
         )
     return paths
