@@ -21,9 +21,14 @@ from captum_apex.bases import (
     bank_writer,
     basis,
     collation,
+    feature_pass,
     features,
     fitting,
+    joined_parts,
+    mapped_arrays,
     neighbours,
+    part_files,
+    part_writer,
     peak_search,
     polar_fit,
     schemes,
@@ -41,7 +46,8 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
 CODE = (
-    *(bank_folder, bank_writer, basis, collation, features, fitting, neighbours, peak_search, polar_fit, schemes),
+    *(bank_folder, bank_writer, basis, collation, feature_pass, features, fitting, joined_parts, mapped_arrays),
+    *(neighbours, part_files, part_writer, peak_search, polar_fit, schemes),
     *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values),
 )
 

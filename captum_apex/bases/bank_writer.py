@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import tempfile
 from collections.abc import Sequence
-from typing import IO
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from captum_apex.bases.mapped_arrays import nameless_array
 from captum_apex.bases.schemes import Scheme
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.padding import checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
-from captum_apex.layers.values import at_least_float32, check_finite
+from captum_apex.layers.values import NotFiniteError, at_least_float32, check_finite
 from captum_apex.numbers import real_number
 
 __all__ = ["BankWriter"]
-
-_BLOCK = 2**24  # bytes
 
 
 class BankWriter:
@@ -36,6 +31,7 @@ class BankWriter:
         max_memory: number of bytes that the arrays may take in memory; larger arrays are memory-mapped files.
         folder: folder of the mapped files; by default the system's temporary folder.
         norm: the norm to apply to the grid; None for the grid of the layer itself.
+        dtype: dtype of the cells, `torch.float16`; None for that of the layer's output, at least float32.
 
     Example:
         >>> import torch
@@ -57,6 +53,7 @@ class BankWriter:
         max_memory: int = 2**32,
         folder: str | os.PathLike | None = None,
         norm: PooledNorm | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.n_clips = n_clips
         self.sequences = sequences
@@ -65,8 +62,10 @@ class BankWriter:
         self.max_memory = real_number(max_memory, "max_memory", low=0)
         self.folder = None if folder is None else os.fspath(folder)
         self.norm = norm
+        self.dtype = _checked_dtype(dtype)
         self.grid: tuple[int, int] | None = None
         self.n_written = 0
+        self.input_shapes: set[tuple[int, ...]] = set()
         self.means = torch.empty(0)
         self._arrays: dict[Scheme, Tensor] = {}  # (clip, channel, row or 1, column or 1)
         self._labels: list[Tensor] = []
@@ -108,12 +107,24 @@ class BankWriter:
         clips = slice(self.n_written, self.n_written + len(grid))
         for sequence, array in self._arrays.items():
             cells = sequence.cells(grid, columns)[0].unflatten(2, _sides(sequence, grid)).to("cpu")
-            array[clips, :, :, : cells.shape[3]] = cells
+            array[clips, :, :, : cells.shape[3]] = self._stored(cells)
             array[clips, :, :, cells.shape[3] :] = torch.nan
         means = grid.mean((2, 3)) if unpadded is None else grid.where(unpadded, torch.nan).nanmean((2, 3))
         self.means[clips] = means.to("cpu")
         self._add_labels(labels)
         self.n_written += len(grid)
+
+    def _stored(self, cells: Tensor) -> Tensor:
+        """The cells as they are stored; an error where the smaller range of half precision does not hold them."""
+        if self.dtype is None:
+            return cells
+        stored = cells.to(self.dtype)
+        beyond = stored.isinf().flatten(1).any(1)  # (clip,)
+        if beyond.any():
+            largest = f"{torch.finfo(self.dtype).max:,.0f}"
+            what = f"the features of {self.layer!r} in half precision (up to {largest}; leave out `dtype`)"
+            raise NotFiniteError(what, self.n_written + int(beyond.nonzero()[0]))
+        return stored
 
     def _add_labels(self, labels: Tensor | None) -> None:
         """Adds the labels of a batch; all clips have a label, or none has."""
@@ -145,6 +156,14 @@ class BankWriter:
         last = self.means[self.n_written - len(output) : self.n_written]
         self.norm.check(last, output, self.layer, self._feature_dtype)
 
+    def finish_batch(self, inputs: Tensor) -> None:
+        """Notes the shape of the inputs of a batch, after the model has run on it to its end.
+
+        Args:
+            inputs: the inputs of the batch.
+        """
+        self.input_shapes.add(tuple(inputs.shape[1:]))
+
     def check_complete(self) -> None:
         """Raises a ValueError where fewer clips were written than the dataset has."""
         if self.n_written != self.n_clips:
@@ -164,7 +183,7 @@ class BankWriter:
             )
         if self.grid is None or self.grid[1] < n_columns:
             self.grid = (n_rows, n_columns)
-            self._allocate(grid)
+            self._allocate(grid if self.dtype is None else grid.to(self.dtype))
 
     def _allocate(self, grid: Tensor) -> None:
         shapes = {sequence: (self.n_clips, grid.shape[1], *_sides(sequence, grid)) for sequence in self.sequences}
@@ -173,51 +192,21 @@ class BankWriter:
             narrower = self._arrays.get(sequence)
             if narrower is not None and tuple(narrower.shape) == shape:
                 continue
-            wider = torch.empty(shape, dtype=grid.dtype) if in_memory else self._mapped(shape, grid.dtype)
+            wider = (
+                torch.empty(shape, dtype=grid.dtype) if in_memory else nameless_array(shape, grid.dtype, self.folder)
+            )
             if narrower is not None:
                 wider[: self.n_written, :, :, : narrower.shape[3]] = narrower[: self.n_written]
                 wider[: self.n_written, :, :, narrower.shape[3] :] = torch.nan
             self._arrays[sequence] = wider
 
-    def _mapped(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """An array in a file without a name, which the system removes with the last tensor that uses it.
 
-        Raises:
-            OSError: the disk has no room for it.
-        """
-        numpy_dtype = torch.empty(0, dtype=dtype).numpy().dtype
-        with tempfile.TemporaryFile(dir=self.folder) as file:
-            _claim(file, math.prod(shape) * numpy_dtype.itemsize, self.folder or tempfile.gettempdir())
-            return torch.from_numpy(np.memmap(file, numpy_dtype, "r+", shape=shape))
-
-
-def _claim(file: IO[bytes], n_bytes: int, folder: str) -> None:
-    """Takes the disk space for a file: without it, writing to the mapped file on a full disk ends the process."""
-    try:
-        if not _allocated(file, n_bytes):
-            for start in range(0, n_bytes, _BLOCK):
-                file.write(bytes(min(_BLOCK, n_bytes - start)))
-            file.flush()
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"expected room for an array of {n_bytes / 2**20:,.1f} MiB, but there is none ({error.strerror}): name "
-            "another `folder`, fewer `schemes`, or a larger `max_memory`",
-            folder,
-        ) from error
-
-
-def _allocated(file: IO[bytes], n_bytes: int) -> bool:
-    """Whether the system has set disk space aside; False where it cannot do so without a write."""
-    if not hasattr(os, "posix_fallocate"):
-        return False
-    try:
-        os.posix_fallocate(file.fileno(), 0, n_bytes)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # the file system knows no such call
-            return False
-        raise
-    return True
+def _checked_dtype(dtype: torch.dtype | None) -> torch.dtype | None:
+    if dtype not in (None, torch.float16):
+        raise ValueError(
+            f"expected `dtype` to be torch.float16, or None for the precision of the features, but got {dtype}"
+        )
+    return dtype
 
 
 def _kind(shape: Sequence[int] | None) -> str:

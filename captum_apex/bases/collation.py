@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 __all__ = ["Collate", "batch_labels", "first_clip", "naming_arguments"]
 
-_CALLERS = ("torch.nn.modules.module", "captum_apex.bases.features")  # who calls a model
+_CALLERS = ("torch.nn.modules.module", "captum_apex.bases.feature_pass")  # who calls a model
 
 
 class Collate:
@@ -22,6 +22,8 @@ class Collate:
     Args:
         collate_fn: function of the caller that makes a batch from a list of items; None for torch's.
         padded: whether the model takes padded clips with their lengths.
+        complete: refuse a batch with another number of clips than its list of items; otherwise clips are only counted
+            at the end of a pass.
 
     Example:
         >>> import torch
@@ -32,9 +34,10 @@ class Collate:
         ([[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]], [0, 1], [3, 1])
     """
 
-    def __init__(self, collate_fn: Callable | None, padded: bool) -> None:
+    def __init__(self, collate_fn: Callable | None, padded: bool, complete: bool = False) -> None:
         self.collate_fn = collate_fn
         self.padded = padded
+        self.complete = complete
 
     def __call__(self, items: list[Any]) -> tuple[Tensor, Tensor | None, tuple[Any, ...]]:
         """Makes a batch from a list of items.
@@ -45,7 +48,7 @@ class Collate:
 
         Raises:
             TypeError: the items have no tensor as inputs, or labels that are not numbers.
-            ValueError: clips differ in shape, there is not one label per clip, or a label is no class.
+            ValueError: clips differ in shape or number, there is not one label per clip, or a label is no class.
         """
         lengths: tuple[Any, ...] = ()
         if self.collate_fn is None:
@@ -62,6 +65,11 @@ class Collate:
             raise TypeError(
                 "expected the dataset's items to be `inputs`, `(inputs, label)` or `(inputs, label, argument, ...)` "
                 f"with `inputs` a tensor, but got {_described(items[0])}; pass a `collate_fn` that returns {returned}"
+            )
+        if self.complete and len(inputs) != len(items):
+            raise ValueError(
+                f"expected `collate_fn` to keep all {len(items)} clips of a batch, but {len(inputs)} came; a bank in a "
+                "`folder` goes on at the clip that it has come to"
             )
         return inputs, None if labels is None else batch_labels(labels, len(inputs)), arguments
 

@@ -213,7 +213,8 @@ def pair_purity(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int
     peaks = []
     for sequence in sequences:
         peak = peaks_of_pairs(sequence, clips, sign * U.detach()[channels])
-        purities.append(sign * purity(sequence[clips, :, peak] @ U.T, channels))  # (pair, channel) → (pair,)
+        vectors = sequence[clips, :, peak].to(U.dtype)  # of half precision in some banks
+        purities.append(sign * purity(vectors @ U.T, channels))  # (pair, channel) → (pair,)
         peaks.append(peak)
     return torch.stack(purities).mean(0), torch.stack(peaks, 1)
 

@@ -40,11 +40,12 @@ def peaks_of_pairs(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tenso
         tensor([0, 1, 1])
     """
     bytes_at_once = _GATHERED_BYTES.get(sequence.device.type, 2**28)
-    pairs_at_once = max(1, bytes_at_once // (sequence[0].numel() * sequence.element_size()))
+    pairs_at_once = max(1, bytes_at_once // (sequence[0].numel() * directions.element_size()))
     if pairs_at_once == 1 and _is_fine(sequence):
         return _peaks_in_place(sequence, clips, directions)
     batches = zip(clips.split(pairs_at_once), directions.split(pairs_at_once), strict=True)
-    return torch.cat([peak_cells(sequence.index_select(0, batch), rows) for batch, rows in batches])
+    # The copies have the dtype of the directions; the cells of some banks have half precision.
+    return torch.cat([peak_cells(sequence.index_select(0, batch).to(rows.dtype), rows) for batch, rows in batches])
 
 
 def thinned(sequence: Tensor, n_columns: int) -> Tensor:
@@ -83,5 +84,5 @@ def _peaks_in_place(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tens
     for clip in clips.unique().tolist():
         # As many pairs at a time as there are channels, so that the levels take no more memory than the clip.
         for pairs in (clips == clip).nonzero()[:, 0].split(sequence.shape[1]):
-            peaks[pairs] = peak_cells(sequence[clip], directions[pairs])
+            peaks[pairs] = peak_cells(sequence[clip].to(directions.dtype), directions[pairs])
     return peaks

@@ -36,8 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive_integer, metavar="N", default=32, help="recordings per forward pass (%(default)s)"
     )
+    _add_bank(parser)
     parser.add_argument(
         "--seed", type=seed, metavar="N", default=0, help="seed of the random number generator of the fit (%(default)s)"
+    )
+
+
+def _add_bank(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=positive_integer,
+        metavar="N",
+        default=0,
+        help="processes that read recordings while the model runs; by default the model waits for each batch",
+    )
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder that keeps what the layer gives for the recordings: after an interruption the same command goes "
+        "on where it was, and a fit with other settings does not run the model again",
     )
 
 

@@ -47,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
         orthogonal=not options.invertible,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        num_workers=options.workers,
+        bank=options.bank,
         seed=options.seed,
         progress=True,
     )

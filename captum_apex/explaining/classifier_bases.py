@@ -40,6 +40,8 @@ def fit_bases(
     orthogonal: bool = True,
     epochs: int | None = None,
     batch_size: int = 32,
+    num_workers: int = 0,
+    bank: str | os.PathLike | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Iterator[PrototypeBasis]:
@@ -59,6 +61,9 @@ def fit_bases(
         orthogonal: whether the bases are orthogonal, or only invertible, as in `fit_basis`.
         epochs: passes of the fit over all channels and their prototypes; by default 20, in closed form 10.
         batch_size: number of recordings per forward pass.
+        num_workers: number of processes that read recordings, beside this one.
+        bank: folder that keeps the features of the recordings, as `folder` of `FeatureBank.from_dataset`: after an
+            interruption, the same call goes on where it was, and another fit on the same features begins at once.
         seed: seed of the random number generator of the fit.
         progress: whether to show progress bars, and at the start of a fit of more than a minute how long it will take.
 
@@ -87,7 +92,7 @@ def fit_bases(
     layer = _chosen(classifier.layer if layer is None else layer)
     inputs = _checked_inputs(classifier, recordings)
     chosen = _supported(layer, inputs, schemes)
-    bank = FeatureBank.from_dataset(
+    features = FeatureBank.from_dataset(
         classifier.model,
         layer,
         inputs,
@@ -97,13 +102,14 @@ def fit_bases(
         norm=norm,
         batch_size=batch_size,
         columns=classifier.columns,
+        num_workers=num_workers,
+        folder=bank,
         progress=progress,
-    )
-    bank = bank.to(device_of(classifier.model))
+    ).to(device_of(classifier.model))
     first, last = (min(most, len(recordings)) for most in MOST_PROTOTYPES)
     for scheme in chosen:
         yield fit_basis(
-            bank,
+            features,
             scheme,
             method=method,
             orthogonal=orthogonal,

@@ -112,6 +112,8 @@ class Explainer:
         schemes: Iterable[Scheme | str] | None = None,
         *,
         layer: nn.Module | None = None,
+        num_workers: int = 0,
+        bank: str | os.PathLike | None = None,
         seed: int = 0,
         progress: bool = False,
     ) -> Explainer:
@@ -124,10 +126,14 @@ class Explainer:
             schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
                 column.
             layer: the module to explain; None for the classifier's `layer`.
+            num_workers: number of processes that read recordings, beside this one.
+            bank: folder that keeps the features of the recordings, so that an interrupted call can be made again and
+                goes on, and further fits on the same features do without the passes of the model.
             seed: seed of the random number generator of the fit.
             progress: whether to show progress bars, and how long a fit of more than a minute will take.
         """
-        bases = fit_bases(classifier, recordings, schemes, layer=layer, seed=seed, progress=progress)
+        loading: dict[str, Any] = {"num_workers": num_workers, "bank": bank}
+        bases = fit_bases(classifier, recordings, schemes, layer=layer, **loading, seed=seed, progress=progress)
         return cls(classifier, bases, recordings)
 
     @classmethod

@@ -247,8 +247,9 @@ def frequency_profiles(basis: PrototypeBasis, bank: FeatureBank, chosen: Sequenc
     """
     assert basis.positive is not None
     rows = bank.cells[Scheme.FREQUENCY]  # (clip, raw channel, row)
-    U = basis.U.to(rows)
-    return torch.stack([U[channel] @ rows[basis.positive.indices[channel]].mean(0) for channel in chosen])
+    U = basis.U.to(bank.means)
+    prototypes = (rows[basis.positive.indices[channel]].to(U.dtype) for channel in chosen)  # (prototype, channel, row)
+    return torch.stack([U[channel] @ cells.mean(0) for channel, cells in zip(chosen, prototypes, strict=True)])
 
 
 def _labels(basis: PrototypeBasis, bank: FeatureBank) -> Tensor:

@@ -35,6 +35,10 @@ from captum_apex import (
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.occlusion import two_sided_occlusion
 from captum_apex.audio.regions import Box, Region
+from captum_apex.bases.bank_writer import BankWriter
+from captum_apex.bases.collation import Collate
+from captum_apex.bases.feature_pass import FeaturePass
+from captum_apex.bases.schemes import Scheme
 from captum_apex.cli.layer_choice import layers_of, layers_to_choose_from
 from captum_apex.examination import examine
 from captum_apex.explaining.classifier_bases import fit_bases
@@ -46,6 +50,7 @@ from captum_apex.explanations.evidence_regions import EvidenceRegions
 from captum_apex.explanations.merging import EventInWindow
 from captum_apex.explanations.prototype_regions import PrototypeRegions
 from captum_apex.layers.hooks import frozen, held
+from captum_apex.layers.layout import Layout
 from captum_apex.layers.placing import cell_places
 from captum_apex.layers.suggestions import suggest_layers, suggested_layout
 from captum_apex.metrics import (
@@ -228,6 +233,9 @@ CALLS = {
     ),
     "insert_basis": lambda s: insert_basis(s.model, s.layer, s.basis, CLIPS),
     "FeatureBank.from_dataset": lambda s: FeatureBank.from_dataset(s.model, s.layer, list(CLIPS)),
+    "FeaturePass.write": lambda s: FeaturePass(s.model, s.layer, list(CLIPS), 2, 0, Collate(None, False), "cpu").write(
+        BankWriter(6, [Scheme.TIME], "layer", Layout())
+    ),
     "ClipPages.page": lambda s: s.pages.page(
         s.explainer.classifier.drawn(CLIPS[0].flatten()),
         CLIPS[0],

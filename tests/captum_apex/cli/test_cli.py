@@ -41,6 +41,7 @@ from captum_apex import (
     write_raven,
 )
 from captum_apex.__main__ import main
+from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.cli import factory
 from captum_apex.cli.parser import COMMANDS as PARSED
 from captum_apex.cli.parser import parser
@@ -141,6 +142,51 @@ def test_fit_gives_the_basis_that_the_library_gives(here, capsys):
     assert torch.equal(basis.positive.labels, torch.tensor(LABELS)[wanted.prototype_indices])
     assert dataclasses.replace(basis.origin, dataset="") == wanted.origin
     assert basis.prototype_indices.shape == (32, 5)
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Numbers of clips that the model has run on for a bank; a function that is added to it is called before each."""
+    run_model, seen = FeaturePass._run, types.SimpleNamespace(sizes=[], before=lambda: None)
+
+    def recorded(self, inputs, *arguments):
+        seen.sizes.append(len(inputs))
+        seen.before()
+        run_model(self, inputs, *arguments)
+
+    monkeypatch.setattr(FeaturePass, "_run", recorded)
+    return seen
+
+
+def test_a_bank_is_kept_for_fits_with_other_settings(here, capsys, batches):
+    settings = ("--bank", "features", "--batch-size", 4, "--workers", 1)
+    assert fit(*settings) == 0
+    assert batches.sizes == [1, 4, 4, 1]  # one clip is tried before the others
+    kept = PrototypeBasis.load("time.safetensors")
+    assert fit(*settings, "--seed", 1, out="other.safetensors") == 0
+    assert batches.sizes == [1, 4, 4, 1, 1]
+    assert fit("--batch-size", 4) == 0
+    torch.testing.assert_close(kept.U, PrototypeBasis.load("time.safetensors").U, rtol=0, atol=0)
+    sound("recordings/dog/0.wav", hertz=555)
+    refused(capsys, fit(*settings), "expected the inputs of clip 0 that features/part-0-of-1 was begun with")
+    sound("recordings/dog/9.wav", hertz=555)
+    refused(capsys, fit(*settings), "the number of clips 9 became 10, the dataset '.*' became '.*'; name another")
+
+
+def test_an_interrupted_fit_goes_on_with_its_bank(here, batches):
+    settings = ("--bank", "features", "--batch-size", 2)
+
+    def interrupt():
+        if len(batches.sizes) == 4:
+            raise KeyboardInterrupt
+
+    batches.before = interrupt
+    assert fit(*settings) == 130
+    assert fit(*settings) == 0
+    assert batches.sizes == [1, 2, 2, 2, 1, 2, 2, 1]
+    kept = PrototypeBasis.load("time.safetensors")
+    assert fit("--batch-size", 2) == 0
+    torch.testing.assert_close(kept.U, PrototypeBasis.load("time.safetensors").U, rtol=0, atol=0)
 
 
 def test_several_schemes_are_a_file_each_in_a_folder(here, capsys):
