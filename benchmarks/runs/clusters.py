@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import pickle
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -40,6 +41,10 @@ class Lost(NamedTuple):
     reason: str
 
 
+class WorkerEndedError(Exception):
+    """The worker of a call ended before its result was there."""
+
+
 def call_on_stage(stage: Stage, function: Callable, call: tuple) -> Any:
     """`function(stage, *call)` in a worker.
 
@@ -49,20 +54,28 @@ def call_on_stage(stage: Stage, function: Callable, call: tuple) -> Any:
         return function(stage, *call)
 
 
-def call_in_same_environment(stage: Stage, function: Callable, call: tuple, expected: Mapping[str, str]) -> Any:
+def call_in_same_environment(stage: Stage, pickled_call: bytes) -> bytes:
     """`call_on_stage` in a worker that has the same code and packages as the process of the run.
 
+    Arguments and result are pickled here, since Dask makes plain tuples of named ones on their way.
+
+    Args:
+        stage: the stage of the run.
+        pickled_call: the function, its further arguments, and the `environment` of the run.
+
     Raises:
-        ValueError: the worker has other ones, and would give other numbers.
+        ValueError: the worker has another environment, and would give other numbers.
     """
-    here = environment()
-    if differences := [
-        f"{name} {here.get(name)} instead of {value}" for name, value in expected.items() if here.get(name) != value
-    ]:
+    function, call, expected = pickle.loads(pickled_call)
+    found = environment()
+    differences = [
+        f"{name} {found.get(name)} for {expected[name]}" for name in expected if found.get(name) != expected[name]
+    ]
+    if differences:
         raise ValueError(
             f"expected every worker to have the code and the packages of the run, but one has {', '.join(differences)}"
         )
-    return call_on_stage(stage, function, call)
+    return pickle.dumps(call_on_stage(stage, function, call))
 
 
 @cache
@@ -79,16 +92,16 @@ class Cluster(ABC):
         """The number of calls that the workers compute at the same time."""
 
     @abstractmethod
-    def _submit(self, function: Callable, call: tuple) -> Any:
-        """Sends a call to the cluster; returns the cluster's handle of its result."""
+    def _submit(self, pickled_call: bytes) -> Any:
+        """Sends the arguments of `call_in_same_environment` after the stage; returns the handle of the result."""
 
     @abstractmethod
     def _first(self, handles: list) -> Any:
         """Waits until one of the calls is finished, and returns its handle."""
 
     @abstractmethod
-    def _result(self, handle: Any, call: tuple) -> Any:
-        """The result of a finished call; `Lost` if its worker ended. An exception of the call is raised."""
+    def _result(self, handle: Any) -> bytes:
+        """The pickled result of a finished call. An exception of the call is raised; `WorkerEndedError` if there is none."""
 
     def results(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
         """The values `function(stage, *call)` of all calls, in the order in which they are ready.
@@ -110,11 +123,16 @@ class Cluster(ABC):
         calls_by_handle: dict[Any, tuple] = {}
         while True:
             for call in islice(remaining, at_a_time - len(calls_by_handle)):
-                calls_by_handle[self._submit(function, call)] = call
+                calls_by_handle[self._submit(pickle.dumps((function, call, environment())))] = call
             if not calls_by_handle:
                 return
             handle = self._first(list(calls_by_handle))
-            yield self._result(handle, calls_by_handle.pop(handle))
+            call = calls_by_handle.pop(handle)
+            try:
+                result = pickle.loads(self._result(handle))
+            except WorkerEndedError as error:
+                result = Lost(call, next(iter(str(error.__cause__).splitlines()), "no reason is known"))
+            yield result
 
 
 class DaskCluster(Cluster):
@@ -131,20 +149,19 @@ class DaskCluster(Cluster):
     def _size(self) -> int:
         return len(self._client.nthreads())  # one call in each process, however many threads it has
 
-    def _submit(self, function: Callable, call: tuple) -> Any:
+    def _submit(self, pickled_call: bytes) -> Any:
         if self._scattered.status != "finished":  # all workers that held it have ended
             self._scattered = self._scatter()
-        arguments = (self._scattered, function, call, environment())
-        return self._client.submit(call_in_same_environment, *arguments, pure=False)
+        return self._client.submit(call_in_same_environment, self._scattered, pickled_call, pure=False)
 
     def _first(self, handles: list) -> Any:
-        return next(_package("dask").as_completed(handles))
+        return next(_package("dask").as_completed(handles, loop=self._client.loop))
 
-    def _result(self, handle: Any, call: tuple) -> Any:
+    def _result(self, handle: Any) -> bytes:
         try:
             return handle.result()
         except (_package("dask").KilledWorker, CancelledError) as error:  # cancelled: the stage ended with all workers
-            return Lost(call, _first_line(error))
+            raise WorkerEndedError from error
 
 
 class RayCluster(Cluster):
@@ -159,20 +176,20 @@ class RayCluster(Cluster):
     def _size(self) -> int:
         return int(self._ray.cluster_resources().get("CPU", 1))
 
-    def _submit(self, function: Callable, call: tuple) -> Any:
-        return self._remote.remote(self._stored, function, call, environment())
+    def _submit(self, pickled_call: bytes) -> Any:
+        return self._remote.remote(self._stored, pickled_call)
 
     def _first(self, handles: list) -> Any:
         (first,), _ = self._ray.wait(handles, num_returns=1)
         return first
 
-    def _result(self, handle: Any, call: tuple) -> Any:
+    def _result(self, handle: Any) -> bytes:
         try:
             return self._ray.get(handle)
         except self._ray.exceptions.RayTaskError as error:  # an exception of the call
             raise error.cause or error from error
         except self._ray.exceptions.RayError as error:
-            return Lost(call, _first_line(error))
+            raise WorkerEndedError from error
 
 
 @contextmanager
@@ -239,10 +256,6 @@ def _no_cluster(kind: str, address: str, error: Exception) -> ValueError:
     return ValueError(
         f"expected --address to be that of a running {kind} cluster with workers, but got {address!r}: {error}"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 CLUSTERS: dict[str, tuple[Callable, type[Cluster]]] = {
