@@ -228,9 +228,9 @@ def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
 
 def _place(clip: Clip, region: Region) -> dict[str, Any]:
     """The time and the band from the first to the last box of a region, None where no box has any; and each box."""
-    region = clip.folded(region)
     places = clip.places(region)
-    sides = [_sides(box, place) for box, place in in_order(region.boxes, places)]
+    boxes = region.boxes if len(region.boxes) == len(places) else clip.folded(region).boxes  # one over a seam is two
+    sides = [_sides(box, place) for box, place in in_order(boxes, places)]
     ends: dict[str, float | None] = dict.fromkeys(_PLACE)
     if any(side["start_s"] is not None for side in sides):
         ends["start_s"] = _rounded(min(place.start for place in places))

@@ -262,9 +262,8 @@ class Explainer:
             try:
                 clip, inputs = source.read(self.classifier)
             except (ValueError, OSError) as error:
-                if isinstance(error, UnreadableAudioError) and not skip_bad:
-                    raise ValueError(f"{error}; {_SKIP_BAD}") from error
                 if not skip_bad:
+                    _name_skip_bad(error)
                     raise
                 left_out[source.name] = str(error)
                 continue
@@ -345,6 +344,12 @@ class Explainer:
                 f"  prototypes from {n_clips}",
             ]
         )
+
+
+def _name_skip_bad(error: ValueError | OSError) -> None:
+    """Raises the error for a file that cannot be read with the setting that leaves such files out."""
+    if isinstance(error, UnreadableAudioError):
+        raise ValueError(f"{error}; {_SKIP_BAD}") from error
 
 
 def _named(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:

@@ -24,7 +24,7 @@ from captum_apex.recordings.mp3_length import with_length
 from captum_apex.recordings.ogg_streams import joined_streams
 from captum_apex.recordings.plain_samples import UNKNOWN_BYTES, PlainSamples, plain_samples
 
-__all__ = ["AudioFile", "opened_audio"]
+__all__ = ["AudioFile", "UnreadableAudioError", "opened_audio"]
 
 _BLOCK = 2**12  # frames that are decoded at once; a frame has a sample of each channel
 _FRAMES_PER_BYTE = 2**13  # more than any codec packs into a byte, even of silence

@@ -964,7 +964,7 @@ def test_the_events_before_a_file_ends_are_written_with_a_message(here, capsys):
     edited(Path("night.flac"), lambda data: flac_length(data, 16000 * 60))
     with pytest.warns(UserWarning, match="night.flac ends at 4 s, but its header says 60 s"):
         assert run("events", "night.flac", *MODEL, "--basis", "time.safetensors", "--audacity", "night.txt") == 0
-    assert "in 4.0 s" in capsys.readouterr().err
+    assert "in a recording of 4.0 s" in capsys.readouterr().err
     assert Path("night.txt").is_file()
 
 

@@ -299,8 +299,9 @@ def test_the_evidence_is_a_table_and_a_list(browser, one):
         ("time", "11"),
     ]
     row = rows[2]
-    numbers = {name: float(row[name]) for name in ("score", "contribution", "purity", "start_s", "end_s", "high_hz")}
-    assert numbers == {"score": 4.5, "contribution": 2, "purity": 0.25, "start_s": 0.2, "end_s": 0.4, "high_hz": 4000}
+    numbers = {name: float(row[name]) for name in ("score", "contribution", "purity", "start_s", "end_s")}
+    assert numbers == {"score": 4.5, "contribution": 2, "purity": 0.25, "start_s": 0.2, "end_s": 0.4}
+    assert (row["low_hz"], row["high_hz"]) == ("", "")  # a moment has no band
     assert (row["clip"], row["label"], row["explained"], row["side"]) == ("query_50.wav", "three", "three", "1")
     assert (row["channel_falls"], row["random_falls"], row["score_falls"]) == ("0.63", "0.01", "2.5")
     assert row["prototypes"] == "clip_0.wav; clip_1.wav; clip_2.wav"
@@ -308,6 +309,10 @@ def test_the_evidence_is_a_table_and_a_list(browser, one):
     assert [row["silent"] for row in rows] == ["no", "yes", "no", "yes"]
     listed = json.loads(saved_by(browser, "Evidence as JSON")["text"])
     assert [each["contribution"] for each in listed] == [2, 1, 2, 1]
+    assert [listed[2][name] for name in ("low_hz", "high_hz")] == [None, None]
+    (spot,) = listed[0]["boxes"]
+    assert {name: float(rows[0][name]) for name in spot} == {name: listed[0][name] for name in spot} == spot
+    assert 0 <= spot["low_hz"] < spot["high_hz"] <= 4000
     assert [prototype["purity"] for prototype in listed[0]["prototypes"]] == [0.5, 0.375, 0.25]
 
 
