@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Explainer"]
 
+_BAR: dict[str, Any] = {"desc": "explaining", "unit": "clip"}
+
 
 class Explainer:
     """A classifier with its bases, and the recordings that they were fitted on.
@@ -248,9 +250,7 @@ class Explainer:
         settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
         pages: list[Page] = []
         left_out = {}
-        for source in tqdm(
-            clip_sources(self.classifier, clips), desc="explaining", unit="clip", **bar_settings(progress)
-        ):
+        for source in tqdm(clip_sources(self.classifier, clips), **_BAR, **bar_settings(progress)):
             try:
                 clip, inputs = source.read(self.classifier)
             except (ValueError, OSError) as error:
