@@ -207,6 +207,7 @@ class _Collector:
         return {
             "outline": _svg_path(boxes),
             "tagged": [leftmost.start, 1 - leftmost.high, leftmost.end, 1 - leftmost.low],
+            "thinnest": _rounded(min(min(box.end - box.start, box.high - box.low) for box in boxes)),
             "boxes": _boxes(clip, region),
             "ends": _ends(places),
             "silent": silent,

@@ -1,7 +1,7 @@
 /* Spectrograms with ticks, outlines, numbers on the outlines, and a slider to seek with. */
 const AT_END = 0.04; // a tick that is so near to an end of its axis, as a share of it, stands for the end
 const LINE_WIDTH = 2; // of an outline, in pixels
-const THIN = 0.06; // the outline of a thinner region, as a share of a small picture, lies outside of the region
+const THIN = 0.06; // a region with a thinner box, as a share of a small picture, has its outline outside of it
 const STRIPE = 2; // by how much an outline is wider than the next one that coincides with it, in pixels
 const TAG = 0.062; // width of a tag with one number, as a share of the large picture
 const TAG_MORE = 0.65; // width that each further number adds, in widths of one
@@ -124,7 +124,7 @@ function overlay(regions, small) {
   ];
 }
 
-const isThin = ({ tagged: [left, top, right, bottom] }) => Math.min(right - left, bottom - top) < THIN;
+const isThin = ({ thinnest }) => thinnest < THIN;
 
 /* All around a region, so that its outline does not hide the little that is inside. */
 let countOfOutsides = 0;

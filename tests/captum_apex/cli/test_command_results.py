@@ -167,7 +167,7 @@ def test_places_are_one_column_and_unknown_ones_are_empty():
         {"clip": "c.wav", "label": "", **hull, "boxes": [whole]},
         {"clip": "d.wav", "label": "", **whole, "boxes": None},
     ]
-    lines = ["clip   where", "a.wav  1.00–2.50 s", "       0.12–0.50 s, 613–4120 Hz", "b.wav", "c.wav  all of the clip"]
+    lines = ["clip   where", "a.wav  1.00–2.50 s", "       0.13–0.50 s, 613–4120 Hz", "b.wav", "c.wav  all of the clip"]
     assert table_of(rows).splitlines() == [*lines, "d.wav"]
 
 

@@ -658,10 +658,12 @@ def test_a_card_says_where_a_region_is_the_peak_cell_and_was_not_searched_for(br
 
 
 @pytest.mark.parametrize("box", [Box(0.5, 0.54, 0.2, 0.8), Box(0.0, 1.0, 0.4, 0.45)])
-def test_the_outline_of_a_thin_region_hides_nothing_of_it(browser, tmp_path, box):
+@pytest.mark.parametrize("others", [(), (Box(0.0, 0.4, 0.0, 0.3),)])
+def test_the_outline_of_a_thin_region_hides_nothing_of_it(browser, tmp_path, box, others):
     """Pixels of the first prototype with and without its outline."""
     shown = explanation(SCHEMES[0], n_channels=1)
-    prototypes = tuple(dataclasses.replace(each, region=Region((box,))) for each in shown.evidence[0].prototypes)
+    region = Region((*others, box))
+    prototypes = tuple(dataclasses.replace(each, region=region) for each in shown.evidence[0].prototypes)
     evidence = (dataclasses.replace(shown.evidence[0], prototypes=prototypes),)
     subject = page(explanations=[dataclasses.replace(shown, evidence=evidence)], maps={})
     show(browser, report.write(tmp_path / "page.html", [subject]))
