@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from captum_apex.bases.bank_writer import BankWriter
-from captum_apex.bases.collation import Collate, first_clip, naming_arguments
+from captum_apex.bases.clip_loading import ClipLoading
+from captum_apex.bases.collation import first_clip, naming_arguments
 from captum_apex.bases.neighbours import warn_of_neighbours
 from captum_apex.bases.part_writer import PartWriter
 from captum_apex.caller import warn_caller
@@ -29,7 +30,7 @@ from captum_apex.layers.suggestions import suggested_layout
 from captum_apex.layers.values import check_finite, checked_output, naming_clips
 from captum_apex.progress import bar_settings
 
-__all__ = ["FeaturePass", "dataset_fingerprint", "dataset_length"]
+__all__ = ["FeaturePass"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,7 @@ class FeaturePass:
     Args:
         model: the model.
         layer: the explained layer.
-        dataset: the clips.
-        batch_size: number of clips per forward pass.
-        num_workers: number of processes that load clips.
-        collate: makes a batch from a list of items.
+        loading: the dataset, and how its clips are loaded.
         device: device of the inputs.
         at_input: whether the features are the layer's input.
         columns: function from lengths to columns for batches of padded clips.
@@ -54,11 +52,11 @@ class FeaturePass:
         >>> import torch
         >>> from captum_apex import Scheme
         >>> from captum_apex.bases.bank_writer import BankWriter
-        >>> from captum_apex.bases.collation import Collate
+        >>> from captum_apex.bases.clip_loading import ClipLoading
         >>> from captum_apex.bases.feature_pass import FeaturePass
         >>> from captum_apex.layers import Layout
         >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
-        >>> features = FeaturePass(model, model[0], [torch.ones(1, 2, 2)], 1, 0, Collate(None, False), "cpu")
+        >>> features = FeaturePass(model, model[0], ClipLoading.of([torch.ones(1, 2, 2)]), "cpu")
         >>> writer = BankWriter(1, [Scheme.TIME], "0", Layout())
         >>> features.write(writer).grid, writer.means
         ((2, 2), tensor([[1.]]))
@@ -66,10 +64,7 @@ class FeaturePass:
 
     model: Callable
     layer: nn.Module
-    dataset: Dataset | Sequence
-    batch_size: int
-    num_workers: int
-    collate: Collate
+    loading: ClipLoading
     device: torch.device | str
     at_input: bool = False
     columns: Columns | None = None
@@ -99,16 +94,16 @@ class FeaturePass:
         """
         clips = writer.clips if isinstance(writer, PartWriter) else range(writer.n_clips)
         first: list[Any] = []
-        with naming_clips(lambda clip: _clip_names(self.dataset)(clips.start + clip)):
+        with naming_clips(lambda clip: self.loading.name(clips.start + clip)):
             if isinstance(writer, PartWriter):
-                inputs, _, arguments = next(iter(self._loader(clips[: self.batch_size], num_workers=0)))
+                inputs, _, arguments = self.loading.first_batch(clips)
                 first = first_clip(inputs, arguments)
                 writer.check_first(first[0])
                 if writer.origin is not None:
                     return writer.origin
             first = self._run_all(writer, clips, first)
         writer.check_complete()
-        if self.batch_size > 1:
+        if self.loading.batch_size > 1:
             warn_of_neighbours(self.model, self.layer, writer, first, self.columns, at_input=self.at_input)
         origin = self._origin(writer, first)
         if isinstance(writer, PartWriter):
@@ -117,7 +112,7 @@ class FeaturePass:
 
     def _run_all(self, writer: BankWriter | PartWriter, clips: range, first: list[Any]) -> list[Any]:
         """Runs the model over the clips that are not yet written; returns the first clip and its arguments."""
-        advice = _layout_advice(self.model, self.layer, self.dataset, self.at_input)
+        proposing = _proposing_layout(self.model, self.layer, self.loading.dataset, self.at_input)
         bar = tqdm(
             total=len(clips),
             initial=writer.n_written,
@@ -126,9 +121,10 @@ class FeaturePass:
             **bar_settings(self.progress),
         )
         first = _on_device(self.device, *first)
-        with bar, torch.no_grad(), advice:
+        pinned = torch.device(self.device).type == "cuda"
+        with bar, torch.no_grad(), proposing:
             is_first = True
-            for inputs, labels, arguments in self._loader(clips[writer.n_written :], self.num_workers):
+            for inputs, labels, arguments in self.loading.batches(clips[writer.n_written :], pinned=pinned):
                 check_finite(inputs, "the inputs", writer.n_written)
                 first = first or _on_device(self.device, *first_clip(inputs, arguments))
                 columns = None if self.columns is None else self.columns(arguments[0])
@@ -146,77 +142,18 @@ class FeaturePass:
         with naming_arguments(arguments, padded=self.columns is not None):
             checked_output(self.model(inputs, *arguments), self.model)
 
-    def _loader(self, clips: range, num_workers: int) -> DataLoader:
-        """Batches of clips in the order of the dataset."""
-        return DataLoader(
-            cast(Dataset, self.dataset),
-            self.batch_size,
-            sampler=clips,
-            num_workers=num_workers,
-            collate_fn=self.collate,
-            generator=torch.Generator(),  # without one, a DataLoader draws a seed from the global random state
-        )
-
     def _origin(self, writer: BankWriter | PartWriter, first: list[Any]) -> Origin:
         """The record of the features; with the places of the cells, where these are wanted and found."""
         shapes = writer.input_shapes
         input_shape = next(iter(shapes)) if len(shapes) == 1 and self.columns is None else None
-        record = (input_shape, self.fingerprint, writer.n_clips, self.at_input, dataset_fingerprint(self.dataset))
+        record = (input_shape, self.fingerprint, writer.n_clips, self.at_input, self.loading.fingerprint)
         norm = "" if writer.norm is None else writer.norm.name
         origin = Origin(self.name, writer.layout, writer.grid, *record, norm)
         return _placed(origin, self.model, self.layer, first, self.input_layout) if self.places else origin
 
 
-def dataset_fingerprint(dataset: Dataset | Sequence) -> str:
-    """The fingerprint of a dataset that has one, such as `captum_apex.classifiers.InputDataset`; empty for others.
-
-    Args:
-        dataset: the dataset.
-
-    Example:
-        >>> from captum_apex.bases.feature_pass import dataset_fingerprint
-        >>> dataset_fingerprint([1, 2])
-        ''
-    """
-    fingerprint_of = getattr(dataset, "fingerprint", None)
-    given = fingerprint_of() if callable(fingerprint_of) else ""
-    return given if isinstance(given, str) else ""
-
-
-def dataset_length(dataset: Dataset | Sequence) -> int:
-    """The number of clips in a dataset, after a check that its items can be indexed.
-
-    Args:
-        dataset: the dataset.
-
-    Raises:
-        TypeError: the dataset is iterable-style.
-        ValueError: it is empty.
-
-    Example:
-        >>> from captum_apex.bases.feature_pass import dataset_length
-        >>> dataset_length(["a clip"])
-        1
-    """
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise TypeError(
-            "expected a map-style dataset (with __getitem__ and __len__), so that a prototype's index means a clip, "
-            f"but got {type(dataset).__name__}; put an iterable one into a list first"
-        )
-    n_clips = 0 if isinstance(dataset, Tensor) and not dataset.dim() else len(dataset)
-    if n_clips == 0:
-        raise ValueError("expected a dataset with at least one clip, but it is empty")
-    return n_clips
-
-
-def _clip_names(dataset: Dataset | Sequence) -> Callable[[int], str]:
-    """The name of a clip for messages: what the dataset calls it, or its index."""
-    name = getattr(dataset, "name", None)
-    return name if callable(name) else "clip {}".format
-
-
 @contextmanager
-def _layout_advice(model: Callable, layer: nn.Module, dataset: Dataset | Sequence, at_input: bool) -> Iterator[None]:
+def _proposing_layout(model: Callable, layer: nn.Module, dataset: Dataset | Sequence, at_input: bool) -> Iterator[None]:
     """Where the layout does not fit the layer, the error proposes one that does."""
     try:
         yield
@@ -264,7 +201,8 @@ def _placed(origin: Origin, model: Callable, layer: nn.Module, first: list[Any],
 
 
 def _on_device(device: torch.device | str, *values: Any) -> list[Any]:
-    return [value.to(device) if isinstance(value, Tensor) else value for value in values]
+    onto_gpu = torch.device(device).type == "cuda"  # a copy from a GPU must be waited for
+    return [value.to(device, non_blocking=onto_gpu) if isinstance(value, Tensor) else value for value in values]
 
 
 def _checked_norm(writer: BankWriter | PartWriter) -> AbstractContextManager[None]:

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
-from captum_apex.bases.collation import Collate
-from captum_apex.bases.feature_pass import FeaturePass, dataset_fingerprint, dataset_length
+from captum_apex.bases.clip_loading import ClipLoading
+from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.bases.joined_parts import has_parts, read_parts
 from captum_apex.bases.part_writer import PartWriter, clips_of_part, opened_part
 from captum_apex.bases.schemes import SCHEMES, Scheme
@@ -27,7 +27,6 @@ from captum_apex.layers.models import device_of, layer_name, model_of, on_one_de
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.numbers import whole_number
 from captum_apex.result_tables import counted, html_table
 
 __all__ = ["FeatureBank"]
@@ -118,7 +117,7 @@ class FeatureBank:
         cls,
         model: Callable,
         layer: nn.Module,
-        dataset: Dataset | Sequence,
+        dataset: Dataset | Sequence | DataLoader,
         *,
         schemes: Iterable[Scheme | str] = SCHEMES,
         layout: Layout | str | tuple | None = None,
@@ -145,9 +144,10 @@ class FeatureBank:
             layer: the module to explain, a submodule of the model. Where it gives a tuple, as a recurrent layer does,
                 the first tensor is explained.
             dataset: the clips; its items are `inputs` or `(inputs, label)`, or `(inputs, label, argument, ...)` with
-                further arguments of the model for the clip, such as its attention mask, with None for the label
-                where there is none. The inputs of a batch have one shape, or `collate_fn` brings them to one. With
-                `batch_size=1`, clips of any length serve every model.
+                further arguments of the model for the clip, such as its attention mask; the label is None where there
+                is none. The inputs of a batch have one shape, or `collate_fn` brings them to one. With `batch_size=1`,
+                clips of any length serve every model. A `DataLoader` that goes through such a dataset in its order
+                brings `batch_size`, `num_workers` and `collate_fn`.
             schemes: the schemes that bases can be fitted for.
             layout: an einops pattern, or (pattern, axis sizes), for outputs that are not (clip, channel, frequency,
                 time).
@@ -168,7 +168,7 @@ class FeatureBank:
                 layer's grid, int64 (clip,). It is for a model that takes batches of padded clips, as
                 `model(inputs, lengths)`, and ignores the padding. Clips are padded with zeros at the end of their last
                 axis, unless `collate_fn` pads them. Padding is never a peak and does not count in means.
-            num_workers: number of processes that load clips.
+            num_workers: number of processes that load clips, in pinned memory for a GPU.
             device: device of the inputs; by default the device of the model's parameters.
             max_memory: number of bytes that the arrays may take in memory; larger arrays are memory-mapped files in the
                 system's temporary folder, which have no name and are removed with the bank.
@@ -191,13 +191,12 @@ class FeatureBank:
                 model, runs twice or never, or gives no tensor; clips differ in shape; inputs or features have NaN
                 or infinity (the message names the clip).
         """
-        batch_size = whole_number(batch_size, "batch_size", least=1)
+        collating = {"padded": columns is not None, "complete": folder is not None}
+        loading = ClipLoading.of(dataset, batch_size, num_workers, collate_fn, **collating)
         device = device_of(model_of(model) or layer) if device is None else torch.device(device)
         model = on_one_device(model)
-        collate = Collate(collate_fn, padded=columns is not None, complete=folder is not None)
         about: dict[str, Any] = {"at_input": at_input, "columns": columns, "input_layout": input_layout}
-        loading = (dataset, batch_size, num_workers, collate, device)
-        features = FeaturePass(model, layer, *loading, **about, places=places, progress=progress)
+        features = FeaturePass(model, layer, loading, device, **about, places=places, progress=progress)
         settings = {"layer": features.name, "layout": Layout.of(layout), "norm": _pooled_norm(model, norm)}
         settings |= {"sequences": _sequences(schemes), "dtype": dtype}
         with _writer(features, settings, max_memory, folder, part) as writer:
@@ -307,13 +306,13 @@ def _writer(
     part: tuple[int, int] | None,
 ) -> AbstractContextManager[BankWriter | PartWriter]:
     """What the features are written to: arrays of their own, or the files of a part where a folder keeps them."""
-    n_clips = dataset_length(features.dataset)
+    n_clips = features.loading.n_clips
     if folder is None:
         if part is not None:
             raise ValueError(f"expected a `folder` that keeps the part {part}, but there is none")
         return nullcontext(BankWriter(n_clips, max_memory=max_memory, **settings))
     part = (0, 1) if part is None else part
-    clips = clips_of_part(part, n_clips, features.batch_size)
+    clips = clips_of_part(part, n_clips, features.loading.batch_size)
     about = {
         "n_clips": n_clips,
         "layer": features.name,
@@ -321,7 +320,7 @@ def _writer(
         "at_input": features.at_input,
         "norm": "" if settings["norm"] is None else settings["norm"].name,
         "weights": features.fingerprint,
-        "dataset": dataset_fingerprint(features.dataset),
+        "dataset": features.loading.fingerprint,
         "dtype": "" if settings["dtype"] is None else str(settings["dtype"]),
         "padded": features.columns is not None,
     }

@@ -36,7 +36,7 @@ from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.occlusion import two_sided_occlusion
 from captum_apex.audio.regions import Box, Region
 from captum_apex.bases.bank_writer import BankWriter
-from captum_apex.bases.collation import Collate
+from captum_apex.bases.clip_loading import ClipLoading
 from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.bases.schemes import Scheme
 from captum_apex.cli.layer_choice import layers_of, layers_to_choose_from
@@ -233,7 +233,7 @@ CALLS = {
     ),
     "insert_basis": lambda s: insert_basis(s.model, s.layer, s.basis, CLIPS),
     "FeatureBank.from_dataset": lambda s: FeatureBank.from_dataset(s.model, s.layer, list(CLIPS)),
-    "FeaturePass.write": lambda s: FeaturePass(s.model, s.layer, list(CLIPS), 2, 0, Collate(None, False), "cpu").write(
+    "FeaturePass.write": lambda s: FeaturePass(s.model, s.layer, ClipLoading.of(list(CLIPS)), "cpu").write(
         BankWriter(6, [Scheme.TIME], "layer", Layout())
     ),
     "ClipPages.page": lambda s: s.pages.page(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from captum_apex import SCHEMES, FeatureBank, Scheme, basis_from_matrix, fit_basis
 from captum_apex.bases import joined_parts, part_files
@@ -181,6 +181,46 @@ def test_the_room_for_all_clips_is_claimed_before_the_second_batch(tmp_path):
     bank = made(model, layer, Looking(), batch_size=4, folder=tmp_path, schemes=["time"])
     assert max(sizes[:8]) == 0  # the first batch, which is read twice
     assert min(sizes[8:]) >= bank.cells[Scheme.TIME].nbytes
+
+
+# --- loaders ------------------------------------------------------------------
+
+
+def test_a_loader_in_order_brings_its_settings(tmp_path):
+    model, layer = build("pooling")
+    sizes = []
+    model.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
+
+    def doubled(items):
+        return torch.stack([2 * clip for clip, _ in items]), torch.tensor([label for _, label in items])
+
+    expected = made(model, layer, [(2 * clip, label) for clip, label in dataset()], batch_size=4)
+    sizes.clear()
+    loader = DataLoader(dataset(), batch_size=4, collate_fn=doubled, num_workers=1, prefetch_factor=3)
+    assert_equal(made(model, layer, loader), expected)
+    assert sizes == [4, 4, 3, 1]
+    assert_equal(made(model, layer, loader, folder=tmp_path), expected)
+    assert_equal(made(model, layer, DataLoader(dataset(), 3)), made(model, layer, dataset(), batch_size=3))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"shuffle": True}, {"drop_last": True}, {"sampler": [2, 0]}, {"batch_sampler": [[2], [0]], "batch_size": 1}],
+)
+def test_a_loader_in_another_order_is_refused(settings):
+    model, layer = build("pooling")
+    loader = DataLoader(dataset(), **({"batch_size": 4} | settings))
+    with pytest.raises(ValueError, match="a DataLoader that gives every clip in the order of its dataset"):
+        made(model, layer, loader)
+
+
+def test_a_loader_of_a_stream_is_refused():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(dataset())
+
+    with pytest.raises(TypeError, match="a DataLoader of a map-style dataset, .* but got one of Stream"):
+        made(*build("pooling"), DataLoader(Stream(), batch_size=4))
 
 
 # --- kills and interruptions --------------------------------------------------
