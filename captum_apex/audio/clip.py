@@ -19,7 +19,7 @@ from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip_html import clip_html, player_html
 from captum_apex.audio.filled_frames import blanked, n_heard_frames
 from captum_apex.audio.regions import Box, Place, Region
-from captum_apex.audio.texts import encodable
+from captum_apex.texts import encodable
 
 __all__ = ["Clip", "level_limits"]
 

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from captum_apex.audio.texts import encodable
 from captum_apex.numbers import whole_number
 from captum_apex.recordings.class_labels import class_indices, named_class
+from captum_apex.texts import encodable
 
 __all__ = [
     "checked_background",

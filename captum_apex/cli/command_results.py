@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.texts import band_text, fixed_text, times_text
 from captum_apex.result_tables import text_table
+from captum_apex.texts import band_text, fixed_text, times_text
 
 __all__ = ["add_json_argument", "print_path", "print_results", "table_of"]
 
@@ -71,7 +71,7 @@ def print_results(
         rows: the results, each by the names of the columns.
         files: paths of the files that were written.
         as_json: whether the results are printed as JSON.
-        digits: digits after the point of times in the table; see `captum_apex.audio.texts.second_digits`.
+        digits: digits after the point of times in the table; see `captum_apex.texts.second_digits`.
         others: further entries of the JSON object.
 
     Example:

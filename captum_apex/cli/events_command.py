@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.texts import encodable
 from captum_apex.bases.schemes import Scheme
 from captum_apex.cli.command_results import print_path, print_results, table_of
 from captum_apex.cli.factory import load_classifier
@@ -21,6 +20,7 @@ from captum_apex.explanations.events import Event, RecordingExplanation, Unfinis
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.recordings.folders import AudioDataset
 from captum_apex.result_tables import counted
+from captum_apex.texts import encodable
 
 # The endings of the file of each option, so that a slip overwrites no recording and no basis, and who writes it.
 FILES: dict[str, dict[str, Callable]] = {

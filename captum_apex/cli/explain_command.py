@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.texts import encodable, second_digits, short_names
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
@@ -21,6 +20,7 @@ from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.explaining.explained_clips import ExplainedClips
 from captum_apex.explaining.explainer import Explainer
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.texts import encodable, second_digits, short_names
 
 PAGE_SUFFIXES = (".html", ".htm")
 TABLE_SUFFIXES = (".csv", ".json")

@@ -23,6 +23,7 @@ from captum_apex.cli.loading import (
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.explaining.classifier_bases import fit_bases, recognised
 from captum_apex.explaining.explainer import Explainer
+from captum_apex.recordings.folders import AudioDataset
 
 
 @naming_skip_bad()
@@ -35,8 +36,7 @@ def run(options: argparse.Namespace) -> int:
     recordings = training_recordings(classifier, options.data, options.skip_bad, options.slice, options.annotations)
     with said_where_slow("trying the model on some of the recordings …"):
         facts = {"n_recordings": len(recordings), "recognised": recognised(classifier.dataset(recordings))}
-    several = recordings.labels is not None and any(isinstance(label, tuple) for label in recordings.labels)
-    print(_counted(facts, options.data, several), file=sys.stderr)
+    print(_counted(facts, options.data, recordings), file=sys.stderr)
     bases = fit_bases(
         classifier,
         recordings,
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _counted(facts: Mapping[str, Any], folder: Path, several: bool) -> str:
+def _counted(facts: Mapping[str, Any], folder: Path, recordings: AudioDataset) -> str:
     """What is known of the recordings before the fit; they may have several labels each."""
     place = "the current folder" if folder == Path() else folder
     text = f"{facts['n_recordings']} recordings in {place}"
@@ -70,7 +70,7 @@ def _counted(facts: Mapping[str, Any], folder: Path, several: bool) -> str:
         return text
     right, tried = facts["recognised"]
     text += f"; the model recognises {right} of the {tried} that were tried"
-    if several:
+    if any(isinstance(label, tuple) for label in (() if recordings.labels is None else recordings.labels)):
         text += " (its best class is one of their labels)"
     if right < tried / 2:
         text += (

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,17 +108,9 @@ def fit_bases(
         progress=progress,
     ).to(device_of(classifier.model))
     first, last = (min(most, len(recordings)) for most in MOST_PROTOTYPES)
+    fit: dict[str, Any] = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "seed": seed}
     for scheme in chosen:
-        yield fit_basis(
-            features,
-            scheme,
-            method=method,
-            orthogonal=orthogonal,
-            epochs=epochs,
-            n_prototypes=(first, last),
-            seed=seed,
-            progress=progress,
-        )
+        yield fit_basis(features, scheme, n_prototypes=(first, last), **fit, progress=progress)
 
 
 def _checked_inputs(classifier: Classifier, recordings: AudioDataset) -> InputDataset:

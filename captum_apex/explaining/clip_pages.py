@@ -15,7 +15,6 @@ from tqdm.auto import tqdm
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
@@ -24,6 +23,7 @@ from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import lengths_of
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.progress import bar_settings
+from captum_apex.texts import encodable
 
 if TYPE_CHECKING:
     from captum_apex.report import Page

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 from captum_apex.audio.clip import Clip
 from captum_apex.audio.regions import Box, Place, Region, in_order
-from captum_apex.audio.texts import cell_text, encodable, short_names
 from captum_apex.explaining.channel_names import Names, entries_by_basis
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.files import replaced
 from captum_apex.result_tables import counted
+from captum_apex.texts import cell_text, encodable, short_names
 
 if TYPE_CHECKING:
     from captum_apex.report import Page

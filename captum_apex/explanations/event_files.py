@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from captum_apex.audio.texts import cell_text, encodable
 from captum_apex.explanations.events import Event
 from captum_apex.files import replaced
 from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.recordings.folders import AudioDataset
+from captum_apex.texts import cell_text, encodable
 
 __all__ = ["event_records", "write_audacity", "write_csv", "write_json", "write_raven"]
 

@@ -10,9 +10,9 @@ from typing import Self
 
 from torch import Tensor
 
-from captum_apex.audio.texts import band_text, encodable, fixed_text, second_digits, times_text
 from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.result_tables import counted, html_table
+from captum_apex.texts import band_text, encodable, fixed_text, second_digits, times_text
 
 __all__ = ["ChannelEvent", "Event", "RecordingExplanation", "UnfinishedExplanationError", "event_digits", "joined"]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from captum_apex.audio.clip import Clip
 from captum_apex.audio.regions import Box, Place, Region, in_order
-from captum_apex.audio.texts import encodable, second_digits, short_names
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.charts import remainders
@@ -30,6 +29,7 @@ from captum_apex.report.page_pictures import (
     loudest,
     map_picture,
 )
+from captum_apex.texts import encodable, second_digits, short_names
 
 __all__ = ["Content", "Picture", "Sound", "content"]
 

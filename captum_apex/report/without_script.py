@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from captum_apex.audio.texts import band_text, times_text
+from captum_apex.texts import band_text, times_text
 
 __all__ = ["without_script"]
 

@@ -3,17 +3,13 @@
 The stages are texts here: the workers do nothing with a stage but give it to the function.
 """
 
-import importlib
 import os
 import signal
-import sys
 import time
-import warnings
 
-import pandas as pd
 import pytest
 
-from benchmarks.runs import clusters, workers
+from benchmarks.runs import workers
 from benchmarks.runs.clusters import CLUSTERS, Lost
 from benchmarks.runs.rows import Cell
 

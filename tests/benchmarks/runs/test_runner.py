@@ -10,7 +10,6 @@ import threading
 import time
 from dataclasses import replace
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest

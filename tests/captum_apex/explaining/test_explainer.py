@@ -34,9 +34,9 @@ from captum_apex import (
     fit_basis,
     listening,
 )
-from captum_apex.audio.texts import short_names
 from captum_apex.explaining.explained_clips import COLUMNS
 from captum_apex.report import Page
+from captum_apex.texts import short_names
 
 RATE = 8000
 CLASSES = ["dog", "rain", "siren"]

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from captum_apex import SCHEMES, Box, Clip, ExplainedClips, Region, RegionEffect, SpectrogramAxes, report
-from captum_apex.audio.texts import fixed_text
 from captum_apex.cli.command_results import table_of
+from captum_apex.texts import fixed_text
 from tests.browser import (
     all_of,
     button,

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from captum_apex.audio.texts import band_text, fixed_text, times_text
+from captum_apex.texts import band_text, fixed_text, times_text
 
 
 @pytest.mark.parametrize("digits", range(5))

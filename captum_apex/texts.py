@@ -24,7 +24,7 @@ def encodable(text: str) -> str:
         text: the text.
 
     Example:
-        >>> from captum_apex.audio.texts import encodable
+        >>> from captum_apex.texts import encodable
         >>> encodable("caf\udce9.wav")
         'caf�.wav'
     """
@@ -38,7 +38,7 @@ def cell_text(name: str) -> str:
         name: the name; where it begins with =, +, -, @ or a quotation mark, an apostrophe is put before it.
 
     Example:
-        >>> from captum_apex.audio.texts import cell_text
+        >>> from captum_apex.texts import cell_text
         >>> cell_text("=1+1"), cell_text("dog\nbark")
         ("'=1+1", 'dog bark')
     """
@@ -56,7 +56,7 @@ def second_digits(duration: float) -> int:
         2 for clips of 1 s and more, 3 for those of 0.1 s, 4 for shorter ones, such as calls of bats.
 
     Example:
-        >>> from captum_apex.audio.texts import second_digits
+        >>> from captum_apex.texts import second_digits
         >>> second_digits(5.0), second_digits(0.5), second_digits(0.065)
         (2, 3, 4)
     """
@@ -72,7 +72,7 @@ def times_text(start: float, end: float, digits: int = _FEWEST) -> str:
         digits: digits after the point, as `second_digits` gives them.
 
     Example:
-        >>> from captum_apex.audio.texts import times_text
+        >>> from captum_apex.texts import times_text
         >>> times_text(0.25, 0.5), times_text(0.0125, 0.0171, digits=4)
         ('0.25–0.50 s', '0.0125–0.0171 s')
     """
@@ -87,7 +87,7 @@ def band_text(low: float, high: float) -> str:
         high: its upper end, in Hz.
 
     Example:
-        >>> from captum_apex.audio.texts import band_text
+        >>> from captum_apex.texts import band_text
         >>> band_text(312.5, 8000.0)
         '313–8000 Hz'
     """
@@ -102,7 +102,7 @@ def fixed_text(value: float, digits: int) -> str:
         digits: digits after the point.
 
     Example:
-        >>> from captum_apex.audio.texts import fixed_text
+        >>> from captum_apex.texts import fixed_text
         >>> fixed_text(0.125, 2), f"{0.125:.2f}"  # Python rounds a half to the even digit
         ('0.13', '0.12')
     """
@@ -116,7 +116,7 @@ def short_names(names: Sequence[str]) -> list[str]:
         names: paths of files, and names of clips that are no files.
 
     Example:
-        >>> from captum_apex.audio.texts import short_names
+        >>> from captum_apex.texts import short_names
         >>> short_names(["/tmp/sounds/dog/a.wav", "/tmp/sounds/rain/a.wav", "clip 3"])
         ['dog/a.wav', 'rain/a.wav', 'clip 3']
     """
