@@ -40,6 +40,7 @@ from benchmarks.runs.subject import FIT, Subject, prepare
 from benchmarks.runs.workers import check_backend
 from benchmarks.tasks import TASKS
 from benchmarks.tasks.task import SPLITS
+from captum_apex.cli.exit_status import WRONG_INPUT
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import device, positive_integer, seed
 from captum_apex.layers.models import fingerprint
@@ -161,7 +162,20 @@ def run_command(options: argparse.Namespace) -> int:
     print(run_report.write(results.folder))
     print(f"\n{time.perf_counter() - start:.0f} s; rows, tables, figures and settings are in")
     print(results.folder.resolve())
-    return 0
+    return _finished_status(results, settings)
+
+
+def _finished_status(results: Results, settings: Settings) -> int:
+    """The exit status of a run; where cells are not finished, because their workers ended, the run says so."""
+    missing = results.missing(settings.cells)
+    if not missing:
+        return 0
+    print(
+        f"{len(missing)} of {len(settings.cells)} cells are not finished, for the reasons above; the same command goes "
+        "on with them",
+        file=sys.stderr,
+    )
+    return WRONG_INPUT
 
 
 def _check_options(options: argparse.Namespace) -> None:

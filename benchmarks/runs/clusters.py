@@ -101,7 +101,7 @@ class Cluster(ABC):
 
     @abstractmethod
     def _result(self, handle: Any) -> bytes:
-        """The pickled result of a finished call. An exception of the call is raised; `WorkerEndedError` if there is none."""
+        """The pickled result of a finished call. An exception of the call is raised, or a `WorkerEndedError`."""
 
     def results(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
         """The values `function(stage, *call)` of all calls, in the order in which they are ready.
@@ -212,7 +212,7 @@ def connected_dask(jobs: int, address: str | None) -> Iterator[Any]:
             client = opened.enter_context(dask.Client(address, set_as_default=False))
             client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, ValueError) as error:  # a TimeoutError is an OSError
-            raise _no_cluster("Dask", address, error) from error
+            raise _no_cluster("dask", address, error) from error
         yield client
 
 
@@ -233,7 +233,7 @@ def connected_ray(jobs: int, address: str | None) -> Iterator[ModuleType]:
         try:
             ray.init(address=address, **quiet)
         except (OSError, ValueError, RuntimeError) as error:
-            raise _no_cluster("Ray", address, error) from error
+            raise _no_cluster("ray", address, error) from error
     try:
         yield ray
     finally:
