@@ -357,10 +357,8 @@ RUNS_NO_MODEL = {
     *("ExaminedModel.clips", "ExaminedModel.of", "ExaminedModel.seconds", "with_delta", "with_places"),
     "model_name",  # it asks for the name of the class
     # They find modules by their names, or are models themselves.
-    *(
-        "named_layers",
-        *(f"ChosenRun.{name}" for name in ("around", "extra_repr", "forward", "get_submodule", "set_submodule")),
-    ),
+    *("named_layers", "ChosenRun.around", "ChosenRun.extra_repr", "ChosenRun.forward"),
+    *("ChosenRun.get_submodule", "ChosenRun.set_submodule"),
     *("are_flipped", "changed_classifier", "faults_of_transform", "new_classifier"),
 }
 

@@ -410,19 +410,19 @@ def narrowing(widths, ending=nn.Dropout):
 def test_a_container_stands_for_the_last_module_in_it(ending):
     """Both give the same tensor; the container has the name that a stage has, and a basis of it fits both."""
     model = narrowing([30, 10, 3], ending).eval()
-    layer = suggest_layers(model, torch.randn(WAVEFORM))[0]
+    layer = suggest_layers(model, torch.randn(2, 1, 400))[0]
     assert (layer.name, layer.channels) == ("2", 3)
     outputs = []
     for module in (layer.module, model[2][-1]):
         module.register_forward_hook(lambda _, __, output: outputs.append(output))
-    model(torch.randn(WAVEFORM))
+    model(torch.randn(2, 1, 400))
     assert outputs[0] is outputs[1]
 
 
 @pytest.mark.parametrize(("widths", "listed"), [([30, 10, 3], ["2", "1"]), ([30, 19], ["2", "1"]), ([30, 20], ["2"])])
 def test_the_last_wide_block_is_listed_beside_a_narrow_layer(widths, listed):
     """Fewer than half of the channels are few."""
-    layers = suggest_layers(narrowing(widths).eval(), torch.randn(WAVEFORM))
+    layers = suggest_layers(narrowing(widths).eval(), torch.randn(2, 1, 400))
     assert [layer.name for layer in layers] == listed
     assert [layer.channels for layer in layers] == [widths[-1], 40][: len(listed)]
 
