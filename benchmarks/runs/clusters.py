@@ -258,7 +258,7 @@ def _no_cluster(kind: str, address: str, error: Exception) -> ValueError:
     )
 
 
-CLUSTERS: dict[str, tuple[Callable, type[Cluster]]] = {
+CLUSTERS: dict[str, tuple[Callable, Callable[[Any, Stage], Cluster]]] = {
     "dask": (connected_dask, DaskCluster),
     "ray": (connected_ray, RayCluster),
 }

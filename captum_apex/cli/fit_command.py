@@ -29,8 +29,7 @@ from captum_apex.recordings.folders import AudioDataset
 @naming_skip_bad()
 def run(options: argparse.Namespace) -> int:
     """Fits a basis for each scheme on recordings, and writes the bases."""
-    schemes = tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES)))
-    _check_options(options, schemes)
+    _check_options(options, tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES))))
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
     recordings = training_recordings(classifier, options.data, options.skip_bad, options.slice, options.annotations)
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     bases = fit_bases(
         classifier,
         recordings,
-        schemes if options.scheme else None,
+        options.scheme and tuple(dict.fromkeys(options.scheme)),
         layer=layer,
         norm=None if options.norm is None else submodule(classifier.model, options.norm, "--norm"),
         method=options.method,
