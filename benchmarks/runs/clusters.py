@@ -20,7 +20,7 @@ from benchmarks.runs.results import code_fingerprint, versions
 from benchmarks.runs.stage import Stage
 from captum_apex.extras import missing_package
 
-PATIENCE = 60  # seconds to wait for the first worker of a cluster
+PATIENCE = 60  # seconds to wait for a cluster of Dask and its first worker
 _ONE_AT_A_TIME = threading.Lock()
 _NO_SECOND_ATTEMPT = {"distributed.scheduler.allowed-failures": 0}
 _RAY_SETTINGS = {
@@ -209,7 +209,7 @@ def connected_dask(jobs: int, address: str | None) -> Iterator[Any]:
             yield opened.enter_context(dask.Client(cluster, set_as_default=False))
             return
         try:
-            client = opened.enter_context(dask.Client(address, set_as_default=False))
+            client = opened.enter_context(dask.Client(address, timeout=PATIENCE, set_as_default=False))
             client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, ValueError) as error:  # a TimeoutError is an OSError
             raise _no_cluster("dask", address, error) from error

@@ -28,6 +28,7 @@ from benchmarks.runs.runner import Job, Settings, default_methods, run
 from benchmarks.runs.scoring import SCORES, _fidelity, masked_logits, score_methods
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
+from benchmarks.runs.workers import started
 from captum_apex import SCHEMES, FeatureBank, basis_from_matrix
 from captum_apex.masking.fills import mean_fill
 from captum_apex.masking.grids import GRIDS, named_grid, region_sums
@@ -549,3 +550,16 @@ def test_a_cell_that_could_not_be_computed_is_a_row_without_a_clip(small, monkey
     assert rows[["method", "grid", "fill", "clip"]].to_numpy().tolist() == [["broken", "time", "mean", -1]]
     assert math.isnan(rows.deletion[0])
     assert Cell("broken", "time", "mean") == ("broken", "time", "mean")
+
+
+def blocked_signals(stage):
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_workers_do_not_see_ctrl_c_and_the_run_does():
+    """A terminal sends it to all processes, and a worker that handles it prints a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with started("no stage", jobs=2) as workers:
+        masks = list(workers.results(blocked_signals, [()] * 4))
+    assert all(signal.SIGINT in mask for mask in masks)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
