@@ -99,7 +99,7 @@ def _by_rank(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tens
     """For each rank of the prototypes, all channels with their peak vectors (channel, ·)."""
     channels = torch.arange(len(U), device=U.device)
     for clips in chosen.unbind(1):
-        yield channels, sequence[clips, :, peaks_of_pairs(sequence, clips, U)]
+        yield channels, sequence[clips, :, peaks_of_pairs(sequence, clips, U)].to(U.dtype)  # some have half precision
 
 
 def _by_clip(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -108,7 +108,7 @@ def _by_clip(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tens
     pairs = chosen.flatten().argsort(stable=True)
     for clip, pairs_of_clip in zip(clips.tolist(), pairs.split(counts.tolist()), strict=True):
         channels = pairs_of_clip // chosen.shape[1]
-        cells = sequence[clip]
+        cells = sequence[clip].to(U.dtype)
         peaks = peak_cells(cells, U[channels])
         yield channels, cells.T.contiguous()[peaks]  # a copy of whole rows is faster than one of columns
 

@@ -83,6 +83,20 @@ def test_the_mean_directions_are_those_of_loops(scheme, large, monkeypatch):
     assert len(compared) == n_groups * len(Scheme(scheme).sequences)
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_the_cells_of_half_precision_are_computed_with_in_that_of_the_matrix(large, monkeypatch):
+    if large:
+        monkeypatch.setattr(polar_fit, "_LARGE_CLIP", 1)
+    cells = 3e4 * (random(5, 12, 7, seed=3) - 0.2)  # the lengths of these vectors are infinite in half precision
+    chosen = torch.stack([random(5, seed=channel).argsort()[:3] for channel in range(12)])
+    halved = cells.clamp(-65_504, 65_504).half()
+    U = rotation(12).float()
+    directions = mean_directions([halved], U, chosen)
+    assert directions.dtype == torch.float32
+    assert directions.norm(dim=1).min() > 0.3
+    torch.testing.assert_close(directions, mean_directions([halved.float()], U, chosen), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_mean_purity_of_an_orthogonal_basis_is_the_product_with_the_mean_directions(scheme):
     U = rotation(6)
