@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmarks.experiments.channels import NamedBasis, channel_removal_table, raw_channels
 from benchmarks.runs.subject import Subject
 from captum_apex import FeatureBank, PrototypeBasis, Scheme, basis_from_matrix, fit_basis
-from captum_apex.bases.fitting import most_active
 from captum_apex.bases.polar_fit import mean_directions, polar_factor
+from captum_apex.bases.prototype_choice import most_active
 
 N_CHANNELS = 5  # channels that are removed, or kept alone
 N_PROTOTYPES = 5  # prototypes of a channel, among training clips and among unseen ones

@@ -32,6 +32,7 @@ from captum_apex.bases import (
     part_writer,
     peak_search,
     polar_fit,
+    prototype_choice,
     schemes,
 )
 from captum_apex.layers import changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values
@@ -59,7 +60,7 @@ CODE = (
         joined_parts,
         mapped_arrays,
     ),
-    *(neighbours, part_files, part_writer, peak_search, polar_fit, schemes),
+    *(neighbours, part_files, part_writer, peak_search, polar_fit, prototype_choice, schemes),
     *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values),
 )
 

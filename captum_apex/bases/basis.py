@@ -105,7 +105,8 @@ class PrototypeBasis:
         positive: prototypes of the positive side, the clips with the largest activation of each channel; None for a
             matrix without prototypes.
         negative: prototypes of the negative side, the clips with the most negative activation of each channel.
-        purity_history: mean purity of the prototypes before fitting and after each epoch, (epoch + 1,).
+        purity_history: mean purity of the prototypes before fitting and after each epoch, (epoch + 1,). In banks of
+            more than 8192 clips they are, after an epoch without a new choice, the most active of those before it.
         origin: the layer, the grid and the weights that the basis was fitted on.
 
     Raises:

@@ -14,16 +14,16 @@ from captum_apex.bases.collation import batch_labels
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fit_progress import FitProgress
 from captum_apex.bases.peak_search import peaks_of_pairs, thinned
-from captum_apex.bases.polar_fit import ClosedForm, check_method
+from captum_apex.bases.polar_fit import ClosedForm, check_method, mean_directions
+from captum_apex.bases.prototype_choice import most_active, most_active_again
 from captum_apex.bases.schemes import Scheme, purity
 from captum_apex.caller import warn_caller
 from captum_apex.defaults import FIT_EPOCHS
 from captum_apex.numbers import real_number, whole_number
 
-__all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
+__all__ = ["basis_from_matrix", "fit_basis", "pair_purity"]
 
 _WIDE = 256  # channels; in wider layers the gradient of the matrix exponential dominates the costs
-_CHANNELS_AT_ONCE = 64  # bounds the (clip, channel) table of activations while prototypes are chosen
 _PAIRS_AT_ONCE = 4096  # bounds the peak vectors (pair, channel) while purities are measured
 _THINNED_EPOCHS = 0.6  # share of the epochs that take some of the cells of a very fine grid
 
@@ -106,20 +106,20 @@ def fit_basis(
     first, last = _available(bank, n_prototypes)
     with torch.inference_mode(False), torch.enable_grad():
         search: ClosedForm | _Descent
-        if method == "closed-form":
+        is_closed = method == "closed-form"
+        if is_closed:
             search = ClosedForm(bank.means)
         else:
             matrix = _Matrix(bank.means, orthogonal)
             search = _Descent(matrix, learning_rate, weight_decay, batch_size, seed)
-        history = [_mean_purity(bank, scheme, search.U(), last)]
-        chosen = torch.empty(0)
         plan = _planned(bank, sequences, epochs, reselect_every, first, last)
+        chosen = most_active(bank.means, search.U(), plan[0].n_prototypes if plan else last)
+        history = [_mean_purity(sequences, search.U(), chosen[:, :last], is_closed)]
         with FitProgress(scheme, bank.origin.grid, sum(epoch.n_compared for epoch in plan), progress) as shown:
-            for index, epoch in enumerate(plan):
-                if index % reselect_every == 0:
-                    chosen = most_active(bank.means, search.U(), epoch.n_prototypes)
+            for epoch in plan:
                 search.improve(epoch.sequences, chosen, shown.advance)
-                history.append(_mean_purity(bank, scheme, search.U(), last))
+                chosen, strongest = _chosen_after(epoch, bank.means, search.U(), chosen, last)
+                history.append(_mean_purity(sequences, search.U(), strongest, is_closed))
                 shown.advance(epoch.n_measured)
         return basis_from_matrix(bank, scheme, search.U(), n_prototypes=last, purity_history=torch.tensor(history))
 
@@ -161,30 +161,6 @@ def basis_from_matrix(
     positive, negative = (_prototypes(bank, scheme, U.to(bank.means), count, sign) for sign in (1, -1))
     history = torch.empty(0) if purity_history is None else purity_history
     return PrototypeBasis(U.detach().cpu(), scheme, positive, negative, history, bank.origin)
-
-
-@torch.no_grad()
-def most_active(means: Tensor, U: Tensor, n_prototypes: int) -> Tensor:
-    """The clips with the largest activation of each channel.
-
-    Args:
-        means: mean over each clip's grid, (clip, channel).
-        U: matrix of the basis, (channel, channel); negated for the negative side.
-        n_prototypes: number of clips per channel.
-
-    Returns:
-        Indices of the clips, best first, int64 (channel, prototype).
-
-    Example:
-        >>> import torch
-        >>> from captum_apex.bases.fitting import most_active
-        >>> most_active(torch.tensor([[1.0, 5.0], [2.0, 4.0], [3.0, 6.0]]), torch.eye(2), n_prototypes=2)
-        tensor([[2, 1],
-                [2, 0]])
-    """
-    # (clip, channel) → (channel, prototype) for each block of channels
-    indices = [(means @ block.T).topk(n_prototypes, dim=0).indices.T for block in U.split(_CHANNELS_AT_ONCE)]
-    return torch.cat(indices)
 
 
 def pair_purity(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
@@ -302,12 +278,14 @@ class _Epoch:
 
     Attributes:
         n_prototypes: number of prototypes per channel.
+        n_following: number of prototypes per channel that are chosen after the epoch; 0 where the same ones stay.
         n_pairs: number of (channel, prototype) pairs.
         sequences: cells that the steps look for peaks in, each (clip, channel, cell).
         n_measured: number of cells that are compared to measure the purity after the epoch.
     """
 
     n_prototypes: int
+    n_following: int
     n_pairs: int
     sequences: tuple[Tensor, ...]
     n_measured: int
@@ -331,12 +309,22 @@ def _planned(
     n_thinned = int(_THINNED_EPOCHS * epochs)
     some = tuple(thinned(sequence, n_columns) for sequence in sequences) if n_thinned else sequences
     n_measured = last * bank.n_channels * sum(sequence.shape[2] for sequence in sequences)
+    counts = [_prototype_count(epoch, epochs, reselect_every, first, last) for epoch in range(epochs)] + [last]
     plan = []
     for epoch in range(epochs):
-        count = _prototype_count(epoch, epochs, reselect_every, first, last)
+        is_followed_by_choice = (epoch + 1) % reselect_every == 0 or epoch + 1 == epochs
+        n_following = counts[epoch + 1] if is_followed_by_choice else 0
         taken = some if epoch < n_thinned else sequences
-        plan.append(_Epoch(count, count * bank.n_channels, taken, n_measured))
+        plan.append(_Epoch(counts[epoch], n_following, counts[epoch] * bank.n_channels, taken, n_measured))
     return plan
+
+
+def _chosen_after(epoch: _Epoch, means: Tensor, U: Tensor, chosen: Tensor, last: int) -> tuple[Tensor, Tensor]:
+    """The prototypes of the next epoch, and those whose purity is measured, `last` per channel."""
+    if not epoch.n_following:
+        return chosen, most_active_again(means, U, chosen, last)
+    chosen = most_active(means, U, epoch.n_following)
+    return chosen, chosen[:, :last]
 
 
 def _prototype_count(epoch: int, epochs: int, reselect_every: int, first: int, last: int) -> int:
@@ -352,9 +340,11 @@ def _measured(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int =
     return torch.cat([purities for purities, _ in batches]), torch.cat([peaks for _, peaks in batches])
 
 
-def _mean_purity(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int) -> float:
-    """The mean purity of all channels' prototypes on the positive side."""
-    return _measured(bank.sequences(scheme), U, _pairs(most_active(bank.means, U, n_prototypes)))[0].mean().item()
+def _mean_purity(sequences: Sequence[Tensor], U: Tensor, chosen: Tensor, is_closed: bool) -> float:
+    """The mean purity of the chosen prototypes (channel, prototype) on the positive side."""
+    if is_closed:  # a product, because `U` is orthogonal; see `ClosedForm`
+        return (U * mean_directions(sequences, U, chosen)).sum().item() / len(U)
+    return _measured(sequences, U, _pairs(chosen))[0].mean().item()
 
 
 def _prototypes(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int, sign: int) -> Prototypes:

@@ -88,29 +88,37 @@ def mean_directions(
     for sequence in sequences:
         is_large = sequence.device.type == "cpu" and sequence[0].numel() * sequence.element_size() >= _LARGE_CLIP
         for channels, vectors in (_by_clip if is_large else _by_rank)(sequence, U, chosen):
-            lengths = vectors.norm(dim=1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
-            directions[channels] += vectors / lengths  # no channel occurs twice
+            directions.index_add_(0, channels, vectors)  # no channel occurs twice
             if advance is not None:
                 advance(len(vectors) * sequence.shape[2])
     return directions / (chosen.shape[1] * len(sequences))
 
 
 def _by_rank(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each rank of the prototypes, all channels with their peak vectors (channel, ·)."""
+    """For each rank of the prototypes, all channels with their peak vectors of length 1, (channel, ·)."""
     channels = torch.arange(len(U), device=U.device)
     for clips in chosen.unbind(1):
-        yield channels, sequence[clips, :, peaks_of_pairs(sequence, clips, U)].to(U.dtype)  # some have half precision
+        vectors = sequence[clips, :, peaks_of_pairs(sequence, clips, U)].to(U.dtype)  # some have half precision
+        yield channels, _unit(vectors)
 
 
 def _by_clip(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each clip, the channels that it is a prototype of, with their peak vectors in it (channel, ·)."""
+    """For each clip, the channels that it is a prototype of, with their peak vectors in it of length 1 (channel, ·)."""
     clips, counts = chosen.unique(return_counts=True)
     pairs = chosen.flatten().argsort(stable=True)
     for clip, pairs_of_clip in zip(clips.tolist(), pairs.split(counts.tolist()), strict=True):
         channels = pairs_of_clip // chosen.shape[1]
         cells = sequence[clip].to(U.dtype)
         peaks = peak_cells(cells, U[channels])
-        yield channels, cells.T.contiguous()[peaks]  # a copy of whole rows is faster than one of columns
+        if len(peaks) > cells.shape[1]:
+            yield channels, _unit(cells.T.contiguous())[peaks]
+        else:
+            yield channels, _unit(cells[:, peaks].T.contiguous())
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """The vectors (vector, ·), each divided by its length; a vector of zeros stays as it is."""
+    return vectors / vectors.norm(dim=1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
 
 
 def polar_factor(matrix: Tensor, near: Tensor) -> Tensor:
