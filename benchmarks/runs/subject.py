@@ -24,6 +24,7 @@ from captum_apex.bases import (
     collation,
     feature_pass,
     features,
+    fit_plan,
     fitting,
     joined_parts,
     mapped_arrays,
@@ -32,8 +33,10 @@ from captum_apex.bases import (
     part_writer,
     peak_search,
     polar_fit,
+    processes,
     prototype_choice,
     schemes,
+    shared_bank,
 )
 from captum_apex.layers import changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values
 from captum_apex.layers.models import fingerprint, layer_name
@@ -56,11 +59,12 @@ CODE = (
         collation,
         feature_pass,
         features,
+        fit_plan,
         fitting,
         joined_parts,
         mapped_arrays,
     ),
-    *(neighbours, part_files, part_writer, peak_search, polar_fit, prototype_choice, schemes),
+    *(neighbours, part_files, part_writer, peak_search, polar_fit, processes, prototype_choice, schemes, shared_bank),
     *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values),
 )
 

@@ -46,6 +46,7 @@ class FeatureBank:
         means: mean over the clip's grid, (clip, channel).
         labels: labels of the clips, (clip,) or (clip, class); None where the dataset has none.
         origin: the layer, the grid and the weights that the features come from.
+        part: (i, n) where the clips are the i-th of n parts of a dataset, as in `from_dataset`.
 
     Example:
         >>> import torch
@@ -63,6 +64,7 @@ class FeatureBank:
     means: Tensor
     labels: Tensor | None
     origin: Origin
+    part: tuple[int, int] | None = None
 
     @property
     def n_clips(self) -> int:
@@ -110,7 +112,7 @@ class FeatureBank:
         """The bank on a device; fitting runs on the device of the bank."""
         cells = {sequence: tensor.to(device) for sequence, tensor in self.cells.items()}
         labels = None if self.labels is None else self.labels.to(device)
-        return FeatureBank(cells, self.means.to(device), labels, self.origin)
+        return FeatureBank(cells, self.means.to(device), labels, self.origin, self.part)
 
     @classmethod
     def from_dataset(
@@ -177,7 +179,8 @@ class FeatureBank:
                 arrays of the bank are mapped files of this folder. `FeatureBank.load` reads it.
             part: (i, n) to make the i-th of n contiguous parts of the dataset, counted from 0, for instance in a
                 process or on a machine of its own, with the same `folder` and settings. `FeatureBank.load` joins the
-                parts. The bank of a part is returned as if its clips were the dataset.
+                parts, and `fit_basis` takes the part of each process of a group. Otherwise the bank of a part is that
+                of a dataset of its own.
             dtype: `torch.float16` to store cells in half precision, which takes half of the room. Fits compute in the
                 precision of the means, which stays. A purity in an orthogonal basis then changes by at most 0.001,
                 unless another cell becomes the peak. By default the precision of the features, at least float32.
@@ -201,7 +204,7 @@ class FeatureBank:
         settings |= {"sequences": _sequences(schemes), "dtype": dtype}
         with _writer(features, settings, max_memory, folder, part) as writer:
             origin = features.write(writer)
-        return cls(writer.cells, writer.means, writer.labels, origin)
+        return cls(writer.cells, writer.means, writer.labels, origin, None if part is None else (part[0], part[1]))
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the bank to a folder: an .npy file per array, and bank.json with their names and checksums.

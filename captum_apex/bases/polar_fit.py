@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_apex.bases.peak_search import peaks_of_pairs
+from captum_apex.bases.processes import Processes
 from captum_apex.bases.schemes import peak_cells
 from captum_apex.choices import one_of
 from captum_apex.defaults import FIT_EPOCHS
@@ -27,6 +28,7 @@ class ClosedForm:
 
     Args:
         like: a tensor (·, channel) of the type and on the device of the fit, which starts at the raw channels.
+        processes: the processes that share the clips; by default this one alone.
 
     Example:
         >>> import torch
@@ -42,7 +44,8 @@ class ClosedForm:
     Source: P. H. Schönemann, "A generalized solution of the orthogonal Procrustes problem" (1966).
     """
 
-    def __init__(self, like: Tensor) -> None:
+    def __init__(self, like: Tensor, processes: Processes | None = None) -> None:
+        self._processes = processes or Processes()
         self._U = torch.eye(like.shape[1]).to(like)
 
     def U(self) -> Tensor:  # noqa: N802 - the formula's own symbol
@@ -55,10 +58,12 @@ class ClosedForm:
 
         Args:
             sequences: cells of each of the scheme's sequences, each (clip, channel, cell).
-            chosen: clips of the prototypes of each channel, int64 (channel, prototype).
+            chosen: clips of the prototypes of each channel, int64 (channel, prototype); −1 for one that another process
+                has.
             advance: is called with the number of cells that were compared since its last call.
         """
-        self._U = polar_factor(mean_directions(sequences, self._U, chosen, advance), near=self._U)
+        directions = self._processes.total(mean_directions(sequences, self._U, chosen, advance))
+        self._U = self._processes.agreed(polar_factor(directions, near=self._U))
 
 
 def mean_directions(
@@ -70,7 +75,8 @@ def mean_directions(
         sequences: cells of each of the scheme's sequences, each (clip, channel of the layer, cell); the mean is over
             the sequences too.
         U: matrix of the basis, (channel, channel of the layer).
-        chosen: clips of the prototypes of each channel, int64 (channel, prototype), each at most once per channel.
+        chosen: clips of the prototypes of each channel, int64 (channel, prototype), each at most once per channel; −1
+            for one that another process has, which adds nothing here.
         advance: as in `ClosedForm.improve`.
 
     Returns:
@@ -96,9 +102,11 @@ def mean_directions(
 
 def _by_rank(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """For each rank of the prototypes, all channels with their peak vectors of length 1, (channel, ·)."""
-    channels = torch.arange(len(U), device=U.device)
-    for clips in chosen.unbind(1):
-        vectors = sequence[clips, :, peaks_of_pairs(sequence, clips, U)].to(U.dtype)  # some have half precision
+    for ranked in chosen.unbind(1):
+        channels = (ranked >= 0).nonzero()[:, 0]
+        clips = ranked[channels]
+        peaks = peaks_of_pairs(sequence, clips, U[channels])
+        vectors = sequence[clips, :, peaks].to(U.dtype)  # some have half precision
         yield channels, _unit(vectors)
 
 
@@ -107,6 +115,8 @@ def _by_clip(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tens
     clips, counts = chosen.unique(return_counts=True)
     pairs = chosen.flatten().argsort(stable=True)
     for clip, pairs_of_clip in zip(clips.tolist(), pairs.split(counts.tolist()), strict=True):
+        if clip < 0:
+            continue
         channels = pairs_of_clip // chosen.shape[1]
         cells = sequence[clip].to(U.dtype)
         peaks = peak_cells(cells, U[channels])

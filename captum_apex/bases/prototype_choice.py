@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["most_active", "most_active_again"]
+__all__ = ["CLIPS_AT_ONCE", "activations_of", "most_active"]
 
-_CLIPS_AT_ONCE = 2**13  # bounds, with the number of channels, the activations (clip, channel) in memory
+CLIPS_AT_ONCE = 2**13
+"""Number of clips that are compared at a time; it bounds the activations (clip, channel) in memory."""
+
 _CHANNELS_AT_ONCE = 64
 
 
@@ -32,47 +34,37 @@ def most_active(means: Tensor, U: Tensor, n_prototypes: int) -> Tensor:
         tensor([[2, 1],
                 [2, 0]])
     """
-    first, *others = means.split(_CLIPS_AT_ONCE)
+    first, *others = means.split(CLIPS_AT_ONCE)
     levels, clips = _strongest(first, U, n_prototypes)
     for number, block in enumerate(others, start=1):
         levels_of_block, clips_of_block = _strongest(block, U, n_prototypes)
         both = torch.cat([levels, levels_of_block], 1)
         levels, order = both.topk(min(n_prototypes, both.shape[1]), dim=1)
-        clips = torch.cat([clips, clips_of_block + number * _CLIPS_AT_ONCE], 1).gather(1, order)
+        clips = torch.cat([clips, clips_of_block + number * CLIPS_AT_ONCE], 1).gather(1, order)
     return clips
 
 
 @torch.no_grad()
-def most_active_again(means: Tensor, U: Tensor, chosen: Tensor, n_prototypes: int) -> Tensor:
-    """The clips with the largest activation after a small change of the matrix; of many clips, among those before it.
-
-    Where there are many clips, to compare them all costs more than an epoch of the fit.
+def activations_of(means: Tensor, U: Tensor, chosen: Tensor) -> Tensor:
+    """The activation of each channel in some clips.
 
     Args:
         means: mean over each clip's grid, (clip, channel).
-        U: the matrix after the change, (channel, channel).
-        chosen: clips that were chosen before it, int64 (channel, prototype).
-        n_prototypes: number of clips per channel, at most as many as were chosen.
+        U: matrix of the basis, (channel, channel).
+        chosen: clips of each channel, int64 (channel, prototype).
 
     Returns:
-        Indices of the clips, best first, int64 (channel, prototype): of all clips in a bank of at most 8192, else of
-        the chosen ones.
+        Tensor (channel, prototype).
 
     Example:
         >>> import torch
-        >>> from captum_apex.bases.prototype_choice import most_active_again
-        >>> means = torch.tensor([[1.0, 5.0], [2.0, 4.0], [3.0, 6.0]])
-        >>> most_active_again(means, -torch.eye(2), torch.tensor([[2, 1], [2, 0]]), n_prototypes=1)
-        tensor([[0],
-                [1]])
+        >>> from captum_apex.bases.prototype_choice import activations_of
+        >>> activations_of(torch.tensor([[1.0, 5.0], [2.0, 4.0], [3.0, 6.0]]), torch.eye(2), torch.tensor([[2], [0]]))
+        tensor([[3.],
+                [5.]])
     """
-    if len(means) <= _CLIPS_AT_ONCE:
-        return most_active(means, U, n_prototypes)
-    found = []
-    for rows, clips in zip(U.split(_CHANNELS_AT_ONCE), chosen.split(_CHANNELS_AT_ONCE), strict=True):
-        levels = torch.einsum("kc,kpc->kp", rows, means[clips])
-        found.append(clips.gather(1, levels.topk(n_prototypes, dim=1).indices))
-    return torch.cat(found)
+    blocks = zip(U.split(_CHANNELS_AT_ONCE), chosen.split(_CHANNELS_AT_ONCE), strict=True)
+    return torch.cat([torch.einsum("kc,kpc->kp", rows, means[clips]) for rows, clips in blocks])
 
 
 def _strongest(means: Tensor, U: Tensor, n_prototypes: int) -> tuple[Tensor, Tensor]:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from captum_apex import FeatureBank, Scheme, fit_basis
-from captum_apex.bases import fitting, prototype_choice
-from captum_apex.bases.prototype_choice import most_active, most_active_again
+from captum_apex.bases import prototype_choice, shared_bank
+from captum_apex.bases.prototype_choice import most_active
+from captum_apex.bases.shared_bank import SharedBank
 from captum_apex.layers.origin import Origin
 from tests import oracles
 
@@ -31,7 +32,7 @@ def slow_choice(means, U, n, among=None):
 @pytest.mark.parametrize("n", [1, 5, 23])
 def test_the_blocks_of_clips_give_the_most_active_of_all(at_once, n, monkeypatch):
     """Where a block has fewer clips than are chosen, too."""
-    monkeypatch.setattr(prototype_choice, "_CLIPS_AT_ONCE", at_once)
+    monkeypatch.setattr(prototype_choice, "CLIPS_AT_ONCE", at_once)
     means = random(23, 70)  # more channels than are taken at once
     U = random(70, 70, seed=1)
     assert most_active(means, U, n).tolist() == slow_choice(means, U, n)
@@ -42,10 +43,12 @@ def test_of_many_clips_the_choice_is_among_those_before(monkeypatch):
     means = random(23, 70)
     U = random(70, 70, seed=1)
     before = most_active(means, random(70, 70, seed=2), 6)
-    assert most_active_again(means, U, before, 3).tolist() == slow_choice(means, U, 3)
-    monkeypatch.setattr(prototype_choice, "_CLIPS_AT_ONCE", 22)
+    origin = Origin("layer", grid=(1, 2), n_clips=23)
+    shared = SharedBank(FeatureBank({Scheme.TIME: means[..., None].repeat(1, 1, 2)}, means, None, origin), "time")
+    assert shared.most_active_again(U, before, 3).tolist() == slow_choice(means, U, 3)
+    monkeypatch.setattr(shared_bank, "CLIPS_AT_ONCE", 22)
     among = slow_choice(means, U, 3, among=before.tolist())
-    assert most_active_again(means, U, before, 3).tolist() == among
+    assert shared.most_active_again(U, before, 3).tolist() == among
     assert among != slow_choice(means, U, 3)
 
 
@@ -58,21 +61,22 @@ def bank():
 
 
 def counted(monkeypatch, name):
-    """The numbers of prototypes in the calls of a function of this module by the fit."""
-    function = getattr(fitting, name)
+    """The numbers of prototypes in the calls of a method of the bank by the fit."""
+    function = getattr(SharedBank, name)
     calls = []
 
     def wrapped(*arguments):
         calls.append(arguments[-1])
         return function(*arguments)
 
-    monkeypatch.setattr(fitting, name, wrapped)
+    monkeypatch.setattr(SharedBank, name, wrapped)
     return calls
 
 
 @pytest.mark.parametrize("method", ["gradient", "closed-form"])
 def test_a_fit_compares_all_clips_only_where_prototypes_change_and_at_its_end(method, monkeypatch):
-    monkeypatch.setattr(prototype_choice, "_CLIPS_AT_ONCE", 8)
+    for module in (prototype_choice, shared_bank):
+        monkeypatch.setattr(module, "CLIPS_AT_ONCE", 8)
     choices = counted(monkeypatch, "most_active")
     again = counted(monkeypatch, "most_active_again")
     basis = fit_basis(bank(), "time", method=method, epochs=6, n_prototypes=(8, 2))
