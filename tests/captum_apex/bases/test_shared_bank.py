@@ -86,6 +86,7 @@ def fit_all(rank, folder):
     for name, (made, function, settings) in CASES.items():
         basis = function(part_of(made(), rank), **settings, group=distributed.group.WORLD)
         basis.save(Path(folder, f"{name}-{rank}.safetensors"))
+    distributed.barrier()  # a process that ends early closes its connections while the other still reads
 
 
 def wrong_calls(rank, folder):
@@ -107,6 +108,7 @@ def wrong_calls(rank, folder):
         except ValueError as error:
             messages[name] = str(error)
     Path(folder, f"messages-{rank}.json").write_text(json.dumps(messages))
+    distributed.barrier()
 
 
 def lose_one(rank, folder):
