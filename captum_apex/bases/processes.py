@@ -103,7 +103,8 @@ class Processes:
         sizes = [int(size) for size in self.gathered(torch.tensor(len(content), device=device))]
         padded = torch.zeros(max(sizes), dtype=torch.uint8, device=device)
         padded[: len(content)] = content.to(device)
-        found = zip(self.gathered(padded), sizes, strict=True)
+        found = list(zip(self.gathered(padded), sizes, strict=True))
+        self.total(padded)  # all have read the texts before one of them ends because of what it read
         return [bytes(each[:size].tolist()).decode() for each, size in found]
 
     def _together(self, exchange: Callable[[], object]) -> None:
