@@ -27,7 +27,18 @@ from captum_apex.bases import (
     peak_search,
     schemes,
 )
-from captum_apex.layers import changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values
+from captum_apex.layers import (
+    changes,
+    holding,
+    hooks,
+    layer_output,
+    layout,
+    origin,
+    padding,
+    pooled_norm,
+    still_models,
+    values,
+)
 from captum_apex.layers.models import fingerprint, layer_name
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.placing import cell_places
@@ -41,7 +52,7 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # missed change of the code would give wrong numbers.
 CODE = (
     *(bank_folder, bank_writer, basis, collation, features, fitting, neighbours, peak_search, schemes),
-    *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values),
+    *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, still_models, values),
 )
 
 

@@ -16,6 +16,7 @@ from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name, model_of
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
+from captum_apex.layers.still_models import prepared
 
 __all__ = ["EvidenceScore", "InnerScore"]
 
@@ -91,10 +92,11 @@ class EvidenceScore(nn.Module):
                 self.forward_func(inputs, *additional_forward_args)
             return capture.value
 
-        value = features()
-        self.check_gradient(inputs, value, "the inputs", features)
-        with frozen(self.forward_func, layer):  # the parameters of the norm are constants too
-            grid = explained_grid(value, self.layout, self.norm, self.layer_name, columns)
+        with prepared(self.forward_func, layer):
+            value = features()
+            self.check_gradient(inputs, value, "the inputs", features)
+            with frozen(self.forward_func, layer):  # the parameters of the norm are constants too
+                grid = explained_grid(value, self.layout, self.norm, self.layer_name, columns)
         return self.weighted_sum(grid, weights.to(grid.dtype))
 
     def check_gradient(self, start: Tensor, end: Tensor, name: str, run: Callable[[], Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -33,11 +34,12 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.logits import warn_of_probabilities
 from captum_apex.layers.changes import recording, restored
 from captum_apex.layers.fitted_on import check_origin
-from captum_apex.layers.hooks import frozen, watched
+from captum_apex.layers.hooks import watched
 from captum_apex.layers.models import layer_name, on_one_device
-from captum_apex.layers.normalisation import ConstantVariance
+from captum_apex.layers.normalisation import ConstantRest
 from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm
+from captum_apex.layers.still_models import entered, frozen, held, prepared
 from captum_apex.layers.values import at_least_float32, check_finite, checked_output
 
 __all__ = ["Channels", "LayerAPEX"]
@@ -173,6 +175,7 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
         """True: relevance is gradient × feature."""
         return True
 
+    @restored
     def decompose(
         self,
         inputs: Inputs,
@@ -195,10 +198,12 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
             The decomposition of all clips.
         """
         target = plain_target(target)
-        graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
-        if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
-            target = output.argmax(1)
-        return self._decompose_target(graph, output, target, unpadded_columns(self.columns, additional_forward_args))
+        with prepared(self.forward_func, self.layer):
+            graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
+            if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
+                target = output.argmax(1)
+            columns = unpadded_columns(self.columns, additional_forward_args)
+            return self._decompose_target(graph, output, target, columns)
 
     def decompose_each(
         self,
@@ -241,15 +246,16 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
 
     def _recorded(self, inputs: Inputs, additional_forward_args: Any, at_input: bool) -> tuple[LayerGraph, Tensor]:
         """The graph and the output of one forward pass."""
-        with (
-            recording(),
-            recorded_graph(self.layer, self.layer_name, self.norm, at_input=at_input) as graph,
-            frozen(self.forward_func, self.layer),
-            ConstantVariance(),
-        ):
+        at_layer = recorded_graph(self.layer, self.layer_name, self.norm, at_input=at_input)
+        with recording(), at_layer as graph, self._in_forward_pass():
             further = forward_arguments(additional_forward_args)
             output = _run_forward(self.forward_func, detached_inputs(inputs), None, further)
         return graph, check_rows(checked_output(output, self.forward_func), len(first_input(inputs)))
+
+    @contextmanager
+    def _in_forward_pass(self) -> Iterator[None]:
+        with torch.enable_grad(), held(self.forward_func, self.layer), entered(ConstantRest()):
+            yield
 
     @restored
     def _decompose_target(
@@ -262,15 +268,12 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
         keep_graph: bool = False,
         features: Tensor | None = None,
     ) -> Decomposition:
-        """Decomposes the score of one target.
-
-        `keep_graph` keeps the graph for the gradient of another target, whose `features` are the same.
-        """
-        # As in the forward pass, because checkpointed modules run again during the backward pass.
-        with recording(), frozen(self.forward_func, self.layer), ConstantVariance():
+        """Decomposes the score of one target; `keep_graph` serves another one, whose `features` are the same."""
+        with recording():
             (target,) = forward_arguments((target,))  # a normal tensor
             score = score_of(output, target)
-            grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph)
+        with recording(), torch.no_grad():  # the parameters of the norm are constants too
+            grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph, self._in_forward_pass())
         Z, G = self._checked(*grids, columns)
         score = score.detach().reshape(len(score))
         check_decomposed(self.layer_name, Z, G, score)

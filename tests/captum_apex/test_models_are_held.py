@@ -47,6 +47,7 @@ from captum_apex.explanations.merging import EventInWindow
 from captum_apex.explanations.prototype_regions import PrototypeRegions
 from captum_apex.layers.hooks import frozen, held
 from captum_apex.layers.placing import cell_places
+from captum_apex.layers.still_models import prepared
 from captum_apex.layers.suggestions import suggest_layers, suggested_layout
 from captum_apex.metrics import (
     deletion,
@@ -265,6 +266,7 @@ CALLS = {
     "locate_prototypes": lambda s: locate_prototypes(s.apex, list(CLIPS), n_prototypes=1, channels=[0]),
     "frozen": lambda s: s.inside(frozen(s.model)),
     "held": lambda s: s.inside(held(s.model)),
+    "prepared": lambda s: s.inside(prepared(s.model)),
     "RegionSearch.locate": lambda s: RegionSearch().locate(s.channels, [CELL, CELL], 1, score=1.0),
     "ChannelValues.maps": lambda s: s.channels.maps(FILLS[:1], [0.5, 1.0]),
     "ChannelValues.of": lambda s: s.channels.of(CLIPS),
