@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS, check_sides
+from captum_apex.attribution.recorded_pass import shared_passes
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.class_names import class_index
@@ -256,9 +257,10 @@ class Explainer:
                 left_out[source.name] = str(error)
                 continue
             clip = self._pages.labelled(clip)
-            scores = self.classifier.scores(inputs, source.name)
-            labels = targets or _detected(self.classifier, scores, threshold)
-            pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
+            with shared_passes():
+                scores = self._pages.scores(inputs, source.name)
+                for label in targets or _detected(self.classifier, scores, threshold):
+                    pages.append(self._pages.page(clip, inputs, scores, label, settings, progress=progress))
         if left_out and not pages:
             name, message = next(iter(left_out.items()))
             raise ValueError(

@@ -34,6 +34,7 @@ from captum_apex import (
 )
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.occlusion import two_sided_occlusion
+from captum_apex.attribution.recorded_pass import in_recorded_pass, recorded_pass
 from captum_apex.audio.regions import Box, Region
 from captum_apex.cli.layer_choice import layers_of, layers_to_choose_from
 from captum_apex.examination import examine
@@ -236,6 +237,9 @@ CALLS = {
         1,
         EvidenceSettings(2, 2, "positive", RegionSearch()),
     ),
+    "ClipPages.scores": lambda s: s.pages.scores(CLIPS[0], "a clip"),
+    "recorded_pass": lambda s: recorded_pass(s.model, s.layer, CLIPS),
+    "in_recorded_pass": lambda s: s.inside(in_recorded_pass(s.model, s.layer)),
     "Explainer.explain": lambda s: s.explainer.explain(CLIPS[0].flatten()),
     "Explainer.explain_recording": lambda s: s.explainer.explain_recording(
         torch.rand(256), window=1.0, hop=1.0, threshold=0.1
