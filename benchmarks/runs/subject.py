@@ -26,6 +26,7 @@ from captum_apex.bases import (
     neighbours,
     peak_search,
     schemes,
+    sparse_labels,
 )
 from captum_apex.layers import (
     changes,
@@ -51,7 +52,7 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
 CODE = (
-    *(bank_folder, bank_writer, basis, collation, features, fitting, neighbours, peak_search, schemes),
+    *(bank_folder, bank_writer, basis, collation, features, fitting, neighbours, peak_search, schemes, sparse_labels),
     *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, still_models, values),
 )
 

@@ -6,6 +6,7 @@
 - `fitting`: `fit_basis` learns a basis that maximises the purity of its prototypes; `basis_from_matrix` takes a matrix.
   `peak_search` finds the peak cells, and `fit_progress` says how long the fit takes.
 - `basis`: `PrototypeBasis`, the fitted matrix with the `Prototypes` of each channel, as a file too.
+  `sparse_labels` makes small files of labels with a number for each of many classes.
 """
 
 from captum_apex.bases.basis import PrototypeBasis, Prototypes

@@ -23,6 +23,7 @@ from captum_apex.numbers import real_number
 __all__ = ["BankWriter"]
 
 _BLOCK = 2**24  # bytes
+_GROWTH = 1.5  # of the arrays, where clips are longer than those before
 
 
 class BankWriter:
@@ -69,13 +70,23 @@ class BankWriter:
         self.n_written = 0
         self.means = torch.empty(0)
         self._arrays: dict[Scheme, Tensor] = {}  # (clip, channel, row or 1, column or 1)
+        self._width = 0  # columns that the arrays have room for
         self._labels: list[Tensor] = []
+        self._columns: list[Tensor] = []
         self._feature_dtype = torch.float32
 
     @property
     def cells(self) -> dict[Scheme, Tensor]:
         """The cells of each sequence, (clip, channel, cell)."""
         return {sequence: array.flatten(2) for sequence, array in self._arrays.items()}
+
+    @property
+    def columns(self) -> Tensor | None:
+        """Number of columns of each clip's grid, as `FeatureBank.columns` gives it."""
+        if self.grid is None or not {Scheme.TIME, Scheme.SQUARE} & self._arrays.keys():
+            return None
+        columns = torch.cat(self._columns)
+        return None if (columns == self.grid[1]).all() else columns
 
     @property
     def labels(self) -> Tensor | None:
@@ -107,11 +118,12 @@ class BankWriter:
         self._make_room(grid)
         clips = slice(self.n_written, self.n_written + len(grid))
         for sequence, array in self._arrays.items():
-            cells = sequence.cells(grid, columns)[0].unflatten(2, _sides(sequence, grid)).to("cpu")
+            cells = sequence.cells(grid, columns)[0].unflatten(2, _sides(sequence, *grid.shape[2:])).to("cpu")
             array[clips, :, :, : cells.shape[3]] = cells
             array[clips, :, :, cells.shape[3] :] = torch.nan
         means = grid.mean((2, 3)) if unpadded is None else grid.where(unpadded, torch.nan).nanmean((2, 3))
         self.means[clips] = means.to("cpu")
+        self._columns.append(torch.full((len(grid),), grid.shape[3]) if columns is None else columns.cpu().long())
         self._add_labels(labels)
         self.n_written += len(grid)
 
@@ -151,6 +163,8 @@ class BankWriter:
             raise ValueError(
                 f"expected `collate_fn` to keep all {self.n_clips} clips of the dataset, but {self.n_written} came"
             )
+        if self.grid is not None and self._width > self.grid[1]:
+            self._allocate(self.grid[1], self.means.shape[1])
 
     def _make_room(self, grid: Tensor) -> None:
         """Allocates arrays for grids of this size; a clip that is longer than all clips before it makes them wider."""
@@ -164,20 +178,31 @@ class BankWriter:
             )
         if self.grid is None or self.grid[1] < n_columns:
             self.grid = (n_rows, n_columns)
-            self._allocate(grid)
+        if self._width < n_columns:
+            # With room for clips that are still longer, so that few lengths make a copy; where there is any.
+            try:
+                self._allocate(max(n_columns, math.ceil(_GROWTH * self._width)), grid.shape[1])
+            except OSError:
+                self._allocate(n_columns, grid.shape[1])
 
-    def _allocate(self, grid: Tensor) -> None:
-        shapes = {sequence: (self.n_clips, grid.shape[1], *_sides(sequence, grid)) for sequence in self.sequences}
-        in_memory = sum(math.prod(shape) for shape in shapes.values()) * grid.element_size() <= self.max_memory
+    def _allocate(self, width: int, n_channels: int) -> None:
+        """Makes the arrays as wide as this, with what they hold."""
+        assert self.grid is not None
+        self._width = width
+        size = (self.grid[0], width)
+        shapes = {sequence: (self.n_clips, n_channels, *_sides(sequence, *size)) for sequence in self.sequences}
+        dtype = self.means.dtype
+        in_memory = sum(math.prod(shape) for shape in shapes.values()) * self.means.element_size() <= self.max_memory
         for sequence, shape in shapes.items():
-            narrower = self._arrays.get(sequence)
-            if narrower is not None and tuple(narrower.shape) == shape:
+            former = self._arrays.get(sequence)
+            if former is not None and tuple(former.shape) == shape:
                 continue
-            wider = torch.empty(shape, dtype=grid.dtype) if in_memory else self._mapped(shape, grid.dtype)
-            if narrower is not None:
-                wider[: self.n_written, :, :, : narrower.shape[3]] = narrower[: self.n_written]
-                wider[: self.n_written, :, :, narrower.shape[3] :] = torch.nan
-            self._arrays[sequence] = wider
+            array = torch.empty(shape, dtype=dtype) if in_memory else self._mapped(shape, dtype)
+            if former is not None:
+                kept = min(former.shape[3], shape[3])
+                array[: self.n_written, :, :, :kept] = former[: self.n_written, :, :, :kept]
+                array[: self.n_written, :, :, kept:] = torch.nan
+            self._arrays[sequence] = array
 
     def _mapped(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """An array in a file without a name, which the system removes with the last tensor that uses it.
@@ -227,8 +252,6 @@ def _kind(shape: Sequence[int] | None) -> str:
     return f"{shape[0]} numbers" if len(shape) else "one index"
 
 
-def _sides(sequence: Scheme, grid: Tensor) -> tuple[int, int]:
-    """The numbers of rows and columns of a sequence's cells."""
-    n_rows = 1 if sequence is Scheme.TIME else grid.shape[2]
-    n_columns = 1 if sequence is Scheme.FREQUENCY else grid.shape[3]
-    return n_rows, n_columns
+def _sides(sequence: Scheme, n_rows: int, n_columns: int) -> tuple[int, int]:
+    """The numbers of rows and columns of a sequence's cells in a grid."""
+    return 1 if sequence is Scheme.TIME else n_rows, 1 if sequence is Scheme.FREQUENCY else n_columns

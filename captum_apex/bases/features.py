@@ -19,7 +19,7 @@ from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.collation import Collate, first_clip, naming_arguments
 from captum_apex.bases.neighbours import warn_of_neighbours
-from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.bases.schemes import SCHEMES, Scheme, sequences_of
 from captum_apex.bases.summaries import layer_in_words
 from captum_apex.caller import warn_caller
 from captum_apex.layers.changes import restored
@@ -104,19 +104,24 @@ class FeatureBank:
         None where all clips have the same number, or where the bank has only the cells of `frequency`, which do not
         depend on it.
         """
-        n_rows = {Scheme.TIME: 1, Scheme.SQUARE: self.origin.grid[0] if self.origin.grid else 1}
-        for sequence in n_rows.keys() & self.cells.keys():
-            first_channel = self.cells[sequence][:, 0]
-            first_row = first_channel.unflatten(1, (n_rows[sequence], -1))[:, 0]  # (clip, cell) → (clip, time)
-            columns = first_row.isfinite().sum(1)
-            return None if (columns == first_row.shape[1]).all() else columns
-        return None
+        sequence = next((each for each in (Scheme.TIME, Scheme.SQUARE) if each in self.cells), None)
+        if sequence is None:
+            return None
+        n_rows = self.origin.grid[0] if sequence is Scheme.SQUARE and self.origin.grid else 1
+        first_row = self.cells[sequence][:, 0].unflatten(1, (n_rows, -1))[:, 0]  # (clip, cell) → (clip, time)
+        columns = first_row.isfinite().sum(1)
+        return None if (columns == first_row.shape[1]).all() else columns
+
+    def _knowing(self, columns: Tensor | None) -> FeatureBank:
+        vars(self)["columns"] = columns  # the cached property, which would read the cells
+        return self
 
     def to(self, device: torch.device | str) -> FeatureBank:
         """The bank on a device; fitting runs on the device of the bank."""
         cells = {sequence: tensor.to(device) for sequence, tensor in self.cells.items()}
         labels = None if self.labels is None else self.labels.to(device)
-        return FeatureBank(cells, self.means.to(device), labels, self.origin)
+        columns = None if self.columns is None else self.columns.to(device)
+        return FeatureBank(cells, self.means.to(device), labels, self.origin)._knowing(columns)
 
     @classmethod
     @restored
@@ -190,7 +195,7 @@ class FeatureBank:
         model = on_one_device(model)
         name = layer_name(model, layer)
         settings = (name, Layout.of(layout), max_memory, folder, _pooled_norm(model, norm))
-        writer = BankWriter(_length(dataset), _sequences(schemes), *settings)
+        writer = BankWriter(_length(dataset), sequences_of(schemes), *settings)
         loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
         input_shapes: set[tuple[int, ...]] = set()
         first: list[Any] = []
@@ -213,7 +218,7 @@ class FeatureBank:
         record = (input_shape, fingerprint(model), writer.n_clips, at_input, _fingerprint_of(dataset))
         origin = Origin(name, writer.layout, writer.grid, *record, "" if writer.norm is None else writer.norm.name)
         origin = _placed(origin, model, layer, first, input_layout) if places else origin
-        return cls(writer.cells, writer.means, writer.labels, origin)
+        return cls(writer.cells, writer.means, writer.labels, origin)._knowing(writer.columns)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the bank to a folder: an .npy file per array, and bank.json with their names and checksums.
@@ -367,15 +372,6 @@ def _checked_norm(writer: BankWriter) -> AbstractContextManager[None]:
     if writer.norm is None:
         return nullcontext()
     return watched(writer.norm.module, writer.norm.name, writer.check_norm)
-
-
-def _sequences(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:
-    """The sequences of cells that the schemes need, each once."""
-    if not isinstance(schemes, Iterable):
-        raise TypeError(f"expected `schemes` to be the names of schemes, but got {schemes!r}")
-    chosen = [Scheme(schemes)] if isinstance(schemes, str) else [Scheme(scheme) for scheme in schemes]
-    sequences = {sequence for scheme in chosen for sequence in scheme.sequences}
-    return tuple(sequence for sequence in SCHEMES if sequence in sequences)
 
 
 def _length(dataset: Dataset | Sequence) -> int:
