@@ -12,6 +12,7 @@ from captum_apex import interruption  # noqa: F401  # before all that takes seco
 # isort: split
 from benchmarks.commands import (
     demonstration_command,
+    fits_command,
     measure_command,
     published_command,
     regions_command,
@@ -78,6 +79,7 @@ def command_parser() -> argparse.ArgumentParser:
     measure_command.add_speed_parser(commands)
     measure_command.add_events_parser(commands)
     measure_command.add_norm_parser(commands)
+    fits_command.add_fits_parser(commands)
     regions_command.add_regions_parser(commands)
     published_command.add_published_parser(commands)
     demonstration_command.add_demonstration_parser(commands)

@@ -35,7 +35,8 @@ from captum_apex.version import __version__ as __version__
 if TYPE_CHECKING:
     from captum_apex import datasets, masking, metrics, spectra
     from captum_apex.attribution.apex import APEX
-    from captum_apex.attribution.basis_insertion import ChannelMatrix, insert_basis
+    from captum_apex.attribution.basis_insertion import insert_basis
+    from captum_apex.attribution.channel_matrices import ChannelMatrix
     from captum_apex.attribution.evidence_score import EvidenceScore
     from captum_apex.attribution.layer_apex import LayerAPEX
     from captum_apex.audio import Box, Clip, Place, Region, SpectrogramAxes
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from captum_apex.explanations.explanation import Explanation, explain, explain_classes
     from captum_apex.explanations.long_recordings import explain_recording
     from captum_apex.explanations.prototype_regions import locate_prototypes
+    from captum_apex.layers.chosen_run import ChosenRun
     from captum_apex.layers.selected_output import SelectedOutput
     from captum_apex.layers.suggestions import suggest_layers
     from captum_apex.locating import RegionEffect, RegionSearch
@@ -65,6 +67,7 @@ __all__ = [
     "Box",
     "ChannelEvent",
     "ChannelMatrix",
+    "ChosenRun",
     "Classifier",
     "Clip",
     "Event",
@@ -114,7 +117,8 @@ _MODULES = {
     "SCHEMES": "bases.schemes",
     "Box": "audio",
     "ChannelEvent": "explanations.events",
-    "ChannelMatrix": "attribution.basis_insertion",
+    "ChannelMatrix": "attribution.channel_matrices",
+    "ChosenRun": "layers.chosen_run",
     "Classifier": "classifiers.classifier",
     "Clip": "audio",
     "Event": "explanations.events",

@@ -47,7 +47,7 @@ def warn_caller(message: str) -> None:
     """
     level = 2
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _SKIPPED:
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _SKIPPED:
         frame = frame.f_back
         level += 1
     with tqdm.external_write_mode(file=sys.stderr):  # a progress bar makes room for the line

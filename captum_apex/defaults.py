@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["BASIS_SUFFIX", "MOST_PROTOTYPES", "N_CHANNELS", "SCHEME_NAMES"]
+__all__ = ["BASIS_SUFFIX", "FIT_EPOCHS", "MOST_PROTOTYPES", "N_CHANNELS", "SCHEME_NAMES"]
 
 BASIS_SUFFIX = ".safetensors"
 """The ending of the files of bases."""
+
+FIT_EPOCHS = {"gradient": 20, "closed-form": 10}
+"""The methods of the fit, the default first, each with its epochs by default."""
 
 MOST_PROTOTYPES = (100, 5)
 """Prototypes of a channel at most: at the beginning of the fit, and at its end and in the basis."""

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -95,9 +95,7 @@ def replaced(path: str | os.PathLike) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-        for folder in made:
-            with suppress(OSError):  # it has the file
-                folder.rmdir()
+        _remove_empty(made)  # none of them where the file is there
 
 
 def synced_folder(folder: Path) -> Path:
@@ -357,8 +355,18 @@ def _former(path: Path) -> os.stat_result | None:
 def _made_folders(folder: Path) -> list[Path]:
     """Makes a folder with all above it; returns those that were missing, the deepest first."""
     missing = list(takewhile(lambda each: not os.path.lexists(each), (folder, *folder.parents)))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        _remove_empty(missing)
+        raise
     return missing
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # it is not empty, or was not made
+            folder.rmdir()
 
 
 def _force_to_disk(path: Path, flags: int = os.O_RDWR) -> None:

@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from captum_apex import Event, RegionEffect, write_csv, write_raven
+from captum_apex.explaining.explained_clips import COLUMNS
+from captum_apex.explanations import ChannelEvent
+from captum_apex.explanations.event_files import event_records
+
 ROOT = Path(__file__).parents[1]
 GUIDES = ROOT / "tutorials" / "guides"
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -78,3 +83,36 @@ def test_the_glossary_is_in_alphabetical_order_and_has_the_symbols():
     assert terms == sorted(terms)
     symbols = re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)
     assert set("UZGR") | {"c_k", "a_k"} <= set(symbols)
+
+
+def rows_below(page, heading):
+    """The cells of the table below a heading of a guide, without its two first lines."""
+    section = (GUIDES / f"{page}.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_guide_has_all_columns_of_the_evidence_in_their_order():
+    rows = rows_below("first_explanations", "The columns of evidence.csv")
+    listed = [name for names, _ in rows for name in names.split(", ")]
+    assert listed == [f"`{name}`" for name in COLUMNS]
+
+
+def test_the_guide_has_all_columns_of_the_files_of_events(tmp_path):
+    effect = RegionEffect(channel=0.5, random=(0.1,))
+    event = Event.of([ChannelEvent(1.0, 2.0, 150.0, 3500.0, 0, "dog", 0.9, 17, 1, 2.5, effect)])
+    write_csv(tmp_path / "events.csv", [event])
+    write_raven(tmp_path / "events.txt", [event])
+    rows = rows_below("long_recordings", "The columns of the files of events")
+    in_csv, in_raven, in_json = ([name for row in rows for name in row[i].split(", ") if name] for i in range(3))
+    header = (tmp_path / "events.csv").read_text().splitlines()[0].split(",")
+    assert sorted(in_csv) == sorted(f"`{name}`" for name in header)
+    assert ["Selection", "View", "Channel", *in_raven] == header_of_raven(tmp_path / "events.txt")
+    (record,) = event_records([event])
+    names = [name.strip("`").partition(".") for name in in_json]
+    assert {first for first, dot, _ in names if not dot} == set(record) - {"label"}  # which the first line names
+    assert {last for _, dot, last in names if dot} <= set(record["channels"][0]["effect"])
+
+
+def header_of_raven(path):
+    return path.read_text().splitlines()[0].split("\t")

@@ -9,7 +9,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     "captum_apex": (
-        {"caller", "choices", "defaults", "extras", "interruption", "numbers", "result_tables", "version"},
+        {
+            "caller",
+            "choices",
+            "defaults",
+            "extras",
+            "interruption",
+            "numbers",
+            "progress",
+            "result_tables",
+            "texts",
+            "version",
+        },
         {"files", "layers", "masking", "audio", "recordings"},
         {"metrics", "bases", "classifiers", "datasets", "spectra", "listening"},
         {"attribution", "pretrained"},

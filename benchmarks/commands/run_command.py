@@ -37,8 +37,10 @@ from benchmarks.runs.allocator import keep_freed_memory
 from benchmarks.runs.results import Results, code_fingerprint, digest, versions
 from benchmarks.runs.runner import DEFAULT_FILLS, Settings, default_methods, run
 from benchmarks.runs.subject import FIT, Subject, prepare
+from benchmarks.runs.workers import check_backend
 from benchmarks.tasks import TASKS
 from benchmarks.tasks.task import SPLITS
+from captum_apex.cli.exit_status import WRONG_INPUT
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import device, positive_integer, seed
 from captum_apex.layers.models import fingerprint
@@ -133,8 +135,9 @@ def _add_computing_options(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--backend",
-        help="joblib's backend, such as dask or ray where a cluster is connected; local processes if left out",
+        help="dask, ray or a backend of joblib; local processes if left out",
     )
+    add("--address", help="address of a running cluster of dask or ray; a cluster of local processes if left out")
     add("--out", type=Path, help="results folder; a folder in results/ named by the settings if left out")
 
 
@@ -159,7 +162,20 @@ def run_command(options: argparse.Namespace) -> int:
     print(run_report.write(results.folder))
     print(f"\n{time.perf_counter() - start:.0f} s; rows, tables, figures and settings are in")
     print(results.folder.resolve())
-    return 0
+    return _finished_status(results, settings)
+
+
+def _finished_status(results: Results, settings: Settings) -> int:
+    """The exit status of a run; where cells are not finished, because their workers ended, the run says so."""
+    missing = results.missing(settings.cells)
+    if not missing:
+        return 0
+    print(
+        f"{len(missing)} of {len(settings.cells)} cells are not finished, for the reasons above; the same command goes "
+        "on with them",
+        file=sys.stderr,
+    )
+    return WRONG_INPUT
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -168,17 +184,13 @@ def _check_options(options: argparse.Namespace) -> None:
     check_output_folder(folder / "run.json")
     if (folder / "run.json").exists():
         check_run(folder)
-    try:
-        joblib.parallel_config(backend=options.backend or "loky").unregister()
-    except (ValueError, ImportError) as error:
-        raise ValueError(
-            f"expected --backend to be a backend of joblib, but got {options.backend!r}: {error}"
-        ) from error
+    check_backend(options.backend, options.address)
 
 
 def _run(subject: Subject, settings: Settings, results: Results, options: argparse.Namespace) -> None:
     try:
-        run(subject, settings, results, jobs=options.jobs, backend=options.backend, progress=True)
+        computing = {"jobs": options.jobs, "backend": options.backend, "address": options.address}
+        run(subject, settings, results, **computing, progress=True)
     except TerminatedWorkerError as error:
         raise MemoryError(
             f"the system ended a worker, most likely for this reason; try fewer --jobs ({error})"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import multiprocessing
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,6 +58,9 @@ SHOWN = 3  # channels with regions in an explanation
 PAGES = ((HUNDRED, 25.0), (MINUTE, 15.0))  # pages that are written, each with the limit of its seconds
 FINE = (148, 64, 128, 256)  # clips, channels and grid: a CNN without pooling
 WIDE = (1000, 1024, 4, 32)  # clips, channels and grid: ConvNeXt-Base on inputs of `LARGE_INPUT`
+WIDEST = (1000, 2048, 4, 32)  # the same for the last stage of a ResNet-50
+FIT_LIMITS = {"gradient": (4.0, 15.0), "closed-form": (0.5, 2.0)}  # seconds; of the scheme `square` the second one
+WIDE_LIMITS = {"gradient": 300.0, "closed-form": 12.0}  # seconds
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
             *_fitting(device),
             *_large(repeats, device),
             *_pages(),
-            *_in_separate_process(_wide_fitting, device),
+            *_in_separate_process(_wide_fitting, device, WIDE, WIDE_LIMITS),
+            *_in_separate_process(_wide_fitting, device, WIDEST, {"closed-form": 90.0}),
             *_in_separate_process(_fine_fitting, device),
             *_in_separate_process(_recording, device, HOUR),
         ]
@@ -237,9 +243,9 @@ def _in_separate_process(measured: Callable[..., list[Timing]], *arguments: obje
         return pool.submit(measured, *arguments).result()
 
 
-def _wide_fitting(device: str) -> list[Timing]:
+def _wide_fitting(device: str, size: Sequence[int], limits: Mapping[str, float]) -> list[Timing]:
     """Fitting a basis of a wide layer; the bank's values are random, a few hundred patterns mixed into all channels."""
-    n_clips, n_channels, n_rows, n_columns = WIDE
+    n_clips, n_channels, n_rows, n_columns = size
     torch.manual_seed(0)
     mixed = torch.randn(n_channels // 4, n_channels) / 16
     grids = (
@@ -257,10 +263,10 @@ def _wide_fitting(device: str) -> list[Timing]:
         means[clip] = grid.mean((1, 2))
     bank = FeatureBank(cells, means, None, Origin("stages", grid=(n_rows, n_columns), n_clips=n_clips)).to(device)
     timings = []
-    for scheme in cells:
-        seconds = _timed(lambda scheme=scheme: fit_basis(bank, scheme))  # type: ignore[misc]
-        what = f"fitting {scheme}, C = {n_channels}, {n_clips} clips"
-        timings.append(Timing(what, seconds, "", math.nan, 300.0, most_megabytes()))
+    for method, scheme in itertools.product(limits, cells):
+        seconds = _timed(partial(fit_basis, bank, scheme, method=method))
+        what = f"fitting {scheme}, {method}, C = {n_channels}, {n_clips} clips"
+        timings.append(Timing(what, seconds, "", math.nan, limits[method], most_megabytes()))
     return timings
 
 
@@ -382,14 +388,13 @@ def _fitting(device: str) -> list[Timing]:
     bank = FeatureBank.from_dataset(model, explained_layer(model), TensorDataset(clips, torch.zeros(FIT_CLIPS))).to(
         device
     )
-    limits = {"square": 15.0}
     return [
         Timing(
-            f"fitting {scheme}, C = {bank.n_channels}, {bank.n_clips} clips",
-            _timed(lambda scheme=scheme: fit_basis(bank, scheme)),  # type: ignore[misc]
+            f"fitting {scheme}, {method}, C = {bank.n_channels}, {bank.n_clips} clips",
+            _timed(partial(fit_basis, bank, scheme, method=method)),
             "",
             math.nan,
-            limits.get(scheme, 4.0),
+            FIT_LIMITS[method][scheme is Scheme.SQUARE],
         )
-        for scheme in SCHEMES
+        for method, scheme in itertools.product(FIT_LIMITS, SCHEMES)
     ]

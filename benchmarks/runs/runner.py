@@ -8,32 +8,30 @@ one forward pass.
 from __future__ import annotations
 
 import math
-import multiprocessing.resource_tracker
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import joblib
 import torch
-from joblib.externals.loky.backend import resource_tracker
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.runs.allocator import keep_freed_memory
+from benchmarks.runs.clusters import Lost
 from benchmarks.runs.maps import Map, RegionSums, run_method, status_of
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import Cell, Row
 from benchmarks.runs.scoring import row_of, score_methods
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
+from benchmarks.runs.workers import Workers, started
 from benchmarks.tasks import Split
 from captum_apex.masking.grids import GRIDS
 
@@ -111,37 +109,45 @@ def run(
     *,
     jobs: int = 1,
     backend: str | None = None,
+    address: str | None = None,
     progress: bool = False,
 ) -> None:
     """Scores every cell that is not finished; those of a region grid and fill are stored after their last clips.
 
-    If a method fails, its cell gets a row with the reason, and the run goes on. The scores of a cell depend neither on
-    other cells nor on the number of jobs: on the CPU every job uses one thread.
+    If a method fails, its cell gets a row with the reason, and the run goes on. If a worker of a cluster ends twice in
+    the same job, the cells of the job stay unfinished, with a warning. The scores of a cell depend neither on other
+    cells nor on the number of jobs: on the CPU every job uses one thread.
 
     Args:
         subject: the classifier and its clips.
         settings: methods, region grids, fills and clips of the run.
         results: the folder for the sums of the maps and for the cells.
-        jobs: number of processes that run at the same time.
-        backend: name of a joblib backend, None for `"loky"`; `"dask"` and `"ray"` need these packages, connected to a
-            cluster.
+        jobs: number of processes that run at the same time; a cluster at an `address` has its own number.
+        backend: `"dask"`, `"ray"`, or the name of a backend of joblib; None for `"loky"`, which starts processes.
+        address: address of a running Dask or Ray cluster; None to start one of processes of this machine.
         progress: whether to show progress bars with the remaining time.
     """
     cells = results.missing(settings.cells, retry=settings.retry)
     if not cells:
         return
     bar = partial(tqdm, disable=not progress, file=sys.stderr)
-    with one_thread(subject), joblib.parallel_config(backend=backend or "loky", n_jobs=jobs):
+    with one_thread(subject):
         stage = Stage.of(subject, settings.clips, settings.part)
-        _explain(stage, [cell for cell in cells if results.sums(cell) is None], settings, results, bar)
-        _score(stage, [cell for cell in cells if results.sums(cell) is not None], settings, results, bar)
+        with started(stage, jobs=jobs, backend=backend, address=address) as workers:
+            _explain(workers, [cell for cell in cells if results.sums(cell) is None], settings, results, bar)
+            mapped = [cell for cell in cells if results.sums(cell) is not None]
+            _score(workers, len(stage.indices), mapped, settings, results, bar)
 
 
-def _explain(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable) -> None:
+def _explain(workers: Workers, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable) -> None:
     """Stores the sums of every cell's map; a cell without a map is finished with a row that says why."""
-    finished_jobs = _parallel(explain_job, ((job, stage, settings) for job in Job.plan(cells)))
+    finished_jobs = workers.results(explain_job, ((job, settings) for job in Job.plan(cells)))
     with bar(total=len(cells), desc="explaining", unit="map") as counter:
         for sums_by_cell in finished_jobs:
+            if isinstance(sums_by_cell, Lost):
+                _warn_of_lost(sums_by_cell, sums_by_cell.call[0].cells)
+                counter.update(len(sums_by_cell.call[0].cells))
+                continue
             for cell, sums in sums_by_cell.items():
                 if sums.sums is None:
                     results.add(cell, [row_of(cell, sums)])
@@ -150,36 +156,52 @@ def _explain(stage: Stage, cells: Sequence[Cell], settings: Settings, results: R
                 counter.update()
 
 
-def _score(stage: Stage, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable) -> None:
+def _score(
+    workers: Workers, n_clips: int, cells: Sequence[Cell], settings: Settings, results: Results, bar: Callable
+) -> None:
     """Scores all methods of a region grid and fill together, a few clips at a time, and stores finished cells."""
     cells_by_table: dict[tuple[str, str], list[Cell]] = {}  # (grid, fill) → cells
     for cell in cells:
         cells_by_table.setdefault((cell.grid, cell.fill), []).append(cell)
-    n_batches = math.ceil(len(stage.indices) / CLIPS_TOGETHER)
+    n_batches = math.ceil(n_clips / CLIPS_TOGETHER)
     scored_batches: dict[tuple[str, str], list[ScoredBatch]] = {table: [] for table in cells_by_table}
-    jobs = _scoring_jobs(stage, cells_by_table, settings, results)
-    with bar(total=len(cells_by_table) * len(stage.indices), desc="scoring", unit="clip") as counter:
-        for batch in _parallel(score_batch, jobs):
+    calls = _scoring_calls(n_clips, cells_by_table, settings, results)
+    with bar(total=len(cells_by_table) * n_clips, desc="scoring", unit="clip") as counter:
+        for batch in workers.results(score_batch, calls):
+            if isinstance(batch, Lost):
+                _warn_of_lost(batch, cells_by_table[batch.call[1:3]])
+                continue
             table = (batch.grid, batch.fill)
             scored_batches[table].append(batch)
             counter.update(batch.n_clips)
             if len(scored_batches[table]) == n_batches:
-                in_order = sorted(scored_batches.pop(table), key=lambda each: each.first_clip)
-                for cell in cells_by_table[table]:
-                    if cell.method in in_order[0].rows:
-                        results.add(cell, _joined([each.rows[cell.method] for each in in_order]))
-                    else:
-                        warnings.warn(f"the map of {', '.join(cell)} was deleted meanwhile; run it again", stacklevel=2)
+                _store(scored_batches.pop(table), cells_by_table[table], results)
 
 
-def _scoring_jobs(
-    stage: Stage, cells_by_table: Mapping[tuple[str, str], Sequence[Cell]], settings: Settings, results: Results
+def _store(batches: Sequence[ScoredBatch], cells: Sequence[Cell], results: Results) -> None:
+    """Stores the cells of a region grid and fill, of which all clips are scored."""
+    in_order = sorted(batches, key=lambda each: each.first_clip)
+    for cell in cells:
+        if cell.method in in_order[0].rows:
+            results.add(cell, _joined([each.rows[cell.method] for each in in_order]))
+        else:
+            warnings.warn(f"the map of {', '.join(cell)} was deleted meanwhile; run it again", stacklevel=2)
+
+
+def _warn_of_lost(lost: Lost, cells: Sequence[Cell]) -> None:
+    names = "; ".join(", ".join(cell) for cell in cells)
+    warnings.warn(f"not finished, because a worker ended twice ({lost.reason}): {names}; run it again", stacklevel=2)
+
+
+def _scoring_calls(
+    n_clips: int, cells_by_table: Mapping[tuple[str, str], Sequence[Cell]], settings: Settings, results: Results
 ) -> Iterator[tuple]:
-    """The arguments of `score_batch` for every region grid and fill and every few clips."""
+    """The arguments of `score_batch` after the stage, for every region grid and fill and every few clips."""
     for (grid, fill), cells in cells_by_table.items():
         maps = {cell.method: sums for cell in cells if (sums := results.sums(cell)) is not None}
-        for clips, batch in stage.batches(CLIPS_TOGETHER):
-            yield batch, grid, fill, {name: sums.clips(clips) for name, sums in maps.items()}, settings
+        for start in range(0, n_clips, CLIPS_TOGETHER):
+            clips = slice(start, start + CLIPS_TOGETHER)
+            yield clips, grid, fill, {name: sums.clips(clips) for name, sums in maps.items()}, settings
 
 
 def _joined(batches: Sequence[list[Row]]) -> list[Row]:
@@ -203,34 +225,7 @@ def one_thread(subject: Subject) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _parallel(function: Callable, arguments: Iterable[tuple]) -> Iterator:
-    """The results of the function for all arguments, in the order in which they are ready."""
-    with _workers_without_interruptions():
-        return joblib.Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")(
-            joblib.delayed(function)(*arguments_of_call) for arguments_of_call in arguments
-        )
-
-
-@contextmanager
-def _workers_without_interruptions() -> Iterator[None]:
-    """Processes that are started inside do not see Ctrl-C, which a terminal sends to all: the run ends them itself.
-
-    A worker that is interrupted prints a traceback. It inherits the signals that are blocked where it is started; one
-    that comes meanwhile is delivered at the end of the block.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    for tracker in (multiprocessing.resource_tracker, resource_tracker):
-        tracker.ensure_running()  # before the block: one that is started inside allows the signal again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def explain_job(job: Job, stage: Stage, settings: Settings) -> dict[Cell, RegionSums]:
+def explain_job(stage: Stage, job: Job, settings: Settings) -> dict[Cell, RegionSums]:
     """Calls a method and sums its maps for each cell of the job; runs in a worker."""
     _set_up_worker(stage)
     for path in settings.files:
@@ -268,11 +263,14 @@ class ScoredBatch(NamedTuple):
     rows: dict[str, list[Row]]
 
 
-def score_batch(stage: Stage, grid: str, fill: str, maps: Mapping[str, RegionSums], settings: Settings) -> ScoredBatch:
-    """Scores all methods for the clips of the stage; runs in a worker."""
+def score_batch(
+    stage: Stage, clips: slice, grid: str, fill: str, maps: Mapping[str, RegionSums], settings: Settings
+) -> ScoredBatch:
+    """Scores all methods for some clips of the stage; runs in a worker."""
     _set_up_worker(stage)
-    rows = score_methods(stage, grid, fill, maps, settings.points)
-    return ScoredBatch(grid, fill, stage.indices[0], len(stage.indices), rows)
+    batch = stage.clips(clips)
+    rows = score_methods(batch, grid, fill, maps, settings.points)
+    return ScoredBatch(grid, fill, batch.indices[0], len(batch.indices), rows)
 
 
 def _set_up_worker(stage: Stage) -> None:

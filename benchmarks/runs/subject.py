@@ -20,11 +20,18 @@ from captum_apex.bases import (
     bank_folder,
     bank_writer,
     basis,
+    clip_loading,
     collation,
+    feature_pass,
     features,
     fitting,
+    joined_parts,
+    mapped_arrays,
     neighbours,
+    part_files,
+    part_writer,
     peak_search,
+    polar_fit,
     schemes,
     sparse_labels,
 )
@@ -52,7 +59,8 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
 CODE = (
-    *(bank_folder, bank_writer, basis, collation, features, fitting, neighbours, peak_search, schemes, sparse_labels),
+    *(bank_folder, bank_writer, basis, clip_loading, collation, feature_pass, features, fitting, joined_parts),
+    *(mapped_arrays, neighbours, part_files, part_writer, peak_search, polar_fit, schemes, sparse_labels),
     *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, still_models, values),
 )
 

@@ -7,12 +7,14 @@
 - `projection`: a map enlarged from the grid of the layer to the input.
 - `evidence_score`: the evidence as a scalar function of the input, for any other attribution method.
 - `basis_insertion`: a copy of the model with the basis inside.
+- `channel_matrices`: modules that multiply channels by a matrix, as this copy has them.
 - `occlusion`: two-sided occlusion, for models of which only the scores are at hand.
 - `arguments`: inputs and additional arguments in the forms that Captum accepts.
 """
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.basis_insertion import ChannelMatrix, insert_basis
+from captum_apex.attribution.basis_insertion import insert_basis
+from captum_apex.attribution.channel_matrices import ChannelMatrix
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.attribution.evidence_score import EvidenceScore
 from captum_apex.attribution.layer_apex import LayerAPEX

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from captum_apex.attribution.channel_matrices import ChannelMatrix, MatrixBefore, MatrixThenModule
 from captum_apex.attribution.channel_readers import (
     ChannelReader,
     Taken,
@@ -20,6 +23,7 @@ from captum_apex.attribution.channel_readers import (
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.layers.changes import restored
+from captum_apex.layers.chosen_run import named_layers
 from captum_apex.layers.hooks import copied, frozen, watched
 from captum_apex.layers.models import model_of, on_one_device
 from captum_apex.layers.pooled_norm import PooledNorm
@@ -29,71 +33,7 @@ from captum_apex.result_tables import listed
 
 __all__ = ["ChannelMatrix", "GridNorm", "insert_basis"]
 
-
-class ChannelMatrix(nn.Module):
-    """Multiplies the channels, by default axis 1 of (clip, channel, ...), by a matrix at every position.
-
-    Args:
-        matrix: the matrix, (output channel, input channel).
-        axis: the axis of the channels, such as 2 for tokens (clip, time, channel).
-
-    Example:
-        >>> import torch
-        >>> from captum_apex import ChannelMatrix
-        >>> ChannelMatrix(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))(torch.tensor([[1.0, 2.0]]))
-        tensor([[2., 1.]])
-    """
-
-    matrix: Tensor
-
-    def __init__(self, matrix: Tensor, axis: int = 1) -> None:
-        super().__init__()
-        self.register_buffer("matrix", matrix)
-        self.axis = axis
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The features in the other basis.
-
-        Args:
-            features: (clip, channel, ...), or with the channels on another axis.
-
-        Returns:
-            Tensor of the same shape for a square matrix.
-        """
-        multiplied = torch.einsum("kc,nc...->nk...", self.matrix, features.movedim(self.axis, 1))
-        return multiplied.movedim(1, self.axis)
-
-
-class MatrixBefore(nn.Module):
-    """A module of several arguments, some of which are multiplied by a matrix before the module takes them.
-
-    Args:
-        module: the module.
-        matrix: the matrix, (output channel, input channel).
-        axes: the axis of the channels in each argument to multiply, by the argument's position or name.
-
-    Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> from captum_apex.attribution.basis_insertion import MatrixBefore
-        >>> head = nn.Bilinear(1, 1, 1, bias=False)
-        >>> _ = nn.init.ones_(head.weight)
-        >>> doubled = MatrixBefore(head, torch.tensor([[2.0]]), {1: 1})  # the second argument alone
-        >>> doubled(torch.tensor([[3.0]]), torch.tensor([[5.0]])).item()
-        30.0
-    """
-
-    def __init__(self, module: nn.Module, matrix: Tensor, axes: Mapping[int | str, int]) -> None:
-        super().__init__()
-        self.module = module
-        self.matrices = nn.ModuleDict({str(key): ChannelMatrix(matrix, axis) for key, axis in axes.items()})
-
-    def forward(self, *arguments: Any, **named: Any) -> Any:
-        """What the module gives for its multiplied arguments."""
-        by_key = {str(key): value for key, value in (*enumerate(arguments), *named.items())}
-        by_key |= {key: matrix(by_key[key]) for key, matrix in self.matrices.items()}
-        in_order = [by_key[str(index)] for index in range(len(arguments))]
-        return self.module(*in_order, **{key: by_key[key] for key in named})
+_ILL_CONDITIONED = 1e3  # condition number from which on rounding alone may change the outputs by the tolerance
 
 
 class GridNorm(nn.Module):
@@ -191,7 +131,7 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
     model = model_of(model) or model  # without a wrapper that compiles it or copies it to several devices
     inputs = _example_inputs(model, basis) if inputs is None else inputs
     inserted = copied(model)
-    training = {place: module.training for place, module in inserted.named_modules()}
+    training = {place: module.training for place, module in named_layers(inserted)}
     with torch.no_grad(), frozen(model, layer), frozen(inserted, inserted):
         expected = checked_output(selected_as(given, model)(inputs), model)
         weighted = weighted_modules(inserted)
@@ -207,7 +147,7 @@ def insert_basis(model: nn.Module, layer: nn.Module, basis: PrototypeBasis, inpu
         matrix.matrix = basis.U.to(matrix.matrix)
         with_output = selected_as(given, inserted)
         got = checked_output(with_output(inputs), with_output)
-    _check_same(expected, got, name, readers)
+    _check_same(expected, got, name, readers, basis)
     return with_output
 
 
@@ -242,20 +182,31 @@ def _readers(
     They are searched one after the other, because the inverse before the first may be all that the others need.
     """
     readers: list[ChannelReader] = []
-    while True:
-        try:
-            taken = arguments_taken(model, inputs, weighted)
-        except (AttributeError, RuntimeError, TypeError) as error:
-            raise ValueError(
-                f"expected {name!r} to give one tensor with {len(matrix.matrix)} channels on axis {matrix.axis}, one "
-                "per channel of the basis, but the copy with the basis inside does not run "
-                f"({type(error).__name__}: {error})"
-            ) from error
-        reader = next_reader(expected, taken, matrix.matrix, [reader.name for reader in readers], name)
-        if reader is None:
-            return readers
-        readers.append(reader)
-        model.set_submodule(reader.name, MatrixBefore(weighted[reader.name], matrix.matrix.T, reader.axes))
+    with ExitStack() as hooks:
+        while True:
+            try:
+                taken = arguments_taken(model, inputs, weighted)
+            except (AttributeError, RuntimeError, TypeError) as error:
+                raise ValueError(
+                    f"expected {name!r} to give one tensor with {len(matrix.matrix)} channels on axis {matrix.axis}, "
+                    "one per channel of the basis, but the copy with the basis inside does not run "
+                    f"({type(error).__name__}: {error})"
+                ) from error
+            reader = next_reader(expected, taken, matrix.matrix, [reader.name for reader in readers], name)
+            if reader is None:
+                return readers
+            readers.append(reader)
+            hooks.callback(_multiplying(weighted[reader.name], matrix.matrix.T, reader).remove)
+
+
+def _multiplying(module: nn.Module, matrix: Tensor, reader: ChannelReader) -> RemovableHandle:
+    """Multiplies what a module takes, while the module itself stays where the model may read its attributes."""
+    before = MatrixBefore(module, matrix, reader.axes)
+
+    def multiplied(_: nn.Module, arguments: tuple, named: dict[str, Any]) -> tuple:
+        return before.multiplied(arguments, named)
+
+    return module.register_forward_pre_hook(multiplied, with_kwargs=True)
 
 
 def _place_inverse(
@@ -268,7 +219,8 @@ def _place_inverse(
         weight.copy_((weight.double() @ basis.inverse.to(weight.device)).to(weight))
         placed = head
     elif reader.is_single:
-        placed = _sequence(training, ChannelMatrix(inverse, reader.axes[0]), head)
+        placed = MatrixThenModule(ChannelMatrix(inverse, reader.axes[0]), head)
+        placed.training = placed[0].training = training
     else:
         placed = MatrixBefore(head, inverse, reader.axes)
         placed.training = training
@@ -316,10 +268,20 @@ def _sequence(training: bool, *modules: nn.Module) -> nn.Module:
     return sequence
 
 
-def _check_same(expected: Tensor, got: Tensor, name: str, readers: Sequence[ChannelReader]) -> None:
+def _check_same(
+    expected: Tensor, got: Tensor, name: str, readers: Sequence[ChannelReader], basis: PrototypeBasis
+) -> None:
     if are_close(expected, got):
         return
     difference = f"with the basis inside, the outputs differ by {relative_difference(expected, got):.1e} (relative)"
+    condition = torch.linalg.cond(basis.U.double()).item()
+    if readers and condition > _ILL_CONDITIONED:
+        raise ValueError(
+            f"expected an inverse of U without large rounding errors, but {difference}, and the condition number of U "
+            f"is {condition:.1e}: fit an orthogonal basis, or use LayerAPEX, which "
+            f"needs no changed copy; or a function reads the channels of {name!r} past "
+            f"{listed(reader.name for reader in readers)}"
+        )
     if readers:
         raise ValueError(
             f"expected the channels of {name!r} to be used by {listed(reader.name for reader in readers)} alone, but "

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from captum_apex.layers.chosen_run import named_layers
+
 __all__ = ["ChannelReader", "are_close", "arguments_taken", "next_reader", "relative_difference", "weighted_modules"]
 
 Arguments = dict[int | str, Any]
@@ -54,7 +56,7 @@ def weighted_modules(model: nn.Module) -> dict[str, nn.Module]:
     """
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in named_layers(model)
         if (is_parametrized(module) or any(True for _ in module.parameters(recurse=False)))
         and ".parametrizations." not in f".{name}."
     }

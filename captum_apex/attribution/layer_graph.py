@@ -14,6 +14,7 @@ from torch.autograd.graph import _engine_run_backward
 from torch.utils.checkpoint import CheckpointError
 
 from captum_apex.caller import warn_caller
+from captum_apex.layers.chosen_run import named_layers
 from captum_apex.layers.hooks import Capture, captured
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import model_of
@@ -290,7 +291,7 @@ def gradient_stop(model: nn.Module | None, run: Callable[[], Any], after: nn.Mod
         reached = reached or module is after
 
     with ExitStack() as hooks, suppress(Exception):
-        for name, module in () if model is None else model.named_modules():
+        for name, module in () if model is None else named_layers(model):
             name = name or type(module).__name__
             for handle in (
                 module.register_forward_pre_hook(partial(before, name), with_kwargs=True),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from captum_apex.attribution.arguments import Inputs, check_rows, detached_inputs, first_input, forward_arguments
 from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
-from captum_apex.layers.changes import recording, restored
+from captum_apex.layers.changes import noted, recording, restored
 from captum_apex.layers.models import layer_name
 from captum_apex.layers.normalisation import ConstantRest
 from captum_apex.layers.pooled_norm import PooledNorm
@@ -57,11 +58,9 @@ def shared_passes() -> Iterator[None]:
         ...     maps = [apex.attribute(torch.ones(1, 1, 1, 2), 0) for apex in apexes]
         the model runs
     """
-    token = _SHARED.set([])
-    try:
+    with noted(partial(_SHARED.set, _SHARED.get())):
+        _SHARED.set([])
         yield
-    finally:
-        _SHARED.reset(token)
 
 
 def shares_passes() -> bool:
@@ -115,11 +114,9 @@ def run_anew(run: Callable[[], _Result]) -> _Result:
         ...     run_anew(shares_passes)
         False
     """
-    token = _SHARED.set(None)
-    try:
+    with noted(partial(_SHARED.set, _SHARED.get())):
+        _SHARED.set(None)
         return run()
-    finally:
-        _SHARED.reset(token)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -9,7 +9,8 @@
 """
 
 from captum_apex.audio.axes import SpectrogramAxes
-from captum_apex.audio.clip import Clip, ClipLookup, level_limits
+from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.audio.regions import Box, Place, Region
 
 __all__ = ["Box", "Clip", "ClipLookup", "Place", "Region", "SpectrogramAxes", "level_limits"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip_html import clip_html, player_html
 from captum_apex.audio.filled_frames import blanked, n_heard_frames
 from captum_apex.audio.regions import Box, Place, Region
-from captum_apex.audio.texts import encodable
+from captum_apex.texts import encodable
 
-__all__ = ["Clip", "ClipLookup", "level_limits"]
+__all__ = ["Clip", "level_limits"]
 
 _FLOOR = 1e-10  # of the power, −100 dB
 _DYNAMIC_RANGE = 80.0  # in dB below the loudest level; what is quieter gets the lowest colour
@@ -45,6 +45,7 @@ class Clip:
             set, and the spectrogram and the axes are turned, so that a picture always begins with low frequencies.
         repeats: duration of the file in seconds where it was repeated to the length of the model's clips; what is in a
             repetition is then shown and heard where it is in the file. None for no repetition.
+        ends: second at which the file ends, where the classifier has filled the rest with zeros; None without any.
 
     Raises:
         ValueError: if a shape is wrong, or a value is NaN or infinite.
@@ -67,6 +68,7 @@ class Clip:
     of_samples: bool = False
     flipped: bool = False
     repeats: float | None = None
+    ends: float | None = None
 
     def __post_init__(self) -> None:
         if self.decibels.ndim != 2 or self.decibels.shape[0] != self.axes.n_bins or not self.decibels.shape[1]:
@@ -302,8 +304,25 @@ class Clip:
 
     @cached_property
     def heard(self) -> Tensor:
-        """The spectrogram up to the end of the sound, (frequency, time), without what the transform fills it with."""
-        return self.decibels[:, : n_heard_frames(self.decibels, self.axes, self.waveform)]
+        """The spectrogram up to the end of the sound, (frequency, time), without what it is filled with afterwards."""
+        waveform = self.waveform
+        if waveform is not None and self.ends is not None:
+            waveform = waveform[: max(1, round(self.ends * self.sample_rate))]
+        return self.decibels[:, : n_heard_frames(self.decibels, self.axes, waveform)]
+
+    @property
+    def filled_text(self) -> str:
+        """What the spectrogram shows after the end of the sound, in words; empty where it ends with the sound.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip
+            >>> Clip.from_waveform(torch.ones(8000), 8000).filled_text
+            ''
+        """
+        if self.heard.shape[1] == self.decibels.shape[1]:
+            return ""
+        return "filled by the feature extractor" if self.ends is None else f"filled with zeros after {self.ends:.2f} s"
 
     @property
     def floor(self) -> float:
@@ -339,26 +358,6 @@ class Clip:
         columns = slice(math.floor(shown.start * n_frames), math.ceil(shown.end * n_frames))
         levels = self.decibels[rows, columns]
         return not levels.numel() or levels.max().item() <= self.floor + _SAME_LEVEL
-
-
-class ClipLookup(Protocol):
-    """Gives the clip at an index of the dataset that a basis was fitted to.
-
-    A list or a dictionary will do, or any object that loads the clip.
-
-    Example:
-        >>> import torch
-        >>> from captum_apex import Clip
-        >>> from captum_apex.audio import ClipLookup
-        >>> class SoundLookup:
-        ...     def __getitem__(self, index: int, /) -> Clip:
-        ...         return Clip.from_waveform(torch.rand(4000), 8000, name=f"{index}.wav")
-        >>> clips: ClipLookup = SoundLookup()
-        >>> clips[3].name
-        '3.wav'
-    """
-
-    def __getitem__(self, index: int, /) -> Clip: ...
 
 
 def level_limits(clips: Iterable[Clip]) -> tuple[float, float]:

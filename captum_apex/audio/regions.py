@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Box", "Place", "Region"]
+__all__ = ["Box", "Place", "Region", "in_order"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,23 @@ class Place(NamedTuple):
     high: float
     start: float
     end: float
+
+
+def in_order(boxes: Iterable[Box], places: Iterable[Place]) -> list[tuple[Box, Place]]:
+    """Boxes with their places in the order in which they are listed: by the start, then by the lower end.
+
+    Args:
+        boxes: the boxes of a region.
+        places: the place of each box.
+
+    Example:
+        >>> from captum_apex import Box, Place
+        >>> from captum_apex.audio.regions import in_order
+        >>> late, early = Place(0.0, 500.0, 0.5, 0.6), Place(0.0, 500.0, 0.1, 0.2)
+        >>> [place.start for box, place in in_order([Box(0.0, 1.0, 0.5, 0.6), Box(0.0, 1.0, 0.1, 0.2)], [late, early])]
+        [0.1, 0.5]
+    """
+    return sorted(zip(boxes, places, strict=True), key=lambda pair: (pair[1].start, pair[1].low))
 
 
 @dataclass(frozen=True)

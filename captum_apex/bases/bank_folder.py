@@ -140,7 +140,8 @@ def check_bank(arrays: Mapping[str, Tensor], origin: Origin) -> None:
         raise ValueError("expected `labels` to be finite, but they have NaN or infinity")
     for name, cells in arrays.items():
         if name not in _OTHER_ARRAYS:
-            if cells.dim() != 3 or cells.shape[:2] != means.shape or cells.dtype != means.dtype:
+            fits = cells.dtype in (means.dtype, torch.float16)
+            if cells.dim() != 3 or cells.shape[:2] != means.shape or not fits:
                 raise ValueError(
                     f"expected `{name}` to hold {n_channels} channels of {n_clips} clips, as `means`, but got an array "
                     f"of shape {tuple(cells.shape)}"

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import tempfile
 from collections.abc import Sequence
-from typing import IO
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from captum_apex.bases.mapped_arrays import nameless_array
 from captum_apex.bases.schemes import Scheme
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.padding import checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
-from captum_apex.layers.values import at_least_float32, check_finite
+from captum_apex.layers.values import NotFiniteError, at_least_float32, check_finite
 from captum_apex.numbers import real_number
 
-__all__ = ["BankWriter"]
+__all__ = ["BankWriter", "known_columns"]
 
-_BLOCK = 2**24  # bytes
 _GROWTH = 1.5  # of the arrays, where clips are longer than those before
 
 
@@ -37,6 +33,7 @@ class BankWriter:
         max_memory: number of bytes that the arrays may take in memory; larger arrays are memory-mapped files.
         folder: folder of the mapped files; by default the system's temporary folder.
         norm: the norm to apply to the grid; None for the grid of the layer itself.
+        dtype: dtype of the cells, `torch.float16`; None for that of the layer's output, at least float32.
 
     Example:
         >>> import torch
@@ -58,6 +55,7 @@ class BankWriter:
         max_memory: int = 2**32,
         folder: str | os.PathLike | None = None,
         norm: PooledNorm | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.n_clips = n_clips
         self.sequences = sequences
@@ -66,27 +64,27 @@ class BankWriter:
         self.max_memory = real_number(max_memory, "max_memory", low=0)
         self.folder = None if folder is None else os.fspath(folder)
         self.norm = norm
+        self.dtype = _checked_dtype(dtype)
         self.grid: tuple[int, int] | None = None
         self.n_written = 0
+        self.input_shapes: set[tuple[int, ...]] = set()
         self.means = torch.empty(0)
         self._arrays: dict[Scheme, Tensor] = {}  # (clip, channel, row or 1, column or 1)
         self._width = 0  # columns that the arrays have room for
         self._labels: list[Tensor] = []
-        self._columns: list[Tensor] = []
+        self._widths: list[Tensor] = []  # columns of each clip's grid, padded or not
         self._feature_dtype = torch.float32
 
     @property
     def cells(self) -> dict[Scheme, Tensor]:
         """The cells of each sequence, (clip, channel, cell)."""
-        return {sequence: array.flatten(2) for sequence, array in self._arrays.items()}
+        n_columns = 0 if self.grid is None else self.grid[1]
+        return {sequence: array[..., :n_columns].flatten(2) for sequence, array in self._arrays.items()}
 
     @property
     def columns(self) -> Tensor | None:
-        """Number of columns of each clip's grid, as `FeatureBank.columns` gives it."""
-        if self.grid is None or not {Scheme.TIME, Scheme.SQUARE} & self._arrays.keys():
-            return None
-        columns = torch.cat(self._columns)
-        return None if (columns == self.grid[1]).all() else columns
+        """Number of columns of each clip's grid, as `FeatureBank.columns` gives it, where no clip is padded."""
+        return known_columns(self.sequences, torch.cat(self._widths))
 
     @property
     def labels(self) -> Tensor | None:
@@ -119,13 +117,25 @@ class BankWriter:
         clips = slice(self.n_written, self.n_written + len(grid))
         for sequence, array in self._arrays.items():
             cells = sequence.cells(grid, columns)[0].unflatten(2, _sides(sequence, *grid.shape[2:])).to("cpu")
-            array[clips, :, :, : cells.shape[3]] = cells
+            array[clips, :, :, : cells.shape[3]] = self._stored(cells)
             array[clips, :, :, cells.shape[3] :] = torch.nan
         means = grid.mean((2, 3)) if unpadded is None else grid.where(unpadded, torch.nan).nanmean((2, 3))
         self.means[clips] = means.to("cpu")
-        self._columns.append(torch.full((len(grid),), grid.shape[3]) if columns is None else columns.cpu().long())
+        self._widths.append(torch.full((len(grid),), grid.shape[3]))
         self._add_labels(labels)
         self.n_written += len(grid)
+
+    def _stored(self, cells: Tensor) -> Tensor:
+        """The cells as they are stored; an error where the smaller range of half precision does not hold them."""
+        if self.dtype is None:
+            return cells
+        stored = cells.to(self.dtype)
+        beyond = stored.isinf().flatten(1).any(1)  # (clip,)
+        if beyond.any():
+            largest = f"{torch.finfo(self.dtype).max:,.0f}"
+            what = f"the features of {self.layer!r} in half precision (up to {largest}; leave out `dtype`)"
+            raise NotFiniteError(what, self.n_written + int(beyond.nonzero()[0]))
+        return stored
 
     def _add_labels(self, labels: Tensor | None) -> None:
         """Adds the labels of a batch; all clips have a label, or none has."""
@@ -157,14 +167,25 @@ class BankWriter:
         last = self.means[self.n_written - len(output) : self.n_written]
         self.norm.check(last, output, self.layer, self._feature_dtype)
 
+    def finish_batch(self, inputs: Tensor) -> None:
+        """Notes the shape of the inputs of a batch, after the model has run on it to its end.
+
+        Args:
+            inputs: the inputs of the batch.
+        """
+        self.input_shapes.add(tuple(inputs.shape[1:]))
+
     def check_complete(self) -> None:
-        """Raises a ValueError where fewer clips were written than the dataset has."""
+        """Gives up unused room; raises a ValueError where fewer clips were written than the dataset has."""
         if self.n_written != self.n_clips:
             raise ValueError(
                 f"expected `collate_fn` to keep all {self.n_clips} clips of the dataset, but {self.n_written} came"
             )
-        if self.grid is not None and self._width > self.grid[1]:
-            self._allocate(self.grid[1], self.means.shape[1])
+        assert self.grid is not None
+        for sequence, array in self._arrays.items():
+            if array.shape[3] > self.grid[1]:
+                self._arrays[sequence] = _moved_together(array, self.grid[1])
+        self._width = self.grid[1]
 
     def _make_room(self, grid: Tensor) -> None:
         """Allocates arrays for grids of this size; a clip that is longer than all clips before it makes them wider."""
@@ -179,70 +200,80 @@ class BankWriter:
         if self.grid is None or self.grid[1] < n_columns:
             self.grid = (n_rows, n_columns)
         if self._width < n_columns:
-            # With room for clips that are still longer, so that few lengths make a copy; where there is any.
-            try:
-                self._allocate(max(n_columns, math.ceil(_GROWTH * self._width)), grid.shape[1])
-            except OSError:
-                self._allocate(n_columns, grid.shape[1])
+            self._widen(n_columns)
 
-    def _allocate(self, width: int, n_channels: int) -> None:
-        """Makes the arrays as wide as this, with what they hold."""
-        assert self.grid is not None
-        self._width = width
-        size = (self.grid[0], width)
-        shapes = {sequence: (self.n_clips, n_channels, *_sides(sequence, *size)) for sequence in self.sequences}
-        dtype = self.means.dtype
-        in_memory = sum(math.prod(shape) for shape in shapes.values()) * self.means.element_size() <= self.max_memory
-        for sequence, shape in shapes.items():
-            former = self._arrays.get(sequence)
-            if former is not None and tuple(former.shape) == shape:
+    def _widen(self, n_columns: int) -> None:
+        """Makes the arrays wider, with room for clips that are still longer, so that few lengths make a copy."""
+        width = max(n_columns, math.ceil(_GROWTH * self._width))
+        unused = self.max_memory - self._n_bytes(n_columns)
+        if 0 <= unused < self._n_bytes(width) - self._n_bytes(n_columns):  # only as much room as keeps them in memory
+            width = n_columns + int(unused // (self._n_bytes(1) - self._n_bytes(0)))
+        try:
+            self._allocate(width)
+        except OSError:  # no room on the disk for more than is needed
+            self._allocate(n_columns)
+
+    def _allocate(self, width: int) -> None:
+        """Makes arrays of this width, with what the former ones hold."""
+        in_memory = self._n_bytes(width) <= self.max_memory
+        for sequence, shape in self._shapes(width).items():
+            narrower = self._arrays.get(sequence)
+            if narrower is not None and tuple(narrower.shape) == shape:
                 continue
-            array = torch.empty(shape, dtype=dtype) if in_memory else self._mapped(shape, dtype)
-            if former is not None:
-                kept = min(former.shape[3], shape[3])
-                array[: self.n_written, :, :, :kept] = former[: self.n_written, :, :, :kept]
-                array[: self.n_written, :, :, kept:] = torch.nan
-            self._arrays[sequence] = array
+            wider = self._array(shape, in_memory)
+            if narrower is not None:
+                wider[: self.n_written, :, :, : narrower.shape[3]] = narrower[: self.n_written]
+                wider[: self.n_written, :, :, narrower.shape[3] :] = torch.nan
+            self._arrays[sequence] = wider
+        self._width = width
 
-    def _mapped(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """An array in a file without a name, which the system removes with the last tensor that uses it.
+    def _array(self, shape: tuple[int, ...], in_memory: bool) -> Tensor:
+        dtype = self.means.dtype if self.dtype is None else self.dtype
+        return torch.empty(shape, dtype=dtype) if in_memory else nameless_array(shape, dtype, self.folder)
 
-        Raises:
-            OSError: the disk has no room for it.
-        """
-        numpy_dtype = torch.empty(0, dtype=dtype).numpy().dtype
-        with tempfile.TemporaryFile(dir=self.folder) as file:
-            _claim(file, math.prod(shape) * numpy_dtype.itemsize, self.folder or tempfile.gettempdir())
-            return torch.from_numpy(np.memmap(file, numpy_dtype, "r+", shape=shape))
+    def _n_bytes(self, width: int) -> int:
+        """The number of bytes that arrays of this width take."""
+        dtype = self.means.dtype if self.dtype is None else self.dtype
+        return sum(map(math.prod, self._shapes(width).values())) * dtype.itemsize
 
-
-def _claim(file: IO[bytes], n_bytes: int, folder: str) -> None:
-    """Takes the disk space for a file: without it, writing to the mapped file on a full disk ends the process."""
-    try:
-        if not _allocated(file, n_bytes):
-            for start in range(0, n_bytes, _BLOCK):
-                file.write(bytes(min(_BLOCK, n_bytes - start)))
-            file.flush()
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"expected room for an array of {n_bytes / 2**20:,.1f} MiB, but there is none ({error.strerror}): name "
-            "another `folder`, fewer `schemes`, or a larger `max_memory`",
-            folder,
-        ) from error
+    def _shapes(self, width: int) -> dict[Scheme, tuple[int, ...]]:
+        assert self.grid is not None
+        shape = (self.n_clips, self.means.shape[1])
+        return {sequence: (*shape, *_sides(sequence, self.grid[0], width)) for sequence in self.sequences}
 
 
-def _allocated(file: IO[bytes], n_bytes: int) -> bool:
-    """Whether the system has set disk space aside; False where it cannot do so without a write."""
-    if not hasattr(os, "posix_fallocate"):
-        return False
-    try:
-        os.posix_fallocate(file.fileno(), 0, n_bytes)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # the file system knows no such call
-            return False
-        raise
-    return True
+def known_columns(sequences: Sequence[Scheme], widths: Tensor) -> Tensor | None:
+    """What `FeatureBank.columns` gives, from the widths of grids without padding.
+
+    Args:
+        sequences: the sequences of cells of the bank.
+        widths: number of columns of each clip's grid, int64 (clip,).
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Scheme
+        >>> from captum_apex.bases.bank_writer import known_columns
+        >>> known_columns([Scheme.TIME], torch.tensor([3, 5])), known_columns([Scheme.TIME], torch.tensor([5, 5]))
+        (tensor([3, 5]), None)
+    """
+    depends = Scheme.TIME in sequences or Scheme.SQUARE in sequences
+    return widths if depends and (widths != widths.max()).any() else None
+
+
+def _moved_together(array: Tensor, n_columns: int) -> Tensor:
+    """The first columns of an array (clip, channel, row, column), in the same memory: there may be no room for two."""
+    moved = array.flatten()[: array[..., :n_columns].numel()].view(*array.shape[:3], n_columns)
+    for clip, target in zip(array, moved, strict=True):
+        target.copy_(clip[..., :n_columns].clone())  # it ends before the next clip begins
+    return moved
+
+
+def _checked_dtype(dtype: torch.dtype | None) -> torch.dtype | None:
+    if dtype not in (None, torch.float16):
+        raise ValueError(
+            f"expected `dtype` to be torch.float16, or None for the precision of the features, but got {dtype}"
+        )
+    return dtype
 
 
 def _kind(shape: Sequence[int] | None) -> str:

@@ -13,6 +13,8 @@ from torch.nn.functional import pad
 
 __all__ = ["Collate", "batch_labels", "first_clip", "naming_arguments"]
 
+_CALLERS = ("torch.nn.modules.module", "captum_apex.bases.feature_pass")  # who calls a model
+
 
 class Collate:
     """Makes a batch `(inputs, labels, arguments)` from a list of items; the workers of a DataLoader can receive it.
@@ -20,6 +22,8 @@ class Collate:
     Args:
         collate_fn: function of the caller that makes a batch from a list of items; None for torch's.
         padded: whether the model takes padded clips with their lengths.
+        complete: refuse a batch with another number of clips than its list of items; otherwise clips are only counted
+            at the end of a pass.
 
     Example:
         >>> import torch
@@ -30,9 +34,10 @@ class Collate:
         ([[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]], [0, 1], [3, 1])
     """
 
-    def __init__(self, collate_fn: Callable | None, padded: bool) -> None:
+    def __init__(self, collate_fn: Callable | None, padded: bool, complete: bool = False) -> None:
         self.collate_fn = collate_fn
         self.padded = padded
+        self.complete = complete
 
     def __call__(self, items: list[Any]) -> tuple[Tensor, Tensor | None, tuple[Any, ...]]:
         """Makes a batch from a list of items.
@@ -43,7 +48,7 @@ class Collate:
 
         Raises:
             TypeError: the items have no tensor as inputs, or labels that are not numbers.
-            ValueError: clips differ in shape, there is not one label per clip, or a label is no class.
+            ValueError: clips differ in shape or number, there is not one label per clip, or a label is no class.
         """
         lengths: tuple[Any, ...] = ()
         if self.collate_fn is None:
@@ -60,6 +65,11 @@ class Collate:
             raise TypeError(
                 "expected the dataset's items to be `inputs`, `(inputs, label)` or `(inputs, label, argument, ...)` "
                 f"with `inputs` a tensor, but got {_described(items[0])}; pass a `collate_fn` that returns {returned}"
+            )
+        if self.complete and len(inputs) != len(items):
+            raise ValueError(
+                f"expected `collate_fn` to keep all {len(items)} clips of a batch, but {len(inputs)} came; a bank in a "
+                "`folder` goes on at the clip that it has come to"
             )
         return inputs, None if labels is None else batch_labels(labels, len(inputs)), arguments
 
@@ -144,7 +154,8 @@ def first_clip(inputs: Tensor, arguments: tuple[Any, ...]) -> list[Any]:
 
     Args:
         inputs: inputs of the batch; the first axis is the clip.
-        arguments: further arguments; a tensor with as many rows as there are clips has one row for each.
+        arguments: further arguments; a tensor, an array or a list with as many entries as there are clips has one for
+            each.
 
     Example:
         >>> import torch
@@ -154,11 +165,14 @@ def first_clip(inputs: Tensor, arguments: tuple[Any, ...]) -> list[Any]:
     """
     return [
         inputs[:1].clone(),
-        *(
-            value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == len(inputs) else value
-            for value in arguments
-        ),
+        *(value[:1] if _is_per_clip(value, len(inputs)) else value for value in arguments),
     ]
+
+
+def _is_per_clip(value: Any, n_clips: int) -> bool:
+    """Whether an argument has an entry for each clip."""
+    is_array = isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0
+    return (is_array or isinstance(value, (list, tuple))) and len(value) == n_clips
 
 
 def batch_labels(labels: Any, n_clips: int) -> Tensor:
@@ -234,11 +248,12 @@ def _described(value: Any) -> str:
 
 
 @contextmanager
-def naming_arguments(arguments: Sequence[Any]) -> Iterator[None]:
+def naming_arguments(arguments: Sequence[Any], padded: bool = False) -> Iterator[None]:
     """Inside, the error of a model that does not take the further arguments of the clips says where they come from.
 
     Args:
         arguments: what the model that runs inside is given after the inputs.
+        padded: whether the first of them is the lengths of padded clips.
 
     Example:
         >>> from captum_apex.bases.collation import naming_arguments
@@ -253,9 +268,21 @@ def naming_arguments(arguments: Sequence[Any]) -> Iterator[None]:
     try:
         yield
     except TypeError as error:
-        if not arguments:
+        if not arguments or not _was_not_taken(error):
             raise
+        n_of_items = len(arguments) - padded
+        reasons = ["`columns` is given, and with it the lengths of the clips"] if padded else []
+        reasons += ["the items of the data set have them after the label"] if n_of_items else []
+        remedy = "leave them out of the items if the model takes none" if n_of_items else "leave `columns` out"
         raise TypeError(
-            f"expected a model that takes {len(arguments)} further arguments, because the items of the data set have "
-            f"them after the label; leave them out of the items if the model takes none ({error})"
+            f"expected a model that takes {len(arguments)} further arguments, because {' and '.join(reasons)}; "
+            f"{remedy} ({error})"
         ) from error
+
+
+def _was_not_taken(error: TypeError) -> bool:
+    """Whether it is the error of a call, which the caller raises, and not one inside of the model."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") in _CALLERS

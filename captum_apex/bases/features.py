@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
-from tqdm.auto import tqdm
+from torch.utils.data import DataLoader, Dataset
 
 from captum_apex.bases.bank_folder import check_bank, read_bank, write_bank
 from captum_apex.bases.bank_writer import BankWriter
-from captum_apex.bases.collation import Collate, first_clip, naming_arguments
-from captum_apex.bases.neighbours import warn_of_neighbours
+from captum_apex.bases.clip_loading import ClipLoading
+from captum_apex.bases.feature_pass import FeaturePass
+from captum_apex.bases.joined_parts import has_parts, read_parts
+from captum_apex.bases.part_writer import PartWriter, clips_of_part, opened_part
 from captum_apex.bases.schemes import SCHEMES, Scheme, sequences_of
 from captum_apex.bases.summaries import layer_in_words
-from captum_apex.caller import warn_caller
-from captum_apex.layers.changes import restored
-from captum_apex.layers.hooks import frozen, watched
-from captum_apex.layers.layout import Layout, LayoutError, check_layout
-from captum_apex.layers.models import device_of, fingerprint, layer_name, model_of, on_one_device
+from captum_apex.layers.layout import Layout
+from captum_apex.layers.models import device_of, layer_name, model_of, on_one_device
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.padding import Columns
-from captum_apex.layers.placing import cell_places
 from captum_apex.layers.pooled_norm import PooledNorm
-from captum_apex.layers.suggestions import suggested_layout
-from captum_apex.layers.values import check_finite, checked_output, naming_clips
-from captum_apex.numbers import whole_number
 from captum_apex.result_tables import counted, html_table
 
 __all__ = ["FeatureBank"]
@@ -124,12 +118,11 @@ class FeatureBank:
         return FeatureBank(cells, self.means.to(device), labels, self.origin)._knowing(columns)
 
     @classmethod
-    @restored
     def from_dataset(
         cls,
         model: Callable,
         layer: nn.Module,
-        dataset: Dataset | Sequence,
+        dataset: Dataset | Sequence | DataLoader,
         *,
         schemes: Iterable[Scheme | str] = SCHEMES,
         layout: Layout | str | tuple | None = None,
@@ -144,6 +137,8 @@ class FeatureBank:
         device: torch.device | str | None = None,
         max_memory: int = 2**32,
         folder: str | os.PathLike | None = None,
+        part: tuple[int, int] | None = None,
+        dtype: torch.dtype | None = None,
         progress: bool = False,
     ) -> FeatureBank:
         """Runs the model once over a map-style dataset, in its order, and stores the layer's output.
@@ -156,7 +151,8 @@ class FeatureBank:
             dataset: the clips; its items are `inputs` or `(inputs, label)`, or `(inputs, label, argument, ...)` with
                 further arguments of the model for the clip, such as its attention mask; the label is None where there
                 is none. The inputs of a batch have one shape, or `collate_fn` brings them to one. With `batch_size=1`,
-                clips of any length serve every model.
+                clips of any length serve every model. A `DataLoader` that goes through such a dataset in its order
+                brings `batch_size`, `num_workers` and `collate_fn`.
             schemes: the schemes that bases can be fitted for.
             layout: an einops pattern, or (pattern, axis sizes), for outputs that are not (clip, channel, frequency,
                 time).
@@ -177,48 +173,41 @@ class FeatureBank:
                 layer's grid, int64 (clip,). It is for a model that takes batches of padded clips, as
                 `model(inputs, lengths)`, and ignores the padding. Clips are padded with zeros at the end of their last
                 axis, unless `collate_fn` pads them. Padding is never a peak and does not count in means.
-            num_workers: number of processes that load clips.
+            num_workers: number of processes that load clips, in pinned memory for a GPU.
             device: device of the inputs; by default the device of the model's parameters.
-            max_memory: number of bytes that the arrays may take in memory; larger arrays are memory-mapped files.
-            folder: folder of the mapped files, which have no name and are removed with the bank. By default the
-                system's temporary folder.
+            max_memory: number of bytes that the arrays may take in memory; larger arrays are memory-mapped files in the
+                system's temporary folder, which have no name and are removed with the bank.
+            folder: folder that keeps the features while they are made. After an interruption or a kill, the same call
+                goes on at the clip that it had come to, and when all are there it runs the model no more. The
+                arrays of the bank are mapped files of this folder. `FeatureBank.load` reads it.
+            part: (i, n) to make the i-th of n contiguous parts of the dataset, counted from 0, for instance in a
+                process or on a machine of its own, with the same `folder` and settings. `FeatureBank.load` joins the
+                parts. The bank of a part is returned as if its clips were the dataset.
+            dtype: `torch.float16` to store cells in half precision, which takes half of the room. Fits compute in the
+                precision of the means, which stays. A purity in an orthogonal basis then changes by at most 0.001,
+                unless another cell becomes the peak. By default the precision of the features, at least float32.
             progress: show a progress bar.
 
         Raises:
             TypeError: the dataset is iterable-style, or its items are of another kind.
-            ValueError: the dataset is empty; the model does not return one tensor; the layer is not a submodule of the
+            OSError: the disk has no room for the arrays.
+            ValueError: the dataset is empty; the folder has features of another model, layer, layout, dataset or dtype,
+                as the message says; the model does not return one tensor; the layer is not a submodule of the
                 model, runs twice or never, or gives no tensor; clips differ in shape; inputs or features have NaN
                 or infinity (the message names the clip).
         """
-        batch_size = whole_number(batch_size, "batch_size", least=1)
+        collating = {"padded": columns is not None, "complete": folder is not None}
+        loading = ClipLoading.of(dataset, batch_size, num_workers, collate_fn, **collating)
         device = device_of(model_of(model) or layer) if device is None else torch.device(device)
         model = on_one_device(model)
-        name = layer_name(model, layer)
-        settings = (name, Layout.of(layout), max_memory, folder, _pooled_norm(model, norm))
-        writer = BankWriter(_length(dataset), sequences_of(schemes), *settings)
-        loader = _loader(dataset, batch_size, num_workers, Collate(collate_fn, padded=columns is not None))
-        input_shapes: set[tuple[int, ...]] = set()
-        first: list[Any] = []
-        bar = tqdm(total=writer.n_clips, unit="clip", desc="running the model", disable=not progress)
-        proposing = _proposing_layout(model, layer, dataset, at_input)
-        with bar, torch.no_grad(), naming_clips(_clip_names(dataset)), proposing:
-            for inputs, labels, arguments in loader:
-                check_finite(inputs, "the inputs", writer.n_written)
-                input_shapes.add(tuple(inputs.shape[1:]))
-                first = first or _on_device(device, *first_clip(inputs, arguments))
-                about = {"labels": labels, "columns": None if columns is None else columns(arguments[0])}
-                write = partial(_checked_write, layer, writer, n_inputs=len(inputs), **about)
-                with watched(layer, name, write, at_input=at_input), _checked_norm(writer), frozen(model, layer):
-                    _run(model, *_on_device(device, inputs, *arguments))
-                bar.update(len(inputs))
-        writer.check_complete()
-        if batch_size > 1:
-            warn_of_neighbours(model, layer, writer, first, columns, at_input=at_input)
-        input_shape = _only(input_shapes) if columns is None else None
-        record = (input_shape, fingerprint(model), writer.n_clips, at_input, _fingerprint_of(dataset))
-        origin = Origin(name, writer.layout, writer.grid, *record, "" if writer.norm is None else writer.norm.name)
-        origin = _placed(origin, model, layer, first, input_layout) if places else origin
-        return cls(writer.cells, writer.means, writer.labels, origin)._knowing(writer.columns)
+        about: dict[str, Any] = {"at_input": at_input, "columns": columns, "input_layout": input_layout}
+        features = FeaturePass(model, layer, loading, device, **about, places=places, progress=progress)
+        settings = {"layer": features.name, "layout": Layout.of(layout), "norm": _pooled_norm(model, norm)}
+        settings |= {"sequences": sequences_of(schemes), "dtype": dtype}
+        with _writer(features, settings, max_memory, folder, part) as writer:
+            origin = features.write(writer)
+        bank = cls(writer.cells, writer.means, writer.labels, origin)
+        return bank if columns is not None else bank._knowing(writer.columns)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the bank to a folder: an .npy file per array, and bank.json with their names and checksums.
@@ -236,10 +225,14 @@ class FeatureBank:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> FeatureBank:
-        """Reads a bank that `save` wrote; nothing is unpickled, and the files are never changed.
+        """Reads a bank that `save` wrote, or the parts of one; nothing is unpickled, and the files are never changed.
 
         A bank of more than 4 GiB is not read into memory but mapped. Its files may be replaced by another `save` while
         it is in use, but must not be overwritten in place.
+
+        The parts that `from_dataset` has written to a `folder` are joined; all must be there. Where they have more than
+        4 GiB, and there are several or clips of several lengths, each call makes a copy in files without a name in the
+        folder; `save` keeps it for later calls.
 
         Every file is compared with its checksum. Banks of versions before the checksum load as well; damage in their
         files is noticed only where shapes do not fit or values are not finite.
@@ -249,9 +242,7 @@ class FeatureBank:
         """
         folder = Path(folder)
         try:
-            arrays, fields_of_origin = read_bank(folder)
-            origin = Origin.from_dict(fields_of_origin)
-            check_bank(arrays, origin)
+            arrays, origin = _read(folder)
             cells = {Scheme(name): tensor for name, tensor in arrays.items() if name not in ("means", "labels")}
             return cls(cells, arrays["means"], arrays.get("labels"), origin)
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -285,77 +276,14 @@ class FeatureBank:
         return arrays if self.labels is None else arrays | {"labels": self.labels}
 
 
-def _only(shapes: set[tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The shape that all inputs have; None where there are several."""
-    return next(iter(shapes)) if len(shapes) == 1 else None
-
-
-def _fingerprint_of(dataset: Dataset | Sequence) -> str:
-    """The fingerprint of a dataset that has one, such as `captum_apex.classifiers.InputDataset`; empty for others."""
-    fingerprint_of = getattr(dataset, "fingerprint", None)
-    given = fingerprint_of() if callable(fingerprint_of) else ""
-    return given if isinstance(given, str) else ""
-
-
-def _clip_names(dataset: Dataset | Sequence) -> Callable[[int], str]:
-    """The name of a clip for messages: what the dataset calls it, or its index."""
-    name = getattr(dataset, "name", None)
-    return name if callable(name) else "clip {}".format
-
-
-@contextmanager
-def _proposing_layout(model: Callable, layer: nn.Module, dataset: Dataset | Sequence, at_input: bool) -> Iterator[None]:
-    """Where the layout does not fit the layer, the error proposes one that does."""
-    try:
-        yield
-    except LayoutError as error:
-        suggested = None
-        with suppress(Exception):  # items that only `collate_fn` understands, for instance
-            suggested = None if at_input else suggested_layout(model, layer, dataset[0])
-        if suggested is None:
-            raise
-        raise error.with_layout(*suggested) from error
-
-
-def _run(model: Callable, inputs: Tensor, *arguments: Tensor) -> None:
-    with naming_arguments(arguments):
-        checked_output(model(inputs, *arguments), model)
-
-
-def _checked_write(layer: nn.Module, writer: BankWriter, output: Tensor, **about_batch: Any) -> None:
-    """Writes a batch; the first, after a check that the layout is that of the layer.
-
-    It is called while the layer runs, because the modules after the layer may change the tensor in place.
-    """
-    if writer.n_written == 0:
-        check_layout(writer.layout, layer, output, repr(writer.layer))
-    writer.write(output, **about_batch)
-
-
-def _placed(origin: Origin, model: Callable, layer: nn.Module, first: list[Any], input_layout: str | None) -> Origin:
-    """The record with the places of the cells; a warning where the model does not take altered copies of a clip.
-
-    Args:
-        origin: the record without places.
-        model: the model.
-        layer: the layer.
-        first: the inputs of the first clip, and its further arguments.
-        input_layout: axes of the inputs.
-    """
-    clip, *arguments = first
-    layouts: dict[str, Any] = {"layout": origin.layout, "input_layout": input_layout, "at_input": origin.at_input}
-    try:
-        return replace(origin, places=cell_places(model, layer, clip, arguments=tuple(arguments), **layouts))
-    except Exception as error:
-        warn_caller(
-            "the cells of the layer are taken to fill the input, which is wrong where the layer is not padded, because "
-            f"the model does not run on altered copies of the first clip ({type(error).__name__}: {error})"
-        )
-        return origin
-
-
-def _on_device(device: torch.device, *values: Any) -> list[Any]:
-    return [value.to(device) if isinstance(value, Tensor) else value for value in values]
+def _read(folder: Path) -> tuple[dict[str, Tensor], Origin]:
+    """The arrays and the origin of a bank that was saved, or of its parts."""
+    if has_parts(folder) and not (folder / "bank.json").exists():
+        return read_parts(folder)  # their values were checked when they were written, and their files now
+    arrays, fields_of_origin = read_bank(folder)
+    origin = Origin.from_dict(fields_of_origin)
+    check_bank(arrays, origin)
+    return arrays, origin
 
 
 def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:
@@ -367,30 +295,30 @@ def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:
     return PooledNorm(norm, layer_name(model, norm))
 
 
-def _checked_norm(writer: BankWriter) -> AbstractContextManager[None]:
-    """Compares the output of the norm with the means that were written; nothing without a norm."""
-    if writer.norm is None:
-        return nullcontext()
-    return watched(writer.norm.module, writer.norm.name, writer.check_norm)
-
-
-def _length(dataset: Dataset | Sequence) -> int:
-    """The number of clips in a dataset, after a check that its items can be indexed."""
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise TypeError(
-            "expected a map-style dataset (with __getitem__ and __len__), so that a prototype's index means a clip, "
-            f"but got {type(dataset).__name__}; put an iterable one into a list first"
-        )
-    n_clips = 0 if isinstance(dataset, Tensor) and not dataset.dim() else len(dataset)
-    if n_clips == 0:
-        raise ValueError("expected a dataset with at least one clip, but it is empty")
-    return n_clips
-
-
-def _loader(dataset: Dataset | Sequence, batch_size: int, num_workers: int, collate: Collate) -> DataLoader:
-    """Batches of clips in the order of the dataset."""
-    # Without a generator, a DataLoader draws a seed from the global random state.
-    generator = torch.Generator()
-    return DataLoader(
-        cast(Dataset, dataset), batch_size, num_workers=num_workers, collate_fn=collate, generator=generator
-    )
+def _writer(
+    features: FeaturePass,
+    settings: dict[str, Any],
+    max_memory: int,
+    folder: str | os.PathLike | None,
+    part: tuple[int, int] | None,
+) -> AbstractContextManager[BankWriter | PartWriter]:
+    """What the features are written to: arrays of their own, or the files of a part where a folder keeps them."""
+    n_clips = features.loading.n_clips
+    if folder is None:
+        if part is not None:
+            raise ValueError(f"expected a `folder` that keeps the part {part}, but there is none")
+        return nullcontext(BankWriter(n_clips, max_memory=max_memory, **settings))
+    part = (0, 1) if part is None else part
+    clips = clips_of_part(part, n_clips, features.loading.batch_size)
+    about = {
+        "n_clips": n_clips,
+        "layer": features.name,
+        "layout": asdict(settings["layout"]),
+        "at_input": features.at_input,
+        "norm": "" if settings["norm"] is None else settings["norm"].name,
+        "weights": features.fingerprint,
+        "dataset": features.loading.fingerprint,
+        "dtype": "" if settings["dtype"] is None else str(settings["dtype"]),
+        "padded": features.columns is not None,
+    }
+    return opened_part(folder, part, clips, about, settings, max_memory)

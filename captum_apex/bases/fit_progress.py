@@ -9,6 +9,7 @@ from types import TracebackType
 from tqdm.auto import tqdm
 
 from captum_apex.bases.schemes import Scheme
+from captum_apex.progress import bar_settings
 
 __all__ = ["FitProgress", "long_fit_text"]
 
@@ -41,7 +42,9 @@ class FitProgress:
         self.shown = shown
         self.done = 0
         self._start = perf_counter()
-        self._bar = tqdm(total=total, desc=f"fitting {_described(scheme, grid)}", bar_format=_BAR, disable=not shown)
+        self._bar = tqdm(
+            total=total, desc=f"fitting {_described(scheme, grid)}", bar_format=_BAR, **bar_settings(shown)
+        )
 
     def advance(self, n_cells: int) -> None:
         """Moves the bar; the first time, says how long the fit will take where that is more than a minute.

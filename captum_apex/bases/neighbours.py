@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from captum_apex.bases.bank_writer import BankWriter
+from captum_apex.bases.part_writer import PartWriter
 from captum_apex.bases.schemes import Scheme
 from captum_apex.caller import warn_caller
 from captum_apex.layers.hooks import captured, frozen
@@ -26,7 +27,7 @@ _TOLERANCE_OF_HALF = 0.1
 def warn_of_neighbours(
     model: Callable,
     layer: nn.Module,
-    writer: BankWriter,
+    writer: BankWriter | PartWriter,
     clip: Sequence[Any],
     columns: Columns | None = None,
     *,
@@ -111,7 +112,7 @@ def _statistics(model: Callable) -> str:
     return ""
 
 
-def _difference(writer: BankWriter, alone: BankWriter) -> float:
+def _difference(writer: BankWriter | PartWriter, alone: BankWriter) -> float:
     """The difference of the features of the first clip, as a share."""
     assert alone.grid is not None
     pairs = [(writer.means[0], alone.means[0])]

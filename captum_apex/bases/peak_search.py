@@ -15,6 +15,7 @@ _GATHERED_BYTES = {"cpu": 2**21}  # bounds the copies of cells (pair, channel, c
 _FINE_CELLS = 4096  # a grid is fine if its clips have more cells, and more than `_FINE_VALUES` values
 _FINE_VALUES = 2**18  # (channel, cell)
 _MOST_CELLS = 2**15  # that remain of the cells of a clip
+_MOST_COPIED = 2**32  # bytes of the cells that remain; more of them stay where they are, such as in a mapped file
 
 
 def peaks_of_pairs(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
@@ -39,11 +40,12 @@ def peaks_of_pairs(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tenso
         tensor([0, 1, 1])
     """
     bytes_at_once = _GATHERED_BYTES.get(sequence.device.type, 2**28)
-    pairs_at_once = max(1, bytes_at_once // (sequence[0].numel() * sequence.element_size()))
+    pairs_at_once = max(1, bytes_at_once // (sequence[0].numel() * directions.element_size()))
     if pairs_at_once == 1 and _is_fine(sequence):
         return _peaks_in_place(sequence, clips, directions)
     batches = zip(clips.split(pairs_at_once), directions.split(pairs_at_once), strict=True)
-    return torch.cat([peak_cells(sequence.index_select(0, batch), rows) for batch, rows in batches])
+    # The copies have the dtype of the directions; the cells of some banks have half precision.
+    return torch.cat([peak_cells(sequence.index_select(0, batch).to(rows.dtype), rows) for batch, rows in batches])
 
 
 def thinned(sequence: Tensor, n_columns: int) -> Tensor:
@@ -69,7 +71,8 @@ def thinned(sequence: Tensor, n_columns: int) -> Tensor:
     step = math.ceil(n_cells / _MOST_CELLS)
     while math.gcd(step, n_columns) > 1:
         step += 1
-    return sequence[:, :, ::step].contiguous()
+    some = sequence[:, :, ::step]
+    return some.contiguous() if some.nbytes <= _MOST_COPIED else some
 
 
 def _is_fine(sequence: Tensor) -> bool:
@@ -81,5 +84,5 @@ def _peaks_in_place(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tens
     for clip in clips.unique().tolist():
         # As many pairs at a time as there are channels, so that the levels take no more memory than the clip.
         for pairs in (clips == clip).nonzero()[:, 0].split(sequence.shape[1]):
-            peaks[pairs] = peak_cells(sequence[clip], directions[pairs])
+            peaks[pairs] = peak_cells(sequence[clip].to(directions.dtype), directions[pairs])
     return peaks

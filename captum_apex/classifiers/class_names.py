@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from captum_apex.audio.texts import encodable
 from captum_apex.numbers import whole_number
-from captum_apex.recordings.class_labels import named_class
+from captum_apex.recordings.class_labels import class_indices, named_class
+from captum_apex.texts import encodable
 
 __all__ = [
     "checked_background",
@@ -19,6 +19,8 @@ __all__ = [
     "ordered_names",
     "target_name",
 ]
+
+_FEW = 12  # names that a message lists in full
 
 
 def checked_class_names(names: Iterable[str]) -> Sequence[str]:
@@ -159,7 +161,8 @@ def class_index(label: str | int, class_names: Sequence[str]) -> int:
     """The index of a class that is given by its name or its index.
 
     Args:
-        label: name or index of the class; an index may also be given as text.
+        label: name or index of the class; an index may also be given as text, and a name as that of a folder of
+            recordings, such as `001_dog_bark`, where it means one class.
         class_names: names of the classes, in the order of the model's scores.
 
     Raises:
@@ -167,21 +170,32 @@ def class_index(label: str | int, class_names: Sequence[str]) -> int:
 
     Example:
         >>> from captum_apex.classifiers.class_names import class_index
-        >>> class_index("rain", ["dog", "rain"]), class_index(0, ["dog", "rain"])
-        (1, 0)
+        >>> [class_index(label, ["dog", "rain"]) for label in ("rain", 0, "01_Dog")]
+        [1, 0, 0]
     """
     text = label if isinstance(label, str) else str(whole_number(label, "target", least=0))
     if text in class_names:
         return list(class_names).index(text)
     if text.isdecimal() and int(text) < len(class_names):
         return int(text)
+    similar = class_indices([text], class_names)
+    if similar:
+        return similar[text]
     raise ValueError(
         f"expected a class or a number from 0 to {len(class_names) - 1}, but got {label!r}; there are: "
-        f"{closest_names(text, class_names)}"
+        f"{_known_names(text, class_names)}"
     )
 
 
-def closest_names(name: str, names: Sequence[str], most: int = 12) -> str:
+def _known_names(name: str, names: Sequence[str]) -> str:
+    """All names where there are few, those that look like the name first; otherwise only these."""
+    if len(names) > _FEW:
+        return closest_names(name, names)
+    close = difflib.get_close_matches(name, names, _FEW, 0.5)
+    return ", ".join(dict.fromkeys([*close, *names]))
+
+
+def closest_names(name: str, names: Sequence[str], most: int = _FEW) -> str:
     """The names that look like a name that does not exist, for a message.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,9 @@ from captum_apex.layers.models import device_of, layer_name, model_name, on_one_
 from captum_apex.layers.padding import Columns, lengths_of
 from captum_apex.layers.values import checked_output
 from captum_apex.numbers import real_number, whole_number
-from captum_apex.recordings.folders import AudioDataset
+from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.short_sounds import SHORT
+from captum_apex.recordings.slices import file_duration
 from captum_apex.result_tables import listed
 
 __all__ = ["Classifier", "InputDataset"]
@@ -341,16 +342,29 @@ class InputDataset(Dataset):
         return self.classifier.fitted(self.sound(index))
 
     def sound(self, index: int) -> Tensor:
-        """The waveform of a clip, (sample,), which is not repeated yet where the classifier repeats short ones."""
+        """The waveform of a clip, (sample,), which is not repeated yet where short ones are, but padded."""
         classifier = self.classifier
-        if classifier.short == "repeat" and hasattr(self.recordings, "unpadded"):  # slices of recordings
+        if classifier.short != "pad" and hasattr(self.recordings, "unpadded"):  # slices of recordings
             return self.recordings.unpadded(index, classifier.sample_rate, convert=classifier.convert)
         length = classifier.read_length
         return self.recordings.waveform(index, classifier.sample_rate, length, convert=classifier.convert)
 
     def clip(self, index: int) -> Clip:
         """A clip to look at and to listen to, with its classes in words; errors as in `Classifier.drawn`."""
-        return self.classifier.drawn(self.sound(index), self.recordings.name(index), self.label_name(index))
+        return self.classifier.drawn_whole(self.unfilled(index), self.recordings.name(index), self.label_name(index))
+
+    def unfilled(self, index: int) -> Tensor:
+        """The waveform of a clip, (sample,), which is not lengthened yet where it is short."""
+        return self.classifier.unfilled(self.sound(index), partial(self._duration, index))
+
+    def _duration(self, index: int) -> float:
+        """The duration of a recording in s."""
+        recordings = self.recordings
+        if isinstance(recordings, Recordings) and recordings.sounds is None:
+            return file_duration(recordings.path(index))
+        whole = getattr(recordings, "unpadded", recordings.waveform)  # slices are padded without a length, too
+        rate = self.classifier.sample_rate
+        return len(whole(index, rate, convert=self.classifier.convert)) / rate
 
     def label_name(self, index: int) -> str:
         """The classes of a clip in words; empty without labels."""

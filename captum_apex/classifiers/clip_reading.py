@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -16,9 +17,11 @@ from captum_apex.classifiers.spectrogram_inputs import check_axes, picture
 from captum_apex.classifiers.transform_times import check_times, keeps_duration
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.short_sounds import lengthened
+from captum_apex.recordings.slices import file_duration
 
 __all__ = ["ClipReading"]
 
+_ROUNDING = 1e-6  # of a sample
 _MOST_PROBES = 8  # lengths of sounds for which the transform is tried with clicks
 
 
@@ -71,6 +74,24 @@ class ClipReading:
         """
         return waveform if self.length is None else lengthened(waveform, self.length, self.short)[: self.length]
 
+    def unfilled(self, waveform: Tensor, duration: Callable[[], float]) -> Tensor:
+        """A waveform without the zeros that pad a shorter sound to the length of the classifier's clips, (sample,).
+
+        Args:
+            waveform: samples at the classifier's sample rate, (sample,).
+            duration: gives the duration of the sound in s; it is only asked for where the last sample is a zero.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Classifier
+            >>> classifier = Classifier(torch.nn.Linear(4, 1), torch.square, 2, ["dog"], length=4)
+            >>> classifier.unfilled(torch.tensor([1.0, 2.0, 0.0, 0.0]), lambda: 1.5)
+            tensor([1., 2., 0.])
+        """
+        if self.short != "pad" or self.length is None or waveform[-1] != 0:
+            return waveform
+        return waveform[: max(1, math.ceil(duration() * self.sample_rate - _ROUNDING))]
+
     @torch.no_grad()
     def inputs(self, waveform: Tensor, name: str = "the clip") -> Tensor:
         """One input of the model, without the batch axis.
@@ -99,7 +120,8 @@ class ClipReading:
 
     def clip(self, path: str | os.PathLike, label: str = "") -> Clip:
         """A file as a clip to look at and to listen to; errors as in `waveform` and `drawn`."""
-        return self.drawn(self.sound(path), os.fspath(path), label)
+        sound = self.unfilled(self.sound(path), partial(file_duration, path))
+        return self.drawn_whole(sound, os.fspath(path), label)
 
     @torch.no_grad()
     def drawn(self, waveform: Tensor, name: str = "", label: str = "") -> Clip:
@@ -125,6 +147,30 @@ class ClipReading:
                 f"expected a clip that can be drawn, but {name} gives {type(error).__name__}: {error}"
             ) from error
         return clip if n_samples >= len(waveform) else replace(clip, repeats=n_samples / self.sample_rate)
+
+    def drawn_whole(self, waveform: Tensor, name: str = "", label: str = "") -> Clip:
+        """A waveform as a clip of the length that the model gets, which says where the zeros after its end begin.
+
+        Args:
+            waveform: samples at the classifier's sample rate, (sample,); it is cut or lengthened as files are.
+            name: name of the clip, for its title and for messages.
+            label: class of the clip in words, for its title.
+
+        Raises:
+            ValueError: as in `drawn`.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Classifier
+            >>> classifier = Classifier(torch.nn.Linear(4000, 1), torch.square, 8000, ["dog"], length=4000)
+            >>> clip = classifier.drawn_whole(torch.ones(2000))
+            >>> clip.duration, clip.ends
+            (0.5, 0.25)
+        """
+        if self.short != "pad" or self.length is None:
+            return self.drawn(waveform, name, label)
+        clip = self.drawn(self.fitted(waveform), name, label)
+        return replace(clip, ends=len(waveform) / self.sample_rate) if len(waveform) < self.length else clip
 
     def check_times(self, waveform: Tensor, inputs: Tensor | None = None, name: str = "the clip") -> None:
         """Raises where the transform changes the times of sounds; clicks are tried for at most 8 lengths of sounds.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_apex.result_tables import text_table
+from captum_apex.texts import band_text, fixed_text, times_text
 
 __all__ = ["add_json_argument", "print_path", "print_results", "table_of"]
 
@@ -55,7 +56,13 @@ def print_path(path: Path, as_json: bool) -> None:
 
 
 def print_results(
-    name: str, rows: Sequence[Mapping[str, Any]], files: Iterable[Path], *, as_json: bool, **others: Any
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    files: Iterable[Path],
+    *,
+    as_json: bool,
+    digits: int = 2,
+    **others: Any,
 ) -> None:
     """Prints the results: a table on the error stream, beside the progress; or a JSON object on the output.
 
@@ -64,6 +71,7 @@ def print_results(
         rows: the results, each by the names of the columns.
         files: paths of the files that were written.
         as_json: whether the results are printed as JSON.
+        digits: digits after the point of times in the table; see `captum_apex.texts.second_digits`.
         others: further entries of the JSON object.
 
     Example:
@@ -75,16 +83,17 @@ def print_results(
     if as_json:
         print(json.dumps({"files": [str(file) for file in files], **others, name: rows}, allow_nan=False))
     elif rows:
-        print(table_of(rows), file=sys.stderr)
+        print(table_of(rows, digits), file=sys.stderr)
 
 
-def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
+def table_of(rows: Sequence[Mapping[str, Any]], digits: int = 2) -> str:
     """The text of a table, with numbers in three digits and places in words.
 
     Args:
         rows: at least one row, each by the names of the columns. The column `boxes` becomes `where`, with a line for
-            each box; `start_s`, `end_s`, `low_hz` and `high_hz`, from the first to the last box, are left out, and so
-            are columns of empty texts.
+            each box, and the boxes of `fires_at` are on one line; `start_s`, `end_s`, `low_hz` and `high_hz`, from the
+            first to the last box, are left out, and so are columns of empty texts.
+        digits: digits after the point of times; one more where a start and an end would be the same.
 
     Example:
         >>> from captum_apex.cli.command_results import table_of
@@ -97,35 +106,40 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
         a.wav   2.57  0.25–0.50 s
                       0.75–1.00 s, 0–800 Hz
     """
+    rows = [_with_text(row, "fires_at", digits) if "fires_at" in row else row for row in rows]
     empty = {name for name in rows[0] if all(row[name] == "" for row in rows)}
-    shown = [line for row in rows for line in _lines({name: row[name] for name in row if name not in empty})]
+    shown = [line for row in rows for line in _lines({name: row[name] for name in row if name not in empty}, digits)]
     header = [name.replace("_", " ") for name in shown[0]]
     return text_table(header, [[_text(value) for value in row.values()] for row in shown])
 
 
-def _lines(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _with_text(row: Mapping[str, Any], name: str, digits: int) -> dict[str, Any]:
+    """A row with boxes as one text, which is empty where there are none."""
+    return {**row, name: "; ".join(_place(box, digits) for box in row[name] or ())}
+
+
+def _lines(row: Mapping[str, Any], digits: int) -> list[dict[str, Any]]:
     """A row as lines: one, or one for each box."""
     if "boxes" not in row:
         return [dict(row)]
     others = {name: value for name, value in row.items() if name not in ("boxes", *_ENDS)}
-    places = [_place(box) for box in row["boxes"] or ()] or [""]
+    places = [_place(box, digits) for box in row["boxes"] or ()] or [""]
     below = dict.fromkeys(others)
     return [{**(below if index else others), "where": place} for index, place in enumerate(places)]
 
 
-def _place(box: Mapping[str, float | None]) -> str:
+def _place(box: Mapping[str, float | None], digits: int) -> str:
     """A box in words, as on the page."""
-    times = "" if box["start_s"] is None else _seconds(box["start_s"], box["end_s"])
-    band = "" if box["low_hz"] is None else f"{box['low_hz']:.0f}–{box['high_hz']:.0f} Hz"
+    times = "" if box["start_s"] is None else _seconds(box["start_s"], box["end_s"], digits)
+    low = box["low_hz"]
+    high = box["high_hz"]
+    band = "" if low is None or high is None else band_text(low, high)
     return ", ".join(filter(None, (times, band))) or "all of the clip"
 
 
-def _seconds(*ends: Any) -> str:
-    """A time in two digits after the point, or in three where the ends would be the same."""
-    first, last = (f"{end:.2f}" for end in ends)
-    if first == last:
-        first, last = (f"{end:.3f}" for end in ends)
-    return f"{first}–{last} s"
+def _seconds(start: Any, end: Any, digits: int) -> str:
+    are_same = fixed_text(start, digits) == fixed_text(end, digits)
+    return times_text(start, end, digits + are_same)
 
 
 def _text(value: Any) -> Any:

@@ -19,6 +19,7 @@ from safetensors.numpy import load as arrays_from_bytes
 from tqdm import tqdm
 
 from captum_apex.defaults import SCHEME_NAMES
+from captum_apex.progress import bar_settings
 
 __all__ = ["BANK_FILE", "describe_bank", "describe_basis"]
 
@@ -170,7 +171,9 @@ def _checked_bank(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], 
         if content["format"] != _BANK_FORMAT or checksum != _digest_of_json(content):
             return None
         entries = content["arrays"]
-        for entry in tqdm(entries.values(), desc=f"checking {folder}", unit="file", delay=_SECONDS):
+        for entry in tqdm(
+            entries.values(), desc=f"checking {folder}", unit="file", delay=_SECONDS, **bar_settings(True)
+        ):
             with open(folder / entry["file"], "rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
                     return None

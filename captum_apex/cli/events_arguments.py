@@ -65,6 +65,12 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="an audio file of any length")
     parser.add_argument("--basis", type=Path, required=True, metavar="BASIS", help="one file that fit wrote")
     parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DATA",
+        help="the folder or the CSV file that the basis was fitted on, for the names of the prototypes in JSON",
+    )
+    parser.add_argument(
         "--raven",
         type=Path,
         metavar="FILE.txt",

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.texts import encodable
-from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
-from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.command_results import print_path, print_results, table_of
 from captum_apex.cli.factory import load_classifier
-from captum_apex.cli.loading import check_output_folder
+from captum_apex.cli.loading import check_output_folder, training_recordings
 from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.explaining.explainer import Explainer
 from captum_apex.explanations.event_files import event_records, write_audacity, write_csv, write_json, write_raven
-from captum_apex.explanations.events import Event, RecordingExplanation, UnfinishedExplanationError
+from captum_apex.explanations.events import Event, RecordingExplanation, UnfinishedExplanationError, event_digits
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.recordings.folders import AudioDataset
+from captum_apex.result_tables import counted
+from captum_apex.texts import encodable
 
 # The endings of the file of each option, so that a slip overwrites no recording and no basis, and who writes it.
 FILES: dict[str, dict[str, Callable]] = {
@@ -40,19 +40,19 @@ def run(options: argparse.Namespace) -> int:
             f"expected one basis, but got {', '.join(map(str, bases))}; give one of them, such as --basis "
             f"{next((path for path, basis in bases.items() if basis.scheme is Scheme.TIME), next(iter(bases)))}"
         )
+    recordings = None if options.data is None else training_recordings(classifier, options.data, skip_bad=False)
+    explainer = Explainer(classifier, bases, recordings)
     try:
-        explanation = _explained(options, classifier, bases)
+        explanation = _explained(options, explainer)
     except UnfinishedExplanationError as error:
-        _write(error.explanation, writers, options.as_json)
+        _write(error.explanation, writers, options.as_json, recordings)
         raise
-    _write(explanation, writers, options.as_json)
+    _write(explanation, writers, options.as_json, recordings)
     return 0
 
 
-def _explained(
-    options: argparse.Namespace, classifier: Classifier, bases: dict[Path, PrototypeBasis]
-) -> RecordingExplanation:
-    return Explainer(classifier, bases).explain_recording(
+def _explained(options: argparse.Namespace, explainer: Explainer) -> RecordingExplanation:
+    return explainer.explain_recording(
         options.recording,
         window=options.window,
         hop=options.hop,
@@ -66,20 +66,25 @@ def _explained(
     )
 
 
-def _write(explanation: RecordingExplanation, writers: dict[Path, Callable], as_json: bool) -> None:
+def _write(
+    explanation: RecordingExplanation, writers: dict[Path, Callable], as_json: bool, recordings: AudioDataset | None
+) -> None:
     n_silent = sum(event.silent for event in explanation.events)
     in_silence = f", {n_silent} of them in digital silence" if n_silent else ""
-    print(f"{len(explanation.events)} events in {explanation.duration:.1f} s{in_silence}", file=sys.stderr)
+    n_events = counted(len(explanation.events), "event")
+    print(f"{n_events} in a recording of {explanation.duration:.1f} s{in_silence}", file=sys.stderr)
     for path, write in writers.items():
-        write(path, explanation.events)
+        named = {"recordings": recordings} if write is write_json else {}
+        write(path, explanation.events, **named)
         print_path(path, as_json)
     counts = Counter(event.name for event in explanation.events)
     best = {event.name: event.score for event in sorted(explanation.events, key=lambda event: event.score)}
     rows = [{"class": name, "events": n, "highest_probability": best[name]} for name, n in counts.most_common()]
-    others = {"duration_s": explanation.duration, "events": event_records(explanation.events)} if as_json else {}
-    print_results("classes", rows, writers, as_json=as_json, **others)
+    records = event_records(explanation.events, recordings)
+    others = {"duration_s": explanation.duration, "events": records} if as_json else {}
+    print_results("classes", rows, writers, as_json=as_json, digits=2, **others)
     if explanation.events and not writers and not as_json:
-        print(table_of([_row(event) for event in explanation.events]))
+        print(table_of([_row(event) for event in explanation.events], event_digits(explanation.events)))
 
 
 def _row(event: Event) -> dict[str, Any]:

@@ -10,24 +10,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier
-from captum_apex.cli.loading import check_output_folder, list_left_out, training_recordings
+from captum_apex.cli.loading import check_output_folder, list_left_out, naming_skip_bad, training_recordings
 from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.explaining.explained_clips import ExplainedClips
 from captum_apex.explaining.explainer import Explainer
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.texts import encodable, second_digits, short_names
 
 PAGE_SUFFIXES = (".html", ".htm")
 TABLE_SUFFIXES = (".csv", ".json")
 DEFAULT_PAGE = Path("page.html")
-EVIDENCE_COLUMNS = ("channel", "scheme", "contribution", "start_s", "end_s", "low_hz", "high_hz", "boxes", "doubts")
+EVIDENCE_COLUMNS = (
+    *("channel", "scheme", "contribution", "start_s", "end_s", "low_hz", "high_hz", "boxes", "doubts", "fires_at"),
+)
 
 
+@naming_skip_bad()
 def run(options: argparse.Namespace) -> int:
     """Explains clips in one HTML page."""
     out = _free_path(DEFAULT_PAGE) if options.out is None else options.out
@@ -55,14 +58,22 @@ def run(options: argparse.Namespace) -> int:
         files.append(_write_table(explained, options.table))
     for file in files:
         print_path(file, options.as_json)
-    rows = [_row(explained[index : index + 1]) for index in range(len(explained))]
+    rows = _rows(explained, options.as_json)
     left_out = dict(explained.left_out)
-    print_results("clips", rows, files, as_json=options.as_json, left_out=left_out)
+    digits = second_digits(max((page.clip.duration for page in explained), default=0.0))
+    print_results("clips", rows, files, as_json=options.as_json, digits=digits, left_out=left_out)
     return 0
 
 
 def _write_table(explained: ExplainedClips, path: Path) -> Path:
     return explained.write_csv(path) if path.suffix.lower() == ".csv" else explained.write_json(path)
+
+
+def _rows(explained: ExplainedClips, as_json: bool) -> list[dict[str, Any]]:
+    """A row for each clip and class; in a table, which is for reading, the clips have short names."""
+    rows = [_row(explained[index : index + 1]) for index in range(len(explained))]
+    names = short_names([page.clip.name for page in explained])
+    return rows if as_json else [{**row, "clip": name} for row, name in zip(rows, names, strict=True)]
 
 
 def _row(explained: ExplainedClips) -> dict[str, Any]:
@@ -77,6 +88,7 @@ def _row(explained: ExplainedClips) -> dict[str, Any]:
         "explained": encodable(page.class_name(page.target if page.explained is None else page.explained)),
         "score": page.explanations[0].score,
         **{name: strongest[name] for name in EVIDENCE_COLUMNS},
+        "note": page.clip.filled_text,
     }
 
 

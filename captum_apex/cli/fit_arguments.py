@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captum_apex.cli.slice_arguments import add_slices
 from captum_apex.cli.types import positive_integer, seed
-from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES, SCHEME_NAMES
+from captum_apex.defaults import BASIS_SUFFIX, FIT_EPOCHS, MOST_PROTOTYPES, SCHEME_NAMES
 
 SUMMARY = "fit bases on recordings"
 DESCRIPTION = (
@@ -25,19 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `fit`."""
     _add_files(parser)
     _add_layer_and_schemes(parser)
-    parser.add_argument(
-        "--epochs",
-        type=positive_integer,
-        metavar="N",
-        default=20,
-        help="passes of the fit over all channels and their prototypes (%(default)s)",
-    )
-    parser.add_argument(
-        "--invertible",
-        action="store_true",
-        help="fit an invertible basis, U = exp(A), instead of an orthogonal one: a higher purity, but less faithful "
-        "maps",
-    )
+    _add_fit(parser)
     parser.add_argument(
         "--locate",
         type=positive_integer,
@@ -48,8 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive_integer, metavar="N", default=32, help="recordings per forward pass (%(default)s)"
     )
+    _add_bank(parser)
     parser.add_argument(
         "--seed", type=seed, metavar="N", default=0, help="seed of the random number generator of the fit (%(default)s)"
+    )
+
+
+def _add_bank(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=positive_integer,
+        metavar="N",
+        default=0,
+        help="processes that read recordings while the model runs; by default the model waits for each batch",
+    )
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder that keeps what the layer gives for the recordings: after an interruption the same command goes "
+        "on where it was, and a fit with other settings does not run the model again",
     )
 
 
@@ -99,4 +105,27 @@ def _add_layer_and_schemes(parser: argparse.ArgumentParser) -> None:
         metavar="SCHEME",
         help=f"schemes among {', '.join(SCHEME_NAMES)}; by default all that the layer supports, without "
         "square for a layer of one row or one column",
+    )
+
+
+def _add_fit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--method",
+        choices=FIT_EPOCHS,
+        metavar="METHOD",
+        default="gradient",
+        help=f"how the fit maximises the purity: {' or '.join(FIT_EPOCHS)}, which takes less time (%(default)s)",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=positive_integer,
+        metavar="N",
+        help="passes of the fit over all channels and their prototypes (by default "
+        f"{', '.join(f'{epochs} for {method}' for method, epochs in FIT_EPOCHS.items())})",
+    )
+    parser.add_argument(
+        "--invertible",
+        action="store_true",
+        help="fit an invertible basis, U = exp(A), instead of an orthogonal one: a higher purity, but less faithful "
+        "maps",
     )

@@ -9,41 +9,45 @@ from pathlib import Path
 from typing import Any
 
 from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.bases.polar_fit import check_method
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier, said_where_slow
 from captum_apex.cli.loading import (
     check_output_folder,
     chosen_layer,
+    naming_skip_bad,
     submodule,
     training_recordings,
 )
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.explaining.classifier_bases import fit_bases, recognised
 from captum_apex.explaining.explainer import Explainer
+from captum_apex.recordings.folders import AudioDataset
 
 
+@naming_skip_bad()
 def run(options: argparse.Namespace) -> int:
     """Fits a basis for each scheme on recordings, and writes the bases."""
-    schemes = tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES)))
-    _check_output(options, schemes)
-    _check_locate(options.locate)
+    _check_options(options, tuple(map(Scheme, dict.fromkeys(options.scheme or SCHEMES))))
     classifier = load_classifier(options.model, options.device, options.convert)
     layer = chosen_layer(classifier, options.layer)
     recordings = training_recordings(classifier, options.data, options.skip_bad, options.slice, options.annotations)
     with said_where_slow("trying the model on some of the recordings …"):
         facts = {"n_recordings": len(recordings), "recognised": recognised(classifier.dataset(recordings))}
-    several = recordings.labels is not None and any(isinstance(label, tuple) for label in recordings.labels)
-    print(_counted(facts, options.data, several), file=sys.stderr)
+    print(_counted(facts, options.data, recordings), file=sys.stderr)
     bases = fit_bases(
         classifier,
         recordings,
-        schemes if options.scheme else None,
+        options.scheme and tuple(dict.fromkeys(options.scheme)),
         layer=layer,
         norm=None if options.norm is None else submodule(classifier.model, options.norm, "--norm"),
+        method=options.method,
         orthogonal=not options.invertible,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        num_workers=options.workers,
+        bank=options.bank,
         seed=options.seed,
         progress=True,
     )
@@ -53,11 +57,11 @@ def run(options: argparse.Namespace) -> int:
         written[path] = _written(Explainer(classifier, {path: basis}, recordings), path, options.locate)
         print_path(path, options.as_json)
     rows = [_row(path, basis) for path, basis in written.items()]
-    print_results("bases", rows, written, as_json=options.as_json, **facts)
+    print_results("bases", rows, written, as_json=options.as_json, digits=2, **facts)
     return 0
 
 
-def _counted(facts: Mapping[str, Any], folder: Path, several: bool) -> str:
+def _counted(facts: Mapping[str, Any], folder: Path, recordings: AudioDataset) -> str:
     """What is known of the recordings before the fit; they may have several labels each."""
     place = "the current folder" if folder == Path() else folder
     text = f"{facts['n_recordings']} recordings in {place}"
@@ -65,7 +69,7 @@ def _counted(facts: Mapping[str, Any], folder: Path, several: bool) -> str:
         return text
     right, tried = facts["recognised"]
     text += f"; the model recognises {right} of the {tried} that were tried"
-    if several:
+    if any(isinstance(label, tuple) for label in (() if recordings.labels is None else recordings.labels)):
         text += " (its best class is one of their labels)"
     if right < tried / 2:
         text += (
@@ -108,6 +112,13 @@ def _locate(explainer: Explainer, n_prototypes: int, path: Path) -> PrototypeBas
         ) from error
     located.save(path)
     return located
+
+
+def _check_options(options: argparse.Namespace, schemes: tuple[Scheme, ...]) -> None:
+    """Refuses what the parser cannot, before the model is loaded."""
+    _check_output(options, schemes)
+    _check_locate(options.locate)
+    check_method(options.method, not options.invertible)
 
 
 def _check_locate(n_prototypes: int | None) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
@@ -14,7 +15,10 @@ from tqdm import tqdm
 from captum_apex.classifiers.class_names import closest_names
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.layer_choice import layers_to_choose_from
+from captum_apex.layers.chosen_run import named_layers
 from captum_apex.layers.models import model_of
+from captum_apex.progress import bar_settings
+from captum_apex.recordings.audio_file import UnreadableAudioError
 from captum_apex.recordings.folders import Recordings
 from captum_apex.recordings.slices import Slices
 
@@ -22,6 +26,7 @@ __all__ = [
     "check_output_folder",
     "chosen_layer",
     "list_left_out",
+    "naming_skip_bad",
     "submodule",
     "training_recordings",
 ]
@@ -124,7 +129,7 @@ def submodule(model: nn.Module, name: str, option: str = "--layer") -> nn.Module
 
 def _submodules(model: nn.Module) -> dict[str, nn.Module]:
     """The modules of a model by name, without the model itself."""
-    return {name: module for name, module in (model_of(model) or model).named_modules() if name}
+    return {name: module for name, module in named_layers(model_of(model) or model) if name}
 
 
 def training_recordings(
@@ -166,7 +171,7 @@ def training_recordings(
     if not skip_bad:
         return _sliced(classifier, recordings, sliced, annotations)
     inputs = classifier.dataset(recordings)
-    with tqdm(total=len(recordings), desc="reading", unit="file") as bar:
+    with tqdm(total=len(recordings), desc="reading", unit="file", **bar_settings(True)) as bar:
 
         def attempt(index: int) -> None:
             bar.update()
@@ -175,6 +180,26 @@ def training_recordings(
         readable, bad = recordings.readable(attempt)
     list_left_out(bad, len(recordings))
     return _sliced(classifier, readable, sliced, annotations)
+
+
+@contextmanager
+def naming_skip_bad() -> Iterator[None]:
+    """Adds to the error for a file that cannot be read that `--skip-bad` leaves such files out.
+
+    Example:
+        >>> from captum_apex.cli.loading import naming_skip_bad
+        >>> from captum_apex.recordings.audio_file import UnreadableAudioError
+        >>> try:
+        ...     with naming_skip_bad():
+        ...         raise UnreadableAudioError("expected a.wav to be audio")
+        ... except ValueError as error:
+        ...     print(error)
+        expected a.wav to be audio; --skip-bad leaves out files that cannot be read
+    """
+    try:
+        yield
+    except UnreadableAudioError as error:
+        raise ValueError(f"{error}; --skip-bad leaves out files that cannot be read") from error
 
 
 def _sliced(

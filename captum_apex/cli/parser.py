@@ -89,8 +89,8 @@ def parser() -> argparse.ArgumentParser:
     Example:
         >>> from captum_apex.cli.parser import parser
         >>> arguments = ["fit", "recordings", "--model", "my_model:classifier", "--out", "bases"]
-        >>> parser().parse_args(arguments).epochs
-        20
+        >>> parser().parse_args(arguments).batch_size
+        32
     """
     examples = [example for command in COMMANDS.values() for example in command.EXAMPLES]
     whole = argparse.ArgumentParser(

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
+from captum_apex.bases.polar_fit import check_method
 from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
@@ -35,9 +37,12 @@ def fit_bases(
     *,
     layer: nn.Module | None = None,
     norm: nn.Module | None = None,
+    method: str = "gradient",
     orthogonal: bool = True,
-    epochs: int = 20,
+    epochs: int | None = None,
     batch_size: int = 32,
+    num_workers: int = 0,
+    bank: str | os.PathLike | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Iterator[PrototypeBasis]:
@@ -53,9 +58,13 @@ def fit_bases(
             search for regions at the input gives them a band and a time.
         layer: the module to explain; None for the classifier's `layer`.
         norm: the norm between the pooling and the classifier, as in `FeatureBank.from_dataset`.
+        method: `gradient` or `closed-form`, as in `fit_basis`.
         orthogonal: whether the bases are orthogonal, or only invertible, as in `fit_basis`.
-        epochs: passes of the fit over all channels and their prototypes.
+        epochs: passes of the fit over all channels and their prototypes; by default 20, in closed form 10.
         batch_size: number of recordings per forward pass.
+        num_workers: number of processes that read recordings, beside this one.
+        bank: folder that keeps the features of the recordings, as `folder` of `FeatureBank.from_dataset`: after an
+            interruption, the same call goes on where it was, and another fit on the same features begins at once.
         seed: seed of the random number generator of the fit.
         progress: whether to show progress bars, and at the start of a fit of more than a minute how long it will take.
 
@@ -80,12 +89,11 @@ def fit_bases(
         ['time', 'square']
     """
     check_classifier(classifier)
+    check_method(method, orthogonal)
     layer = _chosen(classifier.layer if layer is None else layer)
-    inputs = classifier.dataset(recordings)
-    _warn_of_cut(inputs)
-    warn_of_labels(inputs)
+    inputs = _checked_inputs(classifier, recordings)
     chosen = _supported(layer, inputs, schemes)
-    bank = FeatureBank.from_dataset(
+    features = FeatureBank.from_dataset(
         classifier.model,
         layer,
         inputs,
@@ -95,24 +103,26 @@ def fit_bases(
         norm=norm,
         batch_size=batch_size,
         columns=classifier.columns,
+        num_workers=num_workers,
+        folder=bank,
         progress=progress,
-    )
-    bank = bank.to(device_of(classifier.model))
+    ).to(device_of(classifier.model))
     first, last = (min(most, len(recordings)) for most in MOST_PROTOTYPES)
+    fit: dict[str, Any] = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "seed": seed}
     for scheme in chosen:
-        yield fit_basis(
-            bank,
-            scheme,
-            orthogonal=orthogonal,
-            epochs=epochs,
-            n_prototypes=(first, last),
-            seed=seed,
-            progress=progress,
-        )
+        yield fit_basis(features, scheme, n_prototypes=(first, last), **fit, progress=progress)
+
+
+def _checked_inputs(classifier: Classifier, recordings: AudioDataset) -> InputDataset:
+    """The recordings as inputs of the model, after warnings of files that are cut and of labels."""
+    inputs = classifier.dataset(recordings)
+    _warn_of_cut(inputs)
+    warn_of_labels(inputs)
+    return inputs
 
 
 def _warn_of_cut(inputs: InputDataset, n_files: int = 20) -> None:
-    """Warns where files are cut to the classifier's length; some are tried that are spread evenly."""
+    """Warns where files are more than 1% longer than the classifier's clips; some are tried that are spread evenly."""
     classifier = inputs.classifier
     recordings = inputs.recordings
     if classifier.length is None or not isinstance(recordings, Recordings) or recordings.sounds is not None:

@@ -15,17 +15,19 @@ from tqdm.auto import tqdm
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.arguments import check_inputs
-from captum_apex.attribution.recorded_pass import recorded_pass
+from captum_apex.attribution.recorded_pass import recorded_pass, shared_passes
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.classifiers.logits import checked_scores
 from captum_apex.explanations.explanation import Explanation, explain
+from captum_apex.layers.changes import restored
 from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import lengths_of
 from captum_apex.locating.region_search import RegionSearch
+from captum_apex.progress import bar_settings
+from captum_apex.texts import encodable
 
 if TYPE_CHECKING:
     from captum_apex.report import Page
@@ -109,6 +111,43 @@ class ClipPages:
         clips = inputs[None].to(device_of(self.classifier.model))
         return clips, lengths_of(self.classifier.columns, clips)
 
+    @restored
+    def pages(
+        self,
+        clip: Clip,
+        inputs: Tensor,
+        name: str,
+        targets: Sequence[int | None] | float | None,
+        settings: EvidenceSettings,
+        *,
+        progress: bool = False,
+    ) -> list[Page]:
+        """The explanations of several classes of one clip, which share the passes of the model.
+
+        Args:
+            clip: the clip.
+            inputs: its input, without the clip axis.
+            name: name of the clip, for messages.
+            targets: indices of the classes; or a probability, for all classes that reach it, highest first, the
+                predicted one where none does; or None for the predicted one.
+            settings: how much evidence is shown.
+            progress: as in `page`.
+
+        Raises:
+            ValueError: as in `scores` and in `page`.
+        """
+        with shared_passes():
+            scores = self.scores(inputs, name)
+            labels = targets if isinstance(targets, Sequence) else self._detected(scores, targets)
+            return [self.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
+
+    def _detected(self, scores: Sequence[float], threshold: float | None) -> list[int | None]:
+        """The classes whose probability reaches the threshold, highest first; [None], the predicted, if none does."""
+        if threshold is None or len(scores) == 1:
+            return [None]
+        ordered, labels = torch.tensor(scores).sort(descending=True)
+        return labels[self.classifier.probabilities(ordered) >= threshold].tolist() or [None]
+
     def page(
         self,
         clip: Clip,
@@ -137,7 +176,7 @@ class ClipPages:
         of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False, "delay": 2}
         of_itself: set[int] = set(self.training_indices(clip))
         while True:
-            schemes = tqdm(self.apexes.values(), **of_clip, disable=not progress)
+            schemes = tqdm(self.apexes.values(), **of_clip, **bar_settings(progress, inner=True))
             try:
                 explanations = [self._explanation(apex, inputs, label, settings, of_itself) for apex in schemes]
             except Exception as error:

@@ -29,7 +29,7 @@ class ClipSource:
 
     Args:
         name: name of the clip, for its title and for messages.
-        waveform: function that reads the clip, (sample,); short ones are not repeated yet.
+        waveform: function that reads the clip, (sample,); short ones are not lengthened yet.
         label: class of the clip in words; empty where it is not known.
 
     Example:
@@ -47,7 +47,7 @@ class ClipSource:
         """The clip to look at and to listen to, and its input for the model; errors as in `Classifier.drawn`."""
         waveform = self.waveform()
         inputs = classifier.inputs(classifier.fitted(waveform), self.name)
-        return classifier.drawn(waveform, self.name, self.label), inputs
+        return classifier.drawn_whole(waveform, self.name, self.label), inputs
 
 
 def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
@@ -56,8 +56,9 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
     Args:
         classifier: the classifier that reads them.
         clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
-            `AudioDataset` such as `Recordings`, or several paths and waveforms, also in an array. A waveform is named
-            by its place, from `clip 1`.
+            `AudioDataset` such as `Recordings`, or a list of paths and waveforms; paths may also be in an array. A
+            waveform is named by its place, from `clip 1`. An array of two axes is refused, because it can be several
+            clips, `list(array)`, or the channels of one, `array.mean(0)`.
 
     Raises:
         TypeError: the clips have another form.
@@ -75,10 +76,13 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
         clips = [clips]
     if hasattr(clips, "fingerprint") and hasattr(clips, "waveform"):
         sources = _of_dataset(classifier, clips)
-    elif isinstance(clips, Iterable) and getattr(clips, "ndim", None) != 0:
+    elif isinstance(clips, Iterable) and not _is_number_or_table(clips):
         sources = [source for index, clip in enumerate(clips) for source in _sources(classifier, clip, index)]
     else:
-        raise TypeError(f"expected paths, waveforms or Recordings to explain, but got {type(clips).__name__}")
+        raise TypeError(
+            f"expected paths, waveforms (sample,) or Recordings to explain, but got {type(clips).__name__}"
+            f"{_described(clips)}"
+        )
     if not sources:
         raise ValueError("expected at least one clip to explain, but got none")
     return sources
@@ -87,6 +91,13 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
 def _is_waveform(clips: Any) -> bool:
     """Whether an object is an array of numbers along one axis; an array or a column of paths is none."""
     return hasattr(clips, "shape") and len(clips.shape) == 1 and getattr(clips.dtype, "kind", "f") not in "OUST"
+
+
+def _is_number_or_table(clips: Any) -> bool:
+    """Whether an object is an array of numbers without an axis, or along several axes."""
+    n_axes = len(getattr(clips, "shape", (0,)))
+    of_numbers = getattr(getattr(clips, "dtype", None), "kind", "f") not in "OUST"
+    return n_axes == 0 or (n_axes > 1 and of_numbers)
 
 
 def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSource]:
@@ -121,24 +132,27 @@ def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
 
 
 def _described(clip: Any) -> str:
-    """The type and the shape of an array that is no waveform, and what to do with integers."""
+    """The type and the shape of an array that is no waveform, and what to do with integers and with several axes."""
     if not hasattr(clip, "shape"):
         return ""
     dtype = getattr(clip, "dtype", None)
     kind = "" if dtype is None else f" of {dtype}"
-    return f"{kind} of shape {tuple(clip.shape)}{full_scale(dtype)}"
+    cure = ""
+    if len(clip.shape) > 1:
+        cure = "; give several clips as a list, `list(array)`, and a stereo waveform as its mean, `array.mean(0)`"
+    return f"{kind} of shape {tuple(clip.shape)}{full_scale(dtype)}{cure}"
 
 
 def _first_clip(classifier: Classifier, path: str | os.PathLike) -> Tensor:
-    """The waveform of a file, cut to the length of the classifier's clips, with a warning where much is left out."""
+    """The waveform of a file, cut to the length of the classifier's clips, with a warning where more than 1% is cut."""
     waveform = classifier.sound(path)
     _warn_of_cut(classifier, partial(file_duration, path))
-    return waveform
+    return classifier.unfilled(waveform, partial(file_duration, path))
 
 
 def _recording(inputs: InputDataset, index: int) -> Tensor:
     """The waveform of a recording of a data set, with the same warning where the recording is a file."""
-    waveform = inputs.sound(index)
+    waveform = inputs.unfilled(index)
     recordings = inputs.recordings
     if isinstance(recordings, Recordings) and recordings.sounds is None:
         _warn_of_cut(inputs.classifier, partial(file_duration, recordings.path(index)))
@@ -149,11 +163,12 @@ def _waveform(classifier: Classifier, samples: Tensor, name: str) -> Tensor:
     """A waveform in memory, with the same warning."""
     rate = classifier.sample_rate
     _warn_of_cut(classifier, lambda: len(samples) / rate)
-    return as_waveform(samples, rate, rate, classifier.read_length, name=name)
+    waveform = as_waveform(samples, rate, rate, classifier.read_length, name=name)
+    return classifier.unfilled(waveform, lambda: len(samples) / rate)
 
 
 def _warn_of_cut(classifier: Classifier, duration: Callable[[], float]) -> None:
-    """Warns where a sound, of a duration in s, is much longer than the classifier's clips."""
+    """Warns where a sound, of a duration in s, is more than 1% longer than the classifier's clips."""
     if classifier.length is None:
         return
     seconds = classifier.length / classifier.sample_rate

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.regions import Box, Place, Region
-from captum_apex.audio.texts import cell_text, encodable
+from captum_apex.audio.regions import Box, Place, Region, in_order
 from captum_apex.explaining.channel_names import Names, entries_by_basis
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.files import replaced
+from captum_apex.result_tables import counted
+from captum_apex.texts import cell_text, encodable, short_names
 
 if TYPE_CHECKING:
     from captum_apex.report import Page
 
-__all__ = ["WHOLE_CLIP", "ExplainedClips", "short_names"]
+__all__ = ["WHOLE_CLIP", "ExplainedClips"]
 
 WHOLE_CLIP = "all of the clip"
 """The place of a box that covers both axes, in words."""
@@ -102,17 +103,20 @@ class ExplainedClips(Sequence):
         Returns:
             Each row by the names of its columns:
 
-            - `clip`, `label`: name of the clip, and its class, empty where it is not known.
+            - `clip`, `label`: name of the clip, and its class, empty where it is not known. The name of a file is its
+              path as it was given; printed texts and pages leave out the folder that all files share.
             - `explained`, `score`, `probability`: the explained class, and the model's score and probability for it;
               the probability is None where the classifier does not say whether its classes exclude each other.
             - `scheme`, `channel`, `side`, `contribution`, `purity`: as in `Explanation` and `Evidence`.
-            - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box.
+            - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box; None for an axis that
+              each of them covers: there is no band in the scheme `time`, and no time in the scheme `frequency`.
             - `boxes`: each box of the region in the same four columns, which are None for an axis that the box covers.
             - `channel_falls`, `random_falls`, `score_falls`, `doubts`: what masking the region takes away, as in
               `RegionEffect`; None and an empty text where it was not searched for.
             - `fires_at`: the boxes of the peak cell where the channel fires more strongly there than in the region;
               otherwise none.
             - `prototypes`: the training clips, each as its `clip`, `label`, `purity` and region.
+            - `silent`: whether there is no sound in the region, for example because the clip has ended before it.
         """
         return [
             _row(page, explanation, evidence)
@@ -142,7 +146,9 @@ class ExplainedClips(Sequence):
         return Path(path)
 
     def __repr__(self) -> str:
-        lines = [f"{len(self)} explained clips" if len(self) != 1 else "1 explained clip"]
+        n_clips = len({id(page.clip) for page in self.pages})
+        title = counted(n_clips, "explained clip")
+        lines = [title if n_clips == len(self) else f"{title}, {counted(len(self), 'explanation')}"]
         names = short_names([page.clip.name for page in self.pages])
         lines += [_line(name, page) for name, page in zip(names[:_N_LINES], self.pages, strict=False)]
         if len(self) > _N_LINES:
@@ -163,35 +169,15 @@ _N_LINES = 4  # clips that the text of all lists
 COLUMNS = (
     *("clip", "label", "explained", "score", "probability", "scheme", "channel", "side", "contribution", "purity"),
     *(*_PLACE, "boxes"),
-    *("channel_falls", "random_falls", "score_falls", "doubts", "fires_at", "prototypes"),
+    *("channel_falls", "random_falls", "score_falls", "doubts", "fires_at", "prototypes", "silent"),
 )
-
-
-def short_names(names: Sequence[str]) -> list[str]:
-    """The names of clips without the folder that all files among them are in.
-
-    Args:
-        names: paths of files, and names of clips that are no files.
-
-    Example:
-        >>> from captum_apex.explaining.explained_clips import short_names
-        >>> short_names(["/tmp/sounds/dog/a.wav", "/tmp/sounds/rain/a.wav", "clip 3"])
-        ['dog/a.wav', 'rain/a.wav', 'clip 3']
-    """
-    folders = [os.path.dirname(name) for name in names if os.path.dirname(name)]
-    try:
-        shared = os.path.commonpath(folders) if folders else ""
-    except ValueError:  # some paths are absolute, and others are not
-        shared = ""
-    inside = [bool(shared and os.path.dirname(name)) for name in names]
-    shown = [os.path.relpath(name, shared) if cut else name for name, cut in zip(names, inside, strict=True)]
-    return [encodable(name) for name in shown]
 
 
 def _line(name: str, page: Page) -> str:
     """One clip in words: what is explained, and in which schemes."""
     schemes = ", ".join(str(explanation.scheme) for explanation in page.explanations)
-    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes})"
+    filled = f", {page.clip.filled_text}" if page.clip.filled_text else ""
+    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes}){filled}"
 
 
 def _explained(page: Page) -> str:
@@ -218,6 +204,7 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "doubts": "" if effect is None else ", ".join(effect.doubts),
         "fires_at": _place(page.clip, evidence.elsewhere)["boxes"],
         "prototypes": [_prototype(page, prototype) for prototype in evidence.prototypes],
+        "silent": bool(evidence.region.boxes) and page.clip.is_silent(evidence.region),
     }
 
 
@@ -225,7 +212,7 @@ def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row with texts that a spreadsheet takes as such."""
     prototypes = "; ".join(each["clip"] for each in row["prototypes"])
     places = {name: "; ".join(map(_box_text, row[name])) for name in ("boxes", "fires_at")}
-    flat = {**row, **places, "prototypes": prototypes}
+    flat = {**row, **places, "prototypes": prototypes, "silent": "yes" if row["silent"] else "no"}
     return {name: cell_text(value) if isinstance(value, str) else value for name, value in flat.items()}
 
 
@@ -240,17 +227,18 @@ def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
 
 
 def _place(clip: Clip, region: Region) -> dict[str, Any]:
-    """The time and the band from the first to the last box of a region, None without any box; and each box."""
+    """The time and the band from the first to the last box of a region, None where no box has any; and each box."""
     places = clip.places(region)
-    if not places:
-        return {**dict.fromkeys(_PLACE), "boxes": []}
-    return {
-        "start_s": _rounded(min(place.start for place in places)),
-        "end_s": _rounded(max(place.end for place in places)),
-        "low_hz": _rounded(min(place.low for place in places)),
-        "high_hz": _rounded(max(place.high for place in places)),
-        "boxes": [_sides(box, place) for box, place in zip(region.boxes, places, strict=True)],
-    }
+    boxes = region.boxes if len(region.boxes) == len(places) else clip.folded(region).boxes  # one over a seam is two
+    sides = [_sides(box, place) for box, place in in_order(boxes, places)]
+    ends: dict[str, float | None] = dict.fromkeys(_PLACE)
+    if any(side["start_s"] is not None for side in sides):
+        ends["start_s"] = _rounded(min(place.start for place in places))
+        ends["end_s"] = _rounded(max(place.end for place in places))
+    if any(side["low_hz"] is not None for side in sides):
+        ends["low_hz"] = _rounded(min(place.low for place in places))
+        ends["high_hz"] = _rounded(max(place.high for place in places))
+    return {**ends, "boxes": sides}
 
 
 def _sides(box: Box, place: Place) -> dict[str, float | None]:

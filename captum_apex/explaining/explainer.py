@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS, check_sides
-from captum_apex.attribution.recorded_pass import shared_passes
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.class_names import class_index
@@ -31,12 +30,16 @@ from captum_apex.explanations.prototype_regions import locate_prototypes
 from captum_apex.layers.models import model_name, model_of
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
+from captum_apex.progress import bar_settings
+from captum_apex.recordings.audio_file import UnreadableAudioError
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
     from captum_apex.report import Page
 
 __all__ = ["Explainer"]
+
+_SKIP_BAD = "`skip_bad=True`, or --skip-bad on the command line, leaves out clips that cannot be read"
 
 
 class Explainer:
@@ -109,6 +112,8 @@ class Explainer:
         schemes: Iterable[Scheme | str] | None = None,
         *,
         layer: nn.Module | None = None,
+        num_workers: int = 0,
+        bank: str | os.PathLike | None = None,
         seed: int = 0,
         progress: bool = False,
     ) -> Explainer:
@@ -121,10 +126,14 @@ class Explainer:
             schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
                 column.
             layer: the module to explain; None for the classifier's `layer`.
+            num_workers: number of processes that read recordings, beside this one.
+            bank: folder that keeps the features of the recordings, so that an interrupted call can be made again and
+                goes on, and further fits on the same features do without the passes of the model.
             seed: seed of the random number generator of the fit.
             progress: whether to show progress bars, and how long a fit of more than a minute will take.
         """
-        bases = fit_bases(classifier, recordings, schemes, layer=layer, seed=seed, progress=progress)
+        loading: dict[str, Any] = {"num_workers": num_workers, "bank": bank}
+        bases = fit_bases(classifier, recordings, schemes, layer=layer, **loading, seed=seed, progress=progress)
         return cls(classifier, bases, recordings)
 
     @classmethod
@@ -215,9 +224,9 @@ class Explainer:
 
         Args:
             clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
-                `AudioDataset` such as `Recordings`, or several paths and waveforms. A waveform is cut or padded to the
-                length of the classifier's clips, as files are; a warning says when much longer files are cut. A clip
-                that is one of `recordings` has its label, and is no prototype of itself.
+                `AudioDataset` such as `Recordings`, or a list of paths and waveforms. A waveform is cut or padded to
+                the length of the classifier's clips, as files are; a warning says where it is more than 1% longer. A
+                clip that is one of `recordings` has its label, and is no prototype of itself.
             target: the class to explain, by name or index, or several classes; None for the class with the largest
                 score in each clip.
             threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class
@@ -246,26 +255,23 @@ class Explainer:
         n_prototypes = None if n_prototypes is None else whole_number(n_prototypes, "n_prototypes", least=1)
         check_sides(sides)
         settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
+        sources = clip_sources(self.classifier, clips)
         pages: list[Page] = []
         left_out = {}
-        for source in tqdm(clip_sources(self.classifier, clips), desc="explaining", unit="clip", disable=not progress):
+        for source in tqdm(sources, desc="explaining", unit="clip", **bar_settings(progress)):
             try:
                 clip, inputs = source.read(self.classifier)
             except (ValueError, OSError) as error:
                 if not skip_bad:
+                    _name_skip_bad(error)
                     raise
                 left_out[source.name] = str(error)
                 continue
             clip = self._pages.labelled(clip)
-            with shared_passes():
-                scores = self._pages.scores(inputs, source.name)
-                for label in targets or _detected(self.classifier, scores, threshold):
-                    pages.append(self._pages.page(clip, inputs, scores, label, settings, progress=progress))
+            name = source.name  # of the file, by which messages name it
+            pages += self._pages.pages(clip, inputs, name, targets or threshold, settings, progress=progress)
         if left_out and not pages:
-            name, message = next(iter(left_out.items()))
-            raise ValueError(
-                f"expected files that can be read, but all {len(left_out)} are bad, such as {name}: {message}"
-            )
+            raise ValueError(_all_bad(left_out))
         return ExplainedClips(tuple(pages), left_out)
 
     def explain_recording(
@@ -339,6 +345,12 @@ class Explainer:
         )
 
 
+def _name_skip_bad(error: ValueError | OSError) -> None:
+    """Raises the error for a file that cannot be read with the setting that leaves such files out."""
+    if isinstance(error, UnreadableAudioError):
+        raise ValueError(f"{error}; {_SKIP_BAD}") from error
+
+
 def _named(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
     """The bases by what messages call them."""
     listed = bases.values() if isinstance(bases, Mapping) else bases
@@ -374,9 +386,6 @@ def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
         raise ValueError(f"{name} does not fit this model: {error}") from error
 
 
-def _detected(classifier: Classifier, scores: Sequence[float], threshold: float | None) -> list[int | None]:
-    """The classes whose probability reaches the threshold, highest first; [None], the predicted, if there are none."""
-    if threshold is None or len(scores) == 1:
-        return [None]
-    ordered, labels = torch.tensor(scores).sort(descending=True)
-    return labels[classifier.probabilities(ordered) >= threshold].tolist() or [None]
+def _all_bad(left_out: Mapping[str, str]) -> str:
+    name, message = next(iter(left_out.items()))
+    return f"expected files that can be read, but all {len(left_out)} are bad, such as {name}: {message}"

@@ -11,16 +11,17 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from captum_apex.audio.texts import cell_text, encodable
 from captum_apex.explanations.events import Event
 from captum_apex.files import replaced
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.locating.region_effect import RegionEffect
+from captum_apex.recordings.folders import AudioDataset
+from captum_apex.texts import cell_text, encodable
 
 __all__ = ["event_records", "write_audacity", "write_csv", "write_json", "write_raven"]
 
 _BAND_COLUMNS = ("Low Freq (Hz)", "High Freq (Hz)")
 _COLUMNS = ("Annotation", "Score", "Contribution", "Prototype Channels", "Silent")
-_EFFECT_COLUMNS = ("Masking Effect", "Effect of Random Places", "Better than Random", "Fires On")
+_EFFECT_COLUMNS = ("Masking Effect", "Effect of Random Places", "Better than Random", "Fires On", "Doubts")
 
 
 def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
@@ -33,9 +34,10 @@ def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
     A class whose name begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet
     takes it as text and not as a formula. What is no Unicode in a name becomes replacement characters.
 
-    If any event has an effect, there are four more columns: the share of the channel that masking the event's region
-    takes away, the same for random places, whether the former is larger (yes or no), and what the channel fires on
-    where that is no sound. They are those of the strongest channel that has an effect, and empty where none has.
+    If any event has an effect, there are five more columns: the share of the channel that masking the event's region
+    takes away, the mean of the same for random places, whether the former is at least 1% and larger than at each random
+    place (yes or no), what the channel fires on where that is no sound, and all that speaks against the region in
+    words. They are those of the strongest channel that has an effect, and empty where none has.
 
     Args:
         path: path of the new file, such as `recording.Table.1.selections.txt`.
@@ -77,9 +79,9 @@ def write_csv(path: str | os.PathLike, events: Iterable[Event]) -> None:
     """Writes a table of values separated by commas, one line per event after the header.
 
     The columns are onset_s, offset_s, label, low_freq_hz, high_freq_hz, score, contribution, channels and silent, and
-    for events with an effect those of `write_raven`. The first three are the "simple-seq" format of crowsetta, so that
-    it reads the file. The frequencies of an event without a band are empty. Names of classes are written as in
-    `write_raven`.
+    for events with an effect those of `write_raven`. The score is the probability of the class. The first three are the
+    "simple-seq" format of crowsetta, so that it reads the file. The frequencies of an event without a band are empty.
+    Names of classes are written as in `write_raven`.
 
     Args:
         path: path of the new file, such as `recording.csv`.
@@ -112,15 +114,18 @@ def write_csv(path: str | os.PathLike, events: Iterable[Event]) -> None:
     _write(path, text.getvalue())
 
 
-def write_json(path: str | os.PathLike, events: Iterable[Event]) -> None:
+def write_json(path: str | os.PathLike, events: Iterable[Event], recordings: AudioDataset | None = None) -> None:
     """Writes everything that is known of events, with the events of single channels inside each, as JSON.
 
     The file holds one object with the list "events". Its entries have the names of the fields of `Event`,
-    `ChannelEvent` and `RegionEffect`. What is not known, and numbers that are not finite, are null.
+    `ChannelEvent` and `RegionEffect`: the name of the class is `name`, its index `label`. What is not known, and
+    numbers that are not finite, are null.
 
     Args:
         path: path of the new file, such as `recording.json`.
         events: the events of one recording.
+        recordings: the recordings that the basis was fitted on; with them, each channel has the names of its prototypes
+            in `prototype_clips`, beside their indices in `prototypes`.
 
     Example:
         >>> import json
@@ -134,14 +139,15 @@ def write_json(path: str | os.PathLike, events: Iterable[Event]) -> None:
         >>> content["events"][0]["name"], content["events"][0]["low"]
         ('dog', None)
     """
-    _write(path, json.dumps({"events": event_records(events)}, indent=1, allow_nan=False) + "\n")
+    _write(path, json.dumps({"events": event_records(events, recordings)}, indent=1, allow_nan=False) + "\n")
 
 
-def event_records(events: Iterable[Event]) -> list[dict[str, Any]]:
+def event_records(events: Iterable[Event], recordings: AudioDataset | None = None) -> list[dict[str, Any]]:
     """The events as JSON can hold them, see `write_json`.
 
     Args:
         events: the events of one recording.
+        recordings: the recordings that the basis was fitted on; None leaves the names of prototypes.
 
     Example:
         >>> from captum_apex import Event
@@ -149,7 +155,11 @@ def event_records(events: Iterable[Event]) -> list[dict[str, Any]]:
         >>> event_records([Event(1.25, 2.5, None, None, 0, "dog", 0.875, 2.5)])[0]["name"]
         'dog'
     """
-    return [_plain(asdict(event)) for event in events]
+    records = [asdict(event) for event in events]
+    if recordings is not None:
+        for channel in (channel for record in records for channel in record["channels"]):
+            channel["prototype_clips"] = [recordings.name(index) for index in channel["prototypes"]]
+    return [_plain(record) for record in records]
 
 
 def _plain(value: Any) -> Any:
@@ -223,7 +233,7 @@ def _effect_cells(effect: RegionEffect | None) -> list[str]:
     if effect is None:
         return [""] * len(_EFFECT_COLUMNS)
     better = _yes_or_no(effect.better_than_random)
-    return [f"{effect.channel:.4f}", f"{effect.mean_random:.4f}", better, effect.fires_on]
+    return [f"{effect.channel:.4f}", f"{effect.mean_random:.4f}", better, effect.fires_on, "; ".join(effect.doubts)]
 
 
 def _hertz(frequency: float | None) -> str:

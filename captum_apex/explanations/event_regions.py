@@ -25,6 +25,7 @@ from captum_apex.layers.padding import lengths_of
 from captum_apex.layers.still_models import prepared
 from captum_apex.locating.bins import Bins, Rectangle
 from captum_apex.locating.region_search import LocatedRegion, RegionSearch
+from captum_apex.progress import bar_settings
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["EventRegions"]
@@ -93,7 +94,7 @@ class EventRegions:
             groups.setdefault((each.window, each.event.label), []).append(index)
         refined = [each.event for each in events]
         with tqdm(
-            total=len(events), unit="channel", desc="refining each channel of the events", disable=not progress
+            total=len(events), unit="channel", desc="refining each channel of the events", **bar_settings(progress)
         ) as bar:
             for (start, label), indices in sorted(groups.items()):
                 # The search runs the user's model on altered inputs, which can raise anything.
@@ -194,7 +195,7 @@ class EventRegions:
 
     def _seconds(self, fraction: float, n_frames: int) -> float:
         """The time at a fraction of a window, in s from its start."""
-        duration = self.windows.length / self.windows.sample_rate
+        duration = self.windows.seconds
         axes = self.classifier.axes
         return fraction * duration if axes is None else min(axes.seconds(fraction * n_frames), duration)
 

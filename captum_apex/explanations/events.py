@@ -10,11 +10,11 @@ from typing import Self
 
 from torch import Tensor
 
-from captum_apex.audio.texts import encodable
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.result_tables import counted, html_table
+from captum_apex.texts import band_text, encodable, fixed_text, second_digits, times_text
 
-__all__ = ["ChannelEvent", "Event", "RecordingExplanation", "UnfinishedExplanationError", "joined"]
+__all__ = ["ChannelEvent", "Event", "RecordingExplanation", "UnfinishedExplanationError", "event_digits", "joined"]
 
 _ROUNDING = 1e-9  # s, by which the edges of equal columns may differ
 
@@ -31,7 +31,7 @@ class ChannelEvent:
         label: index of the detected class.
         name: name of the detected class.
         score: largest probability of the class, in [0, 1], among the windows that overlap the event and have the
-            channel in the evidence for the class.
+            channel in the evidence for the class. The score of an `Explanation` is the logit.
         channel: index of the channel in the basis.
         side: 1, or −1 where the channel supports the class by a negative activation.
         contribution: largest contribution of the channel to the logit of the class among these windows.
@@ -76,7 +76,8 @@ class Event:
         high: highest edge of the bands of its channels, in Hz; None where `low` is None.
         label: index of the detected class.
         name: name of the detected class.
-        score: largest probability of the class, in [0, 1], among its channel events.
+        score: largest probability of the class, in [0, 1], among its channel events. The score of an `Explanation`, and
+            of its table of evidence, is the logit.
         contribution: largest contribution among its channel events.
         channels: the events of single channels of which it consists, largest contribution first.
         silent: whether the event lies in digital silence, where all samples are 0; what is detected there is no sound.
@@ -120,10 +121,11 @@ class Event:
         )
 
     def __repr__(self) -> str:
-        band = "" if self.low is None or self.high is None else f", {self.low:.0f}–{self.high:.0f} Hz"
+        band = "" if self.low is None or self.high is None else f", {band_text(self.low, self.high)}"
         channels = len({(each.channel, each.side) for each in self.channels})
+        times = times_text(self.start, self.end, event_digits([self]))
         return (
-            f"Event of {encodable(self.name)}, {self.start:.2f}–{self.end:.2f} s{band}, probability {self.score:.2f}, "
+            f"Event of {encodable(self.name)}, {times}{band}, probability {self.score:.2f}, "
             f"{counted(channels, 'channel')}{', in digital silence' * self.silent}"
         )
 
@@ -189,6 +191,22 @@ def _without_whole_band(event: Event, whole_band: tuple[float, float] | None) ->
     return replace(event, low=None, high=None) if (event.low, event.high) == whole_band else event
 
 
+def event_digits(events: Iterable[Event]) -> int:
+    """How many digits after the point the times of events have: the last one is at most a tenth of the shortest event.
+
+    Args:
+        events: the events.
+
+    Example:
+        >>> from captum_apex import Event
+        >>> from captum_apex.explanations.events import event_digits
+        >>> call = Event(1.2514, 1.2583, None, None, 0, "bat", 0.9, 2.5)  # of 7 ms
+        >>> event_digits([call]), call
+        (4, Event of bat, 1.2514–1.2583 s, probability 0.90, 0 channels)
+    """
+    return second_digits(min((10 * (event.end - event.start) for event in events), default=1.0))
+
+
 _N_CLASSES = 4  # classes that the text of a recording lists
 _N_ROWS = 100  # events that a notebook lists
 
@@ -235,9 +253,12 @@ class RecordingExplanation:
 
     def _repr_html_(self) -> str:
         columns = ("start", "end", "name", "score")
-        rows = [[f"{e.start:.2f}", f"{e.end:.2f}", e.name, f"{e.score:.2f}"] for e in self.events[:_N_ROWS]]
-        shown = f", the first {_N_ROWS}" if len(self.events) > _N_ROWS else ""
-        return html_table(columns, rows, f"{counted(len(self.events), 'event')} in {self.duration:.1f} s{shown}")
+        digits = event_digits(self.events)
+        shown = self.events[:_N_ROWS]
+        rows = [[fixed_text(e.start, digits), fixed_text(e.end, digits), e.name, f"{e.score:.2f}"] for e in shown]
+        first = f", the first {_N_ROWS}" if len(self.events) > _N_ROWS else ""
+        caption = f"{counted(len(self.events), 'event')} in a recording of {self.duration:.1f} s{first}"
+        return html_table(columns, rows, caption)
 
     def _counts(self) -> list[tuple[str, int]]:
         """The number of events of each class, the most frequent first."""

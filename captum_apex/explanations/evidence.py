@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from captum_apex.audio.regions import Region
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.result_tables import counted
 
 __all__ = ["Evidence", "Prototype", "listed_evidence", "side_of"]

@@ -29,6 +29,7 @@ from captum_apex.layers.padding import lengths_of
 from captum_apex.layers.values import check_not_nan, naming_clips
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
+from captum_apex.progress import bar_settings
 from captum_apex.recordings.windows import Windows
 
 __all__ = ["explain_recording"]
@@ -174,7 +175,7 @@ def explain_recording(
     merger: WindowMerger | None = None
     explained = 0.0  # s
     with (
-        tqdm(total=len(windows), unit="window", desc="explaining", disable=not progress) as bar,
+        tqdm(total=len(windows), unit="window", desc="explaining", **bar_settings(progress)) as bar,
         _kept(lambda: (merger, explained), finish),
     ):
         for batch in _batches(windows, classifier, batch_size, silence):
@@ -184,7 +185,7 @@ def explain_recording(
                     selected = at_layer.selected_channels(decomposition, n_channels, sides)
                     for clip in (probability >= threshold).nonzero()[:, 0].tolist():
                         merger.add(batch.starts[clip], label, probability[clip].item(), decomposition, clip, selected)
-            explained = batch.starts[-1] + windows.length / windows.sample_rate
+            explained = batch.starts[-1] + windows.seconds
             bar.update(len(batch.starts))
     windows = _up_to_the_end(windows, batch.starts[-1])
     duration = windows.n_samples / windows.sample_rate

@@ -231,7 +231,7 @@ class WindowMerger:
         classifier.check_times(windows.waveform(0), inputs[0], "the first window")
         bands = scheme is not Scheme.TIME
         places = basis.origin.places
-        duration = windows.length / rate
+        duration = windows.seconds
         maps = decomposition.relevance
         grid = RecordingGrid.of(classifier, duration, inputs, maps, bands=bands, places=places)
         n_columns = grid.first_column(windows.starts[-1] / rate) + grid.n_columns

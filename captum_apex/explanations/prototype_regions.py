@@ -22,8 +22,10 @@ from captum_apex.layers.models import device_of, model_of
 from captum_apex.layers.still_models import prepared
 from captum_apex.layers.values import naming_clips
 from captum_apex.locating.nothing import NO_SOUNDS
-from captum_apex.locating.region_search import LocatedRegion, RegionEffect, RegionSearch
+from captum_apex.locating.region_effect import RegionEffect
+from captum_apex.locating.region_search import LocatedRegion, RegionSearch
 from captum_apex.numbers import whole_number
+from captum_apex.progress import bar_settings
 
 __all__ = ["PrototypeRegions", "locate_prototypes", "stored_region", "stored_regions"]
 
@@ -164,7 +166,7 @@ def locate_prototypes(
         for channel in selected:
             for index in prototypes.indices[channel, :n_prototypes].tolist():
                 clips.setdefault((index, side), []).append(channel)
-    for (index, side), of_clip in tqdm(clips.items(), unit="clip", desc="locating", disable=not progress):
+    for (index, side), of_clip in tqdm(clips.items(), unit="clip", desc="locating", **bar_settings(progress)):
         regions.find(index, of_clip, side)
     located = {side: _with_regions(prototypes, regions.found, side) for side, prototypes in sides.items()}
     return replace(basis, positive=located[1], negative=located.get(-1))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
-from captum_apex.audio.clip import ClipLookup, level_limits
+from captum_apex.audio.clip import level_limits
+from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.schemes import Scheme
@@ -246,8 +247,9 @@ def frequency_profiles(basis: PrototypeBasis, bank: FeatureBank, chosen: Sequenc
     """
     assert basis.positive is not None
     rows = bank.cells[Scheme.FREQUENCY]  # (clip, raw channel, row)
-    U = basis.U.to(rows)
-    return torch.stack([U[channel] @ rows[basis.positive.indices[channel]].mean(0) for channel in chosen])
+    U = basis.U.to(bank.means)
+    prototypes = (rows[basis.positive.indices[channel]].to(U.dtype) for channel in chosen)  # (prototype, channel, row)
+    return torch.stack([U[channel] @ cells.mean(0) for channel, cells in zip(chosen, prototypes, strict=True)])
 
 
 def _labels(basis: PrototypeBasis, bank: FeatureBank) -> Tensor:

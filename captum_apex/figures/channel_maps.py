@@ -10,13 +10,14 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, ClipLookup, level_limits
+from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.classifiers.class_names import class_name, target_name
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.colours import DASHED, GREY_LEVELS, SIGNED, SOLID
-from captum_apex.figures.effects import dashed, effect_lines, effects_of, height_of_effects, notes
+from captum_apex.figures.effects import dashed, effects_of, height_of_effects, notes, panel_lines
 from captum_apex.figures.outlines import draw_outline, draw_places
 from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.prototypes import (
@@ -110,7 +111,7 @@ def _draw_channel(
     """Draws the clip with the region of a channel, and beside it the map."""
     levels = draw_clip(panels[0], clip, limits)
     draw_outline(panels[0], clip, channel.region, rank, dashed=dashed(channel.effect))
-    title(panels[0], [channel_name(channel), *effect_lines(channel.effect)], width)
+    title(panels[0], [channel_name(channel), *panel_lines(channel.effect)], width)
     assert channel.map is not None
     image = _draw_over(panels[1], channel.map, clip, limits)
     style = DASHED if dashed(channel.effect) else SOLID
@@ -132,7 +133,7 @@ def _draw_prototype(
     _draw_over(panel, prototype.map, clip, limits)
     draw_outline(panel, clip, prototype.region, rank, dashed=dashed(prototype.effect), width=_THIN)
     name = class_name(prototype.label, class_names) or clip.title or f"clip {prototype.index}"
-    title(panel, [name, "prototype", *effect_lines(prototype.effect)], width)
+    title(panel, [name, "prototype", *panel_lines(prototype.effect)], width)
 
 
 def _draw_over(panel: Axes, values: Tensor, clip: Clip, limits: Limits) -> AxesImage:

@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from captum_apex.audio.texts import encodable
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import target_name
 from captum_apex.explanations.explanation import Explanation
@@ -20,6 +19,7 @@ from captum_apex.figures.colours import AGAINST, LINES, MARKERS, TOTAL, TOWARDS
 from captum_apex.figures.panels import as_array
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, number
 from captum_apex.metrics import bootstrap_interval
+from captum_apex.texts import encodable
 
 __all__ = ["curves", "purity", "remainders", "waterfall"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from captum_apex.explanations.evidence import Evidence
 from captum_apex.figures.titles import number
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.locating.region_effect import RegionEffect, percent
 
 __all__ = [
     "DASHED_NOTE",
@@ -17,13 +17,14 @@ __all__ = [
     "effects_of",
     "height_of_effects",
     "notes",
+    "panel_lines",
 ]
 
 EFFECT_NOTE = (
-    "“Masking”: how much of the channel is lost when the region is masked; “random”: when random places are masked."
+    "“Masking”: how much of the channel is lost when the region is masked; “random”: the mean of random places."
 )
 LINE_HEIGHT = 0.15  # of a line of a title, in inches
-DASHED_NOTE = "Dashed outline: the region is no better than a random place."
+DASHED_NOTE = "Dashed outline: masking a random place takes as much, or masking the region takes less than 1%."
 
 
 def dashed(effect: RegionEffect | None) -> bool:
@@ -42,7 +43,7 @@ def dashed(effect: RegionEffect | None) -> bool:
 
 
 def effect_lines(effect: RegionEffect | None) -> list[str]:
-    """What masking a region takes away, and what speaks against it; each line fits a panel.
+    """What masking a region takes away, and what speaks against it, in short texts.
 
     Args:
         effect: the effect of the region; None where it is not known, which gives no line.
@@ -63,6 +64,21 @@ def effect_lines(effect: RegionEffect | None) -> list[str]:
     return [*lines, *effect.doubts]
 
 
+def panel_lines(effect: RegionEffect | None) -> list[str]:
+    """The texts of `effect_lines`, with what is in brackets on a line of its own, so that each fits a panel.
+
+    Args:
+        effect: the effect of the region; None where it is not known, which gives no line.
+
+    Example:
+        >>> from captum_apex import RegionEffect
+        >>> from captum_apex.figures.effects import panel_lines
+        >>> panel_lines(RegionEffect(channel=0.63, random=(0.1, 0.7)))
+        ['masking 63%, random 40%', 'no better than a random place', '(up to 70%)']
+    """
+    return [piece for line in effect_lines(effect) for piece in line.replace(" (", "\n(").split("\n")]
+
+
 def notes(effects: Iterable[RegionEffect | None]) -> list[str]:
     """The sentences that a caption needs for the effects of its figure; none where no effect is known.
 
@@ -73,7 +89,7 @@ def notes(effects: Iterable[RegionEffect | None]) -> list[str]:
         >>> from captum_apex import RegionEffect
         >>> from captum_apex.figures.effects import notes
         >>> notes([None, RegionEffect(channel=0.6, random=(0.7,))])[1]
-        'Dashed outline: the region is no better than a random place.'
+        'Dashed outline: masking a random place takes as much, or masking the region takes less than 1%.'
     """
     known = [effect for effect in effects if effect is not None]
     sentences = [EFFECT_NOTE] if known else []
@@ -83,7 +99,7 @@ def notes(effects: Iterable[RegionEffect | None]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{round(100 * share)}%".replace("-", "−")
+    return percent(share).replace("-", "−")
 
 
 def effects_of(evidence: Iterable[Evidence]) -> list[RegionEffect | None]:
@@ -118,4 +134,4 @@ def height_of_effects(effects: Iterable[RegionEffect | None]) -> float:
         >>> height_of_effects([RegionEffect(channel=0.75, score=1.0), None])
         0.3
     """
-    return LINE_HEIGHT * max((len(effect_lines(effect)) for effect in effects), default=0)
+    return LINE_HEIGHT * max((len(panel_lines(effect)) for effect in effects), default=0)

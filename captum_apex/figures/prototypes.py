@@ -9,7 +9,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
-from captum_apex.audio.clip import Clip, ClipLookup, level_limits
+from captum_apex.audio.clip import Clip, level_limits
+from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_name, target_name
 from captum_apex.explanations.evidence import Evidence, Prototype
@@ -17,7 +18,7 @@ from captum_apex.explanations.explanation import Explanation, prototypes_of
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
 from captum_apex.figures.colours import DARK, DASHED, REGIONS, SOLID
-from captum_apex.figures.effects import LINE_HEIGHT, dashed, effect_lines, effects_of, height_of_effects, notes
+from captum_apex.figures.effects import LINE_HEIGHT, dashed, effects_of, height_of_effects, notes, panel_lines
 from captum_apex.figures.outlines import LINE_WIDTH, draw_outline, draw_places, line_widths
 from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.spectrogram import draw_clip
@@ -102,7 +103,7 @@ def explanation(
             f"{channel_name(channel)}: purity {channel.purity:.2f}",
             f"contribution {_contribution(explanation, channel)}",
         ]
-        title(row[0], [*lines, *effect_lines(channel.effect)], width)
+        title(row[0], [*lines, *panel_lines(channel.effect)], width)
         prototype_panels(row[1:], channel.prototypes, clips, limits, width, rank, class_names)
     label_axes(panels)
     colour_bar(body, panels.flat, image, "level in dB")
@@ -278,7 +279,7 @@ def prototype_panels(
         images.append(draw_clip(panel, clip, limits))
         draw_outline(panel, clip, prototype.region, rank, dashed=dashed(prototype.effect))
         name = class_name(prototype.label, class_names) or clip.title or f"clip {prototype.index}"
-        title(panel, [name, f"prototype, purity {prototype.purity:.2f}", *effect_lines(prototype.effect)], width)
+        title(panel, [name, f"prototype, purity {prototype.purity:.2f}", *panel_lines(prototype.effect)], width)
     return images
 
 
@@ -305,7 +306,7 @@ def _legend_labels(explanation: Explanation, clip: Clip) -> list[str]:
     labels = []
     for channel in explanation.evidence:
         first = f"{channel_name(channel)}{_silence(clip, channel)}: {_contribution(explanation, channel)}"
-        labels.append("\n".join([first, *effect_lines(channel.effect)]))
+        labels.append("\n".join([first, *panel_lines(channel.effect)]))
     return labels
 
 

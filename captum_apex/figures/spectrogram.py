@@ -27,7 +27,6 @@ from captum_apex.figures.titles import SMALL, title
 
 __all__ = ["clips", "draw_clip", "draw_image", "draw_map", "set_frequency", "spectrogram"]
 
-_FILLED = "filled by the feature extractor"
 _LEAST_WRITTEN = 0.1  # share of a picture with space for this text
 
 
@@ -154,7 +153,7 @@ def _hatch_filled(ax: Axes, clip: Clip, end: float) -> None:
     if n_frames - n_heard > _LEAST_WRITTEN * n_frames:
         box = {"facecolor": "0.95", "edgecolor": "none", "pad": 1}
         place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "center", "bbox": box}
-        ax.text((start + end) / 2, 0.5, _FILLED, fontsize=6, color="0.3", rotation=90, **place)
+        ax.text((start + end) / 2, 0.5, clip.filled_text, fontsize=6, color="0.3", rotation=90, **place)
 
 
 def draw_map(

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from captum_apex.audio.texts import encodable
 from captum_apex.explanations.evidence import Evidence
 from captum_apex.figures.canvas import panel_width
+from captum_apex.texts import encodable
 
 __all__ = ["SMALL", "TINY", "channel_name", "fitted", "heading", "number", "points", "quoted", "title"]
 

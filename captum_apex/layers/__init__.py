@@ -2,6 +2,7 @@
 
 - `cell_places`: where the cells of a layer lie along an axis of the input.
 - `changes`: changes of a model and of torch's modes that an interruption cannot leave behind.
+- `chosen_run`: a model in which one run of a module can be explained that runs several times in a pass.
 - `fitted_on`: whether a layer is the one that features were computed with.
 - `holding`: the flags of a model that is held still, counted over everyone who holds it.
 - `hooks`: read or change a layer's output in a forward pass.
@@ -22,6 +23,7 @@
 - `visits`: what each module gives in a forward pass.
 """
 
+from captum_apex.layers.chosen_run import ChosenRun
 from captum_apex.layers.hooks import frozen, watched
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import fingerprint, layer_name, model_of, on_one_device
@@ -33,6 +35,7 @@ from captum_apex.layers.suggestions import LayerSuggestion, LayerSuggestions, su
 from captum_apex.layers.values import at_least_float32, check_finite
 
 __all__ = [
+    "ChosenRun",
     "Columns",
     "LayerSuggestion",
     "LayerSuggestions",

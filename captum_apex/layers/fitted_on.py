@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from torch import nn
 
+from captum_apex.layers.chosen_run import RunOutput, named_layers
 from captum_apex.layers.models import fingerprint, layer_name, model_of
 from captum_apex.layers.origin import Origin
 
@@ -16,7 +17,8 @@ def check_origin(forward_func: Callable, layer: nn.Module, origin: Origin) -> No
     """Raises where a basis was fitted on another model, or on another layer of this one.
 
     The name of the layer is compared, also behind a wrapper, which puts a prefix before it. A container and the module
-    at its end have the same output, so that they count as one layer. What is not known is not compared.
+    at its end have the same output, so that they count as one layer. What is not known is not compared, but a chosen
+    run of a module is no layer of another name.
 
     Args:
         forward_func: the model, or a function that calls it.
@@ -44,20 +46,22 @@ def check_origin(forward_func: Callable, layer: nn.Module, origin: Origin) -> No
             f"expected the model that the basis was fitted on (layer {origin.layer!r}), but its weights "
             "differ; fit the basis again on this model"
         )
-    fitted = _of_name(forward_func, origin.layer)
-    if fitted and not any(_same_output(each, layer) for each in fitted):
+    if origin.layer and not _is_of_name(forward_func, layer, origin.layer):
         raise ValueError(
             f"expected the layer {origin.layer!r}, on which the basis was fitted, but got "
             f"{layer_name(forward_func, layer)!r}; give that layer, or fit a basis on this one"
         )
 
 
-def _of_name(forward_func: Callable, name: str) -> list[nn.Module]:
-    """The modules of this name, also behind prefixes of wrappers; none where the model or the name is not known."""
+def _is_of_name(forward_func: Callable, layer: nn.Module, name: str) -> bool:
+    """Whether a layer gives the output of the layer of this name; true where that cannot be told."""
     model = model_of(forward_func)
-    if model is None or not name:
-        return []
-    return [module for path, module in model.named_modules() if path == name or path.endswith(f".{name}")]
+    if model is None:
+        return True
+    fitted = [module for path, module in named_layers(model) if path == name or path.endswith(f".{name}")]
+    if not fitted and isinstance(layer, RunOutput):
+        return layer_name(forward_func, layer).rpartition(".")[2] == name.rpartition(".")[2]
+    return not fitted or any(_same_output(each, layer) for each in fitted)
 
 
 def _same_output(one: nn.Module, other: nn.Module) -> bool:

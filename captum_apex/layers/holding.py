@@ -44,11 +44,17 @@ _PATIENCE = 60.0  # s that a call in another thread waits for the flags of a mod
 class Holder:
     """One who holds a model still.
 
+    Attributes:
+        seen: the modules that `hold` has looked at, each with its children.
+
     Example:
         >>> from captum_apex.layers.holding import Holder
         >>> Holder() == Holder()
         False
     """
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[nn.Module, list[nn.Module | None]]] = []
 
 
 @dataclass(eq=False)
@@ -86,6 +92,7 @@ def hold(models: Iterable[nn.Module], holder: Holder) -> None:
         True
     """
     modules = list(dict.fromkeys(module for model in models for module in model.modules()))
+    holder.seen = [(module, list(module._modules.values())) for module in modules]
     with LOCK:
         if any(map(_trains, modules)):
             _change(holder, (0, "calls"), _wait_in_other_threads, _no_waiting, lambda: True)
@@ -100,12 +107,15 @@ def hold(models: Iterable[nn.Module], holder: Holder) -> None:
             _hold_stance(holder)
 
 
-def join(holder: Holder, other: Holder) -> None:
-    """Holds for another one what somebody holds already; nothing is changed.
+def join(holder: Holder, other: Holder) -> bool:
+    """Holds for another one what somebody holds already, if the model is still what it was then.
 
     Args:
         holder: the one who holds it.
         other: the one for whom it stays so until `release` is called for it, too.
+
+    Returns:
+        False where a module has got another child or is in training mode since; then nothing has been done.
 
     Example:
         >>> from torch import nn
@@ -113,15 +123,19 @@ def join(holder: Holder, other: Holder) -> None:
         >>> model = nn.Dropout()
         >>> first, second = Holder(), Holder()
         >>> hold([model], first), join(first, second), release(first)
-        (None, None, None)
+        (None, True, None)
         >>> model.training
         False
         >>> release(second)
     """
+    if any(module.training or list(module._modules.values()) != children for module, children in holder.seen):
+        return False
+    other.seen = holder.seen
     with LOCK:
         for held in _HELD.values():
             if holder in held.holders:
                 held.holders.add(other)
+    return True
 
 
 def _trains(module: nn.Module) -> bool:

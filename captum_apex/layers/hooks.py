@@ -49,7 +49,7 @@ def copied(model: nn.Module) -> nn.Module:
     for module in copy.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for hook in list(hooks.values()):
-                if getattr(hook, "__module__", "") == __name__:
+                if getattr(hook, "__module__", "").startswith("captum_apex.layers."):
                     removed(hooks, hook)
     return copy
 
@@ -148,9 +148,10 @@ def _check_runs_once(runs: int, name: str) -> None:
         around = name.rpartition(".")[0]
         raise ValueError(
             f"expected the layer {name!r} to run once in a forward pass, but it ran again; choose a layer that the "
-            f"model uses only once, such as the module around it{f' ({around!r})' if around else ''}; where it runs "
-            "once for each frame or window, stack what it gives along the time in `forward`, give that to an "
-            "nn.Identity(), and explain the identity"
+            f"model uses only once, such as the module around it{f' ({around!r})' if around else ''}; or explain one "
+            "of its runs, the layer of `captum_apex.ChosenRun(model, module, run)`; where it runs once for each frame "
+            "or window, stack what it gives along the time in `forward`, give that to an nn.Identity(), and explain "
+            "the identity"
         )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from captum_apex.layers.chosen_run import ChosenRun, named_layers
 from captum_apex.layers.selected_output import SelectedOutput
 
 __all__ = [
@@ -58,7 +59,7 @@ def on_one_device(forward_func: Callable) -> Callable:
     inside = _uncompiled_module(forward_func) if isinstance(forward_func, nn.Module) else forward_func
     if isinstance(inside, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         return inside.module
-    if isinstance(inside, SelectedOutput):
+    if isinstance(inside, (ChosenRun, SelectedOutput)):
         model = on_one_device(inside.model)
         return forward_func if model is inside.model else inside.around(cast(nn.Module, model))
     return forward_func
@@ -203,7 +204,7 @@ def layer_name(forward_func: Callable, layer: nn.Module) -> str:
     model = model_of(forward_func)
     if model is None:
         return type(layer).__name__
-    for name, module in model.named_modules():
+    for name, module in named_layers(model):
         if module is layer:
             return name or type(layer).__name__
     raise ValueError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from captum_apex.layers.chosen_run import named_layers
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name, model_of
 from captum_apex.layers.origin import Origin
@@ -80,7 +81,7 @@ class PooledNorm:
             return None
         model = model_of(forward_func)
         name = _renamed(origin.norm, origin.layer, layer_name(forward_func, layer))
-        module = None if model is None else dict(model.named_modules()).get(name)
+        module = None if model is None else dict(named_layers(model)).get(name)
         if module is None:
             raise ValueError(
                 f"expected a model with the norm {name!r}, because the basis was fitted on the grid that this norm "

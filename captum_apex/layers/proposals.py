@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_apex.layers.changes import recording
+from captum_apex.layers.chosen_run import RunOutput
 from captum_apex.layers.hooks import frozen, hooked
 from captum_apex.layers.kinds import kind_name, takes_hooks
 from captum_apex.layers.layer_output import tensor_in, with_tensor
@@ -22,8 +23,10 @@ from captum_apex.layers.visits import Visit
 
 __all__ = ["Candidate", "candidates"]
 
+_NARROW = 0.5  # share of the channels of another block on the same grid, below which that block is listed too
 _NO_GRADIENT = "no gradient of the scores reaches its grid"
 _IN_PLACE = "the model changes in place what a gradient at its output needs"
+_FAILS = "no gradient at its output can be computed ({})"
 _SCRIPT = "it is TorchScript, which takes no hooks; put it into an nn.Sequential in the model, and explain that"
 
 
@@ -138,7 +141,10 @@ def _fault(module: nn.Module, visit: Visit | None) -> str:
     if visit is None or visit.reading is None:
         return ""
     if visit.runs > 1:
-        return f"it runs {visit.runs} times in a pass; give each place a module of its own, such as an nn.Identity()"
+        return (
+            f"it runs {visit.runs} times in a pass; give each place a module of its own, such as an nn.Identity(), or "
+            "choose a run by captum_apex.ChosenRun"
+        )
     return ""
 
 
@@ -203,13 +209,19 @@ def _gradients_at(
         places = list(outputs.values())
         try:
             return outputs, _gradients(scores.max(), places), _gradients(scores.square().sum(), places), len(scores)
-        except RuntimeError:
+        except RuntimeError as error:
             if not outputs:
                 raise
+            reason = _why_not(str(error))
     first = next(iter(outputs))
-    left_out[first] = _IN_PLACE
+    left_out[first] = reason
     later = [candidate for candidate in path if candidate.visit.name != first]
     return _gradients_at(model, later, clip, left_out)
+
+
+def _why_not(error: str) -> str:
+    """Why there is no gradient at the output of a module, from what torch says."""
+    return _IN_PLACE if "modified by an inplace operation" in error else _FAILS.format(error.partition("\n")[0])
 
 
 def _columns_reached(candidate: Candidate, gradient: Tensor) -> list[int]:
@@ -241,7 +253,10 @@ def _on_grid(candidate: Candidate, gradient: Tensor) -> Tensor:
 
 
 def _one_or_two_per_grid(path: Sequence[Candidate]) -> list[Candidate]:
-    """For each size of the grid the last module, and the last block that is not inside another."""
+    """For each size of the grid the last module, the last block that is not inside another, and chosen runs.
+
+    Where the last module has few of the channels that there were on this grid, the last block with most of them too.
+    """
     by_grid: dict[tuple[int, int], list[Candidate]] = {}
     for candidate in path:
         by_grid.setdefault(candidate.reading.grid, []).append(candidate)
@@ -250,7 +265,10 @@ def _one_or_two_per_grid(path: Sequence[Candidate]) -> list[Candidate]:
         outermost = min(candidate.level for candidate in same_grid)
         outer = [candidate for candidate in same_grid if candidate.level == outermost]
         blocks = [candidate for candidate in outer if next(candidate.visit.module.children(), None) is not None]
-        listed += dict.fromkeys([same_grid[0], (blocks or outer)[0]])
+        runs = [candidate for candidate in same_grid if isinstance(candidate.visit.module, RunOutput)]
+        widest = max(outer, key=lambda candidate: candidate.reading.channels)  # the last of them
+        is_narrow = same_grid[0].reading.channels < _NARROW * widest.reading.channels
+        listed += dict.fromkeys([same_grid[0], (blocks or outer)[0], *runs, *[widest] * is_narrow])
     return sorted(listed, key=lambda candidate: -candidate.visit.order)
 
 

@@ -80,8 +80,9 @@ def held(forward_func: Callable, layer: nn.Module | None = None) -> Iterator[Non
 def prepared(forward_func: Callable, layer: nn.Module | None = None) -> Iterator[None]:
     """Holds a model still for several runs of it, each in a block of `frozen` or `held`, which then costs little.
 
-    Without it, each of these blocks looks at every module of the model. The block itself is no run: hooks that were
-    made around it see the runs inside it.
+    Without it, each of these blocks looks for every module of the model; in it, only at whether the modules are those
+    that there were, and still in evaluation mode. The block itself is no run: hooks that were made around it see the
+    runs inside it.
 
     Args:
         forward_func: the model, or a function that calls it.
@@ -106,41 +107,38 @@ class _StillModel(Holder):
     """One who holds a model still, with what a further block for the same model needs to join in.
 
     Args:
-        forward_func: the model, or a function that calls it.
-        layer: the explained layer.
-        is_known: whether the modules behind the function are known; otherwise the layer alone is held.
+        known: the modules behind the function; empty where they are not known.
+        held: the modules that are held, the explained layer alone where no others are known.
         paths: the mode in which hooks reach every module; None where none is needed.
     """
 
-    def __init__(
-        self, forward_func: Callable, layer: nn.Module | None, is_known: bool, paths: TorchFunctionMode | None
-    ) -> None:
-        self.forward_func = forward_func
-        self.layer = layer
-        self.is_known = is_known
+    def __init__(self, known: list[nn.Module], held: list[nn.Module], paths: TorchFunctionMode | None = None) -> None:
+        super().__init__()
+        self.known = known
+        self.held = held
         self.paths = paths
-
-    def covers(self, forward_func: Callable, layer: nn.Module | None) -> bool:
-        """Whether a block for this function and this layer holds nothing else."""
-        return self.forward_func is forward_func and (self.is_known or self.layer is layer)
 
 
 @contextmanager
 def _holding(forward_func: Callable, layer: nn.Module | None) -> Iterator[_StillModel]:
     """Holds the model still; what this thread holds already is only joined."""
-    others = (each for each in (*THREAD.prepared, *THREAD.runs) if isinstance(each, _StillModel))
-    joined = next((each for each in others if each.covers(forward_func, layer)), None)
-    if joined is not None:
-        holder = _StillModel(forward_func, layer, joined.is_known, joined.paths)
-        with noted(partial(release, holder)):
-            join(joined, holder)
-            yield holder
-        return
     known = models_of(forward_func)
-    holder = _StillModel(forward_func, layer, bool(known), plain_paths(known))
+    holder = _StillModel(known, known or ([] if layer is None else [layer]))
     with noted(partial(release, holder)):
-        hold(known or ([] if layer is None else [layer]), holder)
+        if not _joins(holder):
+            holder.paths = plain_paths(known)
+            hold(holder.held, holder)
         yield holder
+
+
+def _joins(holder: _StillModel) -> bool:
+    """Whether this thread holds the same modules already, and they are as they were then."""
+    for other in (*THREAD.prepared, *THREAD.runs):
+        is_same = isinstance(other, _StillModel) and (other.known, other.held) == (holder.known, holder.held)
+        if is_same and join(other, holder):
+            holder.paths = other.paths
+            return True
+    return False
 
 
 def _end(entries: list[object], entry: object) -> None:

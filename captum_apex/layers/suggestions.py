@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_apex.layers.changes import restored
+from captum_apex.layers.chosen_run import named_layers
 from captum_apex.layers.hooks import held
 from captum_apex.layers.kinds import is_script
 from captum_apex.layers.layout import Layout, input_axes
@@ -335,8 +336,8 @@ def _modules_of(model: Callable) -> dict[str, nn.Module]:
     root = model_of(model)
     modules: dict[str, nn.Module] = {}
     for each in models_of(model):
-        inside = [f"{name}." for name, module in each.named_modules() if name and is_script(module)]
-        for name, module in each.named_modules():
+        inside = [f"{name}." for name, module in named_layers(each) if name and is_script(module)]
+        for name, module in named_layers(each):
             if (name or root is None) and not name.startswith(tuple(inside)):
                 modules.setdefault(name or type(each).__name__, module)
     if is_script(root):

@@ -7,8 +7,10 @@
 - `placement`: the same boxes at random places.
 - `nothing`: whether a channel fires on silence, at the border of the clip, or where a sound ends.
 - `region_search`: `RegionSearch`, which finds the region of each channel and measures its effect.
+- `region_effect`: `RegionEffect`, what masking a region takes away, beside random places.
 """
 
-from captum_apex.locating.region_search import LocatedRegion, RegionEffect, RegionSearch
+from captum_apex.locating.region_effect import RegionEffect
+from captum_apex.locating.region_search import LocatedRegion, RegionSearch
 
 __all__ = ["LocatedRegion", "RegionEffect", "RegionSearch"]

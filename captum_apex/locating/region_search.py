@@ -17,10 +17,11 @@ from captum_apex.locating.candidates import boxes_around_peaks, widened
 from captum_apex.locating.channel_values import ChannelValues
 from captum_apex.locating.nothing import fires_on
 from captum_apex.locating.placement import elsewhere
+from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.masking.fills import Fill, blur_fill, masked
 from captum_apex.numbers import real_number, whole_number
 
-__all__ = ["LocatedRegion", "RegionEffect", "RegionSearch"]
+__all__ = ["LocatedRegion", "RegionSearch"]
 
 Shape = tuple[Rectangle, ...]
 """A region as rectangles of bins."""
@@ -31,62 +32,6 @@ _LEVEL_NEAR_CLIP = 0.25  # level of the boxes in the map that is nearer to the c
 _LARGEST = 0.25  # largest share of the clip that a candidate covers, where there is such a one
 _LARGEST_OF_ALL = 0.5  # the same where all candidates are larger, as for a long sound
 _BLUR = 0.25  # standard deviation of the fill's blur, as a share of the axis
-_NOTICEABLE = 0.01  # share of a channel's value below which a fall counts as none
-
-
-@dataclass(frozen=True)
-class RegionEffect:
-    """What masking a region takes away.
-
-    Args:
-        channel: share of the channel's value in the clip that masking the region takes away. It is above 1 where the
-            value changes its sign, and negative where the channel grows.
-        random: the same for random places of the same shape in the clip, one number for each.
-        score: by how much the score of the explained class falls when the region is masked; None for prototypes.
-        fires_on: what the channel fires on where that is no sound: `"silence"`, `"the border"`, `"the end of a sound"`
-            or `"the beginning of a sound"`; empty for a sound.
-        fires_elsewhere: whether the channel is strongest beside the region, where it counts less than half as much.
-
-    Example:
-        >>> from captum_apex import RegionEffect
-        >>> effect = RegionEffect(channel=0.75, random=(0.0, 0.1), score=2.5)
-        >>> effect.better_than_random, effect.mean_random
-        (True, 0.05)
-        >>> print(effect)
-        masking takes 75% of the channel (random places: 5%)
-        >>> RegionEffect(channel=0.1, random=(0.2,), fires_on="the border").doubts
-        ('no better than a random place', 'fires at the border')
-    """
-
-    channel: float
-    random: tuple[float, ...] = ()
-    score: float | None = None
-    fires_on: str = ""
-    fires_elsewhere: bool = False
-
-    @property
-    def mean_random(self) -> float:
-        """Mean of the random places; 0 without any."""
-        return sum(self.random) / len(self.random) if self.random else 0.0
-
-    @property
-    def better_than_random(self) -> bool:
-        """Whether masking the region takes away more than masking each of the random places, and at least 1%."""
-        return self.channel >= _NOTICEABLE and self.channel > max(self.random, default=0.0)
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """What a reader must know: a random place is as good, there is no sound, the channel is stronger elsewhere."""
-        doubts = [] if self.better_than_random else ["no better than a random place"]
-        if self.fires_on:
-            doubts.append(f"fires {'on' if self.fires_on == 'silence' else 'at'} {self.fires_on}")
-        if self.fires_elsewhere:
-            doubts.append("fires more strongly elsewhere")
-        return tuple(doubts)
-
-    def __str__(self) -> str:
-        shares = f"{round(100 * self.channel)}% of the channel (random places: {round(100 * self.mean_random)}%)"
-        return ", ".join([f"masking takes {shares}", *self.doubts])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class FrameByFrame(nn.Module):
 
     Args:
         step: module from a frame (clip, ...) and a state to (output, state), or to the state alone, which is then the
-            output, as of `nn.GRUCell`.
+            output, as of `nn.GRUCell`. An `nn.LSTMCell` is taken as well: its output is the first tensor of its state.
         state: the state before the first frame, as the step takes it; None where it takes None.
 
     Raises:
@@ -55,6 +55,8 @@ class FrameByFrame(nn.Module):
         outputs = []
         for frame in frames.unbind(1):
             given = self.step(frame, state)
+            if isinstance(self.step, nn.LSTMCell):
+                given = (given[0], given)
             output, state = given if isinstance(given, tuple) else (given, given)
             outputs.append(output)
         return torch.stack(outputs, 1)

@@ -24,7 +24,7 @@ from captum_apex.recordings.mp3_length import with_length
 from captum_apex.recordings.ogg_streams import joined_streams
 from captum_apex.recordings.plain_samples import UNKNOWN_BYTES, PlainSamples, plain_samples
 
-__all__ = ["AudioFile", "opened_audio"]
+__all__ = ["AudioFile", "UnreadableAudioError", "opened_audio"]
 
 _BLOCK = 2**12  # frames that are decoded at once; a frame has a sample of each channel
 _FRAMES_PER_BYTE = 2**13  # more than any codec packs into a byte, even of silence
@@ -79,7 +79,23 @@ def opened_audio(file: BinaryIO, name: str) -> Iterator[AudioFile]:
             finally:
                 audio.close()
     except library.SoundFileError as error:
-        raise ValueError(f"expected {name} to be audio, but it cannot be read: {_reason(error)}") from error
+        message = f"expected {name} to be audio, but it cannot be read: {_reason(error)}"
+        raise UnreadableAudioError(message) from error
+
+
+class UnreadableAudioError(ValueError):
+    """A file is no audio, or is damaged.
+
+    Example:
+        >>> import io
+        >>> from captum_apex.recordings.audio_file import UnreadableAudioError, opened_audio
+        >>> try:
+        ...     with opened_audio(io.BytesIO(b"no sound"), "a.wav"):
+        ...         pass
+        ... except UnreadableAudioError as error:
+        ...     print(str(error).partition(",")[0])
+        expected a.wav to be audio
+    """
 
 
 class AudioFile:

@@ -12,10 +12,12 @@ from typing import Any
 
 from captum_apex.recordings.several_labels import (
     BETWEEN_LABELS,
+    WHOLE,
     combined_classes,
     first_unknown,
     has_combination,
     pieces_of,
+    sorted_names,
 )
 
 __all__ = ["Labels", "class_indices", "class_labels", "composed", "is_missing", "named_class"]
@@ -25,7 +27,6 @@ Labels = tuple[Any, ...]
 
 _NUMBER = re.compile(r"\s*\d+(?:\.\s+|[\s_-]+)(?=[^\W\d_])")  # 001_dog, 1 - Dog, 1. Dog; but not 1.5 kHz or 10-20 kHz
 _SEPARATORS = re.compile(r"[\s_-]+")
-_WHOLE = re.compile(r"\d+(?:\.0+)?")
 _N_NAMES = 10  # names of classes in a message
 
 
@@ -261,13 +262,13 @@ def _of_texts(
 ) -> tuple[Labels, tuple[str, ...]]:
     texts = [entry.strip() for entry in entries]
     if class_names is None:
-        names = sorted({composed(text) for text in texts}, key=_order(texts))
+        names = sorted_names({composed(text) for text in texts})
         indices = {name: index for index, name in enumerate(names)}
         return tuple(indices[composed(text)] for text in texts), tuple(names)
     indices = class_indices(dict.fromkeys(texts), class_names)
     if len(indices) == len(set(texts)):
         return tuple(indices[text] for text in texts), class_names
-    if not indices and all(_WHOLE.fullmatch(text) for text in texts):
+    if not indices and all(WHOLE.fullmatch(text) for text in texts):
         return _of_numbers([float(text) for text in texts], place, class_names)
     if not indices and all(text.casefold() in ("true", "false") for text in texts):
         return _of_bools([text.casefold() == "true" for text in texts], place, class_names)
@@ -281,11 +282,6 @@ def _of_texts(
         wrong = next(index for index, text in enumerate(texts) if text not in indices)
         unknown = (wrong, entries[wrong])
     raise ValueError(_no_class(unknown[1], place(unknown[0]), class_names))
-
-
-def _order(texts: Sequence[str]) -> Callable[[str], Any]:
-    """The key to sort names by: their number where all are numbers, so that 2 comes before 10."""
-    return (lambda text: (float(text), text)) if all(_WHOLE.fullmatch(text) for text in texts) else str
 
 
 def _of_numbers(
@@ -326,7 +322,7 @@ def _of_lists(
     lists = [_entries(entry) for entry in entries]
     are_texts = all(isinstance(each, str) for entry in lists for each in entry)
     if class_names is None and are_texts:
-        class_names = tuple(sorted({composed(each.strip()) for entry in lists for each in entry}))
+        class_names = tuple(sorted_names({composed(each.strip()) for entry in lists for each in entry}))
     if class_names is None:
         raise ValueError(
             f"expected `class_names` for labels that are lists of numbers, such as {entries[0]!r} for {place(0)}"

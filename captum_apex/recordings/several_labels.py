@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from typing import Any
 
 from captum_apex.caller import warn_caller
 from captum_apex.result_tables import listed
 
-__all__ = ["BETWEEN_LABELS", "combined_classes", "first_unknown", "has_combination", "pieces_of"]
+__all__ = [
+    "BETWEEN_LABELS",
+    "WHOLE",
+    "combined_classes",
+    "first_unknown",
+    "has_combination",
+    "pieces_of",
+    "sorted_names",
+]
 
 BETWEEN_LABELS = (",", ";", "|", " ")
 """What may stand between several labels in one text."""
+
+WHOLE = re.compile(r"\d+(?:\.0+)?")
+"""A text that is a whole number."""
+
+
+def sorted_names(names: Collection[str]) -> list[str]:
+    """The names of classes in the order of their indices: by number where all are numbers, so that 2 comes before 10.
+
+    Args:
+        names: the different names.
+
+    Example:
+        >>> from captum_apex.recordings.several_labels import sorted_names
+        >>> sorted_names({"10", "2"}), sorted_names({"10 kHz", "2 kHz"})
+        (['2', '10'], ['10 kHz', '2 kHz'])
+    """
+    are_numbers = all(WHOLE.fullmatch(name) for name in names)
+    return sorted(names, key=(lambda name: (float(name), name)) if are_numbers else None)
 
 
 def pieces_of(text: str, separator: str) -> list[str]:
@@ -52,7 +79,7 @@ def combined_classes(labels: Sequence[Any]) -> list[str] | None:
     different = {unicodedata.normalize("NFC", label.strip()) for label in labels}
     for separator in BETWEEN_LABELS[:3]:
         lists = [pieces_of(text, separator) for text in different]
-        names = sorted({name for pieces in lists for name in pieces})
+        names = sorted_names({name for pieces in lists for name in pieces})
         if any(len(pieces) > 1 for pieces in lists) and len(names) < len(different):
             break
     else:

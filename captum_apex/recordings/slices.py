@@ -21,8 +21,8 @@ from captum_apex.recordings.tables import END_COLUMNS, START_COLUMNS, chosen_col
 
 __all__ = ["LONGER", "Slices", "file_duration"]
 
-LONGER = 1.1
-"""Clips that are longer than this many lengths are probably whole recordings."""
+LONGER = 1.01
+"""Sounds longer than this many lengths of the classifier's clips are cut with a warning: more than 1% is left out."""
 
 _ROUNDING = 1e-6  # s; a rest of a file that is shorter is a rounding error
 
@@ -32,8 +32,8 @@ class Slices:
     """Slices of recordings, an `AudioDataset`; each is read from its file when it is asked for.
 
     A slice begins every `hop` seconds. The last one ends with the recording, so it may overlap the one before it by
-    more. A recording shorter than a slice is one slice, with zeros after its end, or repeated where the classifier
-    repeats short files.
+    more. A recording shorter than a slice is one slice, with zeros after its end, unless the classifier repeats short
+    files or keeps them as they are.
 
     Args:
         recordings: the recordings.

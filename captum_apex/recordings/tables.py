@@ -131,11 +131,13 @@ class Table:
     def _rows_of_classes(self, columns: Sequence[Any], class_names: Sequence[str]) -> list[list[int]] | None:
         """A 0 or 1 for each class of each row, where each class has a column and there is no column of labels."""
         names = [str(each).strip() for each in columns]
-        if len(class_names) < 2 or any(name.lower() in LABEL_COLUMNS for name in names):
+        classes = [str(named_class(name)) for name in class_names]
+        of_labels = [name for name in names if name.lower() in LABEL_COLUMNS]
+        if len(classes) < 2 or not set(of_labels) <= set(classes):  # a class itself may be named "target"
             return None
-        indices = class_indices(names, [str(named_class(name)) for name in class_names])
-        missing = [name for index, name in enumerate(class_names) if index not in indices.values()]
-        if len(missing) == len(class_names):
+        indices = class_indices(names, classes)
+        missing = [name for index, name in enumerate(classes) if index not in indices.values()]
+        if len(missing) == len(classes) or (missing and of_labels):
             return None
         if missing:
             raise ValueError(

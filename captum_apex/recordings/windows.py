@@ -30,7 +30,8 @@ class Windows:
     """The windows of a recording: where they begin, and their sound.
 
     A window begins every `hop` samples. The last window ends with the recording, so it may overlap the one before it
-    by more than the others do. A recording shorter than a window is one window, with zeros after its end or repeated.
+    by more than the others do. A recording shorter than a window is one window, with zeros after its end, repeated, or
+    kept as short as it is.
 
     Args:
         source: a waveform of shape (sample,) with the sample rate `rate`, or an audio file.
@@ -41,7 +42,7 @@ class Windows:
         hop: distance from the start of one window to the start of the next, in samples.
         convert: whether a file with another sample rate or with several channels is converted, with a warning. False
             raises an error instead.
-        short: what is done with a recording shorter than a window, `"pad"` or `"repeat"`.
+        short: what is done with a recording shorter than a window, `"pad"`, `"repeat"` or `"keep"`.
 
     Example:
         >>> import torch
@@ -88,7 +89,7 @@ class Windows:
             convert: whether a file with another sample rate or with several channels is converted, with a warning.
                 False raises an error instead.
             short: what is done with a recording shorter than a window: `"pad"` puts zeros after its end, `"repeat"`
-                repeats it from its start.
+                repeats it from its start, `"keep"` leaves it as it is.
 
         Raises:
             TypeError: if the recording is neither a tensor nor a path.
@@ -139,6 +140,12 @@ class Windows:
     def is_repeated(self) -> bool:
         """Whether the recording is shorter than a window, and repeated to its length."""
         return self.short == "repeat" and self.n_samples < self.length
+
+    @property
+    def seconds(self) -> float:
+        """Duration of each window, in s; that of a shorter recording where it is kept as it is."""
+        n_samples = min(self.length, self.n_samples) if self.short == "keep" else self.length
+        return n_samples / self.sample_rate
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -223,12 +230,11 @@ class Windows:
         return first, end, start - common_sample * (self.sample_rate // common_rate)
 
     def _padded(self, waveform: Tensor, start: int) -> Tensor:
-        """A window with zeros after its end, or repeated, up to the length of all windows."""
+        """A window with zeros after its end, or repeated, up to the length of all windows, unless it is kept short."""
         if not waveform.isfinite().all():
             raise ValueError(f"expected finite samples, but got NaN or infinity after {start / self.sample_rate:g} s")
-        padded = torch.zeros(self.length)
-        padded[:] = lengthened(waveform, self.length, self.short)
-        return padded
+        window = lengthened(waveform, self.length, self.short)
+        return torch.zeros(len(window)).copy_(window)
 
 
 def _check_waveform(waveform: Tensor) -> None:

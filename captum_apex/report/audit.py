@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from captum_apex.audio.texts import encodable
 from captum_apex.report.page import Page
+from captum_apex.texts import encodable
 
 __all__ = ["audit_trail"]
 

@@ -66,13 +66,13 @@ function around(clip, name, region, about) {
   return soundButton("± 0.5 s", `around the region of ${about}`, clip.sound, name, { from, until });
 }
 
-/* The places of the region in the clip; several have a line each, in the order of time. */
+/* The places of the region in the clip; several have a line each, in the order of time. Without a search for the region,
+   it is the cell in which the channel has its peak. */
 function whereInClip(evidence, rank) {
-  if (evidence.boxes.length < 2) return element("p", { class: "caption" }, `In this clip: ${place(evidence)}`);
-  const start = ({ seconds }) => seconds?.[0] ?? 0;
-  const boxes = [...evidence.boxes].sort((one, two) => start(one) - start(two));
-  const lines = places({ boxes }).map((text) => element("li", {}, tagOf(rank), text));
-  const count = element("p", {}, `In this clip, ${boxes.length} places:`);
+  const where = `In this clip${evidence.masking ? "" : ", peak cell"}`;
+  if (evidence.boxes.length < 2) return element("p", { class: "caption" }, `${where}: ${place(evidence)}`);
+  const lines = places(evidence).map((text) => element("li", {}, tagOf(rank), text));
+  const count = element("p", {}, `${where}, ${evidence.boxes.length} places:`);
   return element("div", { class: "caption" }, count, element("ul", { class: "places" }, lines));
 }
 
@@ -89,8 +89,8 @@ function effect(region, lines = region.effect) {
 /* The same of a region of the clip, in a sentence. */
 function masking({ masking: effect }) {
   if (!effect) return [];
-  const share = (value) => `${fixed(100 * value, 0)}%`;
-  const random = effect.random === null ? "" : `, a random place ${share(effect.random)}`;
+  const share = (value) => (value >= 0.005 && value < 0.01 ? "<1%" : `${fixed(100 * value, 0)}%`); // as in Python
+  const random = effect.random === null ? "" : `, a random place ${share(effect.random)} on average`;
   const lines = [`Masking the region takes ${share(effect.channel)} of the channel${random}`];
   if (effect.score !== null) {
     lines.push(`the logit ${effect.score < 0 ? "rises" : "falls"} by ${logit(Math.abs(effect.score))}`);
@@ -122,10 +122,11 @@ function mapLegend(evidence) {
 
 function examples(evidence, rank, name) {
   const shown = evidence.prototypes.map((prototype, i) => example(prototype, rank, `prototype ${i + 1} of ${name}`));
+  const cells = evidence.prototypes.every(({ masking }) => !masking) ? ", each with its peak cell" : "";
   return element(
     "div",
     { class: "examples" },
-    element("p", { class: "caption" }, "Prototypes: the training clips that activate it most"),
+    element("p", { class: "caption" }, `Prototypes: the training clips that activate it most${cells}`),
     roving(element("ul", { class: "prototypes" }, shown)),
   );
 }

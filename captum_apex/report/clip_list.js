@@ -1,12 +1,13 @@
 /* The list of clips: searched, filtered and sorted by the reader. */
 const FEW = 6; // so many clips need no search
+const LARGEST_SHARE = 2; // where the layer adds little to the logit, a larger share of that little says nothing
 const ORDERS = {
   file: ["as given", (entry) => entry.number],
   name: ["name", (entry) => entry.name],
   high: ["highest logit", (entry) => -entry.page.score],
   low: ["lowest logit", (entry) => entry.page.score],
-  most: ["most explained", (entry) => -(entry.share ?? -Infinity)],
-  least: ["least explained", (entry) => entry.share ?? Infinity],
+  most: ["most covered", ({ covered }) => -(covered?.share ?? -Infinity)],
+  least: ["least covered", ({ covered }) => covered?.share ?? Infinity],
 };
 const PROBABLE = {
   probable: ["most probable", (entry) => -(entry.page.probability ?? -Infinity)],
@@ -18,19 +19,20 @@ if (facts.pages.some((page) => page.probability !== null)) Object.assign(ORDERS,
 
 const entries = facts.pages.map((page, i) => {
   const clip = facts.clips[page.clip];
-  const name = clip.file || clip.title || `Clip ${i + 1}`;
+  const name = page.name || clip.title || `Clip ${i + 1}`;
   const text = `${clip.title} ${name} ${clip.name} ${page.explained}`.toLowerCase();
-  return { page, number: i + 1, name, text, share: shareOf(page) };
+  return { page, number: i + 1, name, text, covered: coveredBy(page) };
 });
 
-/* The share of the logit, above that without the layer, which the shown channels add up to in the best perspective. */
-function shareOf(page) {
+/* The perspective whose channels add up to most of what the layer adds to the logit, and their share of it; null where
+   the layer adds nothing. */
+function coveredBy(page) {
   const shares = page.perspectives
     .filter(({ score, before }) => score > before)
-    .map(({ evidence, score, before }) => {
-      return evidence.reduce((sum, channel) => sum + channel.contribution, 0) / (score - before);
+    .map(({ scheme, evidence, score, before }) => {
+      return { scheme, share: evidence.reduce((sum, channel) => sum + channel.contribution, 0) / (score - before) };
     });
-  return shares.length ? Math.max(...shares) : null;
+  return shares.reduce((best, each) => (best && best.share >= each.share ? best : each), null);
 }
 
 function clipList() {
@@ -51,8 +53,7 @@ function clipList() {
 
 /* What the percentages of the list are, where they stand. */
 function meaningOfShares() {
-  if (entries.every(({ share }) => share === null)) return [];
-  const text = "“Explained”: how much of what the layer adds to the logit comes from the channels shown, in the " +
+  const text = "“Covered”: how much of what the layer adds to the logit comes from the channels shown, in the " +
     "perspective with the largest share. Above 100%, other channels speak against the class.";
   return [element("p", { class: "hint" }, text)];
 }
@@ -128,21 +129,29 @@ function choice(text, key, options, change) {
   return element("div", { class: "choice" }, element("label", { for: `list-${key}` }, text), select);
 }
 
-function entryLine({ page, number, name, share }) {
+/* The share in words, or why there is none. */
+function coveredText(covered) {
+  if (!covered) return "no share covered: the layer adds nothing";
+  const { scheme, share } = covered;
+  if (share > LARGEST_SHARE) return "no share covered: the layer adds little";
+  return `${Math.round(100 * share)}% covered (${PERSPECTIVES[scheme][0]})`;
+}
+
+function entryLine({ page, number, name, covered }) {
   const { title, label } = facts.clips[page.clip];
-  const other = label && label !== page.explained ? `, labelled: ${label}` : "";
-  const classes = page.explained ? `explained: ${page.explained}${other}` : label;
-  const about = classes ? [element("span", { class: "about class", title: classes }, classes)] : [];
-  // Where the layer adds little to the logit, a share of that little says nothing.
-  const covered = share === null || share > 2 ? "" : `${Math.round(100 * share)}% explained `;
-  if (page.probability === null) {
-    const numbers = covered ? `${scoreText(page)} · ${covered}` : `${scoreText(page)} `;
-    about.push(element("span", { class: "about" }, numbers, rightMark(page)));
-  } else {
-    about.push(element("span", { class: "about" }, scoreText(page)));
-    about.push(element("span", { class: "about" }, covered, rightMark(page)));
-  }
+  const classes = page.explained ? [`explained: ${page.explained}`] : [];
+  if (label && label !== page.explained) classes.push(page.explained ? `labelled: ${label}` : label);
+  const about = classes.map((text) => element("span", { class: "about class", title: text }, text));
+  about.push(element("span", { class: "about" }, scoreText(page)));
+  about.push(element("span", { class: "about" }, coveredText(covered), " ", rightMark(page)));
   return element("li", {}, element("a", { "data-clip-number": number, title: title || name }, named(name), about));
+}
+
+/* Scrolls a list, and not the page, to where the item is seen. */
+function scrollWithin(list, item) {
+  const [outer, inner] = [list, item].map((node) => node.getBoundingClientRect());
+  if (inner.top >= outer.top && inner.bottom <= outer.bottom) return;
+  list.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2;
 }
 
 /* Marks the clip that is shown, and lets the links keep the perspective. */
@@ -153,6 +162,7 @@ function markCurrent() {
     if (shown.number === number) {
       link.setAttribute("aria-current", "page");
       link.tabIndex = 0;
+      scrollWithin(link.closest("ol"), link);
     } else link.removeAttribute("aria-current");
   }
 }

@@ -129,6 +129,7 @@ function notes(page) {
       "How much of the activation at the channel’s strongest cell belongs to this channel: 1 where no other is active.",
     ],
     ["Prototypes", "The training clips that activate the channel most. The outline is the place where they do."],
+    ["Perspectives", `Each is a scheme of the tables and of the command line: ${schemesOf(page)}.`],
   ];
   if (page.exclusive !== null)
     lines.push([
@@ -140,11 +141,11 @@ function notes(page) {
   if (searched)
     lines.push([
       "Masking",
-      "How much of the channel is lost when the region is masked; random: when random places of the same shape are " +
-        "masked. For the clip also by how much the logit of the explained class falls.",
+      "How much of the channel is lost when the region is masked; random: the mean of random places of the same " +
+        "shape. For the clip also by how much the logit of the explained class falls.",
     ]);
   if (regions.some((region) => region.dashed))
-    lines.push(["Dashed outline", "The region is no better than a random place."]);
+    lines.push(["Dashed outline", "Masking a random place takes as much, or masking the region takes less than 1%."]);
   if (regions.some((region) => region.silent))
     lines.push(["Silence", "No level in the region is above the lowest of its clip, or 80 dB below the loudest."]);
   const terms = lines.map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text)));
@@ -160,6 +161,10 @@ function notes(page) {
   const title = element("h3", {}, "How to read this");
   return element("section", { class: "notes" }, title, element("dl", {}, terms), careful);
 }
+
+/* The perspectives of a page with their schemes. */
+const schemesOf = ({ perspectives }) =>
+  perspectives.map(({ scheme }) => `${PERSPECTIVES[scheme][0]} is “${scheme}”`).join(", ");
 
 /* Shows a clip in a perspective, and gives a function that turns to another perspective of the clip. Only the
    perspective that is looked at is drawn. */

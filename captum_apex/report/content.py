@@ -10,8 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.regions import Box, Place, Region
-from captum_apex.audio.texts import encodable
+from captum_apex.audio.regions import Box, Place, Region, in_order
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.charts import remainders
@@ -20,7 +19,7 @@ from captum_apex.figures.effects import dashed, effect_lines
 from captum_apex.figures.outlines import outline
 from captum_apex.figures.panels import as_array
 from captum_apex.figures.ticks import hertz_ticks, second_ticks
-from captum_apex.locating.region_search import RegionEffect
+from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.report.page import Page
 from captum_apex.report.page_pictures import (
     Picture,
@@ -30,10 +29,13 @@ from captum_apex.report.page_pictures import (
     loudest,
     map_picture,
 )
+from captum_apex.texts import encodable, second_digits, short_names
 
 __all__ = ["Content", "Picture", "Sound", "content"]
 
 _N_SCORES = 5  # the highest scores that a page lists
+_DIGITS = 6  # significant digits of places, as in the tables of the evidence: both are rounded further alike
+_DIGITS_OF_ENDS = 2  # significant digits of the numbers at the ends of a frequency axis
 _QUIET = 0.15  # seconds before and after the sound of a region
 
 
@@ -107,15 +109,17 @@ def content(pages: Sequence[Page], title: str) -> Content:
     """
     span = level_span(clip for page in pages for clip in (page.clip, *page.shown_prototypes.values()))
     collector = _Collector(span)
-    facts = {
+    names = short_names([page.clip.name for page in pages])
+    facts: dict[str, Any] = {
         "title": encodable(title),
         "level": {"span": span, "colours": colour_steps(LEVELS)},
         "signed": colour_steps(SIGNED),
         "lines": list(REGIONS),
         "dashes": list(DASHED[1]),
-        "pages": [collector.page(page) for page in pages],
+        "pages": [collector.page(page) | {"name": name} for page, name in zip(pages, names, strict=True)],
         "clips": collector.clips,
     }
+    facts["digits"] = second_digits(max((clip["duration"] for clip in collector.clips.values()), default=0.0))
     return Content(facts, collector.pictures, collector.sounds)
 
 
@@ -203,6 +207,7 @@ class _Collector:
         return {
             "outline": _svg_path(boxes),
             "tagged": [leftmost.start, 1 - leftmost.high, leftmost.end, 1 - leftmost.low],
+            "thinnest": _rounded(min(min(box.end - box.start, box.high - box.low) for box in boxes)),
             "boxes": _boxes(clip, region),
             "ends": _ends(places),
             "silent": silent,
@@ -278,10 +283,12 @@ def _clip_facts(clip: Clip) -> dict[str, Any]:
         "label": encodable(clip.label),
         "duration": clip.duration,
         "filled": None if n_heard == n_frames else n_heard / n_frames,
+        "filled_text": clip.filled_text,
         "start": start,
         "rate": axes.frame_position(1.0) / n_frames - start,
         "seconds": _ticks(seconds, lambda value: axes.frame_position(value) / n_frames),
         "hertz": _ticks(hertz_ticks(axes), lambda value: axes.bin_position(value) / n_bins),
+        "band": [float(f"{axes.hertz(float(end)):.{_DIGITS_OF_ENDS}g}") for end in (0, n_bins)],
     }
 
 
@@ -324,25 +331,29 @@ def _digits(value: float) -> str:
 
 
 def _boxes(clip: Clip, region: Region) -> list[dict[str, Any]]:
-    return [_sides(box, place) for box, place in zip(region.boxes, clip.places(region), strict=True)]
+    return [_sides(box, place) for box, place in in_order(region.boxes, clip.places(region))]
 
 
 def _sides(box: Box, place: Place) -> dict[str, Any]:
     """The sides of a box in Hz and seconds; None for an axis that it covers."""
     return {
-        "hertz": None if box.low <= 0 and box.high >= 1 else [place.low, place.high],
-        "seconds": None if box.start <= 0 and box.end >= 1 else [place.start, place.end],
+        "hertz": None if box.low <= 0 and box.high >= 1 else [_rounded(place.low), _rounded(place.high)],
+        "seconds": None if box.start <= 0 and box.end >= 1 else [_rounded(place.start), _rounded(place.end)],
     }
 
 
 def _ends(places: Sequence[Place]) -> dict[str, float]:
     """The time and the band from the first to the last box of a region, in seconds and Hz."""
     return {
-        "start": min(place.start for place in places),
-        "end": max(place.end for place in places),
-        "low": min(place.low for place in places),
-        "high": max(place.high for place in places),
+        "start": _rounded(min(place.start for place in places)),
+        "end": _rounded(max(place.end for place in places)),
+        "low": _rounded(min(place.low for place in places)),
+        "high": _rounded(max(place.high for place in places)),
     }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def _masking(effect: RegionEffect | None) -> dict[str, Any] | None:

@@ -46,6 +46,9 @@ function fixed(value, digits = 2) {
   return value < 0 && Number(text) !== 0 ? "−" + text : text;
 }
 
+/* A time in seconds, with digits by the length of the clips. */
+const timed = (value) => fixed(value, facts.digits);
+
 /* A logit or a contribution to one: two digits after the point, up to four for small values. */
 function logit(value) {
   const first = value ? -Math.floor(Math.log10(Math.abs(value))) : 0;
@@ -67,16 +70,20 @@ const percent = (share) => `${100 * share}%`;
 
 const short = (value) => String(Number(value.toPrecision(4)));
 
-const hertz = (value) => (value >= 1000 ? `${short(value / 1000)}k` : short(value));
+/* A frequency, such as 500 or 4k, and with the unit 500 Hz or 4 kHz. */
+function hertz(value, unit = false) {
+  const [number, thousands] = value >= 1000 ? [value / 1000, "k"] : [value, ""];
+  return short(number) + (unit ? ` ${thousands}Hz` : thousands);
+}
 
 const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
-/* The time and the band of each place of a region, as texts. */
+/* The time and the band of each place of a region, as texts, in the order of time. */
 function places(region) {
   if (!region.boxes.length) return ["nowhere"];
   return region.boxes.map((box) => {
-    const time = box.seconds && `${fixed(box.seconds[0])}–${fixed(box.seconds[1])} s`;
-    const band = box.hertz && `${Math.round(box.hertz[0])}–${Math.round(box.hertz[1])} Hz`;
+    const time = box.seconds && `${timed(box.seconds[0])}–${timed(box.seconds[1])} s`;
+    const band = box.hertz && `${fixed(box.hertz[0], 0)}–${fixed(box.hertz[1], 0)} Hz`;
     return [time, band].filter(Boolean).join(", ") || "all of the clip";
   });
 }

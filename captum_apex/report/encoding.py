@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from captum_apex import listening
 from captum_apex.audio.cutting import Cut, cuts
 from captum_apex.figures.panels import as_array
+from captum_apex.progress import bar_settings
 from captum_apex.report.content import Content, Picture, Sound
 
 __all__ = ["Encoded", "TooLargeError", "base64_text", "encode"]
@@ -148,7 +149,7 @@ def _done(jobs: list[_Job], limit: float, progress: bool) -> list[str]:
         desc=f"writing about {usual / 1e6:.1f} MB",
         unit="file",
         delay=_SECONDS_WITHOUT_BAR,
-        disable=not progress,
+        **bar_settings(progress),
     )
     try:
         for job, file in zip(jobs, bar, strict=True):

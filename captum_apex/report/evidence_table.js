@@ -1,5 +1,6 @@
 /* The evidence of all clips as a table, in the columns of `ExplainedClips.write_csv`, with the reader's names. */
 const DIGITS = 6; // significant digits
+const YES_OR_NO = { true: "yes", false: "no" };
 
 const rounded = (value) => (value === null ? null : Number(value.toPrecision(DIGITS)));
 
@@ -10,9 +11,12 @@ const sides = (start, end, low, high) => ({
   high_hz: rounded(high),
 });
 
-/* The time and the band from the first to the last box of a region, and each box, without an axis that it covers. */
+/* The time and the band from the first to the last box of a region, and each box, without an axis that they cover. */
 const ends = ({ ends: { start, end, low, high }, boxes }) => ({
-  ...sides(start, end, low, high),
+  ...sides(
+    ...(boxes.some(({ seconds }) => seconds) ? [start, end] : [null, null]),
+    ...(boxes.some(({ hertz }) => hertz) ? [low, high] : [null, null]),
+  ),
   boxes: boxes.map(boxSides),
 });
 
@@ -68,7 +72,7 @@ function cellText(text) {
 
 function csv(rows) {
   const cell = (value) => {
-    const text = value === null ? "" : typeof value === "string" ? cellText(value) : String(value);
+    const text = value === null ? "" : typeof value === "string" ? cellText(value) : String(YES_OR_NO[value] ?? value);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const flat = rows.map((row) => ({

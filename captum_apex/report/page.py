@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from captum_apex.audio.clip import Clip, ClipLookup
-from captum_apex.audio.texts import encodable
+from captum_apex.audio.clip import Clip
+from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.bases.schemes import Scheme
 from captum_apex.choices import one_of
 from captum_apex.classifiers.class_names import class_name, ordered_names
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.prototypes import explanation, perspectives
 from captum_apex.figures.signed_maps import signed_map
+from captum_apex.texts import encodable
 
 __all__ = ["Page"]
 

@@ -65,5 +65,5 @@ function announce() {
 }
 
 function showTime(seconds) {
-  document.getElementById("time").textContent = `${fixed(seconds)} / ${fixed(facts.clips[current.clip].duration)} s`;
+  document.getElementById("time").textContent = `${timed(seconds)} / ${timed(facts.clips[current.clip].duration)} s`;
 }

@@ -15,7 +15,7 @@ function seekArea(name, clip, button, view) {
 function seekSlider(name, clip, button, view) {
   const slider = seekArea(name, clip, button, view);
   const label = `Position in ${clip.title || "the clip"}`;
-  const range = { "aria-valuemin": 0, "aria-valuemax": clip.duration.toFixed(2) };
+  const range = { "aria-valuemin": 0, "aria-valuemax": timed(clip.duration) };
   fill(slider, { role: "slider", tabindex: 0, "aria-label": label, ...range }, []);
   setPosition(slider, 0);
   slider.addEventListener("keydown", (event) => {
@@ -55,6 +55,6 @@ function seek(name, button, second, slider) {
 
 function setPosition(slider, second) {
   slider.dataset.second = second;
-  slider.setAttribute("aria-valuenow", second.toFixed(2));
-  slider.setAttribute("aria-valuetext", `${fixed(second)} seconds`);
+  slider.setAttribute("aria-valuenow", timed(second));
+  slider.setAttribute("aria-valuetext", `${timed(second)} seconds`);
 }

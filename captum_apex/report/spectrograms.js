@@ -1,5 +1,7 @@
 /* Spectrograms with ticks, outlines, numbers on the outlines, and a slider to seek with. */
+const AT_END = 0.04; // a tick that is so near to an end of its axis, as a share of it, stands for the end
 const LINE_WIDTH = 2; // of an outline, in pixels
+const THIN = 0.06; // a region with a thinner box, as a share of a small picture, has its outline outside of it
 const STRIPE = 2; // by how much an outline is wider than the next one that coincides with it, in pixels
 const TAG = 0.062; // width of a tag with one number, as a share of the large picture
 const TAG_MORE = 0.65; // width that each further number adds, in widths of one
@@ -22,18 +24,16 @@ function spectrogram(name, options) {
   const [left, width] = [-view[0] / (view[1] - view[0]), 1 / (view[1] - view[0])];
   const style = { left: percent(left), width: percent(width) };
   const end = picture ? null : filled(clip);
-  const sheet = element("div", { class: "sheet", style }, image, end, over, overlay(regions), cursor, lens(options.lens));
+  const sheet = element("div", { class: "sheet", style }, image, end, over, overlay(regions, size !== "large"), cursor, lens(options.lens));
   const frame = element("div", { class: "picture", "data-clip": name }, sheet);
   if (whole) frame.append((size === "large" ? seekSlider : seekArea)(name, clip, whole, view));
   const [across, up] = size === "large" ? [0.1, 0.1] : [0.25, 0.17];
-  const frequencies = spaced(clip.hertz, up).map((tick) => mark(hertz(tick.value), "bottom", tick.at));
   const times = view[1] - view[0] < 1 ? ticksIn(clip, view) : clip.seconds;
   return element(
     "div",
     { class: `spectrogram ${size}` },
-    element("div", { class: "hertz", "aria-hidden": "true" }, frequencies),
+    element("div", { class: "hertz", "aria-hidden": "true" }, frequencies(clip, up)),
     frame,
-    element("div", { class: "unit", "aria-hidden": "true" }, "Hz"),
     element("div", { class: "seconds", "aria-hidden": "true" }, seconds(spaced(times, across))),
   );
 }
@@ -64,7 +64,7 @@ function lens(view) {
   return element("div", { class: "lens", style: { left: percent(view[0]), width: percent(view[1] - view[0]) } });
 }
 
-/* The part after the end of the sound, which the feature extractor has filled. */
+/* The part after the end of the sound, which the feature extractor or the classifier has filled. */
 function filled(clip) {
   return clip.filled === null ? null : element("div", { class: "filled", style: { left: percent(clip.filled) } });
 }
@@ -83,6 +83,17 @@ function ticksIn(clip, view) {
   }));
 }
 
+/* The ticks of the frequency axis, and the ends where no tick is; the highest number has the unit. */
+function frequencies(clip, apart) {
+  const near = (one, two, distance) => Math.abs(one.at - two.at) < distance;
+  const ends = clip.band
+    .map((value, at) => ({ value, at }))
+    .filter((end) => !clip.hertz.some((tick) => near(tick, end, AT_END)));
+  const between = clip.hertz.filter((tick) => !ends.some((end) => near(tick, end, apart)));
+  const ticks = [...spaced(between, apart), ...ends].sort((one, two) => one.at - two.at);
+  return ticks.map(({ value, at }, i) => mark(hertz(value, i === ticks.length - 1), "bottom", at));
+}
+
 function seconds(ticks) {
   return ticks.map((tick, i) => mark(short(tick.value) + (i === ticks.length - 1 ? " s" : ""), "left", tick.at));
 }
@@ -97,19 +108,29 @@ function spaced(ticks, apart) {
   return selected;
 }
 
-function overlay(regions) {
-  const widths = lineWidths(regions);
-  const halos = regions.map(({ outline }, i) =>
-    drawing("path", { class: "halo", d: outline, style: { "stroke-width": `${widths[i] + LINE_WIDTH}px` } }),
-  );
-  const lines = regions.map((region, i) =>
-    drawing("path", { class: "outline", d: region.outline, style: stroke(region, widths[i]) }),
-  );
+function overlay(regions, small) {
+  const outsides = regions.map((region) => (small && isThin(region) ? outsideOf(region) : null));
+  const widths = lineWidths(regions).map((width, i) => (outsides[i] ? 2 * width : width)); // half of it is seen
+  const path = (kind, i, style) => {
+    const clip = outsides[i] && `url(#${outsides[i].id})`;
+    return drawing("path", { class: kind, d: regions[i].outline, style, "clip-path": clip });
+  };
+  const halos = regions.map((_, i) => path("halo", i, { "stroke-width": `${widths[i] + LINE_WIDTH}px` }));
+  const lines = regions.map((region, i) => path("outline", i, stroke(region, widths[i])));
   const properties = { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" };
   return [
-    drawing("svg", properties, halos, lines), // all halos are below all lines, so that they hide none
+    drawing("svg", properties, halos, lines, outsides), // all halos are below all lines, so that they hide none
     tags(regions),
   ];
+}
+
+const isThin = ({ thinnest }) => thinnest < THIN;
+
+/* All around a region, so that its outline does not hide the little that is inside. */
+let countOfOutsides = 0;
+function outsideOf({ outline }) {
+  const around = drawing("path", { d: `M-1-1H2V2H-1Z${outline}`, "clip-rule": "evenodd" });
+  return drawing("clipPath", { id: `outside-${countOfOutsides++}` }, around);
 }
 
 /* An outline is wider than each later one that coincides with it, so that all are visible. */
@@ -198,11 +219,9 @@ function grouped(regions) {
 
 function scale(clip) {
   const { span, colours } = facts.level;
-  const loudest = `${fixed(clip.loudest, 0)} dB on the scale of its spectrogram`;
-  const text = `Level below the loudest point of the same picture (for this clip ${loudest})`;
-  const levels = legend(colours, [`${fixed(-span, 0)} dB`, "0 dB"], text);
+  const levels = legend(colours, [`${fixed(-span, 0)} dB`, "0 dB"], "Level; 0 dB is the loudest point of this picture");
   if (clip.filled === null) return [levels];
-  return [levels, element("p", { class: "legend" }, "Hatched: the sound has ended; filled by the feature extractor.")];
+  return [levels, element("p", { class: "legend" }, `Hatched: the sound has ended; ${clip.filled_text}.`)];
 }
 
 function legend(colours, ends, text) {

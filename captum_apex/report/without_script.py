@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from captum_apex.texts import band_text, times_text
+
 __all__ = ["without_script"]
 
 _N_DIGITS = 4
@@ -29,7 +31,7 @@ def without_script(facts: Mapping[str, Any], pictures: Mapping[str, str]) -> str
     parts = [_page(page, facts, left) for page in facts["pages"]]
     if parts:
         parts.append("<h2>Prototypes</h2>")
-    parts += [_prototype(clip, left) for clip in facts["clips"].values() if clip["picture"] in left]
+    parts += [_prototype(clip, facts, left) for clip in facts["clips"].values() if clip["picture"] in left]
     rest = "".join(f'<img id="picture-{name}" src="{source}" alt="">' for name, source in left.items())
     return "".join([*parts, f"<div hidden>{rest}</div>" if rest else ""])
 
@@ -46,9 +48,9 @@ def _page(page: Mapping[str, Any], facts: Mapping[str, Any], left: dict[str, str
     if clip["label"]:
         lines.append(f"The clip is labelled {clip['label']}.")
     if clip.get("filled") is not None:
-        lines.append("The sound ends before the picture does; the rest is filled by the feature extractor.")
+        lines.append(f"The sound ends before the picture does; the rest is {clip['filled_text']}.")
     shown = left.pop(clip["picture"], None)
-    picture = _picture(clip, shown) if shown else "<p>Its picture is above.</p>"
+    picture = _picture(clip, facts, shown) if shown else "<p>Its picture is above.</p>"
     tables = "".join(_table(perspective, facts) for perspective in page["perspectives"])
     title = escape(clip["title"] or "Clip")
     return f"<section><h2>{title}</h2><p>{escape(' '.join(lines))}</p>{picture}{tables}</section>"
@@ -61,7 +63,7 @@ def _table(perspective: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
             str(channel["channel"]),
             _number(channel["contribution"]),
             _number(channel["purity"]),
-            _place(channel) + _elsewhere(channel),
+            _place(channel, facts) + _elsewhere(channel, facts),
             "; ".join(_prototype_text(prototype, facts) for prototype in channel["prototypes"]),
         )
         for channel in perspective["evidence"]
@@ -74,36 +76,37 @@ def _table(perspective: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 def _prototype_text(prototype: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     clip = facts["clips"][prototype["clip"]]
     name = ", ".join(text for text in (prototype["class"], clip["file"]) if text) or f"clip {prototype['index']}"
-    return f"{name} ({_place(prototype)})"
+    return f"{name} ({_place(prototype, facts)})"
 
 
-def _elsewhere(channel: Mapping[str, Any]) -> str:
+def _elsewhere(channel: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Where the channel fires more strongly than in its region."""
-    places = " and ".join(map(_box, channel["elsewhere"]))
+    places = " and ".join(_box(box, facts) for box in channel["elsewhere"])
     return f"; fires more strongly at {places}" if places else ""
 
 
-def _place(region: Mapping[str, Any]) -> str:
+def _place(region: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """The time and the band of each place of a region; without those that span the clip."""
-    return "silence" if region["silent"] else " and ".join(map(_box, region["boxes"])) or "nowhere"
+    boxes = " and ".join(_box(box, facts) for box in region["boxes"])
+    return "silence" if region["silent"] else boxes or "nowhere"
 
 
-def _box(box: Mapping[str, Any]) -> str:
+def _box(box: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     seconds = box["seconds"]
     hertz = box["hertz"]
-    time = f"{seconds[0]:.2f}–{seconds[1]:.2f} s" if seconds else ""
-    band = f"{hertz[0]:.0f}–{hertz[1]:.0f} Hz" if hertz else ""
+    time = times_text(seconds[0], seconds[1], facts["digits"]) if seconds else ""
+    band = band_text(*hertz) if hertz else ""
     return ", ".join(filter(None, (time, band))) or "all of the clip"
 
 
-def _picture(clip: Mapping[str, Any], source: str) -> str:
-    alt = escape(f"Spectrogram of {clip['title'] or 'a clip'}, {clip['duration']:.2f} s")
+def _picture(clip: Mapping[str, Any], facts: Mapping[str, Any], source: str) -> str:
+    alt = escape(f"Spectrogram of {clip['title'] or 'a clip'}, {clip['duration']:.{facts['digits']}f} s")
     return f'<p><img id="picture-{clip["picture"]}" src="{source}" alt="{alt}"></p>'
 
 
-def _prototype(clip: Mapping[str, Any], left: dict[str, str]) -> str:
+def _prototype(clip: Mapping[str, Any], facts: Mapping[str, Any], left: dict[str, str]) -> str:
     title = escape(clip["title"] or "Clip")
-    return f"<figure>{_picture(clip, left.pop(clip['picture']))}<figcaption>{title}</figcaption></figure>"
+    return f"<figure>{_picture(clip, facts, left.pop(clip['picture']))}<figcaption>{title}</figcaption></figure>"
 
 
 def _number(value: float) -> str:

@@ -72,3 +72,11 @@ def test_a_warning_stands_on_a_line_of_its_own_beside_a_progress_bar(monkeypatch
     before, _, after = written.getvalue().partition("files are resampled\n")
     assert before.rpartition("explaining")[2].endswith("\r")
     assert "explaining" in after
+
+
+@pytest.mark.parametrize("name", [None, 3])
+def test_code_without_a_name_of_its_module_is_no_error(name):
+    run = {"__name__": name, "warn_caller": warn_caller}
+    with warnings.catch_warnings(record=True, action="always"):
+        exec("warn_caller('seen')\nran = True", run)
+    assert run["ran"]

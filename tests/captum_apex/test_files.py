@@ -67,6 +67,12 @@ def test_folders_that_were_made_are_removed_after_an_exception_and_others_stay(t
     assert [path.name for path in tmp_path.rglob("*")] == ["old"]
 
 
+def test_folders_are_removed_where_one_of_them_cannot_be_made(tmp_path):
+    with pytest.raises(OSError, match="too long"), replaced(tmp_path / "new" / ("x" * 300) / "a.txt"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "notes").touch()
     with pytest.raises(OSError, match="notes"), replaced(tmp_path / "notes" / "a.txt"):

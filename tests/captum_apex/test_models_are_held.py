@@ -36,6 +36,10 @@ from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.occlusion import two_sided_occlusion
 from captum_apex.attribution.recorded_pass import in_recorded_pass, recorded_pass
 from captum_apex.audio.regions import Box, Region
+from captum_apex.bases.bank_writer import BankWriter
+from captum_apex.bases.clip_loading import ClipLoading
+from captum_apex.bases.feature_pass import FeaturePass
+from captum_apex.bases.schemes import Scheme
 from captum_apex.cli.layer_choice import layers_of, layers_to_choose_from
 from captum_apex.examination import examine
 from captum_apex.explaining.classifier_bases import fit_bases
@@ -47,6 +51,7 @@ from captum_apex.explanations.evidence_regions import EvidenceRegions
 from captum_apex.explanations.merging import EventInWindow
 from captum_apex.explanations.prototype_regions import PrototypeRegions
 from captum_apex.layers.hooks import frozen, held
+from captum_apex.layers.layout import Layout
 from captum_apex.layers.placing import cell_places
 from captum_apex.layers.still_models import prepared
 from captum_apex.layers.suggestions import suggest_layers, suggested_layout
@@ -230,11 +235,21 @@ CALLS = {
     ),
     "insert_basis": lambda s: insert_basis(s.model, s.layer, s.basis, CLIPS),
     "FeatureBank.from_dataset": lambda s: FeatureBank.from_dataset(s.model, s.layer, list(CLIPS)),
+    "FeaturePass.write": lambda s: FeaturePass(s.model, s.layer, ClipLoading.of(list(CLIPS)), "cpu").write(
+        BankWriter(6, [Scheme.TIME], "layer", Layout())
+    ),
     "ClipPages.page": lambda s: s.pages.page(
         s.explainer.classifier.drawn(CLIPS[0].flatten()),
         CLIPS[0],
         [0.0] * 3,
         1,
+        EvidenceSettings(2, 2, "positive", RegionSearch()),
+    ),
+    "ClipPages.pages": lambda s: s.pages.pages(
+        s.explainer.classifier.drawn(CLIPS[0].flatten()),
+        CLIPS[0],
+        "a clip",
+        [0, 1],
         EvidenceSettings(2, 2, "positive", RegionSearch()),
     ),
     "ClipPages.scores": lambda s: s.pages.scores(CLIPS[0], "a clip"),
@@ -339,19 +354,24 @@ RUNS_NO_MODEL = {
     *("PooledNorm.check", "PooledNorm.on_grid", "PooledNorm.spread", "GridNorm.forward"),
     # They run the transform of the classifier, but not its model.
     "Classifier.dataset",
-    *(f"InputDataset.{name}" for name in ("clip", "input", "name", "sound", "waveform")),
+    *(f"InputDataset.{name}" for name in ("clip", "input", "name", "sound", "unfilled", "waveform")),
     "training_recordings",
     *("ClipPages.labelled", "ClipPages.training_indices", "check_classifier"),
     *("Explainer.read_names", "Explainer.write_names"),  # they are about files
     # The module in their signature is a library for audio files.
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
-    *("LogitsModel.forward", "SelectedOutput.forward", "SelectedOutput.extra_repr"),  # they are models themselves
+    # They are models themselves.
+    *("LogitsModel.forward", "MatrixBefore.forward", "MatrixBefore.multiplied"),
+    *("SelectedOutput.forward", "SelectedOutput.extra_repr"),
     *("SelectedOutput.around", "EmbeddedWindows.forward", "EmbeddedWindows.extra_repr", "FrameByFrame.forward"),
     # `insert_basis` and `FeatureBank.from_dataset` run them.
     *("arguments_taken", "weighted_modules", "warn_of_neighbours"),
     # `examine` runs them.
     *("ExaminedModel.clips", "ExaminedModel.of", "ExaminedModel.seconds", "with_delta", "with_places"),
     "model_name",  # it asks for the name of the class
+    # They find modules by their names, or are models themselves.
+    *("named_layers", "ChosenRun.around", "ChosenRun.extra_repr", "ChosenRun.forward"),
+    *("ChosenRun.get_submodule", "ChosenRun.set_submodule"),
     *("are_flipped", "changed_classifier", "faults_of_transform", "new_classifier"),
 }
 

@@ -18,11 +18,15 @@ import tempfile
 import warnings
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
-from captum_apex.files import read_tensors
+from captum_apex import FeatureBank
+from captum_apex.files import read_json, read_tensors
 from tests.faults.small_run import rows_of
+from tests.faults.worker import CLIPS
 from tests.faults.writers import WRITERS
+from tests.networks import build
 
 if sys.platform != "linux":
     pytest.skip("the system's limits, mounts and signals are those of Linux", allow_module_level=True)
@@ -141,6 +145,69 @@ def test_a_run_that_was_killed_often_ends_with_the_rows_of_an_unbroken_one(worke
     assert not (broken / "rows.csv").exists()
     assert not worker.run("run_benchmark", str(broken))["error"]
     assert rows_of(broken).equals(rows_of(tmp_path / "whole"))
+
+
+# --- banks that are kept while they are made ----------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return FeatureBank.from_dataset(*build("pooling"), CLIPS, batch_size=2, places=False)
+
+
+def is_equal(bank, expected):
+    arrays = ((each.means, *each.cells.values()) for each in (bank, expected))
+    return bank.origin == expected.origin and all(map(torch.equal, *arrays))
+
+
+def test_a_killed_bank_goes_on_at_the_batch_that_it_had_come_to(worker, whole, tmp_path):
+    for last, n_counted in ((3, 4), (1, 4), (3, 8)):
+        assert worker.run("make_part", str(tmp_path), 0, 1, last)["signal"] == signal.SIGKILL
+        assert read_json(tmp_path / "part-0-of-1" / "part.json")["n_written"] == n_counted
+        with pytest.raises(ValueError, match=f"of its 1 parts part-0-of-1 has {n_counted} of 11 clips"):
+            FeatureBank.load(tmp_path)
+    assert worker.run("make_part", str(tmp_path), 0, 1)["value"] == 2, "two of the six batches are left"
+    assert is_equal(FeatureBank.load(tmp_path), whole)
+    assert worker.run("make_part", str(tmp_path), 0, 1)["value"] == 0
+
+
+def test_a_bank_that_is_killed_before_any_line_is_the_whole_one_in_the_end(worker, whole, tmp_path):
+    unbroken = worker.run("make_part", str(tmp_path / "unbroken"), 0, 1, stop=[-1, 0])
+    assert not unbroken["error"]
+    draw = random.Random("part")
+    for index in range(6):
+        folder = tmp_path / str(index)
+        lines = draw.randrange(unbroken["lines"] // 8, unbroken["lines"])
+        for number in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
+            worker.run("make_part", str(folder), 0, 1, stop=[lines // 2, number])
+        assert not worker.run("make_part", str(folder), 0, 1)["error"]
+        assert is_equal(FeatureBank.load(folder), whole)
+
+
+def test_parts_that_processes_write_at_once_are_the_whole_bank(worker, whole, tmp_path):
+    """Also where two of them write the same part: one waits for the other, and finds all of it there."""
+    jobs = [{"call": "make_part", "arguments": [str(tmp_path), part, 3]} for part in (0, 1, 2, 2)]
+    outcomes = worker.together(*jobs)
+    assert not any(outcome["error"] for outcome in outcomes)
+    assert [outcome["value"] for outcome in outcomes[:2]] == [2, 2]
+    assert sorted(outcome["value"] for outcome in outcomes[2:]) == [0, 2]
+    assert is_equal(FeatureBank.load(tmp_path), whole)
+
+
+def test_a_bank_on_a_full_disk_keeps_what_it_has_and_goes_on(worker, whole, small_disk):
+    filling = small_disk / "filling"
+    filling.write_bytes(bytes(free_bytes(small_disk) - 6000))
+    outcome = worker.run("make_part", str(small_disk / "bank"), 0, 1)
+    assert "No space left on device" in outcome["error"]
+    assert str(small_disk) in outcome["error"]
+    filling.unlink()
+    assert worker.run("make_part", str(small_disk / "bank"), 0, 1)["value"] == 6
+    assert is_equal(FeatureBank.load(small_disk / "bank"), whole)
+
+
+def free_bytes(folder):
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
 # --- full and read-only disks -------------------------------------------------

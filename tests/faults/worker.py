@@ -31,10 +31,14 @@ from typing import Any
 import torch
 
 from benchmarks.runs.results import Results
-from captum_apex import Scheme
+from captum_apex import FeatureBank, Scheme
+from captum_apex.bases import part_files
 from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.layers import Layout
 from tests.faults.writers import ABOUT, KEY, WRITERS
+from tests.networks import build, clips
+
+CLIPS = list(clips(11))
 
 COUNTED = (
     "/captum_apex/files.py",
@@ -123,6 +127,24 @@ def map_bank(folder: str, n_clips: int) -> None:
         writer.write(torch.ones(1, 8, 16, 32), labels=None, n_inputs=1)
 
 
+def make_part(folder: str, part: int, n_parts: int, last: int = 0) -> int:
+    """The number of passes of a model for a part of a bank; the process kills itself in the pass `last`."""
+    model, layer = build("pooling")
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+        if passes == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    model.relu.register_forward_pre_hook(count)  # after the layer
+    part_files._SECONDS = 0.0  # every batch is counted
+    settings: dict[str, Any] = {"folder": folder, "part": (part, n_parts), "batch_size": 2, "places": False}
+    FeatureBank.from_dataset(model, layer, CLIPS, **settings)
+    return passes
+
+
 def open_run(folder: str, methods: list[str]) -> None:
     for method in methods:
         Results.open(Path(folder), KEY, {**ABOUT, "methods": [method]})
@@ -151,6 +173,7 @@ JOBS: dict[str, Callable[..., Any]] = {
         write_with_limits,
         states,
         map_bank,
+        make_part,
         open_run,
         run_benchmark,
     )

@@ -11,7 +11,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.__main__ import main
-from benchmarks.commands import measure_command, regions_command, run_command
+from benchmarks.commands import fits_command, measure_command, regions_command, run_command
 from benchmarks.methods import METHODS
 from benchmarks.reports.norm_table import MEASURES
 from benchmarks.reports.region_tables import LINE_COLUMNS
@@ -99,6 +99,7 @@ def test_a_run_explains_the_given_layer_with_the_given_kind_of_bases(small, tmp_
     monkeypatch.setattr(run_command, "TABLES", {})
     seen = []
     monkeypatch.setattr(run_command, "run", lambda own, *_, **__: seen.append(own))
+    monkeypatch.setattr(run_command, "_finished_status", lambda *_: 0)  # nothing is computed here
     monkeypatch.setattr(run_command.run_report, "write", lambda _: "")
     assert main(arguments(tmp_path / "out", "--layer", "features.relu2", "--invertible")) == 0
     own, U = seen[0], seen[0].bases[SCHEMES[1]].U
@@ -251,6 +252,40 @@ def test_regions_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch
     assert "| scenes | cnn | time | 1, 2 |" in page.read_text()
     page.write_text("no marks")
     assert main(command) == 2
+
+
+def test_ways_of_fitting_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):
+    measured = []
+    prepared = []
+
+    def lines(subject, name):
+        measured.append((*subject, name))
+        values = {"purity": 0.25 + subject[2] / 10, "unseen": 0.2, "removed": 0.1, "alone": 0.3, "seconds": 1.5}
+        return pd.DataFrame([{"scheme": "time", **values}])
+
+    def prepare(task, network, seed, progress):
+        prepared.append(seed)
+        return task, network, seed
+
+    monkeypatch.setattr(fits_command, "prepare", prepare)
+    monkeypatch.setattr(fits_command, "fit_lines", lines)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- Ways of fitting -->\nold\n<!-- end of Ways of fitting -->\n")
+    path = tmp_path / "lines.csv"
+    command = ["fits", "--fits", "gradient", "closed form", "--csv", str(path), "--out", str(page)]
+    assert main([*command, "--seeds", "0"]) == 0
+    assert "| digits | cnn | time | gradient | 0.250 | 0.200 | 0.100 | 0.300 | 1.500 |" in capsys.readouterr().out
+    assert main([*command, "--seeds", "0", "1"]) == 0
+    assert measured == [("digits", "cnn", seed, fit) for seed in (0, 1) for fit in ("gradient", "closed form")]
+    assert prepared == [0, 1]
+    assert pd.read_csv(path).columns.tolist() == [*fits_command.KEY, *fits_command.COLUMNS]
+    assert len(pd.read_csv(path)) == 4
+    for text in (capsys.readouterr().out, page.read_text()):
+        assert "| digits | cnn | time | closed form | 0.300 (0.250 to 0.350) |" in text
+    assert "old" not in page.read_text()
+    path.write_text("task,network,seed,fit,scheme\n")
+    assert main(command) == 2
+    assert "it lacks the column purity" in capsys.readouterr().err
 
 
 def test_lines_that_another_process_adds_meanwhile_stay(tmp_path, monkeypatch):

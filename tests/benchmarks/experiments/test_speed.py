@@ -17,6 +17,7 @@ def test_speed_measures_everything_it_promises(monkeypatch):
     monkeypatch.setattr(speed, "HOUR", 12)
     monkeypatch.setattr(speed, "PAGES", [(Size(2, (0.2, 0.3), 8000), 25.0), (Size(1, (0.3, 0.3), 8000), 15.0)])
     monkeypatch.setattr(speed, "WIDE", (20, 16, 2, 4))
+    monkeypatch.setattr(speed, "WIDEST", (20, 32, 2, 4))
     monkeypatch.setattr(speed, "FINE", (20, 8, 16, 32))
     monkeypatch.setattr(
         speed, "_in_separate_process", lambda measured, *arguments: measured(*arguments)
@@ -29,15 +30,23 @@ def test_speed_measures_everything_it_promises(monkeypatch):
         4.0,
         4.0,
         4.0,
+        2.0,
+        0.5,
+        0.5,
+        0.5,
         1.5,
         25.0,
         15.0,
         300.0,
         300.0,
+        12.0,
+        12.0,
+        90.0,
+        90.0,
         10.0,
         12.0,
     ]
-    assert all(timing.megabytes > 100 for timing in timings[-4:])
+    assert all(timing.megabytes > 100 for timing in timings[-8:])
     assert all(timing.seconds > 0 for timing in timings)
     printed = speed.table(timings)
     assert all(timing.what in printed for timing in timings)

@@ -10,7 +10,6 @@ import threading
 import time
 from dataclasses import replace
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,6 +28,7 @@ from benchmarks.runs.runner import Job, Settings, default_methods, run
 from benchmarks.runs.scoring import SCORES, _fidelity, masked_logits, score_methods
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
+from benchmarks.runs.workers import started
 from captum_apex import SCHEMES, FeatureBank, basis_from_matrix
 from captum_apex.masking.fills import mean_fill
 from captum_apex.masking.grids import GRIDS, named_grid, region_sums
@@ -150,7 +150,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(small, quick, tmp_path):
 
 def test_a_map_that_is_deleted_before_its_score_is_said_and_made_again(small, quick, tmp_path, monkeypatch):
     settings = Settings(("energy", "Saliency"), ("time",), ("mean",), clips=4, points=4)
-    folder, jobs = tmp_path / "run", runner._scoring_jobs
+    folder, jobs = tmp_path / "run", runner._scoring_calls
 
     def deleted_first(*arguments):
         for path in (folder / "sums").glob("Saliency*"):
@@ -158,7 +158,7 @@ def test_a_map_that_is_deleted_before_its_score_is_said_and_made_again(small, qu
         return jobs(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "_scoring_jobs", deleted_first)
+        patch.setattr(runner, "_scoring_calls", deleted_first)
         with pytest.warns(UserWarning, match="the map of Saliency, time, mean was deleted"):
             assert set(scores(small, settings, folder).method) == {"energy"}
     rows = scores(small, settings, folder)
@@ -552,10 +552,14 @@ def test_a_cell_that_could_not_be_computed_is_a_row_without_a_clip(small, monkey
     assert Cell("broken", "time", "mean") == ("broken", "time", "mean")
 
 
+def blocked_signals(stage):
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_workers_do_not_see_ctrl_c_and_the_run_does():
     """A terminal sends it to all processes, and a worker that handles it prints a traceback."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    with joblib.parallel_config("loky", n_jobs=2):
-        masks = list(runner._parallel(signal.pthread_sigmask, [(signal.SIG_BLOCK, [])] * 4))
+    with started("no stage", jobs=2) as workers:
+        masks = list(workers.results(blocked_signals, [()] * 4))
     assert all(signal.SIGINT in mask for mask in masks)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

@@ -108,6 +108,7 @@ def removed(model, basis, task):
 
 COMPUTES_NO_FEATURES = {
     "captum_apex.layers.models",  # its results are in the key
+    "captum_apex.layers.chosen_run",  # it finds modules by their names
     "captum_apex.layers.kinds",  # it refuses layouts
     "captum_apex.layers.cell_places",  # it is for regions and maps
     "captum_apex.layers.placing",

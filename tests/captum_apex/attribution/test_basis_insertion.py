@@ -1,5 +1,7 @@
 """The copy with the basis inside: the same outputs, the layer's channels disentangled, the model untouched."""
 
+import pickle
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -296,6 +298,34 @@ class SharedLinear(PoolingHead):
         return self.classifier(self.first(self.relu(self.features(self.stem(clips))).mean((2, 3))))
 
 
+class ReadAttributes(PoolingHead):
+    """The model reads attributes of its head, as many do for the dtype and for recurrent layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(6, 6, batch_first=True)
+
+    def forward(self, clips):
+        columns = self.relu(self.features(self.stem(clips))).mean(2).transpose(1, 2)
+        self.gru.flatten_parameters()
+        return self.classifier(self.gru(columns.to(self.gru.weight_ih_l0.dtype))[0].mean(1))
+
+
+class ReadTwo(SelfAttention):
+    """An attribute of a module of several arguments."""
+
+    def forward(self, clips):
+        return super().forward(clips.to(self.attention.in_proj_weight.dtype))
+
+
+class ReadLinear(PoolingHead):
+    """An attribute of the linear layer that gets A U⁻¹."""
+
+    def forward(self, clips):
+        means = self.relu(self.features(self.stem(clips))).mean((2, 3))
+        return self.classifier(means.to(self.classifier.weight.dtype)) / self.classifier.in_features
+
+
 READERS = {  # the network, and the modules before which U⁻¹ is placed
     "self-attention": (SelfAttention, {"attention": {"0": 2, "1": 2, "value": 2}}),
     "learned query": (QueriedAttention, {"attention": {"1": 2, "2": 2}}),
@@ -307,6 +337,9 @@ READERS = {  # the network, and the modules before which U⁻¹ is placed
     "cosine": (with_classifier(lambda _: CosineLinear(6, 4)), {"classifier": 1}),
     "weight norm": (with_classifier(weight_norm), {"classifier": 1}),
     "shared weights": (SharedLinear, {"first": 1}),
+    "attributes": (ReadAttributes, {"gru": 2}),
+    "attributes of several arguments": (ReadTwo, {"attention": {"0": 2, "1": 2, "value": 2}}),
+    "attributes of a linear layer": (ReadLinear, {}),
 }
 
 
@@ -392,6 +425,16 @@ def test_the_model_is_left_as_it_was(name, train):
     }
     assert copy.training is train
     assert [p.requires_grad for p in copy.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+@pytest.mark.parametrize("name", ["attributes", "self-attention"])
+def test_the_copy_is_copied_and_pickled_like_any_model(name):
+    model = seeded(READERS[name][0])
+    copy = insert_basis(model, model.relu, PrototypeBasis(invertible(), "time"), clips(2))
+    for other in (deepcopy(copy), pickle.loads(pickle.dumps(copy))):
+        torch.testing.assert_close(other(clips()), copy(clips()), rtol=0, atol=0)
+    with pytest.raises(AttributeError, match="has no attribute 'unknown'"):
+        copy.get_submodule(next(iter(READERS[name][1]))).unknown  # noqa: B018
 
 
 def test_the_copy_is_trained_and_saved_like_any_model(tmp_path):
@@ -539,6 +582,14 @@ def test_whether_a_basis_has_a_place_does_not_depend_on_its_values():
     model, layer = build("pooling")
     with pytest.raises(ValueError, match="expected only pooling between 'features' and 'classifier'"):
         insert_basis(model, layer, PrototypeBasis(torch.eye(6, dtype=torch.float64), "square"), clips())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_errors_of_an_ill_conditioned_basis_are_not_said_to_be_another_reader(dtype):
+    model = seeded(PoolingHead).to(dtype)
+    basis = PrototypeBasis(orthogonal() @ torch.diag(torch.logspace(0, 6, 6).double()) @ orthogonal(), "square")
+    with pytest.raises(ValueError, match=r"the condition number of U is 1\.0e\+06: fit an orthogonal"):
+        insert_basis(model, model.relu, basis, clips(dtype=dtype))
 
 
 def test_what_does_not_fit_is_refused():

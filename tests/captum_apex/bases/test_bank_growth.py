@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from captum_apex import FeatureBank
+from captum_apex.bases import bank_writer
 from tests.operations import Operations
 
 N_CLIPS = 60
@@ -63,9 +64,37 @@ def test_the_order_of_lengths_changes_nothing(order, max_memory):
         torch.testing.assert_close(bank.cells["frequency"][index], clip.mean(2))
 
 
+def test_a_disk_with_room_for_the_bank_alone_suffices(monkeypatch):
+    """More than the clips so far need is asked for, and done without; in the end, no second array is made."""
+    widths = []
+
+    def array(shape, dtype, folder):
+        widths.append(shape[3])
+        if shape[3] > 9:
+            raise OSError("no room")
+        return torch.empty(shape, dtype=dtype)
+
+    monkeypatch.setattr(bank_writer, "nameless_array", array)
+    bank = bank_of([4, 5, 8, 9], max_memory=0, schemes=["square"])
+    assert widths == [4, 6, 9]
+    assert bank.columns.tolist() == [4, 5, 8, 9]
+    widths.clear()
+    bank = bank_of([4, 7, 9], max_memory=0, schemes=["square"])
+    assert widths == [4, 7, 11, 9]
+    assert bank.cells["square"].shape == (3, 3, 4 * 9)
+
+
+def test_a_bank_that_fits_into_memory_stays_there(monkeypatch):
+    """The room for longer clips is no reason to write files."""
+    monkeypatch.setattr(bank_writer, "nameless_array", None)
+    bank = bank_of(range(4, 10), max_memory=6 * 3 * 4 * 9 * 4, schemes=["square"])
+    assert bank.columns.tolist() == list(range(4, 10))
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
 @pytest.mark.parametrize("lengths", [[5, 5, 5], [3, 5, 4]])
-def test_the_columns_of_a_new_bank_need_not_be_read(lengths):
-    bank = bank_of(lengths)
+def test_the_columns_of_a_new_bank_need_not_be_read(lengths, is_kept, tmp_path):
+    bank = bank_of(lengths, folder=tmp_path if is_kept else None)
     counted = FeatureBank(bank.cells, bank.means, bank.labels, bank.origin).columns
     with Operations() as operations:
         known = bank.columns

@@ -1,5 +1,6 @@
 """Further arguments of the model for each clip, such as attention masks: in the items of the dataset, or collated."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -128,6 +129,66 @@ def test_lengths_come_before_the_other_arguments():
     for index, length in enumerate(lengths):
         features = model.conv(CLIPS[index : index + 1, ..., :length]) * GAINS[index]
         torch.testing.assert_close(alone.means[index], features.relu().mean((2, 3))[0].detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [list, tuple, np.asarray])
+def test_an_argument_that_is_a_list_has_an_entry_for_each_clip_also_for_the_first_one_alone(kind):
+    class Named(Masked):
+        def forward(self, inputs, names):
+            assert len(names) == len(inputs)
+            return super().forward(inputs, MASKS[[int(name) for name in names]])
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Named().double().eval()
+    items = [*zip(CLIPS, [str(index) for index in range(7)], strict=True)]
+
+    def collate_fn(items):
+        return torch.stack([item[0] for item in items]), None, kind([item[1] for item in items])
+
+    bank = FeatureBank.from_dataset(model, model.layer, items, batch_size=4, collate_fn=collate_fn)
+    for index in range(7):
+        torch.testing.assert_close(bank.means[index], grid_alone(masked(), index, MASKS).mean((1, 2)))
+
+
+class Plain(nn.Module):
+    """A model without further arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.ReLU()
+
+    def forward(self, inputs):
+        return self.layer(inputs).mean((2, 3))
+
+
+class Faulty(Masked):
+    """A model that takes them and has another fault."""
+
+    def forward(self, inputs, *arguments):
+        return super().forward(inputs, arguments[0]) + len(3)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_arguments_that_the_model_does_not_take_are_said_to_come_from_where_they_do(wrapped):
+    """From the items, or from `columns`; another error of the model stays as it is."""
+    model = Plain()
+    function = (lambda *arguments: model(*arguments)) if wrapped else model
+    items = FORMS["mask"][0]
+    of_items = r"takes 1 further arguments, because the items .* after the label; leave them out of the items .*\("
+    with pytest.raises(TypeError, match=of_items):
+        FeatureBank.from_dataset(function, model.layer, items)
+    of_columns = (
+        r"takes 1 further arguments, because `columns` is given, .* lengths of the clips; leave `columns` out \("
+    )
+    with pytest.raises(TypeError, match=of_columns):
+        FeatureBank.from_dataset(function, model.layer, list(CLIPS), columns=lambda lengths: lengths)
+    with pytest.raises(TypeError, match=r"takes 2 further .* lengths of the clips and the items .* after the label"):
+        FeatureBank.from_dataset(function, model.layer, items, columns=lambda lengths: lengths)
+    faulty = Faulty().double()
+    with pytest.raises(TypeError, match=r"^object of type 'int' has no len\(\)$"):
+        FeatureBank.from_dataset(faulty, faulty.layer, items)
 
 
 def test_arguments_that_cannot_be_stacked_ask_for_a_collate_function():

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -48,11 +49,12 @@ def test_cells_means_and_labels_are_the_layers_in_dataset_order(name):
             torch.testing.assert_close(bank.cells[Scheme(scheme)][clip], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_memory_and_disk_agree_bit_for_bit(tmp_path):
+def test_memory_and_disk_agree_bit_for_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model, layer = build("pooling", dtype=torch.float32)
     items = dataset(dtype=torch.float32)
     in_memory = FeatureBank.from_dataset(model, layer, items, batch_size=4)
-    mapped = FeatureBank.from_dataset(model, layer, items, batch_size=4, max_memory=0, folder=tmp_path)
+    mapped = FeatureBank.from_dataset(model, layer, items, batch_size=4, max_memory=0)
     in_memory.save(tmp_path / "bank")
     loaded = FeatureBank.load(tmp_path / "bank")
     for other in (mapped, loaded):
@@ -438,7 +440,8 @@ def test_mapped_files_have_their_room_before_they_are_mapped(tmp_path, monkeypat
     if not with_call:
         monkeypatch.delattr(os, "posix_fallocate")
     monkeypatch.setattr(np, "memmap", recorded)
-    mapped = FeatureBank.from_dataset(model, layer, items, max_memory=0, folder=tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mapped = FeatureBank.from_dataset(model, layer, items, max_memory=0)
     assert torch.equal(mapped.cells[Scheme.SQUARE], expected.cells[Scheme.SQUARE])
     assert len(sizes) == 3
     assert sizes[0] >= mapped.cells[Scheme.SQUARE].nbytes
@@ -449,10 +452,11 @@ def test_a_full_disk_is_named_with_the_size_of_the_array(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model, layer = build("pooling")
     with pytest.raises(
         OSError, match=r"room for an array of 0.0 MiB, but there is none \(No space left on device\)"
     ) as error:
-        FeatureBank.from_dataset(model, layer, dataset(), max_memory=0, folder=tmp_path)
+        FeatureBank.from_dataset(model, layer, dataset(), max_memory=0)
     assert error.value.filename == str(tmp_path)
     assert error.value.errno == errno.ENOSPC

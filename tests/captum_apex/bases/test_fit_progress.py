@@ -18,6 +18,8 @@ from captum_apex.layers.origin import Origin
         (100, 0.65, "about a minute"),
         (100, 3.0, "about 5 minutes"),
         (50, 3.0, "about 10 minutes"),
+        (100, 53.9, "about 90 minutes"),
+        (100, 54.1, "about 1.5 hours"),
         (100, 100.0, "about 2.8 hours"),
     ],
 )

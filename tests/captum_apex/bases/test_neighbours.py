@@ -96,6 +96,26 @@ def test_no_other_model_is_named(name, dtype):
     assert not messages
 
 
+class Louder(PoolingHead):
+    """Features of batches are larger, by a share that is a power of two and so the same in every precision."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.share = share
+
+    def forward(self, clips):
+        features = self.relu(self.features(self.stem(clips)) * (1 + self.share * (len(clips) > 1)))
+        return self.classifier(features.mean((2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("share", "usual", "half"), [(1 / 64, 0, 0), (1 / 32, 1, 0), (1 / 16, 1, 0), (1 / 8, 1, 1)])
+def test_differences_of_2_percent_are_named_and_of_10_in_half_precision(dtype, share, usual, half):
+    model = seeded(lambda: Louder(share)).to(dtype)
+    _, messages = warnings_of(model, list(clips(6, dtype=dtype)), batch_size=4)
+    assert len(messages) == (half if dtype.itemsize == 2 else usual)
+
+
 def test_silent_clips_and_single_clips_are_no_error():
     model = seeded(PoolingHead)
     assert not warnings_of(model, [torch.zeros(1, 8, 10, dtype=torch.float64)] * 3)[1]

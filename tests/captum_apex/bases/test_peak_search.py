@@ -112,6 +112,32 @@ def test_a_fine_grid_starts_on_some_cells_and_ends_on_all(monkeypatch):
 
 
 @pytest.mark.usefixtures("fine")
+@pytest.mark.parametrize("epochs", range(1, 8))
+def test_at_least_two_fifths_of_the_epochs_take_all_cells(epochs, monkeypatch):
+    """Also where there are few: the last epoch of any fit is one of all cells."""
+    n_cells = []
+    step = fitting._step
+    monkeypatch.setattr(
+        fitting, "_step", lambda m, o, cells, p: n_cells.append(cells[0].shape[2]) or step(m, o, cells, p)
+    )
+    fit_basis(bank(GRIDS), "square", epochs=epochs, **SETTINGS)
+    assert n_cells == [7] * (3 * epochs // 5) + [35] * (epochs - 3 * epochs // 5)
+
+
+@pytest.mark.usefixtures("fine")
+def test_cells_that_are_too_many_for_the_memory_are_not_copied(monkeypatch):
+    """They stay where they are, such as in a mapped file, and the fit is the same."""
+    usual = fit_basis(bank(GRIDS), "square", **SETTINGS)
+    assert thinned(GRIDS.flatten(2), 7).is_contiguous()
+    monkeypatch.setattr(peak_search, "_MOST_COPIED", 12 * 6 * 7 * 8 - 1)
+    sequence = GRIDS.flatten(2)
+    assert thinned(sequence, 7).data_ptr() == sequence.data_ptr()
+    in_place = fit_basis(bank(GRIDS), "square", **SETTINGS)
+    torch.testing.assert_close(in_place.U, usual.U, rtol=0, atol=1e-10)
+    assert torch.equal(in_place.positive.peaks, usual.positive.peaks)
+
+
+@pytest.mark.usefixtures("fine")
 def test_clips_of_one_column_are_fitted_beside_long_ones():
     """Their padding is NaN; the first cell is never padding, so that a clip never has none."""
     columns = torch.tensor([1, 7] * 6)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from captum_apex.classifiers.class_names import checked_class_names, class_name
+from captum_apex.classifiers.class_names import checked_class_names, class_index, class_name
 
 NAMES = ["dog", "rain", "siren"]
 
@@ -111,3 +111,24 @@ def test_names_of_other_types_become_strings(names, texts):
     assert checked == texts
     assert {type(name) for name in checked} == {str}
     assert class_name(1, names) == texts[1]
+
+
+@pytest.mark.parametrize("name", ["dog bark", "001_dog_bark", "dog_bark", "Dog Bark", "1"])
+def test_a_target_may_be_named_as_the_folder_of_its_recordings_is(name):
+    assert class_index(name, ["cat", "dog bark", "rain"]) == 1
+
+
+def test_a_number_before_a_name_does_not_make_it_another_class_where_there_are_both():
+    assert class_index("2 dog", ["1 dog", "2 dog"]) == 1
+    with pytest.raises(ValueError, match="'dog' to mean one class, but it is similar to '1 dog', '2 dog'"):
+        class_index("dog", ["1 dog", "2 dog"])
+
+
+def test_a_class_that_is_unknown_gets_the_list_of_all_where_there_are_few():
+    few = ["cat", "dog bark", "rain", "rooster"]
+    with pytest.raises(ValueError, match=r"but got 'dogs'; there are: dog bark, cat, rain, rooster$"):
+        class_index("dogs", few)
+    with pytest.raises(ValueError, match=r"there are: cat, dog bark, rain, rooster$"):
+        class_index("wolf", few)
+    with pytest.raises(ValueError, match=r"there are: rooster, …$"):
+        class_index("rooter", [*few, *map(str, range(20))])

@@ -41,6 +41,7 @@ from captum_apex import (
     write_raven,
 )
 from captum_apex.__main__ import main
+from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.cli import factory
 from captum_apex.cli.parser import COMMANDS as PARSED
 from captum_apex.cli.parser import parser
@@ -143,6 +144,51 @@ def test_fit_gives_the_basis_that_the_library_gives(here, capsys):
     assert basis.prototype_indices.shape == (32, 5)
 
 
+@pytest.fixture
+def batches(monkeypatch):
+    """Numbers of clips that the model has run on for a bank; a function that is added to it is called before each."""
+    run_model, seen = FeaturePass._run, types.SimpleNamespace(sizes=[], before=lambda: None)
+
+    def recorded(self, inputs, *arguments):
+        seen.sizes.append(len(inputs))
+        seen.before()
+        run_model(self, inputs, *arguments)
+
+    monkeypatch.setattr(FeaturePass, "_run", recorded)
+    return seen
+
+
+def test_a_bank_is_kept_for_fits_with_other_settings(here, capsys, batches):
+    settings = ("--bank", "features", "--batch-size", 4, "--workers", 1)
+    assert fit(*settings) == 0
+    assert batches.sizes == [1, 4, 4, 1]  # one clip is tried before the others
+    kept = PrototypeBasis.load("time.safetensors")
+    assert fit(*settings, "--seed", 1, out="other.safetensors") == 0
+    assert batches.sizes == [1, 4, 4, 1, 1]
+    assert fit("--batch-size", 4) == 0
+    torch.testing.assert_close(kept.U, PrototypeBasis.load("time.safetensors").U, rtol=0, atol=0)
+    sound("recordings/dog/0.wav", hertz=555)
+    refused(capsys, fit(*settings), "expected the inputs of clip 0 that features/part-0-of-1 was begun with")
+    sound("recordings/dog/9.wav", hertz=555)
+    refused(capsys, fit(*settings), "the number of clips 9 became 10, the dataset '.*' became '.*'; name another")
+
+
+def test_an_interrupted_fit_goes_on_with_its_bank(here, batches):
+    settings = ("--bank", "features", "--batch-size", 2)
+
+    def interrupt():
+        if len(batches.sizes) == 4:
+            raise KeyboardInterrupt
+
+    batches.before = interrupt
+    assert fit(*settings) == 130
+    assert fit(*settings) == 0
+    assert batches.sizes == [1, 2, 2, 2, 1, 2, 2, 1]
+    kept = PrototypeBasis.load("time.safetensors")
+    assert fit("--batch-size", 2) == 0
+    torch.testing.assert_close(kept.U, PrototypeBasis.load("time.safetensors").U, rtol=0, atol=0)
+
+
 def test_several_schemes_are_a_file_each_in_a_folder(here, capsys):
     assert fit(out="new/bases", scheme=("--scheme", "time", "square", "time")) == 0
     assert capsys.readouterr().out.splitlines() == ["new/bases/time.safetensors", "new/bases/square.safetensors"]
@@ -168,6 +214,14 @@ def test_few_recordings_that_are_recognised_are_explained(here, monkeypatch, cap
 def test_an_invertible_basis_is_fitted_where_it_is_asked_for(here):
     assert fit("--invertible") == 0
     torch.testing.assert_close(PrototypeBasis.load("time.safetensors").U, fitted(epochs=2, orthogonal=False).U)
+
+
+def test_a_basis_is_fitted_in_closed_form_where_it_is_asked_for(here, capsys):
+    assert fit("--method", "closed-form") == 0
+    basis = PrototypeBasis.load("time.safetensors")
+    torch.testing.assert_close(basis.U, fitted(epochs=2, method="closed-form").U)
+    assert fit("--method", "closed-form", "--invertible") == 2
+    assert "expected an orthogonal basis for the method 'closed-form'" in capsys.readouterr().err
 
 
 def test_a_folder_without_classes_has_no_labels(here):
@@ -477,7 +531,7 @@ def test_events_are_those_of_the_library_in_all_files(here, capsys, options, win
     apex = LayerAPEX(classifier.model, classifier.model.features, PrototypeBasis.load("time.safetensors"))
     found = explain_recording(apex, "night.wav", *window, classifier=classifier, **settings)
     assert found.events
-    assert f"{len(found.events)} events in 4.3 s\n" in printed.err
+    assert f"{len(found.events)} events in a recording of 4.3 s\n" in printed.err
     for path, write in zip(files[1::2], (write_raven, write_audacity, write_csv), strict=True):
         write("wanted", found.events)
         assert Path(path).read_text() == Path("wanted").read_text()
@@ -485,6 +539,10 @@ def test_events_are_those_of_the_library_in_all_files(here, capsys, options, win
     assert events("--table", "events.json", "--json", *options) == 0
     assert Path("events.json").read_text() == Path("wanted").read_text()
     assert json.loads(capsys.readouterr().out)["events"] == json.loads(Path("wanted").read_text())["events"]
+    write_json("wanted", found.events, captum_apex.Recordings.in_folder("recordings"))
+    assert events("--table", "events.json", "--data", "recordings", *options) == 0
+    assert "prototype_clips" in Path("events.json").read_text()
+    assert Path("events.json").read_text() == Path("wanted").read_text()
     assert ("Masking Effect" in Path("new/raven.txt").read_text()) == ("search" in settings)
 
 
@@ -515,7 +573,10 @@ def test_events_in_silence_are_counted(here, capsys):
     silent = pd.read_csv("events.csv")["silent"].tolist()
     n_silent = silent.count("yes")
     assert 0 < n_silent < len(silent)
-    assert f"{len(silent)} events in 6.0 s, {n_silent} of them in digital silence\n" in capsys.readouterr().err
+    assert (
+        f"{len(silent)} events in a recording of 6.0 s, {n_silent} of them in digital silence\n"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("command", ["events", "explain"])
@@ -780,7 +841,7 @@ def test_a_training_clip_is_shown_with_its_label_and_other_prototypes(here, page
     lines = [line.split() for line in capsys.readouterr().err.splitlines()]
     (header,) = [line for line in lines if line[:1] == ["clip"]]
     assert header[:3] == ["clip", "label", "explained"]
-    assert [line[1] for line in lines if line[:1] == ["recordings/rain/0.wav"]] == ["rain"]
+    assert [line[1] for line in lines if line[:1] == ["0.wav"]] == ["rain"]  # without the folder
 
 
 def test_a_factory_that_takes_long_is_named_meanwhile(monkeypatch, capsys):
@@ -861,6 +922,9 @@ def test_bad_recordings_stop_a_fit_or_are_left_out_and_listed(here, pages, capsy
     Path("recordings/dog/0b.wav").write_bytes(Path("recordings/dog/0b.wav").read_bytes()[:40])
     Path("recordings/rain/9.wav").write_text("no sound")
     refused(capsys, fit(), r"recordings/dog/0b\.wav to (be audio|hold sound)")
+    Path("recordings/dog/0b.wav").rename("0b.wav")
+    refused(capsys, fit(), r"recordings/rain/9\.wav to be audio, .*; --skip-bad leaves out files that cannot be read")
+    Path("0b.wav").rename("recordings/dog/0b.wav")
     assert fit("--skip-bad") == 0
     listed = capsys.readouterr().err
     assert "2 of 11 files are left out:" in listed
@@ -881,7 +945,7 @@ def test_bad_clips_stop_a_page_or_are_left_out_and_listed(here, pages, capsys):
     fit()
     Path("bad.wav").write_text("no sound")
     clips = ("bad.wav", "new.wav", "gone.wav")
-    refused(capsys, explained(clips=clips), "bad.wav to be audio")
+    refused(capsys, explained(clips=clips), "bad.wav to be audio, but .*; `skip_bad=True`, or --skip-bad on")
     assert explained("--skip-bad", clips=clips) == 0
     assert [page.clip.name for page in pages] == ["new.wav"]
     assert re.search(
@@ -900,7 +964,7 @@ def test_the_events_before_a_file_ends_are_written_with_a_message(here, capsys):
     edited(Path("night.flac"), lambda data: flac_length(data, 16000 * 60))
     with pytest.warns(UserWarning, match="night.flac ends at 4 s, but its header says 60 s"):
         assert run("events", "night.flac", *MODEL, "--basis", "time.safetensors", "--audacity", "night.txt") == 0
-    assert "in 4.0 s" in capsys.readouterr().err
+    assert "in a recording of 4.0 s" in capsys.readouterr().err
     assert Path("night.txt").is_file()
 
 

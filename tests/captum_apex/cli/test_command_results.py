@@ -167,7 +167,7 @@ def test_places_are_one_column_and_unknown_ones_are_empty():
         {"clip": "c.wav", "label": "", **hull, "boxes": [whole]},
         {"clip": "d.wav", "label": "", **whole, "boxes": None},
     ]
-    lines = ["clip   where", "a.wav  1.00–2.50 s", "       0.12–0.50 s, 613–4120 Hz", "b.wav", "c.wav  all of the clip"]
+    lines = ["clip   where", "a.wav  1.00–2.50 s", "       0.13–0.50 s, 613–4120 Hz", "b.wav", "c.wav  all of the clip"]
     assert table_of(rows).splitlines() == [*lines, "d.wav"]
 
 
@@ -187,6 +187,21 @@ def test_numbers_are_short_and_without_exponents(number, text):
     assert table_of([{"contribution": number}]).split() == ["contribution", text]
 
 
+def test_where_a_channel_is_stronger_than_in_its_region_is_a_column():
+    """Only where there is such a channel; an error of the page's row has None."""
+    strip = {"start_s": 0.0307, "end_s": 0.0328, "low_hz": None, "high_hz": None}
+    box = {**strip, "low_hz": 9000.0, "high_hz": 10000.0}
+    far = {"clip": "a.wav", "boxes": [], "doubts": "fires more strongly elsewhere", "fires_at": [strip, box]}
+    rows = [far, {"clip": "b.wav", "boxes": [], "doubts": "", "fires_at": []}, {**far, "fires_at": None}]
+    lines = table_of(rows, digits=4).splitlines()
+    assert lines[0].split() == ["clip", "doubts", "fires", "at", "where"]
+    assert lines[1].split("  ", 2)[2] == "0.0307–0.0328 s; 0.0307–0.0328 s, 9000–10000 Hz"
+    assert [line.endswith("Hz") for line in lines] == [False, True, False, False]
+    assert "fires at" not in table_of(rows[1:2])
+
+
 def test_a_short_box_has_two_different_ends():
     box = {"start_s": 0.4712, "end_s": 0.4741, "low_hz": None, "high_hz": None}
     assert table_of([{"boxes": [box]}]).splitlines()[1] == "0.471–0.474 s"
+    assert table_of([{"boxes": [box]}], digits=4).splitlines()[1] == "0.4712–0.4741 s"
+    assert table_of([{"boxes": [{**box, "end_s": 0.47121}]}], digits=4).splitlines()[1] == "0.47120–0.47121 s"

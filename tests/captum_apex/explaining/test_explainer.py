@@ -34,8 +34,9 @@ from captum_apex import (
     fit_basis,
     listening,
 )
-from captum_apex.explaining.explained_clips import COLUMNS, short_names
+from captum_apex.explaining.explained_clips import COLUMNS
 from captum_apex.report import Page
+from captum_apex.texts import short_names
 
 RATE = 8000
 CLASSES = ["dog", "rain", "siren"]
@@ -119,7 +120,7 @@ def test_clips_come_in_every_form(folder, recordings, explainer):
     for form in forms:
         explained = explainer.explain(form, **SHARED)
         assert explained[0].explanations == expected
-    assert [page.clip.name for page in explainer.explain(torch.stack([waveform] * 2), **SHARED)] == [
+    assert [page.clip.name for page in explainer.explain(list(torch.stack([waveform] * 2)), **SHARED)] == [
         "clip 1",
         "clip 2",
     ]
@@ -142,6 +143,13 @@ def test_what_is_no_clip_is_refused(explainer, clips):
         explainer.explain(clips)
     with pytest.raises(ValueError, match="at least one clip"):
         explainer.explain([])
+
+
+@pytest.mark.parametrize("clips", [torch.zeros(2, 4000), np.zeros((2, 4000)), [torch.zeros(2, 4000)]])
+def test_an_array_of_two_axes_is_refused_because_it_can_be_stereo_or_several_clips(explainer, clips):
+    several = r"several clips as a list, `list\(array\)`, and a stereo waveform as its mean, `array.mean\(0\)`"
+    with pytest.raises(TypeError, match=rf"expected .*, but got .* of shape \(2, 4000\); give {several}"):
+        explainer.explain(clips)
 
 
 def test_integer_samples_are_refused_with_their_type_and_the_cure(explainer):
@@ -208,11 +216,17 @@ def test_the_tables_have_a_row_for_each_channel(recordings, explainer, tmp_path)
         assert (row["clip"], row["scheme"], row["channel"]) == (page.clip.name, explanation.scheme, channel.channel)
         assert row["contribution"] == pytest.approx(channel.contribution, rel=1e-5)
         places = [page.clip.place(box) for box in channel.region.boxes]
-        assert row["start_s"] == pytest.approx(min(place.start for place in places), rel=1e-5)
-        assert row["high_hz"] == pytest.approx(max(place.high for place in places), rel=1e-5)
+        if explanation.scheme == "frequency":
+            assert row["start_s"] is None
+        else:
+            assert row["start_s"] == pytest.approx(min(place.start for place in places), rel=1e-5)
+        if explanation.scheme == "time":
+            assert row["high_hz"] is None
+        else:
+            assert row["high_hz"] == pytest.approx(max(place.high for place in places), rel=1e-5)
         assert [box["start_s"] for box in row["boxes"]] == [
             None if box.start <= 0 and box.end >= 1 else pytest.approx(page.clip.place(box).start, rel=1e-5)
-            for box in channel.region.boxes
+            for box in sorted(channel.region.boxes, key=lambda box: (box.start, box.low))
         ]
         assert row["channel_falls"] == pytest.approx(channel.effect.channel, rel=1e-5)
         names = [recordings.name(prototype.index) for prototype in channel.prototypes]
@@ -258,10 +272,59 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
             "channel_falls": 0.5,
             "random_falls": 0.625,
             "score_falls": 2.5,
-            "doubts": "no better than a random place, fires on silence, fires more strongly elsewhere",
+            "doubts": "no better than a random place (up to 75%), fires on silence, fires more strongly elsewhere",
             "fires_at": [{"start_s": 0.25, "end_s": 0.375, "low_hz": None, "high_hz": None}],
             "prototypes": [],
+            "silent": False,
         }
+    ]
+
+
+@pytest.mark.parametrize("repeats", [None, 0.5])
+def test_a_region_has_no_band_in_time_and_no_time_in_frequency(repeats, tmp_path):
+    """Two boxes in each scheme; in `square` each side is given, as long as one box has it."""
+    levels = torch.rand(129, 63)
+    clip = Clip(levels, SpectrogramAxes(RATE, 256, 128), torch.rand(8000), name="new.wav", repeats=repeats)
+    boxes = {
+        "time": [(0.0, 1.0, 0.1, 0.2), (0.0, 1.0, 0.3, 0.4)],
+        "frequency": [(0.25, 0.5, 0.0, 1.0), (0.625, 0.75, 0.0, 1.0)],
+        "square": [(0.0, 1.0, 0.1, 0.2), (0.25, 0.5, 0.3, 0.4)],
+    }
+    explanations = []
+    for scheme, sides in boxes.items():
+        region = Region(tuple(Box(*each) for each in sides))
+        channel = Evidence(0, 1, 1.0, 1.0, 0.9, region, ())
+        explanations.append(Explanation(Scheme(scheme), 0, 1.0, 0.0, (channel,), total=1.0))
+    explained = ExplainedClips((Page(clip, explanations, {}, CLASSES),))
+    with open(explained.write_csv(tmp_path / "evidence.csv"), newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = explained.rows()
+    assert json.loads(explained.write_json(tmp_path / "evidence.json").read_text()) == rows
+    for row, line, (scheme, sides) in zip(rows, lines, boxes.items(), strict=True):
+        has_time = scheme != "frequency"
+        assert (row["start_s"] is None, row["end_s"] is None) == (not has_time,) * 2
+        assert (line["start_s"] == "", line["end_s"] == "") == (not has_time,) * 2
+        if has_time:
+            assert row["start_s"] == pytest.approx(clip.seconds(sides[0][2]), abs=1e-5)
+            assert row["end_s"] == pytest.approx(clip.seconds(sides[1][3]), abs=1e-5)
+        has_band = scheme != "time"
+        assert (row["low_hz"] is None, row["high_hz"] is None) == (not has_band,) * 2
+        assert (line["low_hz"] == "", line["high_hz"] == "") == (not has_band,) * 2
+    assert rows[1]["low_hz"] == pytest.approx(clip.hertz(0.25), rel=1e-5)
+    assert rows[1]["high_hz"] == pytest.approx(clip.hertz(0.75), rel=1e-5)
+
+
+def test_the_count_is_of_clips_and_of_explanations_where_they_differ(explainer):
+    new = sound(1000, seed=20)
+    titles = [
+        repr(explainer.explain(clips, target, **SHARED)).splitlines()[0]
+        for clips, target in ((new, None), (new, ["dog", "rain"]), ([new, new], ["dog", "rain"]), ([new, new], "dog"))
+    ]
+    assert titles == [
+        "1 explained clip",
+        "1 explained clip, 2 explanations",
+        "2 explained clips, 4 explanations",
+        "2 explained clips",
     ]
 
 
@@ -402,6 +465,53 @@ def test_a_bank_of_the_classifiers_data_set_knows_its_recordings(classifier, rec
         Explainer(classifier, [fit_basis(bank, "time", epochs=1, n_prototypes=(2, 2))], recordings)
 
 
+@pytest.mark.parametrize(("n_samples", "is_cut"), [(4040, False), (4041, True), (4300, True)])
+def test_sounds_that_are_more_than_one_percent_longer_are_cut_with_a_warning(explainer, tmp_path, n_samples, is_cut):
+    """Clips have 4000 samples; up to 40 more are left out without a word."""
+    waveform = sound(1000, seconds=1.0)[:n_samples]
+    listening.write(tmp_path / "longer.wav", waveform, RATE)
+    for clip in (waveform, tmp_path / "longer.wav"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            explainer.explain(clip, **SHARED)
+        messages = [str(warning.message) for warning in caught]
+        assert [message for message in messages if "only their first 0.5 s are explained" in message] == (
+            messages if is_cut else []
+        )
+        assert len(messages) == is_cut
+
+
+def test_zeros_after_the_end_of_a_short_clip_are_told_from_its_own(classifier, explainer, tmp_path):
+    """A sound of 0.2 s, whose last 0.05 s are its own silence, in a file, in memory and as a recording."""
+    waveform = torch.cat([sound(1000, seconds=0.15), torch.zeros(400)])
+    listening.write(tmp_path / "short.wav", waveform, RATE)
+    for clip in (tmp_path / "short.wav", waveform, Recordings.in_folder(tmp_path)):
+        explained = explainer.explain(clip, **SHARED)
+        shown = explained[0].clip
+        assert shown.ends == 0.2
+        assert shown.filled_text == "filled with zeros after 0.20 s"
+        assert repr(explained).endswith(", filled with zeros after 0.20 s")
+        assert len(shown.waveform) == RATE // 2
+        last = max(frame for frame in range(32) if (frame * 128 - 128) < 1600)  # the last window that has a sample
+        assert shown.heard.shape[1] == last + 1
+    assert classifier.clip(tmp_path / "short.wav").ends == 0.2
+    whole = torch.cat([sound(1000, seconds=0.3), torch.zeros(1600)])
+    assert explainer.explain(whole, **SHARED)[0].clip.ends is None  # its own silence
+    alone = classifier.fitted(waveform)
+    assert torch.equal(explainer.explain(waveform, **SHARED)[0].clip.waveform, alone)
+
+
+def test_a_row_says_whether_its_region_is_silent(classifier, tmp_path):
+    """A sound of 0.1 s in a clip of 0.5 s: the second channel is strongest where the sound has ended."""
+    clip = classifier.drawn_whole(sound(1000, seconds=0.1))
+    regions = [Region((Box(low=0.0, high=1.0, start=start, end=start + 0.1),)) for start in (0.0, 0.5)]
+    evidence = tuple(Evidence(index, 1, 1.0, 1.0, 0.9, region, ()) for index, region in enumerate(regions))
+    explained = ExplainedClips((Page(clip, [Explanation(Scheme("time"), 0, 2.0, 0.0, evidence, 2.0)], {}, CLASSES),))
+    assert [row["silent"] for row in explained.rows()] == [False, True]
+    with open(explained.write_csv(tmp_path / "evidence.csv"), newline="") as file:
+        assert [line["silent"] for line in csv.DictReader(file)] == ["no", "yes"]
+
+
 def test_a_waveform_has_the_length_of_the_classifiers_clips(explainer):
     waveform = sound(1000, seconds=0.7)
     with pytest.warns(UserWarning, match=r"only their first 0\.5 s are explained"):
@@ -481,7 +591,9 @@ def test_a_clip_that_cannot_be_read_is_named_or_left_out(explainer, recordings, 
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")
     clips = [bad, recordings.path(0), tmp_path / "gone.wav"]
-    with pytest.raises(ValueError, match=r"bad\.wav to be audio"):
+    with pytest.raises(
+        ValueError, match=r"bad\.wav to be audio, but it cannot be read: .*; `skip_bad=True`, or --skip-bad"
+    ):
         explainer.explain(clips, **SHARED)
     explained = explainer.explain(clips, skip_bad=True, **SHARED)
     assert [page.clip.name for page in explained] == [recordings.name(0)]
@@ -497,7 +609,7 @@ def test_a_recording_that_is_cut_is_warned_of(explainer, tmp_path):
     with pytest.warns(UserWarning, match=r"only their first 0\.5 s are explained; .*explain_recording"):
         explained = explainer.explain(path, **SHARED)
     assert len(explained[0].clip.waveform) == RATE // 2
-    listening.write(path, sound(500, seconds=0.52), RATE)  # warnings are errors
+    listening.write(path, sound(500, seconds=0.505), RATE)  # 1% longer; warnings are errors
     assert len(explainer.explain(path, **SHARED)) == 1
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from captum_apex import Recordings, listening
 from captum_apex.explanations.event_files import write_audacity, write_csv, write_json, write_raven
 from captum_apex.explanations.events import ChannelEvent, Event
 from captum_apex.locating import RegionEffect
@@ -126,6 +128,22 @@ def test_json_holds_every_field_of_events_and_their_channels(tmp_path):
     assert content["events"][1]["channels"][0]["prototypes"] == [4, 2]
 
 
+def test_json_names_the_prototypes_where_their_recordings_are_at_hand(tmp_path):
+    for index in range(6):
+        listening.write(tmp_path / f"{index}.wav", torch.zeros(100), 8000)
+    recordings = Recordings.in_folder(tmp_path)
+    write_json(tmp_path / "events.json", EVENTS, recordings)
+    content = json.loads((tmp_path / "events.json").read_text("utf-8"))
+    for record, event in zip(content["events"], EVENTS, strict=True):
+        for channel, of_event in zip(record["channels"], event.channels, strict=True):
+            assert channel["prototypes"] == list(of_event.prototypes)
+            names = [str(tmp_path / f"{index}.wav") for index in of_event.prototypes]
+            assert channel.pop("prototype_clips") == names
+    assert content["events"][0]["channels"][0]["prototypes"] == [4, 2]
+    write_json(tmp_path / "unnamed.json", EVENTS)
+    assert content == json.loads((tmp_path / "unnamed.json").read_text("utf-8"))
+
+
 def test_json_has_no_numbers_that_other_programs_cannot_read(tmp_path):
     odd = replace(EVENTS[0], score=math.nan, contribution=math.inf, name="caf\udce9", channels=())
     write_json(tmp_path / "events.json", [odd])
@@ -168,18 +186,30 @@ def test_tables_of_refined_events_have_their_effects(tmp_path):
     write_raven(tmp_path / "raven.txt", map(with_effect, EFFECTS))
     write_csv(tmp_path / "events.csv", map(with_effect, EFFECTS))
     rows = raven_rows(tmp_path / "raven.txt")
-    assert list(rows[0])[12:] == ["Masking Effect", "Effect of Random Places", "Better than Random", "Fires On"]
+    assert list(rows[0])[12:] == [
+        "Masking Effect",
+        "Effect of Random Places",
+        "Better than Random",
+        "Fires On",
+        "Doubts",
+    ]
     wanted = [
-        ["0.7500", "0.0500", "yes", ""],
-        ["0.0500", "0.0500", "no", "silence"],
-        ["0.7500", "0.0000", "yes", "the end of a sound"],
-        ["0.0000", "0.0000", "no", ""],
-        ["", "", "", ""],
+        ["0.7500", "0.0500", "yes", "", ""],
+        ["0.0500", "0.0500", "no", "silence", "no better than a random place (up to 10%); fires on silence"],
+        ["0.7500", "0.0000", "yes", "the end of a sound", "fires at the end of a sound"],
+        ["0.0000", "0.0000", "no", "", "masking takes almost nothing"],
+        ["", "", "", "", ""],
     ]
     assert [list(row.values())[12:] for row in rows] == wanted
     with open(tmp_path / "events.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[9:] == ["masking_effect", "effect_of_random_places", "better_than_random", "fires_on"]
+    assert list(rows[0])[9:] == [
+        "masking_effect",
+        "effect_of_random_places",
+        "better_than_random",
+        "fires_on",
+        "doubts",
+    ]
     assert [list(row.values())[9:] for row in rows] == wanted
 
 
@@ -189,9 +219,9 @@ def test_a_label_says_what_speaks_against_its_event(tmp_path):
     channels = "dog 0.88 (channels 17, 3 negative)"
     assert texts == [
         channels,
-        f"{channels}, no better than a random place, fires on silence",
+        f"{channels}, no better than a random place (up to 10%), fires on silence",
         f"{channels}, fires at the end of a sound",
-        f"{channels}, no better than a random place",
+        f"{channels}, masking takes almost nothing",
         channels,
     ]
 

@@ -133,11 +133,11 @@ def test_the_events_of_a_recording_are_counted_by_class():
         *("  dog: 2", "  rain: 1", "  <b>: 1", "  siren: 1", "  …"),
     ]
     table = explanation._repr_html_()
-    assert "<caption>6 events in 12.0 s</caption>" in table
+    assert "<caption>6 events in a recording of 12.0 s</caption>" in table
     assert "<tr><td>3.00</td><td>3.50</td><td>&lt;b&gt;</td><td>0.88</td></tr>" in table
     many = RecordingExplanation(tuple(found) * 100, {}, torch.empty(0), duration=12.0)._repr_html_()
     assert many.count("<tr>") == 101
-    assert "600 events in 12.0 s, the first 100" in many
+    assert "600 events in a recording of 12.0 s, the first 100" in many
 
 
 def test_an_event_is_one_line_when_it_is_printed():

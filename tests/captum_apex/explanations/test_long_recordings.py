@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from captum_apex import (
     APEX,
@@ -409,6 +410,42 @@ def test_a_short_recording_is_repeated_where_the_classifier_repeats_short_clips(
     for column in range(16):
         expected[column % len(expected)] += apex.decompose(inputs, 0).relevance[0, 0, 0, column].item() * 8
     torch.testing.assert_close(explanation.evidence[0], expected)
+
+
+@pytest.mark.parametrize("duration", [0.5, 0.875, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("search", [None, RegionSearch()])
+def test_a_short_recording_is_kept_where_the_classifier_keeps_short_clips(duration, search):
+    apex, classifier = of_levels()
+    classifier = dataclasses.replace(classifier, length=2 * RATE, short="keep")
+    sound = sounding([(0.25, 0.375, 1.0)], duration)
+    explanation = explain_recording(apex, sound, 2.0, 2.0, classifier=classifier, search=search)
+    assert places(explanation) == [(0.25, 0.375, "dog")]
+    assert explanation.duration == duration
+    if duration <= 2:
+        inputs = classifier.inputs(classifier.fitted(sound))[None]
+        expected = apex.decompose(inputs, 0).relevance[0, 0, 0] * 8
+        torch.testing.assert_close(explanation.evidence[0], expected)
+
+
+@pytest.mark.parametrize("duration", [0.5, 1.5, 2.0])
+@pytest.mark.parametrize("fill", [0.0, 0.5])
+def test_what_a_transform_fills_a_short_recording_with_is_no_part_of_it(duration, fill):
+    """As the transform of AST, which always gives the same number of frames."""
+
+    class Rows(Levels):
+        def forward(self, x):
+            return super().forward(x[:, :, :1])[:, :1]
+
+    def filled(waveform):
+        return pad(blocks(waveform), (0, 16 - len(waveform) // 10), value=fill).expand(2, 6, -1)
+
+    model = Rows()
+    apex = LayerAPEX(model, model.layer, PrototypeBasis(torch.eye(2), "time"))
+    axes = SpectrogramAxes(RATE, 10, 10, center=False)
+    classifier = Classifier(model, filled, RATE, ["dog"], axes=axes, length=2 * RATE, short="keep")
+    explanation = explain_recording(apex, sounding([(0.25, 0.375, 1.0)], duration), 2.0, 2.0, classifier=classifier)
+    assert places(explanation) == [(0.25, 0.375, "dog")]
+    assert len(explanation.evidence[0]) == round(duration * 8)
 
 
 def test_what_counts_only_in_a_repetition_is_at_the_second_of_the_recording():

@@ -13,7 +13,7 @@ from captum_apex import SCHEMES, Box, Explanation, PrototypeBasis, Region, Regio
 from captum_apex.explanations.explanation import prototypes_of
 from captum_apex.figures.charts import remainders
 from captum_apex.figures.colours import DASHED
-from captum_apex.figures.effects import effect_lines
+from captum_apex.figures.effects import panel_lines
 from captum_apex.figures.outlines import union_path
 from tests.explained import CLASSES, QUERY, Recorded, all_schemes, basis, clip_of, explained, network
 
@@ -66,7 +66,7 @@ def test_an_explanation_has_a_row_for_each_channel(scheme):
     for part, row in zip(found.evidence, (rows[:4], rows[4:]), strict=True):
         assert is_outlined(row[0], CLIP, [part.region])
         name, contribution, *effect = row[0].get_title().splitlines()
-        assert effect == effect_lines(part.effect)
+        assert effect == panel_lines(part.effect)
         assert name == f"channel {part.channel}: purity {part.purity:.2f}"
         assert contribution.startswith(f"contribution +{part.contribution:.3g} (")
         for panel, prototype in zip(row[1:], part.prototypes, strict=True):
@@ -149,6 +149,7 @@ def test_only_a_region_no_better_than_random_is_dashed_and_the_caption_says_so()
         "masking 10%, random 20%",
         "logit rises by 0.5",
         "no better than a random place",
+        "(up to 20%)",
         "fires at the border",
     ]
     assert "Dashed outline" in figure.subfigs[1].get_suptitle()
@@ -172,8 +173,8 @@ def test_the_legend_of_a_perspective_gives_the_effects():
     found = with_effects(explained(search=None), GOOD, BAD)
     panel = panels(figures.perspectives([found], CLIP))[0]
     first, second = (text.get_text().splitlines()[1:] for text in panel.get_legend().get_texts())
-    assert first == effect_lines(GOOD)
-    assert second == effect_lines(BAD)
+    assert first == panel_lines(GOOD)
+    assert second == panel_lines(BAD)
 
 
 def test_a_region_of_silence_says_so_in_its_row_and_in_the_legends():

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from captum_apex import SCHEMES, Box, Clip, Place, Region, Scheme, SpectrogramAxes, figures
+from captum_apex import SCHEMES, Box, Classifier, Clip, Place, Region, Scheme, SpectrogramAxes, figures
 from captum_apex.figures.canvas import canvas
 from captum_apex.figures.outlines import draw_outline, union_path
 from captum_apex.figures.spectrogram import draw_clip, draw_map
@@ -338,6 +338,20 @@ def test_pyplot_is_not_used():
         ]
         assert not any("pyplot" in ast.unparse(node) for node in names), path
         assert ".show(" not in path.read_text()
+
+
+def test_the_zeros_after_a_short_clip_are_blank_hatched_and_named():
+    classifier = Classifier(torch.nn.Linear(8000, 1), torch.square, 8000, ["dog"], length=8000)
+    short = classifier.drawn_whole(torch.rand(2400))
+    (panel,) = panels(figures.spectrogram(short))
+    assert [text.get_text() for text in panel.texts] == ["filled with zeros after 0.30 s"]
+    (span,) = [patch for patch in panel.patches if patch.get_hatch()]
+    assert span.get_x() == pytest.approx(0.3, abs=512 / 8000)
+    blank = np.ma.getmaskarray(np.ma.masked_invalid(panel.images[0].get_array()))
+    assert blank.all(0).argmax() == short.heard.shape[1]  # the first frame that hears no sample of the clip
+    (panel,) = panels(figures.spectrogram(classifier.drawn_whole(torch.rand(8000))))
+    assert not panel.texts
+    assert not any(patch.get_hatch() for patch in panel.patches)
 
 
 def test_what_a_feature_extractor_has_filled_is_blank_hatched_and_named():

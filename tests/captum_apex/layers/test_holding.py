@@ -14,6 +14,7 @@ from captum_apex.layers.changes import LOCK, THREAD
 from captum_apex.layers.holding import ConstantParameters
 from captum_apex.layers.hooks import captured, copied, frozen, held, watched
 from captum_apex.layers.models import models_of
+from captum_apex.layers.selected_output import SelectedOutput
 
 
 def in_thread(function, *arguments):
@@ -171,6 +172,23 @@ def test_a_copy_has_no_hooks_of_ours_but_those_of_the_user():
         copy = copied(layer)
         layer(torch.ones(1))
     assert len(copy._forward_hooks) == 1
+
+
+def test_a_copy_that_is_made_while_a_selected_module_runs_has_no_hook_of_the_selection():
+    class Copying(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = nn.Linear(2, 2)
+
+        def forward(self, inputs):
+            copies.append(copied(self.logits))
+            return self.logits(inputs).softmax(1)
+
+    copies = []
+    model = Copying()
+    SelectedOutput(model, model.logits)(torch.ones(1, 2))
+    assert len(copies) == 1
+    assert not copies[0]._forward_hooks
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")

@@ -1,7 +1,9 @@
 """Models that return more than their scores: refused where the output is read, with the line that selects them."""
 
 import re
+import threading
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -246,6 +248,45 @@ def test_a_copy_with_a_basis_inside_has_the_same_selection():
     inserted = insert_basis(twice, model.model.relu, basis, clips(2))
     torch.testing.assert_close(inserted(clips(3)), 2 * model.model(clips(3)), rtol=1e-9, atol=1e-12)
     assert deepcopy(twice)(clips(1)).shape == (1, 4)
+
+
+class Meeting(nn.Module):
+    """A model that waits for another thread before and after its logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Linear(2, 2)
+        self.barrier = threading.Barrier(2, timeout=60)
+
+    def forward(self, inputs):
+        self.barrier.wait()
+        logits = self.logits(inputs)
+        self.barrier.wait()
+        return logits.softmax(1)
+
+
+def test_threads_get_the_output_of_their_own_runs():
+    model = Meeting().eval()
+    batches = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0))
+    with ThreadPoolExecutor(2) as pool, torch.no_grad():
+        scores = list(pool.map(SelectedOutput(model, model.logits), batches))
+    torch.testing.assert_close(torch.stack(scores), model.logits(batches))
+    assert not model.logits._forward_hooks
+
+
+def test_a_module_that_runs_twice_is_no_output():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = nn.Linear(2, 2)
+
+        def forward(self, inputs):
+            return self.logits(self.logits(inputs)).softmax(1)
+
+    model = Twice()
+    with pytest.raises(ValueError, match="'logits' to run once in a pass, but it ran 2 times"):
+        SelectedOutput(model, model.logits)(torch.zeros(1, 2))
+    assert not model.logits._forward_hooks
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")

@@ -112,6 +112,50 @@ def test_training_that_begins_inside_is_an_error_of_the_inner_block():
     assert nothing_is_left()
 
 
+@pytest.mark.parametrize("outer", [prepared, held])
+def test_a_module_that_comes_between_two_runs_is_held_too(outer):
+    model = nn.Sequential(nn.Dropout(), nn.Sequential())
+    with outer(model):
+        model[1].append(nn.Dropout())
+        assert model[1][0].training
+        with frozen(model):
+            assert flags(model) == [False] * 4
+        model[1][0] = nn.Dropout()  # as many as before
+        with frozen(model):
+            assert flags(model) == [False] * 4
+    assert flags(model) == [True] * 4
+    assert nothing_is_left()
+
+
+def test_training_that_begins_between_two_runs_ends_for_the_next_run():
+    """As without the outer block, which does not see a model in evaluation mode change."""
+    model = nn.Sequential(nn.Dropout()).eval()
+    with prepared(model):
+        with frozen(model):
+            pass
+        in_thread(model.train)
+        with frozen(model):
+            assert flags(model) == [False, False]
+        assert flags(model) == [True, True]
+    assert flags(model) == [True, True]
+    assert nothing_is_left()
+
+
+def test_a_function_that_gets_another_model_holds_that_one():
+    models = [nn.Dropout(), nn.Dropout()]
+    current = models[0]
+
+    def run(inputs):
+        return current(inputs)
+
+    with prepared(run):
+        current = models[1]
+        with frozen(run):
+            assert [model.training for model in models] == [False, False]
+        assert [model.training for model in models] == [False, True]
+    assert nothing_is_left()
+
+
 def test_a_function_whose_modules_are_not_known_is_held_for_each_layer():
     layers = [nn.Dropout(), nn.Dropout()]
     functions = {"both": lambda inputs: layers[0](layers[1](inputs))}

@@ -375,6 +375,58 @@ class WorksInPlace(Planes):
         return self.head(self.relu(self.second(self.first(spectrogram))).mean((2, 3)))
 
 
+class OneWay(nn.Module):
+    """A function whose gradient cannot be computed, as of some kernels."""
+
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(_, inputs):
+            return 2 * inputs
+
+        @staticmethod
+        def backward(*_):
+            raise RuntimeError("the kernel has no backward\nat line 3")
+
+    def forward(self, inputs):
+        return self.Doubled.apply(inputs)
+
+
+def test_layers_before_a_function_without_a_gradient_are_left_out_and_the_function_is_quoted():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), OneWay(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    suggestions = suggest_layers(model, torch.rand(1, 1, 16, 20))
+    assert {each.name for each in suggestions} == {"1", "2"}
+    assert suggestions.left_out["0"] == "no gradient at its output can be computed (the kernel has no backward)"
+
+
+def narrowing(widths, ending=nn.Dropout):
+    """Blocks on one grid, of which the last one has as many convolutions as there are widths, as PESTO has."""
+    wide = [nn.Sequential(nn.Conv1d(inputs, 40, 5, padding=2), nn.ReLU()) for inputs in (1, 40)]
+    sizes = zip([40, *widths], widths, strict=False)
+    narrow = [module for size in sizes for module in (nn.Conv1d(*size, 1), nn.ReLU(), ending())]
+    return nn.Sequential(*wide, nn.Sequential(*narrow), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(widths[-1], 4))
+
+
+@pytest.mark.parametrize("ending", [nn.Dropout, nn.Tanh])
+def test_a_container_stands_for_the_last_module_in_it(ending):
+    """Both give the same tensor; the container has the name that a stage has, and a basis of it fits both."""
+    model = narrowing([30, 10, 3], ending).eval()
+    layer = suggest_layers(model, torch.randn(2, 1, 400))[0]
+    assert (layer.name, layer.channels) == ("2", 3)
+    outputs = []
+    for module in (layer.module, model[2][-1]):
+        module.register_forward_hook(lambda _, __, output: outputs.append(output))
+    model(torch.randn(2, 1, 400))
+    assert outputs[0] is outputs[1]
+
+
+@pytest.mark.parametrize(("widths", "listed"), [([30, 10, 3], ["2", "1"]), ([30, 19], ["2", "1"]), ([30, 20], ["2"])])
+def test_the_last_wide_block_is_listed_beside_a_narrow_layer(widths, listed):
+    """Fewer than half of the channels are few."""
+    layers = suggest_layers(narrowing(widths).eval(), torch.randn(2, 1, 400))
+    assert [layer.name for layer in layers] == listed
+    assert [layer.channels for layer in layers] == [widths[-1], 40][: len(listed)]
+
+
 def test_a_front_end_that_works_in_place_hides_no_other_layer():
     suggestions = suggest_layers(WorksInPlace(), torch.randn(SPECTROGRAM))
     assert suggestions[0].name == "relu"
@@ -384,7 +436,8 @@ def test_a_front_end_that_works_in_place_hides_no_other_layer():
 def test_modules_that_cannot_be_explained_are_left_out_with_the_reason():
     clip = torch.randn(SPECTROGRAM)
     assert suggest_layers(Shared(), clip).left_out == {
-        "relu": "it runs 2 times in a pass; give each place a module of its own, such as an nn.Identity()"
+        "relu": "it runs 2 times in a pass; give each place a module of its own, such as an nn.Identity(), or choose a "
+        "run by captum_apex.ChosenRun"
     }
     detached = suggest_layers(Detached(), clip)
     assert detached.left_out == {"second": "no gradient of the scores reaches its grid"}

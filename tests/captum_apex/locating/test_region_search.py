@@ -1,5 +1,7 @@
 """Regions of planted sounds, and their effects against masking by hand."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -460,11 +462,31 @@ def test_an_effect_is_better_than_random_places_only_if_it_is_noticeable():
     assert not RegionEffect(channel=0.005).better_than_random
     assert RegionEffect(channel=0.02).better_than_random
     assert not RegionEffect(channel=0.5, random=(0.1, 0.5)).better_than_random
-    assert "no better than a random place" in str(RegionEffect(channel=0.5, random=(0.6,)))
+    assert "no better than a random place (up to 60%)" in str(RegionEffect(channel=0.5, random=(0.6,)))
     assert str(RegionEffect(channel=-0.001, random=(-0.001,))).startswith(
         "masking takes 0% of the channel (random places: 0%), "
     )
     assert str(RegionEffect(0.5, fires_on="silence")).endswith(", fires on silence")
+
+
+@pytest.mark.parametrize("channel", [-0.2, 0.0, 0.004, 0.006, 0.00999, 0.01, 0.014, 0.3, 0.72])
+@pytest.mark.parametrize("random", [(), (-0.1, 0.0), (0.004, 0.009), (0.0, 0.0101), (0.19, 0.75), (0.3,), (0.72, 0.0)])
+def test_the_verdict_has_the_reason_that_the_printed_numbers_give(channel, random):
+    """The strongest random place is printed where it takes as much; a region that is printed as 1% is not doubted."""
+    effect = RegionEffect(channel, random)
+    doubts = ", ".join(effect.doubts)
+    assert bool(doubts) == (not effect.better_than_random)
+    shown = re.search(r"takes (<?)(-?\d+)% of", str(effect))
+    up_to = re.search(r"no better than a random place \(up to (\d+)%\)", doubts)
+    if up_to:
+        assert int(up_to[1]) == round(100 * max(random)) >= int(shown[2])
+    elif doubts:
+        assert doubts == "masking takes almost nothing"
+        assert shown[1] == "<" or int(shown[2]) < 1
+    else:
+        assert shown[1] == ""
+        assert int(shown[2]) >= 1
+        assert int(shown[2]) >= round(100 * max(random, default=0.0))
 
 
 def test_a_class_without_evidence_has_no_regions():

@@ -44,6 +44,23 @@ def test_a_step_that_gives_its_state_alone():
     torch.testing.assert_close(FrameByFrame(cell)(CLIPS), gru(CLIPS)[0])
 
 
+@pytest.mark.parametrize("n_clips", [1, 2, 3])  # the state of two clips has as many entries as a pair of states
+def test_a_cell_whose_state_is_two_tensors(n_clips):
+    lstm = seeded(lambda: nn.LSTM(5, 4, batch_first=True))
+    cell = seeded(lambda: nn.LSTMCell(5, 4))
+    lstm.load_state_dict({f"{name}_l0": value for name, value in cell.state_dict().items()})
+    torch.testing.assert_close(FrameByFrame(cell)(CLIPS[:n_clips]), lstm(CLIPS[:n_clips])[0])
+
+
+def test_a_step_that_gives_three_things_is_refused():
+    class Three(nn.Module):
+        def forward(self, frame, _):
+            return frame, frame, frame
+
+    with pytest.raises(ValueError, match="too many values to unpack"):
+        FrameByFrame(Three())(CLIPS)
+
+
 def test_the_layer_before_it_is_explained_through_the_states():
     """Contributions are gradient × activation of the recurrent layer that does the same."""
     layer = nn.Identity()

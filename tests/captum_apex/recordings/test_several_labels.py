@@ -44,6 +44,16 @@ def test_combinations_without_class_names_are_read_as_several_classes(tmp_path):
     assert recordings.labels == ((1, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1))
 
 
+@pytest.mark.filterwarnings("ignore:labels such as")
+@pytest.mark.parametrize(
+    "texts", [["10", "2"], ["2, 10", "2", "10"], ["2;10", "10", "2", "10;2"], [["2", "10"], ["10"]]]
+)
+def test_classes_that_are_numbers_are_in_their_order_in_every_form_of_labels(texts):
+    labels, names = class_labels(texts, "clip {}".format)
+    assert names == ("2", "10")
+    assert labels[0] == (1 if texts == ["10", "2"] else (1, 1))
+
+
 def test_names_with_commas_stay_names_of_single_classes():
     labels, names = class_labels(["Boat, Water vehicle", "Dog", "Fly, housefly"], "clip {}".format)
     assert labels == (0, 1, 2)
@@ -75,3 +85,12 @@ def test_columns_of_classes_that_cannot_be_read_are_refused(tmp_path, text, mess
 def test_a_column_of_labels_goes_before_columns_of_classes(tmp_path):
     path = table(tmp_path, "file,label,zero,one\na.wav,one,1,0\n")
     assert Recordings.from_csv(path, class_names=["zero", "one"]).labels == (1,)
+
+
+@pytest.mark.parametrize("name", ["target", "Species", "label"])
+def test_a_class_may_be_named_like_a_column_of_labels(tmp_path, name):
+    """Its 0 and 1 are no indices of classes: 1 would be the class "noise"."""
+    path = table(tmp_path, f"file,{name},noise\na.wav,1,0\nb.wav,0,1\nc.wav,1,1\n")
+    assert Recordings.from_csv(path, class_names=[name, "noise"]).labels == ((1, 0), (0, 1), (1, 1))
+    path = table(tmp_path, f"file,{name}\na.wav,{name}\nb.wav,noise\n")
+    assert Recordings.from_csv(path, class_names=[name, "noise"]).labels == (0, 1)

@@ -157,3 +157,18 @@ def test_a_short_recording_is_repeated_on_request(samples, from_file, tmp_path):
 def test_one_window_with_nan_is_refused():
     with pytest.raises(ValueError, match="expected finite samples, but got NaN or infinity after 0 s"):
         Windows.of(torch.full((9,), torch.nan), 2, 2.0, 1.0).waveform(0)
+
+
+@pytest.mark.parametrize("samples", [1, 150, 199, 200, 450])
+@pytest.mark.parametrize("from_file", [False, True])
+def test_a_short_recording_is_kept_short_on_request(samples, from_file, tmp_path):
+    waveform = torch.linspace(0.1, 0.9, samples)
+    source = waveform
+    if from_file:
+        source = tmp_path / "short.wav"
+        soundfile.write(source, waveform.numpy(), 100, subtype="FLOAT")
+    windows = Windows.of(source, 100, 2.0, 1.5, short="keep")
+    assert windows.seconds == min(samples, 200) / 100
+    for start, window in windows:
+        torch.testing.assert_close(window, waveform[start : start + 200])
+        torch.testing.assert_close(windows.waveform(start), window)

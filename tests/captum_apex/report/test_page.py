@@ -21,7 +21,8 @@ import soundfile
 import torch
 from PIL import Image
 
-from captum_apex import SCHEMES, Clip, RegionEffect, SpectrogramAxes, report
+from captum_apex import SCHEMES, Clip, ExplainedClips, RegionEffect, SpectrogramAxes, report
+from captum_apex.cli.explain_command import _rows
 from captum_apex.figures.colours import DASHED, LEVELS, REGIONS, TOWARDS, colour_steps
 from captum_apex.report import content, document, encoding
 from tests.pages import AXES, CLASSES, chirp, explanation, page
@@ -100,6 +101,29 @@ def test_what_a_feature_extractor_has_filled_is_hatched_and_takes_no_colours(tmp
         assert np.array_equal(drawn[:, :48], pixels(facts, reference["picture"]))
         assert (drawn[:, 48:] == 0).all()
         assert "the rest is filled by the feature extractor" in (tmp_path / "page.html").read_text()
+
+
+def test_clips_have_one_name_in_the_page_in_its_text_and_in_the_table_of_the_command(tmp_path):
+    paths = ["sounds/dog/a.wav", "sounds/rain/a.wav", "clip 3"]
+    pages = tuple(page(clip=dataclasses.replace(page().clip, name=path)) for path in paths)
+    explained = ExplainedClips(pages)
+    short = ["dog/a.wav", "rain/a.wav", "clip 3"]
+    assert [shown["name"] for shown in written(tmp_path, *pages)["pages"]] == short
+    assert [line.strip().split(": ")[0] for line in repr(explained).splitlines()[1:]] == short
+    assert [row["clip"] for row in _rows(explained, as_json=False)] == short
+    assert [row["clip"] for row in _rows(explained, as_json=True)] == paths
+    assert set(paths) == {row["clip"] for row in explained.rows()}
+
+
+def test_the_page_says_where_a_short_clip_is_filled_with_zeros(tmp_path):
+    axes = SpectrogramAxes(8000, 200, 80, n_mels=4)
+    clip = Clip(torch.rand(4, 101), axes, torch.cat([torch.rand(4000), torch.zeros(4000)]), name="short.wav", ends=0.5)
+    facts = written(tmp_path, page(clip=clip, maps={}, prototypes=dict.fromkeys(range(3), clip)))
+    shown = facts["clips"][facts["pages"][0]["clip"]]
+    assert shown["filled"] == pytest.approx(52 / 101)  # frame 51 begins 20 samples before the end
+    assert shown["filled_text"] == "filled with zeros after 0.50 s"
+    assert "the rest is filled with zeros after 0.50 s." in (tmp_path / "page.html").read_text()
+    assert (pixels(facts, shown["picture"])[:, 52:] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -381,6 +405,13 @@ def test_ticks_stand_where_the_axes_say(tmp_path):
     assert [(tick["value"], pytest.approx(tick["at"] * 101)) for tick in clip["seconds"]] == wanted
 
 
+def test_the_ends_of_the_frequency_axis_are_known_in_two_digits(tmp_path):
+    facts = written(tmp_path, page())
+    (low, high) = facts["clips"][facts["pages"][0]["clip"]]["band"]
+    assert (low, high) == (pytest.approx(AXES.hertz(0.0), rel=0.05), pytest.approx(AXES.hertz(32.0), rel=0.05))
+    assert (f"{low:.2g}", f"{high:.2g}") == ("71", "3.9e+03")
+
+
 def test_a_strip_of_a_waveform_ends_with_a_mel_picture(tmp_path):
     """The regions of a waveform reach to half the sample rate, mel bands do not."""
     clip = dataclasses.replace(chirp(1), of_samples=True)
@@ -586,7 +617,7 @@ def test_the_ends_and_the_masking_of_a_region_are_numbers(tmp_path):
         "channel": 0.1,
         "random": pytest.approx(0.3),
         "score": 1.5,
-        "doubts": "no better than a random place, fires on silence",
+        "doubts": "no better than a random place (up to 40%), fires on silence",
     }
 
 
@@ -605,6 +636,26 @@ def test_the_page_says_where_a_channel_fires_more_strongly_than_in_its_region(tm
     assert (near["elsewhere"], near["masking"]["doubts"]) == ([], "")
     text = report.write(tmp_path / "page.html", [shown]).read_text(encoding="utf-8")
     assert text.count(f"; fires more strongly at {start:.2f}–{end:.2f} s</td>") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "region", "duration"),
+    [(0.064, "0.0020–0.0090 s", "0.0640 s"), (0.4, "0.036–0.077 s", "0.400 s"), (1.0, "0.10–0.20 s", "1.00 s")],
+)
+def test_times_have_more_digits_in_shorter_clips(seconds, region, duration, tmp_path):
+    """The second of ten moments; a column lies half a hop, 5 ms, after its share of the picture."""
+    subject = page(
+        clip=chirp(50, seconds=seconds),
+        explanations=[explanation(SCHEMES[1], n_channels=1)],
+        prototypes={index: chirp(index, seconds=0.03) for index in range(3)},  # the longest clip decides
+        maps={},
+    )
+    text = report.write(tmp_path / "page.html", [subject]).read_text(encoding="utf-8")
+    assert f"<td>{region}</td>" in text
+    assert f'alt="Spectrogram of clip_50.wav, {duration}"' in text
+    start, end = subject.clip.place(subject.explanations[0].evidence[0].region.boxes[0])[2:]
+    n_columns = 1 + int(seconds * 100)
+    assert (start, end) == pytest.approx([share * n_columns * 0.01 - 0.005 for share in (0.1, 0.2)])
 
 
 def test_the_footer_says_what_the_page_was_made_with(tmp_path):

@@ -2,15 +2,20 @@
 
 import base64
 import dataclasses
+import io
 import itertools
+import math
 import re
 import time
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from captum_apex import SCHEMES, Box, Region, RegionEffect, report
+from captum_apex import SCHEMES, Box, Clip, ExplainedClips, Region, RegionEffect, SpectrogramAxes, report
+from captum_apex.cli.command_results import table_of
+from captum_apex.texts import fixed_text
 from tests.browser import (
     all_of,
     button,
@@ -263,10 +268,10 @@ def test_a_region_says_what_it_is_worth_and_the_map_has_a_switch(browser, tmp_pa
     subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[0]), evidence=evidence)])
     show(browser, report.write(tmp_path / "page.html", [subject]))
     assert texts(browser, ".effect") == [
-        "Masking the region takes 63% of the channel, a random place 1% · the logit falls by 2.50",
-        "masking 10%, random 20% · no better than a random place · fires on silence",  # its prototype
-        "Masking the region takes 10% of the channel, a random place 20% · no better than a random place · "
-        "fires on silence · fires more strongly elsewhere",
+        "Masking the region takes 63% of the channel, a random place 1% on average · the logit falls by 2.50",
+        "masking 10%, random 20% · no better than a random place (up to 20%) · fires on silence",  # its prototype
+        "Masking the region takes 10% of the channel, a random place 20% on average · "
+        "no better than a random place (up to 20%) · fires on silence · fires more strongly elsewhere",
         f"It fires at {texts(browser, '.query .caption')[0].removeprefix('In this clip: ')}",
     ]
     dashes = "return [...document.querySelectorAll('.large .outline')].map((e) => e.style.strokeDasharray)"
@@ -519,8 +524,8 @@ def test_a_channel_without_prototypes_names_none(browser, tmp_path):
     )
     assert len(all_of(browser, ".card")) == 2
     assert texts(browser, ".card .caption") == [
-        "In this clip: 0.10–0.20 s, 71–503 Hz",
-        "In this clip: 0.20–0.30 s, 71–503 Hz",
+        "In this clip, peak cell: 0.10–0.20 s, 71–503 Hz",
+        "In this clip, peak cell: 0.20–0.30 s, 71–503 Hz",
     ]
 
 
@@ -531,11 +536,44 @@ def test_places_are_a_line_each_in_the_order_of_time(browser, tmp_path):
     subject = page(explanations=[dataclasses.replace(square, evidence=(evidence,))])
     file = report.write(tmp_path / "page.html", [subject] * 4)
     show(browser, file)
-    assert texts(browser, ".query .caption p") == ["In this clip, 2 places:"]
-    assert texts(browser, ".places li") == ["1\n0.10–0.30 s, 71–503 Hz", "1\n0.60–0.90 s, 1177–2230 Hz"]
+    assert texts(browser, ".query .caption p") == ["In this clip, peak cell, 2 places:"]
+    assert texts(browser, ".places li") == ["1\n0.10–0.30 s, 71–503 Hz", "1\n0.60–0.90 s, 1178–2230 Hz"]
     show(browser, file, media="print")
     wait_until(lambda: len(all_of(browser, "#print h2")) == 4)
-    assert texts(browser, "#print .line")[:2] == ["0.60–0.90 s, 1177–2230 Hz", "0.10–0.30 s, 71–503 Hz"]
+    assert texts(browser, "#print .line")[:2] == ["0.10–0.30 s, 71–503 Hz", "0.60–0.90 s, 1178–2230 Hz"]
+
+
+def test_the_page_and_the_command_line_write_a_place_alike(browser, tmp_path):
+    """Halves, a time of which the table has 0.035 s, and boxes in no order; two begin at once."""
+    boxes = (
+        Box(0.5, 0.75, 0.125, 0.5),
+        Box(0.078125, 0.25, 0.125, 0.25),
+        Box(0.25, 0.5, 0.03499999999, 0.375),
+    )
+    square = explanation(SCHEMES[0], n_channels=1)
+    evidence = dataclasses.replace(square.evidence[0], region=Region(boxes))
+    clip = Clip.from_waveform(chirp(1).waveform, 8000)
+    subject = page(clip=clip, explanations=[dataclasses.replace(square, evidence=(evidence,))], maps={})
+    path = report.write(tmp_path / "page.html", [subject])
+    show(browser, path)
+    lines = ["0.04–0.38 s, 1000–2000 Hz", "0.13–0.25 s, 313–1000 Hz", "0.13–0.50 s, 2000–3000 Hz"]
+    assert [text.split("\n")[1] for text in texts(browser, ".places li")] == lines
+    rows = ExplainedClips((subject,)).rows()
+    assert [line.strip() for line in table_of([{"boxes": rows[0]["boxes"]}]).splitlines()[1:]] == lines
+    plain = path.read_text(encoding="utf-8").split('<noscript id="plain">')[1].split("</noscript>")[0]
+    assert " and ".join(lines) in plain
+
+
+def test_the_script_rounds_as_python_does(browser, path):
+    """Halves that are exact in base 2, the next numbers on both sides, and others."""
+    halves = [k / 8 for k in range(-40, 40)]
+    values = [*halves, *np.nextafter(halves, 9), *np.nextafter(halves, -9), *np.random.default_rng(0).normal(0, 3, 99)]
+    show(browser, path)
+    for digits in range(5):
+        script = "return arguments[0].map((value) => fixed(value, arguments[1]))"
+        seen = browser.execute_script(script, [float(value) for value in values], digits)
+        wanted = [fixed_text(float(value), digits) for value in values]
+        assert [float(text.replace("−", "-")) for text in seen] == [float(text) for text in wanted]
 
 
 def test_the_pictures_of_prototypes_are_in_a_line_whatever_is_written_above_and_below(browser, tmp_path):
@@ -593,6 +631,81 @@ def test_the_page_says_what_its_cards_show(browser, path, tmp_path):
     alone = page(explanations=[explanation(SCHEMES[0], prototypes=())], prototypes={}, class_names=(), scores=[4.5])
     show(browser, report.write(tmp_path / "page.html", [alone]))
     assert texts(browser, "#main > .lead")[0].endswith("where it responds in this clip.")
+
+
+def test_the_page_says_which_scheme_a_perspective_is(browser, path):
+    show(browser, path)
+    text = "Each is a scheme of the tables and of the command line: Spot is “square”, Moment is “time”"
+    assert [line for line in texts(browser, ".notes dd") if line.startswith(text)] != []
+
+
+def test_the_scale_says_what_its_levels_are_measured_against(browser, path):
+    show(browser, path)
+    (text, *_) = texts(browser, ".below .legend")
+    assert text.startswith("Level; 0 dB is the loudest point of this picture:")
+    assert re.findall(r"\S*\d dB", text.split(":")[1]) == ["−55 dB", "0 dB"]
+
+
+def test_a_card_says_where_a_region_is_the_peak_cell_and_was_not_searched_for(browser, tmp_path):
+    effect = RegionEffect(channel=0.63, random=(0.01,), score=2.5)
+    first, second = explanation(SCHEMES[1]).evidence
+    found = tuple(dataclasses.replace(prototype, effect=effect) for prototype in first.prototypes)
+    evidence = (dataclasses.replace(first, effect=effect, prototypes=found), second)
+    subject = page(explanations=[dataclasses.replace(explanation(SCHEMES[1]), evidence=evidence)], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    assert texts(browser, ".query .caption") == ["In this clip: 0.10–0.20 s", "In this clip, peak cell: 0.20–0.30 s"]
+    prototypes = "Prototypes: the training clips that activate it most"
+    assert texts(browser, ".examples > .caption") == [prototypes, f"{prototypes}, each with its peak cell"]
+
+
+@pytest.mark.parametrize("box", [Box(0.5, 0.54, 0.2, 0.8), Box(0.0, 1.0, 0.4, 0.45)])
+@pytest.mark.parametrize("others", [(), (Box(0.0, 0.4, 0.0, 0.3),)])
+def test_the_outline_of_a_thin_region_hides_nothing_of_it(browser, tmp_path, box, others):
+    """Pixels of the first prototype with and without its outline."""
+    shown = explanation(SCHEMES[0], n_channels=1)
+    region = Region((*others, box))
+    prototypes = tuple(dataclasses.replace(each, region=region) for each in shown.evidence[0].prototypes)
+    evidence = (dataclasses.replace(shown.evidence[0], prototypes=prototypes),)
+    subject = page(explanations=[dataclasses.replace(shown, evidence=evidence)], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    (picture, *_) = all_of(browser, ".examples .picture")
+    drawn = [seen(picture)]
+    browser.execute_script("arguments[0].querySelector('svg').style.visibility = 'hidden'", picture)
+    drawn.append(seen(picture))
+    changed = (drawn[0] != drawn[1]).any(-1)
+    height, width = changed.shape
+    top, bottom, left, right = (1 - box.high) * height, (1 - box.low) * height, box.start * width, box.end * width
+    inside = changed[math.ceil(top) + 1 : math.floor(bottom) - 1, math.ceil(left) + 1 : math.floor(right) - 1]
+    assert inside.size > 100
+    assert not inside.any()
+    middle = changed[:, int(left + right) // 2] if box.low else changed[int(top + bottom) // 2]
+    assert middle.sum() >= 4  # a line of 2 pixels on both sides
+
+
+def seen(node):
+    return np.asarray(Image.open(io.BytesIO(node.screenshot_as_png)).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("axes", "labels"),
+    [
+        (SpectrogramAxes(8000, 256, 80, n_mels=32, f_min=50.0), ["71", "250", "500", "1k", "2k", "3.9 kHz"]),
+        (SpectrogramAxes(8000, 62, 80), ["0", "1k", "2k", "3k", "4 kHz"]),
+        (SpectrogramAxes(1000, 62, 10), ["0", "100", "200", "300", "400", "500 Hz"]),
+    ],
+)
+def test_the_frequency_axis_has_its_ends_and_its_unit_beside_the_highest(browser, tmp_path, axes, labels):
+    clip = Clip(chirp(50).decibels, axes)
+    subject = page(clip=clip, explanations=[explanation(SCHEMES[0], n_channels=1)], maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    shown = all_of(browser, ".large .hertz span")
+    assert [label.text for label in shown] == labels
+    picture = all_of(browser, ".large .picture")[0].rect
+    box = all_of(browser, ".large .hertz")[0].rect
+    assert shown[-1].rect["y"] + shown[-1].rect["height"] / 2 == pytest.approx(picture["y"], abs=0.05 * box["height"])
+    assert shown[0].rect["y"] > picture["y"] + 0.9 * picture["height"]
+    assert min(label.rect["x"] for label in shown) >= box["x"]  # none is wider than the axis
+    assert texts(browser, ".large .seconds span")[0] == "0"
 
 
 def test_the_page_cannot_send_anything(running, path):

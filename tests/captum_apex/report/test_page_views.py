@@ -86,6 +86,36 @@ def test_the_list_is_searched_sorted_and_filtered(browser, many):
     assert all_of(browser, "#list a[aria-current]")[0].text.startswith("query_57.wav\nexplained: one\n")
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_class_that_a_clip_is_labelled_with_is_read_in_full(browser, tmp_path, width):
+    names = ["Great Northern Loon", "Black-crowned Night-Heron", "Chestnut-backed Chickadee"]
+    shown = [explanation(SCHEMES[1], target=0, n_channels=1)]
+    arguments = {"explanations": shown, "class_names": names, "scores": [3.0, 1.0, 2.0], "maps": {}}
+    pages = [page(clip=chirp(50 + i, label=names[i], silent=True), **arguments) for i in range(3)]
+    show(browser, report.write(tmp_path / "page.html", pages), width=width)
+    lines = [
+        [line.text for line in link.find_elements("css selector", ".class")] for link in all_of(browser, "#list a")
+    ]
+    explained = "explained: Great Northern Loon"
+    assert lines == [[explained], [explained, f"labelled: {names[1]}"], [explained, f"labelled: {names[2]}"]]
+    cut = "e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth"
+    assert browser.execute_script(f"return [...document.querySelectorAll('nav .class')].some((e) => {cut})") is False
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_list_shows_the_clip_that_is_chosen(browser, many, width):
+    """The list alone is scrolled, and not the page."""
+    show(browser, many, width=width)
+    browser.get("about:blank")
+    browser.get(many.as_uri() + "#clip=8")
+    inside = """
+        const [list, link] = ["#list ol", "#list a[aria-current]"].map((name) => document.querySelector(name));
+        const [outer, inner] = [list, link].map((node) => node.getBoundingClientRect());
+        return [inner.top >= outer.top && inner.bottom <= outer.bottom, scrollY];
+    """
+    assert browser.execute_script(inside) == [True, 0]
+
+
 def test_on_a_phone_sorting_and_filtering_are_folded(browser, many):
     show(browser, many)
     assert not all_of(browser, ".choices summary")[0].is_displayed()
@@ -100,13 +130,26 @@ def test_the_most_explained_clip_is_the_one_whose_channels_add_up_to_most_of_the
     """Evidence adds 2 or 3 in turn, above 0.5 without the layer: 2 / 0.5 for clip 50, 3 / 1.5 for clip 51."""
     show(browser, many)
     shares = {f"{50 + i}": (2.0 + i % 2) / (0.5 + i % 5) for i in range(8)}
-    choose(browser, "order", "least explained")
+    choose(browser, "order", "least covered")
     assert listed(browser) == sorted(shares, key=lambda name: shares[name])
-    choose(browser, "order", "most explained")
+    choose(browser, "order", "most covered")
     assert [shares[name] for name in listed(browser)] == sorted(shares.values(), reverse=True)
     lines = texts(browser, "#list a")
-    assert "% explained" not in lines[0]  # 600% of the little that the layer adds says nothing
-    assert any("200% explained" in line for line in lines)
+    assert "\nno share covered: the layer adds little " in lines[0]  # 600% of that little says nothing
+    assert any("\n200% covered (Moment) " in line for line in lines)
+
+
+def test_a_share_names_its_perspective_and_a_missing_share_its_reason(browser, tmp_path):
+    """Two channels add 3 and one adds 2, of 4 that the layer adds; a layer that takes 1 from the logit adds nothing."""
+    both = [explanation(SCHEMES[1], n_channels=1), explanation(SCHEMES[2])]
+    lower = [dataclasses.replace(each, score=-0.5) for each in both]
+    prototypes = {index: chirp(index, silent=True) for index in range(3)}
+    pages = [page(50 + i, explanations=shown, prototypes=prototypes, maps={}) for i, shown in enumerate((both, lower))]
+    show(browser, report.write(tmp_path / "page.html", pages))
+    first, second = texts(browser, "#list a")
+    assert "\n75% covered (Band) " in first
+    assert "\nno share covered: the layer adds nothing " in second
+    assert "%" not in second
 
 
 def probable_page(number):
@@ -256,15 +299,20 @@ def test_the_evidence_is_a_table_and_a_list(browser, one):
         ("time", "11"),
     ]
     row = rows[2]
-    numbers = {name: float(row[name]) for name in ("score", "contribution", "purity", "start_s", "end_s", "high_hz")}
-    assert numbers == {"score": 4.5, "contribution": 2, "purity": 0.25, "start_s": 0.2, "end_s": 0.4, "high_hz": 4000}
+    numbers = {name: float(row[name]) for name in ("score", "contribution", "purity", "start_s", "end_s")}
+    assert numbers == {"score": 4.5, "contribution": 2, "purity": 0.25, "start_s": 0.2, "end_s": 0.4}
+    assert (row["low_hz"], row["high_hz"]) == ("", "")  # a moment has no band
     assert (row["clip"], row["label"], row["explained"], row["side"]) == ("query_50.wav", "three", "three", "1")
     assert (row["channel_falls"], row["random_falls"], row["score_falls"]) == ("0.63", "0.01", "2.5")
     assert row["prototypes"] == "clip_0.wav; clip_1.wav; clip_2.wav"
     # The spot of channel 11 lies below the tone, which rises from 700 Hz.
-    assert [row["silent"] for row in rows] == ["false", "true", "false", "true"]
+    assert [row["silent"] for row in rows] == ["no", "yes", "no", "yes"]
     listed = json.loads(saved_by(browser, "Evidence as JSON")["text"])
     assert [each["contribution"] for each in listed] == [2, 1, 2, 1]
+    assert [listed[2][name] for name in ("low_hz", "high_hz")] == [None, None]
+    (spot,) = listed[0]["boxes"]
+    assert {name: float(rows[0][name]) for name in spot} == {name: listed[0][name] for name in spot} == spot
+    assert 0 <= spot["low_hz"] < spot["high_hz"] <= 4000
     assert [prototype["purity"] for prototype in listed[0]["prototypes"]] == [0.5, 0.375, 0.25]
 
 
@@ -324,6 +372,22 @@ def test_the_surroundings_are_half_a_second_on_both_sides(browser, one):
     assert browser.execute_script("return [current.from, current.until]") == [0, pytest.approx(0.9)]
     wait_until(lambda: pressed(browser) == [])
     assert now(browser) == pytest.approx(0.9, abs=0.3)  # not at the end, 2 s
+
+
+def test_the_times_of_a_short_clip_have_four_digits(browser, tmp_path):
+    """The second moment of ten in 64 ms."""
+    prototypes = {index: chirp(index, seconds=0.064) for index in range(3)}
+    moments = [explanation(SCHEMES[1], n_channels=1)]
+    subject = page(clip=chirp(50, seconds=0.064), explanations=moments, prototypes=prototypes, maps={})
+    show(browser, report.write(tmp_path / "page.html", [subject]))
+    assert texts(browser, ".query .caption") == ["In this clip, peak cell: 0.0020–0.0090 s"]
+    (slider,) = all_of(browser, "[role=slider]")
+    slider.send_keys("\ue014")  # right: a fiftieth of the clip
+    assert slider.get_attribute("aria-valuemax") == "0.0640"
+    assert slider.get_attribute("aria-valuenow") == "0.0013"
+    assert slider.get_attribute("aria-valuetext") == "0.0013 seconds"
+    button(browser, "Play the clip").click()
+    wait_until(lambda: texts(browser, "#time")[0].endswith(" / 0.0640 s"))
 
 
 def test_the_keyboard_seeks(browser, one):
