@@ -5,7 +5,7 @@ import torch
 from captum.attr import Occlusion
 from torch import nn
 
-from captum_apex import APEX, FeatureBank, LayerAPEX, RegionSearch, basis_from_matrix, explain
+from captum_apex import APEX, FeatureBank, LayerAPEX, RegionSearch, basis_from_matrix, explain, explain_classes
 from captum_apex.layers import holding, still_models
 from captum_apex.layers.changes import THREAD
 from captum_apex.layers.hooks import captured
@@ -51,6 +51,18 @@ def test_a_perturbation_looks_at_the_modules_once_in_an_outer_call(walks, window
     walks.clear()
     apex.attribute(clips(2, seed=6), 1)
     assert len(walks) == 2
+
+
+def test_explanations_of_all_classes_look_at_the_modules_once(walks):
+    """Each class has a gradient of its own."""
+    apex = subject()
+    counts = []
+    for n_classes in (1, 4):
+        walks.clear()
+        every = torch.arange(4).expand(2, -1) < n_classes
+        explain_classes(apex, clips(2, seed=6), every, n_channels=3, n_prototypes=1, search=None)
+        counts.append(len(walks))
+    assert counts == [1, 1]
 
 
 def test_a_search_looks_at_the_modules_once_for_each_clip(walks):
