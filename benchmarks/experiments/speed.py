@@ -96,7 +96,7 @@ def _times(batch: int) -> int:
 
 
 def _explanations(network: str, repeats: int, device: str) -> Iterator[Timing]:
-    """Evidence without a search for regions, of one class and of all, and of twice as many clips."""
+    """Evidence without a search for regions, of one class and of all; twice as many clips cost as much for each."""
     model = _model(network, device)
     layer = explained_layer(model)
     bank = FeatureBank.from_dataset(model, layer, list(_random(model, 8, *INPUT).cpu()))
@@ -104,17 +104,17 @@ def _explanations(network: str, repeats: int, device: str) -> Iterator[Timing]:
     inputs = _random(model, 2 * BATCH, *INPUT)
     every = torch.ones(2 * BATCH, CLASSES, dtype=torch.bool, device=inputs.device)
 
-    def one(n_clips: int) -> object:
-        return explain(apex, inputs[:n_clips], search=None)
-
-    def all_classes(n_clips: int) -> object:
-        return explain_classes(apex, inputs[:n_clips], every[:n_clips], search=None)
-
-    for name, run, limit in (("explain", one, 2.2), (f"explain_classes, {CLASSES} classes", all_classes, 3.0)):
-        seconds, ratio = pair(partial(run, BATCH), partial(_forward, model, inputs[:BATCH]), repeats)
-        yield Timing(f"{name}, {network}, batch {BATCH}", seconds, "a forward pass", ratio, limit)
-        seconds, ratio = pair(partial(run, 2 * BATCH), partial(run, BATCH), repeats)
-        yield Timing(f"{name}, {network}, batch {2 * BATCH}", seconds, f"the same, batch {BATCH}", ratio, 2.2)
+    for batch in (BATCH, 2 * BATCH):
+        runs = {
+            "explain": (partial(explain, apex, inputs[:batch], search=None), 2.2),
+            f"explain, {CLASSES} classes": (
+                partial(explain_classes, apex, inputs[:batch], every[:batch], search=None),
+                3.0,
+            ),
+        }
+        for name, (run, limit) in runs.items():
+            seconds, ratio = pair(run, partial(_forward, model, inputs[:batch]), repeats)
+            yield Timing(f"{name}, {network}, batch {batch}", seconds, "a forward pass", ratio, limit)
 
 
 def _projection(network: str, repeats: int, device: str) -> Iterator[Timing]:
