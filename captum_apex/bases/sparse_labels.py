@@ -8,6 +8,7 @@ from torch import Tensor
 __all__ = ["dense_labels", "sparse_labels"]
 
 _PARTS = ("places", "values", "shape")
+_MOST_VALUES = 2**32  # that are made of a file; a small file may ask for more than there is memory
 
 
 def sparse_labels(name: str, labels: Tensor) -> dict[str, Tensor] | None:
@@ -61,11 +62,10 @@ def dense_labels(name: str, tensors: dict[str, Tensor]) -> Tensor | None:
     if places.dtype != torch.int64 or places.dim() != 1 or places.shape != values.shape:
         raise ValueError(f"expected a place for each value of `{name}`, but got {tuple(places.shape)}")
     n_values = sizes[0] * sizes[1] * sizes[2]
+    if n_values > _MOST_VALUES:
+        raise ValueError(f"expected at most {_MOST_VALUES:,} values of `{name}`, but got the shape {tuple(sizes)}")
     if places.numel() and (int(places.min()) < 0 or int(places.max()) >= n_values):
         raise ValueError(f"expected places in `{name}` of shape {tuple(sizes)}, but they reach to {places.max()}")
-    try:
-        labels = torch.zeros(n_values, dtype=values.dtype)
-    except (OverflowError, RuntimeError, TypeError) as error:
-        raise ValueError(f"expected room for `{name}` of shape {tuple(sizes)}, but there is none") from error
+    labels = torch.zeros(n_values, dtype=values.dtype)
     labels[places] = values
     return labels.view(sizes)

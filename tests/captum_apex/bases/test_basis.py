@@ -273,7 +273,8 @@ def test_a_basis_with_few_classes_is_a_file_that_earlier_versions_read(fitted, t
         ("places", lambda tensor: tensor.float(), "a place for each value"),
         ("shape", lambda tensor: tensor[:2], "three sizes"),
         ("shape", lambda tensor: tensor * torch.tensor([2, 1, 1]), "expected `positive.labels` of shape"),
-        ("shape", lambda tensor: tensor * 10**5, "cannot be read"),
+        ("shape", lambda tensor: tensor * 10**5, "expected at most 4,294,967,296 values of `positive.labels`"),
+        ("shape", lambda tensor: tensor - 10**5, "three sizes"),
         ("values", lambda _: None, "cannot be read"),
     ],
 )
