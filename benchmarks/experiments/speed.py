@@ -103,14 +103,11 @@ def _explanations(network: str, repeats: int, device: str) -> Iterator[Timing]:
     apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(bank.n_channels), n_prototypes=4))
     inputs = _random(model, 2 * BATCH, *INPUT)
     every = torch.ones(2 * BATCH, CLASSES, dtype=torch.bool, device=inputs.device)
-
     for batch in (BATCH, 2 * BATCH):
-        runs = {
+        all_classes = partial(explain_classes, apex, inputs[:batch], every[:batch], search=None)
+        runs: dict[str, tuple[Callable[[], object], float]] = {
             "explain": (partial(explain, apex, inputs[:batch], search=None), 2.2),
-            f"explain, {CLASSES} classes": (
-                partial(explain_classes, apex, inputs[:batch], every[:batch], search=None),
-                3.0,
-            ),
+            f"explain, {CLASSES} classes": (all_classes, 3.0),
         }
         for name, (run, limit) in runs.items():
             seconds, ratio = pair(run, partial(_forward, model, inputs[:batch]), repeats)

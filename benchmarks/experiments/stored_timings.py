@@ -28,7 +28,7 @@ def stored_timings(path: Path, key: tuple[str, int, str]) -> list[Timing]:
     """
     stored = _read(path)
     lines = stored[(stored[list(KEY)] == list(key)).all(axis=1)]
-    return [Timing(**line) for line in lines[list(_VALUES)].to_dict("records")]
+    return [Timing(*values) for values in lines[list(_VALUES)].itertuples(index=False, name=None)]
 
 
 def store_timings(path: Path, key: tuple[str, int, str], timings: Sequence[Timing]) -> None:

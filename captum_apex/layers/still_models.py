@@ -134,8 +134,9 @@ def _holding(forward_func: Callable, layer: nn.Module | None) -> Iterator[_Still
 def _joins(holder: _StillModel) -> bool:
     """Whether this thread holds the same modules already, and they are as they were then."""
     for other in (*THREAD.prepared, *THREAD.runs):
-        is_same = isinstance(other, _StillModel) and (other.known, other.held) == (holder.known, holder.held)
-        if is_same and join(other, holder):
+        if not isinstance(other, _StillModel) or (other.known, other.held) != (holder.known, holder.held):
+            continue
+        if join(other, holder):
             holder.paths = other.paths
             return True
     return False
