@@ -19,10 +19,8 @@ from captum_apex.explanations.clip_channels import at_layer_of, channels_by_cont
 from captum_apex.explanations.events import ChannelEvent
 from captum_apex.explanations.merging import EventInWindow
 from captum_apex.layers.cell_places import CellLine
-from captum_apex.layers.changes import restored
 from captum_apex.layers.models import device_of, model_of
 from captum_apex.layers.padding import lengths_of
-from captum_apex.layers.still_models import prepared
 from captum_apex.locating.bins import Bins, Rectangle
 from captum_apex.locating.region_search import LocatedRegion, RegionSearch
 from captum_apex.progress import bar_settings
@@ -110,7 +108,6 @@ class EventRegions:
                 bar.update(len(indices))
         return refined
 
-    @restored
     def _refined_in_window(self, start: float, label: int, events: Sequence[EventInWindow]) -> list[ChannelEvent]:
         """The events of one class in a window that begins at `start`, in s."""
         target = label if len(self.classifier.class_names) > 1 else None
@@ -129,8 +126,7 @@ class EventRegions:
         lines = places.rows(n_rows), places.columns(n_columns)
         rectangles = [_rectangle(each, span, *lines, values.bins) for each, span in zip(events, spans, strict=True)]
         cells = [_cell(rectangle, values.bins) for rectangle in rectangles]
-        with prepared(self.at_layer.forward_func, self.at_layer.layer):
-            located = self.search.locate(values, cells, target, score=decomposition.score.item())
+        located = self.search.locate(values, cells, target, score=decomposition.score.item())
         return [
             self._with_region(each, region, rectangle, values.bins, lines[1])
             for each, region, rectangle in zip(events, located, rectangles, strict=True)

@@ -17,8 +17,6 @@ from captum_apex.audio.regions import Box, Region
 from captum_apex.explanations.clip_channels import at_layer_of, channels_by_contribution
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.prototype_regions import PrototypeRegions
-from captum_apex.layers.changes import restored
-from captum_apex.layers.still_models import prepared
 from captum_apex.layers.values import naming_clips
 from captum_apex.locating.region_search import LocatedRegion, RegionSearch
 
@@ -74,7 +72,6 @@ class EvidenceRegions:
         if search is not None and dataset is not None:
             self.prototypes = PrototypeRegions(apex, dataset, search)
 
-    @restored
     def located(
         self, evidence: Sequence[Evidence], decomposition: Decomposition, clip: int, target: TargetType
     ) -> tuple[Evidence, ...]:
@@ -89,8 +86,7 @@ class EvidenceRegions:
         if self.search is None or not evidence:
             return tuple(evidence)
         channels = [each.channel for each in evidence]
-        at_layer = at_layer_of(self.apex)
-        with naming_clips(lambda _: f"clip {clip}"), prepared(at_layer.forward_func, at_layer.layer):
+        with naming_clips(lambda _: f"clip {clip}"):
             values = channels_by_contribution(
                 self.apex, self.inputs, self.arguments, decomposition, clip, channels, self.search.batch_size
             )

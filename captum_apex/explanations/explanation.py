@@ -145,7 +145,6 @@ def explain(
     return list(builder.explanations(decomposition, without_layer).values())
 
 
-@restored
 def explain_classes(
     apex: APEX | LayerAPEX,
     inputs: Tensor | tuple[Tensor, ...],
@@ -209,14 +208,13 @@ def explain_classes(
             clips.setdefault(label, []).append(clip)
         return list(clips)
 
-    with prepared(at_layer.forward_func, at_layer.layer):
-        without_layer = at_layer.output_without_layer(inputs, additional_forward_args)
-        for decomposition in at_layer.decompose_each(inputs, targets, additional_forward_args):
-            label = decomposition.target
-            check_finite(without_layer[:, label], f"the scores where {at_layer.layer_name!r} gives zeros,")
-            of_class = builder.explanations(decomposition, without_layer[:, label], clips[label])
-            for clip, explanation in of_class.items():
-                explanations[clip].append(explanation)
+    without_layer = at_layer.output_without_layer(inputs, additional_forward_args)
+    for decomposition in at_layer.decompose_each(inputs, targets, additional_forward_args):
+        label = decomposition.target
+        check_finite(without_layer[:, label], f"the scores where {at_layer.layer_name!r} gives zeros,")
+        of_class = builder.explanations(decomposition, without_layer[:, label], clips[label])
+        for clip, explanation in of_class.items():
+            explanations[clip].append(explanation)
     return explanations
 
 

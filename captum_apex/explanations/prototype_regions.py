@@ -17,9 +17,7 @@ from captum_apex.audio.regions import Box, Region
 from captum_apex.bases.basis import PrototypeBasis, Prototypes
 from captum_apex.bases.collation import Collate
 from captum_apex.explanations.clip_channels import at_layer_of, channels_by_activation
-from captum_apex.layers.changes import restored
 from captum_apex.layers.models import device_of, model_of
-from captum_apex.layers.still_models import prepared
 from captum_apex.layers.values import naming_clips
 from captum_apex.locating.nothing import NO_SOUNDS
 from captum_apex.locating.region_effect import RegionEffect
@@ -86,7 +84,6 @@ class PrototypeRegions:
             self.find(index, [channel], side)
         return self.found[key]
 
-    @restored
     def find(self, index: int, channels: Sequence[int], side: int) -> None:
         """Finds the regions of several channels in a training clip, which share the passes of their gradients."""
         inputs, _, further = self.collate([self.dataset[index]])
@@ -94,8 +91,7 @@ class PrototypeRegions:
         device = device_of(model_of(at_layer.forward_func) or at_layer.layer)
         arguments = tuple(each.to(device) if isinstance(each, Tensor) else each for each in further)
         size = self.search.batch_size
-        still = prepared(at_layer.forward_func, at_layer.layer)
-        with naming_clips(lambda _: f"clip {index} of the dataset"), still:
+        with naming_clips(lambda _: f"clip {index} of the dataset"):
             values = channels_by_activation(self.apex, inputs.to(device), arguments, channels, side, size)
             assert values.on_clip is not None
             found = self.search.locate(values, [self._cell(channel) for channel in values.on_clip])

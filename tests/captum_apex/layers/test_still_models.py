@@ -53,26 +53,31 @@ def test_a_perturbation_looks_at_the_modules_once_in_an_outer_call(walks, window
     assert len(walks) == 2
 
 
-def test_explanations_of_all_classes_look_at_the_modules_once(walks):
-    """Each class has a gradient of its own."""
+def test_an_explanation_looks_at_the_modules_once(walks):
+    """It runs the model twice."""
     apex = subject()
-    counts = []
-    for n_classes in (1, 4):
-        walks.clear()
-        every = torch.arange(4).expand(2, -1) < n_classes
-        explain_classes(apex, clips(2, seed=6), every, n_channels=3, n_prototypes=1, search=None)
-        counts.append(len(walks))
-    assert counts == [1, 1]
+    walks.clear()
+    explain(apex, clips(2, seed=6), 1, n_channels=3, n_prototypes=1, search=None)
+    assert len(walks) == 1
 
 
-def test_a_search_looks_at_the_modules_once_for_each_clip(walks):
+def test_other_threads_need_not_wait_for_a_search(monkeypatch):
+    """A search may take minutes; each of its passes holds a model in training mode for itself."""
     apex = subject()
-    counts = []
-    for batch_size in (1, 16):
-        walks.clear()
-        explain(apex, clips(2, seed=6), 1, n_channels=3, n_prototypes=1, search=RegionSearch(batch_size=batch_size))
-        counts.append(len(walks))
-    assert counts == [3, 3]  # one for the decomposition
+    model = apex.forward_func.train()
+    during = []
+    scores = RegionSearch.locate
+
+    def locate(*arguments, **settings):
+        during.append(model.training)
+        return scores(*arguments, **settings)
+
+    monkeypatch.setattr(RegionSearch, "locate", locate)
+    every = torch.ones(1, 4, dtype=torch.bool)
+    explain(apex, clips(1, seed=6), 1, n_channels=2, n_prototypes=1)
+    explain_classes(apex, clips(1, seed=6), every, n_channels=2, n_prototypes=1)
+    assert len(during) > 1
+    assert all(during)
 
 
 def test_a_score_of_a_normalised_grid_looks_at_the_modules_once(walks):
