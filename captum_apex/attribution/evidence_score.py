@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import layer_name, model_of
 from captum_apex.layers.padding import Columns
 from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
-from captum_apex.layers.still_models import prepared
 
 __all__ = ["EvidenceScore", "InnerScore"]
 
@@ -92,11 +92,11 @@ class EvidenceScore(nn.Module):
                 self.forward_func(inputs, *additional_forward_args)
             return capture.value
 
-        with prepared(self.forward_func, layer):
-            value = features()
-            self.check_gradient(inputs, value, "the inputs", features)
-            with frozen(self.forward_func, layer):  # the parameters of the norm are constants too
-                grid = explained_grid(value, self.layout, self.norm, self.layer_name, columns)
+        value = features()
+        self.check_gradient(inputs, value, "the inputs", features)
+        # The parameters of the norm are constants too.
+        with nullcontext() if self.norm is None else frozen(self.forward_func, layer):
+            grid = explained_grid(value, self.layout, self.norm, self.layer_name, columns)
         return self.weighted_sum(grid, weights.to(grid.dtype))
 
     def check_gradient(self, start: Tensor, end: Tensor, name: str, run: Callable[[], Tensor]) -> None:

@@ -80,7 +80,7 @@ def test_other_threads_need_not_wait_for_a_search(monkeypatch):
     assert all(during)
 
 
-def test_a_score_of_a_normalised_grid_looks_at_the_modules_once(walks):
+def test_an_evidence_score_looks_at_the_modules_once(walks):
     apex = subject()
     inputs = clips(2, seed=6)
     weights = apex.evidence_weights(inputs, 1)
