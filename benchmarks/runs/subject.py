@@ -37,8 +37,20 @@ from captum_apex.bases import (
     prototype_choice,
     schemes,
     shared_bank,
+    sparse_labels,
 )
-from captum_apex.layers import changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values
+from captum_apex.layers import (
+    changes,
+    holding,
+    hooks,
+    layer_output,
+    layout,
+    origin,
+    padding,
+    pooled_norm,
+    still_models,
+    values,
+)
 from captum_apex.layers.models import fingerprint, layer_name
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.placing import cell_places
@@ -51,21 +63,10 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
 CODE = (
-    *(
-        bank_folder,
-        bank_writer,
-        basis,
-        clip_loading,
-        collation,
-        feature_pass,
-        features,
-        fit_plan,
-        fitting,
-        joined_parts,
-        mapped_arrays,
-    ),
-    *(neighbours, part_files, part_writer, peak_search, polar_fit, processes, prototype_choice, schemes, shared_bank),
-    *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values),
+    *(bank_folder, bank_writer, basis, clip_loading, collation, feature_pass, features, fit_plan, fitting),
+    *(joined_parts, mapped_arrays, neighbours, part_files, part_writer, peak_search, polar_fit, processes),
+    *(prototype_choice, schemes, shared_bank, sparse_labels),
+    *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, still_models, values),
 )
 
 

@@ -8,6 +8,7 @@
   `peak_search` their peak cells, `fit_plan` what each epoch takes, and `fit_progress` says how long the fit takes.
   `shared_bank` is the bank of a group of `processes`, each of which has a part.
 - `basis`: `PrototypeBasis`, the fitted matrix with the `Prototypes` of each channel, as a file too.
+  `sparse_labels` makes small files of labels with a number for each of many classes.
 """
 
 from captum_apex.bases.basis import PrototypeBasis, Prototypes

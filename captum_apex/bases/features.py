@@ -20,7 +20,7 @@ from captum_apex.bases.clip_loading import ClipLoading
 from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.bases.joined_parts import has_parts, read_parts
 from captum_apex.bases.part_writer import PartWriter, clips_of_part, opened_part
-from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.bases.schemes import SCHEMES, Scheme, sequences_of
 from captum_apex.bases.summaries import layer_in_words
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import device_of, layer_name, model_of, on_one_device
@@ -100,19 +100,24 @@ class FeatureBank:
         None where all clips have the same number, or where the bank has only the cells of `frequency`, which do not
         depend on it.
         """
-        n_rows = {Scheme.TIME: 1, Scheme.SQUARE: self.origin.grid[0] if self.origin.grid else 1}
-        for sequence in n_rows.keys() & self.cells.keys():
-            first_channel = self.cells[sequence][:, 0]
-            first_row = first_channel.unflatten(1, (n_rows[sequence], -1))[:, 0]  # (clip, cell) → (clip, time)
-            columns = first_row.isfinite().sum(1)
-            return None if (columns == first_row.shape[1]).all() else columns
-        return None
+        sequence = next((each for each in (Scheme.TIME, Scheme.SQUARE) if each in self.cells), None)
+        if sequence is None:
+            return None
+        n_rows = self.origin.grid[0] if sequence is Scheme.SQUARE and self.origin.grid else 1
+        first_row = self.cells[sequence][:, 0].unflatten(1, (n_rows, -1))[:, 0]  # (clip, cell) → (clip, time)
+        columns = first_row.isfinite().sum(1)
+        return None if (columns == first_row.shape[1]).all() else columns
+
+    def _knowing(self, columns: Tensor | None) -> FeatureBank:
+        vars(self)["columns"] = columns  # the cached property, which would read the cells
+        return self
 
     def to(self, device: torch.device | str) -> FeatureBank:
         """The bank on a device; fitting runs on the device of the bank."""
         cells = {sequence: tensor.to(device) for sequence, tensor in self.cells.items()}
         labels = None if self.labels is None else self.labels.to(device)
-        return FeatureBank(cells, self.means.to(device), labels, self.origin, self.part)
+        columns = None if self.columns is None else self.columns.to(device)
+        return FeatureBank(cells, self.means.to(device), labels, self.origin, self.part)._knowing(columns)
 
     @classmethod
     def from_dataset(
@@ -201,10 +206,11 @@ class FeatureBank:
         about: dict[str, Any] = {"at_input": at_input, "columns": columns, "input_layout": input_layout}
         features = FeaturePass(model, layer, loading, device, **about, places=places, progress=progress)
         settings = {"layer": features.name, "layout": Layout.of(layout), "norm": _pooled_norm(model, norm)}
-        settings |= {"sequences": _sequences(schemes), "dtype": dtype}
+        settings |= {"sequences": sequences_of(schemes), "dtype": dtype}
         with _writer(features, settings, max_memory, folder, part) as writer:
             origin = features.write(writer)
-        return cls(writer.cells, writer.means, writer.labels, origin, None if part is None else (part[0], part[1]))
+        bank = cls(writer.cells, writer.means, writer.labels, origin, None if part is None else (part[0], part[1]))
+        return bank if columns is not None else bank._knowing(writer.columns)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the bank to a folder: an .npy file per array, and bank.json with their names and checksums.
@@ -290,15 +296,6 @@ def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:
     if model_of(model) is None:
         raise ValueError(f"expected `model` to be a module where `norm` is given, but got {type(model).__name__}")
     return PooledNorm(norm, layer_name(model, norm))
-
-
-def _sequences(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:
-    """The sequences of cells that the schemes need, each once."""
-    if not isinstance(schemes, Iterable):
-        raise TypeError(f"expected `schemes` to be the names of schemes, but got {schemes!r}")
-    chosen = [Scheme(schemes)] if isinstance(schemes, str) else [Scheme(scheme) for scheme in schemes]
-    sequences = {sequence for scheme in chosen for sequence in scheme.sequences}
-    return tuple(sequence for sequence in SCHEMES if sequence in sequences)
 
 
 def _writer(

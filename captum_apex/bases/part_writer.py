@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_apex.bases.bank_writer import BankWriter
+from captum_apex.bases.bank_writer import BankWriter, known_columns
 from captum_apex.bases.joined_parts import differences, joined_arrays, joined_size
 from captum_apex.bases.part_files import PartFiles
 from captum_apex.bases.schemes import Scheme
@@ -134,6 +134,11 @@ class PartWriter:
     def means(self) -> Tensor:
         """The mean over each clip's grid, (clip, channel)."""
         return self._all_arrays()["means"]
+
+    @property
+    def columns(self) -> Tensor | None:
+        """Number of columns of each clip's grid, as `FeatureBank.columns` gives it, where no clip is padded."""
+        return known_columns(self.sequences, torch.from_numpy(self.files.columns))
 
     @property
     def labels(self) -> Tensor | None:

@@ -14,11 +14,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_apex.attribution.apex import APEX
+from captum_apex.attribution.arguments import check_inputs
+from captum_apex.attribution.recorded_pass import recorded_pass, shared_passes
 from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.classifiers.logits import checked_scores
 from captum_apex.explanations.explanation import Explanation, explain
+from captum_apex.layers.changes import restored
 from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import lengths_of
 from captum_apex.locating.region_search import RegionSearch
@@ -81,6 +85,68 @@ class ClipPages:
     apexes: Mapping[Scheme, APEX]
     training: InputDataset | None = None
     _training_clips: dict[int, Clip] = field(default_factory=dict, init=False, repr=False)
+
+    def scores(self, inputs: Tensor, name: str) -> list[float]:
+        """The model's score for each class; inside `shared_passes`, by the pass that the explanations need.
+
+        Args:
+            inputs: input of the model for one clip, without the clip axis.
+            name: name of the clip, for messages.
+
+        Raises:
+            ValueError: the model does not take the input, or gives another number of scores.
+        """
+        try:
+            at_layer = next(iter(self.apexes.values())).layer_apex
+            clips, lengths = self._batch(inputs)
+            place = (at_layer.norm, at_layer.reads_input(False))
+            check_inputs(clips)
+            _, output = recorded_pass(at_layer.forward_func, at_layer.layer, clips, lengths, *place)
+            return checked_scores(output.detach(), len(self.classifier.class_names)).flatten().tolist()
+        except Exception:  # the user's code can raise anything; the classifier's errors say more of the transform
+            return self.classifier.scores(inputs, name)
+
+    def _batch(self, inputs: Tensor) -> tuple[Tensor, tuple]:
+        """The input of a clip as a batch of one on the device of the model, and the further arguments for it."""
+        clips = inputs[None].to(device_of(self.classifier.model))
+        return clips, lengths_of(self.classifier.columns, clips)
+
+    @restored
+    def pages(
+        self,
+        clip: Clip,
+        inputs: Tensor,
+        name: str,
+        targets: Sequence[int | None] | float | None,
+        settings: EvidenceSettings,
+        *,
+        progress: bool = False,
+    ) -> list[Page]:
+        """The explanations of several classes of one clip, which share the passes of the model.
+
+        Args:
+            clip: the clip.
+            inputs: its input, without the clip axis.
+            name: name of the clip, for messages.
+            targets: indices of the classes; or a probability, for all classes that reach it, highest first, the
+                predicted one where none does; or None for the predicted one.
+            settings: how much evidence is shown.
+            progress: as in `page`.
+
+        Raises:
+            ValueError: as in `scores` and in `page`.
+        """
+        with shared_passes():
+            scores = self.scores(inputs, name)
+            labels = targets if isinstance(targets, Sequence) else self._detected(scores, targets)
+            return [self.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
+
+    def _detected(self, scores: Sequence[float], threshold: float | None) -> list[int | None]:
+        """The classes whose probability reaches the threshold, highest first; [None], the predicted, if none does."""
+        if threshold is None or len(scores) == 1:
+            return [None]
+        ordered, labels = torch.tensor(scores).sort(descending=True)
+        return labels[self.classifier.probabilities(ordered) >= threshold].tolist() or [None]
 
     def page(
         self,
@@ -168,13 +234,13 @@ class ClipPages:
         if n_shown is None:
             n_shown = min(N_PROTOTYPES, n_stored(apex.basis))
         n_prototypes = _with_substitutes(apex.basis, n_shown, len(of_itself), settings.sides)
-        clips = inputs[None].to(device_of(self.classifier.model))
+        clips, lengths = self._batch(inputs)
         explained = partial(
             explain,
             apex,
             clips,
             label,
-            lengths_of(self.classifier.columns, clips),
+            lengths,
             n_channels=settings.n_channels,
             n_prototypes=n_prototypes,
             sides=settings.sides,

@@ -268,9 +268,8 @@ class Explainer:
                 left_out[source.name] = str(error)
                 continue
             clip = self._pages.labelled(clip)
-            scores = self.classifier.scores(inputs, source.name)
-            labels = targets or _detected(self.classifier, scores, threshold)
-            pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
+            name = source.name  # of the file, by which messages name it
+            pages += self._pages.pages(clip, inputs, name, targets or threshold, settings, progress=progress)
         if left_out and not pages:
             raise ValueError(_all_bad(left_out))
         return ExplainedClips(tuple(pages), left_out)
@@ -390,11 +389,3 @@ def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
 def _all_bad(left_out: Mapping[str, str]) -> str:
     name, message = next(iter(left_out.items()))
     return f"expected files that can be read, but all {len(left_out)} are bad, such as {name}: {message}"
-
-
-def _detected(classifier: Classifier, scores: Sequence[float], threshold: float | None) -> list[int | None]:
-    """The classes whose probability reaches the threshold, highest first; [None], the predicted, if there are none."""
-    if threshold is None or len(scores) == 1:
-        return [None]
-    ordered, labels = torch.tensor(scores).sort(descending=True)
-    return labels[classifier.probabilities(ordered) >= threshold].tolist() or [None]

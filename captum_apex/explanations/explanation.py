@@ -23,6 +23,8 @@ from captum_apex.explanations.clip_channels import at_layer_of
 from captum_apex.explanations.evidence import Evidence, Prototype, listed_evidence
 from captum_apex.explanations.evidence_numbers import ClipNumbers, PeakCells, evidence_numbers
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
+from captum_apex.layers.changes import restored
+from captum_apex.layers.still_models import prepared
 from captum_apex.layers.values import check_finite
 from captum_apex.locating.region_search import RegionSearch
 
@@ -78,6 +80,7 @@ class Explanation:
         return "\n".join([title, *listed_evidence(self.evidence), f"  all other channels: {self.other_channels:+.3g}"])
 
 
+@restored
 def explain(
     apex: APEX | LayerAPEX,
     inputs: Tensor | tuple[Tensor, ...],
@@ -136,8 +139,9 @@ def explain(
     at_layer = at_layer_of(apex)
     settings = _Settings(n_channels, n_prototypes, sides, search, dataset)
     builder = _ExplanationBuilder(apex, inputs, additional_forward_args, settings)
-    decomposition = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
-    without_layer = at_layer.score_without_layer(inputs, decomposition.target, additional_forward_args)
+    with prepared(at_layer.forward_func, at_layer.layer):
+        decomposition = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
+        without_layer = at_layer.score_without_layer(inputs, decomposition.target, additional_forward_args)
     return list(builder.explanations(decomposition, without_layer).values())
 
 

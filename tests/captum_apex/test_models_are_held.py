@@ -34,6 +34,7 @@ from captum_apex import (
 )
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.occlusion import two_sided_occlusion
+from captum_apex.attribution.recorded_pass import in_recorded_pass, recorded_pass
 from captum_apex.audio.regions import Box, Region
 from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.clip_loading import ClipLoading
@@ -52,6 +53,7 @@ from captum_apex.explanations.prototype_regions import PrototypeRegions
 from captum_apex.layers.hooks import frozen, held
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.placing import cell_places
+from captum_apex.layers.still_models import prepared
 from captum_apex.layers.suggestions import suggest_layers, suggested_layout
 from captum_apex.metrics import (
     deletion,
@@ -243,6 +245,16 @@ CALLS = {
         1,
         EvidenceSettings(2, 2, "positive", RegionSearch()),
     ),
+    "ClipPages.pages": lambda s: s.pages.pages(
+        s.explainer.classifier.drawn(CLIPS[0].flatten()),
+        CLIPS[0],
+        "a clip",
+        [0, 1],
+        EvidenceSettings(2, 2, "positive", RegionSearch()),
+    ),
+    "ClipPages.scores": lambda s: s.pages.scores(CLIPS[0], "a clip"),
+    "recorded_pass": lambda s: recorded_pass(s.model, s.layer, CLIPS),
+    "in_recorded_pass": lambda s: s.inside(in_recorded_pass(s.model, s.layer)),
     "Explainer.explain": lambda s: s.explainer.explain(CLIPS[0].flatten()),
     "Explainer.explain_recording": lambda s: s.explainer.explain_recording(
         torch.rand(256), window=1.0, hop=1.0, threshold=0.1
@@ -273,6 +285,7 @@ CALLS = {
     "locate_prototypes": lambda s: locate_prototypes(s.apex, list(CLIPS), n_prototypes=1, channels=[0]),
     "frozen": lambda s: s.inside(frozen(s.model)),
     "held": lambda s: s.inside(held(s.model)),
+    "prepared": lambda s: s.inside(prepared(s.model)),
     "RegionSearch.locate": lambda s: RegionSearch().locate(s.channels, [CELL, CELL], 1, score=1.0),
     "ChannelValues.maps": lambda s: s.channels.maps(FILLS[:1], [0.5, 1.0]),
     "ChannelValues.of": lambda s: s.channels.of(CLIPS),
