@@ -505,10 +505,7 @@ def query_of_a_click(row, frame, known=True):
     inputs = torch.zeros(1, 1, 20, 101)
     inputs[0, 0, row, frame] = 1.0
     places = cell_places(model, model.layer, inputs) if known else CellPlaces()
-    bases = {
-        scheme: PrototypeBasis(torch.eye(2), scheme, origin=Origin(places=places))
-        for scheme in SCHEMES
-    }
+    bases = {scheme: PrototypeBasis(torch.eye(2), scheme, origin=Origin(places=places)) for scheme in SCHEMES}
     about = {"target": torch.tensor([0]), "fill": torch.zeros_like(inputs), "grid": region_grid((20, 101), 2, 3)}
     return dataclasses.replace(query_of(model, model.layer, inputs, **about, bases=bases), places=places)
 
