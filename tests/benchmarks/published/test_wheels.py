@@ -6,12 +6,17 @@ import sys
 
 import pytest
 import torch
+from captum.attr import FeatureAblation
 
 from benchmarks.experiments.published_rows import at_layer
-from benchmarks.published import bat_calls, pesto_frames, resemblyzer_speakers, silero_speech
+from benchmarks.published import bat_calls, pesto_frames, resemblyzer_speakers, silero_speech, speech_quality
 from benchmarks.published.held_clips import HeldClips, same_group
 from benchmarks.published.wheels import file_of, without
 from captum_apex import FeatureBank
+from captum_apex.attribution import two_sided_occlusion
+from captum_apex.masking import region_grid, region_sums
+from captum_apex.metrics import deletion_insertion
+from captum_apex.pretrained import ArrayFunction
 from tests.benchmarks.published.subjects import needing, subject
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -115,6 +120,31 @@ def test_the_detector_finds_the_boxes_that_are_published_beside_the_recordings()
             differences.append(abs(nearest - box["det_prob"]))
     assert len(differences) == 44
     assert sorted(differences)[35] < 0.1  # four fifths; the package resamples in another way
+
+
+@needing("speechmos")
+def test_a_session_of_onnx_runtime_is_a_black_box():
+    """The lines of the guide, on the file of the package: the scores of its modules, and maps by masking."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(file_of("speechmos", "dnsmos_models/sig_bak_ovr.onnx")))
+    (waveform,) = session.get_inputs()
+    black_box = ArrayFunction(lambda waveforms: session.run(None, {waveform.name: waveforms})[0])
+    clip = torch.stack(speech_quality.clips("test", 1).waveforms[:1])
+    with torch.no_grad():
+        torch.testing.assert_close(black_box(clip), speech_quality.load()(clip), rtol=1e-5, atol=1e-5)
+    silence = torch.zeros_like(clip)
+    grid = region_grid((speech_quality.SAMPLES,), rows=1, columns=2)
+    attributions = two_sided_occlusion(black_box, clip, silence, grid, target=2)
+    first, second = (clip * (grid == half) for half in (0, 1))
+    whole, alone_0, alone_1, empty = (black_box(each)[0, 2] for each in (clip, first, second, silence))
+    wanted = torch.stack([whole - alone_1 + alone_0 - empty, whole - alone_0 + alone_1 - empty])
+    torch.testing.assert_close(region_sums(attributions, grid)[0], wanted.to(attributions), rtol=1e-4, atol=1e-5)
+    ablated = FeatureAblation(black_box).attribute(clip, target=2, feature_mask=grid[None])
+    falls = torch.stack([whole - alone_1, whole - alone_0])
+    torch.testing.assert_close(ablated[0, [0, -1]].to(falls), falls, rtol=1e-4, atol=1e-5)
+    curves = deletion_insertion(black_box, clip, attributions, fills=silence, grid=grid, target=2)
+    assert curves.difference.shape == (1,)
+    assert curves.difference.isfinite().all()
 
 
 def test_modules_that_are_missing_are_missing_again_behind_the_import():
