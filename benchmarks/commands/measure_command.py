@@ -15,7 +15,7 @@ from benchmarks.experiments.stored_timings import store_timings, stored_timings
 from benchmarks.experiments.timing import HEADER
 from benchmarks.reports.markup import section_markdown
 from benchmarks.reports.norm_table import norm_section
-from benchmarks.runs.subject import prepare, with_places
+from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import device, positive_integer, seed
@@ -95,7 +95,7 @@ def events_command(options: argparse.Namespace) -> int:
     """Prints how well the events of a long recording are detected."""
     if options.picture is not None:
         check_output_folder(options.picture)
-    subject = with_places(prepare(options.task, options.network, seed=options.seed, progress=True))
+    subject = prepare(options.task, options.network, seed=options.seed, progress=True)
     print(soundscape_table(subject, options.clips, options.seed).to_string(index=False, float_format="{:.2f}".format))
     if options.picture is not None:
         kind = options.picture.suffix.removeprefix(".") or "png"
