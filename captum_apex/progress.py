@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
@@ -30,4 +30,26 @@ def bar_settings(shown: bool, *, inner: bool = False) -> dict[str, Any]:
     """
     if _IN_NOTEBOOK or (sys.stderr is not None and sys.stderr.isatty()):
         return {"disable": not shown}
-    return {"disable": inner or not shown, "mininterval": _SECONDS, "maxinterval": _SECONDS}
+    file = None if sys.stderr is None else _LogLines(sys.stderr)
+    return {"disable": inner or not shown, "mininterval": _SECONDS, "maxinterval": _SECONDS, "file": file}
+
+
+class _LogLines:
+    """The error stream as a bar of tqdm writes to it in a log file: whole lines, and nothing that erases a bar.
+
+    A bar on this stream is none of those that make room for a warning, so that a warning does not write it again.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.encoding = getattr(stream, "encoding", None)  # by which tqdm chooses its characters
+
+    def write(self, text: str) -> None:
+        """Writes what a bar shows as a line of its own; moves of the cursor and spaces over an old bar are left out."""
+        line = text.strip()
+        if line:
+            self.stream.write(f"{line}\n")
+
+    def flush(self) -> None:
+        """Writes what the stream still holds."""
+        self.stream.flush()

@@ -8,7 +8,6 @@ one forward pass.
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from benchmarks.runs.subject import Subject
 from benchmarks.runs.workers import Workers, started
 from benchmarks.tasks import Split
 from captum_apex.masking.grids import GRIDS
+from captum_apex.progress import bar_settings
 
 DEFAULT_FILLS = ("silence", "mean")
 CLIPS_TOGETHER = 8  # clips in one job of the scoring
@@ -130,7 +130,7 @@ def run(
     cells = results.missing(settings.cells, retry=settings.retry)
     if not cells:
         return
-    bar = partial(tqdm, disable=not progress, file=sys.stderr)
+    bar = partial(tqdm, **bar_settings(progress))
     with one_thread(subject):
         stage = Stage.of(subject, settings.clips, settings.part)
         with started(stage, jobs=jobs, backend=backend, address=address) as workers:
