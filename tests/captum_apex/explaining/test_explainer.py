@@ -433,6 +433,25 @@ def test_no_regions_are_searched_for_in_place_of_those_that_are_kept(explainer, 
     assert {len(names) for index in range(9) for names in prototypes_of(explained[index : index + 1])} == {1, 2}
 
 
+def test_regions_of_prototypes_are_searched_for_once_for_all_clips_and_calls(classifier, explainer, recordings):
+    """A second clip of the class costs the passes of the clip alone; with another search, regions are found anew."""
+    few = Explainer(classifier, [explainer.bases["time"]], recordings)
+    search = RegionSearch(n_random=0)
+    copies = []
+    handle = classifier.layer.register_forward_hook(lambda _, inputs, __: copies.append(len(inputs[0])))
+    counts = []
+    for settings in (search, search, None, search, RegionSearch(n_random=1), search):
+        copies.clear()
+        explained = few.explain(sound(900), "rain", n_prototypes=2, search=settings)
+        counts.append(sum(copies))
+    handle.remove()
+    first, again, cells, kept, other, anew = counts
+    assert first == anew
+    assert cells < again == kept < first < other
+    fresh = Explainer(classifier, [explainer.bases["time"]], recordings)
+    assert explained.rows() == fresh.explain(sound(900), "rain", n_prototypes=2, search=search).rows()
+
+
 def test_wrong_parts_are_refused(classifier, folder, recordings, explainer, tmp_path):
     bases = list(explainer.bases.values())
     with pytest.raises(ValueError, match="at least one basis"):
