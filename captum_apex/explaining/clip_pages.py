@@ -92,7 +92,7 @@ class ClipPages:
         label: int | None,
         settings: EvidenceSettings,
         *,
-        progress: bool = False,
+        progress: bool | None = False,
     ) -> Page:
         """The explanations of one class of one clip.
 
@@ -102,17 +102,19 @@ class ClipPages:
             scores: the model's score for each class.
             label: index of the class to explain; None for the predicted one.
             settings: how much evidence is shown.
-            progress: whether to show a progress bar over the schemes, if they take longer than two seconds.
+            progress: whether to show a progress bar over the schemes, if they take longer than two seconds; None as in
+                `captum_apex.progress.bar_settings`.
 
         Raises:
             ValueError: an argument is out of range, or the regions cannot be searched for; a note names the clip.
         """
         from captum_apex.report import Page  # needs matplotlib, which fitting does without
 
-        of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False, "delay": 2}
+        bar = {"delay": 2} | bar_settings(progress, inner=True)
+        of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False} | bar
         of_itself: set[int] = set(self.training_indices(clip))
         while True:
-            schemes = tqdm(self.apexes.values(), **of_clip, **bar_settings(progress, inner=True))
+            schemes = tqdm(self.apexes.values(), **of_clip)
             try:
                 explanations = [self._explanation(apex, inputs, label, settings, of_itself) for apex in schemes]
             except Exception as error:

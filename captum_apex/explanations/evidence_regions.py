@@ -98,7 +98,9 @@ class EvidenceRegions:
             self._compared(each, region, decomposition, clip) for each, region in zip(evidence, found, strict=True)
         ]
         if self.prototypes is not None:
-            self.prototypes.find_all((one.index, each.channel, each.side) for each in evidence for one in each.prototypes)
+            self.prototypes.find_all(
+                (one.index, each.channel, each.side) for each in evidence for one in each.prototypes
+            )
         return tuple(self._with_region(each, region) for each, region in zip(evidence, found, strict=True))
 
     def _cell(self, decomposition: Decomposition, clip: int, channel: int) -> Region:

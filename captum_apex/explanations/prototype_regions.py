@@ -147,7 +147,7 @@ def locate_prototypes(
     channels: Iterable[int] | None = None,
     search: RegionSearch | None = None,
     collate_fn: Callable | None = None,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> PrototypeBasis:
     """Finds the regions of prototypes in their clips, and gives a basis that keeps them, also in its file.
 
@@ -161,7 +161,7 @@ def locate_prototypes(
         channels: indices of the channels; None for all.
         search: how regions are found, as in `explain`; None for the default.
         collate_fn: function that makes a batch from a list of items, as in `FeatureBank.from_dataset`.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar; None for one on a terminal and in a notebook, after ten seconds.
 
     Returns:
         The basis with regions; the basis of `apex` is not changed.

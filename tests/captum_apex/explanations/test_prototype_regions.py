@@ -158,8 +158,8 @@ def test_a_clip_is_read_once_for_all_its_channels_of_a_side():
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_kept_regions_are_those_of_a_search_for_each_clip(scheme):
-    """The second clip takes no pass for prototypes that the first one had, and has the same regions as without them."""
-    model, layer, apex = subject(scheme)
+    """A later clip takes no pass for prototypes that an earlier one had, and has the same regions as without them."""
+    _, layer, apex = subject(scheme)
     queries = clips(3, seed=6).split(1)
     kept = PrototypeRegions(apex, TRAINING, RegionSearch())
     copies = []
