@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,9 +12,6 @@ from torch import Tensor
 
 from captum_apex.caller import warn_caller
 from captum_apex.layers.selected_output import one_score_per_class
-
-if TYPE_CHECKING:
-    from captum_apex.classifiers.classifier import Classifier
 
 __all__ = [
     "ScoreCountError",
@@ -26,6 +23,21 @@ __all__ = [
     "score_count_fault",
     "warn_of_probabilities",
 ]
+
+
+class _Scoring(Protocol):
+    """What is needed of a `Classifier` to try it."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def length(self) -> int | None: ...
+
+    def inputs(self, waveform: Tensor, name: str = ...) -> Tensor: ...
+
+    def scores(self, inputs: Tensor, name: str = ...) -> list[float]: ...
+
 
 _ENOUGH = 16  # scores between 0 and 1, from which on they are hardly logits
 _ROUNDING = 1e-3  # of a sum of probabilities
@@ -129,7 +141,7 @@ class ScoreCountError(ValueError):
     """
 
 
-def score_count_fault(classifier: Classifier) -> str:
+def score_count_fault(classifier: _Scoring) -> str:
     """What is wrong with the number of class names of a classifier, found by a pass of a clip of zeros.
 
     Args:
@@ -157,7 +169,7 @@ def score_count_fault(classifier: Classifier) -> str:
 
 
 @contextmanager
-def naming_score_counts(classifier: Classifier) -> Iterator[None]:
+def naming_score_counts(classifier: _Scoring) -> Iterator[None]:
     """Where classes do not fit, the error names the reason if it is that there are more or fewer names than scores.
 
     Args:

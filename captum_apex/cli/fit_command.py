@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.polar_fit import check_method
 from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier, said_where_slow
 from captum_apex.cli.loading import (
@@ -52,15 +53,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=True,
     )
-    written: dict[Path, PrototypeBasis] = {}
-    with _telling_what_is_finished(options, written):
-        for basis in bases:
-            path = _basis_path(options.out, basis.scheme)
-            basis.save(path)
-            written[path] = basis
-            if options.locate is not None:
-                written[path] = _locate(Explainer(classifier, {path: basis}, recordings), options.locate, path)
-            print_path(path, options.as_json)
+    written = _written(options, classifier, recordings, bases)
     rows = [_row(path, basis) for path, basis in written.items()]
     print_results("bases", rows, written, as_json=options.as_json, digits=2, **facts)
     return 0
@@ -82,6 +75,23 @@ def _counted(facts: Mapping[str, Any], folder: Path, recordings: AudioDataset) -
             "may not be those of the training"
         )
     return text
+
+
+def _written(
+    options: argparse.Namespace, classifier: Classifier, recordings: AudioDataset, bases: Iterable[PrototypeBasis]
+) -> dict[Path, PrototypeBasis]:
+    """Writes each basis when it is fitted, and again with the regions of its prototypes where they are asked for."""
+    written: dict[Path, PrototypeBasis] = {}
+    with _telling_what_is_finished(options, written):
+        for basis in bases:
+            path = _basis_path(options.out, basis.scheme)
+            explainer = Explainer(classifier, {path: basis}, recordings)
+            basis.save(path)
+            written[path] = basis
+            if options.locate is not None:
+                written[path] = _locate(explainer, options.locate, path)
+            print_path(path, options.as_json)
+    return written
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def warn_of_few_clips(inputs: InputDataset) -> None:
         ...     warn_of_few_clips(classifier().dataset(EveningSounds("train")))
         ...     warn_of_few_clips(classifier().dataset(EveningSounds("demo")))
         >>> [str(warning.message).partition(":")[0] for warning in caught]
-        ['12 recordings are few for a fit, some 1 for each class']
+        ['12 recordings are few for a fit, some 2 for each class']
     """
     n_classes = 0
     if inputs.labels is not None and len(inputs):
