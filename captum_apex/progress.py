@@ -21,7 +21,8 @@ def bar_settings(shown: bool | None, *, inner: bool = False) -> dict[str, Any]:
     minute between, so that it says what takes long and does not fill the file.
 
     Args:
-        shown: whether there is a bar at all; None for one on a terminal and in a notebook, once it is ten seconds old.
+        shown: whether there is a bar at all; None for one on a terminal and in a notebook, once it is ten seconds old,
+            unless the environment variable TQDM_DISABLE is set.
         inner: whether it is the bar of one step of another bar; such a bar is left out where there is no terminal.
 
     Example:
@@ -30,7 +31,9 @@ def bar_settings(shown: bool | None, *, inner: bool = False) -> dict[str, Any]:
         True
     """
     if _IN_NOTEBOOK or (sys.stderr is not None and sys.stderr.isatty()):
-        return {"disable": False, "delay": _SECONDS_WITHOUT} if shown is None else {"disable": not shown}
+        if shown is None:
+            return {"delay": _SECONDS_WITHOUT}  # TQDM_DISABLE, which tqdm reads, gives the rest
+        return {"disable": not shown}
     file = None if sys.stderr is None else _LogLines(sys.stderr)
     return {"disable": inner or not shown, "mininterval": _SECONDS, "maxinterval": _SECONDS, "file": file}
 

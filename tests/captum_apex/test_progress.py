@@ -50,6 +50,18 @@ def test_no_bar_is_shown_where_none_is_wanted(monkeypatch, stream):
     assert written(monkeypatch, stream(), shown=False) == ""
 
 
+def test_a_bar_that_nobody_has_asked_for_is_on_a_terminal_alone_and_after_a_while(monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    assert written(monkeypatch, Terminal(), shown=None) == ""
+    assert "delay" in bar_settings(None)
+    monkeypatch.setattr("captum_apex.progress._SECONDS_WITHOUT", 0.3)
+    assert written(monkeypatch, io.StringIO(), shown=None) == ""
+    text = written(monkeypatch, Terminal(), shown=None)
+    assert "running" in text
+    assert " 0/300 " not in text
+    assert " 300/300 " in text
+
+
 def test_warnings_do_not_write_the_bar_in_a_log_file_again(monkeypatch):
     """Shown or not, a warning would make a bar of tqdm write itself again; and no line is erased in a file."""
     stream = io.StringIO()
