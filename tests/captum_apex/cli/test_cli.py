@@ -1290,6 +1290,18 @@ def test_help_and_wrong_arguments_take_no_import_of_torch(arguments, status):
     assert done.stdout.splitlines()[-1] == f"[] {status}"
 
 
+@pytest.mark.parametrize("command", PARSED)
+def test_the_help_says_where_the_columns_of_tables_are_explained(command, capsys):
+    with pytest.raises(SystemExit):
+        run(command, "--help")
+    pattern = r'^The columns of the tables are explained in the guide (.*), "(.*)"\.$'
+    said = re.findall(pattern, capsys.readouterr().out, re.MULTILINE)
+    assert len(said) == (command in ("explain", "events"))  # which write tables
+    for path, title in said:
+        headings = re.findall(r"^#+ (.*)$", (Path(__file__).parents[3] / path).read_text(), re.MULTILINE)
+        assert title in [heading.replace("`", "") for heading in headings]
+
+
 def test_the_version_is_that_of_the_package(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["--version"])
