@@ -8,7 +8,6 @@ one forward pass.
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -35,6 +34,7 @@ from benchmarks.runs.threads import one_thread
 from benchmarks.runs.workers import Workers, started
 from benchmarks.tasks import Split
 from captum_apex.masking.grids import GRIDS
+from captum_apex.progress import bar_settings
 
 DEFAULT_FILLS = ("silence", "mean")
 CLIPS_TOGETHER = 8  # clips in one job of the scoring
@@ -131,7 +131,7 @@ def run(
     cells = results.missing(settings.cells, retry=settings.retry)
     if not cells:
         return
-    bar = partial(tqdm, disable=not progress, file=sys.stderr)
+    bar = partial(tqdm, **bar_settings(progress))
     on_gpu = next(subject.model.parameters()).is_cuda
     with nullcontext() if on_gpu else one_thread():
         stage = Stage.of(subject, settings.clips, settings.part)

@@ -17,7 +17,7 @@ from captum_apex.audio.clip import Clip
 from captum_apex.choices import one_of
 from captum_apex.classifiers.class_names import checked_background, checked_class_names, class_name
 from captum_apex.classifiers.clip_reading import ClipReading
-from captum_apex.classifiers.logits import check_logits, checked_exclusive, checked_scores
+from captum_apex.classifiers.logits import check_logits, checked_exclusive, checked_scores, score_count_fault
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.layout import Layout, input_axes
@@ -248,7 +248,8 @@ class Classifier(ClipReading):
         class_names = tuple(recordings.class_names)
         if recordings.labels is not None and class_names and class_names != tuple(self.class_names):
             raise ValueError(
-                f"expected recordings that are labelled by the classifier's classes ({listed(self.class_names)}), "
+                score_count_fault(self)
+                or f"expected recordings that are labelled by the classifier's classes ({listed(self.class_names)}), "
                 f"in this order, but got {listed(class_names)}; give the recordings the classifier's "
                 "`class_names`, as in Recordings.in_folder(folder, classifier.class_names); do not change those of the "
                 "classifier, whose order is that of the model's scores; clips of none of the classes need a "

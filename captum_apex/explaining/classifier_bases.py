@@ -20,7 +20,7 @@ from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
-from captum_apex.explaining.label_checks import warn_of_labels, warn_of_other_labels
+from captum_apex.explaining.label_checks import warn_of_few_clips, warn_of_labels, warn_of_other_labels
 from captum_apex.layers.layout import LayoutError
 from captum_apex.layers.models import device_of
 from captum_apex.layers.origin import Origin
@@ -28,6 +28,9 @@ from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.slices import LONGER, file_duration
 
 __all__ = ["check_classifier", "check_origins", "fit_bases", "load_bases", "recognised"]
+
+_OF_THE_FIT = "give the folder or table of the fit, without files that came later, or fit again on these"
+_LEFT_OUT = "; files that were left out of the fit are left out here, too (`skip_bad=True` or --skip-bad)"
 
 
 def fit_bases(
@@ -118,6 +121,7 @@ def _checked_inputs(classifier: Classifier, recordings: AudioDataset) -> InputDa
     inputs = classifier.dataset(recordings)
     _warn_of_cut(inputs)
     warn_of_labels(inputs)
+    warn_of_few_clips(inputs)
     return inputs
 
 
@@ -321,12 +325,15 @@ def check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -
     for name, basis in bases.items():
         origin = basis.origin
         if given.n_clips != origin.n_clips:
+            left_out = "" if given.n_clips < origin.n_clips else _LEFT_OUT
             raise ValueError(
                 f"expected the {origin.n_clips} recordings that {name} was fitted on, but got {given.n_clips}; "
-                "files that were left out of the fit are left out here, too (on the command line by --skip-bad)"
+                f"{_OF_THE_FIT}{left_out}"
             )
         if origin.dataset not in ("", given.dataset):
-            raise ValueError(f"expected the recordings that {name} was fitted on, but names or sizes of files differ")
+            raise ValueError(
+                f"expected the recordings that {name} was fitted on, but names or sizes of files differ; {_OF_THE_FIT}"
+            )
         if origin.input_shape not in (None, given.input_shape):
             raise ValueError(
                 f"expected inputs of shape {origin.input_shape}, as {name} was fitted on, but the transform gives "

@@ -22,6 +22,7 @@ from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.classifiers.logits import checked_scores
 from captum_apex.explanations.explanation import Explanation, explain
+from captum_apex.explanations.prototype_regions import PrototypeRegions
 from captum_apex.layers.changes import restored
 from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import lengths_of
@@ -62,7 +63,7 @@ class EvidenceSettings:
 
 @dataclass(frozen=True)
 class ClipPages:
-    """Makes the pages of clips; each training clip is read once.
+    """Makes the pages of clips; each training clip is read once, and its regions are searched for once.
 
     A clip that is a training clip is not shown as a prototype of itself: the next one takes its place, as far as the
     basis has more of them (and, where the basis keeps regions, more with regions).
@@ -85,6 +86,7 @@ class ClipPages:
     apexes: Mapping[Scheme, APEX]
     training: InputDataset | None = None
     _training_clips: dict[int, Clip] = field(default_factory=dict, init=False, repr=False)
+    _found: dict[Scheme, PrototypeRegions] = field(default_factory=dict, init=False, repr=False)
 
     def scores(self, inputs: Tensor, name: str) -> list[float]:
         """The model's score for each class; inside `shared_passes`, by the pass that the explanations need.
@@ -156,7 +158,7 @@ class ClipPages:
         label: int | None,
         settings: EvidenceSettings,
         *,
-        progress: bool = False,
+        progress: bool | None = False,
     ) -> Page:
         """The explanations of one class of one clip.
 
@@ -166,17 +168,19 @@ class ClipPages:
             scores: the model's score for each class.
             label: index of the class to explain; None for the predicted one.
             settings: how much evidence is shown.
-            progress: whether to show a progress bar over the schemes, if they take longer than two seconds.
+            progress: whether to show a progress bar over the schemes, if they take longer than two seconds; None as in
+                `captum_apex.progress.bar_settings`.
 
         Raises:
             ValueError: an argument is out of range, or the regions cannot be searched for; a note names the clip.
         """
         from captum_apex.report import Page  # needs matplotlib, which fitting does without
 
-        of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False, "delay": 2}
+        bar = {"delay": 2} | bar_settings(progress, inner=True)
+        of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False} | bar
         of_itself: set[int] = set(self.training_indices(clip))
         while True:
-            schemes = tqdm(self.apexes.values(), **of_clip, **bar_settings(progress, inner=True))
+            schemes = tqdm(self.apexes.values(), **of_clip)
             try:
                 explanations = [self._explanation(apex, inputs, label, settings, of_itself) for apex in schemes]
             except Exception as error:
@@ -249,8 +253,18 @@ class ClipPages:
             explanation = explained(search=None)[0]
         else:
             stored = _has_regions(apex.basis, n_prototypes, settings.sides)
-            explanation = _with_regions(explained, settings.search, None if stored else self.training)
+            regions = None if stored else self._regions(apex, settings.search)
+            explanation = _with_regions(explained, settings.search, regions)
         return _with_prototypes(explanation, 0 if self.training is None else n_shown, of_itself)
+
+    def _regions(self, apex: APEX, search: RegionSearch) -> PrototypeRegions | None:
+        """The regions of the prototypes of a basis, with those that were found for clips before this one."""
+        if self.training is None:
+            return None
+        scheme = apex.basis.scheme
+        if scheme not in self._found or self._found[scheme].search != search:
+            self._found[scheme] = PrototypeRegions(apex, self.training, search)
+        return self._found[scheme]
 
     def _prototypes(self, explanations: Iterable[Explanation]) -> dict[int, Clip]:
         """The training clip of each prototype of the explanations, by its index."""
@@ -307,7 +321,7 @@ def n_stored(basis: PrototypeBasis) -> int:
 
 
 def _with_regions(
-    explained: Callable[..., list[Explanation]], search: RegionSearch, dataset: InputDataset | None
+    explained: Callable[..., list[Explanation]], search: RegionSearch, dataset: PrototypeRegions | None
 ) -> Explanation:
     """The explanation with regions that are found by masking, or an error that names the way without a search."""
     try:

@@ -15,6 +15,7 @@ from torch import Tensor
 from captum_apex.audio.clip import Clip
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.classifiers.logits import naming_score_counts
 from captum_apex.numbers import full_scale
 from captum_apex.recordings.decoding import as_waveform
 from captum_apex.recordings.folders import AudioDataset, Recordings
@@ -111,9 +112,9 @@ def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSo
 def _sources(classifier: Classifier, clip: Any, index: int) -> list[ClipSource]:
     """The clips of a folder, or one clip."""
     if isinstance(clip, (str, os.PathLike)) and Path(clip).is_dir():
-        return _of_dataset(
-            classifier, Recordings.in_folder(clip, classifier.class_names, background=classifier.background)
-        )
+        with naming_score_counts(classifier):
+            recordings = Recordings.in_folder(clip, classifier.class_names, background=classifier.background)
+        return _of_dataset(classifier, recordings)
     return [_source(classifier, clip, index)]
 
 

@@ -29,6 +29,8 @@ WHOLE_CLIP = "all of the clip"
 
 _PLACE = ("start_s", "end_s", "low_hz", "high_hz")
 _DIGITS = 6  # significant digits of numbers in the tables
+_ROUNDING = 1e-9  # of the ends of boxes that are moved out of a repetition
+_WHOLE = Region((Box(low=0.0, high=1.0, start=0.0, end=1.0),))
 
 
 @dataclass(frozen=True, repr=False)
@@ -229,8 +231,8 @@ def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
 def _place(clip: Clip, region: Region) -> dict[str, Any]:
     """The time and the band from the first to the last box of a region, None where no box has any; and each box."""
     places = clip.places(region)
-    boxes = region.boxes if len(region.boxes) == len(places) else clip.folded(region).boxes  # one over a seam is two
-    sides = [_sides(box, place) for box, place in in_order(boxes, places)]
+    whole = clip.folded(_WHOLE).boxes[0]  # of a repeated file the file
+    sides = [_sides(box, place, whole) for box, place in in_order(clip.folded(region).boxes, places)]
     ends: dict[str, float | None] = dict.fromkeys(_PLACE)
     if any(side["start_s"] is not None for side in sides):
         ends["start_s"] = _rounded(min(place.start for place in places))
@@ -241,10 +243,12 @@ def _place(clip: Clip, region: Region) -> dict[str, Any]:
     return {**ends, "boxes": sides}
 
 
-def _sides(box: Box, place: Place) -> dict[str, float | None]:
-    """The sides of a box; None for an axis that it covers."""
-    times = [None, None] if box.start <= 0 and box.end >= 1 else [_rounded(place.start), _rounded(place.end)]
-    band = [None, None] if box.low <= 0 and box.high >= 1 else [_rounded(place.low), _rounded(place.high)]
+def _sides(box: Box, place: Place, whole: Box) -> dict[str, float | None]:
+    """The sides of a box; None for an axis on which it covers as much as the box of the whole clip."""
+    all_times = box.start <= whole.start + _ROUNDING and box.end >= whole.end - _ROUNDING
+    all_bands = box.low <= whole.low and box.high >= whole.high
+    times = [None, None] if all_times else [_rounded(place.start), _rounded(place.end)]
+    band = [None, None] if all_bands else [_rounded(place.low), _rounded(place.high)]
     return dict(zip(_PLACE, times + band, strict=True))
 
 

@@ -4,42 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS, check_sides
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
 from captum_apex.defaults import BASIS_SUFFIX
+from captum_apex.explaining.bad_files import all_bad_text, naming_setting, warned_readable
+from captum_apex.explaining.basis_apexes import apexes_of, named_bases
 from captum_apex.explaining.channel_names import Names, read_names, write_names
 from captum_apex.explaining.classifier_bases import check_classifier, check_origins, fit_bases, load_bases
 from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
+from captum_apex.explaining.clip_progress import explained_in_turn
 from captum_apex.explaining.clip_sources import clip_sources
 from captum_apex.explaining.explained_clips import ExplainedClips
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
-from captum_apex.layers.models import model_name, model_of
+from captum_apex.layers.models import model_name
 from captum_apex.locating.region_search import RegionSearch
 from captum_apex.numbers import real_number, whole_number
-from captum_apex.progress import bar_settings
-from captum_apex.recordings.audio_file import UnreadableAudioError
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
     from captum_apex.report import Page
 
 __all__ = ["Explainer"]
-
-_SKIP_BAD = "`skip_bad=True`, or --skip-bad on the command line, leaves out clips that cannot be read"
 
 
 class Explainer:
@@ -58,6 +57,9 @@ class Explainer:
         classifier: the classifier.
         apexes: the attribution object of each scheme, in the order of `SCHEMES`.
         training: the recordings as inputs of the classifier; None without recordings.
+        progress: whether the methods show progress bars where their `progress` is None. None, as at first, shows them
+            on a terminal and in a notebook for what takes more than ten seconds; after `fit(…, progress=True)` it is
+            True.
 
     Raises:
         TypeError: the classifier, a basis or the recordings are of another type.
@@ -93,10 +95,11 @@ class Explainer:
         recordings: AudioDataset | None = None,
     ) -> None:
         check_classifier(classifier)
-        named = _named(bases)
+        named = named_bases(bases)
         self.classifier = classifier
-        self.apexes: dict[Scheme, APEX] = _apexes(classifier, named)
+        self.apexes: dict[Scheme, APEX] = apexes_of(classifier, named)
         self.training = None if recordings is None else classifier.dataset(recordings)
+        self.progress: bool | None = None
         self._pages = ClipPages(classifier, self.apexes, self.training)
         if self.training is not None:
             check_origins(self.training, named)
@@ -114,6 +117,7 @@ class Explainer:
         layer: nn.Module | None = None,
         num_workers: int = 0,
         bank: str | os.PathLike | None = None,
+        skip_bad: bool = False,
         seed: int = 0,
         progress: bool = False,
     ) -> Explainer:
@@ -129,12 +133,21 @@ class Explainer:
             num_workers: number of processes that read recordings, beside this one.
             bank: folder that keeps the features of the recordings, so that an interrupted call can be made again and
                 goes on, and further fits on the same features do without the passes of the model.
+            skip_bad: leave out files that cannot be read or transformed, and list them in a warning, instead of raising
+                at the first. All files are then read before the fit.
             seed: seed of the random number generator of the fit.
-            progress: whether to show progress bars, and how long a fit of more than a minute will take.
+            progress: whether to show progress bars, and how long a fit of more than a minute will take; also in the
+                methods of the explainer that it returns.
         """
         loading: dict[str, Any] = {"num_workers": num_workers, "bank": bank}
-        bases = fit_bases(classifier, recordings, schemes, layer=layer, **loading, seed=seed, progress=progress)
-        return cls(classifier, bases, recordings)
+        with naming_setting():
+            if skip_bad:
+                check_classifier(classifier)
+                recordings = warned_readable(classifier, recordings, progress=progress)
+            bases = fit_bases(classifier, recordings, schemes, layer=layer, **loading, seed=seed, progress=progress)
+            explainer = cls(classifier, bases, recordings)
+        explainer.progress = progress or None
+        return explainer
 
     @classmethod
     def load(
@@ -188,12 +201,12 @@ class Explainer:
         """The basis of each scheme."""
         return {scheme: apex.basis for scheme, apex in self.apexes.items()}
 
-    def located(self, n_prototypes: int = N_PROTOTYPES, *, progress: bool = False) -> Explainer:
+    def located(self, n_prototypes: int = N_PROTOTYPES, *, progress: bool | None = None) -> Explainer:
         """The same explainer with bases that keep the regions of prototypes, so that they are searched for only once.
 
         Args:
             n_prototypes: number of prototypes per channel whose regions are searched for, the best first.
-            progress: whether to show progress bars.
+            progress: whether to show progress bars, with the time that is left; None for what the attribute says.
 
         Raises:
             ValueError: the explainer has no recordings.
@@ -202,10 +215,13 @@ class Explainer:
             raise ValueError("expected an Explainer with `recordings`, in which prototypes can be located")
         n_prototypes = whole_number(n_prototypes, "n_prototypes", least=1)
         bases = []
+        shown = self.progress if progress is None else progress
         for apex in self.apexes.values():
             most = min(n_prototypes, n_stored(apex.basis))
-            bases.append(locate_prototypes(apex, self.training, n_prototypes=most, progress=progress))
-        return Explainer(self.classifier, bases, self.training.recordings)
+            bases.append(locate_prototypes(apex, self.training, n_prototypes=most, progress=shown))
+        located = Explainer(self.classifier, bases, self.training.recordings)
+        located.progress = self.progress
+        return located
 
     def explain(
         self,
@@ -218,7 +234,7 @@ class Explainer:
         sides: str = "positive",
         search: RegionSearch | None = RegionSearch(),  # noqa: B008 - it cannot be changed
         skip_bad: bool = False,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> ExplainedClips:
         """Explains clips in all schemes.
 
@@ -236,7 +252,8 @@ class Explainer:
             sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
             search: how regions are found at the input; None takes the peak cells of the layer's grid.
             skip_bad: leave out clips that cannot be read, and list them in the result's `left_out`, instead of raising.
-            progress: whether to show a progress bar.
+            progress: whether to show a progress bar, and after the first clip how long explanations of more than a
+                minute will take; None for what the attribute says.
 
         Returns:
             The explained clips, in their order, each with one page per class.
@@ -258,20 +275,21 @@ class Explainer:
         sources = clip_sources(self.classifier, clips)
         pages: list[Page] = []
         left_out = {}
-        for source in tqdm(sources, desc="explaining", unit="clip", **bar_settings(progress)):
+        shown = self.progress if progress is None else progress
+        for source in explained_in_turn(sources, shown):
             try:
-                clip, inputs = source.read(self.classifier)
+                with nullcontext() if skip_bad else naming_setting():
+                    clip, inputs = source.read(self.classifier)
             except (ValueError, OSError) as error:
                 if not skip_bad:
-                    _name_skip_bad(error)
                     raise
                 left_out[source.name] = str(error)
                 continue
             clip = self._pages.labelled(clip)
             name = source.name  # of the file, by which messages name it
-            pages += self._pages.pages(clip, inputs, name, targets or threshold, settings, progress=progress)
+            pages += self._pages.pages(clip, inputs, name, targets or threshold, settings, progress=shown)
         if left_out and not pages:
-            raise ValueError(_all_bad(left_out))
+            raise ValueError(all_bad_text(left_out))
         return ExplainedClips(tuple(pages), left_out)
 
     def explain_recording(
@@ -304,6 +322,7 @@ class Explainer:
                 )
             window = self.classifier.length / self.classifier.sample_rate
         hop = window / 2 if hop is None else hop
+        settings = {"progress": self.progress} | settings
         return explain_recording(apex, recording, window, hop, classifier=self.classifier, **settings)
 
     def _apex(self, scheme: Scheme | str | None) -> APEX:
@@ -343,49 +362,3 @@ class Explainer:
                 f"  prototypes from {n_clips}",
             ]
         )
-
-
-def _name_skip_bad(error: ValueError | OSError) -> None:
-    """Raises the error for a file that cannot be read with the setting that leaves such files out."""
-    if isinstance(error, UnreadableAudioError):
-        raise ValueError(f"{error}; {_SKIP_BAD}") from error
-
-
-def _named(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
-    """The bases by what messages call them."""
-    listed = bases.values() if isinstance(bases, Mapping) else bases
-    given = list(listed) if isinstance(listed, Iterable) else [listed]
-    for basis in given:
-        if not isinstance(basis, PrototypeBasis):
-            raise TypeError(f"expected `bases` to be fitted bases, but got {type(basis).__name__}")
-    if isinstance(bases, Mapping):
-        return {str(path): basis for path, basis in bases.items()}
-    named = {f"the basis for {str(basis.scheme)!r}": basis for basis in given}
-    if len(named) < len(given):
-        schemes = ", ".join(repr(str(basis.scheme)) for basis in given)
-        raise ValueError(f"expected one basis per scheme, but got {schemes}")
-    return named
-
-
-def _apexes(classifier: Classifier, bases: Mapping[str, PrototypeBasis]) -> dict[Scheme, APEX]:
-    """The attribution object of each basis, in the order of `SCHEMES`."""
-    if not bases:
-        raise ValueError("expected at least one basis, but got none")
-    apexes = {basis.scheme: _apex(classifier, name, basis) for name, basis in bases.items()}
-    return {scheme: apexes[scheme] for scheme in SCHEMES if scheme in apexes}
-
-
-def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
-    if basis.positive is None:
-        raise ValueError(f"expected bases with prototypes, but {name} has none; make one with `fit_basis`")
-    try:
-        layer = (model_of(classifier.model) or classifier.model).get_submodule(basis.origin.layer)
-        layout = classifier.input_layout
-        return APEX(classifier.model, layer, basis, input_layout=layout, columns=classifier.columns)
-    except (AttributeError, ValueError) as error:
-        raise ValueError(f"{name} does not fit this model: {error}") from error
-
-
-def _all_bad(left_out: Mapping[str, str]) -> str:
-    name, message = next(iter(left_out.items()))
-    return f"expected files that can be read, but all {len(left_out)} are bad, such as {name}: {message}"

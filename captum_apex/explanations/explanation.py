@@ -23,6 +23,7 @@ from captum_apex.explanations.clip_channels import at_layer_of
 from captum_apex.explanations.evidence import Evidence, Prototype, listed_evidence
 from captum_apex.explanations.evidence_numbers import ClipNumbers, PeakCells, evidence_numbers
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
+from captum_apex.explanations.prototype_regions import PrototypeRegions
 from captum_apex.layers.changes import restored
 from captum_apex.layers.still_models import prepared
 from captum_apex.layers.values import check_finite
@@ -91,7 +92,7 @@ def explain(
     n_prototypes: int = 4,
     sides: str = "positive",
     search: RegionSearch | None = SEARCH,
-    dataset: Dataset | None = None,
+    dataset: Dataset | PrototypeRegions | None = None,
 ) -> list[Explanation]:
     """Explains one class of each clip of a batch.
 
@@ -111,8 +112,9 @@ def explain(
             None takes the peak cell of the layer's grid, which costs no further passes, but may lie beside the sound:
             a cell hears more than itself.
         dataset: the dataset that the basis was fitted on, to find the regions of the shown prototypes in their clips in
-            the same way. Without it, they have the regions that `locate_prototypes` has put into the basis, or else
-            their peak cells.
+            the same way; or `PrototypeRegions(apex, dataset, search)`, which keeps what it has found for the next
+            call. Without it, they have the regions that `locate_prototypes` has put into the basis, or else their peak
+            cells.
 
     Returns:
         One explanation per clip.
@@ -155,7 +157,7 @@ def explain_classes(
     n_prototypes: int = 4,
     sides: str = "positive",
     search: RegionSearch | None = SEARCH,
-    dataset: Dataset | None = None,
+    dataset: Dataset | PrototypeRegions | None = None,
 ) -> list[list[Explanation]]:
     """Explains several classes of each clip, as multi-label models need it.
 
@@ -308,7 +310,7 @@ class _Settings:
     n_prototypes: int
     sides: str
     search: RegionSearch | None
-    dataset: Dataset | None
+    dataset: Dataset | PrototypeRegions | None
 
 
 def _record(basis: PrototypeBasis, settings: _Settings) -> dict[str, Any]:

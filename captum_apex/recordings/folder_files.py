@@ -163,7 +163,8 @@ class FolderContents:
             advice = (
                 f"{unknown}/{min(inner)} is, so give the folder {self.folder / unknown}"
                 if inner
-                else "if the files have no labels, put all of them into one folder"
+                else "if the files have no labels, put all of them into one folder; if the model has this class, add "
+                "it to the class names, in the order of the scores"
             )
             raise ValueError(
                 f"expected the sub-folders of {self.folder} to be named like classes ({', '.join(class_names)}), "

@@ -40,6 +40,7 @@ from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.clip_loading import ClipLoading
 from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.bases.schemes import Scheme
+from captum_apex.classifiers.logits import naming_score_counts, score_count_fault
 from captum_apex.cli.layer_choice import layers_of, layers_to_choose_from
 from captum_apex.examination import examine
 from captum_apex.explaining.classifier_bases import fit_bases
@@ -182,6 +183,10 @@ class Subject:
     def measures(self, function, **settings):
         return function(self.model, CLIPS, CLIPS, FILLS, grid=GRID, target=1, points=3, **settings)
 
+    def naming_score_counts(self):
+        with pytest.raises(ValueError, match="the classes do not fit"), naming_score_counts(self.classifier):
+            raise ValueError("the classes do not fit")
+
     def event_regions(self):
         windows = Windows.of(torch.rand(256), 128, 1.0, 1.0)
         event = ChannelEvent(1.25, 1.5, None, None, 0, "a", 0.9, channel=0, side=1, contribution=1.0)
@@ -269,6 +274,8 @@ CALLS = {
     "two_sided_occlusion": lambda s: two_sided_occlusion(s.model, CLIPS, FILLS, GRID, 1),
     "suggested_layout": lambda s: suggested_layout(s.model, s.layer, CLIPS),
     "fit_bases": lambda s: list(fit_bases(s.classifier, Sounds(), ["time"], layer=s.layer)),
+    "score_count_fault": lambda s: score_count_fault(s.classifier),
+    "naming_score_counts": lambda s: s.naming_score_counts(),
     "Classifier.scores": lambda s: s.classifier.scores(CLIPS[0], "a clip"),
     "channels_by_activation": lambda s: channels_by_activation(s.apex, CLIPS[:1], (), [0], 1, 8),
     "channels_by_contribution": lambda s: channels_by_contribution(s.inner, CLIPS, (), s.decomposition, 0, [0], 8),
@@ -281,6 +288,7 @@ CALLS = {
         s.apex, torch.rand(256), 1.0, 1.0, classifier=s.classifier, threshold=0.1
     ),
     "PrototypeRegions.of": lambda s: PrototypeRegions(s.apex, list(CLIPS), RegionSearch()).of(0, 0, 1),
+    "PrototypeRegions.find_all": lambda s: PrototypeRegions(s.apex, list(CLIPS), RegionSearch()).find_all([(0, 0, 1)]),
     "PrototypeRegions.find": lambda s: PrototypeRegions(s.apex, list(CLIPS), RegionSearch()).find(0, [0], 1),
     "locate_prototypes": lambda s: locate_prototypes(s.apex, list(CLIPS), n_prototypes=1, channels=[0]),
     "frozen": lambda s: s.inside(frozen(s.model)),
@@ -322,6 +330,7 @@ RUNS_NO_MODEL = {
         "ClipSource.read",
         "InputDataset.fingerprint",
         "InputDataset.label_name",
+        "apexes_of",
         "at_layer_of",
         "clip_sources",
         "Classifier.probabilities",
@@ -356,6 +365,7 @@ RUNS_NO_MODEL = {
     "Classifier.dataset",
     *(f"InputDataset.{name}" for name in ("clip", "input", "name", "sound", "unfilled", "waveform")),
     "training_recordings",
+    *("readable_recordings", "warned_readable"),
     *("ClipPages.labelled", "ClipPages.training_indices", "check_classifier"),
     *("Explainer.read_names", "Explainer.write_names"),  # they are about files
     # The module in their signature is a library for audio files.
@@ -412,8 +422,11 @@ def test_a_model_in_training_is_held_in_evaluation_mode(name):
     assert state(model) == before
 
 
-# The end of a message is empty for a model that fails.
-@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"layers_to_choose_from"}))
+SILENT_ABOUT_FAILURES = {"layers_to_choose_from", "naming_score_counts", "score_count_fault"}
+"""What gives the end of a message, or another message, which is empty for a model that fails."""
+
+
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - SILENT_ABOUT_FAILURES))
 def test_a_model_that_fails_is_left_as_it_was(name):
     subject = Subject()
     mixed_training(subject.model)
@@ -422,6 +435,16 @@ def test_a_model_that_fails_is_left_as_it_was(name):
     # `Classifier.scores` says which clip it was.
     with pytest.raises((KeyError, ValueError), match="the model fails"):
         CALLS[name](subject)
+    assert state(subject.model) == before
+
+
+@pytest.mark.parametrize("name", sorted(SILENT_ABOUT_FAILURES))
+def test_a_model_that_fails_while_another_error_is_explained_is_left_as_it_was(name):
+    subject = Subject()
+    mixed_training(subject.model)
+    subject.model.fails = True
+    before = state(subject.model)
+    CALLS[name](subject)
     assert state(subject.model) == before
 
 

@@ -189,6 +189,55 @@ def test_an_interrupted_fit_goes_on_with_its_bank(here, batches):
     torch.testing.assert_close(kept.U, PrototypeBasis.load("time.safetensors").U, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("options", "stopped", "notes"),
+    [
+        ((), "clips", "no basis is finished; with --bank FOLDER the features are kept, and the same command goes on"),
+        (
+            ("--bank", "features"),
+            "clips",
+            "no basis is finished; the same command goes on with the features in features",
+        ),
+        (
+            (),
+            "frequency",
+            "finished: bases/time.safetensors\n"
+            "for the others: the same command with --scheme and the schemes that have no file yet",
+        ),
+        (
+            ("--locate", "2"),
+            "regions of frequency",
+            "finished: bases/time.safetensors\n"
+            "finished: bases/frequency.safetensors, without regions of prototypes: explain searches for those that it "
+            "shows\n"
+            "for the others: the same command with --scheme and the schemes that have no file yet",
+        ),
+    ],
+)
+def test_an_interrupted_fit_says_what_is_finished_and_how_to_go_on(here, monkeypatch, capsys, options, stopped, notes):
+    def stopping(function, is_reached):
+        def called(*arguments, **more):
+            if is_reached(*arguments):
+                raise KeyboardInterrupt
+            return function(*arguments, **more)
+
+        return called
+
+    bases = "captum_apex.explaining.classifier_bases"
+    if stopped == "clips":
+        monkeypatch.setattr(FeaturePass, "_run", stopping(FeaturePass._run, lambda *_: True))
+    elif stopped == "frequency":
+        monkeypatch.setattr(f"{bases}.fit_basis", stopping(fit_basis, lambda _, scheme: scheme == stopped))
+    else:
+        locating = stopping(locate_prototypes, lambda apex, _: apex.basis.scheme == "frequency")
+        monkeypatch.setattr("captum_apex.explaining.explainer.locate_prototypes", locating)
+    assert fit(*options, out="bases", scheme=("--scheme", "time", "frequency")) == 130
+    assert capsys.readouterr().err.endswith(f"\ninterrupted\n{notes}\n")
+    for line in notes.splitlines():
+        path = re.match(r"finished: ([^,]*)", line)
+        assert path is None or PrototypeBasis.load(path[1]).positive is not None
+
+
 def test_several_schemes_are_a_file_each_in_a_folder(here, capsys):
     assert fit(out="new/bases", scheme=("--scheme", "time", "square", "time")) == 0
     assert capsys.readouterr().out.splitlines() == ["new/bases/time.safetensors", "new/bases/square.safetensors"]
@@ -318,7 +367,7 @@ def test_regions_that_a_basis_keeps_are_not_found_again(here, pages, monkeypatch
     assert searched == [3]  # the channels of the clip, at once
     assert all(prototype.effect is not None for prototype in prototypes_in(pages[0]))
     assert explained("--channels", 3, "--prototypes", 3) == 0
-    assert searched == [3, 3, *[1] * 9]
+    assert (searched[:2], sum(searched[2:])) == ([3, 3], 9)
     assert all(prototype.effect is not None for prototype in prototypes_in(pages[1]))
 
 
@@ -1114,7 +1163,10 @@ def test_what_is_converted_is_said_in_one_line_without_a_place_in_the_code(here,
         monkeypatch.setattr(warnings, "showwarning", show)
         assert fit() == 0
     lines = capsys.readouterr().err.splitlines()
-    assert lines.count("python -m captum_apex: recordings at 8000 Hz are resampled to 16000 Hz") == 1
+    message = (
+        "recordings at 8000 Hz are resampled to 16000 Hz; they have nothing above 4000 Hz, which other clips may have"
+    )
+    assert lines.count(f"python -m captum_apex: {message}") == 1
     assert not any(re.search(r"recordings\.py|return as_waveform", line) for line in lines)
     assert any(
         re.search(r"my_model\.py:\d+: UserWarning: beware", line) for line in lines
@@ -1236,6 +1288,18 @@ def test_help_and_wrong_arguments_take_no_import_of_torch(arguments, status):
         [sys.executable, "-c", source.format(arguments.split())], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == f"[] {status}"
+
+
+@pytest.mark.parametrize("command", PARSED)
+def test_the_help_says_where_the_columns_of_tables_are_explained(command, capsys):
+    with pytest.raises(SystemExit):
+        run(command, "--help")
+    pattern = r'^The columns of the tables are explained in the guide (.*), "(.*)"\.$'
+    said = re.findall(pattern, capsys.readouterr().out, re.MULTILINE)
+    assert len(said) == (command in ("explain", "events"))  # which write tables
+    for path, title in said:
+        headings = re.findall(r"^#+ (.*)$", (Path(__file__).parents[3] / path).read_text(), re.MULTILINE)
+        assert title in [heading.replace("`", "") for heading in headings]
 
 
 def test_the_version_is_that_of_the_package(capsys):
