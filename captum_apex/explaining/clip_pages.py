@@ -122,7 +122,7 @@ class ClipPages:
         targets: Sequence[int | None] | float | None,
         settings: EvidenceSettings,
         *,
-        progress: bool = False,
+        progress: bool | None = False,
     ) -> list[Page]:
         """The explanations of several classes of one clip, which share the passes of the model.
 
