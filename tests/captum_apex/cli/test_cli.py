@@ -25,7 +25,6 @@ from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 import captum_apex
 from captum_apex import (
     SCHEMES,
-    Classifier,
     FeatureBank,
     LayerAPEX,
     PrototypeBasis,
@@ -45,7 +44,7 @@ from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.cli import factory
 from captum_apex.cli.parser import COMMANDS as PARSED
 from captum_apex.cli.parser import parser
-from captum_apex.explaining import explainer
+from captum_apex.explaining.clip_pages import ClipPages
 from captum_apex.report.page import Page
 from tests.odd_files import edited, flac_length
 
@@ -1081,14 +1080,14 @@ def test_a_model_that_raises_late_is_named_with_the_clip(here, pages, monkeypatc
     changed("return self.head(self.features(x).mean((2, 3)))", f"scores = {LATE}")
     Path("my_model.py").write_text("from pathlib import Path\n" + Path("my_model.py").read_text())
     fit()
-    scores = Classifier.scores
+    scores = ClipPages.scores
 
     def then_broken(*arguments):
         found = scores(*arguments)
         Path("broken").touch()
         return found
 
-    monkeypatch.setattr(Classifier, "scores", then_broken)
+    monkeypatch.setattr(ClipPages, "scores", then_broken)
     capsys.readouterr()
     refused(
         capsys,
@@ -1100,7 +1099,7 @@ def test_a_model_that_raises_late_is_named_with_the_clip(here, pages, monkeypatc
 
 def test_a_defect_in_an_explanation_is_one(here, pages, monkeypatch, capsys):
     fit()
-    monkeypatch.setattr(explainer, "_detected", None)
+    monkeypatch.setattr(ClipPages, "_detected", None)
     monkeypatch.setattr("tempfile.tempdir", str(here))
     capsys.readouterr()
     assert explained() == 1
