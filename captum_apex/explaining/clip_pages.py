@@ -33,6 +33,8 @@ __all__ = ["N_PROTOTYPES", "ClipPages", "EvidenceSettings"]
 N_PROTOTYPES = 4
 """Prototypes per channel that are shown, where the bases have as many."""
 
+_MOST_KEPT = 256  # training clips
+
 
 @dataclass(frozen=True)
 class EvidenceSettings:
@@ -145,6 +147,11 @@ class ClipPages:
         """
         indices = [] if clip.label else self.training_indices(clip)
         return replace(clip, label=self._training_clip(indices[0]).label) if indices else clip
+
+    def forget(self) -> None:
+        """Drops the training clips that were read first, so that no more are kept than a few clips need."""
+        for index in list(self._training_clips)[:-_MOST_KEPT]:
+            del self._training_clips[index]
 
     @cached_property
     def _training_names(self) -> dict[str, list[int]]:

@@ -4,42 +4,43 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.decomposition import N_CHANNELS, check_sides
+from captum_apex.attribution.decomposition import N_CHANNELS
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.bases.schemes import SCHEMES, Scheme
-from captum_apex.classifiers.class_names import class_index
+from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
 from captum_apex.defaults import BASIS_SUFFIX
+from captum_apex.explaining.attribution_objects import apex_for, apexes_of, named_bases
 from captum_apex.explaining.channel_names import Names, read_names, write_names
 from captum_apex.explaining.classifier_bases import check_classifier, check_origins, fit_bases, load_bases
-from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
-from captum_apex.explaining.clip_sources import clip_sources
+from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, n_stored
+from captum_apex.explaining.clip_requests import ClipRequest
+from captum_apex.explaining.clip_sources import ClipSource, clip_sources, file_sources, name_skip_bad, recording_paths
 from captum_apex.explaining.explained_clips import ExplainedClips
+from captum_apex.explaining.file_tables import FileTable, all_bad
+from captum_apex.explaining.recording_tables import event_settings, events_written, evidence_written, window_and_hop
+from captum_apex.explaining.table_settings import about_rows
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
-from captum_apex.layers.models import model_name, model_of
+from captum_apex.layers.models import model_name
 from captum_apex.locating.region_search import RegionSearch
-from captum_apex.numbers import real_number, whole_number
+from captum_apex.numbers import whole_number
 from captum_apex.progress import bar_settings
-from captum_apex.recordings.audio_file import UnreadableAudioError
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
     from captum_apex.report import Page
 
 __all__ = ["Explainer"]
-
-_SKIP_BAD = "`skip_bad=True`, or --skip-bad on the command line, leaves out clips that cannot be read"
 
 
 class Explainer:
@@ -93,9 +94,9 @@ class Explainer:
         recordings: AudioDataset | None = None,
     ) -> None:
         check_classifier(classifier)
-        named = _named(bases)
+        named = named_bases(bases)
         self.classifier = classifier
-        self.apexes: dict[Scheme, APEX] = _apexes(classifier, named)
+        self.apexes: dict[Scheme, APEX] = apexes_of(classifier, named)
         self.training = None if recordings is None else classifier.dataset(recordings)
         self._pages = ClipPages(classifier, self.apexes, self.training)
         if self.training is not None:
@@ -246,16 +247,16 @@ class Explainer:
             ValueError: a class or an argument is not known, `target` and `threshold` are both given, or a clip cannot
                 be read or explained; a note names it.
         """
-        if target is not None and threshold is not None:
-            raise ValueError("expected either `target` or `threshold`, but got both")
-        if threshold is not None:
-            threshold = real_number(threshold, "threshold", 0, 1)
-            self.classifier.probabilities(torch.zeros(len(self.classifier.class_names)))  # an error before the work
-        targets = self._targets(target)
-        n_prototypes = None if n_prototypes is None else whole_number(n_prototypes, "n_prototypes", least=1)
-        check_sides(sides)
-        settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
-        sources = clip_sources(self.classifier, clips)
+        settings: dict[str, Any] = {"n_channels": n_channels, "n_prototypes": n_prototypes, "sides": sides}
+        request = ClipRequest.of(self.classifier, target, threshold=threshold, **settings, search=search)
+        explained = self._explained(clip_sources(self.classifier, clips), request, skip_bad, progress)
+        if explained.left_out and not explained.pages:
+            raise all_bad(explained.left_out)
+        return explained
+
+    def _explained(
+        self, sources: Iterable[ClipSource], request: ClipRequest, skip_bad: bool, progress: bool = False
+    ) -> ExplainedClips:
         pages: list[Page] = []
         left_out = {}
         for source in tqdm(sources, desc="explaining", unit="clip", **bar_settings(progress)):
@@ -263,17 +264,51 @@ class Explainer:
                 clip, inputs = source.read(self.classifier)
             except (ValueError, OSError) as error:
                 if not skip_bad:
-                    _name_skip_bad(error)
+                    name_skip_bad(error)
                     raise
                 left_out[source.name] = str(error)
                 continue
             clip = self._pages.labelled(clip)
             scores = self.classifier.scores(inputs, source.name)
-            labels = targets or _detected(self.classifier, scores, threshold)
-            pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
-        if left_out and not pages:
-            raise ValueError(_all_bad(left_out))
+            of_clip = (clip, inputs, scores)
+            labels = request.labels(self.classifier, scores)
+            pages += [self._pages.page(*of_clip, label, request.evidence, progress=progress) for label in labels]
         return ExplainedClips(tuple(pages), left_out)
+
+    def write_evidence(
+        self,
+        clips: Any,
+        path: str | os.PathLike,
+        target: str | int | Sequence[str | int] | None = None,
+        *,
+        part: tuple[int, int] = (0, 1),
+        skip_bad: bool = False,
+        progress: bool = False,
+        **settings: Any,
+    ) -> FileTable:
+        """Explains any number of clips one by one, and writes their evidence as one table, without a page.
+
+        It is the table of `explain(clips).write_csv(path)`; see `write_events` for interruptions and for `part`.
+
+        Args:
+            clips: files, as the path of a folder, a list of paths, or `Recordings`.
+            path: path of the table, which ends in `.csv` or `.json`.
+            target: as in `explain`.
+            part: index of the part and number of parts.
+            skip_bad: leave out clips that cannot be read.
+            progress: whether to show a progress bar.
+            **settings: further arguments of `explain`, such as `threshold`.
+        """
+        request = ClipRequest.of(self.classifier, target, **settings)
+        training = "" if self.training is None else self.training.fingerprint()
+        about = about_rows("evidence", self.classifier, self.bases.values(), {"training": training, **request.settings})
+
+        def explained(source: ClipSource) -> ExplainedClips:
+            self._pages.forget()
+            return self._explained([source], request, skip_bad=True)
+
+        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": progress}
+        return evidence_written(path, file_sources(self.classifier, clips), about, explained, **options)
 
     def explain_recording(
         self,
@@ -296,41 +331,59 @@ class Explainer:
         Raises:
             ValueError: there is no basis of the scheme, or the window is not known.
         """
-        apex = self._apex(scheme)
-        if window is None:
-            if self.classifier.length is None:
-                raise ValueError(
-                    "expected `window` (on the command line --window), in s, or a Classifier with a `length`, but "
-                    "there is neither"
-                )
-            window = self.classifier.length / self.classifier.sample_rate
-        hop = window / 2 if hop is None else hop
+        apex = apex_for(self.apexes, scheme)
+        window, hop = window_and_hop(self.classifier, window, hop)
         return explain_recording(apex, recording, window, hop, classifier=self.classifier, **settings)
 
-    def _apex(self, scheme: Scheme | str | None) -> APEX:
-        if scheme is None and len(self.apexes) == 1:
-            return next(iter(self.apexes.values()))
-        schemes = ", ".join(map(repr, map(str, self.apexes)))
-        if scheme is None:
-            first = next(iter(self.apexes))
-            raise ValueError(
-                f"expected `scheme`, because there are bases for {schemes}: name one, such as "
-                f'scheme="{Scheme.TIME if Scheme.TIME in self.apexes else first}"'
-            )
-        if Scheme(scheme) not in self.apexes:
-            raise ValueError(f"expected `scheme` to be one of {schemes}, of which there are bases, but got {scheme!r}")
-        return self.apexes[Scheme(scheme)]
+    def write_events(
+        self,
+        recordings: Any,
+        path: str | os.PathLike,
+        scheme: Scheme | str | None = None,
+        *,
+        window: float | None = None,
+        hop: float | None = None,
+        raven: str | os.PathLike | None = None,
+        audacity: str | os.PathLike | None = None,
+        part: tuple[int, int] = (0, 1),
+        skip_bad: bool = False,
+        progress: bool = False,
+        **settings: Any,
+    ) -> FileTable:
+        """Lists the events of any number of recordings in one table, with the path of the recording in each row.
 
-    def _targets(self, target: str | int | Sequence[str | int] | None) -> list[int | None]:
-        """The classes that are asked for, each once; none for the predicted ones."""
-        if target is None:
-            return []
-        is_one = isinstance(target, str) or not isinstance(target, Iterable) or getattr(target, "ndim", 1) == 0
-        given: list = [target] if is_one else list(target)  # type: ignore[arg-type]
-        names = self.classifier.class_names
-        indices = list(dict.fromkeys(class_index(each, names) for each in given))
-        # A model of one class may have no axis of classes, from which an index could be taken.
-        return [*indices] if len(names) > 1 else [None]
+        Each recording is kept as soon as it is finished, in the folder `PATH.parts`: after an interruption or a kill
+        the same call goes on with the next one, and the table is that of an unbroken run. Other settings are refused;
+        files that have changed are explained anew.
+
+        Args:
+            recordings: the path of a file or of a folder, with all folders in it, or a list of paths.
+            path: path of the table, which ends in `.csv` or `.json`.
+            scheme: as in `explain_recording`.
+            window: as in `explain_recording`.
+            hop: as in `explain_recording`.
+            raven: folder that gets a selection table for each recording, where all are finished.
+            audacity: folder that gets a label track for each recording.
+            part: index of the part and number of parts, for several processes or machines that share the folder of the
+                table. The last one that ends writes the table.
+            skip_bad: leave out recordings that cannot be explained to their end.
+            progress: whether to show a progress bar.
+            **settings: further arguments of `captum_apex.explain_recording`, such as `threshold`.
+
+        Raises:
+            ValueError: a recording is bad, or what is in `PATH.parts` was begun with other settings.
+        """
+        apex = apex_for(self.apexes, scheme)
+        window, hop = window_and_hop(self.classifier, window, hop)
+        settings = event_settings(settings)
+        depends_on = {**settings, "window": window, "hop": hop}
+        n_samples = max(1, round(window * self.classifier.sample_rate))
+        about = about_rows("events", self.classifier, [apex.basis], depends_on, n_samples=n_samples)
+        explained = partial(self.explain_recording, scheme=apex.basis.scheme, window=window, hop=hop, **settings)
+        training = None if self.training is None else self.training.recordings
+        folders = {"raven": raven, "audacity": audacity}
+        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": progress}
+        return events_written(path, recording_paths(recordings), about, explained, folders, training, **options)
 
     def __repr__(self) -> str:
         n_clips = "no recordings" if self.training is None else f"{len(self.training)} recordings"
@@ -344,57 +397,3 @@ class Explainer:
                 f"  prototypes from {n_clips}",
             ]
         )
-
-
-def _name_skip_bad(error: ValueError | OSError) -> None:
-    """Raises the error for a file that cannot be read with the setting that leaves such files out."""
-    if isinstance(error, UnreadableAudioError):
-        raise ValueError(f"{error}; {_SKIP_BAD}") from error
-
-
-def _named(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
-    """The bases by what messages call them."""
-    listed = bases.values() if isinstance(bases, Mapping) else bases
-    given = list(listed) if isinstance(listed, Iterable) else [listed]
-    for basis in given:
-        if not isinstance(basis, PrototypeBasis):
-            raise TypeError(f"expected `bases` to be fitted bases, but got {type(basis).__name__}")
-    if isinstance(bases, Mapping):
-        return {str(path): basis for path, basis in bases.items()}
-    named = {f"the basis for {str(basis.scheme)!r}": basis for basis in given}
-    if len(named) < len(given):
-        schemes = ", ".join(repr(str(basis.scheme)) for basis in given)
-        raise ValueError(f"expected one basis per scheme, but got {schemes}")
-    return named
-
-
-def _apexes(classifier: Classifier, bases: Mapping[str, PrototypeBasis]) -> dict[Scheme, APEX]:
-    """The attribution object of each basis, in the order of `SCHEMES`."""
-    if not bases:
-        raise ValueError("expected at least one basis, but got none")
-    apexes = {basis.scheme: _apex(classifier, name, basis) for name, basis in bases.items()}
-    return {scheme: apexes[scheme] for scheme in SCHEMES if scheme in apexes}
-
-
-def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
-    if basis.positive is None:
-        raise ValueError(f"expected bases with prototypes, but {name} has none; make one with `fit_basis`")
-    try:
-        layer = (model_of(classifier.model) or classifier.model).get_submodule(basis.origin.layer)
-        layout = classifier.input_layout
-        return APEX(classifier.model, layer, basis, input_layout=layout, columns=classifier.columns)
-    except (AttributeError, ValueError) as error:
-        raise ValueError(f"{name} does not fit this model: {error}") from error
-
-
-def _all_bad(left_out: Mapping[str, str]) -> str:
-    name, message = next(iter(left_out.items()))
-    return f"expected files that can be read, but all {len(left_out)} are bad, such as {name}: {message}"
-
-
-def _detected(classifier: Classifier, scores: Sequence[float], threshold: float | None) -> list[int | None]:
-    """The classes whose probability reaches the threshold, highest first; [None], the predicted, if there are none."""
-    if threshold is None or len(scores) == 1:
-        return [None]
-    ordered, labels = torch.tensor(scores).sort(descending=True)
-    return labels[classifier.probabilities(ordered) >= threshold].tolist() or [None]
