@@ -78,6 +78,10 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="the folder or the CSV file that the basis was fitted on, for the names of the prototypes in JSON",
     )
+    _add_output(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--raven",
         type=Path,

@@ -53,6 +53,16 @@ def said_table(make: Callable[[], FileTable], options: argparse.Namespace, noun:
 
     Returns:
         The exit status.
+
+    Example:
+        >>> import argparse
+        >>> from pathlib import Path
+        >>> from captum_apex.cli.file_table_results import said_table
+        >>> from captum_apex.explaining.file_tables import FileTable
+        >>> table = FileTable(Path("events.csv"), Path("events.csv.parts"), 2, (), {}, {}, None)
+        >>> said_table(lambda: table, argparse.Namespace(table=table.path, as_json=True), "event", [])
+        {"files": [], "n_files": 2, "n_missing": 2, "left_out": {}, "classes": []}
+        0
     """
     try:
         table = make()
