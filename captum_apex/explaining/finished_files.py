@@ -22,6 +22,7 @@ _FORMAT = "captum-apex rows 1"
 _ROWS = "rows.jsonl"
 _PART = re.compile(r"part-\d+-of-\d+")
 _LINE = re.compile(rb'\{"checksum": "([0-9a-f]{64})", ')
+_BEFORE_ROWS = b', "rows": '  # not in a name, whose quotation marks have a backslash before them
 _SECONDS = 2.0  # between two waits for the disk
 
 
@@ -204,17 +205,22 @@ def _line(record: Mapping[str, Any]) -> bytes:
     return f'{{"checksum": "{hashlib.sha256(text.encode()).hexdigest()}", {text[1:]}\n'.encode()
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
-    """The record of a line; None for a line that was cut or damaged."""
+def _record(line: bytes, whole: bool = True) -> dict[str, Any] | None:
+    """The record of a line, or what is before its rows; None for a line that was cut or damaged."""
     beginning = _LINE.match(line)
     if beginning is None or not line.endswith(b"\n"):
         return None
     text = b"{" + line[beginning.end() : -1]
-    return json.loads(text) if hashlib.sha256(text).hexdigest().encode() == beginning[1] else None
+    if hashlib.sha256(text).hexdigest().encode() != beginning[1]:
+        return None
+    if not whole:
+        head, found, _ = text.partition(_BEFORE_ROWS)
+        text = head + b"}" if found else head
+    return json.loads(text)
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """The offset and the record of each line of a file; none if there is no file."""
+    """The offset and the record, without its rows, of each line of a file; none if there is no file."""
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below
     except FileNotFoundError:
@@ -222,7 +228,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     with file:
         offset = 0
         for line in file:
-            yield offset, _record(line)
+            yield offset, _record(line, whole=False)
             offset += len(line)
 
 
@@ -235,7 +241,7 @@ def _repair(path: Path, header: Mapping[str, Any]) -> None:
     with replaced(path) as beside, open(beside, "wb") as file:
         if not is_begun:
             file.write(_line(header))
-        for _, record in _records(path) if is_begun else ():
-            if record is not None:
-                file.write(_line(record))
+        else:
+            with open(path, "rb") as former:
+                file.writelines(line for line in former if _record(line, whole=False) is not None)
     synced_folder(path.parent)

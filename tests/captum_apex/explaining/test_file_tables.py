@@ -304,6 +304,33 @@ def test_a_damaged_line_costs_its_file_alone(here, explainer, work, damage):
     assert len(rows.read_bytes().splitlines()) == 1 + len(NAMES)
 
 
+def test_what_is_finished_gives_a_table_of_the_other_kind_of_file(here, explainer, work):
+    write(explainer, "events", "wanted.json")
+    write(explainer, "events")
+    work.clear()
+    Path("table.csv.parts").rename("table.json.parts")
+    write(explainer, "events", "table.json")
+    assert not work
+    assert Path("table.json").read_bytes() == Path("wanted.json").read_bytes()
+
+
+def test_records_of_files_with_odd_names_are_found_again(tmp_path):
+    names = ['a, "rows": 1.wav', "b\nc.wav", "caf\udce9.wav", '{"checksum": "', "ü.wav"]
+    files = [StoredFile(name, size=index, time=index) for index, name in enumerate(names)]
+    with FinishedFiles(tmp_path, {"a": 1}).opened((0, 1)) as add:
+        for file in files[:-1]:
+            add(file, rows=[{"rows": file.name}, {"nan": float("inf")}])
+        add(files[-1], error=names[0])
+    finished = FinishedFiles(tmp_path, {"a": 1})
+    assert list(finished.files) == files
+    assert [file in finished for file in files] == [True] * 4 + [False]
+    assert [finished.rows(file) for file in files[:-1]] == [
+        [{"rows": name}, {"nan": float("inf")}] for name in names[:-1]
+    ]
+    assert [finished.error(file) for file in files] == [None] * 4 + [names[0]]
+    assert replace(files[0], size=9) not in finished
+
+
 # --- parts --------------------------------------------------------------------
 
 
