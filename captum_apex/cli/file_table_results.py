@@ -70,16 +70,16 @@ def said_table(make: Callable[[], FileTable], options: argparse.Namespace, noun:
         print(f"\nwhat is finished is kept in {options.table}.parts; the same command goes on there", file=sys.stderr)
         raise
     list_left_out(table.left_out, table.n_files)
-    n_files = counted(table.n_files, "file")
     written = [table.path, *files] if table.is_complete else []
     if not table.is_complete:
         print(
-            f"the part is finished, but {table.n_missing} of {n_files} are not; the part that ends last writes "
-            f"{table.path}",
+            f"the part is finished, but {table.n_missing} of {table.n_files} files are not; the part that ends last "
+            f"writes {table.path}",
             file=sys.stderr,
         )
     else:
-        print(f"{counted(sum(table.counts.values()), noun)} in {n_files}", file=sys.stderr)
+        n_rows = sum(table.counts.values())
+        print(f"{counted(n_rows, noun)} in {counted(len(table.finished), 'file')}", file=sys.stderr)
     for path in written:
         print_path(path, options.as_json)
     rows = [{"class": name, f"{noun}s": number} for name, number in table.counts.items()]

@@ -174,7 +174,8 @@ def _finish(
                 if not skip_bad:
                     kept = f"the files before it are kept in {finished.folder}"
                     raise ValueError(f"{_named(error, file)}; {kept}; {_SKIP_BAD}") from error
-                add(file, error=str(error))
+                if finished.error(file) != str(error):
+                    add(file, error=str(error))
 
 
 def _named(error: UnusableFileError, file: StoredFile) -> str:

@@ -17,6 +17,7 @@ from captum_apex.explanations.event_files import write_audacity, write_raven
 from captum_apex.explanations.event_tables import event_of, event_row, write_each, write_event_table
 from captum_apex.explanations.events import Event, RecordingExplanation, UnfinishedExplanationError
 from captum_apex.explanations.long_recordings import explain_recording
+from captum_apex.numbers import real_number
 from captum_apex.recordings.folders import AudioDataset
 
 __all__ = ["event_settings", "events_written", "evidence_written"]
@@ -107,6 +108,7 @@ def window_and_hop(classifier: Classifier, window: float | None, hop: float | No
                 "there is neither"
             )
         window = classifier.length / classifier.sample_rate
+    window = real_number(window, "window")
     return window, window / 2 if hop is None else hop
 
 

@@ -30,6 +30,7 @@ _IN_WORDS = {
     "transform": "what the transform gives for a trial",
 }
 _SAME_INPUT = 1e-3  # how much the mean and the size of an input may differ on another machine, as a share
+_LONGEST_TRIAL = 2**26  # samples
 _LONG = 40  # characters of a value in a message
 
 
@@ -116,7 +117,7 @@ def _is_same(name: str, former: Any, now: Any) -> bool:
 
 def _trial(classifier: Classifier, n_samples: int) -> dict[str, Any] | None:
     """What the transform gives for noise; None where it takes no noise of that length, of which the work says more."""
-    noise = 0.1 * torch.randn(n_samples, generator=torch.Generator().manual_seed(0))
+    noise = 0.1 * torch.randn(min(n_samples, _LONGEST_TRIAL), generator=torch.Generator().manual_seed(0))
     try:
         inputs = classifier.inputs(noise, "a trial")
     except ValueError:

@@ -474,6 +474,11 @@ def test_a_broken_file_stops_the_work_by_its_name_and_loses_no_other(here, expla
     assert work == [f"field/{name}" for name in NAMES[1:]]
     assert list(table.left_out) == ["field/b.wav"]
     assert "expected field/b.wav to be audio" in table.left_out["field/b.wav"]
+    n_lines = len(Path("table.csv.parts/part-0-of-1/rows.jsonl").read_bytes().splitlines())
+    work.clear()
+    write(explainer, kind, skip_bad=True)
+    assert work == ["field/b.wav"]  # it is tried again
+    assert len(Path("table.csv.parts/part-0-of-1/rows.jsonl").read_bytes().splitlines()) == n_lines == 1 + len(NAMES)
     got = Path("table.csv").read_bytes()
     Path("field/b.wav").unlink()
     write(explainer, kind, "without.csv")
