@@ -13,9 +13,10 @@ from captum_apex.progress import bar_settings
 from captum_apex.recordings.audio_file import UnreadableAudioError
 from captum_apex.recordings.folders import AudioDataset, Recordings
 
-__all__ = ["all_bad_text", "left_out_text", "naming_setting", "readable_recordings", "warned_readable"]
+__all__ = ["SKIP_BAD", "all_bad_text", "left_out_text", "naming_setting", "readable_recordings", "warned_readable"]
 
-_SKIP_BAD = "`skip_bad=True`, or --skip-bad on the command line, leaves out clips that cannot be read"
+SKIP_BAD = "`skip_bad=True`, or --skip-bad on the command line, leaves out files that cannot be read"
+"""What to do about files that cannot be read, for messages."""
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def naming_setting() -> Iterator[None]:
     try:
         yield
     except UnreadableAudioError as error:
-        raise ValueError(f"{error}; {_SKIP_BAD}") from error
+        raise ValueError(f"{error}; {SKIP_BAD}") from error
 
 
 def readable_recordings(

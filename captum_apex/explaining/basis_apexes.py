@@ -11,7 +11,7 @@ from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.layers.models import model_of
 
-__all__ = ["apexes_of", "named_bases"]
+__all__ = ["apex_for", "apexes_of", "named_bases"]
 
 
 def named_bases(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
@@ -77,3 +77,33 @@ def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
         return APEX(classifier.model, layer, basis, input_layout=layout, columns=classifier.columns)
     except (AttributeError, ValueError) as error:
         raise ValueError(f"{name} does not fit this model: {error}") from error
+
+
+def apex_for(apexes: Mapping[Scheme, APEX], scheme: Scheme | str | None) -> APEX:
+    """The attribution object of a scheme.
+
+    Args:
+        apexes: the attribution objects.
+        scheme: the scheme; None where there is one object.
+
+    Raises:
+        ValueError: there is none of the scheme, or none is named of several.
+
+    Example:
+        >>> from captum_apex.demonstration import explainer
+        >>> from captum_apex.explaining.basis_apexes import apex_for
+        >>> str(apex_for(explainer().apexes, "time").basis.scheme)
+        'time'
+    """
+    if scheme is None and len(apexes) == 1:
+        return next(iter(apexes.values()))
+    schemes = ", ".join(map(repr, map(str, apexes)))
+    if scheme is None:
+        first = next(iter(apexes))
+        raise ValueError(
+            f"expected `scheme`, because there are bases for {schemes}: name one, such as "
+            f'scheme="{Scheme.TIME if Scheme.TIME in apexes else first}"'
+        )
+    if Scheme(scheme) not in apexes:
+        raise ValueError(f"expected `scheme` to be one of {schemes}, of which there are bases, but got {scheme!r}")
+    return apexes[Scheme(scheme)]

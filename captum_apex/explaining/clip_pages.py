@@ -38,6 +38,8 @@ __all__ = ["N_PROTOTYPES", "ClipPages", "EvidenceSettings"]
 N_PROTOTYPES = 4
 """Prototypes per channel that are shown, where the bases have as many."""
 
+_MOST_KEPT = 256  # training clips
+
 
 @dataclass(frozen=True)
 class EvidenceSettings:
@@ -119,7 +121,7 @@ class ClipPages:
         clip: Clip,
         inputs: Tensor,
         name: str,
-        targets: Sequence[int | None] | float | None,
+        labels: Callable[[Sequence[float]], Sequence[int | None]],
         settings: EvidenceSettings,
         *,
         progress: bool | None = False,
@@ -130,8 +132,8 @@ class ClipPages:
             clip: the clip.
             inputs: its input, without the clip axis.
             name: name of the clip, for messages.
-            targets: indices of the classes; or a probability, for all classes that reach it, highest first, the
-                predicted one where none does; or None for the predicted one.
+            labels: function from the score for each class to the indices of the classes to explain; None among them is
+                the predicted one.
             settings: how much evidence is shown.
             progress: as in `page`.
 
@@ -140,15 +142,8 @@ class ClipPages:
         """
         with shared_passes():
             scores = self.scores(inputs, name)
-            labels = targets if isinstance(targets, Sequence) else self._detected(scores, targets)
-            return [self.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
-
-    def _detected(self, scores: Sequence[float], threshold: float | None) -> list[int | None]:
-        """The classes whose probability reaches the threshold, highest first; [None], the predicted, if none does."""
-        if threshold is None or len(scores) == 1:
-            return [None]
-        ordered, labels = torch.tensor(scores).sort(descending=True)
-        return labels[self.classifier.probabilities(ordered) >= threshold].tolist() or [None]
+            chosen = labels(scores)
+            return [self.page(clip, inputs, scores, label, settings, progress=progress) for label in chosen]
 
     def page(
         self,
@@ -215,6 +210,11 @@ class ClipPages:
         """
         indices = [] if clip.label else self.training_indices(clip)
         return replace(clip, label=self._training_clip(indices[0]).label) if indices else clip
+
+    def forget(self) -> None:
+        """Drops the training clips that were read first, so that no more are kept than a few clips need."""
+        for index in list(self._training_clips)[:-_MOST_KEPT]:
+            del self._training_clips[index]
 
     @cached_property
     def _training_names(self) -> dict[str, list[int]]:

@@ -18,10 +18,11 @@ from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.classifiers.logits import naming_score_counts
 from captum_apex.numbers import full_scale
 from captum_apex.recordings.decoding import as_waveform
+from captum_apex.recordings.folder_files import SUFFIXES, FolderContents
 from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.slices import LONGER, file_duration
 
-__all__ = ["ClipSource", "clip_sources"]
+__all__ = ["ClipSource", "clip_sources", "file_sources", "recording_paths"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ClipSource:
         name: name of the clip, for its title and for messages.
         waveform: function that reads the clip, (sample,); short ones are not lengthened yet.
         label: class of the clip in words; empty where it is not known.
+        is_file: whether the name is the path of the clip's file.
 
     Example:
         >>> import torch
@@ -43,6 +45,7 @@ class ClipSource:
     name: str
     waveform: Callable[[], Tensor]
     label: str = ""
+    is_file: bool = False
 
     def read(self, classifier: Classifier) -> tuple[Clip, Tensor]:
         """The clip to look at and to listen to, and its input for the model; errors as in `Classifier.drawn`."""
@@ -89,6 +92,81 @@ def clip_sources(classifier: Classifier, clips: Any) -> list[ClipSource]:
     return sources
 
 
+def file_sources(classifier: Classifier, clips: Any) -> dict[str, ClipSource]:
+    """The clips to explain by their paths, each once.
+
+    Args:
+        classifier: the classifier that reads them.
+        clips: files, in any form that `clip_sources` takes.
+
+    Raises:
+        TypeError: the clips have another form.
+        ValueError: there is no clip, or one is no file.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Classifier
+        >>> from captum_apex.explaining.clip_sources import file_sources
+        >>> classifier = Classifier(torch.nn.Linear(9, 1), lambda waveform: waveform[:9], 8000, ["dog"])
+        >>> list(file_sources(classifier, ["b.wav", "a.wav", "b.wav"]))
+        ['b.wav', 'a.wav']
+    """
+    sources = clip_sources(classifier, clips)
+    other = next((source for source in sources if not source.is_file), None)
+    if other is not None:
+        raise ValueError(f"expected audio files, whose rows can be kept by their paths, but got {other.name}")
+    return {source.name: source for source in sources}
+
+
+def recording_paths(recordings: Any) -> list[str]:
+    """The paths of recordings, each once, in the order of names within a folder.
+
+    Args:
+        recordings: the path of a file or of a folder, `Recordings` that are files, or a list of paths. A folder has
+            the audio files in it and in all folders below it, whatever their names.
+
+    Raises:
+        TypeError: the recordings have another form.
+        FileNotFoundError: there are no audio files in a folder.
+        ValueError: there is no recording.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from captum_apex.explaining.clip_sources import recording_paths
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b.wav", "north/a.wav"):
+        ...         Path(folder, name).parent.mkdir(exist_ok=True)
+        ...         Path(folder, name).touch()
+        ...     [Path(path).name for path in recording_paths(folder)]
+        ['b.wav', 'a.wav']
+    """
+    if isinstance(recordings, Recordings) and _are_files(recordings):
+        return [recordings.name(index) for index in range(len(recordings))]
+    given = [recordings] if isinstance(recordings, (str, os.PathLike)) else recordings
+    listed: list[Any] = list(given) if isinstance(given, Iterable) else [None]
+    if not all(isinstance(each, (str, os.PathLike)) for each in listed):
+        raise TypeError(f"expected paths of recordings or of folders, but got {type(recordings).__name__}")
+    if not listed:
+        raise ValueError("expected at least one recording, but got none")
+    paths = [path for each in listed for path in (_below(Path(each)) if Path(each).is_dir() else [os.fspath(each)])]
+    return list(dict.fromkeys(paths))
+
+
+def _below(folder: Path) -> list[str]:
+    """The paths of the audio files in and below a folder, with a warning of what else is there."""
+    contents = FolderContents.of(folder)
+    said = contents.left_out()
+    if not contents.audio:
+        raise FileNotFoundError(
+            f"expected audio files ({', '.join(SUFFIXES)}) in {folder} or below it, but there are none: "
+            f"{f'only {said}' if said else 'it is empty'}"
+        )
+    if said:
+        warn_caller(f"left out of {folder}: {said}")
+    return [os.fspath(folder / name) for name in contents.audio]
+
+
 def _is_waveform(clips: Any) -> bool:
     """Whether an object is an array of numbers along one axis; an array or a column of paths is none."""
     return hasattr(clips, "shape") and len(clips.shape) == 1 and getattr(clips.dtype, "kind", "f") not in "OUST"
@@ -103,10 +181,15 @@ def _is_number_or_table(clips: Any) -> bool:
 
 def _of_dataset(classifier: Classifier, recordings: AudioDataset) -> list[ClipSource]:
     inputs: InputDataset = classifier.dataset(recordings)
+    are_files = _are_files(recordings)
     return [
-        ClipSource(inputs.name(index), partial(_recording, inputs, index), inputs.label_name(index))
+        ClipSource(inputs.name(index), partial(_recording, inputs, index), inputs.label_name(index), are_files)
         for index in range(len(inputs))
     ]
+
+
+def _are_files(recordings: AudioDataset) -> bool:
+    return isinstance(recordings, Recordings) and recordings.sounds is None
 
 
 def _sources(classifier: Classifier, clip: Any, index: int) -> list[ClipSource]:
@@ -120,7 +203,7 @@ def _sources(classifier: Classifier, clip: Any, index: int) -> list[ClipSource]:
 
 def _source(classifier: Classifier, clip: Any, index: int) -> ClipSource:
     if isinstance(clip, (str, os.PathLike)):
-        return ClipSource(os.fspath(clip), partial(_first_clip, classifier, clip))
+        return ClipSource(os.fspath(clip), partial(_first_clip, classifier, clip), is_file=True)
     if _is_waveform(clip):
         name = f"clip {index + 1}"
         samples = torch.as_tensor(clip).detach()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from captum_apex.audio.clip import Clip
 from captum_apex.audio.regions import Box, Place, Region, in_order
 from captum_apex.explaining.channel_names import Names, entries_by_basis
+from captum_apex.explanations.event_tables import write_objects
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.files import replaced
@@ -133,19 +133,11 @@ class ExplainedClips(Sequence):
         A name that begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet takes
         it as text and not as a formula.
         """
-        rows = [_csv_row(row) for row in self.rows()]
-        with replaced(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        return Path(path)
+        return _write_csv(path, self.rows())
 
     def write_json(self, path: str | os.PathLike) -> Path:
         """Writes the table of `rows` as JSON: a list with one object per channel."""
-        text = json.dumps(self.rows(), indent=1, ensure_ascii=False, allow_nan=False)
-        with replaced(path) as beside:
-            beside.write_text(text + "\n", encoding="utf-8")
-        return Path(path)
+        return _write_json(path, self.rows())
 
     def __repr__(self) -> str:
         n_clips = len({id(page.clip) for page in self.pages})
@@ -208,6 +200,31 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "prototypes": [_prototype(page, prototype) for prototype in evidence.prototypes],
         "silent": bool(evidence.region.boxes) and page.clip.is_silent(evidence.region),
     }
+
+
+def write_evidence_table(path: str | os.PathLike, rows: Iterable[dict[str, Any]]) -> Path:
+    """Writes rows of evidence as `ExplainedClips.write_csv` and `write_json` do, one after the other.
+
+    Args:
+        path: path of the file; JSON where it ends in `.json`, otherwise CSV.
+        rows: the rows, as `ExplainedClips.rows` gives them.
+    """
+    return (_write_json if Path(path).suffix.lower() == ".json" else _write_csv)(path, rows)
+
+
+def _write_csv(path: str | os.PathLike, rows: Iterable[dict[str, Any]]) -> Path:
+    with replaced(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(map(_csv_row, rows))
+    return Path(path)
+
+
+def _write_json(path: str | os.PathLike, rows: Iterable[dict[str, Any]]) -> Path:
+    with replaced(path) as beside, open(beside, "w", encoding="utf-8") as file:
+        write_objects(file, rows, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+    return Path(path)
 
 
 def _csv_row(row: dict[str, Any]) -> dict[str, Any]:

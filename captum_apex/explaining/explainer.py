@@ -5,34 +5,37 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.decomposition import N_CHANNELS, check_sides
+from captum_apex.attribution.decomposition import N_CHANNELS
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
-from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
 from captum_apex.defaults import BASIS_SUFFIX
 from captum_apex.explaining.bad_files import all_bad_text, naming_setting, warned_readable
-from captum_apex.explaining.basis_apexes import apexes_of, named_bases
+from captum_apex.explaining.basis_apexes import apex_for, apexes_of, named_bases
 from captum_apex.explaining.channel_names import Names, read_names, write_names
 from captum_apex.explaining.classifier_bases import check_classifier, check_origins, fit_bases, load_bases
-from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
+from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, n_stored
 from captum_apex.explaining.clip_progress import explained_in_turn
-from captum_apex.explaining.clip_sources import clip_sources
+from captum_apex.explaining.clip_requests import ClipRequest
+from captum_apex.explaining.clip_sources import ClipSource, clip_sources, file_sources, recording_paths
 from captum_apex.explaining.explained_clips import ExplainedClips
+from captum_apex.explaining.file_tables import FileTable
+from captum_apex.explaining.recording_tables import event_settings, events_written, evidence_written, window_and_hop
+from captum_apex.explaining.table_settings import about_rows
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
 from captum_apex.layers.models import model_name
 from captum_apex.locating.region_search import RegionSearch
-from captum_apex.numbers import real_number, whole_number
+from captum_apex.numbers import whole_number
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
@@ -263,16 +266,16 @@ class Explainer:
             ValueError: a class or an argument is not known, `target` and `threshold` are both given, or a clip cannot
                 be read or explained; a note names it.
         """
-        if target is not None and threshold is not None:
-            raise ValueError("expected either `target` or `threshold`, but got both")
-        if threshold is not None:
-            threshold = real_number(threshold, "threshold", 0, 1)
-            self.classifier.probabilities(torch.zeros(len(self.classifier.class_names)))  # an error before the work
-        targets = self._targets(target)
-        n_prototypes = None if n_prototypes is None else whole_number(n_prototypes, "n_prototypes", least=1)
-        check_sides(sides)
-        settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
-        sources = clip_sources(self.classifier, clips)
+        settings: dict[str, Any] = {"n_channels": n_channels, "n_prototypes": n_prototypes, "sides": sides}
+        request = ClipRequest.of(self.classifier, target, threshold=threshold, **settings, search=search)
+        explained = self._explained(clip_sources(self.classifier, clips), request, skip_bad, progress)
+        if explained.left_out and not explained.pages:
+            raise ValueError(all_bad_text(explained.left_out))
+        return explained
+
+    def _explained(
+        self, sources: Sequence[ClipSource], request: ClipRequest, skip_bad: bool, progress: bool | None = False
+    ) -> ExplainedClips:
         pages: list[Page] = []
         left_out = {}
         shown = self.progress if progress is None else progress
@@ -286,11 +289,45 @@ class Explainer:
                 left_out[source.name] = str(error)
                 continue
             clip = self._pages.labelled(clip)
+            labels = partial(request.labels, self.classifier)
             name = source.name  # of the file, by which messages name it
-            pages += self._pages.pages(clip, inputs, name, targets or threshold, settings, progress=shown)
-        if left_out and not pages:
-            raise ValueError(all_bad_text(left_out))
+            pages += self._pages.pages(clip, inputs, name, labels, request.evidence, progress=shown)
         return ExplainedClips(tuple(pages), left_out)
+
+    def write_evidence(
+        self,
+        clips: Any,
+        path: str | os.PathLike,
+        target: str | int | Sequence[str | int] | None = None,
+        *,
+        part: tuple[int, int] = (0, 1),
+        skip_bad: bool = False,
+        progress: bool = False,
+        **settings: Any,
+    ) -> FileTable:
+        """Explains any number of clips one by one, and writes their evidence as one table, without a page.
+
+        It is the table of `explain(clips).write_csv(path)`; see `write_events` for interruptions and for `part`.
+
+        Args:
+            clips: files, as the path of a folder, a list of paths, or `Recordings`.
+            path: path of the table, which ends in `.csv` or `.json`.
+            target: as in `explain`.
+            part: index of the part and number of parts.
+            skip_bad: leave out clips that cannot be read.
+            progress: whether to show a progress bar.
+            **settings: further arguments of `explain`, such as `threshold`.
+        """
+        request = ClipRequest.of(self.classifier, target, **settings)
+        training = "" if self.training is None else self.training.fingerprint()
+        about = about_rows("evidence", self.classifier, self.bases.values(), {"training": training, **request.settings})
+
+        def explained(source: ClipSource) -> ExplainedClips:
+            self._pages.forget()
+            return self._explained([source], request, skip_bad=True)
+
+        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": progress}
+        return evidence_written(path, file_sources(self.classifier, clips), about, explained, **options)
 
     def explain_recording(
         self,
@@ -313,42 +350,60 @@ class Explainer:
         Raises:
             ValueError: there is no basis of the scheme, or the window is not known.
         """
-        apex = self._apex(scheme)
-        if window is None:
-            if self.classifier.length is None:
-                raise ValueError(
-                    "expected `window` (on the command line --window), in s, or a Classifier with a `length`, but "
-                    "there is neither"
-                )
-            window = self.classifier.length / self.classifier.sample_rate
-        hop = window / 2 if hop is None else hop
+        apex = apex_for(self.apexes, scheme)
+        window, hop = window_and_hop(self.classifier, window, hop)
         settings = {"progress": self.progress} | settings
         return explain_recording(apex, recording, window, hop, classifier=self.classifier, **settings)
 
-    def _apex(self, scheme: Scheme | str | None) -> APEX:
-        if scheme is None and len(self.apexes) == 1:
-            return next(iter(self.apexes.values()))
-        schemes = ", ".join(map(repr, map(str, self.apexes)))
-        if scheme is None:
-            first = next(iter(self.apexes))
-            raise ValueError(
-                f"expected `scheme`, because there are bases for {schemes}: name one, such as "
-                f'scheme="{Scheme.TIME if Scheme.TIME in self.apexes else first}"'
-            )
-        if Scheme(scheme) not in self.apexes:
-            raise ValueError(f"expected `scheme` to be one of {schemes}, of which there are bases, but got {scheme!r}")
-        return self.apexes[Scheme(scheme)]
+    def write_events(
+        self,
+        recordings: Any,
+        path: str | os.PathLike,
+        scheme: Scheme | str | None = None,
+        *,
+        window: float | None = None,
+        hop: float | None = None,
+        raven: str | os.PathLike | None = None,
+        audacity: str | os.PathLike | None = None,
+        part: tuple[int, int] = (0, 1),
+        skip_bad: bool = False,
+        progress: bool = False,
+        **settings: Any,
+    ) -> FileTable:
+        """Lists the events of any number of recordings in one table, with the path of the recording in each row.
 
-    def _targets(self, target: str | int | Sequence[str | int] | None) -> list[int | None]:
-        """The classes that are asked for, each once; none for the predicted ones."""
-        if target is None:
-            return []
-        is_one = isinstance(target, str) or not isinstance(target, Iterable) or getattr(target, "ndim", 1) == 0
-        given: list = [target] if is_one else list(target)  # type: ignore[arg-type]
-        names = self.classifier.class_names
-        indices = list(dict.fromkeys(class_index(each, names) for each in given))
-        # A model of one class may have no axis of classes, from which an index could be taken.
-        return [*indices] if len(names) > 1 else [None]
+        Each recording is kept as soon as it is finished, in the folder `PATH.parts`: after an interruption or a kill
+        the same call goes on with the next one, and the table is that of an unbroken run. Other settings are refused;
+        files that have changed are explained anew.
+
+        Args:
+            recordings: the path of a file or of a folder, with all folders in it, or a list of paths.
+            path: path of the table, which ends in `.csv` or `.json`.
+            scheme: as in `explain_recording`.
+            window: as in `explain_recording`.
+            hop: as in `explain_recording`.
+            raven: folder that gets a selection table for each recording, where all are finished.
+            audacity: folder that gets a label track for each recording.
+            part: index of the part and number of parts, for several processes or machines that share the folder of the
+                table. The last one that ends writes the table.
+            skip_bad: leave out recordings that cannot be explained to their end.
+            progress: whether to show a progress bar.
+            **settings: further arguments of `captum_apex.explain_recording`, such as `threshold`.
+
+        Raises:
+            ValueError: a recording is bad, or what is in `PATH.parts` was begun with other settings.
+        """
+        apex = apex_for(self.apexes, scheme)
+        window, hop = window_and_hop(self.classifier, window, hop)
+        settings = event_settings(settings)
+        depends_on = {**settings, "window": window, "hop": hop}
+        n_samples = max(1, round(window * self.classifier.sample_rate))
+        about = about_rows("events", self.classifier, [apex.basis], depends_on, n_samples=n_samples)
+        explained = partial(self.explain_recording, scheme=apex.basis.scheme, window=window, hop=hop, **settings)
+        training = None if self.training is None else self.training.recordings
+        folders = {"raven": raven, "audacity": audacity}
+        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": progress}
+        return events_written(path, recording_paths(recordings), about, explained, folders, training, **options)
 
     def __repr__(self) -> str:
         n_clips = "no recordings" if self.training is None else f"{len(self.training)} recordings"

@@ -100,18 +100,34 @@ def write_csv(path: str | os.PathLike, events: Iterable[Event]) -> None:
     """
     rows = list(events)
     with_effects = any(event.effect is not None for event in rows)
-    header = ["onset_s", "offset_s", "label", "low_freq_hz", "high_freq_hz", "score", "contribution", "channels"]
-    header.append("silent")
-    if with_effects:
-        header += [name.lower().replace(" ", "_") for name in _EFFECT_COLUMNS]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for event in rows:
-        cells = [f"{event.start:.6f}", f"{event.end:.6f}", cell_text(event.name), _hertz(event.low), _hertz(event.high)]
-        cells += [f"{event.score:.4f}", f"{event.contribution:.4f}", _channels(event), _yes_or_no(event.silent)]
-        writer.writerow(cells + _effect_cells(event.effect) if with_effects else cells)
+    writer.writerow(csv_header(with_effects))
+    writer.writerows(csv_cells(event, with_effects) for event in rows)
     _write(path, text.getvalue())
+
+
+def csv_header(with_effects: bool) -> list[str]:
+    """The names of the columns of `write_csv`.
+
+    Args:
+        with_effects: whether there are columns for what masking the events' regions takes away.
+    """
+    header = ["onset_s", "offset_s", "label", "low_freq_hz", "high_freq_hz", "score", "contribution", "channels"]
+    header.append("silent")
+    return header + [name.lower().replace(" ", "_") for name in _EFFECT_COLUMNS if with_effects]
+
+
+def csv_cells(event: Event, with_effects: bool) -> list[str]:
+    """The cells of an event in these columns.
+
+    Args:
+        event: the event.
+        with_effects: as in `csv_header`.
+    """
+    cells = [f"{event.start:.6f}", f"{event.end:.6f}", cell_text(event.name), _hertz(event.low), _hertz(event.high)]
+    cells += [f"{event.score:.4f}", f"{event.contribution:.4f}", _channels(event), _yes_or_no(event.silent)]
+    return cells + _effect_cells(event.effect) if with_effects else cells
 
 
 def write_json(path: str | os.PathLike, events: Iterable[Event], recordings: AudioDataset | None = None) -> None:

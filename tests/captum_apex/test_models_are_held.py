@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import tempfile
 from dataclasses import replace
 from functools import partial
 
@@ -30,6 +31,7 @@ from captum_apex import (
     explain_classes,
     explain_recording,
     insert_basis,
+    listening,
     locate_prototypes,
 )
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
@@ -193,6 +195,17 @@ class Subject:
         regions = EventRegions(self.apex, self.classifier, windows, RegionSearch())
         return regions.refined([EventInWindow(event, 1.0, columns=(4, 8), rows=(0, 8), n_rows=8)])
 
+    def written_events(self):
+        with tempfile.TemporaryDirectory() as folder:
+            listening.write(f"{folder}/a.wav", torch.rand(256), 128)
+            settings = {"window": 1.0, "hop": 1.0, "threshold": 0.1}
+            return self.explainer.write_events(folder, f"{folder}/events.csv", **settings)
+
+    def written_evidence(self):
+        with tempfile.TemporaryDirectory() as folder:
+            listening.write(f"{folder}/a.wav", torch.rand(128), 128)
+            return self.explainer.write_evidence([f"{folder}/a.wav"], f"{folder}/evidence.csv", search=None)
+
     def evidence_regions(self):
         regions = EvidenceRegions(self.apex, CLIPS, (), RegionSearch(), list(CLIPS))
         return regions.located(self.evidence, self.decomposition, clip=0, target=1)
@@ -264,6 +277,8 @@ CALLS = {
     "Explainer.explain_recording": lambda s: s.explainer.explain_recording(
         torch.rand(256), window=1.0, hop=1.0, threshold=0.1
     ),
+    "Explainer.write_events": Subject.written_events,
+    "Explainer.write_evidence": Subject.written_evidence,
     "Explainer.fit": lambda s: Explainer.fit(s.classifier, Sounds(), ["time"], layer=s.layer),
     "Explainer.located": lambda s: s.explainer.located(1),
     "layers_of": lambda s: layers_of(replace(s.classifier, length=128)),
@@ -333,6 +348,9 @@ RUNS_NO_MODEL = {
         "apexes_of",
         "at_layer_of",
         "clip_sources",
+        "file_sources",
+        "ClipRequest.of",
+        "ClipRequest.labels",
         "Classifier.probabilities",
         "check_layout",
         "check_origin",
@@ -363,10 +381,11 @@ RUNS_NO_MODEL = {
     *("PooledNorm.check", "PooledNorm.on_grid", "PooledNorm.spread", "GridNorm.forward"),
     # They run the transform of the classifier, but not its model.
     "Classifier.dataset",
+    "about_rows",
     *(f"InputDataset.{name}" for name in ("clip", "input", "name", "sound", "unfilled", "waveform")),
     "training_recordings",
     *("readable_recordings", "warned_readable"),
-    *("ClipPages.labelled", "ClipPages.training_indices", "check_classifier"),
+    *("ClipPages.forget", "ClipPages.labelled", "ClipPages.training_indices", "check_classifier"),
     *("Explainer.read_names", "Explainer.write_names"),  # they are about files
     # The module in their signature is a library for audio files.
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),

@@ -25,6 +25,7 @@ from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 import captum_apex
 from captum_apex import (
     SCHEMES,
+    Classifier,
     FeatureBank,
     LayerAPEX,
     PrototypeBasis,
@@ -44,7 +45,9 @@ from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.cli import factory
 from captum_apex.cli.parser import COMMANDS as PARSED
 from captum_apex.cli.parser import parser
+from captum_apex.explaining import explainer
 from captum_apex.explaining.clip_pages import ClipPages
+from captum_apex.explaining.clip_requests import ClipRequest
 from captum_apex.report.page import Page
 from tests.odd_files import edited, flac_length
 
@@ -1099,7 +1102,7 @@ def test_a_model_that_raises_late_is_named_with_the_clip(here, pages, monkeypatc
 
 def test_a_defect_in_an_explanation_is_one(here, pages, monkeypatch, capsys):
     fit()
-    monkeypatch.setattr(ClipPages, "_detected", None)
+    monkeypatch.setattr(ClipRequest, "labels", None)
     monkeypatch.setattr("tempfile.tempdir", str(here))
     capsys.readouterr()
     assert explained() == 1
@@ -1499,3 +1502,118 @@ def test_the_page_is_written(here):
     page = Path("page.html").read_text()
     assert "new.wav" in page
     assert "Why <dog>?" not in page
+
+
+# --- one table of many files --------------------------------------------------
+
+
+def events_of(*recordings, more=(), table="events.csv"):
+    return run("events", *recordings, *MODEL, "--basis", "time.safetensors", "--table", table, *more)
+
+
+def test_events_of_several_recordings_are_one_table(here, capsys):
+    fit()
+    for index, name in enumerate(("field/a.wav", "field/north/b.wav", "field/c.wav")):
+        sound(name, hertz=435 * 2**index, seconds=2.5 + index)
+    settings = ("--threshold", 0.3, "--gap", 0.1, "--channels", 2)
+    rows = []
+    for name in ("field/a.wav", "field/c.wav", "field/north/b.wav"):
+        assert events("--table", "one.csv", "--raven", "one.txt", *settings, recording=name) == 0
+        header, *lines = Path("one.csv").read_text().splitlines()
+        rows += [f"{name},{line}" for line in lines]
+        Path("one.txt").rename(f"{Path(name).stem}.txt")
+    capsys.readouterr()
+    assert events_of("field", more=("--raven", "selections", *settings)) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == ["events.csv", "selections"]
+    assert f"{len(rows)} events in 3 files\n" in printed.err
+    assert Path("events.csv").read_text().splitlines() == [f"file,{header}", *rows]
+    for name in ("a", "north/b", "c"):
+        made = Path("selections", f"{name}.Table.1.selections.txt").read_text()
+        assert made == Path(f"{Path(name).name}.txt").read_text()
+    for i in (1, 0):
+        more = ("--part", f"{i}/2", "--json", *settings)
+        assert events_of("field/a.wav", "field/c.wav", "field/north", more=more, table="parts.csv") == 0
+        printed = capsys.readouterr()
+        result = json.loads(printed.out)
+        assert result["n_missing"] == 2 * i
+        assert result["files"] == (["parts.csv"] if not i else [])
+        assert ("2 of 3 files are not; the part that ends last writes parts.csv" in printed.err) == bool(i)
+    names = [line.split(",")[3] for line in rows]
+    assert {row["class"]: row["events"] for row in result["classes"]} == dict(collections.Counter(names))
+    assert Path("parts.csv").read_bytes() == Path("events.csv").read_bytes()
+
+
+def test_an_interrupted_table_goes_on_and_bad_recordings_are_listed(here, capsys, monkeypatch):
+    fit()
+    for name in "acd":
+        sound(f"field/{name}.wav", hertz=870, seconds=2.0)
+    Path("field/b.wav").write_text("no sound")
+    seen = []
+    whole = explainer.explain_recording
+
+    def interrupted(apex, path, *arguments, **settings):
+        seen.append(str(path))
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return whole(apex, path, *arguments, **settings)
+
+    monkeypatch.setattr(explainer, "explain_recording", interrupted)
+    low = ("--threshold", 0.3)
+    message = "expected field/b.wav to be audio.*; the files before it are kept in events.csv"
+    refused(capsys, events_of("field", more=low), message)
+    assert events_of("field", more=("--skip-bad", *low)) == 130
+    assert "what is finished is kept in events.csv.parts; the same command goes on there" in capsys.readouterr().err
+    assert events_of("field", more=("--skip-bad", *low)) == 0
+    assert "1 of 4 files are left out:\n  field/b.wav: expected field/b.wav to be audio" in capsys.readouterr().err
+    assert seen == [f"field/{name}.wav" for name in "abbcbcd"]
+    assert set(pd.read_csv("events.csv")["file"]) == {f"field/{name}.wav" for name in "acd"}
+    refused(
+        capsys, events_of("field", more=("--gap", 1, *low)), "expected what events.csv.parts was .*`gap` 0.0 became 1.0"
+    )
+
+
+def test_a_table_without_a_page_is_that_of_the_page(here, pages, capsys):
+    fit()
+    clips = ("new.wav", "recordings/dog/0.wav")
+    assert explained("--table", "wanted.json", "--cells", clips=clips) == 0
+    assert Path("page.html").exists()
+    Path("page.html").unlink()
+    capsys.readouterr()
+    command = ("explain", *clips, *MODEL, "--basis", "time.safetensors", "--data", "recordings", "--cells", "--no-page")
+    for i in range(2):
+        assert run(*command, "--table", "evidence.json", "--part", f"{i}/2") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "evidence.json\n"
+    assert "10 channels in 2 files" in printed.err
+    assert Path("evidence.json").read_bytes() == Path("wanted.json").read_bytes()
+    assert not list(Path().glob("page*.html"))
+
+
+def test_wrong_options_for_tables_of_many_files_are_refused(here, monkeypatch, capsys):
+    fit()
+    sound("field/a.wav", hertz=870)
+    for command in ("explain", "events"):
+        monkeypatch.setattr(f"captum_apex.cli.{command}_command.load_classifier", None)  # before the model is made
+    several = ("events", "field", *MODEL, "--basis", "time.safetensors")
+    refused(capsys, run(*several), "expected --table for several recordings: the table of all files, FILE.csv or FILE")
+    refused(capsys, events_of("field", table="a.wav"), r"expected --table to end in \.csv or \.json, but got a\.wav")
+    refused(capsys, events_of("field", table="new.wav/a.csv"), "in a folder that can be written to, but .*/new.wav is")
+    refused(
+        capsys, events_of("field", more=("--raven", "a.txt")), "expected a folder for --raven, with a file for each rec"
+    )
+    refused(capsys, events_of("field", more=("--audacity", "new.wav")), "expected a folder for --audacity.*new.wav")
+    refused(capsys, explained("--part", "0/2"), "expected --part with --no-page, because a page has all clips")
+    refused(capsys, explained("--no-page", "--table", "a.csv"), "--out or --no-page, but got both: page.html would be")
+    alone = ("explain", "new.wav", *MODEL, "--basis", "time.safetensors", "--no-page")
+    refused(capsys, run(*alone), "expected --table for --no-page: the table of all files")
+
+
+@pytest.mark.parametrize("text", ["2/2", "1", "a/2", "-1/2", "1/2/3", "0/0", ""])
+def test_a_part_is_an_index_below_a_number(text, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parser().parse_args(["events", "a.wav", *MODEL, "--basis", "b.safetensors", f"--part={text}"])
+    assert exit_.value.code == 2
+    assert f"expected I/N with a part I from 0 to N − 1, such as 0/4, the first of four, but got '{text}'" in (
+        capsys.readouterr().err
+    )

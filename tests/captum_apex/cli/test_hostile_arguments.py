@@ -53,7 +53,7 @@ BASE = {
     | {"--scheme": "time", "--epochs": "1"},
     "explain": {"clips": "a.wav", "--model": "my_model:classifier", "--basis": "time.safetensors", "--out": "new.html"}
     | {"--cells": None},
-    "events": {"recording": "a.wav", "--model": "my_model:classifier", "--basis": "time.safetensors"}
+    "events": {"recordings": "a.wav", "--model": "my_model:classifier", "--basis": "time.safetensors"}
     | {"--raven": "new.txt", "--window": "0.1"},
 }
 
