@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -18,6 +18,7 @@ from captum_apex.choices import one_of
 from captum_apex.classifiers.class_names import checked_background, checked_class_names, class_name
 from captum_apex.classifiers.clip_reading import ClipReading
 from captum_apex.classifiers.logits import check_logits, checked_exclusive, checked_scores
+from captum_apex.classifiers.sounds_in_memory import SoundsInMemory
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.layout import Layout, input_axes
@@ -230,16 +231,21 @@ class Classifier(ClipReading):
         probabilities = zip(self.class_names, self.probabilities(scores).tolist(), strict=True)
         return dict(sorted(probabilities, key=lambda pair: -pair[1]))
 
-    def dataset(self, recordings: AudioDataset) -> InputDataset:
+    def dataset(self, recordings: AudioDataset | Mapping[str, Any] | Sequence[Any]) -> InputDataset:
         """The recordings as inputs of the model; each recording is read when its item is requested.
 
         Args:
-            recordings: a `Recordings`, or a data set of `captum_apex.datasets`.
+            recordings: a `Recordings`, or a data set of `captum_apex.datasets`; or sounds in memory: a list of
+                waveforms, of pairs `(waveform, sample_rate)` and of `Clip`s, whose `label` is their class, or a mapping
+                from names to such.
 
         Raises:
             TypeError: the recordings are none, but the path of a folder, for instance.
-            ValueError: the classes of the recordings are not the classifier's, or are in another order.
+            ValueError: the classes of the recordings are not the classifier's, or are in another order; or two sounds
+                in memory have one name.
         """
+        if isinstance(recordings, (Mapping, list, tuple)):
+            recordings = SoundsInMemory.of(recordings, self.class_names, self.background)
         if not all(hasattr(recordings, name) for name in ("class_names", "labels", "name", "waveform")):
             raise TypeError(
                 f"expected recordings, such as a captum_apex.Recordings, but got {type(recordings).__name__}; those of "

@@ -52,7 +52,8 @@ def examine(
     Args:
         model: a model, a function that runs it, or a `Classifier`.
         example: for a model, a batch of inputs, or one input, or an item `(input, label)` of a dataset. For a
-            `Classifier`, the path of a file, a waveform (sample,), or a list of two of them; None for noise.
+            `Classifier`, the path of a file, a sound in memory as in `Explainer.explain`, or a list of two of them;
+            None for noise.
         input_layout: axes of the inputs, as in `suggest_layers`; None for those of the `Classifier`, or those that
             follow from the shape.
         n_layers: number of layers that are measured, the best first.

@@ -27,12 +27,12 @@ from captum_apex.layers.origin import Origin
 from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.slices import LONGER, file_duration
 
-__all__ = ["check_classifier", "check_origins", "fit_bases", "load_bases", "recognised"]
+__all__ = ["check_classifier", "check_origins", "fit_bases", "load_bases", "named_bases", "recognised"]
 
 
 def fit_bases(
     classifier: Classifier,
-    recordings: AudioDataset,
+    recordings: AudioDataset | Mapping[str, Any] | Sequence[Any],
     schemes: Iterable[Scheme | str] | None = None,
     *,
     layer: nn.Module | None = None,
@@ -52,7 +52,8 @@ def fit_bases(
 
     Args:
         classifier: the classifier.
-        recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on.
+        recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on; see
+            `Classifier.dataset`.
         schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
             column, whose basis is that of `time` or `frequency`. Asked for, `square` has the same channels, and the
             search for regions at the input gives them a band and a time.
@@ -113,7 +114,7 @@ def fit_bases(
         yield fit_basis(features, scheme, n_prototypes=(first, last), **fit, progress=progress)
 
 
-def _checked_inputs(classifier: Classifier, recordings: AudioDataset) -> InputDataset:
+def _checked_inputs(classifier: Classifier, recordings: Any) -> InputDataset:
     """The recordings as inputs of the model, after warnings of files that are cut and of labels."""
     inputs = classifier.dataset(recordings)
     _warn_of_cut(inputs)
@@ -295,6 +296,36 @@ def load_bases(
             )
         by_scheme[basis.scheme] = file
     return {by_scheme[scheme]: bases[by_scheme[scheme]] for scheme in SCHEMES if scheme in by_scheme}
+
+
+def named_bases(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
+    """The bases by what messages call them.
+
+    Args:
+        bases: one basis per scheme, or bases by the paths of their files.
+
+    Raises:
+        TypeError: there is something else than a basis.
+        ValueError: two bases are for one scheme.
+
+    Example:
+        >>> from captum_apex.demonstration import explainer
+        >>> from captum_apex.explaining.classifier_bases import named_bases
+        >>> list(named_bases([explainer().bases["time"]]))
+        ["the basis for 'time'"]
+    """
+    listed = bases.values() if isinstance(bases, Mapping) else bases
+    given = list(listed) if isinstance(listed, Iterable) else [listed]
+    for basis in given:
+        if not isinstance(basis, PrototypeBasis):
+            raise TypeError(f"expected `bases` to be fitted bases, but got {type(basis).__name__}")
+    if isinstance(bases, Mapping):
+        return {str(path): basis for path, basis in bases.items()}
+    named = {f"the basis for {str(basis.scheme)!r}": basis for basis in given}
+    if len(named) < len(given):
+        schemes = ", ".join(repr(str(basis.scheme)) for basis in given)
+        raise ValueError(f"expected one basis per scheme, but got {schemes}")
+    return named
 
 
 def check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -> None:

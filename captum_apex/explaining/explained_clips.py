@@ -176,7 +176,7 @@ COLUMNS = (
 def _line(name: str, page: Page) -> str:
     """One clip in words: what is explained, and in which schemes."""
     schemes = ", ".join(str(explanation.scheme) for explanation in page.explanations)
-    filled = f", {page.clip.filled_text}" if page.clip.filled_text else ""
+    filled = f", at {page.clip.sample_rate:g} Hz, {page.clip.filled_text}" if page.clip.filled_text else ""
     return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes}){filled}"
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS, check_sides
+from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.classifiers.class_names import class_index
@@ -20,7 +21,7 @@ from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
 from captum_apex.defaults import BASIS_SUFFIX
 from captum_apex.explaining.channel_names import Names, read_names, write_names
-from captum_apex.explaining.classifier_bases import check_classifier, check_origins, fit_bases, load_bases
+from captum_apex.explaining.classifier_bases import check_classifier, check_origins, fit_bases, load_bases, named_bases
 from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
 from captum_apex.explaining.clip_sources import clip_sources
 from captum_apex.explaining.explained_clips import ExplainedClips
@@ -90,10 +91,10 @@ class Explainer:
         self,
         classifier: Classifier,
         bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis],
-        recordings: AudioDataset | None = None,
+        recordings: AudioDataset | Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> None:
         check_classifier(classifier)
-        named = _named(bases)
+        named = named_bases(bases)
         self.classifier = classifier
         self.apexes: dict[Scheme, APEX] = _apexes(classifier, named)
         self.training = None if recordings is None else classifier.dataset(recordings)
@@ -108,7 +109,7 @@ class Explainer:
     def fit(
         cls,
         classifier: Classifier,
-        recordings: AudioDataset,
+        recordings: AudioDataset | Mapping[str, Any] | Sequence[Any],
         schemes: Iterable[Scheme | str] | None = None,
         *,
         layer: nn.Module | None = None,
@@ -121,8 +122,8 @@ class Explainer:
 
         Args:
             classifier: the classifier.
-            recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on: a
-                `Recordings`, or a data set of `captum_apex.datasets`.
+            recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on, in
+                any form that `Classifier.dataset` takes.
             schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
                 column.
             layer: the module to explain; None for the classifier's `layer`.
@@ -141,7 +142,7 @@ class Explainer:
         cls,
         paths: Sequence[str | os.PathLike] | str | os.PathLike,
         classifier: Classifier,
-        recordings: AudioDataset | None = None,
+        recordings: AudioDataset | Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> Explainer:
         """The explainer of bases that `save` or the command line has written.
 
@@ -223,10 +224,10 @@ class Explainer:
         """Explains clips in all schemes.
 
         Args:
-            clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
-                `AudioDataset` such as `Recordings`, or a list of paths and waveforms. A waveform is cut or padded to
-                the length of the classifier's clips, as files are; a warning says where it is more than 1% longer. A
-                clip that is one of `recordings` has its label, and is no prototype of itself.
+            clips: the path of a file or of a folder, a sound in memory, an `AudioDataset` such as `Recordings`, a list
+                of paths and sounds, or a mapping from names to them. A sound in memory is a waveform (sample,) at the
+                sample rate of the classifier, a pair `(waveform, sample_rate)`, or a `Clip`; it is resampled, cut and
+                padded as files are. A clip that is one of `recordings` has its label, and is no prototype of itself.
             target: the class to explain, by name or index, or several classes; None for the class with the largest
                 score in each clip.
             threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class
@@ -277,7 +278,7 @@ class Explainer:
 
     def explain_recording(
         self,
-        recording: Tensor | str | os.PathLike,
+        recording: Tensor | Clip | tuple | str | os.PathLike,
         scheme: Scheme | str | None = None,
         *,
         window: float | None = None,
@@ -287,7 +288,7 @@ class Explainer:
         """Lists the events in a recording of any length; see `captum_apex.explain_recording`.
 
         Args:
-            recording: samples at the rate of the classifier, (sample,), or the path of an audio file.
+            recording: the path of an audio file, or a sound in memory, as in `explain`.
             scheme: the scheme of the basis; None where there is one basis.
             window: length of a window, in s; None for the length of the classifier's clips.
             hop: time from the start of one window to the start of the next, in s; None for half a window.
@@ -350,22 +351,6 @@ def _name_skip_bad(error: ValueError | OSError) -> None:
     """Raises the error for a file that cannot be read with the setting that leaves such files out."""
     if isinstance(error, UnreadableAudioError):
         raise ValueError(f"{error}; {_SKIP_BAD}") from error
-
-
-def _named(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
-    """The bases by what messages call them."""
-    listed = bases.values() if isinstance(bases, Mapping) else bases
-    given = list(listed) if isinstance(listed, Iterable) else [listed]
-    for basis in given:
-        if not isinstance(basis, PrototypeBasis):
-            raise TypeError(f"expected `bases` to be fitted bases, but got {type(basis).__name__}")
-    if isinstance(bases, Mapping):
-        return {str(path): basis for path, basis in bases.items()}
-    named = {f"the basis for {str(basis.scheme)!r}": basis for basis in given}
-    if len(named) < len(given):
-        schemes = ", ".join(repr(str(basis.scheme)) for basis in given)
-        raise ValueError(f"expected one basis per scheme, but got {schemes}")
-    return named
 
 
 def _apexes(classifier: Classifier, bases: Mapping[str, PrototypeBasis]) -> dict[Scheme, APEX]:

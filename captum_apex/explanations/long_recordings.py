@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ from tqdm.auto import tqdm
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.classifiers.sounds_in_memory import recording_in_memory
 from captum_apex.explanations.digital_silence import DigitalSilence
 from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation, UnfinishedExplanationError
@@ -39,7 +41,7 @@ _N_PROTOTYPES = 4  # of each channel in an event
 
 def explain_recording(
     apex: APEX | LayerAPEX,
-    waveform: Tensor | str | os.PathLike,
+    waveform: Tensor | Clip | tuple[Any, float] | str | os.PathLike,
     window: float,
     hop: float,
     *,
@@ -99,7 +101,8 @@ def explain_recording(
 
     Args:
         apex: the attribution object, `APEX` or `LayerAPEX`; its basis needs no prototypes.
-        waveform: samples at the rate of the classifier, (sample,), or the path of an audio file.
+        waveform: the path of an audio file, samples at the rate of the classifier, (sample,), a pair `(samples,
+            sample_rate)`, or a `Clip`.
         window: length of a window, in s, usually that of the model's training clips. The last window ends at the end of
             the recording. A recording that is shorter than a window is padded with zeros, in which no event is
             reported.
@@ -167,8 +170,7 @@ def explain_recording(
     """
     threshold, level, gap, batch_size = _checked_settings(classifier, threshold, level, gap, batch_size)
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
-    rate = classifier.sample_rate
-    windows = Windows.of(waveform, rate, window, hop, convert=classifier.convert, short=classifier.short)
+    windows = _windows(classifier, waveform, window, hop)
     make = partial(WindowMerger.of, classifier, windows, basis=at_layer.basis, level=level, gap=gap)
     silence = DigitalSilence(windows.sample_rate)
     finish = partial(_finished, basis=at_layer.basis, silence=silence)
@@ -195,6 +197,12 @@ def explain_recording(
     regions = None if search is None else EventRegions(apex, classifier, windows, search)
     with _kept(lambda: (merger, duration), finish):
         return finish(merger.explanation(partial(regions.refined, progress=progress) if regions else None))
+
+
+def _windows(classifier: Classifier, recording: Any, window: float, hop: float) -> Windows:
+    rate = classifier.sample_rate
+    sound = recording_in_memory(recording, rate, convert=classifier.convert)
+    return Windows.of(sound, rate, window, hop, convert=classifier.convert, short=classifier.short)
 
 
 class _Batch(NamedTuple):
