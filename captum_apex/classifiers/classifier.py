@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -224,12 +225,21 @@ class Classifier(ClipReading):
         if seconds is None and self.length is None:
             raise ValueError("expected `seconds`, or a Classifier with a `length`, but there is neither")
         n_samples = self.length if seconds is None else round(real_number(seconds, "seconds", 0) * self.sample_rate)
-        name = "digital silence"
-        scores = torch.tensor(self.scores(self.inputs(torch.zeros(max(1, n_samples or 0)), name), name))
-        if scores.isnan().any():
-            raise ValueError(f"expected scores for {name} that are numbers, but the transform or the model gives NaN")
+        scores = torch.tensor(self.silence_scores(n_samples or 0))
         probabilities = zip(self.class_names, self.probabilities(scores).tolist(), strict=True)
         return dict(sorted(probabilities, key=lambda pair: -pair[1]))
+
+    def silence_scores(self, n_samples: int) -> list[float]:
+        """The model's score for each class in digital silence; errors as in `silence_probabilities`.
+
+        Args:
+            n_samples: duration of the silence, in samples.
+        """
+        name = "digital silence"
+        scores = self.scores(self.inputs(torch.zeros(max(1, n_samples)), name), name)
+        if any(math.isnan(score) for score in scores):
+            raise ValueError(f"expected scores for {name} that are numbers, but the transform or the model gives NaN")
+        return scores
 
     def dataset(self, recordings: AudioDataset | Mapping[str, Any] | Sequence[Any]) -> InputDataset:
         """The recordings as inputs of the model; each recording is read when its item is requested.

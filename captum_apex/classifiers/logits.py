@@ -11,7 +11,14 @@ from torch import Tensor
 from captum_apex.caller import warn_caller
 from captum_apex.layers.selected_output import one_score_per_class
 
-__all__ = ["check_logits", "checked_exclusive", "checked_scores", "kind_of_scores", "warn_of_probabilities"]
+__all__ = [
+    "check_logits",
+    "checked_exclusive",
+    "checked_scores",
+    "kind_of_scores",
+    "silence_bar",
+    "warn_of_probabilities",
+]
 
 _ENOUGH = 16  # scores between 0 and 1, from which on they are hardly logits
 _ROUNDING = 1e-3  # of a sum of probabilities
@@ -196,3 +203,21 @@ def _ends_in_sigmoid(output: Tensor) -> bool:
     while node is not None and node.name().startswith(_AFTER_SIGMOID):
         node = node.next_functions[0][0]
     return node is not None and node.name().startswith("SigmoidBackward")
+
+
+def silence_bar(n_classes: int, exclusive: bool | None) -> float:
+    """The probability of a class in digital silence above which silence has that class for the model.
+
+    It is halfway between chance and certainty: 0.5 for a class of its own, and more among classes that exclude each
+    other, of which one gets at least the share of chance, 0.5 of two classes.
+
+    Args:
+        n_classes: number of classes.
+        exclusive: whether the classes exclude each other.
+
+    Example:
+        >>> from captum_apex.classifiers.logits import silence_bar
+        >>> silence_bar(10, exclusive=False), silence_bar(2, exclusive=True), silence_bar(10, exclusive=True)
+        (0.5, 0.75, 0.55)
+    """
+    return 0.5 + (0.5 / n_classes if exclusive else 0.0)

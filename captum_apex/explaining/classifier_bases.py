@@ -21,6 +21,7 @@ from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.explaining.label_checks import warn_of_labels, warn_of_other_labels
+from captum_apex.explaining.silence_checks import warn_of_classes_in_silence
 from captum_apex.layers.layout import LayoutError
 from captum_apex.layers.models import device_of
 from captum_apex.layers.origin import Origin
@@ -119,6 +120,7 @@ def _checked_inputs(classifier: Classifier, recordings: Any) -> InputDataset:
     inputs = classifier.dataset(recordings)
     _warn_of_cut(inputs)
     warn_of_labels(inputs)
+    warn_of_classes_in_silence(classifier)
     return inputs
 
 

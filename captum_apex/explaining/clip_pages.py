@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -81,6 +82,7 @@ class ClipPages:
     apexes: Mapping[Scheme, APEX]
     training: InputDataset | None = None
     _training_clips: dict[int, Clip] = field(default_factory=dict, init=False, repr=False)
+    _silence_scores: list[list[float]] = field(default_factory=list, init=False, repr=False)
 
     def page(
         self,
@@ -123,7 +125,8 @@ class ClipPages:
             of_itself |= copies  # a training clip under another name, whose prototypes are chosen again
         names = self.classifier.class_names
         background = self.classifier.background
-        return Page(clip, explanations, prototypes, names, scores, exclusive=self._exclusive, background=background)
+        known = {"exclusive": self._exclusive, "background": background, "silence": self._silence(clip)}
+        return Page(clip, explanations, prototypes, names, scores, **known)
 
     def training_indices(self, clip: Clip) -> list[int]:
         """The training clips of the same name or file and with the same sound, which are usually one or none.
@@ -154,6 +157,20 @@ class ClipPages:
         for index in range(len(self.training)):
             named.setdefault(Path(self.training.name(index)).name, []).append(index)
         return named
+
+    def _silence(self, clip: Clip) -> Sequence[float]:
+        """The model's scores for digital silence, from one pass for all clips; empty where it gives none.
+
+        Silence lasts as long as the classifier's clips; where these differ, as the first one that is explained.
+        """
+        if not self._silence_scores:
+            n_samples = self.classifier.length or round(clip.duration * self.classifier.sample_rate)
+            try:
+                self._silence_scores.append(self.classifier.silence_scores(n_samples))
+            except Exception:  # the user's code can raise anything for zeros, such as those that are no sound for it
+                self._silence_scores.append([])
+        scores = self._silence_scores[0]
+        return scores if all(map(math.isfinite, scores)) else []
 
     @property
     def _exclusive(self) -> bool | None:

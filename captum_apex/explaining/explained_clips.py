@@ -107,6 +107,7 @@ class ExplainedClips(Sequence):
               path as it was given; printed texts and pages leave out the folder that all files share.
             - `explained`, `score`, `probability`: the explained class, and the model's score and probability for it;
               the probability is None where the classifier does not say whether its classes exclude each other.
+            - `silence_probability`: the probability of the class in digital silence, in the same way.
             - `scheme`, `channel`, `side`, `contribution`, `purity`: as in `Explanation` and `Evidence`.
             - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box; None for an axis that
               each of them covers: there is no band in the scheme `time`, and no time in the scheme `frequency`.
@@ -167,7 +168,8 @@ class ExplainedClips(Sequence):
 
 _N_LINES = 4  # clips that the text of all lists
 COLUMNS = (
-    *("clip", "label", "explained", "score", "probability", "scheme", "channel", "side", "contribution", "purity"),
+    *("clip", "label", "explained", "score", "probability", "silence_probability"),
+    *("scheme", "channel", "side", "contribution", "purity"),
     *(*_PLACE, "boxes"),
     *("channel_falls", "random_falls", "score_falls", "doubts", "fires_at", "prototypes", "silent"),
 )
@@ -177,7 +179,8 @@ def _line(name: str, page: Page) -> str:
     """One clip in words: what is explained, and in which schemes."""
     schemes = ", ".join(str(explanation.scheme) for explanation in page.explanations)
     filled = f", at {page.clip.sample_rate:g} Hz, {page.clip.filled_text}" if page.clip.filled_text else ""
-    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes}){filled}"
+    doubt = f"\n    {page.silence_doubt}" if page.silence_doubt else ""
+    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes}){filled}{doubt}"
 
 
 def _explained(page: Page) -> str:
@@ -192,6 +195,7 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "explained": encodable(_explained(page)),
         "score": _rounded(explanation.score),
         "probability": None if page.probability is None else _rounded(page.probability),
+        "silence_probability": None if page.silence_probability is None else _rounded(page.silence_probability),
         "scheme": str(explanation.scheme),
         "channel": evidence.channel,
         "side": evidence.side,

@@ -25,6 +25,7 @@ from captum_apex.explaining.classifier_bases import check_classifier, check_orig
 from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
 from captum_apex.explaining.clip_sources import clip_sources
 from captum_apex.explaining.explained_clips import ExplainedClips
+from captum_apex.explaining.silence_checks import warn_of_pages_of_silence
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
@@ -274,6 +275,7 @@ class Explainer:
             pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
         if left_out and not pages:
             raise ValueError(_all_bad(left_out))
+        warn_of_pages_of_silence(pages)
         return ExplainedClips(tuple(pages), left_out)
 
     def explain_recording(

@@ -18,6 +18,7 @@ from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.bases.schemes import Scheme
 from captum_apex.choices import one_of
 from captum_apex.classifiers.class_names import class_name, ordered_names
+from captum_apex.classifiers.logits import silence_bar
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.prototypes import explanation, perspectives
 from captum_apex.figures.signed_maps import signed_map
@@ -42,6 +43,8 @@ class Page:
             the classes are the softmax of the scores, False if they are their sigmoid. None shows no probabilities.
         background: name of clips without any of the classes, which is the first choice where no score is above 0; None
             for no such name.
+        silence: the model's output for each class in digital silence, to compare with `scores`; empty where it is not
+            known.
 
     Attributes:
         shown_prototypes: the training clips that were looked up, by their index.
@@ -69,6 +72,7 @@ class Page:
     maps: Mapping[str, ArrayLike | Tensor] = field(default_factory=dict)
     exclusive: bool | None = None
     background: str | None = None
+    silence: Sequence[float] = ()
     shown_prototypes: dict[int, Clip] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -162,17 +166,72 @@ class Page:
             >>> [round(probability, 2) for probability in page.probabilities]
             [0.88, 0.12]
         """
-        if self.exclusive is None or not len(self.scores):
+        return self._probabilities(self.scores)
+
+    def _probabilities(self, of_classes: Sequence[float]) -> list[float]:
+        if self.exclusive is None or not len(of_classes):
             return []
-        scores = torch.tensor([float(score) for score in self.scores], dtype=torch.float64)
+        scores = torch.tensor([float(score) for score in of_classes], dtype=torch.float64)
         return (scores.softmax(0) if self.exclusive else scores.sigmoid()).tolist()
 
     @property
     def probability(self) -> float | None:
         """The probability of the explained class; None where it is not known."""
-        probabilities = self.probabilities
-        label = 0 if len(probabilities) == 1 else self.explained
-        return probabilities[label] if label is not None and 0 <= label < len(probabilities) else None
+        return self._of_explained(self.probabilities)
+
+    def _of_explained(self, values: Sequence[float]) -> float | None:
+        label = 0 if len(values) == 1 else self.explained
+        return values[label] if label is not None and 0 <= label < len(values) else None
+
+    @property
+    def silence_probability(self) -> float | None:
+        """The probability of the explained class in digital silence; None where it is not known."""
+        return self._of_explained(self._probabilities(self.silence))
+
+    @property
+    def heard_in_silence(self) -> bool:
+        """Whether digital silence has the explained class for the model, see `silence_bar`; False if it is not known.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+            >>> from captum_apex.report import Page
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80))
+            >>> time = Explanation(Scheme("time"), 0, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
+            >>> scores = {"scores": [2.0, 0.0], "exclusive": True, "silence": [2.1, 0.1]}
+            >>> Page(clip, [time], {}, ["dog", "rain"], **scores).heard_in_silence
+            True
+        """
+        probability = self.silence_probability
+        return probability is not None and probability > silence_bar(len(self.silence), self.exclusive)
+
+    @property
+    def silence_doubt(self) -> str:
+        """What to know where digital silence has the explained class, or is as probable to have it as the clip.
+
+        Without probabilities the scores are compared. It is empty where silence gets less, or it is not known.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+            >>> from captum_apex.report import Page
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80))
+            >>> time = Explanation(Scheme("time"), 0, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
+            >>> scores = {"scores": [2.0, 0.0], "exclusive": True, "silence": [2.1, 0.1]}
+            >>> Page(clip, [time], {}, ["dog", "rain"], **scores).silence_doubt
+            'digital silence gets this class too (probability 0.88; this clip 0.88)'
+        """
+        name = "probability"
+        in_silence, in_clip = self.silence_probability, self.probability
+        if in_silence is None or in_clip is None:
+            name = "score"
+            in_silence, in_clip = self._of_explained(self.silence), self._of_explained(self.scores)
+        if in_silence is None or in_clip is None:
+            return ""
+        if not self.heard_in_silence and in_silence < in_clip:
+            return ""
+        shown = f"({name} {_short(in_silence, name)}; this clip {_short(in_clip, name)})"
+        return f"digital silence gets this class {'too' if self.heard_in_silence else 'as much'} {shown}"
 
     @property
     def right(self) -> bool | None:
@@ -222,10 +281,13 @@ class Page:
         """
         names = self.class_names
         if scheme is None and len(self.explanations) > 1:
-            return perspectives(self.explanations, self.clip, self.shown_prototypes, class_names=names)
+            return perspectives(
+                self.explanations, self.clip, self.shown_prototypes, class_names=names, note=self.silence_doubt
+            )
         by_scheme = {str(each.scheme): each for each in self.explanations}
         name = next(iter(by_scheme)) if scheme is None else one_of(scheme, "`scheme`", list(by_scheme))
-        return explanation(by_scheme[str(name)], self.clip, self.shown_prototypes, class_names=names)
+        shown = by_scheme[str(name)]
+        return explanation(shown, self.clip, self.shown_prototypes, class_names=names, note=self.silence_doubt)
 
     def class_name(self, label: Any) -> str:
         """The name of a label or a target; an empty text for None."""
@@ -252,3 +314,7 @@ class Page:
         targets = [explanation.target for explanation in self.explanations]
         if any(target != targets[0] for target in targets):
             raise ValueError(f"expected explanations of the same target, but got {targets}")
+
+
+def _short(value: float, name: str) -> str:
+    return f"{value:.2f}" if name == "probability" else f"{value:.3g}"

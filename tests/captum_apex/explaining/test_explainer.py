@@ -256,6 +256,7 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
             "explained": "dog",
             "score": 4.0,
             "probability": 0.875,
+            "silence_probability": None,
             "scheme": "square",
             "channel": 17,
             "side": -1,
@@ -548,6 +549,7 @@ class Tagger(nn.Module):
         return self.head((features * inside[:, None]).sum(-1) / n_columns[:, None])
 
 
+@pytest.mark.filterwarnings("ignore:digital silence gets .dog. .probability 0.50")  # of an untrained model
 def test_a_model_that_takes_lengths_gets_them(tmp_path):
     """Recordings of several lengths: each is explained as it is alone, with its own length."""
     with torch.random.fork_rng():
