@@ -20,7 +20,7 @@ from captum_apex.recordings.decoding import as_waveform
 
 __all__ = ["SoundInMemory", "SoundsInMemory", "check_names", "is_waveform", "recording_in_memory"]
 
-_LOUD = 10.0  # files are read as samples in [-1, 1], which a resampling filter exceeds by some percent
+_LOUD = 100.0  # files are read as samples in [-1, 1]; 16 bits have up to 32768
 _FORMS = "a waveform of floats (sample,), a pair (waveform, sample_rate) or a captum_apex.Clip"
 
 

@@ -6,9 +6,11 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from captum_apex.classifiers.class_names import means_nothing
 from captum_apex.classifiers.logits import silence_bar
 from captum_apex.examination.examined_layer import HEADER, ExaminedLayer
 from captum_apex.examination.faults import TOLERANCE
+from captum_apex.layers.cell_places import WHOLE
 from captum_apex.result_tables import html_table, listed, text_table
 
 __all__ = ["Examination"]
@@ -132,6 +134,7 @@ class Examination:
         if self.layers and self.layers[0].linear is not None:
             lines.append(self._linearity(self.layers[0]))
         lines += self._heard_in_silence() if self.silence else []
+        lines += self._hearing_of_cells()
         if not self.code and not self.faults:
             lines.append(_NOTHING_TO_MEND)
         return lines
@@ -148,12 +151,30 @@ class Examination:
     def _heard_in_silence(self) -> list[str]:
         """What to know where digital silence has a class for the model."""
         bar = silence_bar(len(self.class_names), self.exclusive)
-        detected = [f"{name!r} (probability {value:.2f})" for name, value in self.silence.items() if value > bar]
+        detected = [
+            f"{name!r} (probability {value:.2f})"
+            for name, value in self.silence.items()
+            if value > bar and not means_nothing(name)
+        ]
         if not detected:
             return []
         return [
             f"Digital silence gets {listed(detected)}: what is explained for it need not be in the sound, and quiet "
             "places of a recording can become its events; `threshold` sets how probable an event must be."
+        ]
+
+    def _hearing_of_cells(self) -> list[str]:
+        """What to know where a cell hears about all of the clip."""
+        layer = self.layers[0] if self.layers else None
+        line = None if layer is None else layer.places.time
+        if layer is None or line is None or layer.receptive_field_seconds is None or line.receptive_field is None:
+            return []
+        if line.exact and line.receptive_field < WHOLE * line.size:
+            return []
+        return [
+            f"A cell of {layer.name} hears {layer.receptive_field_seconds:.1f} s, all of the clip: the start and the "
+            "end of an event in a recording are uncertain by as much. A smaller `hop` and a higher `level`, or a layer "
+            "before, make them finer."
         ]
 
     def _linearity(self, layer: ExaminedLayer) -> str:

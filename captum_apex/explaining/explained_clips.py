@@ -147,16 +147,27 @@ class ExplainedClips(Sequence):
         return Path(path)
 
     def __repr__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self, *, strongest: bool = False) -> list[str]:
         n_clips = len({id(page.clip) for page in self.pages})
         title = counted(n_clips, "explained clip")
         lines = [title if n_clips == len(self) else f"{title}, {counted(len(self), 'explanation')}"]
         names = short_names([page.clip.name for page in self.pages])
-        lines += [_line(name, page) for name, page in zip(names[:_N_LINES], self.pages, strict=False)]
+        for name, page in zip(names[:_N_LINES], self.pages, strict=False):
+            lines.append(_line(name, page))
+            lines += [f"    {line}" for line in page.strongest_texts(1)[:1]] if strongest else []
         if len(self) > _N_LINES:
             lines.append(f"  … and {len(self) - _N_LINES} more")
         if self.left_out:
             lines.append(f"  left out: {len(self.left_out)}")
-        return "\n".join(lines)
+        return lines
+
+    def __str__(self) -> str:
+        """The clips as `repr` lists them; of a few, each with the channel that supports its class most."""
+        if len(self) > _N_LINES:
+            return repr(self)
+        return "\n".join(self._lines(strongest=True))
 
     def _repr_html_(self) -> str | None:
         try:

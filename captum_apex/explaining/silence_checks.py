@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from captum_apex.caller import warn_caller
+from captum_apex.classifiers.class_names import means_nothing
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.logits import silence_bar
 from captum_apex.result_tables import listed
@@ -63,8 +64,10 @@ def warn_of_pages_of_silence(pages: Iterable[Page]) -> None:
 
 
 def _warn(probabilities: Mapping[str, float]) -> None:
-    if probabilities:
-        classes = [f"{name!r} (probability {value:.2f})" for name, value in probabilities.items()]
+    classes = [
+        f"{name!r} (probability {value:.2f})" for name, value in probabilities.items() if not means_nothing(name)
+    ]
+    if classes:
         warn_caller(
             f"digital silence gets {listed(classes)}: what is explained for such a class need not be in the sound; "
             "compare with the probability in the clip"

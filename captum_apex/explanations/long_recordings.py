@@ -19,13 +19,12 @@ from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.sounds_in_memory import recording_in_memory
-from captum_apex.explanations.digital_silence import DigitalSilence
 from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation, UnfinishedExplanationError
 from captum_apex.explanations.merging import WindowMerger
+from captum_apex.explanations.quiet_events import QuietEvents
 from captum_apex.layers.models import device_of, model_of
 from captum_apex.layers.padding import lengths_of
 from captum_apex.layers.values import check_not_nan, naming_clips
@@ -80,7 +79,8 @@ def explain_recording(
 
     *Digital silence.* An event in which all samples of the recording are 0 (at most 10⁻⁶ of full scale) is marked as
     `silent`, and a warning says how many there are. A classifier that was trained on clips padded with zeros may detect
-    a class there; `Classifier.silence_probabilities` says which.
+    a class there; `Classifier.silence_probabilities` says which. An event of such a class is marked as `quiet` where
+    it is no louder than the background of the recording, with a warning likewise; it takes one pass of the model.
 
     *Regions.* The columns and rows of the layer are coarse. With a `search`, the region of each channel event is found
     at the input, in the window that covers most of it (among several, the one with the largest contribution). The
@@ -113,7 +113,8 @@ def explain_recording(
         n_channels: largest number of channels in the evidence for a class in a window, `N_CHANNELS` (5) by default.
         sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
         level: share of the largest relevance nearby that an event must reach, in (0, 1]; a smaller level gives longer
-            and wider events.
+            and wider events, and a higher one cuts off what is far from the peak. With a layer whose columns hear a
+            whole window, 0.9 and a hop of a tenth of the window bring events nearer to their sounds.
         gap: longest pause inside an event, in s. 0 gives each bark of a dog an event, a second the whole barking.
         search: how the region of each event is found at the input, such as `RegionSearch()`; its `cross` has no meaning
             here. It costs 12 forward-equivalent passes of one window for each channel event, and five for each class of
@@ -172,15 +173,15 @@ def explain_recording(
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
     windows = _windows(classifier, waveform, window, hop)
     make = partial(WindowMerger.of, classifier, windows, basis=at_layer.basis, level=level, gap=gap)
-    silence = DigitalSilence(windows.sample_rate)
-    finish = partial(_finished, basis=at_layer.basis, silence=silence)
+    quiet = QuietEvents(classifier, windows.sample_rate, windows.length, threshold)
+    finish = partial(_finished, basis=at_layer.basis, quiet=quiet)
     merger: WindowMerger | None = None
     explained = 0.0  # s
     with (
         tqdm(total=len(windows), unit="window", desc="explaining", **bar_settings(progress)) as bar,
         _kept(lambda: (merger, explained), finish),
     ):
-        for batch in _batches(windows, classifier, batch_size, silence):
+        for batch in _batches(windows, classifier, batch_size, quiet):
             with naming_clips(partial(_window_name, windows, batch.starts)):
                 for label, probability, decomposition in _detected(at_layer, batch.inputs, classifier, threshold):
                     merger = merger or make(batch.inputs, decomposition)
@@ -239,23 +240,14 @@ def _kept(
         raise UnfinishedExplanationError(message, finish(merger.explanation())) from error
 
 
-def _finished(
-    explanation: RecordingExplanation, basis: PrototypeBasis, silence: DigitalSilence
-) -> RecordingExplanation:
-    """The explanation with the prototypes of the channels and marks at the events in silence, of which it warns."""
+def _finished(explanation: RecordingExplanation, basis: PrototypeBasis, quiet: QuietEvents) -> RecordingExplanation:
+    """The explanation with the prototypes of the channels and marks at events in which nothing sounds."""
     prototypes = {key: _prototypes(basis, *key) for key in {(e.channel, e.side) for e in explanation.channel_events}}
     events = []
     for event in explanation.events:
         channels = tuple(replace(each, prototypes=prototypes[each.channel, each.side]) for each in event.channels)
-        events.append(replace(event, channels=channels, silent=silence.covers(event.start, event.end)))
-    silent = [event for event in events if event.silent]
-    if silent:
-        warn_caller(
-            f"{len(silent)} of {len(events)} events lie in digital silence, such as {silent[0].name} at "
-            f"{silent[0].start:g}–{silent[0].end:g} s; they are marked `silent`; "
-            "Classifier.silence_probabilities() gives the probability of each class in silence"
-        )
-    return replace(explanation, events=tuple(events))
+        events.append(replace(event, channels=channels))
+    return replace(explanation, events=tuple(quiet.marked(events)))
 
 
 def _prototypes(basis: PrototypeBasis, channel: int, side: int) -> tuple[int, ...]:
@@ -285,14 +277,14 @@ def _up_to_the_end(windows: Windows, last_start: float) -> Windows:
     return replace(windows, n_samples=min(windows.n_samples, end))
 
 
-def _batches(windows: Windows, classifier: Classifier, batch_size: int, silence: DigitalSilence) -> Iterator[_Batch]:
-    """The windows batch by batch; their digital silence is noted."""
+def _batches(windows: Windows, classifier: Classifier, batch_size: int, quiet: QuietEvents) -> Iterator[_Batch]:
+    """The windows batch by batch; what sounds in them is noted."""
     waveforms = iter(windows)
     while samples := list(islice(waveforms, batch_size)):
         starts = []
         inputs = []
         for first, waveform in samples:
-            silence.add(first, waveform)
+            quiet.add(first, waveform)
             starts.append(first / windows.sample_rate)
             inputs.append(classifier.inputs(waveform, f"the window at {starts[-1]:g} s"))
         yield _Batch(starts, torch.stack(inputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -22,6 +23,7 @@ from captum_apex.figures.outlines import LINE_WIDTH, draw_outline, draw_places, 
 from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.spectrogram import draw_clip
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, heading, number, points, quoted, title
+from captum_apex.texts import encodable
 
 __all__ = [
     "HEIGHT",
@@ -172,13 +174,7 @@ def perspectives(
     rows = remove_empty(panels, (bool(panel.images) for panel in panels.flat))
     label_axes(rows)
     colour_bar(target, (panel for row in rows for panel in row if panel is not None), image, "level in dB")
-    heading(
-        target,
-        _question(explanations[0], class_names),
-        clip.title,
-        *filter(None, [note]),
-        *_notes(explanations, columns),
-    )
+    heading(target, _question(explanations[0], class_names), clip.title, *_notes(explanations, columns, note))
     return root(target)
 
 
@@ -223,9 +219,20 @@ def prototype_panels(
         clip = clips[prototype.index]
         images.append(draw_clip(panel, clip, limits))
         draw_outline(panel, clip, prototype.region, rank, dashed=dashed(prototype.effect))
-        name = class_name(prototype.label, class_names) or clip.title or f"clip {prototype.index}"
+        label = class_name(prototype.label, class_names)
+        name = label or clip.title or f"clip {prototype.index}"
+        if label and clip.name:
+            _draw_name(panel, clip.name, width)
         title(panel, [name, f"prototype, purity {prototype.purity:.2f}", *panel_lines(prototype.effect)], width)
     return images
+
+
+def _draw_name(panel: Axes, name: str, width: float) -> None:
+    """Writes the name of a file, without its folders, into a corner of its spectrogram, below the outlines."""
+    text = fitted(PurePath(encodable(name)).name, width - 0.1, TINY, 1)
+    dark = {"facecolor": DARK, "alpha": 0.6, "edgecolor": "none", "pad": 1}
+    place = {"transform": panel.transAxes, "ha": "left", "va": "top", "zorder": 1.5}
+    panel.text(0.02, 0.98, text, fontsize=TINY, color="white", bbox=dark, parse_math=False, **place)
 
 
 def load_clips(lookup: ClipLookup, prototypes: Iterable[Prototype]) -> dict[int, Clip]:
@@ -264,12 +271,12 @@ def _n_lines(labels: Iterable[str]) -> int:
     return sum(label.count("\n") + 1 for label in labels)
 
 
-def _notes(explanations: Sequence[Explanation], columns: Sequence[Sequence[Prototype]]) -> list[str]:
+def _notes(explanations: Sequence[Explanation], columns: Sequence[Sequence[Prototype]], note: str) -> list[str]:
     """The remarks below the heading of the perspectives."""
     channels = [channel for explanation in explanations for channel in explanation.evidence]
     prototypes = [prototype for column in columns for prototype in column]
     effects = [channel.effect for channel in channels] + [prototype.effect for prototype in prototypes]
-    return [_NOTE, *notes(effects)] if channels else notes(effects)
+    return [*filter(None, [note, _NOTE if channels else ""]), *notes(effects)]
 
 
 def _caption(evidence: Sequence[Evidence], width: float) -> str:

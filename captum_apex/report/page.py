@@ -22,14 +22,19 @@ from captum_apex.classifiers.logits import silence_bar
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.prototypes import explanation, perspectives
 from captum_apex.figures.signed_maps import signed_map
+from captum_apex.report.printed import evidence_text, prototype_names
+from captum_apex.result_tables import counted
 from captum_apex.texts import encodable
 
 __all__ = ["Page"]
 
+_N_CHANNELS = 3  # that the text of a page lists
+_N_CHANNELS_EACH = 2  # of each of several schemes
+
 
 @dataclass(frozen=True, repr=False)
 class Page:
-    """One clip with its explanations.
+    """One clip with its explanations; `print` says which part of it is like which part of which training clip.
 
     Args:
         clip: the explained clip.
@@ -60,8 +65,8 @@ class Page:
         >>> from captum_apex.report import Page
         >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), name="new.wav")
         >>> time = Explanation(Scheme("time"), -1, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
-        >>> Page(clip, [time], {}, ["dog", "rain"]).explained
-        1
+        >>> print(Page(clip, [time], {}, ["dog", "rain"]))
+        Page of new.wav: rain, score 2 (time)
     """
 
     clip: Clip
@@ -97,6 +102,27 @@ class Page:
         schemes = ", ".join(str(explanation.scheme) for explanation in self.explanations)
         explained = self.class_name(self.target if self.explained is None else self.explained)
         return f"Page of {self.clip.title or 'a clip'}: {explained}, score {self.explanations[0].score:.3g} ({schemes})"
+
+    def __str__(self) -> str:
+        most = _N_CHANNELS if len(self.explanations) == 1 else _N_CHANNELS_EACH
+        lines = [*([self.silence_doubt] if self.silence_doubt else []), *self.strongest_texts(most)]
+        return "\n".join([repr(self), *(f"  {line}" for line in lines)])
+
+    def strongest_texts(self, most: int) -> list[str]:
+        """Which part of the clip is like which part of which training clip, for the strongest channels of each scheme.
+
+        Args:
+            most: number of channels of each scheme that get a line; the others are counted.
+        """
+        names = prototype_names(self.shown_prototypes)
+        lines = []
+        for shown in self.explanations:
+            scheme = "" if len(self.explanations) == 1 else f"{shown.scheme}: "
+            for evidence in shown.evidence[:most]:
+                lines.append(f"{scheme}{evidence_text(self.clip, evidence, self.shown_prototypes, names)}")
+            if len(shown.evidence) > most:
+                lines.append(f"{scheme}{counted(len(shown.evidence) - most, 'more channel')}")
+        return lines
 
     def _repr_html_(self) -> str | None:
         framed = import_module("captum_apex.report.notebook").framed  # at last, because that module imports this one
@@ -221,11 +247,9 @@ class Page:
             >>> Page(clip, [time], {}, ["dog", "rain"], **scores).silence_doubt
             'digital silence gets this class too (probability 0.88; this clip 0.88)'
         """
-        name = "probability"
-        in_silence, in_clip = self.silence_probability, self.probability
-        if in_silence is None or in_clip is None:
-            name = "score"
-            in_silence, in_clip = self._of_explained(self.silence), self._of_explained(self.scores)
+        name = "score" if self.silence_probability is None or self.probability is None else "probability"
+        in_silence = self._of_explained(self.silence) if name == "score" else self.silence_probability
+        in_clip = self._of_explained(self.scores) if name == "score" else self.probability
         if in_silence is None or in_clip is None:
             return ""
         if not self.heard_in_silence and in_silence < in_clip:

@@ -148,12 +148,12 @@ def test_an_array_without_a_rate_is_said_to_be_at_the_classifiers(explainer):
 
 
 def test_samples_far_above_1_give_a_warning(explainer):
-    """Those of 16 bits that were converted to floats; 9 is a loud sum of sounds."""
-    explainer.explain(25 * tone(500), **SHARED)
+    """Those of 16 bits that were converted to floats; 75 is not like them."""
+    explainer.explain(250 * tone(500), **SHARED)
     for clip in (32768 * tone(500), (32768 * tone(500), RATE)):
-        with pytest.warns(UserWarning, match="samples above 10, .* divide those of 16 bits by 32768"):
+        with pytest.warns(UserWarning, match="samples above 100, .* divide those of 16 bits by 32768"):
             explainer.explain(clip, **SHARED)
-    with pytest.warns(UserWarning, match="samples above 10"):
+    with pytest.warns(UserWarning, match="samples above 100"):
         explainer.explain_recording(32768 * tone(500, seconds=2))
 
 

@@ -1337,6 +1337,7 @@ def test_importing_the_library_does_not_import_what_only_some_parts_need():
     )
 
 
+@pytest.mark.filterwarnings("ignore:digital silence gets")  # as the guide says
 def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
