@@ -167,12 +167,14 @@ class Examination:
         """What to know where a cell hears about all of the clip."""
         layer = self.layers[0] if self.layers else None
         line = None if layer is None else layer.places.time
-        if layer is None or line is None or layer.receptive_field_seconds is None or line.receptive_field is None:
+        if layer is None or line is None:
             return []
-        if line.exact and line.receptive_field < WHOLE * line.size:
+        if line.exact and (line.receptive_field is None or line.receptive_field < WHOLE * line.size):
             return []
+        seconds = layer.receptive_field_seconds
+        heard = "all of the clip" if seconds is None else f"{seconds:.1f} s, all of the clip"
         return [
-            f"A cell of {layer.name} hears {layer.receptive_field_seconds:.1f} s, all of the clip: the start and the "
+            f"A cell of {layer.name} hears {heard}: the start and the "
             "end of an event in a recording are uncertain by as much. A smaller `hop` and a higher `level`, or a layer "
             "before, make them finer."
         ]
