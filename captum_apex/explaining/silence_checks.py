@@ -37,7 +37,7 @@ def warn_of_classes_in_silence(classifier: Classifier) -> None:
         probabilities = classifier.silence_probabilities()
     except Exception:  # the user's code can raise anything for zeros, such as those that are no sound for it
         return
-    bar = silence_bar(len(probabilities), classifier.exclusive)
+    bar = silence_bar(len(probabilities), classifier.exclusive, clearly=True)
     _warn({name: value for name, value in probabilities.items() if value > bar})
 
 
@@ -57,7 +57,8 @@ def warn_of_pages_of_silence(pages: Iterable[Page]) -> None:
     """
     doubted = {}
     for page in pages:
-        if page.heard_in_silence and page.silence_probability is not None:
+        bar = silence_bar(len(page.silence) or 1, page.exclusive, clearly=True)
+        if page.silence_probability is not None and page.silence_probability > bar:
             name = page.class_name(page.target if page.explained is None else page.explained)
             doubted[name] = page.silence_probability
     _warn(doubted)

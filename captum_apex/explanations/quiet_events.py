@@ -135,7 +135,7 @@ class QuietEvents:
             replace(each, quiet=is_quiet and each.name in in_silence)
             for each, is_quiet in zip(silent, quiet, strict=True)
         ]
-        bar = silence_bar(len(self.classifier.class_names), self.classifier.exclusive)
+        bar = silence_bar(len(self.classifier.class_names), self.classifier.exclusive, clearly=True)
         _warn(marked, {name: value for name, value in in_silence.items() if value > bar}, self.threshold)
         return marked
 

@@ -549,7 +549,6 @@ class Tagger(nn.Module):
         return self.head((features * inside[:, None]).sum(-1) / n_columns[:, None])
 
 
-@pytest.mark.filterwarnings("ignore:digital silence gets .dog. .probability 0.50")  # of an untrained model
 def test_a_model_that_takes_lengths_gets_them(tmp_path):
     """Recordings of several lengths: each is explained as it is alone, with its own length."""
     with torch.random.fork_rng():
