@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -254,15 +254,16 @@ class Classifier(ClipReading):
             ValueError: the classes of the recordings are not the classifier's, or are in another order; or two sounds
                 in memory have one name.
         """
-        if isinstance(recordings, (Mapping, list, tuple)):
-            recordings = SoundsInMemory.of(recordings, self.class_names, self.background)
         if not all(hasattr(recordings, name) for name in ("class_names", "labels", "name", "waveform")):
+            if isinstance(recordings, (Mapping, list, tuple)):
+                return InputDataset(self, SoundsInMemory.of(recordings, self.class_names, self.background))
             raise TypeError(
                 f"expected recordings, such as a captum_apex.Recordings, but got {type(recordings).__name__}; those of "
                 "a folder are Recordings.in_folder(folder, classifier.class_names)"
             )
-        class_names = tuple(recordings.class_names)
-        if recordings.labels is not None and class_names and class_names != tuple(self.class_names):
+        given = cast(AudioDataset, recordings)
+        class_names = tuple(given.class_names)
+        if given.labels is not None and class_names and class_names != tuple(self.class_names):
             raise ValueError(
                 f"expected recordings that are labelled by the classifier's classes ({listed(self.class_names)}), "
                 f"in this order, but got {listed(class_names)}; give the recordings the classifier's "
@@ -270,7 +271,7 @@ class Classifier(ClipReading):
                 "classifier, whose order is that of the model's scores; clips of none of the classes need a "
                 "`background`, in both"
             )
-        return InputDataset(self, recordings)
+        return InputDataset(self, given)
 
 
 class InputDataset(Dataset):

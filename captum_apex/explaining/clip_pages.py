@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -125,7 +125,7 @@ class ClipPages:
             of_itself |= copies  # a training clip under another name, whose prototypes are chosen again
         names = self.classifier.class_names
         background = self.classifier.background
-        known = {"exclusive": self._exclusive, "background": background, "silence": self._silence(clip)}
+        known: dict[str, Any] = {"exclusive": self._exclusive, "background": background, "silence": self._silence(clip)}
         return Page(clip, explanations, prototypes, names, scores, **known)
 
     def training_indices(self, clip: Clip) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -230,8 +231,8 @@ def prototype_panels(
 def _draw_name(panel: Axes, name: str, width: float) -> None:
     """Writes the name of a file, without its folders, into a corner of its spectrogram, below the outlines."""
     text = fitted(PurePath(encodable(name)).name, width - 0.1, TINY, 1)
-    dark = {"facecolor": DARK, "alpha": 0.6, "edgecolor": "none", "pad": 1}
-    place = {"transform": panel.transAxes, "ha": "left", "va": "top", "zorder": 1.5}
+    dark: dict[str, Any] = {"facecolor": DARK, "alpha": 0.6, "edgecolor": "none", "pad": 1}
+    place: dict[str, Any] = {"transform": panel.transAxes, "ha": "left", "va": "top", "zorder": 1.5}
     panel.text(0.02, 0.98, text, fontsize=TINY, color="white", bbox=dark, parse_math=False, **place)
 
 
