@@ -21,6 +21,7 @@ __all__ = [
     "kind_of_scores",
     "naming_score_counts",
     "score_count_fault",
+    "silence_bar",
     "warn_of_probabilities",
 ]
 
@@ -296,3 +297,23 @@ def _ends_in_sigmoid(output: Tensor) -> bool:
     while node is not None and node.name().startswith(_AFTER_SIGMOID):
         node = node.next_functions[0][0]
     return node is not None and node.name().startswith("SigmoidBackward")
+
+
+def silence_bar(n_classes: int, exclusive: bool | None, *, clearly: bool = False) -> float:
+    """The probability of a class in digital silence above which silence has that class for the model.
+
+    It is halfway between chance and certainty: 0.5 for a class of its own, and more among classes that exclude each
+    other, of which one gets at least the share of chance, 0.5 of two classes.
+
+    Args:
+        n_classes: number of classes.
+        exclusive: whether the classes exclude each other.
+        clearly: whether it shall be so clear that a warning is due, 0.05 above the bar: a model that is undecided, such
+            as an untrained one, has about 0.5 of each class.
+
+    Example:
+        >>> from captum_apex.classifiers.logits import silence_bar
+        >>> silence_bar(10, exclusive=False), silence_bar(2, exclusive=True), silence_bar(10, exclusive=True)
+        (0.5, 0.75, 0.55)
+    """
+    return 0.5 + (0.5 / n_classes if exclusive else 0.0) + 0.05 * clearly

@@ -10,10 +10,10 @@ from captum_apex.cli.types import add_evidence_arguments, add_part_argument, pau
 SUMMARY = "list what is detected in a long recording, for Raven, Audacity and spreadsheets"
 DESCRIPTION = (
     "Slides over a recording of any length, and writes what is detected, when and in which band, by which prototype "
-    "channels. A line is a stretch of time in which the model finds evidence for a class. It lies in a sound, but its "
-    "begin and end are those of the evidence and not of the sound, which can be longer, and one sound can have several "
-    "lines: --gap joins them. Without a file to write, the events are printed. Of several recordings, the events are "
-    "written in one table, with the path of the recording in each line."
+    "channels. A line is a stretch of time in which the model finds evidence for a class. Its begin and end are those "
+    "of the evidence and not of the sound, which can be longer, or shorter where a column of the layer hears much; one "
+    "sound can have several lines: --gap joins them. Without a file to write, the events are printed. Of several "
+    "recordings, the events are written in one table, with the path of the recording in each line."
 )
 EXAMPLES = [
     "events night.wav --model my_model:classifier --basis time.safetensors --raven night.Table.1.selections.txt",
@@ -45,7 +45,8 @@ def _add_edges(parser: argparse.ArgumentParser) -> None:
         type=share,
         metavar="SHARE",
         default=0.5,
-        help="an event ends where its evidence falls below this share of the peak (%(default)s)",
+        help="an event ends where its evidence falls below this share of the peak: where events are longer than their "
+        "sounds, take 0.9 and a small --hop (%(default)s)",
     )
     parser.add_argument(
         "--gap",
@@ -118,5 +119,8 @@ def _add_windows(parser: argparse.ArgumentParser) -> None:
         help="length of a window in seconds; by default the length of the factory's clips",
     )
     parser.add_argument(
-        "--hop", type=seconds, metavar="S", help="seconds from one window to the next; by default half a window"
+        "--hop",
+        type=seconds,
+        metavar="S",
+        help="seconds from one window to the next; by default half a window; a tenth makes the times of events finer",
     )

@@ -93,6 +93,15 @@ def _write(
     in_silence = f", {n_silent} of them in digital silence" if n_silent else ""
     n_events = counted(len(explanation.events), "event")
     print(f"{n_events} in a recording of {explanation.duration:.1f} s{in_silence}", file=sys.stderr)
+    if explanation.events and explanation.unsure_text:
+        print(explanation.unsure_text.replace("hop", "--hop").replace("level", "--level"), file=sys.stderr)
+    n_without = sum(event.effect is None for event in explanation.events)
+    if 0 < n_without < len(explanation.events):  # with --refine
+        print(
+            f"{counted(n_without, 'event')} without an effect: no smaller region takes as much as their columns do, "
+            "which are too long for random places beside them, or it lies elsewhere",
+            file=sys.stderr,
+        )
     for path, write in writers.items():
         named = {"recordings": recordings} if write is write_json else {}
         write(path, explanation.events, **named)
@@ -109,8 +118,7 @@ def _write(
 
 def _row(event: Event) -> dict[str, Any]:
     box = {"start_s": event.start, "end_s": event.end, "low_hz": event.low, "high_hz": event.high}
-    note = "in digital silence" if event.silent else ""
-    return {"boxes": [box], "class": encodable(event.name), "probability": event.score, "note": note}
+    return {"boxes": [box], "class": encodable(event.name), "probability": event.score, "note": event.quiet_text}
 
 
 def _writers(options: argparse.Namespace) -> dict[Path, Callable]:

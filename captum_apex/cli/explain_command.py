@@ -97,7 +97,7 @@ def _row(explained: ExplainedClips) -> dict[str, Any]:
         "explained": encodable(page.class_name(page.target if page.explained is None else page.explained)),
         "score": page.explanations[0].score,
         **{name: strongest[name] for name in EVIDENCE_COLUMNS},
-        "note": page.clip.filled_text,
+        "note": "; ".join(filter(None, (page.clip.filled_text, page.silence_doubt))),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -11,7 +12,7 @@ from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.progress import bar_settings
 from captum_apex.recordings.audio_file import UnreadableAudioError
-from captum_apex.recordings.folders import AudioDataset, Recordings
+from captum_apex.recordings.folders import Recordings
 
 __all__ = ["SKIP_BAD", "all_bad_text", "left_out_text", "naming_setting", "readable_recordings", "warned_readable"]
 
@@ -73,7 +74,7 @@ def readable_recordings(
         return recordings.readable(attempt)
 
 
-def warned_readable(classifier: Classifier, recordings: AudioDataset, *, progress: bool = False) -> AudioDataset:
+def warned_readable(classifier: Classifier, recordings: Any, *, progress: bool = False) -> Recordings:
     """The recordings that can be read, after a warning that lists the others.
 
     Args:

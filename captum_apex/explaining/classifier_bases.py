@@ -21,6 +21,7 @@ from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
 from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
 from captum_apex.explaining.label_checks import warn_of_few_clips, warn_of_labels, warn_of_other_labels
+from captum_apex.explaining.silence_checks import warn_of_classes_in_silence
 from captum_apex.layers.layout import LayoutError
 from captum_apex.layers.models import device_of
 from captum_apex.layers.origin import Origin
@@ -35,7 +36,7 @@ _LEFT_OUT = "; files that were left out of the fit are left out here, too (`skip
 
 def fit_bases(
     classifier: Classifier,
-    recordings: AudioDataset,
+    recordings: AudioDataset | Mapping[str, Any] | Sequence[Any],
     schemes: Iterable[Scheme | str] | None = None,
     *,
     layer: nn.Module | None = None,
@@ -55,7 +56,8 @@ def fit_bases(
 
     Args:
         classifier: the classifier.
-        recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on.
+        recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on; see
+            `Classifier.dataset`.
         schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
             column, whose basis is that of `time` or `frequency`. Asked for, `square` has the same channels, and the
             search for regions at the input gives them a band and a time.
@@ -116,12 +118,13 @@ def fit_bases(
         yield fit_basis(features, scheme, n_prototypes=(first, last), **fit, progress=progress)
 
 
-def _checked_inputs(classifier: Classifier, recordings: AudioDataset) -> InputDataset:
+def _checked_inputs(classifier: Classifier, recordings: Any) -> InputDataset:
     """The recordings as inputs of the model, after warnings of files that are cut and of labels."""
     inputs = classifier.dataset(recordings)
     _warn_of_cut(inputs)
     warn_of_labels(inputs)
     warn_of_few_clips(inputs)
+    warn_of_classes_in_silence(classifier)
     return inputs
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -89,6 +90,7 @@ class ClipPages:
     training: InputDataset | None = None
     _training_clips: dict[int, Clip] = field(default_factory=dict, init=False, repr=False)
     _found: dict[Scheme, PrototypeRegions] = field(default_factory=dict, init=False, repr=False)
+    _silence_scores: list[list[float]] = field(default_factory=list, init=False, repr=False)
 
     def scores(self, inputs: Tensor, name: str) -> list[float]:
         """The model's score for each class; inside `shared_passes`, by the pass that the explanations need.
@@ -188,7 +190,8 @@ class ClipPages:
             of_itself |= copies  # a training clip under another name, whose prototypes are chosen again
         names = self.classifier.class_names
         background = self.classifier.background
-        return Page(clip, explanations, prototypes, names, scores, exclusive=self._exclusive, background=background)
+        known: dict[str, Any] = {"exclusive": self._exclusive, "background": background, "silence": self._silence(clip)}
+        return Page(clip, explanations, prototypes, names, scores, **known)
 
     def training_indices(self, clip: Clip) -> list[int]:
         """The training clips of the same name or file and with the same sound, which are usually one or none.
@@ -224,6 +227,20 @@ class ClipPages:
         for index in range(len(self.training)):
             named.setdefault(Path(self.training.name(index)).name, []).append(index)
         return named
+
+    def _silence(self, clip: Clip) -> Sequence[float]:
+        """The model's scores for digital silence, from one pass for all clips; empty where it gives none.
+
+        Silence lasts as long as the classifier's clips; where these differ, as the first one that is explained.
+        """
+        if not self._silence_scores:
+            n_samples = self.classifier.length or round(clip.duration * self.classifier.sample_rate)
+            try:
+                self._silence_scores.append(self.classifier.silence_scores(n_samples))
+            except Exception:  # the user's code can raise anything for zeros, such as those that are no sound for it
+                self._silence_scores.append([])
+        scores = self._silence_scores[0]
+        return scores if all(map(math.isfinite, scores)) else []
 
     @property
     def _exclusive(self) -> bool | None:

@@ -109,6 +109,7 @@ class ExplainedClips(Sequence):
               path as it was given; printed texts and pages leave out the folder that all files share.
             - `explained`, `score`, `probability`: the explained class, and the model's score and probability for it;
               the probability is None where the classifier does not say whether its classes exclude each other.
+            - `silence_probability`: the probability of the class in digital silence, in the same way.
             - `scheme`, `channel`, `side`, `contribution`, `purity`: as in `Explanation` and `Evidence`.
             - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box; None for an axis that
               each of them covers: there is no band in the scheme `time`, and no time in the scheme `frequency`.
@@ -140,16 +141,27 @@ class ExplainedClips(Sequence):
         return _write_json(path, self.rows())
 
     def __repr__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self, *, strongest: bool = False) -> list[str]:
         n_clips = len({id(page.clip) for page in self.pages})
         title = counted(n_clips, "explained clip")
         lines = [title if n_clips == len(self) else f"{title}, {counted(len(self), 'explanation')}"]
         names = short_names([page.clip.name for page in self.pages])
-        lines += [_line(name, page) for name, page in zip(names[:_N_LINES], self.pages, strict=False)]
+        for name, page in zip(names[:_N_LINES], self.pages, strict=False):
+            lines.append(_line(name, page))
+            lines += [f"    {line}" for line in page.strongest_texts(1)[:1]] if strongest else []
         if len(self) > _N_LINES:
             lines.append(f"  … and {len(self) - _N_LINES} more")
         if self.left_out:
             lines.append(f"  left out: {len(self.left_out)}")
-        return "\n".join(lines)
+        return lines
+
+    def __str__(self) -> str:
+        """The clips as `repr` lists them; of a few, each with the channel that supports its class most."""
+        if len(self) > _N_LINES:
+            return repr(self)
+        return "\n".join(self._lines(strongest=True))
 
     def _repr_html_(self) -> str | None:
         try:
@@ -161,7 +173,8 @@ class ExplainedClips(Sequence):
 
 _N_LINES = 4  # clips that the text of all lists
 COLUMNS = (
-    *("clip", "label", "explained", "score", "probability", "scheme", "channel", "side", "contribution", "purity"),
+    *("clip", "label", "explained", "score", "probability", "silence_probability"),
+    *("scheme", "channel", "side", "contribution", "purity"),
     *(*_PLACE, "boxes"),
     *("channel_falls", "random_falls", "score_falls", "doubts", "fires_at", "prototypes", "silent"),
 )
@@ -170,8 +183,9 @@ COLUMNS = (
 def _line(name: str, page: Page) -> str:
     """One clip in words: what is explained, and in which schemes."""
     schemes = ", ".join(str(explanation.scheme) for explanation in page.explanations)
-    filled = f", {page.clip.filled_text}" if page.clip.filled_text else ""
-    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes}){filled}"
+    filled = f", at {page.clip.sample_rate:g} Hz, {page.clip.filled_text}" if page.clip.filled_text else ""
+    doubt = f"\n    {page.silence_doubt}" if page.silence_doubt else ""
+    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes}){filled}{doubt}"
 
 
 def _explained(page: Page) -> str:
@@ -186,6 +200,7 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "explained": encodable(_explained(page)),
         "score": _rounded(explanation.score),
         "probability": None if page.probability is None else _rounded(page.probability),
+        "silence_probability": None if page.silence_probability is None else _rounded(page.silence_probability),
         "scheme": str(explanation.scheme),
         "channel": evidence.channel,
         "side": evidence.side,

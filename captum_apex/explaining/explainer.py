@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS
+from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
@@ -25,11 +26,11 @@ from captum_apex.explaining.classifier_bases import check_classifier, check_orig
 from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, n_stored
 from captum_apex.explaining.clip_progress import explained_in_turn
 from captum_apex.explaining.clip_requests import ClipRequest
-from captum_apex.explaining.clip_sources import ClipSource, clip_sources, file_sources, recording_paths
+from captum_apex.explaining.clip_sources import ClipSource, clip_sources
 from captum_apex.explaining.explained_clips import ExplainedClips
-from captum_apex.explaining.file_tables import FileTable
-from captum_apex.explaining.recording_tables import event_settings, events_written, evidence_written, window_and_hop
-from captum_apex.explaining.table_settings import about_rows
+from captum_apex.explaining.recording_tables import window_and_hop
+from captum_apex.explaining.silence_checks import warn_of_pages_of_silence
+from captum_apex.explaining.table_writing import TableWriting
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Explainer"]
 
 
-class Explainer:
+class Explainer(TableWriting):
     """A classifier with its bases, and the recordings that they were fitted on.
 
     It joins what the steps of an explanation share. Each step can be called by itself: `apexes` are the attribution
@@ -95,7 +96,7 @@ class Explainer:
         self,
         classifier: Classifier,
         bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis],
-        recordings: AudioDataset | None = None,
+        recordings: AudioDataset | Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> None:
         check_classifier(classifier)
         named = named_bases(bases)
@@ -114,7 +115,7 @@ class Explainer:
     def fit(
         cls,
         classifier: Classifier,
-        recordings: AudioDataset,
+        recordings: AudioDataset | Mapping[str, Any] | Sequence[Any],
         schemes: Iterable[Scheme | str] | None = None,
         *,
         layer: nn.Module | None = None,
@@ -128,8 +129,8 @@ class Explainer:
 
         Args:
             classifier: the classifier.
-            recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on: a
-                `Recordings`, or a data set of `captum_apex.datasets`.
+            recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on, in
+                any form that `Classifier.dataset` takes.
             schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
                 column.
             layer: the module to explain; None for the classifier's `layer`.
@@ -157,7 +158,7 @@ class Explainer:
         cls,
         paths: Sequence[str | os.PathLike] | str | os.PathLike,
         classifier: Classifier,
-        recordings: AudioDataset | None = None,
+        recordings: AudioDataset | Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> Explainer:
         """The explainer of bases that `save` or the command line has written.
 
@@ -242,10 +243,10 @@ class Explainer:
         """Explains clips in all schemes.
 
         Args:
-            clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
-                `AudioDataset` such as `Recordings`, or a list of paths and waveforms. A waveform is cut or padded to
-                the length of the classifier's clips, as files are; a warning says where it is more than 1% longer. A
-                clip that is one of `recordings` has its label, and is no prototype of itself.
+            clips: the path of a file or of a folder, a sound in memory, an `AudioDataset` such as `Recordings`, a list
+                of paths and sounds, or a mapping from names to them. A sound in memory is a waveform (sample,) at the
+                sample rate of the classifier, a pair `(waveform, sample_rate)`, or a `Clip`; it is resampled, cut and
+                padded as files are. A clip that is one of `recordings` has its label, and is no prototype of itself.
             target: the class to explain, by name or index, or several classes; None for the class with the largest
                 score in each clip.
             threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class
@@ -292,46 +293,12 @@ class Explainer:
             labels = partial(request.labels, self.classifier)
             name = source.name  # of the file, by which messages name it
             pages += self._pages.pages(clip, inputs, name, labels, request.evidence, progress=shown)
+        warn_of_pages_of_silence(pages)
         return ExplainedClips(tuple(pages), left_out)
-
-    def write_evidence(
-        self,
-        clips: Any,
-        path: str | os.PathLike,
-        target: str | int | Sequence[str | int] | None = None,
-        *,
-        part: tuple[int, int] = (0, 1),
-        skip_bad: bool = False,
-        progress: bool = False,
-        **settings: Any,
-    ) -> FileTable:
-        """Explains any number of clips one by one, and writes their evidence as one table, without a page.
-
-        It is the table of `explain(clips).write_csv(path)`; see `write_events` for interruptions and for `part`.
-
-        Args:
-            clips: files, as the path of a folder, a list of paths, or `Recordings`.
-            path: path of the table, which ends in `.csv` or `.json`.
-            target: as in `explain`.
-            part: index of the part and number of parts.
-            skip_bad: leave out clips that cannot be read.
-            progress: whether to show a progress bar.
-            **settings: further arguments of `explain`, such as `threshold`.
-        """
-        request = ClipRequest.of(self.classifier, target, **settings)
-        training = "" if self.training is None else self.training.fingerprint()
-        about = about_rows("evidence", self.classifier, self.bases.values(), {"training": training, **request.settings})
-
-        def explained(source: ClipSource) -> ExplainedClips:
-            self._pages.forget()
-            return self._explained([source], request, skip_bad=True)
-
-        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": progress}
-        return evidence_written(path, file_sources(self.classifier, clips), about, explained, **options)
 
     def explain_recording(
         self,
-        recording: Tensor | str | os.PathLike,
+        recording: Tensor | Clip | tuple | str | os.PathLike,
         scheme: Scheme | str | None = None,
         *,
         window: float | None = None,
@@ -341,7 +308,7 @@ class Explainer:
         """Lists the events in a recording of any length; see `captum_apex.explain_recording`.
 
         Args:
-            recording: samples at the rate of the classifier, (sample,), or the path of an audio file.
+            recording: the path of an audio file, or a sound in memory, as in `explain`.
             scheme: the scheme of the basis; None where there is one basis.
             window: length of a window, in s; None for the length of the classifier's clips.
             hop: time from the start of one window to the start of the next, in s; None for half a window.
@@ -354,56 +321,6 @@ class Explainer:
         window, hop = window_and_hop(self.classifier, window, hop)
         settings = {"progress": self.progress} | settings
         return explain_recording(apex, recording, window, hop, classifier=self.classifier, **settings)
-
-    def write_events(
-        self,
-        recordings: Any,
-        path: str | os.PathLike,
-        scheme: Scheme | str | None = None,
-        *,
-        window: float | None = None,
-        hop: float | None = None,
-        raven: str | os.PathLike | None = None,
-        audacity: str | os.PathLike | None = None,
-        part: tuple[int, int] = (0, 1),
-        skip_bad: bool = False,
-        progress: bool = False,
-        **settings: Any,
-    ) -> FileTable:
-        """Lists the events of any number of recordings in one table, with the path of the recording in each row.
-
-        Each recording is kept as soon as it is finished, in the folder `PATH.parts`: after an interruption or a kill
-        the same call goes on with the next one, and the table is that of an unbroken run. Other settings are refused;
-        files that have changed are explained anew.
-
-        Args:
-            recordings: the path of a file or of a folder, with all folders in it, or a list of paths.
-            path: path of the table, which ends in `.csv` or `.json`.
-            scheme: as in `explain_recording`.
-            window: as in `explain_recording`.
-            hop: as in `explain_recording`.
-            raven: folder that gets a selection table for each recording, where all are finished.
-            audacity: folder that gets a label track for each recording.
-            part: index of the part and number of parts, for several processes or machines that share the folder of the
-                table. The last one that ends writes the table.
-            skip_bad: leave out recordings that cannot be explained to their end.
-            progress: whether to show a progress bar.
-            **settings: further arguments of `captum_apex.explain_recording`, such as `threshold`.
-
-        Raises:
-            ValueError: a recording is bad, or what is in `PATH.parts` was begun with other settings.
-        """
-        apex = apex_for(self.apexes, scheme)
-        window, hop = window_and_hop(self.classifier, window, hop)
-        settings = event_settings(settings)
-        depends_on = {**settings, "window": window, "hop": hop}
-        n_samples = max(1, round(window * self.classifier.sample_rate))
-        about = about_rows("events", self.classifier, [apex.basis], depends_on, n_samples=n_samples)
-        explained = partial(self.explain_recording, scheme=apex.basis.scheme, window=window, hop=hop, **settings)
-        training = None if self.training is None else self.training.recordings
-        folders = {"raven": raven, "audacity": audacity}
-        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": progress}
-        return events_written(path, recording_paths(recordings), about, explained, folders, training, **options)
 
     def __repr__(self) -> str:
         n_clips = "no recordings" if self.training is None else f"{len(self.training)} recordings"

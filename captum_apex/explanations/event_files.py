@@ -31,6 +31,8 @@ def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
     frequencies are empty; where no event has a band, the table has no columns for frequencies. The prototype channels
     of an event are listed by their numbers, strongest first.
 
+    "Silent" is yes in digital silence, and "background" where the event is `quiet`, no louder than the background.
+
     A class whose name begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet
     takes it as text and not as a formula. What is no Unicode in a name becomes replacement characters.
 
@@ -71,7 +73,7 @@ def _raven_cells(number: int, event: Event, with_bands: bool, with_effects: bool
     if with_bands:
         cells += [_hertz(event.low), _hertz(event.high)]
     cells += [cell_text(event.name), f"{event.score:.4f}", f"{event.contribution:.4f}", _channels(event)]
-    cells.append(_yes_or_no(event.silent))
+    cells.append(_silent(event))
     return cells + _effect_cells(event.effect) if with_effects else cells
 
 
@@ -126,7 +128,7 @@ def csv_cells(event: Event, with_effects: bool) -> list[str]:
         with_effects: as in `csv_header`.
     """
     cells = [f"{event.start:.6f}", f"{event.end:.6f}", cell_text(event.name), _hertz(event.low), _hertz(event.high)]
-    cells += [f"{event.score:.4f}", f"{event.contribution:.4f}", _channels(event), _yes_or_no(event.silent)]
+    cells += [f"{event.score:.4f}", f"{event.contribution:.4f}", _channels(event), _silent(event)]
     return cells + _effect_cells(event.effect) if with_effects else cells
 
 
@@ -193,7 +195,7 @@ def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: b
     r"""Writes a label track that Audacity imports.
 
     A label names the class, its probability and the channels, strongest first. Where the region of the event is no
-    better than a random place, the channel fires on no sound, or the event lies in digital silence, the label says so.
+    better than a random place, the channel fires on no sound, or nothing sounds in the event, the label says so.
     Names of classes are written as in `write_raven`.
 
     Args:
@@ -230,8 +232,8 @@ def _label(event: Event) -> str:
     word = "channel" if len(numbers) == 1 else "channels"
     channels = f" ({word} {', '.join(numbers)})" if numbers else ""
     doubts = list(() if event.effect is None else event.effect.doubts)
-    if event.silent:
-        doubts.append("in digital silence")
+    if event.quiet_text:
+        doubts.append(event.quiet_text)
     return f"{cell_text(event.name)} {event.score:.2f}{channels}" + "".join(f", {doubt}" for doubt in doubts)
 
 
@@ -254,6 +256,10 @@ def _effect_cells(effect: RegionEffect | None) -> list[str]:
 
 def _hertz(frequency: float | None) -> str:
     return "" if frequency is None else f"{frequency:.3f}"
+
+
+def _silent(event: Event) -> str:
+    return "background" if event.quiet and not event.silent else _yes_or_no(event.silent)
 
 
 def _yes_or_no(value: bool) -> str:

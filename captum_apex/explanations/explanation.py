@@ -20,7 +20,7 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.explanations.channel_prototypes import ChannelPrototypes, check_prototypes, prototypes_of
 from captum_apex.explanations.clip_channels import at_layer_of
-from captum_apex.explanations.evidence import Evidence, Prototype, listed_evidence
+from captum_apex.explanations.evidence import Evidence, Prototype, listed_evidence, others_of
 from captum_apex.explanations.evidence_numbers import ClipNumbers, PeakCells, evidence_numbers
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
 from captum_apex.explanations.prototype_regions import PrototypeRegions
@@ -30,6 +30,8 @@ from captum_apex.layers.values import check_finite
 from captum_apex.locating.region_search import RegionSearch
 
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
+
+_N_LISTED = 3  # channels that the text of an explanation lists
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,8 +79,20 @@ class Explanation:
         return -self.completeness
 
     def __repr__(self) -> str:
-        title = f"Explanation of class {self.target} for {str(self.scheme)!r}: score {self.score:.3g}"
-        return "\n".join([title, *listed_evidence(self.evidence), f"  all other channels: {self.other_channels:+.3g}"])
+        return "\n".join([self._title, *listed_evidence(self.evidence), self._others])
+
+    def __str__(self) -> str:
+        """The text with the places of the strongest channels and of their prototypes; a page has their names."""
+        channels = [f"  {line}" for channel in self.evidence[:_N_LISTED] for line in str(channel).splitlines()]
+        return "\n".join([self._title, *channels, *others_of(self.evidence[_N_LISTED:]), self._others])
+
+    @property
+    def _title(self) -> str:
+        return f"Explanation of class {self.target} for {str(self.scheme)!r}: score {self.score:.3g}"
+
+    @property
+    def _others(self) -> str:
+        return f"  all other channels: {self.other_channels:+.3g}"
 
 
 @restored

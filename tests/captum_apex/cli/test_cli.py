@@ -700,6 +700,7 @@ def test_several_classes_are_a_page_each(here, pages):
 
 
 @pytest.mark.parametrize(("shift", "n_detected"), [(0.0, 2), (100.0, 3), (-100.0, 1)])
+@pytest.mark.filterwarnings("ignore:digital silence gets")  # as such a model does
 def test_all_classes_over_a_threshold_are_explained_the_highest_first(here, pages, capsys, shift, n_detected):
     """The biases make the second score 0, plus the shift; if no class is detected, the predicted one is explained."""
     changed("exclusive=True", "exclusive=False")
@@ -1403,6 +1404,7 @@ def test_importing_the_library_does_not_import_what_only_some_parts_need():
     )
 
 
+@pytest.mark.filterwarnings("ignore:digital silence gets")  # as the guide says
 def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -1479,6 +1481,7 @@ def test_the_help_of_a_command_says_what_the_guide_says(command, capsys, monkeyp
     assert re.findall(r"^  (--[a-z-]+)", printed, flags=re.MULTILINE) == [row[0] for row in rows if "--" in row[0]]
 
 
+@pytest.mark.filterwarnings("ignore:digital silence gets")  # as such a model does
 def test_the_factory_in_the_help_can_be_pasted(here, capsys):
     with pytest.raises(SystemExit):
         main(["fit", "--help"])

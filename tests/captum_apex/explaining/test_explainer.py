@@ -257,6 +257,7 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
             "explained": "dog",
             "score": 4.0,
             "probability": 0.875,
+            "silence_probability": None,
             "scheme": "square",
             "channel": 17,
             "side": -1,
