@@ -1051,7 +1051,7 @@ def test_a_model_that_raises_late_is_named_with_the_clip(here, pages, monkeypatc
 
 def test_a_defect_in_an_explanation_is_one(here, pages, monkeypatch, capsys):
     fit()
-    monkeypatch.setattr(explainer, "_detected", None)
+    monkeypatch.setattr(explainer.ClipRequest, "labels", None)
     monkeypatch.setattr("tempfile.tempdir", str(here))
     capsys.readouterr()
     assert explained() == 1
