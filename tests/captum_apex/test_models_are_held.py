@@ -100,10 +100,11 @@ def public_functions():
 
 
 def methods(kind):
-    """The public methods of a class that has a model, or those that take one."""
-    own = {name: value for name, value in vars(kind).items() if not name.startswith("_")}
-    functions = {name: inspect.unwrap(getattr(kind, name)) for name in own if callable(getattr(kind, name))}
+    """The public methods of a class that has a model, those of its abstract bases too, or those that take one."""
     has_a_model = "__init__" in vars(kind) and takes_a_model(kind.__init__)
+    bases = [base for base in kind.__bases__ if inspect.isabstract(base) and base.__module__.startswith("captum_apex.")]
+    own = {name for each in [kind, *(bases if has_a_model else [])] for name in vars(each) if not name.startswith("_")}
+    functions = {name: inspect.unwrap(getattr(kind, name)) for name in own if callable(getattr(kind, name))}
     return {f"{kind.__name__}.{name}" for name, value in functions.items() if has_a_model or takes_a_model(value)}
 
 
@@ -267,7 +268,7 @@ CALLS = {
         s.explainer.classifier.drawn(CLIPS[0].flatten()),
         CLIPS[0],
         "a clip",
-        [0, 1],
+        lambda scores: [0, 1],
         EvidenceSettings(2, 2, "positive", RegionSearch()),
     ),
     "ClipPages.scores": lambda s: s.pages.scores(CLIPS[0], "a clip"),
@@ -346,6 +347,7 @@ RUNS_NO_MODEL = {
         "ClipSource.read",
         "InputDataset.fingerprint",
         "InputDataset.label_name",
+        "apex_for",
         "apexes_of",
         "at_layer_of",
         "clip_sources",
