@@ -18,7 +18,7 @@ from captum_apex.bases.polar_fit import ClosedForm, check_method, mean_direction
 from captum_apex.bases.prototype_choice import most_active, most_active_again
 from captum_apex.bases.schemes import Scheme, purity
 from captum_apex.caller import warn_caller
-from captum_apex.defaults import FIT_EPOCHS
+from captum_apex.defaults import FIT_EPOCHS, FIT_PROTOTYPES, KEPT_PROTOTYPES
 from captum_apex.numbers import real_number, whole_number
 
 __all__ = ["basis_from_matrix", "fit_basis", "pair_purity"]
@@ -38,7 +38,7 @@ def fit_basis(
     learning_rate: float | None = None,
     weight_decay: float = 1e-5,
     batch_size: int | None = None,
-    n_prototypes: tuple[int, int] = (100, 5),
+    n_prototypes: tuple[int, int] | None = None,
     reselect_every: int = 2,
     seed: int = 0,
     progress: bool = False,
@@ -56,7 +56,8 @@ def fit_basis(
         scheme: the scheme to fit for, by name or object.
         method: how the purity is maximised. `gradient` takes steps of Adam, as EPIC does. `closed-form` takes, in each
             epoch, the orthogonal matrix with the largest mean purity for the present prototypes and their peaks, which
-            is a polar factor; `learning_rate`, `weight_decay`, `batch_size` and `seed` then have no effect.
+            is a polar factor. In this mean, active channels weigh more (see `STRENGTH`). `learning_rate`,
+            `weight_decay`, `batch_size` and `seed` then have no effect.
         orthogonal: fit an orthogonal `U = exp(A − Aᵀ)`; otherwise an invertible `U = exp(A)`. `A` starts at zero, so
             that `U` starts at the raw channels. In layers of more than 256 channels, every step of an orthogonal fit
             starts at the matrix `V` of the step before: `U = exp(A − Aᵀ) V` with `A = 0`, where the gradient of the
@@ -71,7 +72,9 @@ def fit_basis(
         batch_size: number of pairs per step; by default 512, as in EPIC, and in layers of more than 256 channels four
             per channel (as 512 for 128 channels). A wider layer then has no more steps, each of which computes a matrix
             exponential.
-        n_prototypes: number of prototypes per channel at the start and at the end; it falls linearly.
+        n_prototypes: number of prototypes per channel at the start of the fit, and in the basis. By gradient, the
+            number falls linearly during the fit, by default from 100 to 5. In closed form it stays at the first one, by
+            default 20, of which the basis has the 5 best.
         reselect_every: number of epochs between two choices of prototypes.
         seed: seed of the random number generator that shuffles the pairs; the global random state is not used.
         progress: show a progress bar; if the fit will take more than a minute, a text at its start says so.
@@ -103,7 +106,7 @@ def fit_basis(
     sequences = bank.sequences(scheme)
     epochs = whole_number(FIT_EPOCHS[method] if epochs is None else epochs, "epochs", least=0)
     reselect_every = whole_number(reselect_every, "reselect_every", least=1)
-    first, last = _available(bank, n_prototypes)
+    first, last = _available(bank, (FIT_PROTOTYPES[method], KEPT_PROTOTYPES) if n_prototypes is None else n_prototypes)
     with torch.inference_mode(False), torch.enable_grad():
         search: ClosedForm | _Descent
         is_closed = method == "closed-form"
@@ -112,8 +115,10 @@ def fit_basis(
         else:
             matrix = _Matrix(bank.means, orthogonal)
             search = _Descent(matrix, learning_rate, weight_decay, batch_size, seed)
-        plan = _planned(bank, sequences, epochs, reselect_every, first, last)
-        chosen = most_active(bank.means, search.U(), plan[0].n_prototypes if plan else last)
+        fall = (first, first if is_closed else last)
+        counts = [_prototype_count(epoch, epochs, reselect_every, *fall) for epoch in range(epochs)] + [last]
+        plan = _planned(bank, sequences, counts, reselect_every)
+        chosen = most_active(bank.means, search.U(), counts[0])
         history = [_mean_purity(sequences, search.U(), chosen[:, :last], is_closed)]
         with FitProgress(scheme, bank.origin.grid, sum(epoch.n_compared for epoch in plan), progress) as shown:
             for epoch in plan:
@@ -302,14 +307,14 @@ class _Epoch:
 
 
 def _planned(
-    bank: FeatureBank, sequences: tuple[Tensor, ...], epochs: int, reselect_every: int, first: int, last: int
+    bank: FeatureBank, sequences: tuple[Tensor, ...], counts: Sequence[int], reselect_every: int
 ) -> list[_Epoch]:
-    """What each epoch takes."""
+    """What each epoch takes; `counts` are the numbers of prototypes per channel in the epochs, and in the basis."""
+    epochs = len(counts) - 1
     n_columns = bank.origin.grid[1] if bank.origin.grid else 1
     n_thinned = int(_THINNED_EPOCHS * epochs)
     some = tuple(thinned(sequence, n_columns) for sequence in sequences) if n_thinned else sequences
-    n_measured = last * bank.n_channels * sum(sequence.shape[2] for sequence in sequences)
-    counts = [_prototype_count(epoch, epochs, reselect_every, first, last) for epoch in range(epochs)] + [last]
+    n_measured = counts[-1] * bank.n_channels * sum(sequence.shape[2] for sequence in sequences)
     plan = []
     for epoch in range(epochs):
         is_followed_by_choice = (epoch + 1) % reselect_every == 0 or epoch + 1 == epochs
