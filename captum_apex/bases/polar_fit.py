@@ -145,11 +145,11 @@ def _by_clip(sequence: Tensor, U: Tensor, chosen: Tensor) -> Iterator[tuple[Tens
     for clip, pairs_of_clip in zip(clips.tolist(), pairs.split(counts.tolist()), strict=True):
         channels = pairs_of_clip // chosen.shape[1]
         cells = sequence[clip].to(U.dtype)
-        peaks = peak_cells(cells, U[channels])
+        peaks = peak_cells(cells, U.index_select(0, channels))  # takes half of the time of `U[channels]`
         if len(peaks) > cells.shape[1]:
-            yield channels, _unit(cells.T.contiguous())[peaks]
+            yield channels, _unit(cells.T.contiguous()).index_select(0, peaks)
         else:
-            yield channels, _unit(cells[:, peaks].T.contiguous())
+            yield channels, _unit(cells.index_select(1, peaks).T.contiguous())
 
 
 def _unit(vectors: Tensor) -> Tensor:
