@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.experiments.channels import NamedBasis, channel_removal_table, raw_channels
 from benchmarks.runs.subject import Subject
 from captum_apex import FeatureBank, PrototypeBasis, Scheme, basis_from_matrix, fit_basis
-from captum_apex.bases.polar_fit import STRENGTH, channel_weights, mean_directions, polar_factor
+from captum_apex.bases.polar_fit import SPREAD, channel_weights, mean_directions, polar_factor
 from captum_apex.bases.prototype_choice import most_active
 from captum_apex.defaults import FIT_EPOCHS, FIT_PROTOTYPES
 
@@ -31,7 +31,7 @@ class Fit:
         epochs: number of epochs.
         n_prototypes: number of prototypes per channel at the start and at the end of the fit.
         reselect_every: number of epochs between two choices of prototypes.
-        strength: how far active channels weigh more, as in `ClosedForm`.
+        spread: how far active channels weigh more, as in `ClosedForm`.
         memory: share of the mean directions of earlier epochs in those that the polar factor is taken of.
         weighted: whether the prototypes of a channel count by their activation.
     """
@@ -40,7 +40,7 @@ class Fit:
     epochs: int = FIT_EPOCHS["closed-form"]
     n_prototypes: tuple[int, int] = (FIT_PROTOTYPES["closed-form"], FIT_PROTOTYPES["closed-form"])
     reselect_every: int = 2
-    strength: float = STRENGTH
+    spread: float = SPREAD
     memory: float = 0.0
     weighted: bool = False
 
@@ -50,11 +50,10 @@ FITS: Mapping[str, Fit] = {
     "gradient": Fit("gradient", epochs=20, n_prototypes=(100, N_PROTOTYPES)),
     "gradient, 5 prototypes": Fit("gradient", epochs=20, n_prototypes=(N_PROTOTYPES, N_PROTOTYPES)),
     "closed form": Fit("closed-form"),
-    "closed form, equal weights": Fit(strength=0.0),
-    "closed form, equal weights, 100 to 5": Fit(strength=0.0, n_prototypes=(100, N_PROTOTYPES)),
-    "closed form, strength 0.25": Fit(strength=0.25),
-    "closed form, strength 0.5": Fit(strength=0.5),
-    "closed form, strength 1": Fit(strength=1.0),
+    "closed form, equal weights": Fit(spread=0.0),
+    "closed form, equal weights, 100 to 5": Fit(spread=0.0, n_prototypes=(100, N_PROTOTYPES)),
+    "closed form, spread 0.125": Fit(spread=0.125),
+    "closed form, spread 0.5": Fit(spread=0.5),
     "closed form, 100 to 5": Fit(n_prototypes=(100, N_PROTOTYPES)),
     "closed form, 20 to 5": Fit(n_prototypes=(20, N_PROTOTYPES)),
     "closed form, 50 prototypes": Fit(n_prototypes=(50, 50)),
@@ -161,7 +160,7 @@ def alternated(bank: FeatureBank, scheme: Scheme, fit: Fit) -> Tensor:
             directions = weighted_directions(bank, scheme, U, chosen)
         else:
             directions = mean_directions(bank.sequences(scheme), U, chosen)
-        directions *= channel_weights(bank.means, U, chosen, fit.strength)[:, None]
+        directions *= channel_weights(bank.means, U, chosen, fit.spread)[:, None]
         average = fit.memory * average + (1 - fit.memory) * directions
         U = polar_factor(average, near=U)
     return U

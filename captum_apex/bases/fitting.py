@@ -14,7 +14,7 @@ from captum_apex.bases.collation import batch_labels
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fit_progress import FitProgress
 from captum_apex.bases.peak_search import peaks_of_pairs, thinned
-from captum_apex.bases.polar_fit import ClosedForm, check_method, mean_directions
+from captum_apex.bases.polar_fit import SPREAD, ClosedForm, check_method, mean_directions
 from captum_apex.bases.prototype_choice import most_active, most_active_again
 from captum_apex.bases.schemes import Scheme, purity
 from captum_apex.caller import warn_caller
@@ -56,7 +56,7 @@ def fit_basis(
         scheme: the scheme to fit for, by name or object.
         method: how the purity is maximised. `gradient` takes steps of Adam, as EPIC does. `closed-form` takes, in each
             epoch, the orthogonal matrix with the largest mean purity for the present prototypes and their peaks, which
-            is a polar factor. In this mean, active channels weigh more (see `STRENGTH`). `learning_rate`,
+            is a polar factor. In this mean, active channels weigh more (see `ClosedForm`). `learning_rate`,
             `weight_decay`, `batch_size` and `seed` then have no effect.
         orthogonal: fit an orthogonal `U = exp(A − Aᵀ)`; otherwise an invertible `U = exp(A)`. `A` starts at zero, so
             that `U` starts at the raw channels. In layers of more than 256 channels, every step of an orthogonal fit
@@ -111,7 +111,7 @@ def fit_basis(
         search: ClosedForm | _Descent
         is_closed = method == "closed-form"
         if is_closed:
-            search = ClosedForm(bank.means)
+            search = ClosedForm(bank.means, SPREAD)
         else:
             matrix = _Matrix(bank.means, orthogonal)
             search = _Descent(matrix, learning_rate, weight_decay, batch_size, seed)

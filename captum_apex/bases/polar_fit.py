@@ -13,13 +13,14 @@ from captum_apex.bases.schemes import peak_cells
 from captum_apex.choices import one_of
 from captum_apex.defaults import FIT_EPOCHS
 
-__all__ = ["STRENGTH", "ClosedForm", "channel_weights", "check_method", "mean_directions", "polar_factor"]
+__all__ = ["SPREAD", "ClosedForm", "channel_weights", "check_method", "mean_directions", "polar_factor"]
 
 _LARGE_CLIP = 2**17  # bytes; the cells of larger clips are not copied for each pair, which costs more than a loop
+_QUIET = 1e-3  # share of the mean activation, below which the activations of channels count alike
 _TIE = 1e-9  # weight of the present matrix; it decides only between matrices that are equally good
 
-STRENGTH = 0.75
-"""Exponent of the activations in the weights of the channels: with 0, all weigh the same."""
+SPREAD = 0.25
+"""The largest standard deviation of the logarithms of the channels' weights: with 0, all weigh the same."""
 
 
 class ClosedForm:
@@ -29,19 +30,19 @@ class ClosedForm:
     with the peak vector of length 1, and the mean over all pairs is `⟨U, M⟩ / C`, where `M` has, for each channel, the
     mean of these vectors. Of all orthogonal matrices, the polar factor of `M` has the largest product with it.
 
-    The mean is weighted: row `k` of `M` is multiplied by `w_k`, a power of the channel's activation, because
-    predictions rest on active channels.
+    The mean is weighted: row `k` of `M` is multiplied by a weight `w_k`, which is larger for more active channels.
+    Otherwise the polar factor evens out the activations, and predictions rest less on few channels.
 
     Args:
         means: mean over each clip's grid, (clip, channel), of the type and on the device of the fit. It starts at the
             raw channels.
-        strength: the exponent of the activations in the weights; 0 for the same weight of all channels.
+        spread: the largest standard deviation of the logarithms of the weights; 0 for the same weight of all channels.
 
     Example:
         >>> import torch
         >>> from captum_apex.bases.polar_fit import ClosedForm
         >>> cells = torch.tensor([[[0.0, 4.0], [5.0, -3.0]]])  # one clip, two channels, two cells
-        >>> fit = ClosedForm(cells.mean(2), strength=0)
+        >>> fit = ClosedForm(cells.mean(2), spread=0)
         >>> fit.improve([cells], torch.tensor([[0], [0]]), advance=print)
         4
         >>> fit.U()
@@ -51,9 +52,9 @@ class ClosedForm:
     Source: P. H. Schönemann, "A generalized solution of the orthogonal Procrustes problem" (1966).
     """
 
-    def __init__(self, means: Tensor, strength: float = STRENGTH) -> None:
+    def __init__(self, means: Tensor, spread: float = SPREAD) -> None:
         self._means = means
-        self._strength = strength
+        self._spread = spread
         self._U = torch.eye(means.shape[1]).to(means)
 
     def U(self) -> Tensor:  # noqa: N802 - the formula's own symbol
@@ -69,32 +70,39 @@ class ClosedForm:
             chosen: clips of the prototypes of each channel, int64 (channel, prototype).
             advance: is called with the number of cells that were compared since its last call.
         """
-        weights = channel_weights(self._means, self._U, chosen, self._strength)
+        weights = channel_weights(self._means, self._U, chosen, self._spread)
         self._U = polar_factor(weights[:, None] * mean_directions(sequences, self._U, chosen, advance), near=self._U)
 
 
-def channel_weights(means: Tensor, U: Tensor, chosen: Tensor, strength: float = STRENGTH) -> Tensor:
-    """The weight of each channel in the mean purity: its activation by its prototypes, to the power of `strength`.
+def channel_weights(means: Tensor, U: Tensor, chosen: Tensor, spread: float = SPREAD) -> Tensor:
+    """The weights of the channels in the mean purity: powers of their mean activations by their prototypes.
+
+    The exponent is 1, or so much smaller that the logarithms of the weights have the standard deviation `spread`. With
+    an exponent of 1 throughout, the activations would differ more after each epoch.
 
     Args:
         means: mean over each clip's grid, (clip, channel of the layer).
         U: matrix of the basis, (channel, channel of the layer).
         chosen: clips of the prototypes of each channel, int64 (channel, prototype).
-        strength: as in `ClosedForm`.
+        spread: as in `ClosedForm`.
 
     Returns:
-        Tensor (channel,). Activations count by their absolute values, and relative to their mean over all channels.
+        Tensor (channel,). Activations count by their absolute values, and those of less than a thousandth of the mean
+        as a thousandth of it.
 
     Example:
         >>> import torch
         >>> from captum_apex.bases.polar_fit import channel_weights
         >>> means = torch.tensor([[2.0, 16.0], [0.0, 2.0]])
-        >>> channel_weights(means, torch.eye(2), torch.tensor([[0, 1], [0, 1]]), strength=0.5)
-        tensor([0.4472, 1.3416])
+        >>> channel_weights(means, torch.eye(2), torch.tensor([[0, 1], [0, 1]]), spread=0.5)  # activations 1 and 9
+        tensor([0.6065, 1.6487])
     """
     means_of_prototypes = F.embedding_bag(chosen, means, mode="mean")  # (channel, channel of the layer)
     activations = (means_of_prototypes * U).sum(1).abs()
-    return (activations / activations.mean().clamp_min(torch.finfo(U.dtype).tiny)) ** strength
+    logarithms = activations.clamp_min(_QUIET * activations.mean() + torch.finfo(U.dtype).tiny).log()
+    logarithms -= logarithms.mean()
+    exponent = (spread / logarithms.std(correction=0).clamp_min(_TIE)).clamp_max(1)
+    return (exponent * logarithms).exp()
 
 
 def mean_directions(

@@ -1,6 +1,8 @@
 """Ways of fitting: what the lines of `fits` hold, and the variants of the closed form, against slow formulas."""
 
 import dataclasses
+import math
+import statistics
 
 import pytest
 import scipy.linalg
@@ -35,14 +37,16 @@ def slow_alternation(scheme, counts, variant):
             prototypes = [oracles.prototypes(GRIDS, U, channel, counts[epoch]) for channel in range(5)]
         for channel, clips in enumerate(prototypes):
             activations = [oracles.activation(GRIDS[clip], U, channel) for clip in clips]
-            means.append(abs(sum(activations) / len(clips)))
+            means.append(sum(activations) / len(clips))
             strengths = [max(activation, 0) if variant.weighted else 1 for activation in activations]
             for clip, strength in zip(clips, strengths, strict=True):
                 peaks, _ = oracles.peaks_and_purity(GRIDS[clip], U, channel, scheme)
                 for peak, cells in zip(peaks, oracles.sequences(GRIDS[clip], scheme), strict=True):
                     M[channel] += strength / sum(strengths) * cells[peak] / cells[peak].norm() / len(peaks)
+        mean = statistics.geometric_mean(means)
+        exponent = min(1, variant.spread / statistics.pstdev(math.log(value) for value in means))
         for channel in range(5):
-            M[channel] *= (means[channel] / (sum(means) / 5)) ** variant.strength
+            M[channel] *= (means[channel] / mean) ** exponent
         average = variant.memory * average + (1 - variant.memory) * M
         U = torch.from_numpy(scipy.linalg.polar(average.numpy())[0])
     return U
@@ -51,8 +55,8 @@ def slow_alternation(scheme, counts, variant):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(("memory", "weighted"), [(0.0, False), (0.5, False), (0.0, True), (0.25, True)])
 def test_the_variants_of_the_closed_form_are_those_of_loops(scheme, memory, weighted):
-    for strength, reselect_every in ((0.0, 1), (1.0, 2)):
-        variant = Fit("", 4, (6, 3), reselect_every=reselect_every, strength=strength, memory=memory, weighted=weighted)
+    for spread, reselect_every in ((0.0, 1), (0.1, 2)):
+        variant = Fit("", 4, (6, 3), reselect_every=reselect_every, spread=spread, memory=memory, weighted=weighted)
         expected = slow_alternation(scheme, [6, 5, 4, 3] if reselect_every == 1 else [6, None, 3], variant)
         torch.testing.assert_close(alternated(bank(), scheme, variant), expected, rtol=0, atol=1e-6)
 

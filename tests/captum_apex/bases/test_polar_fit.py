@@ -1,6 +1,7 @@
 """The fit in closed form, against loops over channels, prototypes and sequences in float64."""
 
 import math
+import statistics
 from functools import partial
 
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captum_apex import SCHEMES, FeatureBank, Scheme, basis_from_matrix, fit_basis
-from captum_apex.bases import polar_fit
+from captum_apex.bases import fitting, polar_fit
 from captum_apex.bases.polar_fit import (
-    STRENGTH,
+    SPREAD,
     ClosedForm,
     channel_weights,
     check_method,
@@ -54,14 +55,17 @@ def slow_directions(grids, U, chosen, scheme):
     return M
 
 
-def slow_weights(grids, U, chosen, strength):
-    """The mean activation of each channel by its prototypes, over the mean of all channels, to a power."""
+def slow_weights(grids, U, chosen, spread):
+    """Powers of the mean activations, with an exponent of at most 1 and logarithms of at most this deviation."""
     activations = [
         abs(sum(oracles.activation(grids[clip], U, channel) for clip in clips) / len(clips))
         for channel, clips in enumerate(chosen)
     ]
-    mean = sum(activations) / len(activations)
-    return torch.tensor([(activation / mean) ** strength for activation in activations], dtype=torch.float64)
+    least = sum(activations) / len(activations) / 1000
+    logarithms = [math.log(max(activation, least)) for activation in activations]
+    exponent = min(1, spread / statistics.pstdev(logarithms))
+    weights = [math.exp(exponent * (value - statistics.mean(logarithms))) for value in logarithms]
+    return torch.tensor(weights, dtype=torch.float64)
 
 
 def slow_fixed_purity(grids, V, U, chosen, scheme, weights=None):
@@ -81,19 +85,19 @@ def chosen_by(grids, U, n):
     return [oracles.prototypes(grids, U, channel, n) for channel in range(len(U))]
 
 
-@pytest.mark.parametrize("strength", [0, 0.5, 1])
+@pytest.mark.parametrize("spread", [0, 0.1, 10])
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("large", [False, True])
-def test_the_mean_directions_are_those_of_loops(scheme, large, strength, monkeypatch):
+def test_the_mean_directions_are_those_of_loops(scheme, large, spread, monkeypatch):
     """Where a clip has so many cells that they are not copied, and where it has few."""
     monkeypatch.setattr(polar_fit, "_LARGE_CLIP", 0 if large else 2**30)
     U = rotation(6)
     chosen = chosen_by(GRIDS, U, 4)
     M = slow_directions(GRIDS, U, chosen, scheme)
     torch.testing.assert_close(mean_directions(bank().sequences(scheme), U, torch.tensor(chosen)), M)
-    weights = slow_weights(GRIDS, U, chosen, strength)
-    torch.testing.assert_close(channel_weights(bank().means, U, torch.tensor(chosen), strength), weights)
-    fit = ClosedForm(bank().means, strength)
+    weights = slow_weights(GRIDS, U, chosen, spread)
+    torch.testing.assert_close(channel_weights(bank().means, U, torch.tensor(chosen), spread), weights)
+    fit = ClosedForm(bank().means, spread)
     fit._U = U
     compared = []
     fit.improve(bank().sequences(scheme), torch.tensor(chosen), compared.append)
@@ -131,13 +135,13 @@ def test_the_mean_purity_of_an_orthogonal_basis_is_the_product_with_the_mean_dir
         assert (V * M).sum().item() / 6 == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("strength", [0, 0.5])
+@pytest.mark.parametrize("spread", [0, 0.25])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_no_other_orthogonal_matrix_is_better_at_the_same_peaks(scheme, strength):
+def test_no_other_orthogonal_matrix_is_better_at_the_same_peaks(scheme, spread):
     U = rotation(6)
     chosen = chosen_by(GRIDS, U, 4)
-    weights = slow_weights(GRIDS, U, chosen, strength)
-    fit = ClosedForm(bank().means, strength)
+    weights = slow_weights(GRIDS, U, chosen, spread)
+    fit = ClosedForm(bank().means, spread)
     fit._U = U
     fit.improve(bank().sequences(scheme), torch.tensor(chosen), lambda n_cells: None)
     best = slow_fixed_purity(GRIDS, fit.U(), U, chosen, scheme, weights)
@@ -200,7 +204,7 @@ def slow_fit(grids, scheme, epochs, count):
     for epoch in range(epochs):
         if epoch % 2 == 0:
             chosen = chosen_by(grids, U, count)
-        weights = slow_weights(grids, U, chosen, STRENGTH)[:, None]
+        weights = slow_weights(grids, U, chosen, SPREAD)[:, None]
         U = torch.from_numpy(scipy.linalg.polar((weights * slow_directions(grids, U, chosen, scheme)).numpy())[0])
     return U
 
@@ -220,7 +224,8 @@ def test_the_whole_fit_is_that_of_loops(scheme):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_it_is_at_least_as_pure_as_the_fit_by_gradient_and_orthogonal(scheme):
+def test_it_is_at_least_as_pure_as_the_fit_by_gradient_and_orthogonal(scheme, monkeypatch):
+    monkeypatch.setattr(fitting, "SPREAD", 0)  # the mean purity, in which all channels weigh the same
     closed = fit_basis(bank(), scheme, method="closed-form", n_prototypes=(3, 3))
     gradient = fit_basis(bank(), scheme, learning_rate=2e-2, n_prototypes=(8, 3))
     assert (len(closed.purity_history), len(gradient.purity_history)) == (11, 21)
