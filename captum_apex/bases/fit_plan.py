@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -50,17 +51,15 @@ class Epoch:
 
 
 def planned_epochs(
-    bank: FeatureBank, sequences: tuple[Tensor, ...], epochs: int, reselect_every: int, first: int, last: int
+    bank: FeatureBank, sequences: tuple[Tensor, ...], counts: Sequence[int], reselect_every: int
 ) -> list[Epoch]:
     """What each epoch of a fit takes.
 
     Args:
         bank: features of the clips.
         sequences: cells of each of the scheme's sequences, each (clip, channel, cell).
-        epochs: number of epochs.
+        counts: numbers of prototypes per channel in the epochs, and in the basis.
         reselect_every: number of epochs between two choices of prototypes.
-        first: number of prototypes per channel at the start.
-        last: number of prototypes per channel at the end.
 
     Example:
         >>> import torch
@@ -68,15 +67,15 @@ def planned_epochs(
         >>> from captum_apex.bases.fit_plan import planned_epochs
         >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
         >>> bank = FeatureBank.from_dataset(model, model[0], torch.ones(9, 1, 2, 2), schemes=["time"])
-        >>> plan = planned_epochs(bank, bank.sequences("time"), epochs=4, reselect_every=2, first=9, last=5)
+        >>> plan = planned_epochs(bank, bank.sequences("time"), counts=[9, 9, 5, 5, 5], reselect_every=2)
         >>> [(epoch.n_prototypes, epoch.n_following) for epoch in plan]
         [(9, 0), (9, 5), (5, 0), (5, 5)]
     """
+    epochs = len(counts) - 1
     n_columns = bank.origin.grid[1] if bank.origin.grid else 1
     n_thinned = int(_THINNED_EPOCHS * epochs)
     some = tuple(thinned(sequence, n_columns) for sequence in sequences) if n_thinned else sequences
-    n_measured = last * bank.n_channels * sum(sequence.shape[2] for sequence in sequences)
-    counts = [prototype_count(epoch, epochs, reselect_every, first, last) for epoch in range(epochs)] + [last]
+    n_measured = counts[-1] * bank.n_channels * sum(sequence.shape[2] for sequence in sequences)
     plan = []
     for epoch in range(epochs):
         is_followed_by_choice = (epoch + 1) % reselect_every == 0 or epoch + 1 == epochs

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
 from captum_apex.bases.features import FeatureBank
-from captum_apex.bases.fit_plan import Epoch, planned_epochs
+from captum_apex.bases.fit_plan import Epoch, planned_epochs, prototype_count
 from captum_apex.bases.fit_progress import FitProgress
 from captum_apex.bases.peak_search import peaks_of_pairs
-from captum_apex.bases.polar_fit import ClosedForm, check_method, mean_directions
+from captum_apex.bases.polar_fit import SPREAD, ClosedForm, check_method, mean_directions
 from captum_apex.bases.processes import Processes
 from captum_apex.bases.schemes import Scheme, purity
 from captum_apex.bases.shared_bank import SharedBank
 from captum_apex.caller import warn_caller
-from captum_apex.defaults import FIT_EPOCHS
+from captum_apex.defaults import FIT_EPOCHS, FIT_PROTOTYPES, KEPT_PROTOTYPES
 from captum_apex.numbers import real_number, whole_number
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def fit_basis(
     learning_rate: float | None = None,
     weight_decay: float = 1e-5,
     batch_size: int | None = None,
-    n_prototypes: tuple[int, int] = (100, 5),
+    n_prototypes: tuple[int, int] | None = None,
     reselect_every: int = 2,
     seed: int = 0,
     group: ProcessGroup | None = None,
@@ -60,7 +60,8 @@ def fit_basis(
         scheme: the scheme to fit for, by name or object.
         method: how the purity is maximised. `gradient` takes steps of Adam, as EPIC does. `closed-form` takes, in each
             epoch, the orthogonal matrix with the largest mean purity for the present prototypes and their peaks, which
-            is a polar factor; `learning_rate`, `weight_decay`, `batch_size` and `seed` then have no effect.
+            is a polar factor. In this mean, active channels weigh more (see `ClosedForm`). `learning_rate`,
+            `weight_decay`, `batch_size` and `seed` then have no effect.
         orthogonal: fit an orthogonal `U = exp(A − Aᵀ)`; otherwise an invertible `U = exp(A)`. `A` starts at zero, so
             that `U` starts at the raw channels. In layers of more than 256 channels, every step of an orthogonal fit
             starts at the matrix `V` of the step before: `U = exp(A − Aᵀ) V` with `A = 0`, where the gradient of the
@@ -75,7 +76,9 @@ def fit_basis(
         batch_size: number of pairs per step; by default 512, as in EPIC, and in layers of more than 256 channels four
             per channel (as 512 for 128 channels). A wider layer then has no more steps, each of which computes a matrix
             exponential.
-        n_prototypes: number of prototypes per channel at the start and at the end; it falls linearly.
+        n_prototypes: number of prototypes per channel at the start of the fit, and in the basis. By gradient, the
+            number falls linearly during the fit, by default from 100 to 5. In closed form it stays at the first one, by
+            default 20, of which the basis has the 5 best.
         reselect_every: number of epochs between two choices of prototypes.
         seed: seed of the random number generator that shuffles the pairs; the global random state is not used.
         group: a process group of `torch.distributed`, whose processes all call this function with the same settings,
@@ -110,6 +113,8 @@ def fit_basis(
     scheme = Scheme(scheme)
     epochs = whole_number(FIT_EPOCHS[method] if epochs is None else epochs, "epochs", least=0)
     reselect_every = whole_number(reselect_every, "reselect_every", least=1)
+    if n_prototypes is None:
+        n_prototypes = (FIT_PROTOTYPES[method], KEPT_PROTOTYPES)
     settings = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "reselect_every": reselect_every}
     settings |= {"learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size, "seed": seed}
     shared = SharedBank(bank, scheme, group, {**settings, "n_prototypes": list(n_prototypes)})
@@ -118,12 +123,14 @@ def fit_basis(
         search: ClosedForm | _Descent
         is_closed = method == "closed-form"
         if is_closed:
-            search = ClosedForm(bank.means, shared.processes)
+            search = ClosedForm(bank.means, SPREAD, shared.processes)
         else:
             matrix = _Matrix(bank.means, orthogonal)
             search = _Descent(matrix, learning_rate, weight_decay, batch_size, seed, shared.processes)
-        plan = planned_epochs(bank, shared.sequences, epochs, reselect_every, first, last)
-        chosen = shared.most_active(search.U(), plan[0].n_prototypes if plan else last)
+        fall = (first, first if is_closed else last)
+        counts = [prototype_count(epoch, epochs, reselect_every, *fall) for epoch in range(epochs)] + [last]
+        plan = planned_epochs(bank, shared.sequences, counts, reselect_every)
+        chosen = shared.most_active(search.U(), counts[0])
         history = [_mean_purity(shared, search.U(), chosen[:, :last], is_closed)]
         with FitProgress(scheme, bank.origin.grid, sum(epoch.n_compared for epoch in plan), progress) as shown:
             for epoch in plan:

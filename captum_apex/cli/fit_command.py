@@ -22,7 +22,7 @@ from captum_apex.cli.loading import (
     submodule,
     training_recordings,
 )
-from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
+from captum_apex.defaults import BASIS_SUFFIX, KEPT_PROTOTYPES
 from captum_apex.explaining.classifier_bases import fit_bases, recognised
 from captum_apex.explaining.explainer import Explainer
 from captum_apex.recordings.folders import AudioDataset
@@ -162,9 +162,9 @@ def _check_options(options: argparse.Namespace, schemes: tuple[Scheme, ...]) -> 
 
 
 def _check_locate(n_prototypes: int | None) -> None:
-    if n_prototypes is not None and n_prototypes > MOST_PROTOTYPES[1]:
+    if n_prototypes is not None and n_prototypes > KEPT_PROTOTYPES:
         raise ValueError(
-            f"expected --locate to be at most {MOST_PROTOTYPES[1]}, the prototypes of a channel in a basis, but got "
+            f"expected --locate to be at most {KEPT_PROTOTYPES}, the prototypes of a channel in a basis, but got "
             f"{n_prototypes}"
         )
 

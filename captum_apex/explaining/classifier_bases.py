@@ -19,7 +19,7 @@ from captum_apex.bases.polar_fit import check_method
 from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
-from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
+from captum_apex.defaults import BASIS_SUFFIX, FIT_PROTOTYPES, KEPT_PROTOTYPES
 from captum_apex.explaining.label_checks import warn_of_few_clips, warn_of_labels, warn_of_other_labels
 from captum_apex.explaining.silence_checks import warn_of_classes_in_silence
 from captum_apex.layers.layout import LayoutError
@@ -112,7 +112,7 @@ def fit_bases(
         folder=bank,
         progress=progress,
     ).to(device_of(classifier.model))
-    first, last = (min(most, len(recordings)) for most in MOST_PROTOTYPES)
+    first, last = (min(most, len(recordings)) for most in (FIT_PROTOTYPES[method], KEPT_PROTOTYPES))
     fit: dict[str, Any] = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "seed": seed}
     for scheme in chosen:
         yield fit_basis(features, scheme, n_prototypes=(first, last), **fit, progress=progress)

@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import InputDataset
-from captum_apex.defaults import MOST_PROTOTYPES
+from captum_apex.defaults import KEPT_PROTOTYPES
 from captum_apex.result_tables import listed
 
 __all__ = ["warn_of_few_clips", "warn_of_labels", "warn_of_other_labels"]
@@ -80,7 +80,7 @@ def warn_of_few_clips(inputs: InputDataset) -> None:
         return
     of_class = f", some {max(1, round(n_clips / n_classes))} for each class" if n_classes > 1 else ""
     warn_caller(
-        f"{n_clips} recordings are few for a fit{of_class}: the prototypes of every channel, {MOST_PROTOTYPES[1]} or "
+        f"{n_clips} recordings are few for a fit{of_class}: the prototypes of every channel, {KEPT_PROTOTYPES} or "
         "all of them, are chosen among these, whether they are clear examples or not, and purities say little; fit on "
         "some tens for each class, such as those that the model was trained on"
     )
