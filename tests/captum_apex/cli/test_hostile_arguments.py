@@ -13,6 +13,7 @@ import torch
 from captum_apex.__main__ import main
 from captum_apex.cli.parser import parser
 
+pytestmark = pytest.mark.filterwarnings("ignore:digital silence gets")  # of an untrained model
 MODEL = """
 import torch
 from torch import nn
