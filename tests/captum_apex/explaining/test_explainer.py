@@ -351,6 +351,19 @@ def test_a_region_in_a_repeated_file_has_the_places_of_the_file(sides, expected)
     assert (row["start_s"], row["end_s"]) == (pytest.approx(hull, abs=1e-5) if known else hull)
 
 
+def test_a_region_that_ends_at_a_seam_has_one_place_in_tables_prints_and_pages(tmp_path):
+    """A second that fills a clip of three: 0.2 of the clip, up to its end, lies in the third turn from 0.4 s on."""
+    clip = Clip.from_waveform(torch.rand(44100).repeat(3) - 0.5, 44100, name="new.wav")
+    clip = replace(clip, repeats=1.0)
+    evidence = Evidence(0, 1, 1.0, 1.0, 0.9, Region((Box(0.0, 1.0, 0.8, 1.0),)), ())
+    explanation = Explanation(Scheme("time"), 0, 1.0, 0.0, (evidence,), total=1.0)
+    explained = ExplainedClips((Page(clip, [explanation], {}, CLASSES),))
+    (box,) = explained.rows()[0]["boxes"]
+    assert (box["start_s"], box["end_s"]) == (0.4, 1.0)
+    assert "0.40–1.00 s" in str(explained[0])
+    assert "0.40–1.00 s" in explained.write(tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_the_count_is_of_clips_and_of_explanations_where_they_differ(explainer):
     new = sound(1000, seed=20)
     titles = [
@@ -474,6 +487,7 @@ def test_regions_of_prototypes_are_searched_for_once_for_all_clips_and_calls(cla
     """A second clip of the class costs the passes of the clip alone; with another search, regions are found anew."""
     few = Explainer(classifier, [explainer.bases["time"]], recordings)
     search = RegionSearch(n_random=0)
+    few.explain(sound(900), search=None)  # the first explanation asks once what the model says of silence
     copies = []
     handle = classifier.layer.register_forward_hook(lambda _, inputs, __: copies.append(len(inputs[0])))
     counts = []
