@@ -117,8 +117,9 @@ def fit_basis(
         n_prototypes = (FIT_PROTOTYPES[method], KEPT_PROTOTYPES)
     settings = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "reselect_every": reselect_every}
     settings |= {"learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size, "seed": seed}
-    shared = SharedBank(bank, scheme, group, {**settings, "n_prototypes": list(n_prototypes)})
-    first, last = _available(shared.n_clips, n_prototypes)
+    asked = _checked(n_prototypes)
+    shared = SharedBank(bank, scheme, group, {**settings, "n_prototypes": asked})
+    first, last = _available(shared.n_clips, *asked)
     with torch.inference_mode(False), torch.enable_grad():
         search: ClosedForm | _Descent
         is_closed = method == "closed-form"
@@ -178,10 +179,11 @@ def basis_from_matrix(
     U = matrix_tensor(U)
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
-    shared = SharedBank(bank, scheme, group, {"n_prototypes": n_prototypes})
-    count = _available(shared.n_clips, (n_prototypes, n_prototypes))[1]
+    kept = _checked((n_prototypes, n_prototypes))
+    shared = SharedBank(bank, scheme, group, {"n_prototypes": kept})
     history = torch.empty(0) if purity_history is None else purity_history
-    return _basis(shared, scheme, shared.processes.agreed(U.to(bank.means)), count, history)
+    U = shared.processes.agreed(U.to(bank.means.device))
+    return _basis(shared, scheme, U, _available(shared.n_clips, *kept)[1], history)
 
 
 def pair_purity(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
@@ -349,7 +351,8 @@ def _mean_purity(shared: SharedBank, U: Tensor, chosen: Tensor, is_closed: bool)
 
 def _basis(shared: SharedBank, scheme: Scheme, U: Tensor, n_prototypes: int, history: Tensor) -> PrototypeBasis:
     """A matrix with its prototypes."""
-    positive, negative = (_prototypes(shared, scheme, U, n_prototypes, sign) for sign in (1, -1))
+    of_features = U.to(shared.means)  # the basis keeps a matrix of higher precision
+    positive, negative = (_prototypes(shared, scheme, of_features, n_prototypes, sign) for sign in (1, -1))
     return PrototypeBasis(U.detach().cpu(), scheme, positive, negative, history, shared.origin)
 
 
@@ -377,13 +380,18 @@ def _in_clip_grid(peaks: Tensor, scheme: Scheme, widths: Tensor, columns: Tensor
     return peaks // width * columns[..., None] + peaks % width
 
 
-def _available(n_clips: int, n_prototypes: tuple[int, int]) -> tuple[int, int]:
-    """The requested numbers of prototypes at the start and at the end, at most the number of clips."""
+def _checked(n_prototypes: tuple[int, int]) -> tuple[int, int]:
+    """The requested numbers of prototypes at the start and at the end."""
     if not isinstance(n_prototypes, Sequence) or len(n_prototypes) != 2:
         raise TypeError(f"expected `n_prototypes` as (start, end), but got {n_prototypes!r}")
     first, last = (whole_number(number, "n_prototypes") for number in n_prototypes)
     if not first >= last >= 1:
         raise ValueError(f"expected `n_prototypes` as (start, end) with start ≥ end ≥ 1, but got {n_prototypes}")
+    return first, last
+
+
+def _available(n_clips: int, first: int, last: int) -> tuple[int, int]:
+    """The numbers of prototypes at the start and at the end, at most the number of clips."""
     if n_clips < first:
         warn_caller(f"{n_clips} clips are fewer than {first} prototypes per channel; {n_clips} are used")
     return min(first, n_clips), min(last, n_clips)

@@ -175,7 +175,7 @@ def _checked_parts(
             raise problem
         return [_about(bank, settings)]
     about = {**_about(bank, settings), "digest": _digest(bank.means), "problem": str(problem or "")}
-    parts = [json.loads(text) for text in processes.texts(json.dumps(about), bank.means.device)]
+    parts = [json.loads(text) for text in processes.texts(json.dumps(about, default=str), bank.means.device)]
     for rank, part in enumerate(parts):
         if part["problem"]:
             raise ValueError(f"in process {rank} of the group: {part['problem']}") from problem

@@ -52,8 +52,12 @@ def classifier_of(bias, exclusive=True):
         torch.manual_seed(0)
         model = Counting(bias).eval()
     axes = SpectrogramAxes(RATE, 256, 128)
-    layer = model.layer
-    return Classifier(model, transform, RATE, CLASSES, axes, length=RATE // 2, layer=layer, exclusive=exclusive)
+    kinds = {"layer": model.layer, "exclusive": exclusive, "decibels": decibels}
+    return Classifier(model, transform, RATE, CLASSES, axes, length=RATE // 2, **kinds)
+
+
+def decibels(inputs):
+    return 20 * inputs[0].clamp_min(1e-5).log10()
 
 
 @pytest.fixture(scope="module")
