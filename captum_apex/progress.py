@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, TextIO
 
@@ -32,7 +33,8 @@ def bar_settings(shown: bool | None, *, inner: bool = False) -> dict[str, Any]:
     """
     if _IN_NOTEBOOK or (sys.stderr is not None and sys.stderr.isatty()):
         if shown is None:
-            return {"delay": _SECONDS_WITHOUT}  # TQDM_DISABLE, which tqdm reads, gives the rest
+            # tqdm reads the variable for bars on a terminal, and not for those in a notebook.
+            return {"delay": _SECONDS_WITHOUT, "disable": bool(os.environ.get("TQDM_DISABLE"))}
         return {"disable": not shown}
     file = None if sys.stderr is None else _LogLines(sys.stderr)
     return {"disable": inner or not shown, "mininterval": _SECONDS, "maxinterval": _SECONDS, "file": file}

@@ -125,6 +125,8 @@ class SoundsInMemory:
             if sound is None:
                 raise TypeError(_refused(clip, str(name)))
             sounds.append(replace(sound, name=str(name)) if named else sound)
+        if not sounds:
+            raise ValueError("expected at least one recording, but got none")
         check_names(sound.name for sound in sounds)
         names = tuple(class_names)
         if not any(sound.label for sound in sounds):

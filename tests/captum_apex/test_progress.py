@@ -134,3 +134,23 @@ def test_a_bar_of_a_command_is_two_lines_of_its_log_file(logged, command, bar):
     assert text.count("are resampled to 8000 Hz") == 1
     assert "\r" not in text
     assert all(line.strip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("action", ["always", "ignore"])
+def test_a_warning_does_not_draw_a_bar_that_is_not_due(monkeypatch, action):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        for _ in tqdm(range(3), desc="running", disable=False, delay=bar_settings(None)["delay"]):
+            warn_caller("files are resampled")
+    assert "running" not in stream.getvalue()
+
+
+def test_the_variable_of_tqdm_holds_in_notebooks_too(monkeypatch):
+    monkeypatch.setattr("captum_apex.progress._IN_NOTEBOOK", True)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert bar_settings(None)["disable"]
+    assert not bar_settings(True)["disable"]
+    monkeypatch.delenv("TQDM_DISABLE")
+    assert not bar_settings(None)["disable"]

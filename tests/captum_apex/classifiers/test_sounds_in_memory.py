@@ -129,6 +129,9 @@ def test_what_is_ambiguous_is_refused(classifier, explainer):
         classifier.dataset({"dog": [tone(500), tone(600)]})
     with pytest.raises(TypeError, match=r"but got str for 'clip 1'; the files of a folder are Recordings.in"):
         classifier.dataset(["a.wav"])
+    for nothing in ([], {}):
+        with pytest.raises(ValueError, match="expected at least one recording, but got none"):
+            classifier.dataset(nothing)
     with pytest.raises(ValueError, match="expected a Clip with a `waveform`, but that of a is None"):
         explainer.explain(Clip(clip.decibels, clip.axes, name="a"))
     with pytest.raises(TypeError, match="samples of clip 1 as a tensor of floats, but got torch.int16; divide 16-bit"):
