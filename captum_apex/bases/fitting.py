@@ -113,11 +113,9 @@ def fit_basis(
     scheme = Scheme(scheme)
     epochs = whole_number(FIT_EPOCHS[method] if epochs is None else epochs, "epochs", least=0)
     reselect_every = whole_number(reselect_every, "reselect_every", least=1)
-    if n_prototypes is None:
-        n_prototypes = (FIT_PROTOTYPES[method], KEPT_PROTOTYPES)
     settings = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "reselect_every": reselect_every}
     settings |= {"learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size, "seed": seed}
-    asked = _checked(n_prototypes)
+    asked = _checked((FIT_PROTOTYPES[method], KEPT_PROTOTYPES) if n_prototypes is None else n_prototypes)
     shared = SharedBank(bank, scheme, group, {**settings, "n_prototypes": asked})
     first, last = _available(shared.n_clips, *asked)
     with torch.inference_mode(False), torch.enable_grad():
