@@ -358,7 +358,7 @@ def _prototypes(shared: SharedBank, scheme: Scheme, U: Tensor, n_prototypes: int
     """The prototypes of one side."""
     chosen = shared.most_active(sign * U, n_prototypes)
     purities, peaks = _measured(shared, U, chosen, sign)
-    activations = torch.einsum("kc,kpc->kp", U, shared.rows(shared.means, chosen))
+    activations = shared.activations(U, chosen)
     labels = None if shared.bank.labels is None else shared.rows(shared.bank.labels, chosen).cpu()
     columns = shared.columns(chosen)
     if columns is not None:

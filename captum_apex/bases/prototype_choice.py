@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["CLIPS_AT_ONCE", "activations_of", "most_active"]
+__all__ = ["CLIPS_AT_ONCE", "activations_of", "most_active", "strongest"]
 
 CLIPS_AT_ONCE = 2**13
 """Number of clips that are compared at a time; it bounds the activations (clip, channel) in memory."""
@@ -16,8 +16,6 @@ _CHANNELS_AT_ONCE = 64
 @torch.no_grad()
 def most_active(means: Tensor, U: Tensor, n_prototypes: int) -> Tensor:
     """The clips with the largest activation of each channel.
-
-    The clips are taken in blocks, each for all channels, so that the means are read once.
 
     Args:
         means: mean over each clip's grid, (clip, channel).
@@ -34,6 +32,24 @@ def most_active(means: Tensor, U: Tensor, n_prototypes: int) -> Tensor:
         tensor([[2, 1],
                 [2, 0]])
     """
+    return strongest(means, U, n_prototypes)[1]
+
+
+@torch.no_grad()
+def strongest(means: Tensor, U: Tensor, n_prototypes: int) -> tuple[Tensor, Tensor]:
+    """The largest activations of each channel, and their clips; arguments as in `most_active`.
+
+    The clips are taken in blocks, each for all channels, so that the means are read once.
+
+    Returns:
+        The activations (channel, prototype), best first, and the indices of the clips, int64 (channel, prototype).
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.bases.prototype_choice import strongest
+        >>> strongest(torch.tensor([[1.0], [2.0], [3.0]]), torch.eye(1), n_prototypes=2)
+        (tensor([[3., 2.]]), tensor([[2, 1]]))
+    """
     first, *others = means.split(CLIPS_AT_ONCE)
     levels, clips = _strongest(first, U, n_prototypes)
     for number, block in enumerate(others, start=1):
@@ -41,7 +57,7 @@ def most_active(means: Tensor, U: Tensor, n_prototypes: int) -> Tensor:
         both = torch.cat([levels, levels_of_block], 1)
         levels, order = both.topk(min(n_prototypes, both.shape[1]), dim=1)
         clips = torch.cat([clips, clips_of_block + number * CLIPS_AT_ONCE], 1).gather(1, order)
-    return clips
+    return levels, clips
 
 
 @torch.no_grad()

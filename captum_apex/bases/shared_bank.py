@@ -14,7 +14,7 @@ from torch import Tensor
 from captum_apex.bases.collation import batch_labels
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.processes import Processes
-from captum_apex.bases.prototype_choice import CLIPS_AT_ONCE, activations_of, most_active
+from captum_apex.bases.prototype_choice import CLIPS_AT_ONCE, activations_of, strongest
 from captum_apex.bases.schemes import Scheme
 from captum_apex.layers.origin import Origin
 
@@ -59,8 +59,8 @@ class SharedBank:
         >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
         >>> bank = FeatureBank.from_dataset(model, model[0], torch.tensor([[[[1.0, 3.0]]], [[[5.0, 7.0]]]]))
         >>> shared = SharedBank(bank, "time")
-        >>> shared.most_active(torch.eye(1), 2).tolist(), shared.rows(shared.means, torch.tensor([[1]])).tolist()
-        ([[1, 0]], [[[6.0]]])
+        >>> shared.most_active(torch.eye(1), 2).tolist(), shared.activations(torch.eye(1), torch.tensor([[1]])).tolist()
+        ([[1, 0]], [[6.0]])
     """
 
     def __init__(
@@ -81,11 +81,6 @@ class SharedBank:
         self.origin = bank.origin if group is None else _joined_origin(parts)
         self._has_columns = any(part["columns"] for part in parts) or len({part["width"] for part in parts}) > 1
 
-    @property
-    def n_channels(self) -> int:
-        """Number of channels of the layer."""
-        return self.bank.n_channels
-
     def most_active(self, U: Tensor, n_prototypes: int) -> Tensor:
         """The clips of all processes with the largest activation of each channel, as `most_active` gives them.
 
@@ -96,11 +91,11 @@ class SharedBank:
         Returns:
             Indices of the clips in the dataset, best first, int64 (channel, prototype).
         """
-        chosen = most_active(self.means, U, min(n_prototypes, len(self.means)))
+        levels, chosen = strongest(self.means, U, min(n_prototypes, len(self.means)))
         if self.processes.group is None:
             return chosen
         n_missing = n_prototypes - chosen.shape[1]  # a part may have fewer clips than there are prototypes
-        levels = torch.nn.functional.pad(activations_of(self.means, U, chosen), (0, n_missing), value=-torch.inf)
+        levels = torch.nn.functional.pad(levels, (0, n_missing), value=-torch.inf)
         chosen = torch.nn.functional.pad(chosen + self.start, (0, n_missing))
         levels = torch.cat(self.processes.gathered(levels), 1)
         return torch.cat(self.processes.gathered(chosen), 1).gather(1, levels.topk(n_prototypes, dim=1).indices)
@@ -119,9 +114,17 @@ class SharedBank:
         """
         if self.n_clips <= CLIPS_AT_ONCE:
             return self.most_active(U, n_prototypes)
+        return chosen.gather(1, self.activations(U, chosen).topk(n_prototypes, dim=1).indices)
+
+    def activations(self, U: Tensor, chosen: Tensor) -> Tensor:
+        """The activation of each channel in clips of the dataset, (channel, prototype).
+
+        Args:
+            U: matrix of the basis, (channel, channel).
+            chosen: indices of clips in the dataset, int64 (channel, prototype).
+        """
         here = self.here(chosen)
-        levels = activations_of(self.means, U, here.clamp_min(0)).where(here >= 0, 0.0)
-        return chosen.gather(1, self.processes.total(levels).topk(n_prototypes, dim=1).indices)
+        return self.processes.total(activations_of(self.means, U, here.clamp_min(0)).where(here >= 0, 0.0))
 
     def here(self, chosen: Tensor) -> Tensor:
         """Indices of the chosen clips in the arrays of this process; −1 for clips that another process has.

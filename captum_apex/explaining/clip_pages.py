@@ -90,7 +90,7 @@ class ClipPages:
     training: InputDataset | None = None
     _training_clips: dict[int, Clip] = field(default_factory=dict, init=False, repr=False)
     _found: dict[Scheme, PrototypeRegions] = field(default_factory=dict, init=False, repr=False)
-    _silence_scores: list[list[float]] = field(default_factory=list, init=False, repr=False)
+    _silence_scores: dict[int, list[float]] = field(default_factory=dict, init=False, repr=False)
 
     def scores(self, inputs: Tensor, name: str) -> list[float]:
         """The model's score for each class; inside `shared_passes`, by the pass that the explanations need.
@@ -229,17 +229,18 @@ class ClipPages:
         return named
 
     def _silence(self, clip: Clip) -> Sequence[float]:
-        """The model's scores for digital silence, from one pass for all clips; empty where it gives none.
+        """The model's scores for digital silence as long as the clip; empty where it gives none.
 
-        Silence lasts as long as the classifier's clips; where these differ, as the first one that is explained.
+        Clips of one length after each other take one pass.
         """
-        if not self._silence_scores:
-            n_samples = self.classifier.length or round(clip.duration * self.classifier.sample_rate)
+        n_samples = self.classifier.length or round(clip.duration * self.classifier.sample_rate)
+        if n_samples not in self._silence_scores:
+            self._silence_scores.clear()
             try:
-                self._silence_scores.append(self.classifier.silence_scores(n_samples))
+                self._silence_scores[n_samples] = self.classifier.silence_scores(n_samples)
             except Exception:  # the user's code can raise anything for zeros, such as those that are no sound for it
-                self._silence_scores.append([])
-        scores = self._silence_scores[0]
+                self._silence_scores[n_samples] = []
+        scores = self._silence_scores[n_samples]
         return scores if all(map(math.isfinite, scores)) else []
 
     @property

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from captum_apex.audio.box_sides import BoxSides, sides_of
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.regions import Box, Place, Region, in_order
+from captum_apex.audio.regions import Region
 from captum_apex.explaining.channel_names import Names, entries_by_basis
 from captum_apex.explanations.event_tables import write_objects
 from captum_apex.explanations.evidence import Evidence, Prototype
@@ -29,8 +30,6 @@ WHOLE_CLIP = "all of the clip"
 
 _PLACE = ("start_s", "end_s", "low_hz", "high_hz")
 _DIGITS = 6  # significant digits of numbers in the tables
-_ROUNDING = 1e-9  # of the ends of boxes that are moved out of a repetition
-_WHOLE = Region((Box(low=0.0, high=1.0, start=0.0, end=1.0),))
 
 
 @dataclass(frozen=True, repr=False)
@@ -262,9 +261,9 @@ def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
 
 def _place(clip: Clip, region: Region) -> dict[str, Any]:
     """The time and the band from the first to the last box of a region, None where no box has any; and each box."""
-    places = clip.places(region)
-    whole = clip.folded(_WHOLE).boxes[0]  # of a repeated file the file
-    sides = [_sides(box, place, whole) for box, place in in_order(clip.folded(region).boxes, places)]
+    boxes = sides_of(clip, region)
+    places = [box.place for box in boxes]
+    sides = [_sides(box) for box in boxes]
     ends: dict[str, float | None] = dict.fromkeys(_PLACE)
     if any(side["start_s"] is not None for side in sides):
         ends["start_s"] = _rounded(min(place.start for place in places))
@@ -275,12 +274,11 @@ def _place(clip: Clip, region: Region) -> dict[str, Any]:
     return {**ends, "boxes": sides}
 
 
-def _sides(box: Box, place: Place, whole: Box) -> dict[str, float | None]:
-    """The sides of a box; None for an axis on which it covers as much as the box of the whole clip."""
-    all_times = box.start <= whole.start + _ROUNDING and box.end >= whole.end - _ROUNDING
-    all_bands = box.low <= whole.low and box.high >= whole.high
-    times = [None, None] if all_times else [_rounded(place.start), _rounded(place.end)]
-    band = [None, None] if all_bands else [_rounded(place.low), _rounded(place.high)]
+def _sides(box: BoxSides) -> dict[str, float | None]:
+    """The sides of a box; None for an axis that it covers."""
+    place = box.place
+    times = [None, None] if box.all_times else [_rounded(place.start), _rounded(place.end)]
+    band = [None, None] if box.all_bands else [_rounded(place.low), _rounded(place.high)]
     return dict(zip(_PLACE, times + band, strict=True))
 
 

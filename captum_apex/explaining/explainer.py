@@ -219,7 +219,7 @@ class Explainer(TableWriting):
             raise ValueError("expected an Explainer with `recordings`, in which prototypes can be located")
         n_prototypes = whole_number(n_prototypes, "n_prototypes", least=1)
         bases = []
-        shown = self.progress if progress is None else progress
+        shown = self._shown(progress)
         for apex in self.apexes.values():
             most = min(n_prototypes, n_stored(apex.basis))
             bases.append(locate_prototypes(apex, self.training, n_prototypes=most, progress=shown))
@@ -279,7 +279,7 @@ class Explainer(TableWriting):
     ) -> ExplainedClips:
         pages: list[Page] = []
         left_out = {}
-        shown = self.progress if progress is None else progress
+        shown = self._shown(progress)
         for source in explained_in_turn(sources, shown):
             try:
                 with nullcontext() if skip_bad else naming_setting():

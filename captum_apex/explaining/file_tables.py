@@ -99,7 +99,7 @@ def table_of_files(
     class_column: str,
     part: tuple[int, int] = (0, 1),
     skip_bad: bool = False,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> FileTable:
     """Makes the rows of all files of a part, one file after the other, and writes the table where all parts have ended.
 
@@ -115,7 +115,7 @@ def table_of_files(
         class_column: name of the column of the class, for `FileTable.counts`.
         part: index of the part and number of parts. Part `i` of `n` takes every `n`-th file from the `i`-th on.
         skip_bad: leave out files for which `rows_of` raises an `UnusableFileError`, instead of stopping at the first.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar, as in `captum_apex.progress.bar_settings`.
 
     Raises:
         ValueError: a file cannot be read, all are bad, or the folder was begun with other settings.
@@ -160,7 +160,7 @@ def _finish(
     rows_of: Callable[[str], Rows],
     part: tuple[int, int],
     skip_bad: bool,
-    progress: bool,
+    progress: bool | None,
 ) -> None:
     """Makes and keeps the rows of the files that have none; nothing else of a file is kept."""
     with finished.opened(part) as add:

@@ -37,6 +37,7 @@ class TableWriting(ABC):
     classifier: Classifier
     apexes: dict[Scheme, APEX]
     training: InputDataset | None
+    progress: bool | None
     _pages: ClipPages
 
     @abstractmethod
@@ -46,8 +47,14 @@ class TableWriting(ABC):
         """The events of a recording."""
 
     @abstractmethod
-    def _explained(self, sources: Sequence[ClipSource], request: ClipRequest, skip_bad: bool) -> ExplainedClips:
+    def _explained(
+        self, sources: Sequence[ClipSource], request: ClipRequest, skip_bad: bool, progress: bool | None = False
+    ) -> ExplainedClips:
         """The explained clips."""
+
+    def _shown(self, progress: bool | None) -> bool | None:
+        """Whether a method shows a progress bar."""
+        return self.progress if progress is None else progress
 
     def write_evidence(
         self,
@@ -57,7 +64,7 @@ class TableWriting(ABC):
         *,
         part: tuple[int, int] = (0, 1),
         skip_bad: bool = False,
-        progress: bool = False,
+        progress: bool | None = None,
         **settings: Any,
     ) -> FileTable:
         """Explains any number of clips one by one, and writes their evidence as one table, without a page.
@@ -70,7 +77,7 @@ class TableWriting(ABC):
             target: as in `explain`.
             part: index of the part and number of parts.
             skip_bad: leave out clips that cannot be read.
-            progress: whether to show a progress bar.
+            progress: whether to show a progress bar over the clips; None for what the attribute says.
             **settings: further arguments of `explain`, such as `threshold`.
         """
         request = ClipRequest.of(self.classifier, target, **settings)
@@ -86,7 +93,7 @@ class TableWriting(ABC):
             self._pages.forget()
             return self._explained([source], request, skip_bad=True)
 
-        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": progress}
+        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": self._shown(progress)}
         return evidence_written(path, file_sources(self.classifier, clips), about, explained, **options)
 
     def write_events(
@@ -101,7 +108,7 @@ class TableWriting(ABC):
         audacity: str | os.PathLike | None = None,
         part: tuple[int, int] = (0, 1),
         skip_bad: bool = False,
-        progress: bool = False,
+        progress: bool | None = None,
         **settings: Any,
     ) -> FileTable:
         """Lists the events of any number of recordings in one table, with the path of the recording in each row.
@@ -121,7 +128,7 @@ class TableWriting(ABC):
             part: index of the part and number of parts, for several processes or machines that share the folder of the
                 table. The last one that ends writes the table.
             skip_bad: leave out recordings that cannot be explained to their end.
-            progress: whether to show a progress bar.
+            progress: whether to show a progress bar over the recordings; None for what the attribute says.
             **settings: further arguments of `captum_apex.explain_recording`, such as `threshold`.
 
         Raises:
@@ -133,8 +140,9 @@ class TableWriting(ABC):
         depends_on = {**settings, "window": window, "hop": hop}
         n_samples = max(1, round(window * self.classifier.sample_rate))
         about = about_rows("events", self.classifier, [apex.basis], depends_on, n_samples=n_samples)
-        explained = partial(self.explain_recording, scheme=apex.basis.scheme, window=window, hop=hop, **settings)
+        asked = {**settings, "window": window, "hop": hop, "progress": False}
+        explained = partial(self.explain_recording, scheme=apex.basis.scheme, **asked)
         training = None if self.training is None else self.training.recordings
         folders = {"raven": raven, "audacity": audacity}
-        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": progress}
+        options: dict[str, Any] = {"part": part, "skip_bad": skip_bad, "progress": self._shown(progress)}
         return events_written(path, recording_paths(recordings), about, explained, folders, training, **options)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+from captum_apex.audio.box_sides import sides_of
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.regions import Box, Place, Region, in_order
+from captum_apex.audio.regions import Box, Place, Region
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.charts import remainders
@@ -332,15 +333,14 @@ def _digits(value: float) -> str:
 
 
 def _boxes(clip: Clip, region: Region) -> list[dict[str, Any]]:
-    return [_sides(box, place) for box, place in in_order(region.boxes, clip.places(region))]
-
-
-def _sides(box: Box, place: Place) -> dict[str, Any]:
-    """The sides of a box in Hz and seconds; None for an axis that it covers."""
-    return {
-        "hertz": None if box.low <= 0 and box.high >= 1 else [_rounded(place.low), _rounded(place.high)],
-        "seconds": None if box.start <= 0 and box.end >= 1 else [_rounded(place.start), _rounded(place.end)],
-    }
+    """The sides of the boxes of a region in Hz and seconds; None for an axis that a box covers."""
+    return [
+        {
+            "hertz": None if all_bands else [_rounded(place.low), _rounded(place.high)],
+            "seconds": None if all_times else [_rounded(place.start), _rounded(place.end)],
+        }
+        for place, all_times, all_bands in sides_of(clip, region)
+    ]
 
 
 def _ends(places: Sequence[Place]) -> dict[str, float]:

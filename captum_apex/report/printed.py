@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from captum_apex.audio.box_sides import BoxSides, sides_of
 from captum_apex.audio.clip import Clip
-from captum_apex.audio.regions import Box, Place, Region, in_order
+from captum_apex.audio.regions import Region
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.texts import band_text, second_digits, short_names, times_text
 
@@ -32,26 +33,26 @@ def region_text(clip: Clip, region: Region) -> str:
         >>> region_text(clip, Region(tuple(barks)))
         '4 places from 0.10 to 0.75 s'
     """
-    folded = clip.folded(region)
-    places = list(in_order(folded.boxes, clip.places(folded)))
+    boxes = sides_of(clip, region)
     digits = second_digits(clip.duration)
-    if len(places) > _N_PLACES:
-        return _number_text([place for _, place in places], folded, digits)
-    return " and ".join(_box_text(box, place, digits) for box, place in places) or "nowhere"
+    if len(boxes) > _N_PLACES:
+        return _number_text(boxes, digits)
+    return " and ".join(_box_text(box, digits) for box in boxes) or "nowhere"
 
 
-def _number_text(places: Sequence[Place], region: Region, digits: int) -> str:
+def _number_text(boxes: Sequence[BoxSides], digits: int) -> str:
     """How many places there are, from the first to the last; bands where they last as long as the clip."""
-    if all(box.start <= 0 and box.end >= 1 for box in region.boxes):
+    places = [box.place for box in boxes]
+    if all(box.all_times for box in boxes):
         low = min(place.low for place in places)
         return f"{len(places)} bands from {low:.0f} to {max(place.high for place in places):.0f} Hz"
     start = min(place.start for place in places)
     return f"{len(places)} places from {start:.{digits}f} to {max(place.end for place in places):.{digits}f} s"
 
 
-def _box_text(box: Box, place: Place, digits: int) -> str:
-    time = "" if box.start <= 0 and box.end >= 1 else times_text(place.start, place.end, digits)
-    band = "" if box.low <= 0 and box.high >= 1 else band_text(place.low, place.high)
+def _box_text(box: BoxSides, digits: int) -> str:
+    time = "" if box.all_times else times_text(box.place.start, box.place.end, digits)
+    band = "" if box.all_bands else band_text(box.place.low, box.place.high)
     return ", ".join(filter(None, (time, band))) or "all of the clip"
 
 

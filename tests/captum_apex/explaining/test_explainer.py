@@ -37,6 +37,8 @@ from captum_apex import (
 from captum_apex.explaining.explained_clips import COLUMNS
 from captum_apex.recordings import Slices
 from captum_apex.report import Page
+from captum_apex.report.content import _boxes
+from captum_apex.report.printed import region_text
 from captum_apex.texts import short_names
 
 RATE = 8000
@@ -338,7 +340,8 @@ def test_a_region_in_a_repeated_file_has_the_places_of_the_file(sides, expected)
     clip = replace(Clip.from_waveform(waveform, RATE, name="new.wav"), repeats=0.5)
     region = Region(tuple(Box(*each) for each in sides))
     explanation = Explanation(Scheme("square"), 0, 1.0, 0.0, (Evidence(0, 1, 1.0, 1.0, 0.9, region, ()),), total=1.0)
-    (row,) = ExplainedClips((Page(clip, [explanation], {}, CLASSES),)).rows()
+    page = Page(clip, [explanation], {}, CLASSES)
+    (row,) = ExplainedClips((page,)).rows()
     boxes = [(box["low_hz"], box["high_hz"], box["start_s"], box["end_s"]) for box in row["boxes"]]
     assert len(boxes) == len(expected)
     for box, wanted in zip(boxes, expected, strict=True):
@@ -349,6 +352,12 @@ def test_a_region_in_a_repeated_file_has_the_places_of_the_file(sides, expected)
     known = [box for box in expected if box[2] is not None]
     hull = (min(box[2] for box in known), max(box[3] for box in known)) if known else (None, None)
     assert (row["start_s"], row["end_s"]) == (pytest.approx(hull, abs=1e-5) if known else hull)
+    shown = [[*(box["hertz"] or [None] * 2), *(box["seconds"] or [None] * 2)] for box in _boxes(clip, region)]
+    assert [[value is None for value in box] for box in shown] == [[each is None for each in box] for box in boxes]
+    if len(expected) <= 2:
+        says_times, says_bands = (region_text(clip, region).count(unit) for unit in (" s", " Hz"))
+        assert says_times == len(known)
+        assert says_bands == sum(box[0] is not None for box in expected)
 
 
 def test_a_region_that_ends_at_a_seam_has_one_place_in_tables_prints_and_pages(tmp_path):

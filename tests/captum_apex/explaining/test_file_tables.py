@@ -638,6 +638,20 @@ def test_the_bar_counts_the_files_of_the_part_from_what_is_finished(here, explai
     assert [(each["initial"], each["total"], each["disable"]) for each in bars] == [(0, 4, False), (4, 5, False)]
 
 
+@KINDS
+@pytest.mark.parametrize("attribute", [True, False])
+@pytest.mark.parametrize("argument", [None, True, False])
+def test_there_is_one_bar_over_the_files_and_none_for_each(here, explainer, kind, attribute, argument, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(explainer, "progress", attribute)
+    write(explainer, kind, progress=argument)
+    bars = [line for line in stream.getvalue().splitlines() if "explaining" in line]
+    shown = attribute if argument is None else argument
+    assert [line.split("[")[0].strip()[-3:] for line in bars] == (["0/5", "5/5"] if shown else [])
+    assert all("file/s" in line for line in bars)
+
+
 def test_what_is_finished_is_readable_as_lines_of_json(here, explainer):
     write(explainer, "events")
     lines = Path("table.csv.parts/part-0-of-1/rows.jsonl").read_text().splitlines()

@@ -145,3 +145,22 @@ def test_the_demonstration_is_not_doubted():
     clips = [sounds.waveform(index) for index in range(len(sounds))]
     for page in pond_explainer().explain(clips, n_channels=1, n_prototypes=1, search=None):
         assert page.silence_doubt == ""
+
+
+def test_silence_is_as_long_as_each_clip_where_clips_have_several_lengths(explainer):
+    """So that the order of clips, or what was explained before an interruption, changes no number."""
+
+    class Longer(Counting):
+        def forward(self, clips):
+            return super().forward(clips) + clips.shape[-1] / 50 * torch.tensor([0.0, 1.0, 0.0])
+
+    model = Longer(0.0).eval()
+    lengths = replace(classifier_of(0.0), model=model, layer=model.layer, length=None)
+    bases = [replace(each, origin=replace(each.origin, fingerprint="")) for each in explainer.bases.values()]
+    clips = [tone(500, seconds) for seconds in (0.5, 0.25, 0.5, 0.5)]
+    model.n_silent = 0
+    together = Explainer(lengths, bases).explain(clips, **SHARED)
+    assert model.n_silent == 3
+    alone = [Explainer(lengths, bases).explain(clip, **SHARED)[0] for clip in clips]
+    assert [page.silence for page in together] == [page.silence for page in alone]
+    assert together[0].silence != together[1].silence
