@@ -57,6 +57,12 @@ def _add_bank(parser: argparse.ArgumentParser) -> None:
         help="a folder that keeps what the layer gives for the recordings: after an interruption the same command goes "
         "on where it was, and a fit with other settings does not run the model again",
     )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="keep what the layer gives in half precision, which takes half of the room in memory or in --bank; a "
+        "purity in an orthogonal basis changes by at most 0.001, unless another cell becomes the peak",
+    )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:

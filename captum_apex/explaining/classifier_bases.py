@@ -43,6 +43,7 @@ def fit_bases(
     batch_size: int = 32,
     num_workers: int = 0,
     bank: str | os.PathLike | None = None,
+    half: bool = False,
     seed: int = 0,
     progress: bool = False,
 ) -> Iterator[PrototypeBasis]:
@@ -65,6 +66,8 @@ def fit_bases(
         num_workers: number of processes that read recordings, beside this one.
         bank: folder that keeps the features of the recordings, as `folder` of `FeatureBank.from_dataset`: after an
             interruption, the same call goes on where it was, and another fit on the same features begins at once.
+        half: keep the features in half precision, which takes half of the room, as `dtype` of
+            `FeatureBank.from_dataset`.
         seed: seed of the random number generator of the fit.
         progress: whether to show progress bars, and at the start of a fit of more than a minute how long it will take.
 
@@ -105,6 +108,7 @@ def fit_bases(
         columns=classifier.columns,
         num_workers=num_workers,
         folder=bank,
+        dtype=torch.float16 if half else None,
         progress=progress,
     ).to(device_of(classifier.model))
     first, last = (min(most, len(recordings)) for most in MOST_PROTOTYPES)

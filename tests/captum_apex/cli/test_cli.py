@@ -173,6 +173,17 @@ def test_a_bank_is_kept_for_fits_with_other_settings(here, capsys, batches):
     refused(capsys, fit(*settings), "the number of clips 9 became 10, the dataset '.*' became '.*'; name another")
 
 
+def test_a_bank_of_half_precision_takes_half_of_the_room(here, capsys):
+    whole = fit("--bank", "features"), fit("--bank", "smaller", "--half", out="half.safetensors")
+    assert whole == (0, 0)
+    sizes = [Path(folder, "part-0-of-1", "time.rows").stat().st_size for folder in ("features", "smaller")]
+    assert sizes[0] == 2 * sizes[1]
+    rounded, exact = PrototypeBasis.load("half.safetensors"), PrototypeBasis.load("time.safetensors")
+    assert not torch.equal(rounded.U, exact.U)
+    torch.testing.assert_close(rounded.positive.purities, exact.positive.purities, rtol=0, atol=0.02)
+    refused(capsys, fit("--bank", "features", "--half"), "the dtype nothing became 'torch.float16'")
+
+
 def test_an_interrupted_fit_goes_on_with_its_bank(here, batches):
     settings = ("--bank", "features", "--batch-size", 2)
 
