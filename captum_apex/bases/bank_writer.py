@@ -64,6 +64,7 @@ class BankWriter:
         self.norm = norm
         self.dtype = _checked_dtype(dtype)
         self.grid: tuple[int, int] | None = None
+        self.is_even = True  # whether all clips so far have the same number of columns
         self.n_written = 0
         self.input_shapes: set[tuple[int, ...]] = set()
         self.means = torch.empty(0)
@@ -103,6 +104,8 @@ class BankWriter:
         unpadded = None if columns is None else column_mask(grid, checked_columns(columns, grid))
         values = grid if unpadded is None else grid.where(unpadded, 0.0)
         check_finite(values, f"the output of {self.layer!r}", self.n_written)
+        is_full = columns is None or bool((columns == grid.shape[3]).all())
+        self.is_even &= is_full and self.grid in (None, tuple(grid.shape[2:]))
         self._make_room(grid)
         clips = slice(self.n_written, self.n_written + len(grid))
         for sequence, array in self._arrays.items():

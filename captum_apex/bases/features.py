@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class FeatureBank:
         means: mean over the clip's grid, (clip, channel).
         labels: labels of the clips, (clip,) or (clip, class); None where the dataset has none.
         origin: the layer, the grid and the weights that the features come from.
+        is_even: whether all clips are known to have the same number of columns, so that `columns` reads no cells.
 
     Example:
         >>> import torch
@@ -63,6 +64,7 @@ class FeatureBank:
     means: Tensor
     labels: Tensor | None
     origin: Origin
+    is_even: bool = False
 
     @property
     def n_clips(self) -> int:
@@ -98,6 +100,8 @@ class FeatureBank:
         None where all clips have the same number, or where the bank has only the cells of `frequency`, which do not
         depend on it.
         """
+        if self.is_even:
+            return None
         n_rows = {Scheme.TIME: 1, Scheme.SQUARE: self.origin.grid[0] if self.origin.grid else 1}
         for sequence in n_rows.keys() & self.cells.keys():
             first_channel = self.cells[sequence][:, 0]
@@ -110,7 +114,7 @@ class FeatureBank:
         """The bank on a device; fitting runs on the device of the bank."""
         cells = {sequence: tensor.to(device) for sequence, tensor in self.cells.items()}
         labels = None if self.labels is None else self.labels.to(device)
-        return FeatureBank(cells, self.means.to(device), labels, self.origin)
+        return replace(self, cells=cells, means=self.means.to(device), labels=labels)
 
     @classmethod
     def from_dataset(
@@ -201,7 +205,7 @@ class FeatureBank:
         settings |= {"sequences": _sequences(schemes), "dtype": dtype}
         with _writer(features, settings, max_memory, folder, part) as writer:
             origin = features.write(writer)
-        return cls(writer.cells, writer.means, writer.labels, origin)
+        return cls(writer.cells, writer.means, writer.labels, origin, is_even=writer.is_even)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the bank to a folder: an .npy file per array, and bank.json with their names and checksums.
@@ -236,9 +240,9 @@ class FeatureBank:
         """
         folder = Path(folder)
         try:
-            arrays, origin = _read(folder)
+            arrays, origin, is_even = _read(folder)
             cells = {Scheme(name): tensor for name, tensor in arrays.items() if name not in ("means", "labels")}
-            return cls(cells, arrays["means"], arrays.get("labels"), origin)
+            return cls(cells, arrays["means"], arrays.get("labels"), origin, is_even=is_even)
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"expected {folder} to hold a feature bank, but it cannot be read: {error}") from error
 
@@ -270,14 +274,13 @@ class FeatureBank:
         return arrays if self.labels is None else arrays | {"labels": self.labels}
 
 
-def _read(folder: Path) -> tuple[dict[str, Tensor], Origin]:
-    """The arrays and the origin of a bank that was saved, or of its parts."""
+def _read(folder: Path) -> tuple[dict[str, Tensor], Origin, bool]:
+    """The arrays and the origin of a bank that was saved, or of its parts, and whether it is even."""
     if has_parts(folder) and not (folder / "bank.json").exists():
         return read_parts(folder)  # their values were checked when they were written, and their files now
     arrays, fields_of_origin = read_bank(folder)
     origin = Origin.from_dict(fields_of_origin)
-    check_bank(arrays, origin)
-    return arrays, origin
+    return arrays, origin, check_bank(arrays, origin)
 
 
 def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:

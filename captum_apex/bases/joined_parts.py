@@ -53,14 +53,15 @@ def has_parts(folder: Path) -> bool:
     return folder.is_dir() and any(_FOLDER.fullmatch(path.name) for path in folder.iterdir())
 
 
-def read_parts(folder: Path) -> tuple[dict[str, Tensor], Origin]:
+def read_parts(folder: Path) -> tuple[dict[str, Tensor], Origin, bool]:
     """Joins the parts of a folder, after a comparison of their files with the checksums.
 
     Args:
         folder: the folder of the bank.
 
     Returns:
-        The arrays by name, and the record of the whole bank. Arrays of up to 4 GiB together are in memory. Larger ones
+        The arrays by name, the record of the whole bank, and whether all clips are known to have the same number of
+        columns. Arrays of up to 4 GiB together are in memory. Larger ones
         are mapped: where there is one part, and clips have one length, its own files; otherwise a copy without a name.
 
     Raises:
@@ -94,7 +95,8 @@ def read_parts(folder: Path) -> tuple[dict[str, Tensor], Origin]:
     shapes = {origin.input_shape for origin in origins}
     grid = (parts[0].details["grid_rows"], max(part.widest for part in parts))
     shape = next(iter(shapes)) if len(shapes) == 1 else None
-    return arrays, replace(origins[0], n_clips=len(arrays["means"]), grid=grid, input_shape=shape)
+    is_even = all(part.is_even and part.widest == grid[1] for part in parts) and not parts[0].about["padded"]
+    return arrays, replace(origins[0], n_clips=len(arrays["means"]), grid=grid, input_shape=shape), is_even
 
 
 def begun_parts(folder: Path) -> list[PartFiles]:

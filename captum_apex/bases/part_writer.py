@@ -125,6 +125,11 @@ class PartWriter:
         return (self.files.details["grid_rows"], self.files.widest) if self.n_written else None
 
     @property
+    def is_even(self) -> bool:
+        """Whether all clips are known to have the same number of columns."""
+        return self.files.is_even and self.files.about.get("padded") is False
+
+    @property
     def cells(self) -> dict[Scheme, Tensor]:
         """The cells of each sequence, (clip, channel, cell)."""
         arrays = self._all_arrays()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.slices import LONGER, file_duration
 
 __all__ = ["check_classifier", "check_origins", "fit_bases", "load_bases", "recognised"]
+
+_SHARE_OF_DEVICE = 0.8  # of the free memory of a GPU that a bank may take; the fit needs some too
 
 
 def fit_bases(
@@ -110,11 +113,30 @@ def fit_bases(
         folder=bank,
         dtype=torch.float16 if half else None,
         progress=progress,
-    ).to(device_of(classifier.model))
+    )
+    device = device_of(classifier.model)
     first, last = (min(most, len(recordings)) for most in MOST_PROTOTYPES)
     fit: dict[str, Any] = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "seed": seed}
     for scheme in chosen:
-        yield fit_basis(features, scheme, n_prototypes=(first, last), **fit, progress=progress)
+        yield fit_basis(
+            _with_cells_of(features, scheme, device), scheme, n_prototypes=(first, last), **fit, progress=progress
+        )
+
+
+def _with_cells_of(features: FeatureBank, scheme: Scheme, device: torch.device) -> FeatureBank:
+    """The bank with the cells of one scheme, on the device; where it has no room for them, they stay in memory."""
+    bank = replace(features, cells={sequence: features.cells[sequence] for sequence in scheme.sequences})
+    if device.type != "cuda":
+        return bank.to(device)
+    n_bytes = bank.means.nbytes + sum(cells.nbytes for cells in bank.cells.values())
+    free, _ = torch.cuda.mem_get_info(device)
+    if n_bytes <= _SHARE_OF_DEVICE * free:
+        return bank.to(device)
+    warn_caller(
+        f"the fit of {str(scheme)!r} runs on the CPU, because the {n_bytes / 1e9:.1f} GB of its cells do not fit into "
+        f"the {free / 1e9:.1f} GB that are free on {device}; half precision takes half of the room"
+    )
+    return bank
 
 
 def _checked_inputs(classifier: Classifier, recordings: AudioDataset) -> InputDataset:
