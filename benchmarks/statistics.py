@@ -88,9 +88,14 @@ def paired_test(values: ArrayLike, reference: ArrayLike) -> float:
 def _exact_p_value(difference: NDArray[np.floating], ranks: NDArray[np.floating]) -> float:
     """Two-sided p-value of the sum of the ranks of positive differences among all combinations of signs."""
     doubled = np.rint(2 * ranks).astype(int)  # tied ranks are halves
-    probabilities = np.ones(1)  # of each sum of ranks, from 0 on
-    for rank in doubled[difference != 0]:
-        probabilities = np.pad(probabilities, (0, rank)) / 2 + np.pad(probabilities, (rank, 0)) / 2
+    signed = np.sort(doubled[difference != 0])
+    probabilities = np.zeros(signed.sum() + 1)  # of each sum of ranks, from 0 on
+    probabilities[0] = 1
+    largest = 0  # sum so far
+    for rank in signed:
+        probabilities[: largest + 1] /= 2
+        probabilities[rank : rank + largest + 1] += probabilities[: largest + 1].copy()
+        largest += rank
     observed = doubled[difference > 0].sum()
     return float(min(1, 2 * min(probabilities[: observed + 1].sum(), probabilities[observed:].sum())))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
+from time import time
 
 from tqdm import tqdm
 
@@ -50,5 +52,12 @@ def warn_caller(message: str) -> None:
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _SKIPPED:
         frame = frame.f_back
         level += 1
-    with tqdm.external_write_mode(file=sys.stderr):  # a progress bar makes room for the line
+    with _room_for_a_line():
         warnings.warn(message, ApexWarning, stacklevel=level)
+
+
+def _room_for_a_line() -> AbstractContextManager[None]:
+    """Progress bars make room for a line and are drawn again; nothing where none of them has been drawn yet."""
+    bars = [bar for bar in getattr(tqdm, "_instances", ()) if hasattr(bar, "start_t")]
+    is_drawn = any(time() >= bar.start_t + bar.delay for bar in bars)
+    return tqdm.external_write_mode(file=sys.stderr) if is_drawn else nullcontext()

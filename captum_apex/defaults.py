@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BASIS_SUFFIX", "FIT_EPOCHS", "MOST_PROTOTYPES", "N_CHANNELS", "SCHEME_NAMES"]
+__all__ = ["BASIS_SUFFIX", "FIT_EPOCHS", "FIT_PROTOTYPES", "KEPT_PROTOTYPES", "N_CHANNELS", "SCHEME_NAMES"]
 
 BASIS_SUFFIX = ".safetensors"
 """The ending of the files of bases."""
@@ -10,8 +10,11 @@ BASIS_SUFFIX = ".safetensors"
 FIT_EPOCHS = {"gradient": 20, "closed-form": 10}
 """The methods of the fit, the default first, each with its epochs by default."""
 
-MOST_PROTOTYPES = (100, 5)
-"""Prototypes of a channel at most: at the beginning of the fit, and at its end and in the basis."""
+FIT_PROTOTYPES = {"gradient": 100, "closed-form": 20}
+"""Prototypes of a channel at most at the beginning of the fit, for each method."""
+
+KEPT_PROTOTYPES = 5
+"""Prototypes of a channel at most in the basis."""
 
 N_CHANNELS = 5
 """Channels of evidence in one explanation at most, by default."""

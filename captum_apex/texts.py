@@ -7,7 +7,16 @@ import re
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
-__all__ = ["band_text", "cell_text", "encodable", "fixed_text", "second_digits", "short_names", "times_text"]
+__all__ = [
+    "band_text",
+    "cell_text",
+    "encodable",
+    "fixed_text",
+    "minutes_text",
+    "second_digits",
+    "short_names",
+    "times_text",
+]
 
 _NO_TEXT = ("=", "+", "-", "@", '"')  # the beginnings of formulas and of quoted cells in spreadsheets
 _LONG = (0.9, 0.09)  # s; a clip of about 1 s, such as 0.99 s of whole frames, counts as one
@@ -107,6 +116,23 @@ def fixed_text(value: float, digits: int) -> str:
         ('0.13', '0.12')
     """
     return f"{Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):f}"
+
+
+def minutes_text(seconds: float) -> str:
+    """A duration of more than a minute, as it is said of work that will take so long.
+
+    Args:
+        seconds: the duration, in s.
+
+    Example:
+        >>> from captum_apex.texts import minutes_text
+        >>> minutes_text(61), minutes_text(170), minutes_text(9000)
+        ('a minute', '3 minutes', '2.5 hours')
+    """
+    if seconds < 90 * 60:
+        minutes = max(round(seconds / 60), 1)
+        return "a minute" if minutes == 1 else f"{minutes} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -40,6 +40,7 @@ def run_blocks(blocks, folder, monkeypatch):
     return names
 
 
+@pytest.mark.filterwarnings("ignore:digital silence gets")  # as the small models of some guides do
 @pytest.mark.parametrize("page", sorted(set(PAGES) - NOT_HERE))
 def test_a_guide_runs_as_it_is_pasted(page, tmp_path, monkeypatch):
     run_blocks(PYTHON.findall((GUIDES / f"{page}.md").read_text()), tmp_path, monkeypatch)

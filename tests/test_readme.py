@@ -45,6 +45,7 @@ def test_its_example_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys)
     assert Path("page.html").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:digital silence gets")  # the model is not trained
 def test_the_lines_for_a_model_of_ones_own_run(tmp_path, monkeypatch, capsys):
     transforms = pytest.importorskip("torchaudio.transforms", reason="torchaudio is missing")
     monkeypatch.chdir(tmp_path)

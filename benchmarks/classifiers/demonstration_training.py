@@ -9,6 +9,7 @@ from tqdm import trange
 
 from captum_apex.demonstration import EveningSounds, PondNetwork
 from captum_apex.demonstration.pond_network import spectrogram
+from captum_apex.progress import bar_settings
 
 EPOCHS = 30
 BATCH = 32
@@ -42,7 +43,7 @@ def trained_network(seed: int = 0, *, progress: bool = False) -> PondNetwork:
         optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=1e-2)
         steps = EPOCHS * (len(inputs) // BATCH)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-        for _ in trange(EPOCHS, desc="training", unit="epoch", disable=not progress):
+        for _ in trange(EPOCHS, desc="training", unit="epoch", **bar_settings(progress)):
             for batch in torch.randperm(len(inputs)).split(BATCH):
                 loss = F.cross_entropy(network(_changed(inputs[batch])), labels[batch])
                 optimizer.zero_grad()

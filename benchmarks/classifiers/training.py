@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from benchmarks.classifiers.networks import CHANNELS, NETWORKS
 from benchmarks.classifiers.recipes import Recipe, recipe_of
 from benchmarks.tasks import Task, load_task
 from captum_apex.layers.hooks import held
+from captum_apex.progress import bar_settings
 
 
 def train_classifier(
@@ -62,8 +62,7 @@ def train_classifier(
             _batches(task, recipe),
             desc=f"training {network} on {task.name}",
             total=steps,
-            disable=not progress,
-            file=sys.stderr,
+            **bar_settings(progress),
         ):
             loss = F.cross_entropy(model(log_mels.to(device)), targets.to(device))
             optimiser.zero_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from benchmarks.classifiers.networks import NETWORKS
@@ -10,13 +11,17 @@ from benchmarks.commands.options import Commands, check_tables, picture, write_t
 from benchmarks.experiments import speed
 from benchmarks.experiments.norm_place import norm_place_table
 from benchmarks.experiments.soundscape import soundscape_picture, soundscape_table
+from benchmarks.experiments.stored_timings import store_timings, stored_timings
+from benchmarks.experiments.timing import HEADER
 from benchmarks.reports.markup import section_markdown
 from benchmarks.reports.norm_table import norm_section
-from benchmarks.runs.subject import prepare, with_places
+from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import device, positive_integer, seed
 from captum_apex.files import replaced
+
+_PARTS = f"what is measured, of {', '.join(speed.PARTS)}"
 
 
 def add_speed_parser(commands: Commands) -> None:
@@ -24,6 +29,15 @@ def add_speed_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "speed",
         help="measure attribution, the feature bank, fitting and the masking curves against bare forward passes",
+        description="Measures the cost of explanations, part by part, and prints each row as soon as it is measured. "
+        "Parts that the CSV file has are not measured again.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=speed.PARTS, default=list(speed.PARTS), metavar="NAME", help=_PARTS
+    )
+    parser.add_argument(
+        "--csv", type=Path, default=Path("results/speed.csv"), metavar="FILE.csv", help="file of all numbers"
     )
     parser.add_argument(
         "--repeats", type=positive_integer, default=5, help="runs of each timing, of which the median is taken"
@@ -60,8 +74,20 @@ def add_norm_parser(commands: Commands) -> None:
 
 
 def speed_command(options: argparse.Namespace) -> int:
-    """Prints the cost of explanations as ratios to forward passes."""
-    print(speed.table(speed.measure(repeats=options.repeats, device=options.device)))
+    """Prints the cost of explanations as ratios to forward passes, and writes each finished part to the CSV file."""
+    check_output_folder(options.csv)
+    print(HEADER, flush=True)
+    for part in options.parts:
+        key = (part, options.repeats, str(options.device))
+        timings = stored_timings(options.csv, key)
+        if timings:
+            print(f"{part}: from {options.csv}, not measured again", file=sys.stderr)
+            print(*timings, sep="\n", flush=True)
+            continue
+        for timing in speed.measure(part, repeats=options.repeats, device=options.device):
+            print(timing, flush=True)
+            timings.append(timing)
+        store_timings(options.csv, key, timings)
     return 0
 
 
@@ -69,7 +95,7 @@ def events_command(options: argparse.Namespace) -> int:
     """Prints how well the events of a long recording are detected."""
     if options.picture is not None:
         check_output_folder(options.picture)
-    subject = with_places(prepare(options.task, options.network, seed=options.seed, progress=True))
+    subject = prepare(options.task, options.network, seed=options.seed, progress=True)
     print(soundscape_table(subject, options.clips, options.seed).to_string(index=False, float_format="{:.2f}".format))
     if options.picture is not None:
         kind = options.picture.suffix.removeprefix(".") or "png"

@@ -14,7 +14,7 @@ from benchmarks.experiments.region_summary import region_summary
 from benchmarks.reports.markup import markdown
 from benchmarks.reports.region_tables import LINE_COLUMNS, region_sections
 from benchmarks.runs.results import FolderError
-from benchmarks.runs.subject import prepare, with_places
+from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import positive_integer, seed
@@ -64,7 +64,7 @@ def _lines(task: str, network: str, seed: int, n_clips: int, path: Path) -> pd.D
     if len(known):
         print(f"{task}, {network}, seed {seed}: from {path}, not computed again", file=sys.stderr)
         return known
-    lines = region_summary(with_places(prepare(task, network, seed=seed, progress=True)), n_clips)
+    lines = region_summary(prepare(task, network, seed=seed, progress=True), n_clips)
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent), replaced(path) as temporary:
         stored = _stored(path)  # another process may have added lines meanwhile

@@ -14,8 +14,9 @@ from torch import Tensor
 from benchmarks.experiments.channels import NamedBasis, channel_removal_table, raw_channels
 from benchmarks.runs.subject import Subject
 from captum_apex import FeatureBank, PrototypeBasis, Scheme, basis_from_matrix, fit_basis
-from captum_apex.bases.fitting import most_active
-from captum_apex.bases.polar_fit import mean_directions, polar_factor
+from captum_apex.bases.polar_fit import SPREAD, channel_weights, mean_directions, polar_factor
+from captum_apex.bases.prototype_choice import most_active
+from captum_apex.defaults import FIT_EPOCHS, FIT_PROTOTYPES
 
 N_CHANNELS = 5  # channels that are removed, or kept alone
 N_PROTOTYPES = 5  # prototypes of a channel, among training clips and among unseen ones
@@ -26,39 +27,43 @@ class Fit:
     """One way of fitting.
 
     Attributes:
-        method: method of `fit_basis`; empty for the variant of the closed form that this module computes.
+        method: method of `fit_basis`; empty for a variant of the closed form that this module computes.
         epochs: number of epochs.
-        n_prototypes: number of prototypes per channel at the start and at the end.
+        n_prototypes: number of prototypes per channel at the start and at the end of the fit.
         reselect_every: number of epochs between two choices of prototypes.
+        spread: how far active channels weigh more, as in `ClosedForm`.
         memory: share of the mean directions of earlier epochs in those that the polar factor is taken of.
-        weighted: whether prototypes count by their activation.
+        weighted: whether the prototypes of a channel count by their activation.
     """
 
-    method: str = "closed-form"
-    epochs: int = 20
-    n_prototypes: tuple[int, int] = (100, N_PROTOTYPES)
-    reselect_every: int = 1
+    method: str = ""
+    epochs: int = FIT_EPOCHS["closed-form"]
+    n_prototypes: tuple[int, int] = (FIT_PROTOTYPES["closed-form"], FIT_PROTOTYPES["closed-form"])
+    reselect_every: int = 2
+    spread: float = SPREAD
     memory: float = 0.0
     weighted: bool = False
 
 
 FITS: Mapping[str, Fit] = {
-    "raw channels": Fit(epochs=0),
-    "gradient": Fit("gradient", reselect_every=2),
-    "gradient, 5 prototypes": Fit("gradient", n_prototypes=(5, 5), reselect_every=2),
-    "closed form, 10 epochs, every second": Fit(epochs=10, reselect_every=2),
-    "closed form, every second epoch": Fit(reselect_every=2),
+    "raw channels": Fit("closed-form", epochs=0),
+    "gradient": Fit("gradient", epochs=20, n_prototypes=(100, N_PROTOTYPES)),
+    "gradient, 5 prototypes": Fit("gradient", epochs=20, n_prototypes=(N_PROTOTYPES, N_PROTOTYPES)),
+    "closed form": Fit("closed-form"),
+    "closed form, equal weights": Fit(spread=0.0),
+    "closed form, equal weights, 100 to 5": Fit(spread=0.0, n_prototypes=(100, N_PROTOTYPES)),
+    "closed form, spread 0.125": Fit(spread=0.125),
+    "closed form, spread 0.5": Fit(spread=0.5),
+    "closed form, 100 to 5": Fit(n_prototypes=(100, N_PROTOTYPES)),
+    "closed form, 20 to 5": Fit(n_prototypes=(20, N_PROTOTYPES)),
+    "closed form, 50 prototypes": Fit(n_prototypes=(50, 50)),
+    "closed form, every epoch": Fit(reselect_every=1),
     "closed form, 5 epochs": Fit(epochs=5),
-    "closed form, 10 epochs": Fit(epochs=10),
-    "closed form": Fit(),
-    "closed form, 40 epochs": Fit(epochs=40),
-    "closed form, 5 prototypes": Fit(n_prototypes=(5, 5)),
-    "closed form, 20 prototypes": Fit(n_prototypes=(20, 20)),
-    "closed form, averaged": Fit("", memory=0.5),
-    "closed form, weighted": Fit("", weighted=True),
+    "closed form, 20 epochs": Fit(epochs=20),
+    "closed form, averaged": Fit(memory=0.5),
+    "closed form, prototypes weighted": Fit(weighted=True),
 }
-"""The ways that are compared. `fit_basis` has the settings of `gradient` and `closed form, 10 epochs, every second` by
-default; `closed form` chooses prototypes in every epoch, 20 times."""
+"""The ways that are compared. `fit_basis` has the settings of `gradient` and `closed form` by default."""
 
 
 def fit_lines(subject: Subject, name: str) -> pd.DataFrame:
@@ -116,7 +121,8 @@ def fitted_basis(bank: FeatureBank, scheme: Scheme, fit: Fit, seed: int = 0) -> 
         fit: the way of fitting.
         seed: seed of a fit by gradient.
     """
-    first, last = (min(count, bank.n_clips) for count in fit.n_prototypes)
+    first = min(fit.n_prototypes[0], bank.n_clips)
+    last = min(N_PROTOTYPES, bank.n_clips)
     start = time.process_time()
     if fit.method:
         basis = fit_basis(
@@ -136,7 +142,7 @@ def fitted_basis(bank: FeatureBank, scheme: Scheme, fit: Fit, seed: int = 0) -> 
 
 @torch.no_grad()
 def alternated(bank: FeatureBank, scheme: Scheme, fit: Fit) -> Tensor:
-    """The matrix of a variant of the fit in closed form, with `memory` or `weighted`; prototypes anew in every epoch.
+    """The matrix of a variant of the fit in closed form.
 
     Args:
         bank: features of the training clips.
@@ -145,12 +151,16 @@ def alternated(bank: FeatureBank, scheme: Scheme, fit: Fit) -> Tensor:
     """
     U = torch.eye(bank.n_channels).to(bank.means)
     average = torch.zeros_like(U)
-    for count in torch.linspace(*fit.n_prototypes, fit.epochs).round().int().tolist():
-        chosen = most_active(bank.means, U, min(count, bank.n_clips))
+    n_choices = -(-fit.epochs // fit.reselect_every)
+    counts = torch.linspace(*fit.n_prototypes, n_choices).round().int().tolist()
+    for epoch in range(fit.epochs):
+        if epoch % fit.reselect_every == 0:
+            chosen = most_active(bank.means, U, min(counts[epoch // fit.reselect_every], bank.n_clips))
         if fit.weighted:
             directions = weighted_directions(bank, scheme, U, chosen)
         else:
             directions = mean_directions(bank.sequences(scheme), U, chosen)
+        directions *= channel_weights(bank.means, U, chosen, fit.spread)[:, None]
         average = fit.memory * average + (1 - fit.memory) * directions
         U = polar_factor(average, near=U)
     return U

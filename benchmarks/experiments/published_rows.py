@@ -44,12 +44,15 @@ class Measured:
     decompositions: Sequence[Decomposition]
 
 
-def measured(model: PublishedModel, sizes: tuple[int, int] | None = None, progress: bool = False) -> Measured:
+def measured(
+    model: PublishedModel, sizes: tuple[int, int] | None = None, *, seed: int = 0, progress: bool = False
+) -> Measured:
     """Fits the bases of a published model on its training clips, and decomposes the scores of the other clips.
 
     Args:
         model: the model.
         sizes: numbers of clips per speaker; by default those of the model.
+        seed: seed of the fits.
         progress: whether to show progress bars.
     """
     n_training, n_explained = sizes or model.sizes
@@ -58,7 +61,7 @@ def measured(model: PublishedModel, sizes: tuple[int, int] | None = None, progre
     explained = model.clips("test", n_explained)
     dataset = classifier.dataset(explained)
     inputs = torch.stack([dataset.input(index) for index in range(len(dataset))])
-    bases = list(fit_bases(classifier, training, model.schemes, progress=progress))
+    bases = list(fit_bases(classifier, training, model.schemes, seed=seed, progress=progress))
     decompositions = [at_layer(classifier, basis).decompose(inputs, model.target, predicted=True) for basis in bases]
     return Measured(classifier, training, explained, inputs, bases, decompositions)
 

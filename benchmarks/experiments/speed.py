@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import multiprocessing
-import re
-import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import timm
 import torch
-from captum.attr import LayerGradCam
+from captum.attr import LayerGradCam, Occlusion
 from soundfile import SoundFile
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -26,7 +21,9 @@ from torchaudio.transforms import MelSpectrogram
 from benchmarks.classifiers.networks import NETWORKS, explained_layer
 from benchmarks.experiments.layer_passes import layer_passes
 from benchmarks.experiments.page_writing import HUNDRED, MINUTE, page_cost
+from benchmarks.experiments.timing import Timing, in_separate_process, most_megabytes, pair, timed
 from captum_apex import (
+    APEX,
     SCHEMES,
     Classifier,
     FeatureBank,
@@ -36,6 +33,7 @@ from captum_apex import (
     SpectrogramAxes,
     basis_from_matrix,
     explain,
+    explain_classes,
     explain_recording,
     fit_basis,
 )
@@ -63,112 +61,8 @@ FIT_LIMITS = {"gradient": (4.0, 15.0), "closed-form": (0.5, 2.0)}  # seconds; of
 WIDE_LIMITS = {"gradient": 300.0, "closed-form": 12.0}  # seconds
 
 
-@dataclass(frozen=True)
-class Timing:
-    """One line of the table.
-
-    Attributes:
-        what: the operation that was measured.
-        seconds: median time over the repeats.
-        reference: the operation that it is compared with; empty for an absolute time.
-        ratio: median of the ratios to the reference, each from two runs in a row; NaN for an absolute time.
-        limit: upper limit that the ratio (or, for an absolute time, the seconds) should stay below; NaN for none.
-        megabytes: the most memory that the process held, without GPU memory, where the operation had a separate
-            process; NaN elsewhere.
-    """
-
-    what: str
-    seconds: float
-    reference: str
-    ratio: float
-    limit: float
-    megabytes: float = math.nan
-
-
-def measure(*, repeats: int = 5, device: str = "cpu") -> list[Timing]:
-    """All timings, with random weights and random clips, since the cost does not depend on them.
-
-    Args:
-        repeats: number of runs of each operation that is compared with a reference.
-        device: name of the device on which models run and bases are fitted, such as `cpu` or `cuda`.
-    """
-    timings = []
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for network in NETWORKS:
-            model = NETWORKS[network](CLASSES).eval().to(device)
-            timings += [
-                *_attribution(network, model, repeats),
-                *_regions(network, model, repeats),
-                _bank(network, model, repeats),
-                *_masking(network, model, repeats),
-            ]
-        timings += [
-            *_fitting(device),
-            *_large(repeats, device),
-            *_pages(),
-            *_in_separate_process(_wide_fitting, device, WIDE, WIDE_LIMITS),
-            *_in_separate_process(_wide_fitting, device, WIDEST, {"closed-form": 90.0}),
-            *_in_separate_process(_fine_fitting, device),
-            *_in_separate_process(_recording, device, HOUR),
-        ]
-    return timings
-
-
-def table(timings: Sequence[Timing]) -> str:
-    """The timings as a text table.
-
-    Example:
-        >>> print(table([Timing("attribution", 0.25, "a forward pass", 1.2, 1.5)]))
-                      seconds   ratio   limit      MB  against
-        attribution     0.250    1.20    1.50          a forward pass
-    """
-    width = max(len(timing.what) for timing in timings)
-    lines = [f"{'':<{width}}  {'seconds':>8}  {'ratio':>6}  {'limit':>6}  {'MB':>6}  against"]
-    for timing in timings:
-        ratio = "" if not timing.reference else f"{timing.ratio:.2f}"
-        limit = "" if math.isnan(timing.limit) else f"{timing.limit:.2f}"
-        held = "" if math.isnan(timing.megabytes) else f"{timing.megabytes:.0f}"
-        against = timing.reference or "seconds on this machine"
-        lines.append(f"{timing.what:<{width}}  {timing.seconds:8.3f}  {ratio:>6}  {limit:>6}  {held:>6}  {against}")
-    return "\n".join(lines)
-
-
-def most_megabytes() -> float:
-    """The most memory that this process has held so far (`getrusage` would include its parent process's), in MB."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024  # type: ignore[union-attr]  # Linux writes it
-
-
-def _pair(run: Callable[[], object], reference: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of `run`, and its median ratio to `reference`.
-
-    The two are timed in turn, so that both are slower when the machine is.
-    """
-    seconds = []
-    ratios = []
-    run()
-    reference()
-    for _ in range(repeats):
-        run_seconds = _timed(run)
-        reference_seconds = _timed(reference)
-        seconds.append(run_seconds)
-        ratios.append(run_seconds / reference_seconds)
-    return statistics.median(seconds), statistics.median(ratios)
-
-
-def _timed(run: Callable[[], object]) -> float:
-    _finish()
-    start = time.perf_counter()
-    run()
-    _finish()
-    return time.perf_counter() - start
-
-
-def _finish() -> None:
-    """Waits until a GPU has finished its queue."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+def _model(network: str, device: str) -> nn.Module:
+    return NETWORKS[network](CLASSES).eval().to(device)
 
 
 def _random(model: nn.Module, *shape: int) -> Tensor:
@@ -181,20 +75,63 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
         return model(inputs)
 
 
-def _attribution(network: str, model: nn.Module, repeats: int) -> list[Timing]:
+def _attribution(network: str, repeats: int, device: str) -> Iterator[Timing]:
+    model = _model(network, device)
     layer = explained_layer(model)
-    inputs = _random(model, BATCH, *INPUT)
-    apex = _apex(model, layer, inputs)
-    what = f"attribution, {network}, batch {BATCH}"
-    references = {
-        "a forward pass": (lambda: _forward(model, inputs), 1.5),
-        "LayerGradCam": (lambda: LayerGradCam(model, layer).attribute(inputs, 0), 1.0),
-    }
-    timings = []
-    for name, (reference, limit) in references.items():
-        seconds, ratio = _pair(lambda: apex.attribute(inputs, 0), reference, repeats)
-        timings.append(Timing(what, seconds, name, ratio, limit))
-    return timings
+    for batch, of_forward, of_grad_cam in ((BATCH, 1.15, 1.0), (1, 1.4, math.nan)):
+        inputs = _random(model, batch, *INPUT)
+        apex = _apex(model, layer, inputs)
+        references: dict[str, tuple[Callable[[], object], float]] = {
+            "a forward pass": (partial(_forward, model, inputs), of_forward),
+            "LayerGradCam": (partial(LayerGradCam(model, layer).attribute, inputs, 0), of_grad_cam),
+        }
+        for name, (reference, limit) in references.items():
+            seconds, ratio = pair(partial(apex.attribute, inputs, 0), reference, repeats * _times(batch))
+            yield Timing(f"attribution, {network}, batch {batch}", seconds, name, ratio, limit)
+
+
+def _times(batch: int) -> int:
+    """How many times as many repeats a small batch takes, which is over at once."""
+    return max(1, BATCH // (4 * batch))
+
+
+def _explanations(network: str, repeats: int, device: str) -> Iterator[Timing]:
+    """Evidence without a search for regions, of one class and of all; twice as many clips cost as much for each."""
+    model = _model(network, device)
+    layer = explained_layer(model)
+    bank = FeatureBank.from_dataset(model, layer, list(_random(model, 8, *INPUT).cpu()))
+    apex = LayerAPEX(model, layer, basis_from_matrix(bank, "time", torch.eye(bank.n_channels), n_prototypes=4))
+    inputs = _random(model, 2 * BATCH, *INPUT)
+    every = torch.ones(2 * BATCH, CLASSES, dtype=torch.bool, device=inputs.device)
+    for batch in (BATCH, 2 * BATCH):
+        all_classes = partial(explain_classes, apex, inputs[:batch], every[:batch], search=None)
+        runs: dict[str, tuple[Callable[[], object], float]] = {
+            "explain": (partial(explain, apex, inputs[:batch], search=None), 2.2),
+            f"explain, {CLASSES} classes": (all_classes, 3.0),
+        }
+        for name, (run, limit) in runs.items():
+            seconds, ratio = pair(run, partial(_forward, model, inputs[:batch]), repeats)
+            yield Timing(f"{name}, {network}, batch {batch}", seconds, "a forward pass", ratio, limit)
+
+
+def _projection(network: str, repeats: int, device: str) -> Iterator[Timing]:
+    """A method of perturbation on the evidence score, one clip in a pass, against the same on the model."""
+    model = _model(network, device)
+    layer = explained_layer(model)
+    inputs = _random(model, 1, *INPUT)
+    window = (1, INPUT[1] // 4, INPUT[2] // 7)
+
+    def occluded(score: Callable, clips: Tensor, arguments: tuple) -> Tensor:
+        return Occlusion(score).attribute(clips, window, window, additional_forward_args=arguments)
+
+    apex = APEX(model, layer, _apex(model, layer, inputs).basis, projection=occluded)
+
+    def of_model() -> None:
+        with torch.no_grad():
+            Occlusion(model).attribute(inputs, window, window, target=0)
+
+    seconds, ratio = pair(partial(apex.attribute, inputs, 0), of_model, repeats)
+    yield Timing(f"evidence score, {network}, Occlusion", seconds, "Occlusion of the model", ratio, 1.15)
 
 
 def _apex(model: nn.Module, layer: nn.Module, inputs: Tensor) -> LayerAPEX:
@@ -202,8 +139,9 @@ def _apex(model: nn.Module, layer: nn.Module, inputs: Tensor) -> LayerAPEX:
     return LayerAPEX(model, layer, PrototypeBasis(torch.eye(width), Scheme.TIME))
 
 
-def _regions(network: str, model: nn.Module, repeats: int) -> list[Timing]:
+def _regions(network: str, repeats: int, device: str) -> Iterator[Timing]:
     """Explanations of one clip with the search for regions, in each scheme: passes up to the layer, and the time."""
+    model = _model(network, device)
     layer = explained_layer(model)
     inputs = _random(model, 1, *INPUT)
     bank = FeatureBank.from_dataset(model, layer, list(_random(model, 2, *INPUT).cpu()))
@@ -219,28 +157,20 @@ def _regions(network: str, model: nn.Module, repeats: int) -> list[Timing]:
             _forward(model, inputs)
 
     passes = layer_passes(layer, explained) / len(apexes)
-    seconds, ratio = _pair(explained, forward, repeats)
+    seconds, ratio = pair(explained, forward, repeats)
     what = f"regions of {SHOWN} channels, {network}, one clip"
-    return [
-        Timing(what, seconds / len(apexes), "passes to the layer, counted", passes, 40.0),
-        Timing(what, seconds / len(apexes), "a forward pass", ratio, math.nan),
-    ]
+    yield Timing(what, seconds / len(apexes), "passes to the layer, counted", passes, 40.0)
+    yield Timing(what, seconds / len(apexes), "a forward pass", ratio, math.nan)
 
 
-def _large(repeats: int, device: str) -> list[Timing]:
+def _large(repeats: int, device: str) -> Iterator[Timing]:
     """Attribution of the paper's backbone on inputs of the size that bird sounds are classified at."""
     model = timm.create_model(LARGE_NETWORK, in_chans=1, num_classes=CLASSES).eval().to(device)
     inputs = _random(model, LARGE_BATCH, *LARGE_INPUT)
     apex = _apex(model, model.get_submodule("stages"), inputs)
-    seconds, ratio = _pair(lambda: apex.attribute(inputs, 0), lambda: _forward(model, inputs), repeats)
+    seconds, ratio = pair(lambda: apex.attribute(inputs, 0), lambda: _forward(model, inputs), repeats)
     what = f"attribution, {LARGE_NETWORK}, {LARGE_INPUT[1]} × {LARGE_INPUT[2]}, batch {LARGE_BATCH}"
-    return [Timing(what, seconds, "a forward pass", ratio, 1.5)]
-
-
-def _in_separate_process(measured: Callable[..., list[Timing]], *arguments: object) -> list[Timing]:
-    """Runs a measurement in a new process, so that the peak memory of the process is that of the measurement."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measured, *arguments).result()
+    yield Timing(what, seconds, "a forward pass", ratio, 1.15)
 
 
 def _wide_fitting(device: str, size: Sequence[int], limits: Mapping[str, float]) -> list[Timing]:
@@ -264,7 +194,7 @@ def _wide_fitting(device: str, size: Sequence[int], limits: Mapping[str, float])
     bank = FeatureBank(cells, means, None, Origin("stages", grid=(n_rows, n_columns), n_clips=n_clips)).to(device)
     timings = []
     for method, scheme in itertools.product(limits, cells):
-        seconds = _timed(partial(fit_basis, bank, scheme, method=method))
+        seconds = timed(partial(fit_basis, bank, scheme, method=method))
         what = f"fitting {scheme}, {method}, C = {n_channels}, {n_clips} clips"
         timings.append(Timing(what, seconds, "", math.nan, limits[method], most_megabytes()))
     return timings
@@ -279,7 +209,7 @@ def _fine_fitting(device: str) -> list[Timing]:
         cells = torch.randn(n_clips, n_channels, size[0] * size[1], device=device).relu_()
         origin = Origin("features", grid=size, n_clips=n_clips)
         bank = FeatureBank({Scheme.SQUARE: cells}, cells.mean(2), None, origin)
-        seconds.append(_timed(lambda bank=bank: fit_basis(bank, "square")))  # type: ignore[misc]
+        seconds.append(timed(lambda bank=bank: fit_basis(bank, "square")))  # type: ignore[misc]
     what = f"fitting square, C = {n_channels}, {n_clips} clips of {n_rows} × {n_columns}"
     against = f"clips of {n_rows // 2} × {n_columns // 4}"
     return [Timing(what, seconds[1], against, seconds[1] / seconds[0], 10.0, most_megabytes())]
@@ -306,45 +236,42 @@ def _recording(device: str, seconds: int) -> list[Timing]:
         with SoundFile(path, "w", HOUR_RATE, 1, "PCM_16") as file:
             for _ in range(seconds):
                 file.write(0.1 * torch.randn(HOUR_RATE).numpy())
-        taken = _timed(
+        taken = timed(
             lambda: explain_recording(apex, path, 5.0, 2.5, classifier=classifier, threshold=0.0, n_channels=3)
         )
     what = f"events, cnn, {seconds / 60:g} minutes at {HOUR_RATE // 1000} kHz"
     return [Timing(what, taken, "", math.nan, float(seconds), most_megabytes())]
 
 
-def _pages() -> list[Timing]:
+def _pages(_repeats: int, _device: str) -> Iterator[Timing]:
     """Pages with sounds, each once: the size of the file, the time, and its ratio to the clips' spectrograms."""
-    timings = []
     for size, limit in PAGES:
         cost = page_cost(size)
         what = f"page of {size.n_clips} clip(s) to {size.seconds[1]:g} s, {cost.megabytes:.1f} MB"
-        timings += [
-            Timing(what, cost.seconds, "", math.nan, limit),
-            Timing(what, cost.seconds, "spectrograms of its clips", cost.ratio, math.nan),
-        ]
-    return timings
+        yield Timing(what, cost.seconds, "", math.nan, limit)
+        yield Timing(what, cost.seconds, "spectrograms of its clips", cost.ratio, math.nan)
 
 
-def _bank(network: str, model: nn.Module, repeats: int) -> Timing:
+def _bank(network: str, repeats: int, device: str) -> Iterator[Timing]:
+    model = _model(network, device)
     dataset = TensorDataset(torch.randn(8 * BATCH, *INPUT), torch.zeros(8 * BATCH))
-    device = next(model.parameters()).device
 
     def plain() -> None:
         with torch.no_grad():
             for inputs, _ in DataLoader(dataset, BATCH):
                 model(inputs.to(device))
 
-    seconds, ratio = _pair(
+    seconds, ratio = pair(
         lambda: FeatureBank.from_dataset(model, explained_layer(model), dataset, batch_size=BATCH, places=False),
         plain,
         repeats,
     )
-    return Timing(f"feature bank, {network}, {len(dataset)} clips", seconds, "a plain loop over the loader", ratio, 1.1)
+    yield Timing(f"feature bank, {network}, {len(dataset)} clips", seconds, "a plain loop over the loader", ratio, 1.1)
 
 
-def _masking(network: str, model: nn.Module, repeats: int) -> list[Timing]:
+def _masking(network: str, repeats: int, device: str) -> Iterator[Timing]:
     """Every measure that needs the model's scores of masked clips, against the same number of bare forward passes."""
+    model = _model(network, device)
     inputs = _random(model, 8, *INPUT)
     grid = named_grid("time", INPUT[1:])
     fill = named_fill("mean", 0.0)(inputs)
@@ -367,14 +294,10 @@ def _masking(network: str, model: nn.Module, repeats: int) -> list[Timing]:
         "infidelity, correlation": (random_masks, removed.shape[0] * removed.shape[1]),
         "mask fidelity": (soft_masks, 3 * BATCH),
     }
-    timings = []
-    for name, (measure, passes) in measures.items():
+    for name, (measured, passes) in measures.items():
         clips = _random(model, passes, *INPUT)  # pooling is faster on clips that are zero
-        seconds, ratio = _pair(measure, lambda clips=clips: _bare(model, clips), repeats)  # type: ignore[misc]
-        timings.append(
-            Timing(f"{name}, {network}, {passes} masked clips", seconds, "the bare forward passes", ratio, 1.15)
-        )
-    return timings
+        seconds, ratio = pair(measured, partial(_bare, model, clips), repeats)
+        yield Timing(f"{name}, {network}, {passes} masked clips", seconds, "the bare forward passes", ratio, 1.15)
 
 
 def _bare(model: nn.Module, clips: Tensor) -> None:
@@ -382,19 +305,64 @@ def _bare(model: nn.Module, clips: Tensor) -> None:
         _forward(model, batch)
 
 
-def _fitting(device: str) -> list[Timing]:
-    model = NETWORKS["cnn"](CLASSES).eval().to(device)
+def _fitting(_repeats: int, device: str) -> Iterator[Timing]:
+    model = _model("cnn", device)
     clips = torch.randn(FIT_CLIPS, *INPUT)
     bank = FeatureBank.from_dataset(model, explained_layer(model), TensorDataset(clips, torch.zeros(FIT_CLIPS))).to(
         device
     )
-    return [
-        Timing(
-            f"fitting {scheme}, {method}, C = {bank.n_channels}, {bank.n_clips} clips",
-            _timed(partial(fit_basis, bank, scheme, method=method)),
-            "",
-            math.nan,
-            FIT_LIMITS[method][scheme is Scheme.SQUARE],
-        )
-        for method, scheme in itertools.product(FIT_LIMITS, SCHEMES)
-    ]
+    for method, scheme in itertools.product(FIT_LIMITS, SCHEMES):
+        seconds = timed(partial(fit_basis, bank, scheme, method=method))
+        limit = FIT_LIMITS[method][scheme is Scheme.SQUARE]
+        what = f"fitting {scheme}, {method}, C = {bank.n_channels}, {bank.n_clips} clips"
+        yield Timing(what, seconds, "", math.nan, limit)
+
+
+def _wide(method: str, _repeats: int, device: str) -> list[Timing]:
+    return in_separate_process(_wide_fitting, device, WIDE, {method: WIDE_LIMITS[method]})
+
+
+def _widest(_repeats: int, device: str) -> list[Timing]:
+    return in_separate_process(_wide_fitting, device, WIDEST, {"closed-form": 90.0})
+
+
+def _fine(_repeats: int, device: str) -> list[Timing]:
+    return in_separate_process(_fine_fitting, device)
+
+
+def _events(_repeats: int, device: str) -> list[Timing]:
+    return in_separate_process(_recording, device, HOUR)
+
+
+_OF_A_NETWORK = {
+    "attribution": _attribution,
+    "explanations": _explanations,
+    "projection": _projection,
+    "regions": _regions,
+    "bank": _bank,
+    "masking": _masking,
+}
+PARTS: dict[str, Callable[[int, str], Iterable[Timing]]] = {
+    **{f"{name}-{network}": partial(part, network) for network in NETWORKS for name, part in _OF_A_NETWORK.items()},
+    "fits": _fitting,
+    "attribution-large": _large,
+    "pages": _pages,
+    **{f"fits-wide-{method}": partial(_wide, method) for method in WIDE_LIMITS},
+    "fits-widest": _widest,
+    "fits-fine": _fine,
+    "events": _events,
+}
+"""Name of a part of the measurement → what gives its timings, one after the other, for the repeats and the device."""
+
+
+def measure(part: str, *, repeats: int = 5, device: str = "cpu") -> Iterator[Timing]:
+    """The timings of a part, with random weights and random clips, since the cost does not depend on them.
+
+    Args:
+        part: name of the part, in `PARTS`.
+        repeats: number of runs of each operation that is compared with a reference.
+        device: name of the device on which models run and bases are fitted, such as `cpu` or `cuda`.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield from PARTS[part](repeats, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from captum.attr import GuidedGradCam, LayerActivation, LayerGradCam
+from captum.attr import GuidedBackprop, LayerActivation, LayerGradCam
 from torch import Tensor, nn
 
 from benchmarks.methods.gradients import check_relu
@@ -19,12 +19,17 @@ def _grad_cam(query: Query) -> Tensor:
 
 @method("GuidedGradCam")
 def _guided_grad_cam(query: Query) -> Tensor:
+    """Guided backpropagation times GradCAM, whose map is enlarged as that of all methods.
+
+    Captum's `GuidedGradCam` would give each bin the value of one cell, as if the cells filled the input.
+    """
     check_relu(query.model)
     if query.band_shares is not None:
         raise NotImplementedError(
-            "expected inputs with the layer's rows, but got spectra; Captum has no argument for the position of rows"
+            "expected inputs with the layer's rows, but got spectra, where a bin has only shares of the bands of a row"
         )
-    return GuidedGradCam(query.model, query.layer).attribute(query.inputs, query.target)
+    at_layer = LayerGradCam(query.model, query.layer).attribute(query.inputs, query.target, relu_attributions=True)
+    return GuidedBackprop(query.model).attribute(query.inputs, query.target) * enlarged(at_layer, query)
 
 
 @method("CAM")

@@ -25,8 +25,9 @@ def _blurred_random(query: Query) -> Tensor:
 
     The standard deviation of the Gaussian filter is half a cell of the layer.
     """
-    cells = LayerActivation(query.model, query.layer).attribute(query.inputs[:1]).shape[2:]
-    half = [bins / size / 2 for bins, size in zip(query.inputs.shape[2:], cells, strict=True)]
+    n_rows, n_columns = LayerActivation(query.model, query.layer).attribute(query.inputs[:1]).shape[2:]
+    lines = (query.places.rows(n_rows), query.places.columns(n_columns))
+    half = [line.step / line.size * bins / 2 for bins, line in zip(query.inputs.shape[2:], lines, strict=True)]
     noise = torch.randn(query.inputs.shape).numpy()
     return torch.from_numpy(gaussian_filter(noise, (0, 0, *half))).to(query.inputs)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from captum_apex import PrototypeBasis, Scheme
+from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 
@@ -50,6 +51,7 @@ class ClassifiedClips:
         seed: seed of the random number generators of methods, masks and ties.
         band_shares: how much of each mel band of the model lies on each bin of the inputs, (bin, band), if the inputs
             are spectra; None if they are log-mels. See `benchmarks.methods.region_maps.enlarged`.
+        places: where the cells of the layer lie on the log-mels, also if the inputs are spectra.
     """
 
     model: nn.Module
@@ -60,6 +62,7 @@ class ClassifiedClips:
     bases: Mapping[Scheme, PrototypeBasis]
     seed: int
     band_shares: Tensor | None = None
+    places: CellPlaces = field(default_factory=CellPlaces)
 
     def clips(self, selection: slice) -> Self:
         """The same with the selected clips only."""

@@ -7,10 +7,10 @@ which would weight a region by its size; the regions of a grid differ by at most
 
 from __future__ import annotations
 
-from captum.attr import LayerAttribution
 from torch import Tensor
 
 from benchmarks.methods.query import Query
+from captum_apex.attribution import projection
 
 
 def spread(scores: Tensor, grid: Tensor) -> Tensor:
@@ -44,14 +44,18 @@ def shared(attributions: Tensor, grid: Tensor) -> Tensor:
 def enlarged(at_layer: Tensor, query: Query) -> Tensor:
     """A map on the layer's grid, (clip, 1, row, column), enlarged to the query's inputs, (clip, 1, frequency, time).
 
+    All methods share this function and the enlarged maps of `APEX`: each cell stands at its place on the input, which
+    `query.places` knows, and between cells the map is linear.
+
     If the inputs are spectra, the rows of the layer divide the mel axis and not the frequency axis of the inputs. Then
     the map is enlarged to the mel bands, and the value of a band is divided among the bins at the same frequencies in
     Hz.
     """
     frequency, time = query.inputs.shape[2:]
-    if query.band_shares is None:
-        return LayerAttribution.interpolate(at_layer, (frequency, time), "bilinear")
-    return query.band_shares @ LayerAttribution.interpolate(at_layer, (query.band_shares.shape[1], time), "bilinear")
+    bands = frequency if query.band_shares is None else query.band_shares.shape[1]
+    log_mels = at_layer.new_empty(1).expand(len(at_layer), 1, bands, time)  # only their shape counts
+    large = projection.enlarged(at_layer[:, 0], log_mels, "n c f t", query.places)
+    return large if query.band_shares is None else query.band_shares @ large
 
 
 def _sizes(grid: Tensor) -> Tensor:

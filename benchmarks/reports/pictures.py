@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.methods.prototype_maps import integrated
 from benchmarks.methods.query import logits
 from benchmarks.reports.contact_sheet import bins, contact_sheet, first_of
-from benchmarks.runs.subject import Subject, prepare, with_places
+from benchmarks.runs.subject import Subject, prepare
 from benchmarks.tasks import Split
 from benchmarks.tasks.scenes import scene, truth
 from benchmarks.tasks.task_clips import TaskClips
@@ -46,8 +46,8 @@ def write(folder: Path, *, seed: int = 0) -> list[Path]:
         The paths of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    subject = with_places(prepare("scenes", "cnn", seed=seed, progress=True))
-    earlier = with_places(prepare("scenes", "cnn", seed=seed, layer_name=_EARLIER_LAYER, progress=True))
+    subject = prepare("scenes", "cnn", seed=seed, progress=True)
+    earlier = prepare("scenes", "cnn", seed=seed, layer_name=_EARLIER_LAYER, progress=True)
     paths = []
     for name, picture in _pictures(subject, earlier):
         paths.append(folder / name)

@@ -8,10 +8,9 @@ one forward pass.
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,9 +30,11 @@ from benchmarks.runs.rows import Cell, Row
 from benchmarks.runs.scoring import row_of, score_methods
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
+from benchmarks.runs.threads import one_thread
 from benchmarks.runs.workers import Workers, started
 from benchmarks.tasks import Split
 from captum_apex.masking.grids import GRIDS
+from captum_apex.progress import bar_settings
 
 DEFAULT_FILLS = ("silence", "mean")
 CLIPS_TOGETHER = 8  # clips in one job of the scoring
@@ -130,8 +131,9 @@ def run(
     cells = results.missing(settings.cells, retry=settings.retry)
     if not cells:
         return
-    bar = partial(tqdm, disable=not progress, file=sys.stderr)
-    with one_thread(subject):
+    bar = partial(tqdm, **bar_settings(progress))
+    on_gpu = next(subject.model.parameters()).is_cuda
+    with nullcontext() if on_gpu else one_thread():
         stage = Stage.of(subject, settings.clips, settings.part)
         with started(stage, jobs=jobs, backend=backend, address=address) as workers:
             _explain(workers, [cell for cell in cells if results.sums(cell) is None], settings, results, bar)
@@ -208,21 +210,6 @@ def _joined(batches: Sequence[list[Row]]) -> list[Row]:
     """The rows of a cell; if some clips could not be scored, only the row that says why: the cell is incomplete."""
     failed = next((rows for rows in batches if rows[0].clip < 0), None)
     return failed or [row for rows in batches for row in rows]
-
-
-@contextmanager
-def one_thread(subject: Subject) -> Iterator[None]:
-    """Limits torch to one thread on the CPU, so that sums are added in one order; restores the number at the end."""
-    if next(subject.model.parameters()).is_cuda:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):  # for BLAS, which the fits of scikit-learn use
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def explain_job(stage: Stage, job: Job, settings: Settings) -> dict[Cell, RegionSums]:

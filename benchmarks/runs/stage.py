@@ -13,6 +13,7 @@ from benchmarks.methods import Query
 from benchmarks.methods.query import ClassifiedClips, logits
 from benchmarks.runs.subject import Subject
 from benchmarks.tasks import Split
+from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.masking.fills import named_fill, own_phase
 from captum_apex.masking.grids import named_grid
 
@@ -52,6 +53,7 @@ class Stage(ClassifiedClips):
             bases=subject.bases,
             seed=subject.seed,
             band_shares=None if task.band_shares is None else task.band_shares.to(inputs),
+            places=subject.bank.origin.places or CellPlaces(),
             indices=indices,
             labels=[dataset[index][1] for index in indices],
             truth=None if truth is None else torch.stack([truth(index) for index in indices]),

@@ -24,6 +24,7 @@ from captum_apex.bases import (
     collation,
     feature_pass,
     features,
+    fit_plan,
     fitting,
     joined_parts,
     mapped_arrays,
@@ -32,9 +33,24 @@ from captum_apex.bases import (
     part_writer,
     peak_search,
     polar_fit,
+    processes,
+    prototype_choice,
     schemes,
+    shared_bank,
+    sparse_labels,
 )
-from captum_apex.layers import changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values
+from captum_apex.layers import (
+    changes,
+    holding,
+    hooks,
+    layer_output,
+    layout,
+    origin,
+    padding,
+    pooled_norm,
+    still_models,
+    values,
+)
 from captum_apex.layers.models import fingerprint, layer_name
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.placing import cell_places
@@ -47,20 +63,10 @@ FIT = {"epochs": 20, "learning_rate": 1e-2}
 # (`audio.regions`) are not used in a fit. The text is compared with its comments: a changed comment costs one fit, a
 # missed change of the code would give wrong numbers.
 CODE = (
-    *(
-        bank_folder,
-        bank_writer,
-        basis,
-        clip_loading,
-        collation,
-        feature_pass,
-        features,
-        fitting,
-        joined_parts,
-        mapped_arrays,
-    ),
-    *(neighbours, part_files, part_writer, peak_search, polar_fit, schemes),
-    *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, values),
+    *(bank_folder, bank_writer, basis, clip_loading, collation, feature_pass, features, fit_plan, fitting),
+    *(joined_parts, mapped_arrays, neighbours, part_files, part_writer, peak_search, polar_fit, processes),
+    *(prototype_choice, schemes, shared_bank, sparse_labels),
+    *(changes, holding, hooks, layer_output, layout, origin, padding, pooled_norm, still_models, values),
 )
 
 
@@ -159,16 +165,12 @@ def prepare(
     fit = FIT | {"orthogonal": orthogonal}
     key = _key(task, model, layer, norm)
     bases = {scheme: _basis(bank, scheme, seed, key, progress, fit) for scheme in SCHEMES}
-    subject = Subject(task, plain, model, bank, bases, seed, layer_name, orthogonal)
+    subject = _with_places(Subject(task, plain, model, bank, bases, seed, layer_name, orthogonal))
     return subject if network == plain else with_spectrogram_inside(subject)
 
 
-def with_places(subject: Subject) -> Subject:
-    """The subject with the places of the layer's cells, which the library finds when it makes a bank.
-
-    A run of methods does without them, so that all methods spread the cells over the whole input, on equal terms.
-    Regions and events are measured with them, as users get them.
-    """
+def _with_places(subject: Subject) -> Subject:
+    """The subject with the places of the layer's cells, which the library finds when it makes a bank."""
     origin = subject.bank.origin
     clip = subject.task.train[0][0][None].to(next(subject.model.parameters()).device)
     places = cell_places(subject.model, subject.layer, clip, layout=origin.layout, at_input=origin.at_input)
@@ -210,7 +212,8 @@ def fitted(
     if orthogonal == subject.orthogonal:
         return subject.bases[scheme]
     key = _key(subject.task, subject.model, subject.layer, subject.norm)
-    return _basis(subject.bank, scheme, subject.seed, key, progress, FIT | {"orthogonal": orthogonal})
+    other = _basis(subject.bank, scheme, subject.seed, key, progress, FIT | {"orthogonal": orthogonal})
+    return replace(other, origin=subject.bank.origin)
 
 
 def _bank(task: Task, model: nn.Module, layer: nn.Module, norm: nn.Module | None, progress: bool) -> FeatureBank:
@@ -218,7 +221,7 @@ def _bank(task: Task, model: nn.Module, layer: nn.Module, norm: nn.Module | None
     return cached(
         folder,
         FeatureBank.load,
-        # All methods spread the cells of the layer over the whole input, so that they are compared on equal terms.
+        # Without places, which no feature depends on: `_with_places` finds them anew.
         make=lambda: FeatureBank.from_dataset(model, layer, task.train, norm=norm, places=False, progress=progress),
         save=FeatureBank.save,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -93,7 +94,8 @@ class EvidenceScore(nn.Module):
 
         value = features()
         self.check_gradient(inputs, value, "the inputs", features)
-        with frozen(self.forward_func, layer):  # the parameters of the norm are constants too
+        # The parameters of the norm are constants too.
+        with nullcontext() if self.norm is None else frozen(self.forward_func, layer):
             grid = explained_grid(value, self.layout, self.norm, self.layer_name, columns)
         return self.weighted_sum(grid, weights.to(grid.dtype))
 

@@ -28,16 +28,17 @@ from captum_apex.attribution.arguments import (
 )
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, check_decomposed, in_basis, select_channels
 from captum_apex.attribution.described import Described
-from captum_apex.attribution.layer_graph import LayerGraph, recorded_graph
+from captum_apex.attribution.layer_graph import LayerGraph
+from captum_apex.attribution.recorded_pass import in_recorded_pass, recorded_pass, run_anew, run_once, shares_passes
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.logits import warn_of_probabilities
 from captum_apex.layers.changes import recording, restored
 from captum_apex.layers.fitted_on import check_origin
-from captum_apex.layers.hooks import frozen, watched
+from captum_apex.layers.hooks import watched
 from captum_apex.layers.models import layer_name, on_one_device
-from captum_apex.layers.normalisation import ConstantVariance
 from captum_apex.layers.padding import Columns, checked_columns, column_mask
 from captum_apex.layers.pooled_norm import PooledNorm
+from captum_apex.layers.still_models import frozen, prepared
 from captum_apex.layers.values import at_least_float32, check_finite, checked_output
 
 __all__ = ["Channels", "LayerAPEX"]
@@ -173,6 +174,7 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
         """True: relevance is gradient × feature."""
         return True
 
+    @restored
     def decompose(
         self,
         inputs: Inputs,
@@ -195,10 +197,12 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
             The decomposition of all clips.
         """
         target = plain_target(target)
-        graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
-        if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
-            target = output.argmax(1)
-        return self._decompose_target(graph, output, target, unpadded_columns(self.columns, additional_forward_args))
+        with prepared(self.forward_func, self.layer):
+            graph, output = self._forward(inputs, additional_forward_args, attribute_to_layer_input)
+            if target is None and predicted and output.dim() == 2 and output.shape[1] > 1:
+                target = output.argmax(1)
+            columns = unpadded_columns(self.columns, additional_forward_args)
+            return self._decompose_target(graph, output, target, columns)
 
     def decompose_each(
         self,
@@ -233,23 +237,12 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
     ) -> tuple[LayerGraph, Tensor]:
         """The graph from the layer on, and the output of the model."""
         check_inputs(inputs)
-        run = partial(self._recorded, inputs, additional_forward_args, self.reads_input(attribute_to_layer_input))
+        place = (self.norm, self.reads_input(attribute_to_layer_input))
+        run = partial(recorded_pass, self.forward_func, self.layer, inputs, additional_forward_args, *place)
         graph, output = run()
-        graph.check_reached(output, self.forward_func, self.layer, run)
+        graph.check_reached(output, self.forward_func, self.layer, partial(run_anew, run))
         warn_of_probabilities(output)
         return graph, output
-
-    def _recorded(self, inputs: Inputs, additional_forward_args: Any, at_input: bool) -> tuple[LayerGraph, Tensor]:
-        """The graph and the output of one forward pass."""
-        with (
-            recording(),
-            recorded_graph(self.layer, self.layer_name, self.norm, at_input=at_input) as graph,
-            frozen(self.forward_func, self.layer),
-            ConstantVariance(),
-        ):
-            further = forward_arguments(additional_forward_args)
-            output = _run_forward(self.forward_func, detached_inputs(inputs), None, further)
-        return graph, check_rows(checked_output(output, self.forward_func), len(first_input(inputs)))
 
     @restored
     def _decompose_target(
@@ -262,15 +255,14 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
         keep_graph: bool = False,
         features: Tensor | None = None,
     ) -> Decomposition:
-        """Decomposes the score of one target.
-
-        `keep_graph` keeps the graph for the gradient of another target, whose `features` are the same.
-        """
-        # As in the forward pass, because checkpointed modules run again during the backward pass.
-        with recording(), frozen(self.forward_func, self.layer), ConstantVariance():
+        """Decomposes the score of one target; `keep_graph` serves another one, whose `features` are the same."""
+        with recording():
             (target,) = forward_arguments((target,))  # a normal tensor
             score = score_of(output, target)
-            grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph)
+        with recording(), torch.no_grad():  # the parameters of the norm are constants too
+            on_way_back = in_recorded_pass(self.forward_func, self.layer)
+            keep_graph = keep_graph or shares_passes()
+            grids = graph.grids(score, self.basis.origin.layout, columns, keep_graph, on_way_back)
         Z, G = self._checked(*grids, columns)
         score = score.detach().reshape(len(score))
         check_decomposed(self.layer_name, Z, G, score)
@@ -345,13 +337,19 @@ class LayerAPEX(Described, LayerAttribution, GradientAttribution):
         """
         check_inputs(inputs)
         reads_input = self.reads_input(attribute_to_layer_input)
-        zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=reads_input)
-        if (norm := self.norm) is not None:  # its output is the mean of the normalised grid
-            zeros = watched(norm.module, norm.name, torch.zeros_like)
+        norm = self.norm
         further = forward_arguments(additional_forward_args)
-        with torch.no_grad(), zeros, frozen(self.forward_func, self.layer):
-            output = _run_forward(self.forward_func, detached_inputs(inputs), None, further)
-        return check_rows(checked_output(output, self.forward_func), len(first_input(inputs)))
+
+        def run() -> Tensor:
+            zeros = watched(self.layer, self.layer_name, torch.zeros_like, at_input=reads_input)
+            if norm is not None:  # its output is the mean of the normalised grid
+                zeros = watched(norm.module, norm.name, torch.zeros_like)
+            with torch.no_grad(), zeros, frozen(self.forward_func, self.layer):
+                output = _run_forward(self.forward_func, detached_inputs(inputs), None, further)
+            return check_rows(checked_output(output, self.forward_func), len(first_input(inputs)))
+
+        kind = ("without", self.forward_func, self.layer, None if norm is None else norm.module, reads_input)
+        return run_once(kind, (inputs, further), run)
 
     def reads_input(self, attribute_to_layer_input: bool) -> bool:
         """Whether the input of the layer is explained: by request, or because the basis was fitted there."""

@@ -54,7 +54,12 @@ class LayerGraph:
     is_recurrent: bool = False
 
     def grids(
-        self, score: Tensor, layout: Layout, columns: Tensor | None = None, keep_graph: bool = False
+        self,
+        score: Tensor,
+        layout: Layout,
+        columns: Tensor | None = None,
+        keep_graph: bool = False,
+        on_way_back: AbstractContextManager | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The explained grid, and the gradient of a score at it.
 
@@ -63,6 +68,7 @@ class LayerGraph:
             layout: layout of the output of the layer.
             columns: number of columns of each clip without padding, int64 (clip,); None where no clip is padded.
             keep_graph: keep the graph for the gradient of another score.
+            on_way_back: block in which the gradient is computed, because checkpointed modules run again then.
 
         Returns:
             `Z` and `G`, both (clip, channel, frequency, time); values in the padding have no meaning.
@@ -72,13 +78,16 @@ class LayerGraph:
         """
         grid = explained_grid(self.features.value.detach(), layout, self.norm, self.layer, columns)
         if self.norm is None or self.normed is None:
-            gradient = layout.grid(self._gradients(score, keep_graph, self.features)[0], repr(self.layer))
+            with on_way_back or nullcontext():
+                gradient = self._gradients(score, keep_graph, self.features)[0]
+            gradient = layout.grid(gradient, repr(self.layer))
             if self.is_recurrent and not gradient.any():
                 warn_caller(f"{_NO_OUTPUT_READ.format(repr(self.layer))}; {_BEFORE_IT}")
             _warn_of_no_total(at_least_float32(grid) * at_least_float32(gradient), self.layer)
             return grid, gradient
         self.norm.check(pooled_grid(grid, columns), self.normed.value, self.layer, self.features.value.dtype)
-        gradient, beside = self._gradients(score, keep_graph, self.normed, self.features)
+        with on_way_back or nullcontext():
+            gradient, beside = self._gradients(score, keep_graph, self.normed, self.features)
         if beside.any():
             raise ValueError(
                 f"expected the layer {self.layer!r} to reach the output only through {self.norm.name!r}, but there is "

@@ -12,6 +12,8 @@ from torch import Tensor
 
 __all__ = ["Box", "Place", "Region", "in_order"]
 
+_ROUNDING = 1e-9  # of a period: what ends this close to a seam ends at the seam
+
 
 @dataclass(frozen=True)
 class Box:
@@ -94,7 +96,8 @@ class Region:
     def folded(self, period: float, start: float = 0.0) -> Region:
         """The region with everything moved into the first period of the time axis.
 
-        A box over a seam becomes two, and boxes of one band that then overlap in time become one.
+        A box over a seam becomes two, and boxes of one band that then overlap in time become one. What has been folded
+        stays as it is.
 
         Args:
             period: the period, as a fraction of the time axis.
@@ -109,15 +112,14 @@ class Region:
         """
         boxes: list[Box] = []
         for box in self.boxes:
-            if box.end - box.start >= period:
+            if box.end - box.start >= period * (1 - _ROUNDING):
                 boxes.append(replace(box, start=max(start, 0.0), end=start + period))
                 continue
-            first = max(0, math.floor((box.start - start) / period))
-            last = max(first, math.ceil((box.end - start) / period) - 1)
+            first = max(0, math.floor((box.start - start) / period + _ROUNDING))
+            last = max(first, math.ceil((box.end - start) / period - _ROUNDING) - 1)
             for turn in range(first, last + 1):
-                begin = box.start if turn == first else start + turn * period
-                end = box.end if turn == last else start + (turn + 1) * period
-                boxes.append(replace(box, start=begin - turn * period, end=end - turn * period))
+                begin = max(box.start - turn * period, start) if turn else box.start  # a box may begin before turn 0
+                boxes.append(replace(box, start=begin, end=min(box.end - turn * period, start + period)))
         return Region(tuple(_joined(boxes)))
 
     def mask(self, n_rows: int, n_columns: int) -> Tensor:

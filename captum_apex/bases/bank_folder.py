@@ -108,16 +108,13 @@ def read_bank(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise
 
 
-def check_bank(arrays: Mapping[str, Tensor], origin: Origin) -> bool:
+def check_bank(arrays: Mapping[str, Tensor], origin: Origin) -> None:
     """Raises a ValueError where arrays do not fit each other or the origin, or have values that no bank has.
 
     Args:
         arrays: tensors by name: cells of each sequence (clip, channel, cell), means (clip, channel), and labels (clip,)
             or (clip, class) where there are any.
         origin: the size of the grid and the number of clips.
-
-    Returns:
-        Whether no cell is padding.
 
     Example:
         >>> import torch
@@ -141,7 +138,6 @@ def check_bank(arrays: Mapping[str, Tensor], origin: Origin) -> bool:
         raise ValueError(f"expected `labels` of {n_clips} clips, but got an array of shape {tuple(labels.shape)}")
     if labels is not None and not labels.isfinite().all():
         raise ValueError("expected `labels` to be finite, but they have NaN or infinity")
-    is_even = True
     for name, cells in arrays.items():
         if name not in _OTHER_ARRAYS:
             fits = cells.dtype in (means.dtype, torch.float16)
@@ -150,31 +146,24 @@ def check_bank(arrays: Mapping[str, Tensor], origin: Origin) -> bool:
                     f"expected `{name}` to hold {n_channels} channels of {n_clips} clips, as `means`, but got an array "
                     f"of shape {tuple(cells.shape)}"
                 )
-            is_even &= _check_cells(Scheme(name), cells, origin)
-    return is_even
+            _check_cells(Scheme(name), cells, origin)
 
 
-def _check_cells(sequence: Scheme, cells: Tensor, origin: Origin) -> bool:
-    """Raises a ValueError where cells are not those of the grid, or are NaN without being padding.
-
-    Returns whether no cell is padding.
-    """
+def _check_cells(sequence: Scheme, cells: Tensor, origin: Origin) -> None:
+    """Raises a ValueError where cells are not those of the grid, or are NaN without being padding."""
     n_rows, n_columns = origin.grid or (1, cells.shape[2])
     n_cells = {Scheme.TIME: n_columns, Scheme.FREQUENCY: n_rows, Scheme.SQUARE: n_rows * n_columns}[sequence]
     if origin.grid is not None and cells.shape[2] != n_cells:
         raise ValueError(f"expected `{sequence}` to have {n_cells} cells, but got {cells.shape[2]}")
-    is_even = True
     together = max(1, _CHECKED_AT_ONCE // cells[0].numel())
     for clips in cells.split(together):
         if clips.isfinite().all():
             continue
-        is_even = False
         missing = clips.isnan()
         rows = missing.unflatten(2, (n_rows if sequence is Scheme.SQUARE else 1, -1))  # (clip, channel, row, time)
         padding = rows[:, :1, :1].cummax(3).values.expand_as(rows)  # from the first missing column on
         if clips.isinf().any() or sequence is Scheme.FREQUENCY or (rows != padding).any() or padding.all(3).any():
             raise ValueError(f"expected `{sequence}` to be finite but for padding, but it has NaN or infinity")
-    return is_even
 
 
 def _write_array(path: Path, tensor: Tensor, mode: int | None) -> str:

@@ -17,7 +17,9 @@ from captum_apex.layers.pooled_norm import PooledNorm, explained_grid
 from captum_apex.layers.values import NotFiniteError, at_least_float32, check_finite
 from captum_apex.numbers import real_number
 
-__all__ = ["BankWriter"]
+__all__ = ["BankWriter", "known_columns"]
+
+_GROWTH = 1.5  # of the arrays, where clips are longer than those before
 
 
 class BankWriter:
@@ -64,18 +66,25 @@ class BankWriter:
         self.norm = norm
         self.dtype = _checked_dtype(dtype)
         self.grid: tuple[int, int] | None = None
-        self.is_even = True  # whether all clips so far have the same number of columns
         self.n_written = 0
         self.input_shapes: set[tuple[int, ...]] = set()
         self.means = torch.empty(0)
         self._arrays: dict[Scheme, Tensor] = {}  # (clip, channel, row or 1, column or 1)
+        self._width = 0  # columns that the arrays have room for
         self._labels: list[Tensor] = []
+        self._widths: list[Tensor] = []  # columns of each clip's grid, padded or not
         self._feature_dtype = torch.float32
 
     @property
     def cells(self) -> dict[Scheme, Tensor]:
         """The cells of each sequence, (clip, channel, cell)."""
-        return {sequence: array.flatten(2) for sequence, array in self._arrays.items()}
+        n_columns = 0 if self.grid is None else self.grid[1]
+        return {sequence: array[..., :n_columns].flatten(2) for sequence, array in self._arrays.items()}
+
+    @property
+    def columns(self) -> Tensor | None:
+        """Number of columns of each clip's grid, as `FeatureBank.columns` gives it, where no clip is padded."""
+        return known_columns(self.sequences, torch.cat(self._widths))
 
     @property
     def labels(self) -> Tensor | None:
@@ -104,16 +113,15 @@ class BankWriter:
         unpadded = None if columns is None else column_mask(grid, checked_columns(columns, grid))
         values = grid if unpadded is None else grid.where(unpadded, 0.0)
         check_finite(values, f"the output of {self.layer!r}", self.n_written)
-        is_full = columns is None or bool((columns == grid.shape[3]).all())
-        self.is_even &= is_full and self.grid in (None, tuple(grid.shape[2:]))
         self._make_room(grid)
         clips = slice(self.n_written, self.n_written + len(grid))
         for sequence, array in self._arrays.items():
-            cells = sequence.cells(grid, columns)[0].unflatten(2, _sides(sequence, grid)).to("cpu")
+            cells = sequence.cells(grid, columns)[0].unflatten(2, _sides(sequence, *grid.shape[2:])).to("cpu")
             array[clips, :, :, : cells.shape[3]] = self._stored(cells)
             array[clips, :, :, cells.shape[3] :] = torch.nan
         means = grid.mean((2, 3)) if unpadded is None else grid.where(unpadded, torch.nan).nanmean((2, 3))
         self.means[clips] = means.to("cpu")
+        self._widths.append(torch.full((len(grid),), grid.shape[3]))
         self._add_labels(labels)
         self.n_written += len(grid)
 
@@ -168,11 +176,16 @@ class BankWriter:
         self.input_shapes.add(tuple(inputs.shape[1:]))
 
     def check_complete(self) -> None:
-        """Raises a ValueError where fewer clips were written than the dataset has."""
+        """Gives up unused room; raises a ValueError where fewer clips were written than the dataset has."""
         if self.n_written != self.n_clips:
             raise ValueError(
                 f"expected `collate_fn` to keep all {self.n_clips} clips of the dataset, but {self.n_written} came"
             )
+        assert self.grid is not None
+        for sequence, array in self._arrays.items():
+            if array.shape[3] > self.grid[1]:
+                self._arrays[sequence] = _moved_together(array, self.grid[1])
+        self._width = self.grid[1]
 
     def _make_room(self, grid: Tensor) -> None:
         """Allocates arrays for grids of this size; a clip that is longer than all clips before it makes them wider."""
@@ -186,22 +199,73 @@ class BankWriter:
             )
         if self.grid is None or self.grid[1] < n_columns:
             self.grid = (n_rows, n_columns)
-            self._allocate(grid if self.dtype is None else grid.to(self.dtype))
+        if self._width < n_columns:
+            self._widen(n_columns)
 
-    def _allocate(self, grid: Tensor) -> None:
-        shapes = {sequence: (self.n_clips, grid.shape[1], *_sides(sequence, grid)) for sequence in self.sequences}
-        in_memory = sum(math.prod(shape) for shape in shapes.values()) * grid.element_size() <= self.max_memory
-        for sequence, shape in shapes.items():
+    def _widen(self, n_columns: int) -> None:
+        """Makes the arrays wider, with room for clips that are still longer, so that few lengths make a copy."""
+        width = max(n_columns, math.ceil(_GROWTH * self._width))
+        unused = self.max_memory - self._n_bytes(n_columns)
+        if 0 <= unused < self._n_bytes(width) - self._n_bytes(n_columns):  # only as much room as keeps them in memory
+            width = n_columns + int(unused // (self._n_bytes(1) - self._n_bytes(0)))
+        try:
+            self._allocate(width)
+        except OSError:  # no room on the disk for more than is needed
+            self._allocate(n_columns)
+
+    def _allocate(self, width: int) -> None:
+        """Makes arrays of this width, with what the former ones hold."""
+        in_memory = self._n_bytes(width) <= self.max_memory
+        for sequence, shape in self._shapes(width).items():
             narrower = self._arrays.get(sequence)
             if narrower is not None and tuple(narrower.shape) == shape:
                 continue
-            wider = (
-                torch.empty(shape, dtype=grid.dtype) if in_memory else nameless_array(shape, grid.dtype, self.folder)
-            )
+            wider = self._array(shape, in_memory)
             if narrower is not None:
                 wider[: self.n_written, :, :, : narrower.shape[3]] = narrower[: self.n_written]
                 wider[: self.n_written, :, :, narrower.shape[3] :] = torch.nan
             self._arrays[sequence] = wider
+        self._width = width
+
+    def _array(self, shape: tuple[int, ...], in_memory: bool) -> Tensor:
+        dtype = self.means.dtype if self.dtype is None else self.dtype
+        return torch.empty(shape, dtype=dtype) if in_memory else nameless_array(shape, dtype, self.folder)
+
+    def _n_bytes(self, width: int) -> int:
+        """The number of bytes that arrays of this width take."""
+        dtype = self.means.dtype if self.dtype is None else self.dtype
+        return sum(map(math.prod, self._shapes(width).values())) * dtype.itemsize
+
+    def _shapes(self, width: int) -> dict[Scheme, tuple[int, ...]]:
+        assert self.grid is not None
+        shape = (self.n_clips, self.means.shape[1])
+        return {sequence: (*shape, *_sides(sequence, self.grid[0], width)) for sequence in self.sequences}
+
+
+def known_columns(sequences: Sequence[Scheme], widths: Tensor) -> Tensor | None:
+    """What `FeatureBank.columns` gives, from the widths of grids without padding.
+
+    Args:
+        sequences: the sequences of cells of the bank.
+        widths: number of columns of each clip's grid, int64 (clip,).
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Scheme
+        >>> from captum_apex.bases.bank_writer import known_columns
+        >>> known_columns([Scheme.TIME], torch.tensor([3, 5])), known_columns([Scheme.TIME], torch.tensor([5, 5]))
+        (tensor([3, 5]), None)
+    """
+    depends = Scheme.TIME in sequences or Scheme.SQUARE in sequences
+    return widths if depends and (widths != widths.max()).any() else None
+
+
+def _moved_together(array: Tensor, n_columns: int) -> Tensor:
+    """The first columns of an array (clip, channel, row, column), in the same memory: there may be no room for two."""
+    moved = array.flatten()[: array[..., :n_columns].numel()].view(*array.shape[:3], n_columns)
+    for clip, target in zip(array, moved, strict=True):
+        target.copy_(clip[..., :n_columns].clone())  # it ends before the next clip begins
+    return moved
 
 
 def _checked_dtype(dtype: torch.dtype | None) -> torch.dtype | None:
@@ -219,8 +283,6 @@ def _kind(shape: Sequence[int] | None) -> str:
     return f"{shape[0]} numbers" if len(shape) else "one index"
 
 
-def _sides(sequence: Scheme, grid: Tensor) -> tuple[int, int]:
-    """The numbers of rows and columns of a sequence's cells."""
-    n_rows = 1 if sequence is Scheme.TIME else grid.shape[2]
-    n_columns = 1 if sequence is Scheme.FREQUENCY else grid.shape[3]
-    return n_rows, n_columns
+def _sides(sequence: Scheme, n_rows: int, n_columns: int) -> tuple[int, int]:
+    """The numbers of rows and columns of a sequence's cells in a grid."""
+    return 1 if sequence is Scheme.TIME else n_rows, 1 if sequence is Scheme.FREQUENCY else n_columns

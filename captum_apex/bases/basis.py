@@ -16,6 +16,7 @@ from torch import Tensor
 
 from captum_apex.audio.regions import Region
 from captum_apex.bases.schemes import Scheme
+from captum_apex.bases.sparse_labels import dense_labels, sparse_labels
 from captum_apex.bases.summaries import is_orthogonal, layer_in_words, prototypes_in_words
 from captum_apex.files import read_tensors, write_tensors
 from captum_apex.layers.origin import Origin
@@ -24,6 +25,7 @@ from captum_apex.result_tables import counted, html_table
 __all__ = ["PrototypeBasis", "Prototypes"]
 
 _FORMAT = "captum-apex basis 2"
+_SPARSE_LABELS = "captum-apex basis 3"
 _WITHOUT_CHECKSUM = "captum-apex basis 1"
 _NO_LIMIT = 2**62
 _N_NO_SOUNDS = 5  # length of `captum_apex.locating.nothing.NO_SOUNDS`
@@ -105,7 +107,8 @@ class PrototypeBasis:
         positive: prototypes of the positive side, the clips with the largest activation of each channel; None for a
             matrix without prototypes.
         negative: prototypes of the negative side, the clips with the most negative activation of each channel.
-        purity_history: mean purity of the prototypes before fitting and after each epoch, (epoch + 1,).
+        purity_history: mean purity of the prototypes before fitting and after each epoch, (epoch + 1,). In banks of
+            more than 8192 clips they are, after an epoch without a new choice, the most active of those before it.
         origin: the layer, the grid and the weights that the basis was fitted on.
 
     Raises:
@@ -220,7 +223,14 @@ class PrototypeBasis:
             OSError: the file cannot be written.
         """
         about = {"scheme": str(self.scheme), "origin": asdict(self.origin)}
-        write_tensors(path, _tensors(self), {"format": _FORMAT, "about": json.dumps(about)})
+        tensors = _tensors(self)
+        written_as = _FORMAT  # earlier versions read it too
+        for name in ("positive.labels", "negative.labels"):
+            if name in tensors and tensors[name].dim() == 3 and (stored := sparse_labels(name, tensors[name])):
+                del tensors[name]
+                tensors |= stored
+                written_as = _SPARSE_LABELS
+        write_tensors(path, tensors, {"format": written_as, "about": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PrototypeBasis:
@@ -236,7 +246,7 @@ class PrototypeBasis:
         if not Path(path).is_file():
             raise FileNotFoundError(f"expected a basis file at {os.fspath(path)}, but there is none")
         try:
-            tensors, metadata = read_tensors(path, {_FORMAT: True, _WITHOUT_CHECKSUM: False})
+            tensors, metadata = read_tensors(path, {_FORMAT: True, _SPARSE_LABELS: True, _WITHOUT_CHECKSUM: False})
             return _from_tensors(tensors, json.loads(metadata["about"]))
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
@@ -259,7 +269,9 @@ def _from_tensors(tensors: dict[str, Tensor], about: dict[str, Any]) -> Prototyp
     sides = {}
     for side in ("positive", "negative"):
         prefix = f"{side}."
+        labels = dense_labels(f"{prefix}labels", tensors)
         entries = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        entries |= {} if labels is None else {"labels": labels}
         sides[side] = Prototypes(**entries) if entries else None
     origin = Origin.from_dict(about["origin"])
     _check_origin(origin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from captum_apex.bases.clip_loading import ClipLoading
 from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.bases.joined_parts import has_parts, read_parts
 from captum_apex.bases.part_writer import PartWriter, clips_of_part, opened_part
-from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.bases.schemes import SCHEMES, Scheme, sequences_of
 from captum_apex.bases.summaries import layer_in_words
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.models import device_of, layer_name, model_of, on_one_device
@@ -46,7 +46,7 @@ class FeatureBank:
         means: mean over the clip's grid, (clip, channel).
         labels: labels of the clips, (clip,) or (clip, class); None where the dataset has none.
         origin: the layer, the grid and the weights that the features come from.
-        is_even: whether all clips are known to have the same number of columns, so that `columns` reads no cells.
+        part: (i, n) where the clips are the i-th of n parts of a dataset, as in `from_dataset`.
 
     Example:
         >>> import torch
@@ -64,7 +64,7 @@ class FeatureBank:
     means: Tensor
     labels: Tensor | None
     origin: Origin
-    is_even: bool = False
+    part: tuple[int, int] | None = None
 
     @property
     def n_clips(self) -> int:
@@ -100,21 +100,35 @@ class FeatureBank:
         None where all clips have the same number, or where the bank has only the cells of `frequency`, which do not
         depend on it.
         """
-        if self.is_even:
+        sequence = next((each for each in (Scheme.TIME, Scheme.SQUARE) if each in self.cells), None)
+        if sequence is None:
             return None
-        n_rows = {Scheme.TIME: 1, Scheme.SQUARE: self.origin.grid[0] if self.origin.grid else 1}
-        for sequence in n_rows.keys() & self.cells.keys():
-            first_channel = self.cells[sequence][:, 0]
-            first_row = first_channel.unflatten(1, (n_rows[sequence], -1))[:, 0]  # (clip, cell) → (clip, time)
-            columns = first_row.isfinite().sum(1)
-            return None if (columns == first_row.shape[1]).all() else columns
-        return None
+        n_rows = self.origin.grid[0] if sequence is Scheme.SQUARE and self.origin.grid else 1
+        first_row = self.cells[sequence][:, 0].unflatten(1, (n_rows, -1))[:, 0]  # (clip, cell) → (clip, time)
+        columns = first_row.isfinite().sum(1)
+        return None if (columns == first_row.shape[1]).all() else columns
+
+    def _knowing(self, columns: Tensor | None) -> FeatureBank:
+        vars(self)["columns"] = columns  # the cached property, which would read the cells
+        return self
+
+    def only(self, scheme: Scheme | str) -> FeatureBank:
+        """The bank with the cells of one scheme; nothing is copied.
+
+        Raises:
+            ValueError: as in `sequences`.
+        """
+        cells = dict(zip(Scheme(scheme).sequences, self.sequences(scheme), strict=True))
+        return FeatureBank(cells, self.means, self.labels, self.origin, self.part)._knowing(self.columns)
 
     def to(self, device: torch.device | str) -> FeatureBank:
         """The bank on a device; fitting runs on the device of the bank."""
         cells = {sequence: tensor.to(device) for sequence, tensor in self.cells.items()}
         labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, cells=cells, means=self.means.to(device), labels=labels)
+        bank = FeatureBank(cells, self.means.to(device), labels, self.origin, self.part)
+        if "columns" not in vars(self):
+            return bank
+        return bank._knowing(None if self.columns is None else self.columns.to(device))
 
     @classmethod
     def from_dataset(
@@ -181,7 +195,8 @@ class FeatureBank:
                 arrays of the bank are mapped files of this folder. `FeatureBank.load` reads it.
             part: (i, n) to make the i-th of n contiguous parts of the dataset, counted from 0, for instance in a
                 process or on a machine of its own, with the same `folder` and settings. `FeatureBank.load` joins the
-                parts. The bank of a part is returned as if its clips were the dataset.
+                parts, and `fit_basis` takes the part of each process of a group. Otherwise the bank of a part is that
+                of a dataset of its own.
             dtype: `torch.float16` to store cells in half precision, which takes half of the room. Fits compute in the
                 precision of the means, which stays. A purity in an orthogonal basis then changes by at most 0.001,
                 unless another cell becomes the peak. By default the precision of the features, at least float32.
@@ -202,10 +217,11 @@ class FeatureBank:
         about: dict[str, Any] = {"at_input": at_input, "columns": columns, "input_layout": input_layout}
         features = FeaturePass(model, layer, loading, device, **about, places=places, progress=progress)
         settings = {"layer": features.name, "layout": Layout.of(layout), "norm": _pooled_norm(model, norm)}
-        settings |= {"sequences": _sequences(schemes), "dtype": dtype}
+        settings |= {"sequences": sequences_of(schemes), "dtype": dtype}
         with _writer(features, settings, max_memory, folder, part) as writer:
             origin = features.write(writer)
-        return cls(writer.cells, writer.means, writer.labels, origin, is_even=writer.is_even)
+        bank = cls(writer.cells, writer.means, writer.labels, origin, None if part is None else (part[0], part[1]))
+        return bank if columns is not None else bank._knowing(writer.columns)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the bank to a folder: an .npy file per array, and bank.json with their names and checksums.
@@ -242,7 +258,8 @@ class FeatureBank:
         try:
             arrays, origin, is_even = _read(folder)
             cells = {Scheme(name): tensor for name, tensor in arrays.items() if name not in ("means", "labels")}
-            return cls(cells, arrays["means"], arrays.get("labels"), origin, is_even=is_even)
+            bank = cls(cells, arrays["means"], arrays.get("labels"), origin)
+            return bank._knowing(None) if is_even else bank
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"expected {folder} to hold a feature bank, but it cannot be read: {error}") from error
 
@@ -275,12 +292,13 @@ class FeatureBank:
 
 
 def _read(folder: Path) -> tuple[dict[str, Tensor], Origin, bool]:
-    """The arrays and the origin of a bank that was saved, or of its parts, and whether it is even."""
+    """The arrays and the origin of a bank that was saved, or of its parts; and whether no cell is known as padding."""
     if has_parts(folder) and not (folder / "bank.json").exists():
         return read_parts(folder)  # their values were checked when they were written, and their files now
     arrays, fields_of_origin = read_bank(folder)
     origin = Origin.from_dict(fields_of_origin)
-    return arrays, origin, check_bank(arrays, origin)
+    check_bank(arrays, origin)
+    return arrays, origin, False
 
 
 def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:
@@ -290,15 +308,6 @@ def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:
     if model_of(model) is None:
         raise ValueError(f"expected `model` to be a module where `norm` is given, but got {type(model).__name__}")
     return PooledNorm(norm, layer_name(model, norm))
-
-
-def _sequences(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:
-    """The sequences of cells that the schemes need, each once."""
-    if not isinstance(schemes, Iterable):
-        raise TypeError(f"expected `schemes` to be the names of schemes, but got {schemes!r}")
-    chosen = [Scheme(schemes)] if isinstance(schemes, str) else [Scheme(scheme) for scheme in schemes]
-    sequences = {sequence for scheme in chosen for sequence in scheme.sequences}
-    return tuple(sequence for sequence in SCHEMES if sequence in sequences)
 
 
 def _writer(

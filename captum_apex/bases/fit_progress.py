@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from captum_apex.bases.schemes import Scheme
 from captum_apex.progress import bar_settings
+from captum_apex.texts import minutes_text
 
 __all__ = ["FitProgress", "long_fit_text"]
 
@@ -91,7 +92,7 @@ def long_fit_text(scheme: Scheme, grid: tuple[int, int] | None, done: int, total
     expected = seconds * total / max(done, 1)
     if expected <= _LONG:
         return ""
-    begin = f"The fit of {_described(scheme, grid)} will take about {_minutes(expected)}."
+    begin = f"The fit of {_described(scheme, grid)} will take about {minutes_text(expected)}."
     if scheme is Scheme.SQUARE:
         return (
             f"{begin} A layer with fewer rows and columns takes\nless time, and so does another scheme, such as time "
@@ -102,11 +103,3 @@ def long_fit_text(scheme: Scheme, grid: tuple[int, int] | None, done: int, total
 
 def _described(scheme: Scheme, grid: tuple[int, int] | None) -> str:
     return str(scheme) if grid is None else f"{scheme} on a grid of {grid[0]} × {grid[1]}"
-
-
-def _minutes(seconds: float) -> str:
-    """A duration of more than a minute, as it is said."""
-    if seconds < 90 * 60:
-        minutes = max(round(seconds / 60), 1)
-        return "a minute" if minutes == 1 else f"{minutes} minutes"
-    return f"{seconds / 3600:.1f} hours"

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
-from captum_apex.bases.collation import batch_labels
 from captum_apex.bases.features import FeatureBank
+from captum_apex.bases.fit_plan import Epoch, planned_epochs, prototype_count
 from captum_apex.bases.fit_progress import FitProgress
-from captum_apex.bases.peak_search import peaks_of_pairs, thinned
-from captum_apex.bases.polar_fit import ClosedForm, check_method
+from captum_apex.bases.peak_search import peaks_of_pairs
+from captum_apex.bases.polar_fit import SPREAD, ClosedForm, check_method, mean_directions
+from captum_apex.bases.processes import Processes
 from captum_apex.bases.schemes import Scheme, purity
+from captum_apex.bases.shared_bank import SharedBank
 from captum_apex.caller import warn_caller
-from captum_apex.defaults import FIT_EPOCHS
+from captum_apex.defaults import FIT_EPOCHS, FIT_PROTOTYPES, KEPT_PROTOTYPES
 from captum_apex.numbers import real_number, whole_number
 
-__all__ = ["basis_from_matrix", "fit_basis", "most_active", "pair_purity"]
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+__all__ = ["basis_from_matrix", "fit_basis", "pair_purity"]
 
 _WIDE = 256  # channels; in wider layers the gradient of the matrix exponential dominates the costs
-_CHANNELS_AT_ONCE = 64  # bounds the (clip, channel) table of activations while prototypes are chosen
 _PAIRS_AT_ONCE = 4096  # bounds the peak vectors (pair, channel) while purities are measured
-_THINNED_EPOCHS = 0.6  # share of the epochs that take some of the cells of a very fine grid
 
 
 def fit_basis(
@@ -38,9 +41,10 @@ def fit_basis(
     learning_rate: float | None = None,
     weight_decay: float = 1e-5,
     batch_size: int | None = None,
-    n_prototypes: tuple[int, int] = (100, 5),
+    n_prototypes: tuple[int, int] | None = None,
     reselect_every: int = 2,
     seed: int = 0,
+    group: ProcessGroup | None = None,
     progress: bool = False,
 ) -> PrototypeBasis:
     """Learns `U` by maximising the mean purity of all channels' prototypes; the model is not run.
@@ -56,7 +60,8 @@ def fit_basis(
         scheme: the scheme to fit for, by name or object.
         method: how the purity is maximised. `gradient` takes steps of Adam, as EPIC does. `closed-form` takes, in each
             epoch, the orthogonal matrix with the largest mean purity for the present prototypes and their peaks, which
-            is a polar factor; `learning_rate`, `weight_decay`, `batch_size` and `seed` then have no effect.
+            is a polar factor. In this mean, active channels weigh more (see `ClosedForm`). `learning_rate`,
+            `weight_decay`, `batch_size` and `seed` then have no effect.
         orthogonal: fit an orthogonal `U = exp(A − Aᵀ)`; otherwise an invertible `U = exp(A)`. `A` starts at zero, so
             that `U` starts at the raw channels. In layers of more than 256 channels, every step of an orthogonal fit
             starts at the matrix `V` of the step before: `U = exp(A − Aᵀ) V` with `A = 0`, where the gradient of the
@@ -71,14 +76,20 @@ def fit_basis(
         batch_size: number of pairs per step; by default 512, as in EPIC, and in layers of more than 256 channels four
             per channel (as 512 for 128 channels). A wider layer then has no more steps, each of which computes a matrix
             exponential.
-        n_prototypes: number of prototypes per channel at the start and at the end; it falls linearly.
+        n_prototypes: number of prototypes per channel at the start of the fit, and in the basis. By gradient, the
+            number falls linearly during the fit, by default from 100 to 5. In closed form it stays at the first one, by
+            default 20, of which the basis has the 5 best.
         reselect_every: number of epochs between two choices of prototypes.
         seed: seed of the random number generator that shuffles the pairs; the global random state is not used.
+        group: a process group of `torch.distributed`, whose processes all call this function with the same settings,
+            each with the bank of its own part of the dataset: the i-th process with `part=(i, n)`. All get the basis of
+            the whole dataset, up to rounding that of one process. None for a bank in this process alone.
         progress: show a progress bar; if the fit will take more than a minute, a text at its start says so.
 
     Raises:
         ValueError: the bank's grid does not support the scheme, a setting is out of range, or an invertible basis is
-            asked for in closed form.
+            asked for in closed form; or the banks of a group are not the parts of one bank.
+        RuntimeError: another process of the group has ended, or does not answer.
 
     Example:
         >>> import torch
@@ -100,32 +111,43 @@ def fit_basis(
     """
     check_method(method, orthogonal)
     scheme = Scheme(scheme)
-    sequences = bank.sequences(scheme)
     epochs = whole_number(FIT_EPOCHS[method] if epochs is None else epochs, "epochs", least=0)
     reselect_every = whole_number(reselect_every, "reselect_every", least=1)
-    first, last = _available(bank, n_prototypes)
+    settings = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "reselect_every": reselect_every}
+    settings |= {"learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size, "seed": seed}
+    asked = _checked((FIT_PROTOTYPES[method], KEPT_PROTOTYPES) if n_prototypes is None else n_prototypes)
+    shared = SharedBank(bank, scheme, group, {**settings, "n_prototypes": asked})
+    first, last = _available(shared.n_clips, *asked)
     with torch.inference_mode(False), torch.enable_grad():
         search: ClosedForm | _Descent
-        if method == "closed-form":
-            search = ClosedForm(bank.means)
+        is_closed = method == "closed-form"
+        if is_closed:
+            search = ClosedForm(bank.means, SPREAD, shared.processes)
         else:
             matrix = _Matrix(bank.means, orthogonal)
-            search = _Descent(matrix, learning_rate, weight_decay, batch_size, seed)
-        history = [_mean_purity(bank, scheme, search.U(), last)]
-        chosen = torch.empty(0)
-        plan = _planned(bank, sequences, epochs, reselect_every, first, last)
+            search = _Descent(matrix, learning_rate, weight_decay, batch_size, seed, shared.processes)
+        fall = (first, first if is_closed else last)
+        counts = [prototype_count(epoch, epochs, reselect_every, *fall) for epoch in range(epochs)] + [last]
+        plan = planned_epochs(bank, shared.sequences, counts, reselect_every)
+        chosen = shared.most_active(search.U(), counts[0])
+        history = [_mean_purity(shared, search.U(), chosen[:, :last], is_closed)]
         with FitProgress(scheme, bank.origin.grid, sum(epoch.n_compared for epoch in plan), progress) as shown:
-            for index, epoch in enumerate(plan):
-                if index % reselect_every == 0:
-                    chosen = most_active(bank.means, search.U(), epoch.n_prototypes)
-                search.improve(epoch.sequences, chosen, shown.advance)
-                history.append(_mean_purity(bank, scheme, search.U(), last))
+            for epoch in plan:
+                search.improve(epoch.sequences, shared.here(chosen), shown.advance)
+                chosen, strongest = _chosen_after(epoch, shared, search.U(), chosen, last)
+                history.append(_mean_purity(shared, search.U(), strongest, is_closed))
                 shown.advance(epoch.n_measured)
-        return basis_from_matrix(bank, scheme, search.U(), n_prototypes=last, purity_history=torch.tensor(history))
+        return _basis(shared, scheme, search.U(), last, torch.tensor(history))
 
 
 def basis_from_matrix(
-    bank: FeatureBank, scheme: Scheme | str, U: Tensor, *, n_prototypes: int = 5, purity_history: Tensor | None = None
+    bank: FeatureBank,
+    scheme: Scheme | str,
+    U: Tensor,
+    *,
+    n_prototypes: int = 5,
+    purity_history: Tensor | None = None,
+    group: ProcessGroup | None = None,
 ) -> PrototypeBasis:
     """A basis from any invertible matrix (raw channels, a rotation, PCA, ICA), with its prototypes in a bank.
 
@@ -136,6 +158,7 @@ def basis_from_matrix(
         n_prototypes: number of prototypes per channel and side.
         purity_history: mean purity before fitting and after each epoch, (epoch + 1,), to store in the basis; by default
             empty.
+        group: a process group whose processes each have a part of the bank, as in `fit_basis`.
 
     Raises:
         ValueError: `U` does not fit the bank, or the bank has no cells for the scheme.
@@ -152,39 +175,13 @@ def basis_from_matrix(
     """
     scheme = Scheme(scheme)
     U = matrix_tensor(U)
-    if bank.labels is not None:
-        batch_labels(bank.labels, bank.n_clips)
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
-    bank.sequences(scheme)  # raises where the bank has no cells for the scheme
-    count = _available(bank, (n_prototypes, n_prototypes))[1]
-    positive, negative = (_prototypes(bank, scheme, U.to(bank.means), count, sign) for sign in (1, -1))
+    kept = _checked((n_prototypes, n_prototypes))
+    shared = SharedBank(bank, scheme, group, {"n_prototypes": kept})
     history = torch.empty(0) if purity_history is None else purity_history
-    return PrototypeBasis(U.detach().cpu(), scheme, positive, negative, history, bank.origin)
-
-
-@torch.no_grad()
-def most_active(means: Tensor, U: Tensor, n_prototypes: int) -> Tensor:
-    """The clips with the largest activation of each channel.
-
-    Args:
-        means: mean over each clip's grid, (clip, channel).
-        U: matrix of the basis, (channel, channel); negated for the negative side.
-        n_prototypes: number of clips per channel.
-
-    Returns:
-        Indices of the clips, best first, int64 (channel, prototype).
-
-    Example:
-        >>> import torch
-        >>> from captum_apex.bases.fitting import most_active
-        >>> most_active(torch.tensor([[1.0, 5.0], [2.0, 4.0], [3.0, 6.0]]), torch.eye(2), n_prototypes=2)
-        tensor([[2, 1],
-                [2, 0]])
-    """
-    # (clip, channel) → (channel, prototype) for each block of channels
-    indices = [(means @ block.T).topk(n_prototypes, dim=0).indices.T for block in U.split(_CHANNELS_AT_ONCE)]
-    return torch.cat(indices)
+    U = shared.processes.agreed(U.to(bank.means.device))
+    return _basis(shared, scheme, U, _available(shared.n_clips, *kept)[1], history)
 
 
 def pair_purity(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
@@ -246,16 +243,31 @@ class _Matrix:
         self.V = 1.5 * moved - 0.5 * moved @ (moved.T @ moved)
         self.A.zero_()
 
+    @torch.no_grad()
+    def agree(self, processes: Processes) -> None:
+        """Takes the matrix of the first process: those of different machines would drift apart by rounding."""
+        self.A.copy_(processes.agreed(self.A))
+        self.V = None if self.V is None else processes.agreed(self.V)
+
 
 class _Descent:
     """Maximises the purity by Adam, on batches of pairs in random order."""
 
-    def __init__(self, matrix: _Matrix, rate: float | None, decay: float, batch_size: int | None, seed: int) -> None:
+    def __init__(
+        self,
+        matrix: _Matrix,
+        rate: float | None,
+        decay: float,
+        batch_size: int | None,
+        seed: int,
+        processes: Processes,
+    ) -> None:
         width = len(matrix.A)
         rate = real_number(_default_learning_rate(width) if rate is None else rate, "learning_rate", low=0)
         decay = real_number(decay, "weight_decay", low=0)
         batch_size = _default_batch_size(width) if batch_size is None else batch_size
         self.matrix = matrix
+        self.processes = processes
         self.batch_size = whole_number(batch_size, "batch_size", least=1)
         self.optimizer = torch.optim.Adam([matrix.A], rate, weight_decay=decay)
         self.generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
@@ -264,20 +276,26 @@ class _Descent:
         return self.matrix.U()
 
     def improve(self, sequences: Sequence[Tensor], chosen: Tensor, advance: Callable[[int], object]) -> None:
-        """One epoch; `advance` gets the number of cells that were compared."""
+        """One epoch; `advance` gets the number of cells that were compared. See `ClosedForm.improve`."""
         pairs = _pairs(chosen)
         n_cells = sum(sequence.shape[2] for sequence in sequences)
         shuffle = torch.randperm(len(pairs), generator=self.generator).to(pairs.device)
         for batch in pairs[shuffle].split(self.batch_size):
-            _step(self.matrix, self.optimizer, sequences, batch)
+            _step(self.matrix, self.optimizer, sequences, batch, self.processes)
             advance(len(batch) * n_cells)
+        self.matrix.agree(self.processes)
 
 
-def _step(matrix: _Matrix, optimizer: torch.optim.Optimizer, sequences: Sequence[Tensor], pairs: Tensor) -> None:
-    """One step of gradient descent on the mean purity of the pairs."""
+def _step(
+    matrix: _Matrix, optimizer: torch.optim.Optimizer, sequences: Sequence[Tensor], pairs: Tensor, processes: Processes
+) -> None:
+    """One step of gradient descent on the mean purity of the pairs, each in the process that has its clip."""
     optimizer.zero_grad()
-    loss = -pair_purity(sequences, matrix.U(track=True), pairs)[0].mean()
+    here = pairs[pairs[:, 1] >= 0]
+    loss = -pair_purity(sequences, matrix.U(track=True), here)[0].sum() / len(pairs)
     loss.backward()
+    assert matrix.A.grad is not None
+    matrix.A.grad = processes.total(matrix.A.grad)
     optimizer.step()
     matrix.rebase()
 
@@ -296,99 +314,82 @@ def _pairs(chosen: Tensor) -> Tensor:
     return torch.stack([channels, chosen], -1).flatten(0, 1)
 
 
-@dataclass(frozen=True)
-class _Epoch:
-    """What an epoch takes.
-
-    Attributes:
-        n_prototypes: number of prototypes per channel.
-        n_pairs: number of (channel, prototype) pairs.
-        sequences: cells that the steps look for peaks in, each (clip, channel, cell).
-        n_measured: number of cells that are compared to measure the purity after the epoch.
-    """
-
-    n_prototypes: int
-    n_pairs: int
-    sequences: tuple[Tensor, ...]
-    n_measured: int
-
-    @property
-    def n_cells(self) -> int:
-        """Number of cells that are compared for each pair."""
-        return sum(sequence.shape[2] for sequence in self.sequences)
-
-    @property
-    def n_compared(self) -> int:
-        """Number of cells that are compared in the epoch."""
-        return self.n_pairs * self.n_cells + self.n_measured
-
-
-def _planned(
-    bank: FeatureBank, sequences: tuple[Tensor, ...], epochs: int, reselect_every: int, first: int, last: int
-) -> list[_Epoch]:
-    """What each epoch takes."""
-    n_columns = bank.origin.grid[1] if bank.origin.grid else 1
-    n_thinned = int(_THINNED_EPOCHS * epochs)
-    some = tuple(thinned(sequence, n_columns) for sequence in sequences) if n_thinned else sequences
-    n_measured = last * bank.n_channels * sum(sequence.shape[2] for sequence in sequences)
-    plan = []
-    for epoch in range(epochs):
-        count = _prototype_count(epoch, epochs, reselect_every, first, last)
-        taken = some if epoch < n_thinned else sequences
-        plan.append(_Epoch(count, count * bank.n_channels, taken, n_measured))
-    return plan
-
-
-def _prototype_count(epoch: int, epochs: int, reselect_every: int, first: int, last: int) -> int:
-    """The number of prototypes per channel, which falls linearly over the choices of prototypes."""
-    n_choices = (epochs - 1) // reselect_every
-    return round(first + (last - first) * (epoch // reselect_every) / n_choices) if n_choices else last
+def _chosen_after(epoch: Epoch, shared: SharedBank, U: Tensor, chosen: Tensor, last: int) -> tuple[Tensor, Tensor]:
+    """The prototypes of the next epoch, and those whose purity is measured, `last` per channel."""
+    if not epoch.n_following:
+        return chosen, shared.most_active_again(U, chosen, last)
+    chosen = shared.most_active(U, epoch.n_following)
+    return chosen, chosen[:, :last]
 
 
 @torch.no_grad()
-def _measured(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
-    """`pair_purity` without gradients, a bounded number of pairs at a time."""
-    batches = [pair_purity(sequences, U, batch, sign) for batch in pairs.split(_PAIRS_AT_ONCE)]
-    return torch.cat([purities for purities, _ in batches]), torch.cat([peaks for _, peaks in batches])
+def _measured(shared: SharedBank, U: Tensor, chosen: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
+    """Purity (channel, prototype) and peaks (channel, prototype, sequence) of the chosen clips of all processes.
+
+    A bounded number of pairs at a time is measured, each in the process that has its clip.
+    """
+    pairs = _pairs(shared.here(chosen))
+    here = pairs[:, 1] >= 0
+    batches = [pair_purity(shared.sequences, U, batch, sign) for batch in pairs[here].split(_PAIRS_AT_ONCE)]
+    purities = U.new_zeros(len(pairs))
+    purities[here] = torch.cat([purities for purities, _ in batches])
+    peaks = pairs.new_zeros(len(pairs), len(shared.sequences))
+    peaks[here] = torch.cat([peaks for _, peaks in batches])
+    total = shared.processes.total
+    return total(purities).view_as(chosen), total(peaks).view(*chosen.shape, -1)
 
 
-def _mean_purity(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int) -> float:
-    """The mean purity of all channels' prototypes on the positive side."""
-    return _measured(bank.sequences(scheme), U, _pairs(most_active(bank.means, U, n_prototypes)))[0].mean().item()
+def _mean_purity(shared: SharedBank, U: Tensor, chosen: Tensor, is_closed: bool) -> float:
+    """The mean purity of the chosen prototypes (channel, prototype) on the positive side."""
+    if is_closed:  # a product, because `U` is orthogonal; see `ClosedForm`
+        directions = shared.processes.total(mean_directions(shared.sequences, U, shared.here(chosen)))
+        return (U * directions).sum().item() / len(U)
+    return _measured(shared, U, chosen)[0].mean().item()
 
 
-def _prototypes(bank: FeatureBank, scheme: Scheme, U: Tensor, n_prototypes: int, sign: int) -> Prototypes:
+def _basis(shared: SharedBank, scheme: Scheme, U: Tensor, n_prototypes: int, history: Tensor) -> PrototypeBasis:
+    """A matrix with its prototypes."""
+    of_features = U.to(shared.means)  # the basis keeps a matrix of higher precision
+    positive, negative = (_prototypes(shared, scheme, of_features, n_prototypes, sign) for sign in (1, -1))
+    return PrototypeBasis(U.detach().cpu(), scheme, positive, negative, history, shared.origin)
+
+
+def _prototypes(shared: SharedBank, scheme: Scheme, U: Tensor, n_prototypes: int, sign: int) -> Prototypes:
     """The prototypes of one side."""
-    chosen = most_active(bank.means, sign * U, n_prototypes)
-    purities, peaks = _measured(bank.sequences(scheme), U, _pairs(chosen), sign)
-    activations = torch.einsum("kc,kpc->kp", U, bank.means[chosen])
-    labels = None if bank.labels is None else bank.labels[chosen.to(bank.labels.device)].cpu()
-    peaks = peaks.view(*chosen.shape, -1).cpu()
-    columns = None
-    if bank.columns is not None:
-        columns = bank.columns.cpu()[chosen.cpu()]
-        peaks = _in_clip_grid(peaks, scheme, bank.origin.grid, columns)
-    return Prototypes(chosen.cpu(), activations.cpu(), purities.view_as(chosen).cpu(), peaks, labels, columns)
+    chosen = shared.most_active(sign * U, n_prototypes)
+    purities, peaks = _measured(shared, U, chosen, sign)
+    activations = torch.einsum("kc,kpc->kp", U, shared.rows(shared.means, chosen))
+    labels = None if shared.bank.labels is None else shared.rows(shared.bank.labels, chosen).cpu()
+    columns = shared.columns(chosen)
+    if columns is not None:
+        peaks = _in_clip_grid(peaks, scheme, shared.widths(chosen), columns)
+        columns = columns.cpu()
+    return Prototypes(chosen.cpu(), activations.cpu(), purities.cpu(), peaks.cpu(), labels, columns)
 
 
-def _in_clip_grid(peaks: Tensor, scheme: Scheme, grid: tuple[int, int] | None, columns: Tensor) -> Tensor:
+def _in_clip_grid(peaks: Tensor, scheme: Scheme, widths: Tensor, columns: Tensor) -> Tensor:
     """Peaks counted in each clip's grid, instead of the bank's grid, which is as wide as that of the longest clip.
 
     Only the cells of `square` are counted over rows and columns, so only they differ.
     """
     if scheme is not Scheme.SQUARE:
         return peaks
-    assert grid is not None
-    return peaks // grid[1] * columns[..., None] + peaks % grid[1]
+    width = widths[..., None]
+    return peaks // width * columns[..., None] + peaks % width
 
 
-def _available(bank: FeatureBank, n_prototypes: tuple[int, int]) -> tuple[int, int]:
-    """The requested numbers of prototypes at the start and at the end, at most the number of clips."""
+def _checked(n_prototypes: tuple[int, int]) -> tuple[int, int]:
+    """The requested numbers of prototypes at the start and at the end."""
     if not isinstance(n_prototypes, Sequence) or len(n_prototypes) != 2:
         raise TypeError(f"expected `n_prototypes` as (start, end), but got {n_prototypes!r}")
     first, last = (whole_number(number, "n_prototypes") for number in n_prototypes)
     if not first >= last >= 1:
         raise ValueError(f"expected `n_prototypes` as (start, end) with start ≥ end ≥ 1, but got {n_prototypes}")
-    if bank.n_clips < first:
-        warn_caller(f"{bank.n_clips} clips are fewer than {first} prototypes per channel; {bank.n_clips} are used")
-    return min(first, bank.n_clips), min(last, bank.n_clips)
+    return first, last
+
+
+def _available(n_clips: int, first: int, last: int) -> tuple[int, int]:
+    """The numbers of prototypes at the start and at the end, at most the number of clips."""
+    if n_clips < first:
+        warn_caller(f"{n_clips} clips are fewer than {first} prototypes per channel; {n_clips} are used")
+    return min(first, n_clips), min(last, n_clips)

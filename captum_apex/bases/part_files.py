@@ -184,6 +184,11 @@ class PartFiles:
         return (self.n_written, *(self.widest if size is None else size for size in shape))
 
     @property
+    def columns(self) -> np.ndarray:
+        """The number of columns of each row."""
+        return np.array(self._mapped("columns"))
+
+    @property
     def widest(self) -> int:
         """The largest number of columns of a row."""
         return int(self._mapped("columns").max())

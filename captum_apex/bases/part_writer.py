@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_apex.bases.bank_writer import BankWriter
+from captum_apex.bases.bank_writer import BankWriter, known_columns
 from captum_apex.bases.joined_parts import differences, joined_arrays, joined_size
 from captum_apex.bases.part_files import PartFiles
 from captum_apex.bases.schemes import Scheme
@@ -125,11 +125,6 @@ class PartWriter:
         return (self.files.details["grid_rows"], self.files.widest) if self.n_written else None
 
     @property
-    def is_even(self) -> bool:
-        """Whether all clips are known to have the same number of columns."""
-        return self.files.is_even and self.files.about.get("padded") is False
-
-    @property
     def cells(self) -> dict[Scheme, Tensor]:
         """The cells of each sequence, (clip, channel, cell)."""
         arrays = self._all_arrays()
@@ -139,6 +134,11 @@ class PartWriter:
     def means(self) -> Tensor:
         """The mean over each clip's grid, (clip, channel)."""
         return self._all_arrays()["means"]
+
+    @property
+    def columns(self) -> Tensor | None:
+        """Number of columns of each clip's grid, as `FeatureBank.columns` gives it, where no clip is padded."""
+        return known_columns(self.sequences, torch.from_numpy(self.files.columns))
 
     @property
     def labels(self) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import EnumType, StrEnum
 from typing import Any
 
@@ -14,7 +14,7 @@ from captum_apex.choices import one_of
 from captum_apex.layers.cell_places import CellLine, CellPlaces
 from captum_apex.layers.padding import column_mask
 
-__all__ = ["SCHEMES", "Scheme", "distinct_schemes", "peak_cells", "purity"]
+__all__ = ["SCHEMES", "Scheme", "distinct_schemes", "peak_cells", "purity", "sequences_of"]
 
 
 class _CheckedLookup(EnumType):
@@ -182,6 +182,27 @@ def distinct_schemes(n_rows: int, n_columns: int) -> tuple[Scheme, ...]:
     supported = tuple(scheme for scheme in SCHEMES if scheme.supports(n_rows, n_columns))
     is_line = (n_rows == 1) != (n_columns == 1)
     return tuple(scheme for scheme in supported if not (is_line and scheme is Scheme.SQUARE))
+
+
+def sequences_of(schemes: Iterable[Scheme | str]) -> tuple[Scheme, ...]:
+    """The sequences of cells that schemes need, each once.
+
+    Args:
+        schemes: the schemes, or the name of one.
+
+    Raises:
+        TypeError: they are no names of schemes.
+
+    Example:
+        >>> from captum_apex.bases.schemes import sequences_of
+        >>> [str(sequence) for sequence in sequences_of(["time-frequency", "time"])]
+        ['time', 'frequency']
+    """
+    if not isinstance(schemes, Iterable):
+        raise TypeError(f"expected `schemes` to be the names of schemes, but got {schemes!r}")
+    chosen = [Scheme(schemes)] if isinstance(schemes, str) else [Scheme(scheme) for scheme in schemes]
+    sequences = {sequence for scheme in chosen for sequence in scheme.sequences}
+    return tuple(sequence for sequence in SCHEMES if sequence in sequences)
 
 
 def peak_cells(cells: Tensor, directions: Tensor) -> Tensor:

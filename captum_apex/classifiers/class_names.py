@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
@@ -16,10 +17,12 @@ __all__ = [
     "class_index",
     "class_name",
     "closest_names",
+    "means_nothing",
     "ordered_names",
     "target_name",
 ]
 
+_NOTHING = {"background", "no", "noise", "none", "nothing", "silence", "silent"}  # words of a name
 _FEW = 12  # names that a message lists in full
 
 
@@ -214,3 +217,17 @@ def closest_names(name: str, names: Sequence[str], most: int = _FEW) -> str:
     close = difflib.get_close_matches(name, names, most, 0.5)
     listed = close or names[:most]
     return ", ".join(listed) + (", …" if len(listed) < len(names) else "")
+
+
+def means_nothing(name: str) -> bool:
+    """Whether a class is for clips without any of the others, as its name says, so that silence rightly gets it.
+
+    Args:
+        name: name of the class.
+
+    Example:
+        >>> from captum_apex.classifiers.class_names import means_nothing
+        >>> means_nothing("nothing"), means_nothing("no_call"), means_nothing("dog_bark")
+        (True, True, False)
+    """
+    return not _NOTHING.isdisjoint(re.split(r"[^a-z]+", name.lower()))

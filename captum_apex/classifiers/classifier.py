@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from captum_apex.audio.clip import Clip
 from captum_apex.choices import one_of
 from captum_apex.classifiers.class_names import checked_background, checked_class_names, class_name
 from captum_apex.classifiers.clip_reading import ClipReading
-from captum_apex.classifiers.logits import check_logits, checked_exclusive, checked_scores
+from captum_apex.classifiers.logits import check_logits, checked_exclusive, checked_scores, score_count_fault
+from captum_apex.classifiers.sounds_in_memory import SoundsInMemory
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
 from captum_apex.layers.layout import Layout, input_axes
@@ -223,38 +225,54 @@ class Classifier(ClipReading):
         if seconds is None and self.length is None:
             raise ValueError("expected `seconds`, or a Classifier with a `length`, but there is neither")
         n_samples = self.length if seconds is None else round(real_number(seconds, "seconds", 0) * self.sample_rate)
-        name = "digital silence"
-        scores = torch.tensor(self.scores(self.inputs(torch.zeros(max(1, n_samples or 0)), name), name))
-        if scores.isnan().any():
-            raise ValueError(f"expected scores for {name} that are numbers, but the transform or the model gives NaN")
+        scores = torch.tensor(self.silence_scores(n_samples or 0))
         probabilities = zip(self.class_names, self.probabilities(scores).tolist(), strict=True)
         return dict(sorted(probabilities, key=lambda pair: -pair[1]))
 
-    def dataset(self, recordings: AudioDataset) -> InputDataset:
+    def silence_scores(self, n_samples: int) -> list[float]:
+        """The model's score for each class in digital silence; errors as in `silence_probabilities`.
+
+        Args:
+            n_samples: duration of the silence, in samples.
+        """
+        name = "digital silence"
+        scores = self.scores(self.inputs(torch.zeros(max(1, n_samples)), name), name)
+        if any(math.isnan(score) for score in scores):
+            raise ValueError(f"expected scores for {name} that are numbers, but the transform or the model gives NaN")
+        return scores
+
+    def dataset(self, recordings: AudioDataset | Mapping[str, Any] | Sequence[Any]) -> InputDataset:
         """The recordings as inputs of the model; each recording is read when its item is requested.
 
         Args:
-            recordings: a `Recordings`, or a data set of `captum_apex.datasets`.
+            recordings: a `Recordings`, or a data set of `captum_apex.datasets`; or sounds in memory: a list of
+                waveforms, of pairs `(waveform, sample_rate)` and of `Clip`s, whose `label` is their class, or a mapping
+                from names to such.
 
         Raises:
             TypeError: the recordings are none, but the path of a folder, for instance.
-            ValueError: the classes of the recordings are not the classifier's, or are in another order.
+            ValueError: the classes of the recordings are not the classifier's, or are in another order; or two sounds
+                in memory have one name.
         """
         if not all(hasattr(recordings, name) for name in ("class_names", "labels", "name", "waveform")):
+            if isinstance(recordings, (Mapping, list, tuple)):
+                return InputDataset(self, SoundsInMemory.of(recordings, self.class_names, self.background))
             raise TypeError(
                 f"expected recordings, such as a captum_apex.Recordings, but got {type(recordings).__name__}; those of "
                 "a folder are Recordings.in_folder(folder, classifier.class_names)"
             )
-        class_names = tuple(recordings.class_names)
-        if recordings.labels is not None and class_names and class_names != tuple(self.class_names):
+        given = cast(AudioDataset, recordings)
+        class_names = tuple(given.class_names)
+        if given.labels is not None and class_names and class_names != tuple(self.class_names):
             raise ValueError(
-                f"expected recordings that are labelled by the classifier's classes ({listed(self.class_names)}), "
+                score_count_fault(self)
+                or f"expected recordings that are labelled by the classifier's classes ({listed(self.class_names)}), "
                 f"in this order, but got {listed(class_names)}; give the recordings the classifier's "
                 "`class_names`, as in Recordings.in_folder(folder, classifier.class_names); do not change those of the "
                 "classifier, whose order is that of the model's scores; clips of none of the classes need a "
                 "`background`, in both"
             )
-        return InputDataset(self, recordings)
+        return InputDataset(self, given)
 
 
 class InputDataset(Dataset):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.audio.clip import Clip
-from captum_apex.classifiers.spectrogram_inputs import check_axes, picture
+from captum_apex.classifiers.spectrogram_inputs import check_axes, picture, warn_of_other_units
 from captum_apex.classifiers.transform_times import check_times, keeps_duration
 from captum_apex.recordings.decoding import read
 from captum_apex.recordings.short_sounds import lengthened
@@ -140,6 +140,8 @@ class ClipReading:
         waveform = waveform if self.short == "pad" else self.fitted(waveform)
         inputs = None if self.axes is None else self.inputs(waveform, name)
         self.check_times(waveform, inputs, name)
+        if inputs is not None and self.decibels is None:
+            warn_of_other_units(picture(inputs, self.input_layout))
         try:
             clip = self._drawn(waveform, inputs, name, label)
         except Exception as error:  # `decibels` is the user's code and may raise anything

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,7 +13,32 @@ from torch import Tensor
 from captum_apex.caller import warn_caller
 from captum_apex.layers.selected_output import one_score_per_class
 
-__all__ = ["check_logits", "checked_exclusive", "checked_scores", "kind_of_scores", "warn_of_probabilities"]
+__all__ = [
+    "ScoreCountError",
+    "check_logits",
+    "checked_exclusive",
+    "checked_scores",
+    "kind_of_scores",
+    "naming_score_counts",
+    "score_count_fault",
+    "silence_bar",
+    "warn_of_probabilities",
+]
+
+
+class _Scoring(Protocol):
+    """What is needed of a `Classifier` to try it."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def length(self) -> int | None: ...
+
+    def inputs(self, waveform: Tensor, name: str = ...) -> Tensor: ...
+
+    def scores(self, inputs: Tensor, name: str = ...) -> list[float]: ...
+
 
 _ENOUGH = 16  # scores between 0 and 1, from which on they are hardly logits
 _ROUNDING = 1e-3  # of a sum of probabilities
@@ -71,7 +98,7 @@ def checked_scores(output: Tensor, n_classes: int) -> Tensor:
         n_classes: number of classes.
 
     Raises:
-        ValueError: the output has another number of scores, or scores of frames.
+        ScoreCountError: the output has another number of scores, or scores of frames.
 
     Example:
         >>> import torch
@@ -85,15 +112,89 @@ def checked_scores(output: Tensor, n_classes: int) -> Tensor:
     if output.numel() == n_classes and output.dim() <= 2:
         return output
     hint = ""
+    if output.dim() == 2 and len(output) == 1:
+        hint = (
+            f"; if all of its {output.shape[1]} scores are those of classes, give the Classifier {output.shape[1]} "
+            f"`class_names`, in the order of the scores; it has {n_classes}"
+        )
     if output.dim() > 2 and n_classes in output.shape[1:]:
         hint = (
             f"; explain the model `{one_score_per_class(output.shape, n_classes)}`, which gives one score per class "
             "(`amax` in place of `mean` for the largest score)"
         )
-    raise ValueError(
+    raise ScoreCountError(
         f"expected the model to give a tensor of one score for each of the {n_classes} classes, but got shape "
         f"{tuple(output.shape)}{hint}"
     )
+
+
+class ScoreCountError(ValueError):
+    """A model gives another number of scores than there are class names.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.classifiers.logits import ScoreCountError, checked_scores
+        >>> try:
+        ...     checked_scores(torch.zeros(1, 6), n_classes=5)
+        ... except ScoreCountError as error:
+        ...     print(str(error).partition("scores are ")[2])
+        those of classes, give the Classifier 6 `class_names`, in the order of the scores; it has 5
+    """
+
+
+def score_count_fault(classifier: _Scoring) -> str:
+    """What is wrong with the number of class names of a classifier, found by a pass of a clip of zeros.
+
+    Args:
+        classifier: the classifier.
+
+    Returns:
+        The message of the error; empty where there are as many names as scores, and where the model or the transform
+        does not take the zeros.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Classifier
+        >>> from captum_apex.classifiers.logits import score_count_fault
+        >>> classifier = Classifier(torch.nn.Linear(9, 6), lambda waveform: waveform[:9], 8000, ["dog", "rain"])
+        >>> score_count_fault(classifier).partition("; ")[0]
+        'expected the model to give a tensor of one score for each of the 2 classes, but got shape (1, 6)'
+    """
+    n_samples = classifier.sample_rate if classifier.length is None else classifier.length
+    with suppress(Exception):  # the user's code can raise anything, and the caller has another error at hand
+        try:
+            classifier.scores(classifier.inputs(torch.zeros(n_samples)))
+        except ScoreCountError as error:
+            return str(error)
+    return ""
+
+
+@contextmanager
+def naming_score_counts(classifier: _Scoring) -> Iterator[None]:
+    """Where classes do not fit, the error names the reason if it is that there are more or fewer names than scores.
+
+    Args:
+        classifier: the classifier by whose classes recordings are read inside.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex import Classifier
+        >>> from captum_apex.classifiers.logits import naming_score_counts
+        >>> classifier = Classifier(torch.nn.Linear(9, 6), lambda waveform: waveform[:9], 8000, ["dog", "rain"])
+        >>> try:
+        ...     with naming_score_counts(classifier):
+        ...         raise ValueError("expected the sub-folders to be named like classes, but got 'rooster'")
+        ... except ValueError as error:
+        ...     print(str(error).partition("; ")[0])
+        expected the model to give a tensor of one score for each of the 2 classes, but got shape (1, 6)
+    """
+    try:
+        yield
+    except ValueError as error:
+        fault = score_count_fault(classifier)
+        if fault:
+            raise ValueError(fault) from error
+        raise
 
 
 def check_logits(scores: Tensor, exclusive: bool) -> None:
@@ -196,3 +297,23 @@ def _ends_in_sigmoid(output: Tensor) -> bool:
     while node is not None and node.name().startswith(_AFTER_SIGMOID):
         node = node.next_functions[0][0]
     return node is not None and node.name().startswith("SigmoidBackward")
+
+
+def silence_bar(n_classes: int, exclusive: bool | None, *, clearly: bool = False) -> float:
+    """The probability of a class in digital silence above which silence has that class for the model.
+
+    It is halfway between chance and certainty: 0.5 for a class of its own, and more among classes that exclude each
+    other, of which one gets at least the share of chance, 0.5 of two classes.
+
+    Args:
+        n_classes: number of classes.
+        exclusive: whether the classes exclude each other.
+        clearly: whether it shall be so clear that a warning is due, 0.05 above the bar: a model that is undecided, such
+            as an untrained one, has about 0.5 of each class.
+
+    Example:
+        >>> from captum_apex.classifiers.logits import silence_bar
+        >>> silence_bar(10, exclusive=False), silence_bar(2, exclusive=True), silence_bar(10, exclusive=True)
+        (0.5, 0.75, 0.55)
+    """
+    return 0.5 + (0.5 / n_classes if exclusive else 0.0) + 0.05 * clearly

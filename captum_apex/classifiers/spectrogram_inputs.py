@@ -10,7 +10,16 @@ from captum_apex.audio.axes import SpectrogramAxes
 from captum_apex.caller import warn_caller
 from captum_apex.layers.layout import input_axes
 
-__all__ = ["check_axes", "input_letters", "picture", "swapped_layout", "warn_of_missing_axes"]
+__all__ = [
+    "check_axes",
+    "input_letters",
+    "picture",
+    "swapped_layout",
+    "warn_of_missing_axes",
+    "warn_of_other_units",
+]
+
+_LEAST_DECIBELS = 10.0  # between the loudest and the softest bin; in dB, noise alone spans more
 
 
 def check_axes(shape: Sequence[int], axes: SpectrogramAxes, input_layout: str | None, name: str) -> None:
@@ -105,6 +114,33 @@ def picture(inputs: Tensor, input_layout: str | None) -> Tensor:
         inputs = inputs.select(letters.index("c"), 0)
         letters = [letter for letter in letters if letter != "c"]
     return inputs if letters == ["f", "t"] else inputs.T
+
+
+def warn_of_other_units(spectrogram: Tensor) -> None:
+    """Warns where a picture that is taken for one in dB spans a few units, as after a normalisation.
+
+    Args:
+        spectrogram: the picture, (frequency, time).
+
+    Example:
+        >>> import warnings
+        >>> import torch
+        >>> from captum_apex.classifiers.spectrogram_inputs import warn_of_other_units
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_other_units(torch.tensor([[-80.0, 0.0]]))
+        ...     warn_of_other_units(torch.tensor([[-2.0, 1.2]]))
+        >>> [str(warning.message)[:47] for warning in caught]
+        ['the inputs span less than 10 units, and a spect']
+    """
+    if spectrogram.numel() and 0 < spectrogram.max() - spectrogram.min() < _LEAST_DECIBELS:
+        # The warning has no number of the clip, so that Python shows it once and not for every clip.
+        warn_caller(
+            f"the inputs span less than {_LEAST_DECIBELS:g} units, and a spectrogram in dB spans tens of them, so that "
+            "pictures show hardly any shades; if the transform normalises, give the Classifier `decibels`, which takes "
+            "an input back to dB, such as decibels=lambda inputs: inputs[0] * 25 - 30 where the transform ends in "
+            "(spectrogram + 30) / 25"
+        )
 
 
 def swapped_layout(shape: Sequence[int], input_layout: str | None) -> str:

@@ -26,7 +26,7 @@ __all__ = ["BANK_FILE", "PARTS", "PART_FILE", "describe_bank", "describe_basis",
 BANK_FILE = "bank.json"
 PART_FILE = "part.json"
 PARTS = "part-*-of-*"
-_BASIS_FORMAT = "captum-apex basis 2"
+_BASIS_FORMATS = ("captum-apex basis 2", "captum-apex basis 3")
 _BANK_FORMAT = "captum-apex bank 2"
 _TOLERANCE = 1e-3  # of U Uᵀ, for matrices in float32
 _SEQUENCES = {"time-frequency": ("time", "frequency")}  # of cells, where they are not those of the name
@@ -135,7 +135,7 @@ def _checked_basis(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], s
         metadata = json.loads(header)["__metadata__"]
         checksum = metadata.pop("checksum")
         arrays = arrays_from_bytes(content)
-        if metadata["format"] == _BASIS_FORMAT and checksum == _digest(arrays, metadata):
+        if metadata["format"] in _BASIS_FORMATS and checksum == _digest(arrays, metadata):
             return arrays, json.loads(metadata["about"]), metadata["format"]
     except Exception:  # the loader of the class says what is wrong
         return None

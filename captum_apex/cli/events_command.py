@@ -6,12 +6,14 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from captum_apex.bases.schemes import Scheme
 from captum_apex.cli.command_results import print_path, print_results, table_of
 from captum_apex.cli.factory import load_classifier
+from captum_apex.cli.file_table_results import check_table, said_table
 from captum_apex.cli.loading import check_output_folder, training_recordings
 from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.explaining.explainer import Explainer
@@ -32,7 +34,9 @@ FILES: dict[str, dict[str, Callable]] = {
 
 def run(options: argparse.Namespace) -> int:
     """Lists the events of a long recording: into files, or on the output where no file is named."""
-    writers = _writers(options)
+    several = len(options.recordings) > 1 or options.part is not None or options.recordings[0].is_dir()
+    writers = {} if several else _writers(options)
+    folders = _folders(options) if several else {}
     classifier = load_classifier(options.model, options.device, options.convert)
     bases = load_bases([options.basis], None)
     if len(bases) > 1:
@@ -40,8 +44,10 @@ def run(options: argparse.Namespace) -> int:
             f"expected one basis, but got {', '.join(map(str, bases))}; give one of them, such as --basis "
             f"{next((path for path, basis in bases.items() if basis.scheme is Scheme.TIME), next(iter(bases)))}"
         )
-    recordings = None if options.data is None else training_recordings(classifier, options.data, skip_bad=False)
+    recordings = None if options.data is None else training_recordings(classifier, options.data, options.skip_bad)
     explainer = Explainer(classifier, bases, recordings)
+    if several:
+        return _of_several(options, explainer, folders)
     try:
         explanation = _explained(options, explainer)
     except UnfinishedExplanationError as error:
@@ -52,18 +58,32 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _explained(options: argparse.Namespace, explainer: Explainer) -> RecordingExplanation:
-    return explainer.explain_recording(
-        options.recording,
-        window=options.window,
-        hop=options.hop,
-        threshold=options.threshold,
-        n_channels=options.channels,
-        sides=options.sides,
-        level=options.level,
-        gap=options.gap,
-        search=RegionSearch() if options.refine else None,
-        progress=True,
-    )
+    return explainer.explain_recording(options.recordings[0], **_settings(options), progress=True)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("window", "hop", "threshold", "sides", "level", "gap")
+    search = RegionSearch() if options.refine else None
+    return {**{name: getattr(options, name) for name in names}, "n_channels": options.channels, "search": search}
+
+
+def _of_several(options: argparse.Namespace, explainer: Explainer, folders: dict[str, Path]) -> int:
+    """Writes one table of several recordings."""
+    given = {**folders, **_settings(options), "part": options.part or (0, 1), "skip_bad": options.skip_bad}
+    write = partial(explainer.write_events, options.recordings, options.table, **given, progress=True)
+    return said_table(write, options, "event", list(folders.values()))
+
+
+def _folders(options: argparse.Namespace) -> dict[str, Path]:
+    """The folders of the files of each recording, after a check of them and of the table."""
+    check_table(options.table, "several recordings")
+    folders = {name: getattr(options, name) for name in FILES if name != "table"}
+    given = {name: folder for name, folder in folders.items() if folder is not None}
+    for name, folder in given.items():
+        if folder.is_file() or folder.suffix.lower() in FILES[name]:
+            raise ValueError(f"expected a folder for --{name}, with a file for each recording, but got {folder}")
+        check_output_folder(folder / "a.txt")
+    return given
 
 
 def _write(
@@ -73,6 +93,15 @@ def _write(
     in_silence = f", {n_silent} of them in digital silence" if n_silent else ""
     n_events = counted(len(explanation.events), "event")
     print(f"{n_events} in a recording of {explanation.duration:.1f} s{in_silence}", file=sys.stderr)
+    if explanation.events and explanation.unsure_text:
+        print(explanation.unsure_text.replace("hop", "--hop").replace("level", "--level"), file=sys.stderr)
+    n_without = sum(event.effect is None for event in explanation.events)
+    if 0 < n_without < len(explanation.events):  # with --refine
+        print(
+            f"{counted(n_without, 'event')} without an effect: no smaller region takes as much as their columns do, "
+            "which are too long for random places beside them, or it lies elsewhere",
+            file=sys.stderr,
+        )
     for path, write in writers.items():
         named = {"recordings": recordings} if write is write_json else {}
         write(path, explanation.events, **named)
@@ -89,8 +118,7 @@ def _write(
 
 def _row(event: Event) -> dict[str, Any]:
     box = {"start_s": event.start, "end_s": event.end, "low_hz": event.low, "high_hz": event.high}
-    note = "in digital silence" if event.silent else ""
-    return {"boxes": [box], "class": encodable(event.name), "probability": event.score, "note": note}
+    return {"boxes": [box], "class": encodable(event.name), "probability": event.score, "note": event.quiet_text}
 
 
 def _writers(options: argparse.Namespace) -> dict[Path, Callable]:

@@ -56,17 +56,18 @@ def exit_status(command: Callable[[], int], program: str, interrupted: str = "in
         2
     """
     status = INTERRUPTED
+    notes: list[str] = []
     try:
         status = command()
-    except KeyboardInterrupt:
-        pass
+    except KeyboardInterrupt as interruption:
+        notes = getattr(interruption, "__notes__", [])  # such as the files that are finished
     except BrokenPipeError:
         return BROKEN_PIPE
     except Exception as error:
         if not interruptions.seen:  # otherwise it may be what a library made of the interruption
             return _say_error(error, program)
     if status == INTERRUPTED or interruptions.seen:
-        _say(f"\n{interrupted}")
+        _say("\n".join([f"\n{interrupted}", *notes]))
         return INTERRUPTED
     return status
 

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 
 from captum_apex.cli.slice_arguments import add_slices
-from captum_apex.cli.types import add_evidence_arguments, positive_integer, positive_number, probability
+from captum_apex.cli.types import (
+    add_evidence_arguments,
+    add_part_argument,
+    positive_integer,
+    positive_number,
+    probability,
+)
 
 SUMMARY = "explain clips in one HTML page"
 DESCRIPTION = (
@@ -17,6 +23,7 @@ EXAMPLES = [
     "explain new.wav --model my_model:classifier --basis bases --data recordings",
     "explain a.wav b.wav --model my_model:classifier --basis time.safetensors --target siren dog --out page.html",
     "explain new.wav --model my_model:classifier --basis bases --cells --out page.html",
+    "explain clips --model my_model:classifier --basis bases --no-page --table evidence.csv --skip-bad",
 ]
 
 
@@ -76,6 +83,13 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="also write the evidence as a table, a file that ends in .csv or .json",
     )
+    parser.add_argument(
+        "--no-page",
+        action="store_true",
+        help="write the table alone, for thousands of clips: the same command goes on after an interruption with what "
+        "the folder FILE.parts keeps",
+    )
+    add_part_argument(parser)
     parser.add_argument(
         "--title", metavar="TEXT", default="Why the model heard that", help="title of the page (%(default)s)"
     )

@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from captum_apex.classifiers.class_names import class_index
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier
+from captum_apex.cli.file_table_results import check_table, said_table
 from captum_apex.cli.loading import check_output_folder, list_left_out, naming_skip_bad, training_recordings
 from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.explaining.explained_clips import ExplainedClips
@@ -34,23 +36,17 @@ EVIDENCE_COLUMNS = (
 def run(options: argparse.Namespace) -> int:
     """Explains clips in one HTML page."""
     out = _free_path(DEFAULT_PAGE) if options.out is None else options.out
-    _check_page_path(out)
-    _check_table_path(options.table)
+    _check_options(options, out)
     classifier = load_classifier(options.model, options.device, options.convert)
     targets = _targets(options, classifier)
     bases = load_bases(options.basis, options.layer)
     explainer = _explainer(classifier, bases, options)
-    explained = explainer.explain(
-        options.clips,
-        targets or None,
-        threshold=options.threshold,
-        n_channels=options.channels,
-        n_prototypes=options.prototypes,
-        sides=options.sides,
-        search=None if options.cells else RegionSearch(cross=options.cross),
-        skip_bad=options.skip_bad,
-        progress=True,
-    )
+    settings = _settings(options)
+    if options.no_page:
+        part = options.part or (0, 1)
+        write = partial(explainer.write_evidence, options.clips, options.table, targets or None, part=part, **settings)
+        return said_table(write, options, "channel", [])
+    explained = explainer.explain(options.clips, targets or None, **settings)
     n_clips = len({page.clip.name for page in explained}) + len(explained.left_out)
     list_left_out(explained.left_out, n_clips)
     files = [explained.write(out, title=options.title, limit=options.limit, progress=True)]
@@ -63,6 +59,19 @@ def run(options: argparse.Namespace) -> int:
     digits = second_digits(max((page.clip.duration for page in explained), default=0.0))
     print_results("clips", rows, files, as_json=options.as_json, digits=digits, left_out=left_out)
     return 0
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `Explainer.explain` and `write_evidence` that the options give."""
+    return {
+        "threshold": options.threshold,
+        "n_channels": options.channels,
+        "n_prototypes": options.prototypes,
+        "sides": options.sides,
+        "search": None if options.cells else RegionSearch(cross=options.cross),
+        "skip_bad": options.skip_bad,
+        "progress": True,
+    }
 
 
 def _write_table(explained: ExplainedClips, path: Path) -> Path:
@@ -88,7 +97,7 @@ def _row(explained: ExplainedClips) -> dict[str, Any]:
         "explained": encodable(page.class_name(page.target if page.explained is None else page.explained)),
         "score": page.explanations[0].score,
         **{name: strongest[name] for name in EVIDENCE_COLUMNS},
-        "note": page.clip.filled_text,
+        "note": "; ".join(filter(None, (page.clip.filled_text, page.silence_doubt))),
     }
 
 
@@ -105,6 +114,19 @@ def _free_path(path: Path) -> Path:
     """The path, or the first one with a number where there is a file already: page.html, page-2.html, page-3.html."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     return next(each for each in itertools.chain([path], numbered) if not os.path.lexists(each))
+
+
+def _check_options(options: argparse.Namespace, out: Path) -> None:
+    """Refuses what the parser cannot, before the model is loaded."""
+    if options.no_page:
+        if options.out is not None:
+            raise ValueError(f"expected --out or --no-page, but got both: {options.out} would be a page")
+        check_table(options.table, "--no-page")
+        return
+    if options.part is not None:
+        raise ValueError("expected --part with --no-page, because a page has all clips")
+    _check_page_path(out)
+    _check_table_path(options.table)
 
 
 def _check_page_path(path: Path) -> None:

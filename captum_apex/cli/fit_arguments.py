@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captum_apex.cli.slice_arguments import add_slices
 from captum_apex.cli.types import positive_integer, seed
-from captum_apex.defaults import BASIS_SUFFIX, FIT_EPOCHS, MOST_PROTOTYPES, SCHEME_NAMES
+from captum_apex.defaults import BASIS_SUFFIX, FIT_EPOCHS, KEPT_PROTOTYPES, SCHEME_NAMES
 
 SUMMARY = "fit bases on recordings"
 DESCRIPTION = (
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--locate",
         type=positive_integer,
         metavar="N",
-        help=f"also find the regions of the N best prototypes of each channel, at most {MOST_PROTOTYPES[1]}, which the "
+        help=f"also find the regions of the N best prototypes of each channel, at most {KEPT_PROTOTYPES}, which the "
         "bases then keep, so that explain need not find them again for each page",
     )
     parser.add_argument(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.polar_fit import check_method
 from captum_apex.bases.schemes import SCHEMES, Scheme
+from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.command_results import print_path, print_results
 from captum_apex.cli.factory import load_classifier, said_where_slow
 from captum_apex.cli.loading import (
@@ -20,7 +22,7 @@ from captum_apex.cli.loading import (
     submodule,
     training_recordings,
 )
-from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
+from captum_apex.defaults import BASIS_SUFFIX, KEPT_PROTOTYPES
 from captum_apex.explaining.classifier_bases import fit_bases, recognised
 from captum_apex.explaining.explainer import Explainer
 from captum_apex.recordings.folders import AudioDataset
@@ -49,11 +51,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=True,
     )
-    written = {}
-    for basis in bases:
-        path = _basis_path(options.out, basis.scheme)
-        written[path] = _written(Explainer(classifier, {path: basis}, recordings), path, options.locate)
-        print_path(path, options.as_json)
+    written = _written(options, classifier, recordings, bases)
     rows = [_row(path, basis) for path, basis in written.items()]
     print_results("bases", rows, written, as_json=options.as_json, digits=2, **facts)
     return 0
@@ -83,17 +81,59 @@ def _counted(facts: Mapping[str, Any], folder: Path, recordings: AudioDataset) -
     return text
 
 
-def _written(explainer: Explainer, path: Path, n_located: int | None) -> PrototypeBasis:
-    """Writes the basis, with the regions of its prototypes where they are asked for; returns what was written."""
-    (basis,) = explainer.bases.values()
-    basis.save(path)
-    return basis if n_located is None else _locate(explainer, n_located, path)
+def _written(
+    options: argparse.Namespace, classifier: Classifier, recordings: AudioDataset, bases: Iterable[PrototypeBasis]
+) -> dict[Path, PrototypeBasis]:
+    """Writes each basis when it is fitted, and again with the regions of its prototypes where they are asked for."""
+    written: dict[Path, PrototypeBasis] = {}
+    with _telling_what_is_finished(options, written):
+        for basis in bases:
+            path = _basis_path(options.out, basis.scheme)
+            explainer = Explainer(classifier, {path: basis}, recordings)
+            basis.save(path)
+            written[path] = basis
+            if options.locate is not None:
+                written[path] = _locate(explainer, options.locate, path)
+            print_path(path, options.as_json)
+    return written
+
+
+@contextmanager
+def _telling_what_is_finished(options: argparse.Namespace, written: Mapping[Path, PrototypeBasis]) -> Iterator[None]:
+    """An interruption gets a note of the files that are there and of how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        interruption.add_note(_what_is_finished(options, written))
+        raise
+
+
+def _what_is_finished(options: argparse.Namespace, written: Mapping[Path, PrototypeBasis]) -> str:
+    """The files that were written, and how to go on after an interruption."""
+    if not written:
+        if options.bank is None:
+            return "no basis is finished; with --bank FOLDER the features are kept, and the same command goes on"
+        return f"no basis is finished; the same command goes on with the features in {options.bank}"
+    lines = []
+    for path, basis in written.items():
+        is_whole = options.locate is None or _n_located(basis)
+        without = "" if is_whole else ", without regions of prototypes: explain searches for those that it shows"
+        lines.append(f"finished: {path}{without}")
+    if options.out.suffix != BASIS_SUFFIX:
+        lines.append("for the others: the same command with --scheme and the schemes that have no file yet")
+    return "\n".join(lines)
+
+
+def _n_located(basis: PrototypeBasis) -> int:
+    """How many prototypes of each channel have regions."""
+    assert basis.positive is not None
+    boxes = basis.positive.boxes
+    return 0 if boxes is None else int((boxes[:, :, 0, 0] >= 0).any(0).sum())
 
 
 def _row(path: Path, basis: PrototypeBasis) -> dict[str, Any]:
     """One basis in the table at the end."""
     assert basis.positive is not None
-    boxes = basis.positive.boxes
     return {
         "file": str(path),
         "scheme": str(basis.scheme),
@@ -101,7 +141,7 @@ def _row(path: Path, basis: PrototypeBasis) -> dict[str, Any]:
         "channels": basis.n_channels,
         "prototypes": basis.positive.indices.shape[1],
         "mean_purity": basis.positive.purities.mean().item(),
-        "located": 0 if boxes is None else int((boxes[:, :, 0, 0] >= 0).any(0).sum()),
+        "located": _n_located(basis),
     }
 
 
@@ -126,9 +166,9 @@ def _check_options(options: argparse.Namespace, schemes: tuple[Scheme, ...]) -> 
 
 
 def _check_locate(n_prototypes: int | None) -> None:
-    if n_prototypes is not None and n_prototypes > MOST_PROTOTYPES[1]:
+    if n_prototypes is not None and n_prototypes > KEPT_PROTOTYPES:
         raise ValueError(
-            f"expected --locate to be at most {MOST_PROTOTYPES[1]}, the prototypes of a channel in a basis, but got "
+            f"expected --locate to be at most {KEPT_PROTOTYPES}, the prototypes of a channel in a basis, but got "
             f"{n_prototypes}"
         )
 

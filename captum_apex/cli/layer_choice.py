@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.classifiers.logits import checked_scores
+from captum_apex.layers.changes import restored
+from captum_apex.layers.hooks import hooked
 from captum_apex.layers.suggestions import LayerSuggestion, LayerSuggestions, suggest_layers
 
 __all__ = ["layers_of", "layers_to_choose_from"]
@@ -16,6 +20,7 @@ __all__ = ["layers_of", "layers_to_choose_from"]
 _MOST_LAYERS = 5
 
 
+@restored
 def layers_of(classifier: Classifier, waveform: Tensor | None = None) -> LayerSuggestions:
     """The layers of a classifier that can be explained.
 
@@ -40,8 +45,18 @@ def layers_of(classifier: Classifier, waveform: Tensor | None = None) -> LayerSu
         length = classifier.length or 5 * classifier.sample_rate
         waveform = 0.1 * torch.randn(length, generator=torch.Generator().manual_seed(0))
     inputs = classifier.inputs(waveform)
-    classifier.scores(inputs)  # its errors say more of the transform than those of the suggestions
-    return suggest_layers(classifier.model, inputs[None], input_layout=classifier.input_layout)
+    outputs: list[Any] = []
+    noted: AbstractContextManager = nullcontext()
+    if isinstance(classifier.model, nn.Module):
+        noted = hooked(classifier.model, lambda _, __, output: outputs.append(output))
+    try:
+        with noted:
+            layers = suggest_layers(classifier.model, inputs[None], input_layout=classifier.input_layout)
+        checked_scores(outputs[-1][:1], len(classifier.class_names))
+    except Exception:  # the user's code can raise anything; the classifier's errors say more of the transform
+        classifier.scores(inputs)
+        return suggest_layers(classifier.model, inputs[None], input_layout=classifier.input_layout)
+    return layers
 
 
 def layers_to_choose_from(classifier: Classifier) -> str:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
-from tqdm import tqdm
 
 from captum_apex.classifiers.class_names import closest_names
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.classifiers.logits import naming_score_counts
 from captum_apex.cli.layer_choice import layers_to_choose_from
+from captum_apex.explaining.bad_files import all_bad_text, left_out_text, readable_recordings
 from captum_apex.layers.chosen_run import named_layers
 from captum_apex.layers.models import model_of
-from captum_apex.progress import bar_settings
 from captum_apex.recordings.audio_file import UnreadableAudioError
 from captum_apex.recordings.folders import Recordings
 from captum_apex.recordings.slices import Slices
@@ -161,25 +161,22 @@ def training_recordings(
         ...     training_recordings(classifier, Path(folder), skip_bad=True).names
         ('a.wav',)
     """
-    class_names = classifier.class_names
-    if folder.is_file() or folder.suffix.lower() in TABLE_SUFFIXES:
-        recordings = Recordings.from_csv(
-            folder, class_names=class_names, skip_missing=skip_bad, background=classifier.background
-        )
-    else:
-        recordings = Recordings.in_folder(folder, class_names, background=classifier.background)
+    with naming_score_counts(classifier):
+        recordings = _recordings(classifier, folder, skip_bad)
     if not skip_bad:
         return _sliced(classifier, recordings, sliced, annotations)
-    inputs = classifier.dataset(recordings)
-    with tqdm(total=len(recordings), desc="reading", unit="file", **bar_settings(True)) as bar:
-
-        def attempt(index: int) -> None:
-            bar.update()
-            inputs.input(index)
-
-        readable, bad = recordings.readable(attempt)
+    readable, bad = readable_recordings(classifier, recordings, progress=True)
     list_left_out(bad, len(recordings))
     return _sliced(classifier, readable, sliced, annotations)
+
+
+def _recordings(classifier: Classifier, folder: Path, skip_missing: bool) -> Recordings:
+    class_names = classifier.class_names
+    if folder.is_file() or folder.suffix.lower() in TABLE_SUFFIXES:
+        return Recordings.from_csv(
+            folder, class_names=class_names, skip_missing=skip_missing, background=classifier.background
+        )
+    return Recordings.in_folder(folder, class_names, background=classifier.background)
 
 
 @contextmanager
@@ -234,8 +231,5 @@ def list_left_out(bad: Mapping[str, str], n_files: int) -> None:
     if not bad:
         return
     if len(bad) == n_files:
-        name, message = next(iter(bad.items()))
-        raise ValueError(f"expected files that can be read, but all {n_files} are bad, such as {name}: {message}")
-    print(f"{len(bad)} of {n_files} files are left out:", file=sys.stderr)
-    for name, message in bad.items():
-        print(f"  {name}: {message}", file=sys.stderr)
+        raise ValueError(all_bad_text(bad))
+    print(left_out_text(bad, n_files), file=sys.stderr)

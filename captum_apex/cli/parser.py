@@ -31,6 +31,12 @@ COMMANDS = {
     "events": events_arguments,
     "describe": describe_arguments,
 }
+COLUMNS = {
+    "explain": 'tutorials/guides/first_explanations.md, "The columns of evidence.csv"',
+    "events": 'tutorials/guides/long_recordings.md, "The columns of the files of events"',
+}
+"""Where the columns of the tables that a command writes are explained."""
+
 CONSOLE_SCRIPT = "captum-apex"
 DESCRIPTION = (
     "Explains an audio classifier by prototypes: examines models, lists layers, fits bases on recordings, explains "
@@ -106,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=command.SUMMARY,
             description=command.DESCRIPTION,
-            epilog=_epilog(command.EXAMPLES, with_factory=_needs_model(command)),
+            epilog=_epilog(command.EXAMPLES, COLUMNS.get(name, ""), with_factory=_needs_model(command)),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if _needs_model(command):
@@ -144,6 +150,7 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _epilog(examples: list[str], *, with_factory: bool = True) -> str:
+def _epilog(examples: list[str], columns: str = "", *, with_factory: bool = True) -> str:
     lines = "".join(f"  {program_name()} {example}\n" for example in examples)
-    return f"examples:\n{lines}" + (f"\n{FACTORY}" if with_factory else "")
+    explained = f"\nThe columns of the tables are explained in the guide {columns}.\n" if columns else ""
+    return f"examples:\n{lines}{explained}" + (f"\n{FACTORY}" if with_factory else "")

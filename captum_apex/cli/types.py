@@ -10,7 +10,9 @@ from captum_apex.defaults import N_CHANNELS
 
 __all__ = [
     "add_evidence_arguments",
+    "add_part_argument",
     "device",
+    "part",
     "pause",
     "positive_integer",
     "positive_number",
@@ -54,6 +56,23 @@ def seed(text: str) -> int:
     if number is None or number > _LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to {_LARGEST_SEED}, but got {text!r}")
     return number
+
+
+def part(text: str) -> tuple[int, int]:
+    """The index of a part and the number of parts.
+
+    Example:
+        >>> from captum_apex.cli.types import part
+        >>> part("3/4")
+        (3, 4)
+    """
+    index, _, n_parts = text.partition("/")
+    numbers = (_integer(index), _integer(n_parts))
+    if numbers[0] is None or numbers[1] is None or numbers[0] >= numbers[1]:
+        raise argparse.ArgumentTypeError(
+            f"expected I/N with a part I from 0 to N − 1, such as 0/4, the first of four, but got {text!r}"
+        )
+    return numbers[0], numbers[1]
 
 
 def _integer(text: str) -> int | None:
@@ -144,6 +163,26 @@ def device(text: str) -> str:
     except Exception as error:  # each backend has its own
         raise argparse.ArgumentTypeError(f"expected a device that is here, but got {text!r}") from error
     return text
+
+
+def add_part_argument(parser: argparse.ArgumentParser) -> None:
+    """Declares which part of the files a process takes.
+
+    Example:
+        >>> import argparse
+        >>> from captum_apex.cli.types import add_part_argument
+        >>> parser = argparse.ArgumentParser()
+        >>> add_part_argument(parser)
+        >>> parser.parse_args(["--part", "3/4"]).part
+        (3, 4)
+    """
+    parser.add_argument(
+        "--part",
+        type=part,
+        metavar="I/N",
+        help="take every N-th file from the I-th on, counted from 0, for N processes or machines that write one table; "
+        "the last one that ends writes it",
+    )
 
 
 def add_evidence_arguments(parser: argparse.ArgumentParser) -> None:

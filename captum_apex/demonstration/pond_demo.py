@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import webbrowser
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -51,11 +53,12 @@ def demo(folder: str | os.PathLike = "captum-apex-demo", *, show: bool = True, p
     folder = Path(folder)
     sounds = EveningSounds("demo")
     _check_folder(folder, sounds)
-    paths = _written(sounds, folder / "sounds")
-    explained = explainer().explain(sounds, n_channels=_N_CHANNELS, progress=progress)
-    explained = _with_all_labels(explained, sounds)
-    page = explained.write(folder / "page.html", title=TITLE)
-    explained.write_csv(folder / "evidence.csv")
+    with _removed_after_failure(folder, [folder / "sounds" / sounds.name(index) for index in range(len(sounds))]):
+        paths = _written(sounds, folder / "sounds")
+        explained = explainer().explain(sounds, n_channels=_N_CHANNELS, progress=progress)
+        explained = _with_all_labels(explained, sounds)
+        page = explained.write(folder / "page.html", title=TITLE)
+        explained.write_csv(folder / "evidence.csv")
     if show:
         _show(page, paths[0])
     return explained
@@ -82,6 +85,21 @@ def _check_folder(folder: Path, sounds: EveningSounds) -> None:
         raise ValueError(
             f"expected a new or empty folder, or that of an earlier demonstration, but {folder} has other files"
         )
+
+
+@contextmanager
+def _removed_after_failure(folder: Path, sounds: Sequence[Path]) -> Iterator[None]:
+    """After an error or an interruption inside, files and folders that were not there before are removed."""
+    files = [*sounds, folder / "page.html", folder / "evidence.csv"]
+    folders = [folder / "sounds", folder, *folder.parents]  # the deepest first
+    made = [path for path in (*files, *folders) if not os.path.lexists(path)]
+    try:
+        yield
+    except BaseException:
+        for path in made:
+            with suppress(OSError):  # it was not made yet, or others have put files into the folder
+                path.rmdir() if path in folders else path.unlink()
+        raise
 
 
 def _written(sounds: EveningSounds, folder: Path) -> list[Path]:

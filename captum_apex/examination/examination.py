@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from captum_apex.classifiers.class_names import means_nothing
+from captum_apex.classifiers.logits import silence_bar
 from captum_apex.examination.examined_layer import HEADER, ExaminedLayer
 from captum_apex.examination.faults import TOLERANCE
-from captum_apex.result_tables import html_table, text_table
+from captum_apex.layers.cell_places import WHOLE
+from captum_apex.result_tables import html_table, listed, text_table
 
 __all__ = ["Examination"]
 
@@ -39,6 +42,8 @@ class Examination:
         faults: what would make explanations wrong, in sentences.
         code: the call of `Classifier` to paste; empty where the examined one can stay as it is.
         exclusive: whether the classes exclude each other, as far as a `Classifier` says so.
+        silence: the probability of each class in digital silence, highest first, as in
+            `Classifier.silence_probabilities`; empty where it is not known.
 
     Example:
         >>> import torch
@@ -67,6 +72,7 @@ class Examination:
     faults: tuple[str, ...]
     code: str
     exclusive: bool | None = None
+    silence: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def predicted(self) -> int | None:
@@ -127,6 +133,8 @@ class Examination:
             lines.append("Clips have the same scores in a batch and one by one.")
         if self.layers and self.layers[0].linear is not None:
             lines.append(self._linearity(self.layers[0]))
+        lines += self._heard_in_silence() if self.silence else []
+        lines += self._hearing_of_cells()
         if not self.code and not self.faults:
             lines.append(_NOTHING_TO_MEND)
         return lines
@@ -139,6 +147,37 @@ class Examination:
         if self.exclusive is False and self.scores_are == "logits" and self.scores[target] <= 0:
             return f"The model detects no class: the highest score is {self.scores[target]:.3g}, that of{name}."
         return f"The model predicts the class{name}, with the score {self.scores[target]:.3g}."
+
+    def _heard_in_silence(self) -> list[str]:
+        """What to know where digital silence has a class for the model."""
+        bar = silence_bar(len(self.class_names), self.exclusive)
+        detected = [
+            f"{name!r} (probability {value:.2f})"
+            for name, value in self.silence.items()
+            if value > bar and not means_nothing(name)
+        ]
+        if not detected:
+            return []
+        return [
+            f"Digital silence gets {listed(detected)}: what is explained for it need not be in the sound, and quiet "
+            "places of a recording can become its events; `threshold` sets how probable an event must be."
+        ]
+
+    def _hearing_of_cells(self) -> list[str]:
+        """What to know where a cell hears about all of the clip."""
+        layer = self.layers[0] if self.layers else None
+        line = None if layer is None else layer.places.time
+        if layer is None or line is None:
+            return []
+        if line.exact and (line.receptive_field is None or line.receptive_field < WHOLE * line.size):
+            return []
+        seconds = layer.receptive_field_seconds
+        heard = "all of the clip" if seconds is None else f"{seconds:.1f} s, all of the clip"
+        return [
+            f"A cell of {layer.name} hears {heard}: the start and the "
+            "end of an event in a recording are uncertain by as much. A smaller `hop` and a higher `level`, or a layer "
+            "before, make them finer."
+        ]
 
     def _linearity(self, layer: ExaminedLayer) -> str:
         if layer.linear:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.classifiers.sounds_in_memory import SoundInMemory
 from captum_apex.classifiers.spectrogram_inputs import check_axes, swapped_layout
 from captum_apex.layers.models import device_of, model_of
 from captum_apex.layers.padding import lengths_of
@@ -118,7 +119,8 @@ def _waveforms(classifier: Classifier, example: Any) -> list[Tensor]:
     if example is None:
         n_samples = classifier.length or _NOISE_SECONDS * classifier.sample_rate
         return [_NOISE * torch.randn(n_samples, generator=torch.Generator().manual_seed(0))]
-    clips = list(example[:2]) if isinstance(example, (list, tuple)) else [example]
+    is_one = SoundInMemory.of(example, "the clip") is not None
+    clips = list(example[:2]) if isinstance(example, (list, tuple)) and not is_one else [example]
     if not clips:
         raise ValueError("expected one or two clips as `example`, but got none")
     return [_waveform(classifier, clip) for clip in clips]
@@ -127,7 +129,8 @@ def _waveforms(classifier: Classifier, example: Any) -> list[Tensor]:
 def _waveform(classifier: Classifier, clip: Any) -> Tensor:
     if isinstance(clip, (str, os.PathLike)):
         return classifier.waveform(clip)
-    waveform = example_inputs(clip)
+    sound = SoundInMemory.of(clip, "the clip")
+    waveform = example_inputs(clip if sound is None else sound.waveform(classifier.sample_rate))
     if waveform.dim() != 1:
         raise ValueError(
             "expected files or waveforms (sample,) as `example` of a Classifier, which has a transform, but got shape "

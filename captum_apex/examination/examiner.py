@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -52,7 +52,8 @@ def examine(
     Args:
         model: a model, a function that runs it, or a `Classifier`.
         example: for a model, a batch of inputs, or one input, or an item `(input, label)` of a dataset. For a
-            `Classifier`, the path of a file, a waveform (sample,), or a list of two of them; None for noise.
+            `Classifier`, the path of a file, a sound in memory as in `Explainer.explain`, or a list of two of them;
+            None for noise.
         input_layout: axes of the inputs, as in `suggest_layers`; None for those of the `Classifier`, or those that
             follow from the shape.
         n_layers: number of layers that are measured, the best first.
@@ -106,6 +107,7 @@ def examine(
         layers = _measured(subject, suggestions, clips, scores, n_layers)
         layers = _placed(subject, suggestions, layers, clips, n_layers, time.monotonic() + seconds)
         faults = _faults(subject, suggestions, scores, explicit=subject.input_layout is not None)
+        silence = _silence(subject)
     classifier = subject.classifier
     return Examination(
         model_name=model_name(subject.model),
@@ -120,6 +122,7 @@ def examine(
         faults=tuple(faults),
         code=_code(subject, suggestions, scores),
         exclusive=None if classifier is None else classifier.exclusive,
+        silence=silence,
     )
 
 
@@ -247,6 +250,18 @@ def _faults(subject: ExaminedModel, suggestions: LayerSuggestions, scores: _Scor
             f"{len(classifier.class_names)} class names."
         )
     return faults + faults_of_output(scores.kind, scores.batch_difference, scores.repeat_difference)
+
+
+def _silence(subject: ExaminedModel) -> dict[str, float]:
+    """The probabilities in digital silence; none where they are not known, as of a model that gives no logits."""
+    classifier = subject.classifier
+    if classifier is None:
+        return {}
+    try:
+        probabilities = replace(classifier, axes=None).silence_probabilities(subject.n_samples / classifier.sample_rate)
+    except Exception:  # the user's code can raise anything
+        return {}
+    return probabilities
 
 
 def _code(subject: ExaminedModel, suggestions: LayerSuggestions, scores: _Scores) -> str:

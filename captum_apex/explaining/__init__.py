@@ -3,5 +3,6 @@
 from captum_apex.explaining.classifier_bases import fit_bases, load_bases
 from captum_apex.explaining.explained_clips import ExplainedClips
 from captum_apex.explaining.explainer import Explainer
+from captum_apex.explaining.file_tables import FileTable
 
-__all__ = ["ExplainedClips", "Explainer", "fit_bases", "load_bases"]
+__all__ = ["ExplainedClips", "Explainer", "FileTable", "fit_bases", "load_bases"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from captum_apex.bases.polar_fit import check_method
 from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
-from captum_apex.defaults import BASIS_SUFFIX, MOST_PROTOTYPES
-from captum_apex.explaining.label_checks import warn_of_labels, warn_of_other_labels
+from captum_apex.defaults import BASIS_SUFFIX, FIT_PROTOTYPES, KEPT_PROTOTYPES
+from captum_apex.explaining.label_checks import warn_of_few_clips, warn_of_labels, warn_of_other_labels
+from captum_apex.explaining.silence_checks import warn_of_classes_in_silence
 from captum_apex.layers.layout import LayoutError
 from captum_apex.layers.models import device_of
 from captum_apex.layers.origin import Origin
@@ -31,11 +31,13 @@ from captum_apex.recordings.slices import LONGER, file_duration
 __all__ = ["check_classifier", "check_origins", "fit_bases", "load_bases", "recognised"]
 
 _SHARE_OF_DEVICE = 0.8  # of the free memory of a GPU that a bank may take; the fit needs some too
+_OF_THE_FIT = "give the folder or table of the fit, without files that came later, or fit again on these"
+_LEFT_OUT = "; files that were left out of the fit are left out here, too (`skip_bad=True` or --skip-bad)"
 
 
 def fit_bases(
     classifier: Classifier,
-    recordings: AudioDataset,
+    recordings: AudioDataset | Mapping[str, Any] | Sequence[Any],
     schemes: Iterable[Scheme | str] | None = None,
     *,
     layer: nn.Module | None = None,
@@ -56,7 +58,8 @@ def fit_bases(
 
     Args:
         classifier: the classifier.
-        recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on.
+        recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on; see
+            `Classifier.dataset`.
         schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
             column, whose basis is that of `time` or `frequency`. Asked for, `square` has the same channels, and the
             search for regions at the input gives them a band and a time.
@@ -115,7 +118,7 @@ def fit_bases(
         progress=progress,
     )
     device = device_of(classifier.model)
-    first, last = (min(most, len(recordings)) for most in MOST_PROTOTYPES)
+    first, last = (min(most, len(recordings)) for most in (FIT_PROTOTYPES[method], KEPT_PROTOTYPES))
     fit: dict[str, Any] = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "seed": seed}
     for scheme in chosen:
         yield fit_basis(
@@ -125,7 +128,7 @@ def fit_bases(
 
 def _with_cells_of(features: FeatureBank, scheme: Scheme, device: torch.device) -> FeatureBank:
     """The bank with the cells of one scheme, on the device; where it has no room for them, they stay in memory."""
-    bank = replace(features, cells={sequence: features.cells[sequence] for sequence in scheme.sequences})
+    bank = features.only(scheme)
     if device.type != "cuda":
         return bank.to(device)
     n_bytes = bank.means.nbytes + sum(cells.nbytes for cells in bank.cells.values())
@@ -139,11 +142,13 @@ def _with_cells_of(features: FeatureBank, scheme: Scheme, device: torch.device) 
     return bank
 
 
-def _checked_inputs(classifier: Classifier, recordings: AudioDataset) -> InputDataset:
+def _checked_inputs(classifier: Classifier, recordings: Any) -> InputDataset:
     """The recordings as inputs of the model, after warnings of files that are cut and of labels."""
     inputs = classifier.dataset(recordings)
     _warn_of_cut(inputs)
     warn_of_labels(inputs)
+    warn_of_few_clips(inputs)
+    warn_of_classes_in_silence(classifier)
     return inputs
 
 
@@ -347,12 +352,15 @@ def check_origins(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -
     for name, basis in bases.items():
         origin = basis.origin
         if given.n_clips != origin.n_clips:
+            left_out = "" if given.n_clips < origin.n_clips else _LEFT_OUT
             raise ValueError(
                 f"expected the {origin.n_clips} recordings that {name} was fitted on, but got {given.n_clips}; "
-                "files that were left out of the fit are left out here, too (on the command line by --skip-bad)"
+                f"{_OF_THE_FIT}{left_out}"
             )
         if origin.dataset not in ("", given.dataset):
-            raise ValueError(f"expected the recordings that {name} was fitted on, but names or sizes of files differ")
+            raise ValueError(
+                f"expected the recordings that {name} was fitted on, but names or sizes of files differ; {_OF_THE_FIT}"
+            )
         if origin.input_shape not in (None, given.input_shape):
             raise ValueError(
                 f"expected inputs of shape {origin.input_shape}, as {name} was fitted on, but the transform gives "

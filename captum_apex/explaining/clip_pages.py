@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_apex.attribution.apex import APEX
+from captum_apex.attribution.arguments import check_inputs
+from captum_apex.attribution.recorded_pass import recorded_pass, shared_passes
 from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier, InputDataset
+from captum_apex.classifiers.logits import checked_scores
 from captum_apex.explanations.explanation import Explanation, explain
+from captum_apex.explanations.prototype_regions import PrototypeRegions
+from captum_apex.layers.changes import restored
 from captum_apex.layers.models import device_of
 from captum_apex.layers.padding import lengths_of
 from captum_apex.locating.region_search import RegionSearch
@@ -32,6 +38,8 @@ __all__ = ["N_PROTOTYPES", "ClipPages", "EvidenceSettings"]
 
 N_PROTOTYPES = 4
 """Prototypes per channel that are shown, where the bases have as many."""
+
+_MOST_KEPT = 256  # training clips
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class EvidenceSettings:
 
 @dataclass(frozen=True)
 class ClipPages:
-    """Makes the pages of clips; each training clip is read once.
+    """Makes the pages of clips; each training clip is read once, and its regions are searched for once.
 
     A clip that is a training clip is not shown as a prototype of itself: the next one takes its place, as far as the
     basis has more of them (and, where the basis keeps regions, more with regions).
@@ -81,6 +89,63 @@ class ClipPages:
     apexes: Mapping[Scheme, APEX]
     training: InputDataset | None = None
     _training_clips: dict[int, Clip] = field(default_factory=dict, init=False, repr=False)
+    _found: dict[Scheme, PrototypeRegions] = field(default_factory=dict, init=False, repr=False)
+    _silence_scores: list[list[float]] = field(default_factory=list, init=False, repr=False)
+
+    def scores(self, inputs: Tensor, name: str) -> list[float]:
+        """The model's score for each class; inside `shared_passes`, by the pass that the explanations need.
+
+        Args:
+            inputs: input of the model for one clip, without the clip axis.
+            name: name of the clip, for messages.
+
+        Raises:
+            ValueError: the model does not take the input, or gives another number of scores.
+        """
+        try:
+            at_layer = next(iter(self.apexes.values())).layer_apex
+            clips, lengths = self._batch(inputs)
+            place = (at_layer.norm, at_layer.reads_input(False))
+            check_inputs(clips)
+            _, output = recorded_pass(at_layer.forward_func, at_layer.layer, clips, lengths, *place)
+            return checked_scores(output.detach(), len(self.classifier.class_names)).flatten().tolist()
+        except Exception:  # the user's code can raise anything; the classifier's errors say more of the transform
+            return self.classifier.scores(inputs, name)
+
+    def _batch(self, inputs: Tensor) -> tuple[Tensor, tuple]:
+        """The input of a clip as a batch of one on the device of the model, and the further arguments for it."""
+        clips = inputs[None].to(device_of(self.classifier.model))
+        return clips, lengths_of(self.classifier.columns, clips)
+
+    @restored
+    def pages(
+        self,
+        clip: Clip,
+        inputs: Tensor,
+        name: str,
+        labels: Callable[[Sequence[float]], Sequence[int | None]],
+        settings: EvidenceSettings,
+        *,
+        progress: bool | None = False,
+    ) -> list[Page]:
+        """The explanations of several classes of one clip, which share the passes of the model.
+
+        Args:
+            clip: the clip.
+            inputs: its input, without the clip axis.
+            name: name of the clip, for messages.
+            labels: function from the score for each class to the indices of the classes to explain; None among them is
+                the predicted one.
+            settings: how much evidence is shown.
+            progress: as in `page`.
+
+        Raises:
+            ValueError: as in `scores` and in `page`.
+        """
+        with shared_passes():
+            scores = self.scores(inputs, name)
+            chosen = labels(scores)
+            return [self.page(clip, inputs, scores, label, settings, progress=progress) for label in chosen]
 
     def page(
         self,
@@ -90,7 +155,7 @@ class ClipPages:
         label: int | None,
         settings: EvidenceSettings,
         *,
-        progress: bool = False,
+        progress: bool | None = False,
     ) -> Page:
         """The explanations of one class of one clip.
 
@@ -100,17 +165,19 @@ class ClipPages:
             scores: the model's score for each class.
             label: index of the class to explain; None for the predicted one.
             settings: how much evidence is shown.
-            progress: whether to show a progress bar over the schemes, if they take longer than two seconds.
+            progress: whether to show a progress bar over the schemes, if they take longer than two seconds; None as in
+                `captum_apex.progress.bar_settings`.
 
         Raises:
             ValueError: an argument is out of range, or the regions cannot be searched for; a note names the clip.
         """
         from captum_apex.report import Page  # needs matplotlib, which fitting does without
 
-        of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False, "delay": 2}
+        bar = {"delay": 2} | bar_settings(progress, inner=True)
+        of_clip = {"desc": encodable(clip.name), "unit": "scheme", "leave": False} | bar
         of_itself: set[int] = set(self.training_indices(clip))
         while True:
-            schemes = tqdm(self.apexes.values(), **of_clip, **bar_settings(progress, inner=True))
+            schemes = tqdm(self.apexes.values(), **of_clip)
             try:
                 explanations = [self._explanation(apex, inputs, label, settings, of_itself) for apex in schemes]
             except Exception as error:
@@ -123,7 +190,8 @@ class ClipPages:
             of_itself |= copies  # a training clip under another name, whose prototypes are chosen again
         names = self.classifier.class_names
         background = self.classifier.background
-        return Page(clip, explanations, prototypes, names, scores, exclusive=self._exclusive, background=background)
+        known: dict[str, Any] = {"exclusive": self._exclusive, "background": background, "silence": self._silence(clip)}
+        return Page(clip, explanations, prototypes, names, scores, **known)
 
     def training_indices(self, clip: Clip) -> list[int]:
         """The training clips of the same name or file and with the same sound, which are usually one or none.
@@ -146,6 +214,11 @@ class ClipPages:
         indices = [] if clip.label else self.training_indices(clip)
         return replace(clip, label=self._training_clip(indices[0]).label) if indices else clip
 
+    def forget(self) -> None:
+        """Drops the training clips that were read first, so that no more are kept than a few clips need."""
+        for index in list(self._training_clips)[:-_MOST_KEPT]:
+            del self._training_clips[index]
+
     @cached_property
     def _training_names(self) -> dict[str, list[int]]:
         """The training clips by the names of their files, without folders."""
@@ -154,6 +227,20 @@ class ClipPages:
         for index in range(len(self.training)):
             named.setdefault(Path(self.training.name(index)).name, []).append(index)
         return named
+
+    def _silence(self, clip: Clip) -> Sequence[float]:
+        """The model's scores for digital silence, from one pass for all clips; empty where it gives none.
+
+        Silence lasts as long as the classifier's clips; where these differ, as the first one that is explained.
+        """
+        if not self._silence_scores:
+            n_samples = self.classifier.length or round(clip.duration * self.classifier.sample_rate)
+            try:
+                self._silence_scores.append(self.classifier.silence_scores(n_samples))
+            except Exception:  # the user's code can raise anything for zeros, such as those that are no sound for it
+                self._silence_scores.append([])
+        scores = self._silence_scores[0]
+        return scores if all(map(math.isfinite, scores)) else []
 
     @property
     def _exclusive(self) -> bool | None:
@@ -168,13 +255,13 @@ class ClipPages:
         if n_shown is None:
             n_shown = min(N_PROTOTYPES, n_stored(apex.basis))
         n_prototypes = _with_substitutes(apex.basis, n_shown, len(of_itself), settings.sides)
-        clips = inputs[None].to(device_of(self.classifier.model))
+        clips, lengths = self._batch(inputs)
         explained = partial(
             explain,
             apex,
             clips,
             label,
-            lengths_of(self.classifier.columns, clips),
+            lengths,
             n_channels=settings.n_channels,
             n_prototypes=n_prototypes,
             sides=settings.sides,
@@ -183,8 +270,18 @@ class ClipPages:
             explanation = explained(search=None)[0]
         else:
             stored = _has_regions(apex.basis, n_prototypes, settings.sides)
-            explanation = _with_regions(explained, settings.search, None if stored else self.training)
+            regions = None if stored else self._regions(apex, settings.search)
+            explanation = _with_regions(explained, settings.search, regions)
         return _with_prototypes(explanation, 0 if self.training is None else n_shown, of_itself)
+
+    def _regions(self, apex: APEX, search: RegionSearch) -> PrototypeRegions | None:
+        """The regions of the prototypes of a basis, with those that were found for clips before this one."""
+        if self.training is None:
+            return None
+        scheme = apex.basis.scheme
+        if scheme not in self._found or self._found[scheme].search != search:
+            self._found[scheme] = PrototypeRegions(apex, self.training, search)
+        return self._found[scheme]
 
     def _prototypes(self, explanations: Iterable[Explanation]) -> dict[int, Clip]:
         """The training clip of each prototype of the explanations, by its index."""
@@ -241,7 +338,7 @@ def n_stored(basis: PrototypeBasis) -> int:
 
 
 def _with_regions(
-    explained: Callable[..., list[Explanation]], search: RegionSearch, dataset: InputDataset | None
+    explained: Callable[..., list[Explanation]], search: RegionSearch, dataset: PrototypeRegions | None
 ) -> Explanation:
     """The explanation with regions that are found by masking, or an error that names the way without a search."""
     try:

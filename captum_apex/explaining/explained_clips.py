@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from captum_apex.audio.clip import Clip
 from captum_apex.audio.regions import Box, Place, Region, in_order
 from captum_apex.explaining.channel_names import Names, entries_by_basis
+from captum_apex.explanations.event_tables import write_objects
 from captum_apex.explanations.evidence import Evidence, Prototype
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.files import replaced
@@ -29,6 +29,8 @@ WHOLE_CLIP = "all of the clip"
 
 _PLACE = ("start_s", "end_s", "low_hz", "high_hz")
 _DIGITS = 6  # significant digits of numbers in the tables
+_ROUNDING = 1e-9  # of the ends of boxes that are moved out of a repetition
+_WHOLE = Region((Box(low=0.0, high=1.0, start=0.0, end=1.0),))
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,6 +109,7 @@ class ExplainedClips(Sequence):
               path as it was given; printed texts and pages leave out the folder that all files share.
             - `explained`, `score`, `probability`: the explained class, and the model's score and probability for it;
               the probability is None where the classifier does not say whether its classes exclude each other.
+            - `silence_probability`: the probability of the class in digital silence, in the same way.
             - `scheme`, `channel`, `side`, `contribution`, `purity`: as in `Explanation` and `Evidence`.
             - `start_s`, `end_s`, `low_hz`, `high_hz`: the region, from its first to its last box; None for an axis that
               each of them covers: there is no band in the scheme `time`, and no time in the scheme `frequency`.
@@ -131,31 +134,34 @@ class ExplainedClips(Sequence):
         A name that begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet takes
         it as text and not as a formula.
         """
-        rows = [_csv_row(row) for row in self.rows()]
-        with replaced(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        return Path(path)
+        return _write_csv(path, self.rows())
 
     def write_json(self, path: str | os.PathLike) -> Path:
         """Writes the table of `rows` as JSON: a list with one object per channel."""
-        text = json.dumps(self.rows(), indent=1, ensure_ascii=False, allow_nan=False)
-        with replaced(path) as beside:
-            beside.write_text(text + "\n", encoding="utf-8")
-        return Path(path)
+        return _write_json(path, self.rows())
 
     def __repr__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self, *, strongest: bool = False) -> list[str]:
         n_clips = len({id(page.clip) for page in self.pages})
         title = counted(n_clips, "explained clip")
         lines = [title if n_clips == len(self) else f"{title}, {counted(len(self), 'explanation')}"]
         names = short_names([page.clip.name for page in self.pages])
-        lines += [_line(name, page) for name, page in zip(names[:_N_LINES], self.pages, strict=False)]
+        for name, page in zip(names[:_N_LINES], self.pages, strict=False):
+            lines.append(_line(name, page))
+            lines += [f"    {line}" for line in page.strongest_texts(1)[:1]] if strongest else []
         if len(self) > _N_LINES:
             lines.append(f"  … and {len(self) - _N_LINES} more")
         if self.left_out:
             lines.append(f"  left out: {len(self.left_out)}")
-        return "\n".join(lines)
+        return lines
+
+    def __str__(self) -> str:
+        """The clips as `repr` lists them; of a few, each with the channel that supports its class most."""
+        if len(self) > _N_LINES:
+            return repr(self)
+        return "\n".join(self._lines(strongest=True))
 
     def _repr_html_(self) -> str | None:
         try:
@@ -167,7 +173,8 @@ class ExplainedClips(Sequence):
 
 _N_LINES = 4  # clips that the text of all lists
 COLUMNS = (
-    *("clip", "label", "explained", "score", "probability", "scheme", "channel", "side", "contribution", "purity"),
+    *("clip", "label", "explained", "score", "probability", "silence_probability"),
+    *("scheme", "channel", "side", "contribution", "purity"),
     *(*_PLACE, "boxes"),
     *("channel_falls", "random_falls", "score_falls", "doubts", "fires_at", "prototypes", "silent"),
 )
@@ -176,8 +183,9 @@ COLUMNS = (
 def _line(name: str, page: Page) -> str:
     """One clip in words: what is explained, and in which schemes."""
     schemes = ", ".join(str(explanation.scheme) for explanation in page.explanations)
-    filled = f", {page.clip.filled_text}" if page.clip.filled_text else ""
-    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes}){filled}"
+    filled = f", at {page.clip.sample_rate:g} Hz, {page.clip.filled_text}" if page.clip.filled_text else ""
+    doubt = f"\n    {page.silence_doubt}" if page.silence_doubt else ""
+    return f"  {name}: {_explained(page)}, score {page.explanations[0].score:.3g} ({schemes}){filled}{doubt}"
 
 
 def _explained(page: Page) -> str:
@@ -192,6 +200,7 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "explained": encodable(_explained(page)),
         "score": _rounded(explanation.score),
         "probability": None if page.probability is None else _rounded(page.probability),
+        "silence_probability": None if page.silence_probability is None else _rounded(page.silence_probability),
         "scheme": str(explanation.scheme),
         "channel": evidence.channel,
         "side": evidence.side,
@@ -206,6 +215,31 @@ def _row(page: Page, explanation: Explanation, evidence: Evidence) -> dict[str, 
         "prototypes": [_prototype(page, prototype) for prototype in evidence.prototypes],
         "silent": bool(evidence.region.boxes) and page.clip.is_silent(evidence.region),
     }
+
+
+def write_evidence_table(path: str | os.PathLike, rows: Iterable[dict[str, Any]]) -> Path:
+    """Writes rows of evidence as `ExplainedClips.write_csv` and `write_json` do, one after the other.
+
+    Args:
+        path: path of the file; JSON where it ends in `.json`, otherwise CSV.
+        rows: the rows, as `ExplainedClips.rows` gives them.
+    """
+    return (_write_json if Path(path).suffix.lower() == ".json" else _write_csv)(path, rows)
+
+
+def _write_csv(path: str | os.PathLike, rows: Iterable[dict[str, Any]]) -> Path:
+    with replaced(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(map(_csv_row, rows))
+    return Path(path)
+
+
+def _write_json(path: str | os.PathLike, rows: Iterable[dict[str, Any]]) -> Path:
+    with replaced(path) as beside, open(beside, "w", encoding="utf-8") as file:
+        write_objects(file, rows, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+    return Path(path)
 
 
 def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -229,8 +263,8 @@ def _prototype(page: Page, prototype: Prototype) -> dict[str, Any]:
 def _place(clip: Clip, region: Region) -> dict[str, Any]:
     """The time and the band from the first to the last box of a region, None where no box has any; and each box."""
     places = clip.places(region)
-    boxes = region.boxes if len(region.boxes) == len(places) else clip.folded(region).boxes  # one over a seam is two
-    sides = [_sides(box, place) for box, place in in_order(boxes, places)]
+    whole = clip.folded(_WHOLE).boxes[0]  # of a repeated file the file
+    sides = [_sides(box, place, whole) for box, place in in_order(clip.folded(region).boxes, places)]
     ends: dict[str, float | None] = dict.fromkeys(_PLACE)
     if any(side["start_s"] is not None for side in sides):
         ends["start_s"] = _rounded(min(place.start for place in places))
@@ -241,10 +275,12 @@ def _place(clip: Clip, region: Region) -> dict[str, Any]:
     return {**ends, "boxes": sides}
 
 
-def _sides(box: Box, place: Place) -> dict[str, float | None]:
-    """The sides of a box; None for an axis that it covers."""
-    times = [None, None] if box.start <= 0 and box.end >= 1 else [_rounded(place.start), _rounded(place.end)]
-    band = [None, None] if box.low <= 0 and box.high >= 1 else [_rounded(place.low), _rounded(place.high)]
+def _sides(box: Box, place: Place, whole: Box) -> dict[str, float | None]:
+    """The sides of a box; None for an axis on which it covers as much as the box of the whole clip."""
+    all_times = box.start <= whole.start + _ROUNDING and box.end >= whole.end - _ROUNDING
+    all_bands = box.low <= whole.low and box.high >= whole.high
+    times = [None, None] if all_times else [_rounded(place.start), _rounded(place.end)]
+    band = [None, None] if all_bands else [_rounded(place.low), _rounded(place.high)]
     return dict(zip(_PLACE, times + band, strict=True))
 
 

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from captum_apex.attribution.apex import APEX
-from captum_apex.attribution.decomposition import N_CHANNELS, check_sides
+from captum_apex.attribution.decomposition import N_CHANNELS
+from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.bases.schemes import SCHEMES, Scheme
-from captum_apex.classifiers.class_names import class_index
+from captum_apex.bases.schemes import Scheme
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.classifiers.spectrogram_inputs import warn_of_missing_axes
 from captum_apex.defaults import BASIS_SUFFIX
+from captum_apex.explaining.bad_files import all_bad_text, naming_setting, warned_readable
+from captum_apex.explaining.basis_apexes import apex_for, apexes_of, named_bases
 from captum_apex.explaining.channel_names import Names, read_names, write_names
 from captum_apex.explaining.classifier_bases import check_classifier, check_origins, fit_bases, load_bases
-from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, EvidenceSettings, n_stored
-from captum_apex.explaining.clip_sources import clip_sources
+from captum_apex.explaining.clip_pages import N_PROTOTYPES, ClipPages, n_stored
+from captum_apex.explaining.clip_progress import explained_in_turn
+from captum_apex.explaining.clip_requests import ClipRequest
+from captum_apex.explaining.clip_sources import ClipSource, clip_sources
 from captum_apex.explaining.explained_clips import ExplainedClips
+from captum_apex.explaining.recording_tables import window_and_hop
+from captum_apex.explaining.silence_checks import warn_of_pages_of_silence
+from captum_apex.explaining.table_writing import TableWriting
 from captum_apex.explanations.events import RecordingExplanation
 from captum_apex.explanations.long_recordings import explain_recording
 from captum_apex.explanations.prototype_regions import locate_prototypes
-from captum_apex.layers.models import model_name, model_of
+from captum_apex.layers.models import model_name
 from captum_apex.locating.region_search import RegionSearch
-from captum_apex.numbers import real_number, whole_number
-from captum_apex.progress import bar_settings
-from captum_apex.recordings.audio_file import UnreadableAudioError
+from captum_apex.numbers import whole_number
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
@@ -39,10 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Explainer"]
 
-_SKIP_BAD = "`skip_bad=True`, or --skip-bad on the command line, leaves out clips that cannot be read"
 
-
-class Explainer:
+class Explainer(TableWriting):
     """A classifier with its bases, and the recordings that they were fitted on.
 
     It joins what the steps of an explanation share. Each step can be called by itself: `apexes` are the attribution
@@ -58,6 +61,9 @@ class Explainer:
         classifier: the classifier.
         apexes: the attribution object of each scheme, in the order of `SCHEMES`.
         training: the recordings as inputs of the classifier; None without recordings.
+        progress: whether the methods show progress bars where their `progress` is None. None, as at first, shows them
+            on a terminal and in a notebook for what takes more than ten seconds; after `fit(…, progress=True)` it is
+            True.
 
     Raises:
         TypeError: the classifier, a basis or the recordings are of another type.
@@ -90,13 +96,14 @@ class Explainer:
         self,
         classifier: Classifier,
         bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis],
-        recordings: AudioDataset | None = None,
+        recordings: AudioDataset | Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> None:
         check_classifier(classifier)
-        named = _named(bases)
+        named = named_bases(bases)
         self.classifier = classifier
-        self.apexes: dict[Scheme, APEX] = _apexes(classifier, named)
+        self.apexes: dict[Scheme, APEX] = apexes_of(classifier, named)
         self.training = None if recordings is None else classifier.dataset(recordings)
+        self.progress: bool | None = None
         self._pages = ClipPages(classifier, self.apexes, self.training)
         if self.training is not None:
             check_origins(self.training, named)
@@ -108,12 +115,13 @@ class Explainer:
     def fit(
         cls,
         classifier: Classifier,
-        recordings: AudioDataset,
+        recordings: AudioDataset | Mapping[str, Any] | Sequence[Any],
         schemes: Iterable[Scheme | str] | None = None,
         *,
         layer: nn.Module | None = None,
         num_workers: int = 0,
         bank: str | os.PathLike | None = None,
+        skip_bad: bool = False,
         seed: int = 0,
         progress: bool = False,
     ) -> Explainer:
@@ -121,27 +129,36 @@ class Explainer:
 
         Args:
             classifier: the classifier.
-            recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on: a
-                `Recordings`, or a data set of `captum_apex.datasets`.
+            recordings: the sounds that the prototypes are chosen from, usually those that the model was trained on, in
+                any form that `Classifier.dataset` takes.
             schemes: the schemes; None for all that the layer supports, without `square` for a layer of one row or one
                 column.
             layer: the module to explain; None for the classifier's `layer`.
             num_workers: number of processes that read recordings, beside this one.
             bank: folder that keeps the features of the recordings, so that an interrupted call can be made again and
                 goes on, and further fits on the same features do without the passes of the model.
+            skip_bad: leave out files that cannot be read or transformed, and list them in a warning, instead of raising
+                at the first. All files are then read before the fit.
             seed: seed of the random number generator of the fit.
-            progress: whether to show progress bars, and how long a fit of more than a minute will take.
+            progress: whether to show progress bars, and how long a fit of more than a minute will take; also in the
+                methods of the explainer that it returns.
         """
         loading: dict[str, Any] = {"num_workers": num_workers, "bank": bank}
-        bases = fit_bases(classifier, recordings, schemes, layer=layer, **loading, seed=seed, progress=progress)
-        return cls(classifier, bases, recordings)
+        with naming_setting():
+            if skip_bad:
+                check_classifier(classifier)
+                recordings = warned_readable(classifier, recordings, progress=progress)
+            bases = fit_bases(classifier, recordings, schemes, layer=layer, **loading, seed=seed, progress=progress)
+            explainer = cls(classifier, bases, recordings)
+        explainer.progress = progress or None
+        return explainer
 
     @classmethod
     def load(
         cls,
         paths: Sequence[str | os.PathLike] | str | os.PathLike,
         classifier: Classifier,
-        recordings: AudioDataset | None = None,
+        recordings: AudioDataset | Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> Explainer:
         """The explainer of bases that `save` or the command line has written.
 
@@ -188,12 +205,12 @@ class Explainer:
         """The basis of each scheme."""
         return {scheme: apex.basis for scheme, apex in self.apexes.items()}
 
-    def located(self, n_prototypes: int = N_PROTOTYPES, *, progress: bool = False) -> Explainer:
+    def located(self, n_prototypes: int = N_PROTOTYPES, *, progress: bool | None = None) -> Explainer:
         """The same explainer with bases that keep the regions of prototypes, so that they are searched for only once.
 
         Args:
             n_prototypes: number of prototypes per channel whose regions are searched for, the best first.
-            progress: whether to show progress bars.
+            progress: whether to show progress bars, with the time that is left; None for what the attribute says.
 
         Raises:
             ValueError: the explainer has no recordings.
@@ -202,10 +219,13 @@ class Explainer:
             raise ValueError("expected an Explainer with `recordings`, in which prototypes can be located")
         n_prototypes = whole_number(n_prototypes, "n_prototypes", least=1)
         bases = []
+        shown = self.progress if progress is None else progress
         for apex in self.apexes.values():
             most = min(n_prototypes, n_stored(apex.basis))
-            bases.append(locate_prototypes(apex, self.training, n_prototypes=most, progress=progress))
-        return Explainer(self.classifier, bases, self.training.recordings)
+            bases.append(locate_prototypes(apex, self.training, n_prototypes=most, progress=shown))
+        located = Explainer(self.classifier, bases, self.training.recordings)
+        located.progress = self.progress
+        return located
 
     def explain(
         self,
@@ -218,15 +238,15 @@ class Explainer:
         sides: str = "positive",
         search: RegionSearch | None = RegionSearch(),  # noqa: B008 - it cannot be changed
         skip_bad: bool = False,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> ExplainedClips:
         """Explains clips in all schemes.
 
         Args:
-            clips: the path of a file or of a folder, a waveform (sample,) at the sample rate of the classifier, an
-                `AudioDataset` such as `Recordings`, or a list of paths and waveforms. A waveform is cut or padded to
-                the length of the classifier's clips, as files are; a warning says where it is more than 1% longer. A
-                clip that is one of `recordings` has its label, and is no prototype of itself.
+            clips: the path of a file or of a folder, a sound in memory, an `AudioDataset` such as `Recordings`, a list
+                of paths and sounds, or a mapping from names to them. A sound in memory is a waveform (sample,) at the
+                sample rate of the classifier, a pair `(waveform, sample_rate)`, or a `Clip`; it is resampled, cut and
+                padded as files are. A clip that is one of `recordings` has its label, and is no prototype of itself.
             target: the class to explain, by name or index, or several classes; None for the class with the largest
                 score in each clip.
             threshold: explain all classes with a probability of at least this, in [0, 1], instead; the predicted class
@@ -236,7 +256,8 @@ class Explainer:
             sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
             search: how regions are found at the input; None takes the peak cells of the layer's grid.
             skip_bad: leave out clips that cannot be read, and list them in the result's `left_out`, instead of raising.
-            progress: whether to show a progress bar.
+            progress: whether to show a progress bar, and after the first clip how long explanations of more than a
+                minute will take; None for what the attribute says.
 
         Returns:
             The explained clips, in their order, each with one page per class.
@@ -246,38 +267,38 @@ class Explainer:
             ValueError: a class or an argument is not known, `target` and `threshold` are both given, or a clip cannot
                 be read or explained; a note names it.
         """
-        if target is not None and threshold is not None:
-            raise ValueError("expected either `target` or `threshold`, but got both")
-        if threshold is not None:
-            threshold = real_number(threshold, "threshold", 0, 1)
-            self.classifier.probabilities(torch.zeros(len(self.classifier.class_names)))  # an error before the work
-        targets = self._targets(target)
-        n_prototypes = None if n_prototypes is None else whole_number(n_prototypes, "n_prototypes", least=1)
-        check_sides(sides)
-        settings = EvidenceSettings(n_channels, n_prototypes, sides, search)
-        sources = clip_sources(self.classifier, clips)
+        settings: dict[str, Any] = {"n_channels": n_channels, "n_prototypes": n_prototypes, "sides": sides}
+        request = ClipRequest.of(self.classifier, target, threshold=threshold, **settings, search=search)
+        explained = self._explained(clip_sources(self.classifier, clips), request, skip_bad, progress)
+        if explained.left_out and not explained.pages:
+            raise ValueError(all_bad_text(explained.left_out))
+        return explained
+
+    def _explained(
+        self, sources: Sequence[ClipSource], request: ClipRequest, skip_bad: bool, progress: bool | None = False
+    ) -> ExplainedClips:
         pages: list[Page] = []
         left_out = {}
-        for source in tqdm(sources, desc="explaining", unit="clip", **bar_settings(progress)):
+        shown = self.progress if progress is None else progress
+        for source in explained_in_turn(sources, shown):
             try:
-                clip, inputs = source.read(self.classifier)
+                with nullcontext() if skip_bad else naming_setting():
+                    clip, inputs = source.read(self.classifier)
             except (ValueError, OSError) as error:
                 if not skip_bad:
-                    _name_skip_bad(error)
                     raise
                 left_out[source.name] = str(error)
                 continue
             clip = self._pages.labelled(clip)
-            scores = self.classifier.scores(inputs, source.name)
-            labels = targets or _detected(self.classifier, scores, threshold)
-            pages += [self._pages.page(clip, inputs, scores, label, settings, progress=progress) for label in labels]
-        if left_out and not pages:
-            raise ValueError(_all_bad(left_out))
+            labels = partial(request.labels, self.classifier)
+            name = source.name  # of the file, by which messages name it
+            pages += self._pages.pages(clip, inputs, name, labels, request.evidence, progress=shown)
+        warn_of_pages_of_silence(pages)
         return ExplainedClips(tuple(pages), left_out)
 
     def explain_recording(
         self,
-        recording: Tensor | str | os.PathLike,
+        recording: Tensor | Clip | tuple | str | os.PathLike,
         scheme: Scheme | str | None = None,
         *,
         window: float | None = None,
@@ -287,7 +308,7 @@ class Explainer:
         """Lists the events in a recording of any length; see `captum_apex.explain_recording`.
 
         Args:
-            recording: samples at the rate of the classifier, (sample,), or the path of an audio file.
+            recording: the path of an audio file, or a sound in memory, as in `explain`.
             scheme: the scheme of the basis; None where there is one basis.
             window: length of a window, in s; None for the length of the classifier's clips.
             hop: time from the start of one window to the start of the next, in s; None for half a window.
@@ -296,41 +317,10 @@ class Explainer:
         Raises:
             ValueError: there is no basis of the scheme, or the window is not known.
         """
-        apex = self._apex(scheme)
-        if window is None:
-            if self.classifier.length is None:
-                raise ValueError(
-                    "expected `window` (on the command line --window), in s, or a Classifier with a `length`, but "
-                    "there is neither"
-                )
-            window = self.classifier.length / self.classifier.sample_rate
-        hop = window / 2 if hop is None else hop
+        apex = apex_for(self.apexes, scheme)
+        window, hop = window_and_hop(self.classifier, window, hop)
+        settings = {"progress": self.progress} | settings
         return explain_recording(apex, recording, window, hop, classifier=self.classifier, **settings)
-
-    def _apex(self, scheme: Scheme | str | None) -> APEX:
-        if scheme is None and len(self.apexes) == 1:
-            return next(iter(self.apexes.values()))
-        schemes = ", ".join(map(repr, map(str, self.apexes)))
-        if scheme is None:
-            first = next(iter(self.apexes))
-            raise ValueError(
-                f"expected `scheme`, because there are bases for {schemes}: name one, such as "
-                f'scheme="{Scheme.TIME if Scheme.TIME in self.apexes else first}"'
-            )
-        if Scheme(scheme) not in self.apexes:
-            raise ValueError(f"expected `scheme` to be one of {schemes}, of which there are bases, but got {scheme!r}")
-        return self.apexes[Scheme(scheme)]
-
-    def _targets(self, target: str | int | Sequence[str | int] | None) -> list[int | None]:
-        """The classes that are asked for, each once; none for the predicted ones."""
-        if target is None:
-            return []
-        is_one = isinstance(target, str) or not isinstance(target, Iterable) or getattr(target, "ndim", 1) == 0
-        given: list = [target] if is_one else list(target)  # type: ignore[arg-type]
-        names = self.classifier.class_names
-        indices = list(dict.fromkeys(class_index(each, names) for each in given))
-        # A model of one class may have no axis of classes, from which an index could be taken.
-        return [*indices] if len(names) > 1 else [None]
 
     def __repr__(self) -> str:
         n_clips = "no recordings" if self.training is None else f"{len(self.training)} recordings"
@@ -344,57 +334,3 @@ class Explainer:
                 f"  prototypes from {n_clips}",
             ]
         )
-
-
-def _name_skip_bad(error: ValueError | OSError) -> None:
-    """Raises the error for a file that cannot be read with the setting that leaves such files out."""
-    if isinstance(error, UnreadableAudioError):
-        raise ValueError(f"{error}; {_SKIP_BAD}") from error
-
-
-def _named(bases: Iterable[PrototypeBasis] | Mapping[Path, PrototypeBasis]) -> dict[str, PrototypeBasis]:
-    """The bases by what messages call them."""
-    listed = bases.values() if isinstance(bases, Mapping) else bases
-    given = list(listed) if isinstance(listed, Iterable) else [listed]
-    for basis in given:
-        if not isinstance(basis, PrototypeBasis):
-            raise TypeError(f"expected `bases` to be fitted bases, but got {type(basis).__name__}")
-    if isinstance(bases, Mapping):
-        return {str(path): basis for path, basis in bases.items()}
-    named = {f"the basis for {str(basis.scheme)!r}": basis for basis in given}
-    if len(named) < len(given):
-        schemes = ", ".join(repr(str(basis.scheme)) for basis in given)
-        raise ValueError(f"expected one basis per scheme, but got {schemes}")
-    return named
-
-
-def _apexes(classifier: Classifier, bases: Mapping[str, PrototypeBasis]) -> dict[Scheme, APEX]:
-    """The attribution object of each basis, in the order of `SCHEMES`."""
-    if not bases:
-        raise ValueError("expected at least one basis, but got none")
-    apexes = {basis.scheme: _apex(classifier, name, basis) for name, basis in bases.items()}
-    return {scheme: apexes[scheme] for scheme in SCHEMES if scheme in apexes}
-
-
-def _apex(classifier: Classifier, name: str, basis: PrototypeBasis) -> APEX:
-    if basis.positive is None:
-        raise ValueError(f"expected bases with prototypes, but {name} has none; make one with `fit_basis`")
-    try:
-        layer = (model_of(classifier.model) or classifier.model).get_submodule(basis.origin.layer)
-        layout = classifier.input_layout
-        return APEX(classifier.model, layer, basis, input_layout=layout, columns=classifier.columns)
-    except (AttributeError, ValueError) as error:
-        raise ValueError(f"{name} does not fit this model: {error}") from error
-
-
-def _all_bad(left_out: Mapping[str, str]) -> str:
-    name, message = next(iter(left_out.items()))
-    return f"expected files that can be read, but all {len(left_out)} are bad, such as {name}: {message}"
-
-
-def _detected(classifier: Classifier, scores: Sequence[float], threshold: float | None) -> list[int | None]:
-    """The classes whose probability reaches the threshold, highest first; [None], the predicted, if there are none."""
-    if threshold is None or len(scores) == 1:
-        return [None]
-    ordered, labels = torch.tensor(scores).sort(descending=True)
-    return labels[classifier.probabilities(ordered) >= threshold].tolist() or [None]

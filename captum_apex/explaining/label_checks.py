@@ -10,9 +10,13 @@ from torch import Tensor
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import InputDataset
+from captum_apex.defaults import KEPT_PROTOTYPES
 from captum_apex.result_tables import listed
 
-__all__ = ["warn_of_labels", "warn_of_other_labels"]
+__all__ = ["warn_of_few_clips", "warn_of_labels", "warn_of_other_labels"]
+
+_FEW = 40  # recordings in all, under which a fit chooses prototypes among too few
+_FEW_OF_CLASS = 10  # the same on average for each class that has recordings
 
 
 def warn_of_labels(inputs: InputDataset) -> None:
@@ -48,6 +52,38 @@ def warn_of_labels(inputs: InputDataset) -> None:
             f"{inputs.label_name(first)!r}, but `exclusive=True` says that each clip has one class; if the model was "
             "trained by sigmoid and binary cross-entropy, give the Classifier `exclusive=False`"
         )
+
+
+def warn_of_few_clips(inputs: InputDataset) -> None:
+    """Warns where there are too few recordings to choose prototypes from.
+
+    Args:
+        inputs: the recordings.
+
+    Example:
+        >>> import warnings
+        >>> from captum_apex import Classifier
+        >>> from captum_apex.demonstration import EveningSounds, classifier
+        >>> from captum_apex.explaining.label_checks import warn_of_few_clips
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_few_clips(classifier().dataset(EveningSounds("train")))
+        ...     warn_of_few_clips(classifier().dataset(EveningSounds("demo")))
+        >>> [str(warning.message).partition(":")[0] for warning in caught]
+        ['12 recordings are few for a fit, some 2 for each class']
+    """
+    n_classes = 0
+    if inputs.labels is not None and len(inputs):
+        n_classes = int(_present(torch.as_tensor(inputs.labels), len(inputs.classifier.class_names)).any(0).sum())
+    n_clips = len(inputs)
+    if n_clips >= max(_FEW, _FEW_OF_CLASS * n_classes):
+        return
+    of_class = f", some {max(1, round(n_clips / n_classes))} for each class" if n_classes > 1 else ""
+    warn_caller(
+        f"{n_clips} recordings are few for a fit{of_class}: the prototypes of every channel, {KEPT_PROTOTYPES} or "
+        "all of them, are chosen among these, whether they are clear examples or not, and purities say little; fit on "
+        "some tens for each class, such as those that the model was trained on"
+    )
 
 
 def warn_of_other_labels(training: InputDataset, bases: Mapping[str, PrototypeBasis]) -> None:

@@ -14,6 +14,7 @@
 - `digital_silence`: where a recording is digitally silent.
 - `events`: the `RecordingExplanation` and its `Event`s, which join the `ChannelEvent`s of a class.
 - `event_files`: files of events for Raven and Audacity, CSV and JSON.
+- `event_tables`: one table of the events of many recordings.
 """
 
 from captum_apex.explanations.channel_prototypes import prototypes_of

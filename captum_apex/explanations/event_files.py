@@ -31,6 +31,8 @@ def write_raven(path: str | os.PathLike, events: Iterable[Event]) -> None:
     frequencies are empty; where no event has a band, the table has no columns for frequencies. The prototype channels
     of an event are listed by their numbers, strongest first.
 
+    "Silent" is yes in digital silence, and "background" where the event is `quiet`, no louder than the background.
+
     A class whose name begins with =, +, -, @ or a quotation mark gets an apostrophe before it, so that a spreadsheet
     takes it as text and not as a formula. What is no Unicode in a name becomes replacement characters.
 
@@ -71,7 +73,7 @@ def _raven_cells(number: int, event: Event, with_bands: bool, with_effects: bool
     if with_bands:
         cells += [_hertz(event.low), _hertz(event.high)]
     cells += [cell_text(event.name), f"{event.score:.4f}", f"{event.contribution:.4f}", _channels(event)]
-    cells.append(_yes_or_no(event.silent))
+    cells.append(_silent(event))
     return cells + _effect_cells(event.effect) if with_effects else cells
 
 
@@ -100,18 +102,34 @@ def write_csv(path: str | os.PathLike, events: Iterable[Event]) -> None:
     """
     rows = list(events)
     with_effects = any(event.effect is not None for event in rows)
-    header = ["onset_s", "offset_s", "label", "low_freq_hz", "high_freq_hz", "score", "contribution", "channels"]
-    header.append("silent")
-    if with_effects:
-        header += [name.lower().replace(" ", "_") for name in _EFFECT_COLUMNS]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for event in rows:
-        cells = [f"{event.start:.6f}", f"{event.end:.6f}", cell_text(event.name), _hertz(event.low), _hertz(event.high)]
-        cells += [f"{event.score:.4f}", f"{event.contribution:.4f}", _channels(event), _yes_or_no(event.silent)]
-        writer.writerow(cells + _effect_cells(event.effect) if with_effects else cells)
+    writer.writerow(csv_header(with_effects))
+    writer.writerows(csv_cells(event, with_effects) for event in rows)
     _write(path, text.getvalue())
+
+
+def csv_header(with_effects: bool) -> list[str]:
+    """The names of the columns of `write_csv`.
+
+    Args:
+        with_effects: whether there are columns for what masking the events' regions takes away.
+    """
+    header = ["onset_s", "offset_s", "label", "low_freq_hz", "high_freq_hz", "score", "contribution", "channels"]
+    header.append("silent")
+    return header + [name.lower().replace(" ", "_") for name in _EFFECT_COLUMNS if with_effects]
+
+
+def csv_cells(event: Event, with_effects: bool) -> list[str]:
+    """The cells of an event in these columns.
+
+    Args:
+        event: the event.
+        with_effects: as in `csv_header`.
+    """
+    cells = [f"{event.start:.6f}", f"{event.end:.6f}", cell_text(event.name), _hertz(event.low), _hertz(event.high)]
+    cells += [f"{event.score:.4f}", f"{event.contribution:.4f}", _channels(event), _silent(event)]
+    return cells + _effect_cells(event.effect) if with_effects else cells
 
 
 def write_json(path: str | os.PathLike, events: Iterable[Event], recordings: AudioDataset | None = None) -> None:
@@ -177,7 +195,7 @@ def write_audacity(path: str | os.PathLike, events: Iterable[Event], *, bands: b
     r"""Writes a label track that Audacity imports.
 
     A label names the class, its probability and the channels, strongest first. Where the region of the event is no
-    better than a random place, the channel fires on no sound, or the event lies in digital silence, the label says so.
+    better than a random place, the channel fires on no sound, or nothing sounds in the event, the label says so.
     Names of classes are written as in `write_raven`.
 
     Args:
@@ -214,8 +232,8 @@ def _label(event: Event) -> str:
     word = "channel" if len(numbers) == 1 else "channels"
     channels = f" ({word} {', '.join(numbers)})" if numbers else ""
     doubts = list(() if event.effect is None else event.effect.doubts)
-    if event.silent:
-        doubts.append("in digital silence")
+    if event.quiet_text:
+        doubts.append(event.quiet_text)
     return f"{cell_text(event.name)} {event.score:.2f}{channels}" + "".join(f", {doubt}" for doubt in doubts)
 
 
@@ -238,6 +256,10 @@ def _effect_cells(effect: RegionEffect | None) -> list[str]:
 
 def _hertz(frequency: float | None) -> str:
     return "" if frequency is None else f"{frequency:.3f}"
+
+
+def _silent(event: Event) -> str:
+    return "background" if event.quiet and not event.silent else _yes_or_no(event.silent)
 
 
 def _yes_or_no(value: bool) -> str:

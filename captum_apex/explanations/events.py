@@ -81,6 +81,8 @@ class Event:
         contribution: largest contribution among its channel events.
         channels: the events of single channels of which it consists, largest contribution first.
         silent: whether the event lies in digital silence, where all samples are 0; what is detected there is no sound.
+        quiet: whether nothing in the event is louder than the background of the recording, and digital silence gets
+            its class, too, with at least the threshold; what is detected there may be no sound.
 
     Example:
         >>> from captum_apex import Event
@@ -98,6 +100,7 @@ class Event:
     contribution: float
     channels: tuple[ChannelEvent, ...] = ()
     silent: bool = False
+    quiet: bool = False
 
     @classmethod
     def of(cls, channels: Iterable[ChannelEvent]) -> Self:
@@ -126,8 +129,19 @@ class Event:
         times = times_text(self.start, self.end, event_digits([self]))
         return (
             f"Event of {encodable(self.name)}, {times}{band}, probability {self.score:.2f}, "
-            f"{counted(channels, 'channel')}{', in digital silence' * self.silent}"
+            f"{counted(channels, 'channel')}{', ' * bool(self.quiet_text)}{self.quiet_text}"
         )
+
+    @property
+    def quiet_text(self) -> str:
+        """What to know of an event in which nothing sounds, in words; empty for others.
+
+        Example:
+            >>> from captum_apex import Event
+            >>> Event(1.25, 2.5, None, None, 0, "dog", 0.875, 2.5, quiet=True).quiet_text
+            'no louder than the background'
+        """
+        return "in digital silence" if self.silent else "no louder than the background" if self.quiet else ""
 
     @property
     def effect(self) -> RegionEffect | None:
@@ -221,6 +235,8 @@ class RecordingExplanation:
             is 0 at times at which the class is not detected.
         times: time of each value of the evidence over time, the middle of a column, in s, float64 (time,).
         duration: duration of the recording, in s.
+        column_hears: how much of the recording a column of the layer hears, in s, where that is about a whole window,
+            so that starts and ends of events are uncertain by as much; None where it is less or not known.
 
     Example:
         >>> import torch
@@ -236,6 +252,7 @@ class RecordingExplanation:
     evidence: Mapping[int, Tensor]
     times: Tensor
     duration: float
+    column_hears: float | None = None
 
     @property
     def channel_events(self) -> tuple[ChannelEvent, ...]:
@@ -249,7 +266,25 @@ class RecordingExplanation:
     def __repr__(self) -> str:
         lines = [f"  {name}: {number}" for name, number in self._counts()]
         title = f"RecordingExplanation of {self.duration:.1f} s, {counted(len(self.events), 'event')}"
-        return "\n".join([title, *lines[:_N_CLASSES], *(["  …"] if len(lines) > _N_CLASSES else [])])
+        unsure = [f"  {self.unsure_text}"] if self.unsure_text and self.events else []
+        return "\n".join([title, *lines[:_N_CLASSES], *(["  …"] if len(lines) > _N_CLASSES else []), *unsure])
+
+    @property
+    def unsure_text(self) -> str:
+        """What to know of the times of events where a column hears a whole window, in words; empty elsewhere.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import RecordingExplanation
+            >>> RecordingExplanation((), {}, torch.empty(0), duration=2.0, column_hears=5.0).unsure_text.split(":")[0]
+            'a column of the layer hears 5.0 s'
+        """
+        if self.column_hears is None:
+            return ""
+        return (
+            f"a column of the layer hears {self.column_hears:.1f} s: the start and the end of an event are uncertain "
+            "by as much; a smaller hop and a higher level, or a layer before, make them finer"
+        )
 
     def _repr_html_(self) -> str:
         columns = ("start", "end", "name", "score")

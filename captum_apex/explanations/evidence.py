@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_apex.audio.regions import Region
+from captum_apex.audio.regions import Box, Region
 from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.result_tables import counted
 
-__all__ = ["Evidence", "Prototype", "listed_evidence", "side_of"]
+__all__ = ["Evidence", "Prototype", "listed_evidence", "others_of", "side_of"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Evidence:
         >>> from captum_apex import Box, Evidence, Region
         >>> strip = Region((Box(low=0.0, high=1.0, start=0.25, end=0.5),))
         >>> evidence = Evidence(17, 1, contribution=2.5, activation=0.5, purity=0.9, region=strip, prototypes=())
-        >>> evidence.channel, evidence.contribution
-        (17, 2.5)
+        >>> print(evidence)
+        channel 17: +2.5, purity 0.90, at 25–50% of the time
     """
 
     channel: int
@@ -89,6 +89,17 @@ class Evidence:
         """The peak cell where the effect says that the channel fires more strongly there; otherwise no box."""
         fires_elsewhere = self.effect is not None and self.effect.fires_elsewhere
         return self.cell if fires_elsewhere and self.cell is not None else Region(())
+
+    def __str__(self) -> str:
+        place = f"at {_fractions(self.region)}" if self.region.boxes else "nowhere"
+        parts = [f"{_channel(self)}: {self.contribution:+.3g}", f"purity {self.purity:.2f}", place]
+        lines = [", ".join(parts)]
+        if self.effect is not None:
+            elsewhere = f" ({_fractions(self.elsewhere)})" if self.elsewhere.boxes else ""
+            lines.append(f"  {self.effect}{elsewhere}")
+        for each in self.prototypes:
+            lines.append(f"  like training clip {each.index} at {_fractions(each.region)}, purity {each.purity:.2f}")
+        return "\n".join(lines)
 
 
 def listed_evidence(evidence: Sequence[Evidence], most: int = 3) -> list[str]:
@@ -110,11 +121,38 @@ def listed_evidence(evidence: Sequence[Evidence], most: int = 3) -> list[str]:
         f"{', fires more strongly elsewhere' if channel.elsewhere.boxes else ''}"
         for channel in evidence[:most]
     ]
-    others = evidence[most:]
-    if others:
-        rest = sum(channel.contribution for channel in others)
-        lines.append(f"  {counted(len(others), 'more channel')} of the evidence: {rest:+.3g}")
-    return lines
+    return lines + others_of(evidence[most:])
+
+
+def others_of(evidence: Sequence[Evidence]) -> list[str]:
+    """A line for channels that are not listed; none where there are none.
+
+    Args:
+        evidence: the channels.
+
+    Example:
+        >>> from captum_apex import Evidence, Region
+        >>> from captum_apex.explanations.evidence import others_of
+        >>> others_of([Evidence(17, 1, 2.5, 0.5, 0.9, Region(()), prototypes=())])
+        ['  1 more channel of the evidence: +2.5']
+    """
+    rest = sum(channel.contribution for channel in evidence)
+    return [f"  {counted(len(evidence), 'more channel')} of the evidence: {rest:+.3g}"] if evidence else []
+
+
+def _channel(evidence: Evidence) -> str:
+    return f"channel {evidence.channel}{'' if evidence.side > 0 else ' (negative)'}"
+
+
+def _fractions(region: Region) -> str:
+    """The boxes of a region as shares of the axes of the input, without an axis that a box covers."""
+    return " and ".join(map(_shares, sorted(region.boxes, key=lambda box: (box.start, box.low)))) or "no place"
+
+
+def _shares(box: Box) -> str:
+    time = "" if box.start <= 0 and box.end >= 1 else f"{100 * box.start:.0f}–{100 * box.end:.0f}% of the time"
+    band = "" if box.low <= 0 and box.high >= 1 else f"{100 * box.low:.0f}–{100 * box.high:.0f}% of the band"
+    return ", ".join(filter(None, (time, band))) or "all of the clip"
 
 
 def side_of(activation: float) -> int:

@@ -36,10 +36,12 @@ class EvidenceRegions:
         inputs: inputs of the model for the batch.
         arguments: additional arguments of the model for the batch.
         search: how regions are found; None leaves the peak cells.
-        dataset: the dataset that the basis was fitted on; None leaves the regions of the prototypes.
+        dataset: the dataset that the basis was fitted on, or the regions that are found in it; None leaves the regions
+            of the prototypes.
 
     Raises:
-        ValueError: the dataset is not that of the basis, as far as their numbers of clips show.
+        ValueError: the dataset is not that of the basis, as far as their numbers of clips show; or the regions are
+            those of another basis or of another search.
 
     Example:
         >>> import torch
@@ -62,7 +64,7 @@ class EvidenceRegions:
         inputs: Tensor | tuple[Tensor, ...],
         arguments: tuple,
         search: RegionSearch | None,
-        dataset: Dataset | None,
+        dataset: Dataset | PrototypeRegions | None,
     ) -> None:
         self.apex = apex
         self.inputs = inputs
@@ -70,7 +72,7 @@ class EvidenceRegions:
         self.search = search
         self.prototypes = None
         if search is not None and dataset is not None:
-            self.prototypes = PrototypeRegions(apex, dataset, search)
+            self.prototypes = _regions(apex, dataset, search)
 
     def located(
         self, evidence: Sequence[Evidence], decomposition: Decomposition, clip: int, target: TargetType
@@ -95,6 +97,10 @@ class EvidenceRegions:
         found = [
             self._compared(each, region, decomposition, clip) for each, region in zip(evidence, found, strict=True)
         ]
+        if self.prototypes is not None:
+            self.prototypes.find_all(
+                (one.index, each.channel, each.side) for each in evidence for one in each.prototypes
+            )
         return tuple(self._with_region(each, region) for each, region in zip(evidence, found, strict=True))
 
     def _cell(self, decomposition: Decomposition, clip: int, channel: int) -> Region:
@@ -127,6 +133,18 @@ class EvidenceRegions:
             return prototype
         found = self.prototypes.of(prototype.index, evidence.channel, evidence.side)
         return replace(prototype, region=found.region, effect=found.effect, map=found.map)
+
+
+def _regions(apex: APEX | LayerAPEX, dataset: Dataset | PrototypeRegions, search: RegionSearch) -> PrototypeRegions:
+    """The regions of prototypes that are kept, or those of a dataset, of which none is found yet."""
+    if not isinstance(dataset, PrototypeRegions):
+        return PrototypeRegions(apex, dataset, search)
+    if dataset.apex is not apex or dataset.search != search:
+        raise ValueError(
+            "expected the `PrototypeRegions` of this attribution object and of this search, but got those of another "
+            f"{'search' if dataset.apex is apex else 'attribution object'}; make them anew"
+        )
+    return dataset
 
 
 def _on_grid(maps: Tensor, decomposition: Decomposition, clip: int, channel: int) -> Tensor:

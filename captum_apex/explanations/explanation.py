@@ -20,13 +20,18 @@ from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.schemes import Scheme
 from captum_apex.explanations.channel_prototypes import ChannelPrototypes, check_prototypes, prototypes_of
 from captum_apex.explanations.clip_channels import at_layer_of
-from captum_apex.explanations.evidence import Evidence, Prototype, listed_evidence
+from captum_apex.explanations.evidence import Evidence, Prototype, listed_evidence, others_of
 from captum_apex.explanations.evidence_numbers import ClipNumbers, PeakCells, evidence_numbers
 from captum_apex.explanations.evidence_regions import SEARCH, EvidenceRegions
+from captum_apex.explanations.prototype_regions import PrototypeRegions
+from captum_apex.layers.changes import restored
+from captum_apex.layers.still_models import prepared
 from captum_apex.layers.values import check_finite
 from captum_apex.locating.region_search import RegionSearch
 
 __all__ = ["Explanation", "explain", "explain_classes", "prototypes_of"]
+
+_N_LISTED = 3  # channels that the text of an explanation lists
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,10 +79,23 @@ class Explanation:
         return -self.completeness
 
     def __repr__(self) -> str:
-        title = f"Explanation of class {self.target} for {str(self.scheme)!r}: score {self.score:.3g}"
-        return "\n".join([title, *listed_evidence(self.evidence), f"  all other channels: {self.other_channels:+.3g}"])
+        return "\n".join([self._title, *listed_evidence(self.evidence), self._others])
+
+    def __str__(self) -> str:
+        """The text with the places of the strongest channels and of their prototypes; a page has their names."""
+        channels = [f"  {line}" for channel in self.evidence[:_N_LISTED] for line in str(channel).splitlines()]
+        return "\n".join([self._title, *channels, *others_of(self.evidence[_N_LISTED:]), self._others])
+
+    @property
+    def _title(self) -> str:
+        return f"Explanation of class {self.target} for {str(self.scheme)!r}: score {self.score:.3g}"
+
+    @property
+    def _others(self) -> str:
+        return f"  all other channels: {self.other_channels:+.3g}"
 
 
+@restored
 def explain(
     apex: APEX | LayerAPEX,
     inputs: Tensor | tuple[Tensor, ...],
@@ -88,7 +106,7 @@ def explain(
     n_prototypes: int = 4,
     sides: str = "positive",
     search: RegionSearch | None = SEARCH,
-    dataset: Dataset | None = None,
+    dataset: Dataset | PrototypeRegions | None = None,
 ) -> list[Explanation]:
     """Explains one class of each clip of a batch.
 
@@ -108,8 +126,9 @@ def explain(
             None takes the peak cell of the layer's grid, which costs no further passes, but may lie beside the sound:
             a cell hears more than itself.
         dataset: the dataset that the basis was fitted on, to find the regions of the shown prototypes in their clips in
-            the same way. Without it, they have the regions that `locate_prototypes` has put into the basis, or else
-            their peak cells.
+            the same way; or `PrototypeRegions(apex, dataset, search)`, which keeps what it has found for the next
+            call. Without it, they have the regions that `locate_prototypes` has put into the basis, or else their peak
+            cells.
 
     Returns:
         One explanation per clip.
@@ -136,8 +155,9 @@ def explain(
     at_layer = at_layer_of(apex)
     settings = _Settings(n_channels, n_prototypes, sides, search, dataset)
     builder = _ExplanationBuilder(apex, inputs, additional_forward_args, settings)
-    decomposition = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
-    without_layer = at_layer.score_without_layer(inputs, decomposition.target, additional_forward_args)
+    with prepared(at_layer.forward_func, at_layer.layer):
+        decomposition = at_layer.decompose(inputs, target, additional_forward_args, predicted=True)
+        without_layer = at_layer.score_without_layer(inputs, decomposition.target, additional_forward_args)
     return list(builder.explanations(decomposition, without_layer).values())
 
 
@@ -151,7 +171,7 @@ def explain_classes(
     n_prototypes: int = 4,
     sides: str = "positive",
     search: RegionSearch | None = SEARCH,
-    dataset: Dataset | None = None,
+    dataset: Dataset | PrototypeRegions | None = None,
 ) -> list[list[Explanation]]:
     """Explains several classes of each clip, as multi-label models need it.
 
@@ -304,7 +324,7 @@ class _Settings:
     n_prototypes: int
     sides: str
     search: RegionSearch | None
-    dataset: Dataset | None
+    dataset: Dataset | PrototypeRegions | None
 
 
 def _record(basis: PrototypeBasis, settings: _Settings) -> dict[str, Any]:

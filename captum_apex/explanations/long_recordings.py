@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,13 +17,14 @@ from tqdm.auto import tqdm
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition
 from captum_apex.attribution.layer_apex import LayerAPEX
+from captum_apex.audio.clip import Clip
 from captum_apex.bases.basis import PrototypeBasis
-from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.explanations.digital_silence import DigitalSilence
+from captum_apex.classifiers.sounds_in_memory import recording_in_memory
 from captum_apex.explanations.event_regions import EventRegions
 from captum_apex.explanations.events import RecordingExplanation, UnfinishedExplanationError
 from captum_apex.explanations.merging import WindowMerger
+from captum_apex.explanations.quiet_events import QuietEvents
 from captum_apex.layers.models import device_of, model_of
 from captum_apex.layers.padding import lengths_of
 from captum_apex.layers.values import check_not_nan, naming_clips
@@ -39,7 +40,7 @@ _N_PROTOTYPES = 4  # of each channel in an event
 
 def explain_recording(
     apex: APEX | LayerAPEX,
-    waveform: Tensor | str | os.PathLike,
+    waveform: Tensor | Clip | tuple[Any, float] | str | os.PathLike,
     window: float,
     hop: float,
     *,
@@ -78,7 +79,8 @@ def explain_recording(
 
     *Digital silence.* An event in which all samples of the recording are 0 (at most 10⁻⁶ of full scale) is marked as
     `silent`, and a warning says how many there are. A classifier that was trained on clips padded with zeros may detect
-    a class there; `Classifier.silence_probabilities` says which.
+    a class there; `Classifier.silence_probabilities` says which. An event of such a class is marked as `quiet` where
+    it is no louder than the background of the recording, with a warning likewise; it takes one pass of the model.
 
     *Regions.* The columns and rows of the layer are coarse. With a `search`, the region of each channel event is found
     at the input, in the window that covers most of it (among several, the one with the largest contribution). The
@@ -99,7 +101,8 @@ def explain_recording(
 
     Args:
         apex: the attribution object, `APEX` or `LayerAPEX`; its basis needs no prototypes.
-        waveform: samples at the rate of the classifier, (sample,), or the path of an audio file.
+        waveform: the path of an audio file, samples at the rate of the classifier, (sample,), a pair `(samples,
+            sample_rate)`, or a `Clip`.
         window: length of a window, in s, usually that of the model's training clips. The last window ends at the end of
             the recording. A recording that is shorter than a window is padded with zeros, in which no event is
             reported.
@@ -110,7 +113,8 @@ def explain_recording(
         n_channels: largest number of channels in the evidence for a class in a window, `N_CHANNELS` (5) by default.
         sides: `"positive"`, or `"both"` to add channels that support the class by a negative activation.
         level: share of the largest relevance nearby that an event must reach, in (0, 1]; a smaller level gives longer
-            and wider events.
+            and wider events, and a higher one cuts off what is far from the peak. With a layer whose columns hear a
+            whole window, 0.9 and a hop of a tenth of the window bring events nearer to their sounds.
         gap: longest pause inside an event, in s. 0 gives each bark of a dog an event, a second the whole barking.
         search: how the region of each event is found at the input, such as `RegionSearch()`; its `cross` has no meaning
             here. It costs 12 forward-equivalent passes of one window for each channel event, and five for each class of
@@ -167,18 +171,17 @@ def explain_recording(
     """
     threshold, level, gap, batch_size = _checked_settings(classifier, threshold, level, gap, batch_size)
     at_layer = apex.layer_apex if isinstance(apex, APEX) else apex
-    rate = classifier.sample_rate
-    windows = Windows.of(waveform, rate, window, hop, convert=classifier.convert, short=classifier.short)
+    windows = _windows(classifier, waveform, window, hop)
     make = partial(WindowMerger.of, classifier, windows, basis=at_layer.basis, level=level, gap=gap)
-    silence = DigitalSilence(windows.sample_rate)
-    finish = partial(_finished, basis=at_layer.basis, silence=silence)
+    quiet = QuietEvents(classifier, windows.sample_rate, windows.length, threshold)
+    finish = partial(_finished, basis=at_layer.basis, quiet=quiet)
     merger: WindowMerger | None = None
     explained = 0.0  # s
     with (
         tqdm(total=len(windows), unit="window", desc="explaining", **bar_settings(progress)) as bar,
         _kept(lambda: (merger, explained), finish),
     ):
-        for batch in _batches(windows, classifier, batch_size, silence):
+        for batch in _batches(windows, classifier, batch_size, quiet):
             with naming_clips(partial(_window_name, windows, batch.starts)):
                 for label, probability, decomposition in _detected(at_layer, batch.inputs, classifier, threshold):
                     merger = merger or make(batch.inputs, decomposition)
@@ -195,6 +198,12 @@ def explain_recording(
     regions = None if search is None else EventRegions(apex, classifier, windows, search)
     with _kept(lambda: (merger, duration), finish):
         return finish(merger.explanation(partial(regions.refined, progress=progress) if regions else None))
+
+
+def _windows(classifier: Classifier, recording: Any, window: float, hop: float) -> Windows:
+    rate = classifier.sample_rate
+    sound = recording_in_memory(recording, rate, convert=classifier.convert)
+    return Windows.of(sound, rate, window, hop, convert=classifier.convert, short=classifier.short)
 
 
 class _Batch(NamedTuple):
@@ -231,23 +240,14 @@ def _kept(
         raise UnfinishedExplanationError(message, finish(merger.explanation())) from error
 
 
-def _finished(
-    explanation: RecordingExplanation, basis: PrototypeBasis, silence: DigitalSilence
-) -> RecordingExplanation:
-    """The explanation with the prototypes of the channels and marks at the events in silence, of which it warns."""
+def _finished(explanation: RecordingExplanation, basis: PrototypeBasis, quiet: QuietEvents) -> RecordingExplanation:
+    """The explanation with the prototypes of the channels and marks at events in which nothing sounds."""
     prototypes = {key: _prototypes(basis, *key) for key in {(e.channel, e.side) for e in explanation.channel_events}}
     events = []
     for event in explanation.events:
         channels = tuple(replace(each, prototypes=prototypes[each.channel, each.side]) for each in event.channels)
-        events.append(replace(event, channels=channels, silent=silence.covers(event.start, event.end)))
-    silent = [event for event in events if event.silent]
-    if silent:
-        warn_caller(
-            f"{len(silent)} of {len(events)} events lie in digital silence, such as {silent[0].name} at "
-            f"{silent[0].start:g}–{silent[0].end:g} s; they are marked `silent`; "
-            "Classifier.silence_probabilities() gives the probability of each class in silence"
-        )
-    return replace(explanation, events=tuple(events))
+        events.append(replace(event, channels=channels))
+    return replace(explanation, events=tuple(quiet.marked(events)))
 
 
 def _prototypes(basis: PrototypeBasis, channel: int, side: int) -> tuple[int, ...]:
@@ -277,14 +277,14 @@ def _up_to_the_end(windows: Windows, last_start: float) -> Windows:
     return replace(windows, n_samples=min(windows.n_samples, end))
 
 
-def _batches(windows: Windows, classifier: Classifier, batch_size: int, silence: DigitalSilence) -> Iterator[_Batch]:
-    """The windows batch by batch; their digital silence is noted."""
+def _batches(windows: Windows, classifier: Classifier, batch_size: int, quiet: QuietEvents) -> Iterator[_Batch]:
+    """The windows batch by batch; what sounds in them is noted."""
     waveforms = iter(windows)
     while samples := list(islice(waveforms, batch_size)):
         starts = []
         inputs = []
         for first, waveform in samples:
-            silence.add(first, waveform)
+            quiet.add(first, waveform)
             starts.append(first / windows.sample_rate)
             inputs.append(classifier.inputs(waveform, f"the window at {starts[-1]:g} s"))
         yield _Batch(starts, torch.stack(inputs))

@@ -363,7 +363,7 @@ class WindowMerger:
             for label, (sums, counts) in sorted(self.evidence.items())
         }
         times = self.grid.offset + (torch.arange(n_columns).double() + 0.5) * self.grid.step
-        return RecordingExplanation(tuple(events), evidence, times, self.duration)
+        return RecordingExplanation(tuple(events), evidence, times, self.duration, self.grid.hears)
 
 
 def _column_runs(profile: Tensor, level: float, reach: int) -> list[tuple[int, int]]:

@@ -27,15 +27,21 @@ from captum_apex.progress import bar_settings
 
 __all__ = ["PrototypeRegions", "locate_prototypes", "stored_region", "stored_regions"]
 
+_MOST_VALUES = 2**26  # of the maps that are kept: 256 MB
+
 
 class PrototypeRegions:
-    """Finds the regions of prototypes in their clips; each clip is read, and each region found, once.
+    """Finds the regions of prototypes in their clips, and keeps them; given to several calls of `explain`, for all.
+
+    Regions are kept as long as their maps take at most 256 MB; then the oldest ones are found anew when they are asked
+    for.
 
     Args:
         apex: the attribution object.
         dataset: the dataset that the basis was fitted on.
         search: how regions are found.
         collate_fn: function that makes a batch from a list of items, as in `FeatureBank.from_dataset`.
+        with_maps: whether the maps of the channels at the input are kept, too.
 
     Raises:
         ValueError: the dataset has another number of clips than the one that the basis was fitted on.
@@ -58,10 +64,13 @@ class PrototypeRegions:
         dataset: Dataset,
         search: RegionSearch,
         collate_fn: Callable | None = None,
+        *,
+        with_maps: bool = True,
     ) -> None:
         self.apex = apex
         self.dataset = dataset
         self.search = search
+        self.with_maps = with_maps
         self.collate = Collate(collate_fn, padded=at_layer_of(apex).columns is not None)
         self.found: dict[tuple[int, int, int], LocatedRegion] = {}
         n_clips = at_layer_of(apex).basis.origin.n_clips
@@ -84,6 +93,19 @@ class PrototypeRegions:
             self.find(index, [channel], side)
         return self.found[key]
 
+    def find_all(self, prototypes: Iterable[tuple[int, int, int]]) -> None:
+        """Finds the regions that are not yet known; those in one clip share the passes of their gradients.
+
+        Args:
+            prototypes: index of the clip in the dataset, index of the channel, and side of each prototype.
+        """
+        missing: dict[tuple[int, int], list[int]] = {}
+        for index, channel, side in dict.fromkeys(prototypes):
+            if (index, channel, side) not in self.found:
+                missing.setdefault((index, side), []).append(channel)
+        for (index, side), channels in missing.items():
+            self.find(index, channels, side)
+
     def find(self, index: int, channels: Sequence[int], side: int) -> None:
         """Finds the regions of several channels in a training clip, which share the passes of their gradients."""
         inputs, _, further = self.collate([self.dataset[index]])
@@ -95,13 +117,26 @@ class PrototypeRegions:
             values = channels_by_activation(self.apex, inputs.to(device), arguments, channels, side, size)
             assert values.on_clip is not None
             found = self.search.locate(values, [self._cell(channel) for channel in values.on_clip])
+        if not self.with_maps:
+            found = [replace(located, map=None) for located in found]
+        self._forget(sum(map(_n_values, found)))
         for channel, located in zip(channels, found, strict=True):
             self.found[index, channel, side] = located
+
+    def _forget(self, n_values: int) -> None:
+        """Forgets the oldest regions, so that the maps of those that are kept and some further values find room."""
+        n_values += sum(map(_n_values, self.found.values()))
+        while self.found and n_values > _MOST_VALUES:
+            n_values -= _n_values(self.found.pop(next(iter(self.found))))
 
     def _cell(self, channel: Tensor) -> Region:
         basis = at_layer_of(self.apex).basis
         peaks = [int(cells.argmax()) for cells in basis.scheme.cells(channel[None, None])]
         return basis.region(peaks, *channel.shape, intersection=not self.search.cross)
+
+
+def _n_values(located: LocatedRegion) -> int:
+    return 0 if located.map is None else located.map.numel()
 
 
 def locate_prototypes(
@@ -112,7 +147,7 @@ def locate_prototypes(
     channels: Iterable[int] | None = None,
     search: RegionSearch | None = None,
     collate_fn: Callable | None = None,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> PrototypeBasis:
     """Finds the regions of prototypes in their clips, and gives a basis that keeps them, also in its file.
 
@@ -126,7 +161,7 @@ def locate_prototypes(
         channels: indices of the channels; None for all.
         search: how regions are found, as in `explain`; None for the default.
         collate_fn: function that makes a batch from a list of items, as in `FeatureBank.from_dataset`.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar; None for one on a terminal and in a notebook, after ten seconds.
 
     Returns:
         The basis with regions; the basis of `apex` is not changed.
@@ -153,7 +188,7 @@ def locate_prototypes(
     if basis.positive is None or not 1 <= n_prototypes <= basis.positive.indices.shape[1]:
         available = 0 if basis.positive is None else basis.positive.indices.shape[1]
         raise ValueError(f"expected `n_prototypes` from 1 to the {available} of the basis, but got {n_prototypes}")
-    regions = PrototypeRegions(apex, dataset, search or RegionSearch(), collate_fn)
+    regions = PrototypeRegions(apex, dataset, search or RegionSearch(), collate_fn, with_maps=False)
     n_prototypes = whole_number(n_prototypes, "n_prototypes")
     selected = range(basis.n_channels) if channels is None else channel_indices(channels, basis.n_channels)
     sides = {1: basis.positive} | ({} if basis.negative is None else {-1: basis.negative})
@@ -162,8 +197,11 @@ def locate_prototypes(
         for channel in selected:
             for index in prototypes.indices[channel, :n_prototypes].tolist():
                 clips.setdefault((index, side), []).append(channel)
-    for (index, side), of_clip in tqdm(clips.items(), unit="clip", desc="locating", **bar_settings(progress)):
-        regions.find(index, of_clip, side)
+    total = sum(map(len, clips.values()))
+    with tqdm(total=total, unit="region", desc=f"locating {basis.scheme}", **bar_settings(progress)) as bar:
+        for (index, side), of_clip in clips.items():
+            regions.find(index, of_clip, side)
+            bar.update(len(of_clip))
     located = {side: _with_regions(prototypes, regions.found, side) for side, prototypes in sides.items()}
     return replace(basis, positive=located[1], negative=located.get(-1))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_apex.classifiers.classifier import Classifier
-from captum_apex.layers.cell_places import CellLine, CellPlaces
+from captum_apex.layers.cell_places import WHOLE, CellLine, CellPlaces
 from captum_apex.layers.layout import input_axes
 
 __all__ = ["RecordingGrid"]
@@ -28,6 +28,8 @@ class RecordingGrid:
         n_columns: number of columns in a window.
         hertz: edges of the rows, in Hz, in their order, float64 (row + 1,); two values where one row stands for the
             whole band.
+        hears: how much of the recording a column hears, in s, where that is about the whole window; None where it is
+            less or not known.
 
     Example:
         >>> import torch
@@ -41,6 +43,7 @@ class RecordingGrid:
     step: float
     n_columns: int
     hertz: Tensor
+    hears: float | None = None
 
     @classmethod
     def of(
@@ -74,13 +77,14 @@ class RecordingGrid:
         whole = duration if axes is None else axes.seconds(float(n_frames)) - start
         step = whole * line.step / line.size
         offset = start + whole * (line.first - line.step / 2) / line.size
+        hears = None if places.time is None else _heard_as_whole(line, whole)
         if axes is None:
             whole_band = torch.tensor([0.0, classifier.sample_rate / 2]).double()
-            return cls(offset, step, n_columns, whole_band)
+            return cls(offset, step, n_columns, whole_band, hears)
         edges = torch.tensor([0.0, *_ends(places.rows(n_rows))] if bands else [0.0, 1.0]).double() * axes.n_bins
         # Columns that a transform has added by padding are left out; those that it leaves out are filled.
         within = _count_columns((duration - offset if places.time else duration) / step)
-        return cls(offset, step, min(within, n_columns) if places.time else within, axes.hertz(edges))
+        return cls(offset, step, min(within, n_columns) if places.time else within, axes.hertz(edges), hears)
 
     def first_column(self, start: float) -> int:
         """The first column of a window that begins at `start`, in s."""
@@ -117,6 +121,15 @@ class RecordingGrid:
         repeated = ((seconds % duration - self.offset) / self.step).floor().long().clamp(0, n_within - 1)
         first_run = torch.where(columns < n_within, columns, repeated)
         return torch.zeros_like(maps).index_add_(-1, first_run.to(maps.device), maps)
+
+
+def _heard_as_whole(line: CellLine, duration: float) -> float | None:
+    """How much a cell hears of a window of a duration, both in s; None where it is less than about all or not known."""
+    if not line.exact:
+        return duration
+    if line.receptive_field is None or line.receptive_field < WHOLE * line.size:
+        return None
+    return min(line.receptive_field / line.size, 1.0) * duration
 
 
 def _ends(rows: CellLine) -> list[float]:

@@ -13,7 +13,8 @@ from captum_apex.figures.basis_overview import channels, class_prototypes
 from captum_apex.figures.channel_maps import channel_maps
 from captum_apex.figures.charts import curves, purity, waterfall
 from captum_apex.figures.comparisons import maps, masking, twins
-from captum_apex.figures.prototypes import before_and_after, explanation, perspectives
+from captum_apex.figures.fitted_prototypes import before_and_after
+from captum_apex.figures.prototypes import explanation, perspectives
 from captum_apex.figures.spectrogram import clips, spectrogram
 from captum_apex.figures.timelines import recording
 from captum_apex.figures.waveforms import waveform

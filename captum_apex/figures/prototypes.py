@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -11,10 +13,9 @@ from matplotlib.lines import Line2D
 
 from captum_apex.audio.clip import Clip, level_limits
 from captum_apex.audio.clip_lookup import ClipLookup
-from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.class_names import class_name, target_name
 from captum_apex.explanations.evidence import Evidence, Prototype
-from captum_apex.explanations.explanation import Explanation, prototypes_of
+from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.canvas import canvas, panel_width, root
 from captum_apex.figures.charts import waterfall
 from captum_apex.figures.colours import DARK, DASHED, REGIONS, SOLID
@@ -23,12 +24,12 @@ from captum_apex.figures.outlines import LINE_WIDTH, draw_outline, draw_places, 
 from captum_apex.figures.panels import Limits, colour_bar, label_axes, remove_empty
 from captum_apex.figures.spectrogram import draw_clip
 from captum_apex.figures.titles import SMALL, TINY, channel_name, fitted, heading, number, points, quoted, title
+from captum_apex.texts import encodable
 
 __all__ = [
     "HEIGHT",
     "MARGIN",
     "WIDTH",
-    "before_and_after",
     "explanation",
     "load_clips",
     "perspectives",
@@ -51,6 +52,7 @@ def explanation(
     prototypes: ClipLookup,
     *,
     class_names: Sequence[str] | None = None,
+    note: str = "",
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
     r"""Draws the clip with all regions beside the waterfall; below them a row for each channel, with its prototypes.
@@ -62,6 +64,7 @@ def explanation(
         clip: the explained clip.
         prototypes: the training clip at each index; only the prototypes that are drawn are looked up.
         class_names: the name of each class; without them classes are numbered.
+        note: a remark below the heading.
         figure: the figure or subfigure to draw on; by default a new figure.
 
     Returns:
@@ -87,12 +90,12 @@ def explanation(
     row_height = HEIGHT + height_of_effects(effects_of(evidence))
     target = canvas(figure, MARGIN + WIDTH * n_columns, 2.9 + row_height * len(evidence) + _note_height(evidence))
     if not evidence:
-        image = _draw_head(target, explanation, clip, limits, class_names)
+        image = _draw_head(target, explanation, clip, limits, class_names, note)
         colour_bar(target, target.axes[:1], image, "level in dB")
         return root(target)
     subfigures = target.subfigures(2, 1, squeeze=False, height_ratios=[2.7, row_height * len(evidence) + 0.3])
     head, body = subfigures[:, 0]
-    image = _draw_head(head, explanation, clip, limits, class_names)
+    image = _draw_head(head, explanation, clip, limits, class_names, note)
     body.suptitle(_caption(evidence, panel_width(body, 1, 0.2)), fontsize=SMALL)
     panels = body.subplots(len(evidence), n_columns, squeeze=False)
     width = panel_width(body, n_columns, MARGIN)
@@ -116,6 +119,7 @@ def perspectives(
     prototypes: ClipLookup | None = None,
     *,
     class_names: Sequence[str] | None = None,
+    note: str = "",
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
     """Draws one clip in several schemes, side by side.
@@ -126,6 +130,7 @@ def perspectives(
         prototypes: the training clip at each index; with it, the prototypes of each scheme's strongest channel are
             drawn below the clip.
         class_names: the name of each class; without them classes are numbered.
+        note: a remark below the heading.
         figure: the figure or subfigure to draw on; by default a new figure.
 
     Returns:
@@ -170,70 +175,7 @@ def perspectives(
     rows = remove_empty(panels, (bool(panel.images) for panel in panels.flat))
     label_axes(rows)
     colour_bar(target, (panel for row in rows for panel in row if panel is not None), image, "level in dB")
-    heading(target, _question(explanations[0], class_names), clip.title, *_notes(explanations, columns))
-    return root(target)
-
-
-def before_and_after(
-    before: PrototypeBasis,
-    after: PrototypeBasis,
-    channel: int,
-    prototypes: ClipLookup,
-    *,
-    n_prototypes: int = 4,
-    class_names: Sequence[str] | None = None,
-    figure: Figure | SubFigure | None = None,
-) -> Figure:
-    r"""Draws one channel's prototypes in two bases, with their purities, to show the effect of fitting.
-
-    Args:
-        before: the basis before fitting, such as `basis_from_matrix(bank, scheme, torch.eye(bank.n_channels))`.
-        after: the fitted basis.
-        channel: index of the channel in both bases.
-        prototypes: the training clip at each index; only the prototypes that are drawn are looked up.
-        n_prototypes: number of prototypes in each row.
-        class_names: the name of each class; without them classes are numbered.
-        figure: the figure or subfigure to draw on; by default a new figure.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: a basis has no prototypes, or fewer than `n_prototypes`.
-
-    Example:
-        >>> import torch
-        >>> from captum_apex import Clip, FeatureBank, SpectrogramAxes, basis_from_matrix, figures
-        >>> layer = torch.nn.AvgPool2d(3)
-        >>> model = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> inputs = torch.arange(108.0).view(2, 1, 9, 6)
-        >>> bank = FeatureBank.from_dataset(model, layer, [(inputs[0], 0), (inputs[1], 1)])
-        >>> basis = basis_from_matrix(bank, "time", torch.eye(1), n_prototypes=2)
-        >>> clips = [Clip(clip[0], SpectrogramAxes(8000, 16, 80)) for clip in inputs]
-        >>> figure = figures.before_and_after(basis, basis, 0, clips, n_prototypes=2, class_names=["dog", "rain"])
-        >>> [panel.get_title() for panel in figure.axes if panel.images][:2]
-        ['rain\nprototype, purity 1.00', 'dog\nprototype, purity 1.00']
-
-    Source: APEX (arXiv 2605.10153), Figure 3.
-    """
-    rows = {
-        "before": prototypes_of(before, channel, n_prototypes),
-        "after": prototypes_of(after, channel, n_prototypes),
-    }
-    clips = load_clips(prototypes, (prototype for row in rows.values() for prototype in row))
-    effects = [prototype.effect for row in rows.values() for prototype in row]
-    limits = level_limits(clips.values())
-    target = canvas(figure, MARGIN + WIDTH * n_prototypes, 0.7 + (HEIGHT + height_of_effects(effects)) * 2)
-    panels = target.subplots(2, n_prototypes, squeeze=False)
-    width = panel_width(target, n_prototypes, MARGIN)
-    for panel_row, row in zip(panels, rows.values(), strict=True):
-        images = prototype_panels(panel_row, row, clips, limits, width, 0, class_names)
-    label_axes(panels)
-    for panel, (name, row) in zip(panels[:, 0], rows.items(), strict=True):
-        mean = sum(prototype.purity for prototype in row) / len(row)
-        panel.set_ylabel(f"{name} fitting: mean purity {mean:.2f}\nfrequency in Hz", fontsize=TINY)
-    colour_bar(target, panels.flat, images[0], "level in dB")
-    heading(target, f"Prototypes of channel {channel}. Perspective: {after.scheme}", "", *notes(effects))
+    heading(target, _question(explanations[0], class_names), clip.title, *_notes(explanations, columns, note))
     return root(target)
 
 
@@ -278,9 +220,20 @@ def prototype_panels(
         clip = clips[prototype.index]
         images.append(draw_clip(panel, clip, limits))
         draw_outline(panel, clip, prototype.region, rank, dashed=dashed(prototype.effect))
-        name = class_name(prototype.label, class_names) or clip.title or f"clip {prototype.index}"
+        label = class_name(prototype.label, class_names)
+        name = label or clip.title or f"clip {prototype.index}"
+        if label and clip.name:
+            _draw_name(panel, clip.name, width)
         title(panel, [name, f"prototype, purity {prototype.purity:.2f}", *panel_lines(prototype.effect)], width)
     return images
+
+
+def _draw_name(panel: Axes, name: str, width: float) -> None:
+    """Writes the name of a file, without its folders, into a corner of its spectrogram, below the outlines."""
+    text = fitted(PurePath(encodable(name)).name, width - 0.1, TINY, 1)
+    dark: dict[str, Any] = {"facecolor": DARK, "alpha": 0.6, "edgecolor": "none", "pad": 1}
+    place: dict[str, Any] = {"transform": panel.transAxes, "ha": "left", "va": "top", "zorder": 1.5}
+    panel.text(0.02, 0.98, text, fontsize=TINY, color="white", bbox=dark, parse_math=False, **place)
 
 
 def load_clips(lookup: ClipLookup, prototypes: Iterable[Prototype]) -> dict[int, Clip]:
@@ -319,12 +272,12 @@ def _n_lines(labels: Iterable[str]) -> int:
     return sum(label.count("\n") + 1 for label in labels)
 
 
-def _notes(explanations: Sequence[Explanation], columns: Sequence[Sequence[Prototype]]) -> list[str]:
+def _notes(explanations: Sequence[Explanation], columns: Sequence[Sequence[Prototype]], note: str) -> list[str]:
     """The remarks below the heading of the perspectives."""
     channels = [channel for explanation in explanations for channel in explanation.evidence]
     prototypes = [prototype for column in columns for prototype in column]
     effects = [channel.effect for channel in channels] + [prototype.effect for prototype in prototypes]
-    return [_NOTE, *notes(effects)] if channels else notes(effects)
+    return [*filter(None, [note, _NOTE if channels else ""]), *notes(effects)]
 
 
 def _caption(evidence: Sequence[Evidence], width: float) -> str:
@@ -345,6 +298,7 @@ def _draw_head(
     clip: Clip,
     limits: Limits,
     class_names: Sequence[str] | None,
+    note: str,
 ) -> AxesImage:
     """Draws the clip with all regions, and beside it the waterfall."""
     left, right = target.subplots(1, 2, width_ratios=[3, 2])
@@ -353,7 +307,8 @@ def _draw_head(
     _draw_regions(left, explanation, clip, names, n_columns=3)
     label_axes([[left]])
     waterfall(explanation, class_names=class_names, ax=right)
-    heading(target, f"{_question(explanation, class_names)} Perspective: {explanation.scheme}", clip.title)
+    question = f"{_question(explanation, class_names)} Perspective: {explanation.scheme}"
+    heading(target, question, clip.title, *filter(None, [note]))
     return image
 
 

@@ -5,7 +5,7 @@
 - `chosen_run`: a model in which one run of a module can be explained that runs several times in a pass.
 - `fitted_on`: whether a layer is the one that features were computed with.
 - `holding`: the flags of a model that is held still, counted over everyone who holds it.
-- `hooks`: read or change a layer's output in a forward pass, while the model is frozen.
+- `hooks`: read or change a layer's output in a forward pass.
 - `kinds`: what a module says about the axes of its output by what it is.
 - `layer_output`: the tensor in what a layer gives: the first one of a tuple, or the steps of a packed sequence.
 - `layout`: the layer's output as a grid (clip, channel, frequency, time).
@@ -17,6 +17,7 @@
 - `probe`: a clip that is changed at one end of an axis, to see which axis of an output follows.
 - `proposals`: the modules that can be explained, among those that ran.
 - `selected_output`: a model whose scores are one entry of what it returns.
+- `still_models`: blocks in which a model is in evaluation mode, and its parameters are constants.
 - `suggestions`: the layers that can be explained, with their layouts, as a table.
 - `values`: checks of numbers, of NaN and infinity, and of a model's output; conversion from half precision.
 - `visits`: what each module gives in a forward pass.

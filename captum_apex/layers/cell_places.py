@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["CellLine", "CellPlaces"]
+__all__ = ["WHOLE", "CellLine", "CellPlaces"]
+
+WHOLE = 0.9
+"""Share of the input from which on a cell is said to hear all of it."""
 
 
 @dataclass(frozen=True)

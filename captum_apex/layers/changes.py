@@ -30,12 +30,14 @@ class _Thread(threading.local):
 
     Attributes:
         undo: functions that undo the changes; each can be called more than once.
-        runs: one entry for each run of a model inside another; see `captum_apex.layers.hooks.frozen`.
+        runs: one entry for each run of a model inside another; see `captum_apex.layers.still_models.frozen`.
+        prepared: one entry for each block in which a model is held for several runs.
     """
 
     def __init__(self) -> None:
         self.undo: list[Callable[[], object]] = []
         self.runs: list[object] = []
+        self.prepared: list[object] = []
 
 
 THREAD = _Thread()
@@ -144,6 +146,7 @@ class _Before:
     def __init__(self) -> None:
         self.n_undo = len(THREAD.undo)
         self.n_runs = len(THREAD.runs)
+        self.n_prepared = len(THREAD.prepared)
         self.n_modes = len(_get_current_function_mode_stack())
         self.records = torch.is_grad_enabled()
 
@@ -151,6 +154,7 @@ class _Before:
         while len(THREAD.undo) > self.n_undo:
             _close(THREAD.undo[-1])
         del THREAD.runs[self.n_runs :]
+        del THREAD.prepared[self.n_prepared :]
         for mode in reversed(_get_current_function_mode_stack()[self.n_modes :]):
             left(mode)
         if torch.is_grad_enabled() != self.records:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -21,7 +21,18 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from captum_apex.layers.changes import LOCK, THREAD
 
-__all__ = ["ConstantParameters", "Holder", "check_held", "hold", "release", "released", "removed"]
+__all__ = [
+    "ABOUT_SHAPES",
+    "ConstantParameters",
+    "Holder",
+    "check_held",
+    "constant_arguments",
+    "hold",
+    "join",
+    "release",
+    "released",
+    "removed",
+]
 
 # The names that timm, transformers, torchvision's and Microsoft's Swin, and fairseq give to the switch of gradient
 # checkpointing. A checkpointed module runs again on the way back, where no hook and no mode of ours is active any more.
@@ -33,11 +44,17 @@ _PATIENCE = 60.0  # s that a call in another thread waits for the flags of a mod
 class Holder:
     """One who holds a model still.
 
+    Attributes:
+        seen: the modules that `hold` has looked at, each with its children.
+
     Example:
         >>> from captum_apex.layers.holding import Holder
         >>> Holder() == Holder()
         False
     """
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[nn.Module, list[nn.Module | None]]] = []
 
 
 @dataclass(eq=False)
@@ -75,6 +92,7 @@ def hold(models: Iterable[nn.Module], holder: Holder) -> None:
         True
     """
     modules = list(dict.fromkeys(module for model in models for module in model.modules()))
+    holder.seen = [(module, list(module._modules.values())) for module in modules]
     with LOCK:
         if any(map(_trains, modules)):
             _change(holder, (0, "calls"), _wait_in_other_threads, _no_waiting, lambda: True)
@@ -87,6 +105,37 @@ def hold(models: Iterable[nn.Module], holder: Holder) -> None:
                         _hold_flag(module, flag, holder)
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and the import would take a second
             _hold_stance(holder)
+
+
+def join(holder: Holder, other: Holder) -> bool:
+    """Holds for another one what somebody holds already, if the model is still what it was then.
+
+    Args:
+        holder: the one who holds it.
+        other: the one for whom it stays so until `release` is called for it, too.
+
+    Returns:
+        False where a module has got another child or is in training mode since; then nothing has been done.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_apex.layers.holding import Holder, hold, join, release
+        >>> model = nn.Dropout()
+        >>> first, second = Holder(), Holder()
+        >>> hold([model], first), join(first, second), release(first)
+        (None, True, None)
+        >>> model.training
+        False
+        >>> release(second)
+    """
+    if any(module.training or list(module._modules.values()) != children for module, children in holder.seen):
+        return False
+    other.seen = holder.seen
+    with LOCK:
+        for held in _HELD.values():
+            if holder in held.holders:
+                held.holders.add(other)
+    return True
 
 
 def _trains(module: nn.Module) -> bool:
@@ -228,7 +277,7 @@ def _wait_for(is_free: Callable[[], bool]) -> None:
 def _is_free(module: nn.Module) -> bool:
     """Whether the module has its user's flags, or this thread itself holds it."""
     held = _HELD.get((id(module), "training"))
-    if held is None or not held.holders.isdisjoint(THREAD.runs):
+    if held is None or not held.holders.isdisjoint(THREAD.runs) or not held.holders.isdisjoint(THREAD.prepared):
         return True
     # Autograd runs checkpointed modules again in a thread of its own, to which it passes the modes.
     return not THREAD.runs and ConstantParameters.is_active()
@@ -247,6 +296,16 @@ def removed(hooks: dict[int, Callable], hook: Callable) -> None:
     for key, each in list(hooks.items()):
         if each is hook:
             hooks.pop(key, None)
+
+
+ABOUT_SHAPES = frozenset(
+    (
+        *(Tensor.dim, Tensor.size, Tensor.numel, Tensor.stride, Tensor.is_floating_point, torch.is_floating_point),
+        *(Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__, Tensor.device.__get__),  # type: ignore[attr-defined]
+        *(Tensor.is_cuda.__get__, Tensor.layout.__get__),  # type: ignore[attr-defined]
+    )
+)
+"""What torch calls to look at a tensor, without its values and its gradient."""
 
 
 class ConstantParameters(TorchFunctionMode):
@@ -269,18 +328,34 @@ class ConstantParameters(TorchFunctionMode):
     @staticmethod
     def is_active() -> bool:
         """Whether this thread is inside such a context, or works for one on autograd's way back."""
-        return ConstantParameters in map(type, _get_current_function_mode_stack())
+        return any(isinstance(mode, ConstantParameters) for mode in _get_current_function_mode_stack())
 
     def __torch_function__(
         self, func: Callable, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Runs a torch function with parameters without gradients."""
-        if _changes_its_tensor(getattr(func, "__name__", "")):
-            return func(*args, **(kwargs or {}))
-        kwargs = {name: _constant(value) for name, value in kwargs.items()} if kwargs else {}
-        return func(*[_constant(value) for value in args], **kwargs)
+        args, kwargs = constant_arguments(func, args, kwargs)
+        return func(*args, **kwargs)
 
 
+def constant_arguments(
+    func: Callable, args: Sequence[Any], kwargs: dict[str, Any] | None
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """The arguments of a torch function, with parameters that are constants for autograd.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.layers.holding import constant_arguments
+        >>> weight = torch.nn.Parameter(torch.ones(1))
+        >>> constant_arguments(torch.add, (weight, 2), None)
+        ([tensor([1.]), 2], {})
+    """
+    if func in ABOUT_SHAPES or _changes_its_tensor(getattr(func, "__name__", "")):
+        return args, kwargs or {}
+    return [_constant(value) for value in args], {name: _constant(value) for name, value in (kwargs or {}).items()}
+
+
+@cache
 def _changes_its_tensor(name: str) -> bool:
     """Whether a function changes its first argument, which then must not be another tensor.
 

@@ -1,4 +1,4 @@
-"""Context managers around forward passes: hold the model still, and read or change the output of one layer.
+"""Context managers around forward passes that read or change the output of one layer.
 
 They see only the calls of their own thread, and among these only those of the run that they were made for: not those of
 an explanation inside the model's forward pass.
@@ -16,81 +16,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from captum_apex.layers.changes import THREAD, left, noted
-from captum_apex.layers.holding import ConstantParameters, Holder, check_held, hold, release, released, removed
+from captum_apex.layers.changes import THREAD, noted
+from captum_apex.layers.holding import released, removed
 from captum_apex.layers.kinds import takes_hooks
 from captum_apex.layers.layer_output import tensor_in, with_tensor
-from captum_apex.layers.models import models_of, plain_paths
+from captum_apex.layers.still_models import frozen, held
 from captum_apex.layers.values import described_output
 
 __all__ = ["Capture", "captured", "copied", "frozen", "held", "hooked", "replaced", "watched"]
-
-
-@contextmanager
-def frozen(forward_func: Callable, layer: nn.Module | None = None) -> Iterator[None]:
-    """Holds a model still for the length of the block: evaluation mode, and parameters that are constants for autograd.
-
-    Every flag is restored at the end, also after an exception. Blocks of several threads may overlap: the last one
-    restores the flags. If the model is in evaluation mode already, nothing is changed that other threads could see, and
-    they can run the model at the same time. Otherwise their calls of the model wait until the flags are restored. A
-    call that is already on its way in another thread when the block begins may read a changed flag; explain a copy of a
-    model while it is trained.
-
-    In the block, modules do not use gradient checkpointing that is switched on by a flag, as in timm and transformers.
-    A model that `torch.compile` made runs uncompiled, because code that was compiled before ignores hooks that are
-    added later.
-
-    Args:
-        forward_func: the model, or a function that calls it; see `captum_apex.layers.models.models_of`.
-        layer: the explained layer. If the module behind `forward_func` is not known, only this layer is frozen.
-
-    Raises:
-        RuntimeError: another thread has put the model into training mode during the block.
-
-    Example:
-        >>> from torch import nn
-        >>> from captum_apex.layers import frozen
-        >>> model = nn.Linear(2, 1)
-        >>> with frozen(model, model):
-        ...     model.training, model.weight.requires_grad
-        (False, False)
-        >>> model.training, model.weight.requires_grad
-        (True, True)
-    """
-    with held(forward_func, layer), _constant_parameters():
-        yield
-
-
-@contextmanager
-def held(forward_func: Callable, layer: nn.Module | None = None) -> Iterator[None]:
-    """As `frozen`, but parameters are not constants: for blocks that run other code of the user too.
-
-    Args:
-        forward_func: the model, or a function that calls it.
-        layer: the explained layer, as in `frozen`.
-
-    Example:
-        >>> from torch import nn
-        >>> from captum_apex.layers.hooks import held
-        >>> model = nn.Dropout()
-        >>> with held(lambda inputs: model(inputs)):
-        ...     model.training
-        False
-    """
-    known = models_of(forward_func)
-    models = known or ([] if layer is None else [layer])
-    holder = Holder()
-    with (
-        noted(partial(_end_run, THREAD.runs, holder)),
-        noted(partial(release, holder)),
-        _entered(plain_paths(known)),
-    ):
-        hold(models, holder)
-        THREAD.runs.append(holder)
-        yield
-        check_held(holder)
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -118,30 +52,6 @@ def copied(model: nn.Module) -> nn.Module:
                 if getattr(hook, "__module__", "").startswith("captum_apex.layers."):
                     removed(hooks, hook)
     return copy
-
-
-def _end_run(runs: list[object], run: object) -> None:
-    if run in runs:
-        runs.remove(run)
-
-
-@contextmanager
-def _constant_parameters() -> Iterator[None]:
-    """Parameters are constants in this thread; nothing is done where autograd does not record."""
-    needed = torch.is_grad_enabled() and not ConstantParameters.is_active()
-    with _entered(ConstantParameters() if needed else None):
-        yield
-
-
-@contextmanager
-def _entered(mode: TorchFunctionMode | None) -> Iterator[None]:
-    """A mode of torch for this thread, which an interruption cannot leave behind; nothing for None."""
-    if mode is None:
-        yield
-        return
-    with noted(partial(left, mode)):
-        mode.__enter__()
-        yield
 
 
 @contextmanager

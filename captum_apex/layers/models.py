@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 _SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+_MOST_NAMES = 8  # of modules in a message
+_SIMILAR = 0.5  # from which on a name is one that the user may have meant, as of `difflib`
 _RECURRENT = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
 
 
@@ -200,7 +203,8 @@ def layer_name(forward_func: Callable, layer: nn.Module) -> str:
         '1.1'
     """
     if not isinstance(layer, nn.Module):
-        raise TypeError(f"expected `layer` to be a torch.nn.Module, but got {type(layer).__name__}")
+        hint = _module_named(forward_func, layer)
+        raise TypeError(f"expected `layer` to be a torch.nn.Module, but got {type(layer).__name__}{hint}")
     model = model_of(forward_func)
     if model is None:
         return type(layer).__name__
@@ -210,6 +214,19 @@ def layer_name(forward_func: Callable, layer: nn.Module) -> str:
     raise ValueError(
         f"expected `layer` to be part of the model {type(model).__name__}, but this {type(layer).__name__} is not"
     )
+
+
+def _module_named(forward_func: Callable, name: object) -> str:
+    """How to give the module that has a name, or those of similar names, as the end of a message."""
+    model = model_of(forward_func)
+    if not isinstance(name, str) or model is None:
+        return ""
+    names = [each for each, _ in named_layers(model) if each]
+    close = [name] if name in names else difflib.get_close_matches(name, names, _MOST_NAMES, _SIMILAR)
+    if close == [name]:
+        return f" {name!r}; give the module of this name: model.get_submodule({name!r})"
+    listed = ", ".join(close or names[:_MOST_NAMES])
+    return f" {name!r}; give a module, as model.get_submodule(…) does by one of the names {listed}, …"
 
 
 def fingerprint(forward_func: Callable) -> str:

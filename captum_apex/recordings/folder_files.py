@@ -85,6 +85,11 @@ class FolderContents:
         return [name for name, entries in self.entries.items() if (name, "") in entries[:1]]
 
     @cached_property
+    def audio(self) -> list[str]:
+        """The audio files in the folder and in all folders below it."""
+        return [path for entries in self.entries.values() for path, kind in entries if not kind]
+
+    @cached_property
     def by_class(self) -> dict[str, list[str]]:
         """The audio files in and below each sub-folder that has any."""
         by_class = {
@@ -163,7 +168,8 @@ class FolderContents:
             advice = (
                 f"{unknown}/{min(inner)} is, so give the folder {self.folder / unknown}"
                 if inner
-                else "if the files have no labels, put all of them into one folder"
+                else "if the files have no labels, put all of them into one folder; if the model has this class, add "
+                "it to the class names, in the order of the scores"
             )
             raise ValueError(
                 f"expected the sub-folders of {self.folder} to be named like classes ({', '.join(class_names)}), "

@@ -68,7 +68,8 @@ def resampled(waveform: Tensor, rate: int, sample_rate: int, *, name: str = "the
         package = f"torchaudio, which resamples from {rate} to {sample_rate} Hz"
         raise missing_package(package, "audio", error) from error
     # The warning names no file, so that Python shows it once and not for every recording.
-    warn_caller(f"recordings at {rate} Hz are resampled to {sample_rate} Hz")
+    missing = f"; they have nothing above {rate / 2:g} Hz, which other clips may have" if rate < sample_rate else ""
+    warn_caller(f"recordings at {rate} Hz are resampled to {sample_rate} Hz{missing}")
     if _kernel_size(rate, sample_rate) <= _LARGEST_KERNEL:
         return _kernel(rate, sample_rate, waveform.dtype, waveform.device)(waveform)
     return _interpolated(waveform, rate, sample_rate)

@@ -133,8 +133,18 @@ function choice(text, key, options, change) {
 function coveredText(covered) {
   if (!covered) return "no share covered: the layer adds nothing";
   const { scheme, share } = covered;
-  if (share > LARGEST_SHARE) return "no share covered: the layer adds little";
+  if (share > LARGEST_SHARE) return "no share covered: the layer adds little to the logit";
   return `${Math.round(100 * share)}% covered (${PERSPECTIVES[scheme][0]})`;
+}
+
+/* What the share means, for the pointer. */
+function coveredTitle(covered) {
+  if (!covered || covered.share > LARGEST_SHARE) {
+    return "The rest of the model gives this score, or nearly, without what the layer tells of the clip.";
+  }
+  const best = `The channels shown in ${PERSPECTIVES[covered.scheme][0]} make up this share of what the layer adds to ` +
+    "the logit; in the other perspectives it is no larger.";
+  return covered.share < 0.5 ? `${best} The greater part lies in channels that are not shown.` : best;
 }
 
 function entryLine({ page, number, name, covered }) {
@@ -143,7 +153,8 @@ function entryLine({ page, number, name, covered }) {
   if (label && label !== page.explained) classes.push(page.explained ? `labelled: ${label}` : label);
   const about = classes.map((text) => element("span", { class: "about class", title: text }, text));
   about.push(element("span", { class: "about" }, scoreText(page)));
-  about.push(element("span", { class: "about" }, coveredText(covered), " ", rightMark(page)));
+  const meaning = coveredTitle(covered);
+  about.push(element("span", { class: "about", title: meaning }, coveredText(covered), " ", rightMark(page)));
   return element("li", {}, element("a", { "data-clip-number": number, title: title || name }, named(name), about));
 }
 

@@ -28,7 +28,8 @@ function heading(page) {
   const subject = page.detects === false ? "the best class is " : "the model is ";
   if (page.right !== null) verdict.push(" ", rightMark(page, subject));
   const title = named(clip.title || "Clip", "h2");
-  return element("div", { class: "heading" }, title, element("p", { class: "verdict" }, verdict));
+  const doubt = page.silence ? element("p", { class: "verdict" }, `Note: ${page.silence}.`) : null;
+  return element("div", { class: "heading" }, title, element("p", { class: "verdict" }, verdict), doubt);
 }
 
 /* The logit of a class, and its probability where it is known. */

@@ -149,6 +149,7 @@ class _Collector:
             "first": page.first_choice,
             "detects": page.detects,
             "right": page.right,
+            "silence": page.silence_doubt,
             "scores": _highest_scores(page),
             "perspectives": [self._perspective(page, explanation) for explanation in page.explanations],
             "maps": [

@@ -18,17 +18,23 @@ from captum_apex.audio.clip_lookup import ClipLookup
 from captum_apex.bases.schemes import Scheme
 from captum_apex.choices import one_of
 from captum_apex.classifiers.class_names import class_name, ordered_names
+from captum_apex.classifiers.logits import silence_bar
 from captum_apex.explanations.explanation import Explanation
 from captum_apex.figures.prototypes import explanation, perspectives
 from captum_apex.figures.signed_maps import signed_map
+from captum_apex.report.printed import evidence_text, prototype_names
+from captum_apex.result_tables import counted
 from captum_apex.texts import encodable
 
 __all__ = ["Page"]
 
+_N_CHANNELS = 3  # that the text of a page lists
+_N_CHANNELS_EACH = 2  # of each of several schemes
+
 
 @dataclass(frozen=True, repr=False)
 class Page:
-    """One clip with its explanations.
+    """One clip with its explanations; `print` says which part of it is like which part of which training clip.
 
     Args:
         clip: the explained clip.
@@ -42,6 +48,8 @@ class Page:
             the classes are the softmax of the scores, False if they are their sigmoid. None shows no probabilities.
         background: name of clips without any of the classes, which is the first choice where no score is above 0; None
             for no such name.
+        silence: the model's output for each class in digital silence, to compare with `scores`; empty where it is not
+            known.
 
     Attributes:
         shown_prototypes: the training clips that were looked up, by their index.
@@ -57,8 +65,8 @@ class Page:
         >>> from captum_apex.report import Page
         >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80), name="new.wav")
         >>> time = Explanation(Scheme("time"), -1, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
-        >>> Page(clip, [time], {}, ["dog", "rain"]).explained
-        1
+        >>> print(Page(clip, [time], {}, ["dog", "rain"]))
+        Page of new.wav: rain, score 2 (time)
     """
 
     clip: Clip
@@ -69,6 +77,7 @@ class Page:
     maps: Mapping[str, ArrayLike | Tensor] = field(default_factory=dict)
     exclusive: bool | None = None
     background: str | None = None
+    silence: Sequence[float] = ()
     shown_prototypes: dict[int, Clip] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,6 +102,27 @@ class Page:
         schemes = ", ".join(str(explanation.scheme) for explanation in self.explanations)
         explained = self.class_name(self.target if self.explained is None else self.explained)
         return f"Page of {self.clip.title or 'a clip'}: {explained}, score {self.explanations[0].score:.3g} ({schemes})"
+
+    def __str__(self) -> str:
+        most = _N_CHANNELS if len(self.explanations) == 1 else _N_CHANNELS_EACH
+        lines = [*([self.silence_doubt] if self.silence_doubt else []), *self.strongest_texts(most)]
+        return "\n".join([repr(self), *(f"  {line}" for line in lines)])
+
+    def strongest_texts(self, most: int) -> list[str]:
+        """Which part of the clip is like which part of which training clip, for the strongest channels of each scheme.
+
+        Args:
+            most: number of channels of each scheme that get a line; the others are counted.
+        """
+        names = prototype_names(self.shown_prototypes)
+        lines = []
+        for shown in self.explanations:
+            scheme = "" if len(self.explanations) == 1 else f"{shown.scheme}: "
+            for evidence in shown.evidence[:most]:
+                lines.append(f"{scheme}{evidence_text(self.clip, evidence, self.shown_prototypes, names)}")
+            if len(shown.evidence) > most:
+                lines.append(f"{scheme}{counted(len(shown.evidence) - most, 'more channel')}")
+        return lines
 
     def _repr_html_(self) -> str | None:
         framed = import_module("captum_apex.report.notebook").framed  # at last, because that module imports this one
@@ -162,17 +192,70 @@ class Page:
             >>> [round(probability, 2) for probability in page.probabilities]
             [0.88, 0.12]
         """
-        if self.exclusive is None or not len(self.scores):
+        return self._probabilities(self.scores)
+
+    def _probabilities(self, of_classes: Sequence[float]) -> list[float]:
+        if self.exclusive is None or not len(of_classes):
             return []
-        scores = torch.tensor([float(score) for score in self.scores], dtype=torch.float64)
+        scores = torch.tensor([float(score) for score in of_classes], dtype=torch.float64)
         return (scores.softmax(0) if self.exclusive else scores.sigmoid()).tolist()
 
     @property
     def probability(self) -> float | None:
         """The probability of the explained class; None where it is not known."""
-        probabilities = self.probabilities
-        label = 0 if len(probabilities) == 1 else self.explained
-        return probabilities[label] if label is not None and 0 <= label < len(probabilities) else None
+        return self._of_explained(self.probabilities)
+
+    def _of_explained(self, values: Sequence[float]) -> float | None:
+        label = 0 if len(values) == 1 else self.explained
+        return values[label] if label is not None and 0 <= label < len(values) else None
+
+    @property
+    def silence_probability(self) -> float | None:
+        """The probability of the explained class in digital silence; None where it is not known."""
+        return self._of_explained(self._probabilities(self.silence))
+
+    @property
+    def heard_in_silence(self) -> bool:
+        """Whether digital silence has the explained class for the model, see `silence_bar`; False if it is not known.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+            >>> from captum_apex.report import Page
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80))
+            >>> time = Explanation(Scheme("time"), 0, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
+            >>> scores = {"scores": [2.0, 0.0], "exclusive": True, "silence": [2.1, 0.1]}
+            >>> Page(clip, [time], {}, ["dog", "rain"], **scores).heard_in_silence
+            True
+        """
+        probability = self.silence_probability
+        return probability is not None and probability > silence_bar(len(self.silence), self.exclusive)
+
+    @property
+    def silence_doubt(self) -> str:
+        """What to know where digital silence has the explained class, or is as probable to have it as the clip.
+
+        Without probabilities the scores are compared. It is empty where silence gets less, or it is not known.
+
+        Example:
+            >>> import torch
+            >>> from captum_apex import Clip, Explanation, Scheme, SpectrogramAxes
+            >>> from captum_apex.report import Page
+            >>> clip = Clip(torch.zeros(9, 100), SpectrogramAxes(8000, 16, 80))
+            >>> time = Explanation(Scheme("time"), 0, score=2.0, score_without_layer=0.5, evidence=(), total=1.5)
+            >>> scores = {"scores": [2.0, 0.0], "exclusive": True, "silence": [2.1, 0.1]}
+            >>> Page(clip, [time], {}, ["dog", "rain"], **scores).silence_doubt
+            'digital silence gets this class too (probability 0.88; this clip 0.88)'
+        """
+        name = "score" if self.silence_probability is None or self.probability is None else "probability"
+        in_silence = self._of_explained(self.silence) if name == "score" else self.silence_probability
+        in_clip = self._of_explained(self.scores) if name == "score" else self.probability
+        if in_silence is None or in_clip is None:
+            return ""
+        if not self.heard_in_silence and in_silence < in_clip:
+            return ""
+        shown = f"({name} {_short(in_silence, name)}; this clip {_short(in_clip, name)})"
+        return f"digital silence gets this class {'too' if self.heard_in_silence else 'as much'} {shown}"
 
     @property
     def right(self) -> bool | None:
@@ -222,10 +305,13 @@ class Page:
         """
         names = self.class_names
         if scheme is None and len(self.explanations) > 1:
-            return perspectives(self.explanations, self.clip, self.shown_prototypes, class_names=names)
+            return perspectives(
+                self.explanations, self.clip, self.shown_prototypes, class_names=names, note=self.silence_doubt
+            )
         by_scheme = {str(each.scheme): each for each in self.explanations}
         name = next(iter(by_scheme)) if scheme is None else one_of(scheme, "`scheme`", list(by_scheme))
-        return explanation(by_scheme[str(name)], self.clip, self.shown_prototypes, class_names=names)
+        shown = by_scheme[str(name)]
+        return explanation(shown, self.clip, self.shown_prototypes, class_names=names, note=self.silence_doubt)
 
     def class_name(self, label: Any) -> str:
         """The name of a label or a target; an empty text for None."""
@@ -252,3 +338,7 @@ class Page:
         targets = [explanation.target for explanation in self.explanations]
         if any(target != targets[0] for target in targets):
             raise ValueError(f"expected explanations of the same target, but got {targets}")
+
+
+def _short(value: float, name: str) -> str:
+    return f"{value:.2f}" if name == "probability" else f"{value:.3g}"

@@ -45,6 +45,8 @@ def _page(page: Mapping[str, Any], facts: Mapping[str, Any], left: dict[str, str
         lines.append(f"The model’s first choice is {page['first']}.")
     if page.get("detects") is False:
         lines.append("The model detects no class: no probability is above 0.5.")
+    if page.get("silence"):
+        lines.append(f"{page['silence'].capitalize()}.")
     if clip["label"]:
         lines.append(f"The clip is labelled {clip['label']}.")
     if clip.get("filled") is not None:

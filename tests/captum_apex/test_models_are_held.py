@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import tempfile
 from dataclasses import replace
 from functools import partial
 
@@ -30,15 +31,18 @@ from captum_apex import (
     explain_classes,
     explain_recording,
     insert_basis,
+    listening,
     locate_prototypes,
 )
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.occlusion import two_sided_occlusion
+from captum_apex.attribution.recorded_pass import in_recorded_pass, recorded_pass
 from captum_apex.audio.regions import Box, Region
 from captum_apex.bases.bank_writer import BankWriter
 from captum_apex.bases.clip_loading import ClipLoading
 from captum_apex.bases.feature_pass import FeaturePass
 from captum_apex.bases.schemes import Scheme
+from captum_apex.classifiers.logits import naming_score_counts, score_count_fault
 from captum_apex.cli.layer_choice import layers_of, layers_to_choose_from
 from captum_apex.examination import examine
 from captum_apex.explaining.classifier_bases import fit_bases
@@ -52,6 +56,7 @@ from captum_apex.explanations.prototype_regions import PrototypeRegions
 from captum_apex.layers.hooks import frozen, held
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.placing import cell_places
+from captum_apex.layers.still_models import prepared
 from captum_apex.layers.suggestions import suggest_layers, suggested_layout
 from captum_apex.metrics import (
     deletion,
@@ -95,10 +100,11 @@ def public_functions():
 
 
 def methods(kind):
-    """The public methods of a class that has a model, or those that take one."""
-    own = {name: value for name, value in vars(kind).items() if not name.startswith("_")}
-    functions = {name: inspect.unwrap(getattr(kind, name)) for name in own if callable(getattr(kind, name))}
+    """The public methods of a class that has a model, those of its abstract bases too, or those that take one."""
     has_a_model = "__init__" in vars(kind) and takes_a_model(kind.__init__)
+    bases = [base for base in kind.__bases__ if inspect.isabstract(base) and base.__module__.startswith("captum_apex.")]
+    own = {name for each in [kind, *(bases if has_a_model else [])] for name in vars(each) if not name.startswith("_")}
+    functions = {name: inspect.unwrap(getattr(kind, name)) for name in own if callable(getattr(kind, name))}
     return {f"{kind.__name__}.{name}" for name, value in functions.items() if has_a_model or takes_a_model(value)}
 
 
@@ -180,11 +186,26 @@ class Subject:
     def measures(self, function, **settings):
         return function(self.model, CLIPS, CLIPS, FILLS, grid=GRID, target=1, points=3, **settings)
 
+    def naming_score_counts(self):
+        with pytest.raises(ValueError, match="the classes do not fit"), naming_score_counts(self.classifier):
+            raise ValueError("the classes do not fit")
+
     def event_regions(self):
         windows = Windows.of(torch.rand(256), 128, 1.0, 1.0)
         event = ChannelEvent(1.25, 1.5, None, None, 0, "a", 0.9, channel=0, side=1, contribution=1.0)
         regions = EventRegions(self.apex, self.classifier, windows, RegionSearch())
         return regions.refined([EventInWindow(event, 1.0, columns=(4, 8), rows=(0, 8), n_rows=8)])
+
+    def written_events(self):
+        with tempfile.TemporaryDirectory() as folder:
+            listening.write(f"{folder}/a.wav", torch.rand(256), 128)
+            settings = {"window": 1.0, "hop": 1.0, "threshold": 0.1}
+            return self.explainer.write_events(folder, f"{folder}/events.csv", **settings)
+
+    def written_evidence(self):
+        with tempfile.TemporaryDirectory() as folder:
+            listening.write(f"{folder}/a.wav", torch.rand(128), 128)
+            return self.explainer.write_evidence([f"{folder}/a.wav"], f"{folder}/evidence.csv", search=None)
 
     def evidence_regions(self):
         regions = EvidenceRegions(self.apex, CLIPS, (), RegionSearch(), list(CLIPS))
@@ -243,10 +264,22 @@ CALLS = {
         1,
         EvidenceSettings(2, 2, "positive", RegionSearch()),
     ),
+    "ClipPages.pages": lambda s: s.pages.pages(
+        s.explainer.classifier.drawn(CLIPS[0].flatten()),
+        CLIPS[0],
+        "a clip",
+        lambda scores: [0, 1],
+        EvidenceSettings(2, 2, "positive", RegionSearch()),
+    ),
+    "ClipPages.scores": lambda s: s.pages.scores(CLIPS[0], "a clip"),
+    "recorded_pass": lambda s: recorded_pass(s.model, s.layer, CLIPS),
+    "in_recorded_pass": lambda s: s.inside(in_recorded_pass(s.model, s.layer)),
     "Explainer.explain": lambda s: s.explainer.explain(CLIPS[0].flatten()),
     "Explainer.explain_recording": lambda s: s.explainer.explain_recording(
         torch.rand(256), window=1.0, hop=1.0, threshold=0.1
     ),
+    "Explainer.write_events": Subject.written_events,
+    "Explainer.write_evidence": Subject.written_evidence,
     "Explainer.fit": lambda s: Explainer.fit(s.classifier, Sounds(), ["time"], layer=s.layer),
     "Explainer.located": lambda s: s.explainer.located(1),
     "layers_of": lambda s: layers_of(replace(s.classifier, length=128)),
@@ -257,22 +290,27 @@ CALLS = {
     "two_sided_occlusion": lambda s: two_sided_occlusion(s.model, CLIPS, FILLS, GRID, 1),
     "suggested_layout": lambda s: suggested_layout(s.model, s.layer, CLIPS),
     "fit_bases": lambda s: list(fit_bases(s.classifier, Sounds(), ["time"], layer=s.layer)),
+    "score_count_fault": lambda s: score_count_fault(s.classifier),
+    "naming_score_counts": lambda s: s.naming_score_counts(),
     "Classifier.scores": lambda s: s.classifier.scores(CLIPS[0], "a clip"),
     "channels_by_activation": lambda s: channels_by_activation(s.apex, CLIPS[:1], (), [0], 1, 8),
     "channels_by_contribution": lambda s: channels_by_contribution(s.inner, CLIPS, (), s.decomposition, 0, [0], 8),
     "EventRegions.refined": Subject.event_regions,
     "EvidenceRegions.located": Subject.evidence_regions,
     "Classifier.silence_probabilities": lambda s: s.classifier.silence_probabilities(1.0),
+    "Classifier.silence_scores": lambda s: s.classifier.silence_scores(128),
     "explain": lambda s: explain(s.apex, CLIPS, n_prototypes=2, dataset=list(CLIPS)),
     "explain_classes": lambda s: explain_classes(s.apex, CLIPS[:1], lambda logits: logits > -9, n_prototypes=2),
     "explain_recording": lambda s: explain_recording(
         s.apex, torch.rand(256), 1.0, 1.0, classifier=s.classifier, threshold=0.1
     ),
     "PrototypeRegions.of": lambda s: PrototypeRegions(s.apex, list(CLIPS), RegionSearch()).of(0, 0, 1),
+    "PrototypeRegions.find_all": lambda s: PrototypeRegions(s.apex, list(CLIPS), RegionSearch()).find_all([(0, 0, 1)]),
     "PrototypeRegions.find": lambda s: PrototypeRegions(s.apex, list(CLIPS), RegionSearch()).find(0, [0], 1),
     "locate_prototypes": lambda s: locate_prototypes(s.apex, list(CLIPS), n_prototypes=1, channels=[0]),
     "frozen": lambda s: s.inside(frozen(s.model)),
     "held": lambda s: s.inside(held(s.model)),
+    "prepared": lambda s: s.inside(prepared(s.model)),
     "RegionSearch.locate": lambda s: RegionSearch().locate(s.channels, [CELL, CELL], 1, score=1.0),
     "ChannelValues.maps": lambda s: s.channels.maps(FILLS[:1], [0.5, 1.0]),
     "ChannelValues.of": lambda s: s.channels.of(CLIPS),
@@ -309,8 +347,13 @@ RUNS_NO_MODEL = {
         "ClipSource.read",
         "InputDataset.fingerprint",
         "InputDataset.label_name",
+        "apex_for",
+        "apexes_of",
         "at_layer_of",
         "clip_sources",
+        "file_sources",
+        "ClipRequest.of",
+        "ClipRequest.labels",
         "Classifier.probabilities",
         "check_layout",
         "check_origin",
@@ -341,9 +384,11 @@ RUNS_NO_MODEL = {
     *("PooledNorm.check", "PooledNorm.on_grid", "PooledNorm.spread", "GridNorm.forward"),
     # They run the transform of the classifier, but not its model.
     "Classifier.dataset",
+    "about_rows",
     *(f"InputDataset.{name}" for name in ("clip", "input", "name", "sound", "unfilled", "waveform")),
     "training_recordings",
-    *("ClipPages.labelled", "ClipPages.training_indices", "check_classifier"),
+    *("readable_recordings", "warned_readable"),
+    *("ClipPages.forget", "ClipPages.labelled", "ClipPages.training_indices", "check_classifier"),
     *("Explainer.read_names", "Explainer.write_names"),  # they are about files
     # The module in their signature is a library for audio files.
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
@@ -355,6 +400,8 @@ RUNS_NO_MODEL = {
     *("arguments_taken", "weighted_modules", "warn_of_neighbours"),
     # `examine` runs them.
     *("ExaminedModel.clips", "ExaminedModel.of", "ExaminedModel.seconds", "with_delta", "with_places"),
+    # They ask `Classifier.silence_scores`, and say nothing where it fails.
+    *("QuietEvents.add", "QuietEvents.marked", "warn_of_classes_in_silence"),
     "model_name",  # it asks for the name of the class
     # They find modules by their names, or are models themselves.
     *("named_layers", "ChosenRun.around", "ChosenRun.extra_repr", "ChosenRun.forward"),
@@ -386,6 +433,7 @@ def mixed_training(model):
     model.head.bias.requires_grad_(False)
 
 
+@pytest.mark.filterwarnings("ignore:digital silence gets .?c")  # of an untrained model
 @pytest.mark.parametrize("name", CALLS)
 def test_a_model_in_training_is_held_in_evaluation_mode(name):
     subject = Subject()
@@ -399,8 +447,11 @@ def test_a_model_in_training_is_held_in_evaluation_mode(name):
     assert state(model) == before
 
 
-# The end of a message is empty for a model that fails.
-@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"layers_to_choose_from"}))
+SILENT_ABOUT_FAILURES = {"layers_to_choose_from", "naming_score_counts", "score_count_fault"}
+"""What gives the end of a message, or another message, which is empty for a model that fails."""
+
+
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - SILENT_ABOUT_FAILURES))
 def test_a_model_that_fails_is_left_as_it_was(name):
     subject = Subject()
     mixed_training(subject.model)
@@ -409,6 +460,16 @@ def test_a_model_that_fails_is_left_as_it_was(name):
     # `Classifier.scores` says which clip it was.
     with pytest.raises((KeyError, ValueError), match="the model fails"):
         CALLS[name](subject)
+    assert state(subject.model) == before
+
+
+@pytest.mark.parametrize("name", sorted(SILENT_ABOUT_FAILURES))
+def test_a_model_that_fails_while_another_error_is_explained_is_left_as_it_was(name):
+    subject = Subject()
+    mixed_training(subject.model)
+    subject.model.fails = True
+    before = state(subject.model)
+    CALLS[name](subject)
     assert state(subject.model) == before
 
 

@@ -231,7 +231,6 @@ def test_regions_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch
     measured = []
     line = {"scheme": "time", "clips": 3, **dict.fromkeys(LINE_COLUMNS, 0.5)}
     monkeypatch.setattr(regions_command, "prepare", lambda task, network, seed, progress: (task, network, seed))
-    monkeypatch.setattr(regions_command, "with_places", lambda subject: subject)
 
     def summary(subject, n_clips):
         measured.append(subject)
@@ -291,7 +290,6 @@ def test_ways_of_fitting_are_measured_once_and_written_into_a_file(tmp_path, mon
 def test_lines_that_another_process_adds_meanwhile_stay(tmp_path, monkeypatch):
     path = tmp_path / "lines.csv"
     monkeypatch.setattr(regions_command, "prepare", lambda task, network, seed, progress: seed)
-    monkeypatch.setattr(regions_command, "with_places", lambda subject: subject)
 
     def line(seed):
         return pd.DataFrame(

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 
 from benchmarks.__main__ import main
 from benchmarks.commands import published_command
@@ -39,7 +41,7 @@ def installed(monkeypatch):
 
     monkeypatch.setattr(published_command, "version", version)
     monkeypatch.setattr(published_tables, "version", version)
-    monkeypatch.setattr(published_command, "measured", lambda model, progress: SimpleNamespace(schemes=model.schemes))
+    monkeypatch.setattr(published_command, "measured", lambda model, **_: SimpleNamespace(schemes=model.schemes))
     monkeypatch.setattr(published_command, "published_lines", lines)
     table = pd.DataFrame([{"scheme": "time", "regions": 7} | REGIONS])
     monkeypatch.setattr(published_command, "region_lines", lambda subject: table)
@@ -68,6 +70,25 @@ def test_without_the_packages_the_error_says_what_to_install(installed, capsys, 
     assert main(["published", *arguments]) == 2
     what = "batdetect2 is not" if arguments else "torchcrepe, pesto-pitch, .*, batdetect2 are not"
     assert re.search(rf"expected the packages of the models, but {what} installed: run `make", capsys.readouterr().err)
+
+
+def test_it_measures_with_the_seed_and_with_one_thread(installed, monkeypatch):
+    del installed[1:]
+    threads = []
+
+    def measured(model, seed, progress):
+        threads.append((seed, torch.get_num_threads(), {each["num_threads"] for each in threadpool_info()}))
+        return SimpleNamespace(schemes=model.schemes)
+
+    monkeypatch.setattr(published_command, "measured", measured)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert main(["published", "--seed", "3"]) == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [(3, 1, {1})]
 
 
 def test_rows_of_models_and_schemes_that_were_not_measured_stay(installed, tmp_path, capsys):

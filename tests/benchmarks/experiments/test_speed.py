@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from benchmarks.experiments import speed
+from benchmarks.__main__ import main
+from benchmarks.experiments import speed, timing
 from benchmarks.experiments.page_writing import Size
 
 
@@ -20,36 +21,72 @@ def test_speed_measures_everything_it_promises(monkeypatch):
     monkeypatch.setattr(speed, "WIDEST", (20, 32, 2, 4))
     monkeypatch.setattr(speed, "FINE", (20, 8, 16, 32))
     monkeypatch.setattr(
-        speed, "_in_separate_process", lambda measured, *arguments: measured(*arguments)
+        speed, "in_separate_process", lambda measured, *arguments: measured(*arguments)
     )  # it would not see the sizes
     with pytest.warns(UserWarning, match="20 clips are fewer than 100 prototypes"):
-        timings = speed.measure(repeats=1)
-    limits = [timing.limit for timing in timings if not math.isnan(timing.limit)]
-    assert limits == [1.5, 1.0, 40.0, 1.1, 1.15, 1.15, 1.15] * 2 + [
-        15.0,
-        4.0,
-        4.0,
-        4.0,
-        2.0,
-        0.5,
-        0.5,
-        0.5,
-        1.5,
-        25.0,
-        15.0,
-        300.0,
-        300.0,
-        12.0,
-        12.0,
-        90.0,
-        90.0,
-        10.0,
-        12.0,
-    ]
-    assert all(timing.megabytes > 100 for timing in timings[-8:])
-    assert all(timing.seconds > 0 for timing in timings)
-    printed = speed.table(timings)
-    assert all(timing.what in printed for timing in timings)
+        timings = {part: list(speed.measure(part, repeats=1)) for part in speed.PARTS}
+    limits = {part: [timing.limit for timing in rows if not math.isnan(timing.limit)] for part, rows in timings.items()}
+    of_network = {
+        "attribution": [1.15, 1.0, 1.4],
+        "explanations": [2.2, 3.0, 2.2, 3.0],
+        "projection": [1.15],
+        "regions": [40.0],
+        "bank": [1.1],
+        "masking": [1.15, 1.15, 1.15],
+    }
+    assert limits == {
+        **{f"{name}-{network}": of_part for network in ("cnn", "convnext") for name, of_part in of_network.items()},
+        "fits": [15.0, 4.0, 4.0, 4.0, 2.0, 0.5, 0.5, 0.5],
+        "attribution-large": [1.15],
+        "pages": [25.0, 15.0],
+        "fits-wide-gradient": [300.0, 300.0],
+        "fits-wide-closed-form": [12.0, 12.0],
+        "fits-widest": [90.0, 90.0],
+        "fits-fine": [10.0],
+        "events": [12.0],
+    }
+    every = [timing for rows in timings.values() for timing in rows]
+    separate = [timing for part, rows in timings.items() for timing in rows if part.startswith(("fits-", "events"))]
+    assert len(separate) == 8
+    assert all(timing.megabytes > 100 for timing in separate)
+    assert all(timing.seconds > 0 for timing in every)
+    assert all(str(timing).startswith(timing.what) for timing in every)
+
+
+PLAIN = speed.Timing("fit", 0.25, "", math.nan, 0.5)
+RATIO = speed.Timing("attribution", 0.5, "a forward pass", 1.5, math.nan, 120.0)
+
+
+def test_rows_are_printed_as_they_are_measured_and_finished_parts_are_kept(tmp_path, monkeypatch, capsys):
+    measured = []
+    said = []
+
+    def measure(part, *, repeats, device):
+        measured.append((part, repeats, device))
+        yield PLAIN
+        said.append(capsys.readouterr())
+        assert str(PLAIN) in said[-1].out  # before the next one
+        if part == "pages" and len(measured) < 3:
+            raise KeyboardInterrupt
+        yield RATIO
+
+    monkeypatch.setattr(speed, "measure", measure)
+    arguments = ["speed", "--csv", str(tmp_path / "new" / "speed.csv"), "--parts", "fits", "pages"]
+    assert main(arguments) == 130
+    assert main(arguments) == 0
+    assert measured == [("fits", 5, "cpu"), ("pages", 5, "cpu"), ("pages", 5, "cpu")]
+    assert "fits: from" in said[-1].err
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines() == [timing.HEADER, *map(str, [PLAIN, RATIO, PLAIN, RATIO])]
+    assert main([*arguments, "--repeats", "2"]) == 0
+    assert measured[3:] == [("fits", 2, "cpu"), ("pages", 2, "cpu")]
+
+
+def test_a_file_of_something_else_is_refused(tmp_path, capsys):
+    (tmp_path / "other.csv").write_text("part,device\n")
+    assert main(["speed", "--csv", str(tmp_path / "other.csv")]) == 2
+    assert "but it lacks the column repeats" in capsys.readouterr().err
 
 
 def held(amount):
@@ -58,5 +95,5 @@ def held(amount):
 
 
 def test_memory_is_that_of_a_separate_process():
-    little, much = (speed._in_separate_process(held, amount)[0].megabytes for amount in (0, 300 * 2**20))
+    little, much = (timing.in_separate_process(held, amount)[0].megabytes for amount in (0, 300 * 2**20))
     assert much - little == pytest.approx(300, abs=30)

@@ -23,6 +23,9 @@ from benchmarks.methods import METHODS, Method, Query, load_methods, method, reg
 from benchmarks.methods.region_maps import shared, spread
 from captum_apex import APEX, SCHEMES, PrototypeBasis
 from captum_apex.attribution.decomposition import Decomposition
+from captum_apex.layers.cell_places import CellPlaces
+from captum_apex.layers.origin import Origin
+from captum_apex.layers.placing import cell_places
 from captum_apex.masking.grids import GRIDS, n_regions, named_grid, region_grid, region_sums
 
 SIZE = (64, 32)  # bands, frames
@@ -227,8 +230,7 @@ def test_cam_is_grad_cam_where_the_head_is_pooling_and_linear_and_adds_up_to_the
     cells = query.model.features(query.inputs)[:, :, 0, 0].shape[1]
     assert cells == 128
     wanted = [logit(query, query.inputs, i) - query.model.classifier.bias[query.target[i]].item() for i in range(2)]
-    # Enlarged eight times along each axis; bilinear interpolation weights outer cells more than inner ones.
-    assert (cam.sum((1, 2, 3)) / 64).tolist() == pytest.approx(wanted, rel=0.1)
+    assert cam.sum((1, 2, 3)).tolist() == pytest.approx(wanted, rel=1e-10)
 
 
 @pytest.mark.parametrize("name", ["IntegratedGradients", "DeepLift"])
@@ -476,6 +478,58 @@ def test_blurred_noise_is_as_smooth_as_a_cell_of_the_layer():
     noise = torch.randn(1, 1, *SIZE).numpy()  # cells of 8 × 8 bins
     wanted = gaussian_filter1d(gaussian_filter1d(noise, 4.0, axis=2), 4.0, axis=3)
     torch.testing.assert_close(maps("blurred random", query)[0], torch.from_numpy(wanted), rtol=1e-4, atol=1e-6)
+
+
+class Unpadded(nn.Module):
+    """Energies of clicks in windows of 25 frames, 4 frames apart, without padding: column 0 has its middle at 12.5."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Conv2d(1, 2, (5, 25), stride=(1, 4), bias=False), nn.ReLU())
+        window = torch.hann_window(5)[:, None] * torch.hann_window(25)
+        with torch.no_grad():
+            self.layer[0].weight.copy_(torch.stack([window, -window])[:, None])
+        self.head = nn.Linear(2, 2, bias=False)
+        nn.init.eye_(self.head.weight)
+
+    def forward(self, inputs):
+        return self.head(self.layer(inputs).mean((2, 3)))
+
+
+LAYER_METHODS = ["LayerGradCam", "CAM", "APEX square", "APEX time", "APEX square, all"]
+
+
+def query_of_a_click(row, frame, known=True):
+    """A click in 20 bands × 101 frames, of which the last ones are in no window; with or without the places."""
+    model = Unpadded().eval()
+    inputs = torch.zeros(1, 1, 20, 101)
+    inputs[0, 0, row, frame] = 1.0
+    places = cell_places(model, model.layer, inputs) if known else CellPlaces()
+    bases = {scheme: PrototypeBasis(torch.eye(2), scheme, origin=Origin(places=places)) for scheme in SCHEMES}
+    about = {"target": torch.tensor([0]), "fill": torch.zeros_like(inputs), "grid": region_grid((20, 101), 2, 3)}
+    return dataclasses.replace(query_of(model, model.layer, inputs, **about, bases=bases), places=places)
+
+
+@pytest.mark.parametrize("frame", [12, 50, 83])
+@pytest.mark.parametrize("name", [*LAYER_METHODS, "GuidedGradCam"])
+def test_maps_of_a_layer_without_padding_lie_where_the_click_is(name, frame):
+    relevance = maps(name, query_of_a_click(7, frame))[0][0, 0]
+    assert relevance.sum(0).argmax().item() == pytest.approx(frame, abs=2.5)  # half a step, and a bin
+    if "time" not in name:
+        assert relevance.sum(1).argmax().item() == 7
+
+
+@pytest.mark.parametrize("name", LAYER_METHODS)
+def test_maps_that_fill_the_input_would_lie_elsewhere(name):
+    relevance = maps(name, query_of_a_click(7, 12, known=False))[0][0, 0]
+    assert abs(relevance.sum(0).argmax().item() - 12) > 5
+
+
+def test_all_layer_methods_enlarge_their_maps_alike():
+    query = query_of_a_click(9, 40)
+    grad_cam, cam, all_channels = (maps(name, query)[0] for name in ("LayerGradCam", "CAM", "APEX square, all"))
+    torch.testing.assert_close(cam, all_channels)
+    torch.testing.assert_close(grad_cam / grad_cam.sum(), cam / cam.sum())
 
 
 def test_energy_is_the_level_above_silence():

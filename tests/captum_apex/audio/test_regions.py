@@ -1,6 +1,7 @@
 """Regions as masks of bins."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -35,3 +36,31 @@ def test_boxes_side_by_side_tile_the_clip():
     edges = [0.0, 0.0625, 0.1875, 0.5, 0.8, 1.0]
     masks = [Region((Box(0.0, 1.0, start, end),)).mask(3, 8) for start, end in itertools.pairwise(edges)]
     assert torch.stack(masks).sum(0).eq(1).all()
+
+
+@pytest.mark.parametrize("start", [0.0, 0.0009980039920159667, 0.013])
+@pytest.mark.parametrize("n_turns", [1, 2, 3, 7, 10])
+@pytest.mark.parametrize("n_cells", [4, 5, 10, 16])
+def test_a_region_is_folded_as_its_columns_are_and_stays_so(n_cells, n_turns, start):
+    """Columns of whole numbers are the oracle: edges of cells on a seam, as in a second that fills a clip of three.
+
+    Folded a second time nothing may change, because pages and prints look for the places of regions that are folded.
+    """
+    n_columns = math.lcm(n_cells, n_turns)
+    n_period = n_columns // n_turns
+    span = 1 - start
+    for first, end in itertools.combinations(range(n_cells + 1), 2):
+        columns = range(first * n_columns // n_cells, end * n_columns // n_cells)
+        if len(columns) >= n_period:
+            columns = range(n_period)
+        edges = [start + span * side / n_cells for side in (first, end)]
+        once = Region((Box(0.0, 1.0, *edges),)).folded(span / n_turns, start)
+        wanted = [start + span * side / n_columns for run in _runs({c % n_period for c in columns}) for side in run]
+        assert [side for box in once.boxes for side in (box.start, box.end)] == pytest.approx(wanted, abs=1e-12)
+        assert once.folded(span / n_turns, start) == once
+
+
+def _runs(columns):
+    """The first column of each run of columns that follow one another, and the column after its last one."""
+    firsts = sorted(column for column in columns if column - 1 not in columns)
+    return zip(firsts, sorted(column + 1 for column in columns if column + 1 not in columns), strict=True)

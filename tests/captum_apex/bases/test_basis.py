@@ -213,3 +213,77 @@ def test_prototypes_must_fit_the_basis():
         PrototypeBasis(torch.eye(3), "time-frequency", prototypes(torch.zeros(3, 4, dtype=torch.int64)))
     with pytest.raises(ValueError, match="reach from -1 to -1"):
         PrototypeBasis(torch.eye(3), "time", prototypes(-torch.ones(3, 4, dtype=torch.int64)))
+
+
+def with_many_classes(n_classes=9736, n_channels=24, dtype=torch.float32):
+    """A basis whose prototypes have one to three of many classes each."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.zeros(n_channels, 5, n_classes, dtype=dtype)
+    for _ in range(3):
+        places = torch.randint(n_classes, (n_channels, 5, 1), generator=generator)
+        labels.scatter_(2, places, 1)
+    of_clips = torch.rand(n_channels, 5, generator=generator)
+    peaks = torch.zeros(n_channels, 5, 1, dtype=torch.int64)
+    indices = torch.randint(40, (n_channels, 5), generator=generator)
+    prototypes = Prototypes(indices, of_clips, of_clips, peaks, labels)
+    return PrototypeBasis(torch.eye(n_channels), "time", prototypes, replace(prototypes, labels=labels.flip(0)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.bool])
+def test_labels_of_many_classes_are_stored_without_their_zeros(tmp_path, dtype):
+    basis = with_many_classes(dtype=dtype)
+    basis.save(tmp_path / "many.safetensors")
+    again = PrototypeBasis.load(tmp_path / "many.safetensors")
+    for side in ("positive", "negative"):
+        stored, expected = getattr(again, side).labels, getattr(basis, side).labels
+        assert stored.dtype == dtype
+        assert torch.equal(stored, expected)
+    assert os.path.getsize(tmp_path / "many.safetensors") < basis.positive.labels.nbytes / 20
+
+
+def test_files_with_all_zeros_load_as_before(tmp_path):
+    basis = with_many_classes(n_classes=50)
+    sparse, dense = tmp_path / "sparse.safetensors", tmp_path / "dense.safetensors"
+    basis.save(sparse)
+    _, metadata = read_tensors(sparse, {"captum-apex basis 3": True})
+    entries = {
+        f"{side}.{name}": getattr(getattr(basis, side), name)
+        for side in ("positive", "negative")
+        for name in ("indices", "activations", "purities", "peaks", "labels")
+    }
+    write_tensors(
+        dense,
+        {"U": basis.U, "purity_history": basis.purity_history, **entries},
+        {**metadata, "format": "captum-apex basis 2"},
+    )
+    assert torch.equal(PrototypeBasis.load(dense).positive.labels, PrototypeBasis.load(sparse).positive.labels)
+
+
+def test_a_basis_with_few_classes_is_a_file_that_earlier_versions_read(fitted, tmp_path):
+    fitted[2].save(tmp_path / "few.safetensors")
+    assert read_tensors(tmp_path / "few.safetensors", {"captum-apex basis 2": True})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("places", lambda tensor: tensor + 10**9, "places in `positive.labels`"),
+        ("places", lambda tensor: tensor - 10**9, "places in `positive.labels`"),
+        ("places", lambda tensor: tensor[:-1], "a place for each value"),
+        ("places", lambda tensor: tensor.float(), "a place for each value"),
+        ("shape", lambda tensor: tensor[:2], "three sizes"),
+        ("shape", lambda tensor: tensor * torch.tensor([2, 1, 1]), "expected `positive.labels` of shape"),
+        ("shape", lambda tensor: tensor * 10**5, "expected at most 4,294,967,296 values of `positive.labels`"),
+        ("shape", lambda tensor: tensor - 10**5, "three sizes"),
+        ("values", lambda _: None, "cannot be read"),
+    ],
+)
+def test_damaged_sparse_labels_are_refused(tmp_path, name, change, message):
+    path = tmp_path / "many.safetensors"
+    with_many_classes().save(path)
+    tensors, metadata = read_tensors(path, {"captum-apex basis 3": True})
+    changed = change(tensors.pop(f"positive.labels.{name}"))
+    tensors |= {} if changed is None else {f"positive.labels.{name}": changed}
+    write_tensors(path, tensors, metadata)
+    with pytest.raises(ValueError, match=message):
+        PrototypeBasis.load(path)

@@ -7,7 +7,8 @@ import torch
 
 from captum_apex import SCHEMES, FeatureBank, Scheme, basis_from_matrix, fit_basis
 from captum_apex.bases import fitting
-from captum_apex.bases.fitting import _Matrix, _prototype_count, pair_purity
+from captum_apex.bases.fit_plan import prototype_count
+from captum_apex.bases.fitting import _Matrix, pair_purity
 from captum_apex.layers.origin import Origin
 from tests import oracles
 from tests.networks import invertible
@@ -160,9 +161,9 @@ def test_the_learning_rate_falls_with_the_width_of_wide_layers():
 
 
 def test_the_number_of_prototypes_falls_linearly():
-    counts = [_prototype_count(epoch, 20, 2, 100, 5) for epoch in range(0, 20, 2)]
+    counts = [prototype_count(epoch, 20, 2, 100, 5) for epoch in range(0, 20, 2)]
     assert counts == [100, 89, 79, 68, 58, 47, 37, 26, 16, 5]
-    assert _prototype_count(0, 2, 2, 100, 5) == 5
+    assert prototype_count(0, 2, 2, 100, 5) == 5
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

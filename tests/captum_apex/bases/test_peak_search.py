@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captum_apex import FeatureBank, Scheme, fit_basis
-from captum_apex.bases import fitting, peak_search
+from captum_apex.bases import fit_plan, fitting, peak_search
 from captum_apex.bases.peak_search import peaks_of_pairs, thinned
 from captum_apex.layers.origin import Origin
 
@@ -86,7 +86,7 @@ SETTINGS = {"n_prototypes": (8, 3), "learning_rate": 2e-2}
 
 @pytest.mark.usefixtures("fine")
 def test_the_fit_of_a_fine_grid_on_all_cells_is_the_fit_of_an_ordinary_one(monkeypatch):
-    monkeypatch.setattr(fitting, "_THINNED_EPOCHS", 0.0)
+    monkeypatch.setattr(fit_plan, "_THINNED_EPOCHS", 0.0)
     in_place = fit_basis(bank(GRIDS), "square", **SETTINGS)
     monkeypatch.setattr(peak_search, "_FINE_CELLS", 10_000)
     copied = fit_basis(bank(GRIDS), "square", **SETTINGS)
@@ -99,7 +99,7 @@ def test_a_fine_grid_starts_on_some_cells_and_ends_on_all(monkeypatch):
     n_cells = []
     step = fitting._step
     monkeypatch.setattr(
-        fitting, "_step", lambda m, o, cells, p: n_cells.append(cells[0].shape[2]) or step(m, o, cells, p)
+        fitting, "_step", lambda m, o, cells, *rest: n_cells.append(cells[0].shape[2]) or step(m, o, cells, *rest)
     )
     basis = fit_basis(bank(GRIDS), "square", epochs=10, **SETTINGS)
     assert n_cells == [7] * 6 + [35] * 4
@@ -118,7 +118,7 @@ def test_at_least_two_fifths_of_the_epochs_take_all_cells(epochs, monkeypatch):
     n_cells = []
     step = fitting._step
     monkeypatch.setattr(
-        fitting, "_step", lambda m, o, cells, p: n_cells.append(cells[0].shape[2]) or step(m, o, cells, p)
+        fitting, "_step", lambda m, o, cells, *rest: n_cells.append(cells[0].shape[2]) or step(m, o, cells, *rest)
     )
     fit_basis(bank(GRIDS), "square", epochs=epochs, **SETTINGS)
     assert n_cells == [7] * (3 * epochs // 5) + [35] * (epochs - 3 * epochs // 5)

@@ -1,6 +1,7 @@
 """The fit in closed form, against loops over channels, prototypes and sequences in float64."""
 
 import math
+import statistics
 from functools import partial
 
 import pytest
@@ -10,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captum_apex import SCHEMES, FeatureBank, Scheme, basis_from_matrix, fit_basis
-from captum_apex.bases import polar_fit
-from captum_apex.bases.polar_fit import ClosedForm, check_method, mean_directions, polar_factor
+from captum_apex.bases import fitting, polar_fit
+from captum_apex.bases.polar_fit import (
+    SPREAD,
+    ClosedForm,
+    channel_weights,
+    check_method,
+    mean_directions,
+    polar_factor,
+)
 from captum_apex.layers.origin import Origin
 from tests import oracles
 
@@ -47,15 +55,29 @@ def slow_directions(grids, U, chosen, scheme):
     return M
 
 
-def slow_fixed_purity(grids, V, U, chosen, scheme):
+def slow_weights(grids, U, chosen, spread):
+    """Powers of the mean activations, with an exponent of at most 1 and logarithms of at most this deviation."""
+    activations = [
+        abs(sum(oracles.activation(grids[clip], U, channel) for clip in clips) / len(clips))
+        for channel, clips in enumerate(chosen)
+    ]
+    least = sum(activations) / len(activations) / 1000
+    logarithms = [math.log(max(activation, least)) for activation in activations]
+    exponent = min(1, spread / statistics.pstdev(logarithms))
+    weights = [math.exp(exponent * (value - statistics.mean(logarithms))) for value in logarithms]
+    return torch.tensor(weights, dtype=torch.float64)
+
+
+def slow_fixed_purity(grids, V, U, chosen, scheme, weights=None):
     """The mean purity in the basis V at the prototypes and peaks of U, by the definition `p_k / ‖p‖` with p = V z."""
     purities = []
     for channel, clips in enumerate(chosen):
+        weight = 1 if weights is None else weights[channel].item()
         for clip in clips:
             peaks, _ = oracles.peaks_and_purity(grids[clip], U, channel, scheme)
             for peak, cells in zip(peaks, oracles.sequences(grids[clip], scheme), strict=True):
                 vector = V @ cells[peak]
-                purities.append(vector[channel].item() / math.sqrt(sum(value.item() ** 2 for value in vector)))
+                purities.append(weight * vector[channel].item() / math.sqrt(sum(value.item() ** 2 for value in vector)))
     return sum(purities) / len(purities)
 
 
@@ -63,20 +85,23 @@ def chosen_by(grids, U, n):
     return [oracles.prototypes(grids, U, channel, n) for channel in range(len(U))]
 
 
+@pytest.mark.parametrize("spread", [0, 0.1, 10])
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("large", [False, True])
-def test_the_mean_directions_are_those_of_loops(scheme, large, monkeypatch):
+def test_the_mean_directions_are_those_of_loops(scheme, large, spread, monkeypatch):
     """Where a clip has so many cells that they are not copied, and where it has few."""
     monkeypatch.setattr(polar_fit, "_LARGE_CLIP", 0 if large else 2**30)
     U = rotation(6)
     chosen = chosen_by(GRIDS, U, 4)
     M = slow_directions(GRIDS, U, chosen, scheme)
     torch.testing.assert_close(mean_directions(bank().sequences(scheme), U, torch.tensor(chosen)), M)
-    fit = ClosedForm(bank().means)
+    weights = slow_weights(GRIDS, U, chosen, spread)
+    torch.testing.assert_close(channel_weights(bank().means, U, torch.tensor(chosen), spread), weights)
+    fit = ClosedForm(bank().means, spread)
     fit._U = U
     compared = []
     fit.improve(bank().sequences(scheme), torch.tensor(chosen), compared.append)
-    torch.testing.assert_close(fit.U(), torch.from_numpy(scipy.linalg.polar(M.numpy())[0]))
+    torch.testing.assert_close(fit.U(), torch.from_numpy(scipy.linalg.polar((weights[:, None] * M).numpy())[0]))
     n_cells = {"square": 12, "time": 4, "frequency": 3, "time-frequency": 7}[scheme]
     assert sum(compared) == 6 * 4 * n_cells
     n_groups = len({clip for clips in chosen for clip in clips}) if large else 4  # clips, or ranks of prototypes
@@ -110,14 +135,16 @@ def test_the_mean_purity_of_an_orthogonal_basis_is_the_product_with_the_mean_dir
         assert (V * M).sum().item() / 6 == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("spread", [0, 0.25])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_no_other_orthogonal_matrix_is_better_at_the_same_peaks(scheme):
+def test_no_other_orthogonal_matrix_is_better_at_the_same_peaks(scheme, spread):
     U = rotation(6)
     chosen = chosen_by(GRIDS, U, 4)
-    fit = ClosedForm(bank().means)
+    weights = slow_weights(GRIDS, U, chosen, spread)
+    fit = ClosedForm(bank().means, spread)
     fit._U = U
     fit.improve(bank().sequences(scheme), torch.tensor(chosen), lambda n_cells: None)
-    best = slow_fixed_purity(GRIDS, fit.U(), U, chosen, scheme)
+    best = slow_fixed_purity(GRIDS, fit.U(), U, chosen, scheme, weights)
     others = [
         torch.matrix_exp(size * (random(6, 6, seed=seed) - random(6, 6, seed=seed).T))
         for size in (1e-3, 0.1)
@@ -128,9 +155,9 @@ def test_no_other_orthogonal_matrix_is_better_at_the_same_peaks(scheme):
         for seed in range(1, 4)
     ]
     others += [torch.diag(torch.tensor([1.0, 1, 1, -1, 1, 1], dtype=torch.float64)), rotation(6, seed=9)]
-    purities = [slow_fixed_purity(GRIDS, other @ fit.U(), U, chosen, scheme) for other in others]
+    purities = [slow_fixed_purity(GRIDS, other @ fit.U(), U, chosen, scheme, weights) for other in others]
     assert max(purities) < best - 1e-8
-    assert best > slow_fixed_purity(GRIDS, U, U, chosen, scheme) + 0.1
+    assert best > slow_fixed_purity(GRIDS, U, U, chosen, scheme, weights) + 0.1
 
 
 @settings(max_examples=60, deadline=None)
@@ -171,20 +198,21 @@ def test_the_type_of_the_matrix_is_kept_and_its_polar_factor_is_that_of_float64(
     torch.testing.assert_close(U.double(), exact, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-6)
 
 
-def slow_fit(grids, scheme, epochs, counts):
+def slow_fit(grids, scheme, epochs, count):
     """The whole fit by loops: prototypes, peaks, polar factor; prototypes anew in every second epoch."""
     U = torch.eye(grids.shape[1], dtype=torch.float64)
     for epoch in range(epochs):
         if epoch % 2 == 0:
-            chosen = chosen_by(grids, U, counts[epoch])
-        U = torch.from_numpy(scipy.linalg.polar(slow_directions(grids, U, chosen, scheme).numpy())[0])
+            chosen = chosen_by(grids, U, count)
+        weights = slow_weights(grids, U, chosen, SPREAD)[:, None]
+        U = torch.from_numpy(scipy.linalg.polar((weights * slow_directions(grids, U, chosen, scheme)).numpy())[0])
     return U
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_whole_fit_is_that_of_loops(scheme):
     fitted = fit_basis(bank(), scheme, method="closed-form", epochs=6, n_prototypes=(8, 3))
-    expected = slow_fit(GRIDS, scheme, 6, {0: 8, 2: 6, 4: 3})
+    expected = slow_fit(GRIDS, scheme, 6, 8)
     torch.testing.assert_close(fitted.U, expected, rtol=0, atol=1e-6)
     for epoch, U in ((0, torch.eye(6, dtype=torch.float64)), (6, expected)):
         purities = [
@@ -196,8 +224,9 @@ def test_the_whole_fit_is_that_of_loops(scheme):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_it_is_at_least_as_pure_as_the_fit_by_gradient_and_orthogonal(scheme):
-    closed = fit_basis(bank(), scheme, method="closed-form", n_prototypes=(8, 3))
+def test_it_is_at_least_as_pure_as_the_fit_by_gradient_and_orthogonal(scheme, monkeypatch):
+    monkeypatch.setattr(fitting, "SPREAD", 0)  # the mean purity, in which all channels weigh the same
+    closed = fit_basis(bank(), scheme, method="closed-form", n_prototypes=(3, 3))
     gradient = fit_basis(bank(), scheme, learning_rate=2e-2, n_prototypes=(8, 3))
     assert (len(closed.purity_history), len(gradient.purity_history)) == (11, 21)
     assert closed.purity_history[-1] > gradient.purity_history[-1] - 0.01 > gradient.purity_history[0]

@@ -32,7 +32,7 @@ def bank(poisoned):
     grids = torch.cat([empty[:120], some, empty[120:], -some])
     cells = {scheme: scheme.cells(grids)[0].contiguous() for scheme in (Scheme.TIME, Scheme.FREQUENCY)}
     origin = Origin("layer", grid=(3, 5), n_clips=len(grids))
-    return FeatureBank(cells, grids.mean((2, 3)).nan_to_num(0.0), None, origin, is_even=True)
+    return FeatureBank(cells, grids.mean((2, 3)).nan_to_num(0.0), None, origin)._knowing(None)
 
 
 @pytest.mark.parametrize("method", ["gradient", "closed-form"])
@@ -61,7 +61,7 @@ with open(path, "wb") as file:
     file.truncate(n_clips * n_channels * n_cells * 4)  # 2 GiB without a block on the disk
 cells = torch.from_numpy(np.memmap(path, np.float32, "c", shape=(n_clips, n_channels, n_cells)))
 means = torch.rand(n_clips, n_channels, generator=torch.Generator().manual_seed(0))
-bank = FeatureBank({Scheme.TIME: cells}, means, None, Origin("layer", grid=(1, n_cells)), is_even=True)
+bank = FeatureBank({Scheme.TIME: cells}, means, None, Origin("layer", grid=(1, n_cells)))._knowing(None)
 small = FeatureBank({Scheme.TIME: torch.ones(9, 4, 4)}, means[:9], None, Origin("layer", grid=(1, 4)))
 settings = {"method": method, "epochs": 2, "n_prototypes": (20, 5)}
 fit_basis(small, "time", **{**settings, "n_prototypes": (5, 5)})  # imports
@@ -106,24 +106,21 @@ def made(items, folder=None, **settings):
     return FeatureBank.from_dataset(model, layer, items, places=False, folder=folder, batch_size=2, **settings)
 
 
-def without_cells(bank):
-    """The bank with NaN in all cells."""
-    return FeatureBank({sequence: torch.full_like(cells, torch.nan) for sequence, cells in bank.cells.items()},
-                       bank.means, bank.labels, bank.origin, is_even=bank.is_even)  # fmt: skip
+def columns_without_cells(bank):
+    """What the bank knows of its columns after all of its cells were overwritten."""
+    bank = bank.to("cpu")
+    for cells in bank.cells.values():
+        cells.fill_(torch.nan)
+    return bank.columns
 
 
-def test_a_bank_of_clips_of_one_length_knows_that_without_its_cells(tmp_path):
+def test_parts_of_clips_of_one_length_know_that_without_their_cells(tmp_path):
     items = list(clips(6))
-    made(items).save(tmp_path / "saved")
     for i in range(2):
-        part = made(items, tmp_path / "parts", part=(i, 2))
-        assert part.is_even
-    banks = [made(items), made(items, tmp_path / "one")]
-    banks += [FeatureBank.load(tmp_path / name) for name in ("saved", "parts", "one")]
-    for each in banks:
-        assert each.is_even
-        assert each.to("cpu").is_even
-        assert without_cells(each).columns is None
+        assert columns_without_cells(made(items, tmp_path / "parts", part=(i, 2))) is None
+    assert columns_without_cells(made(items, tmp_path / "one")) is None
+    assert columns_without_cells(FeatureBank.load(tmp_path / "parts")) is None
+    assert columns_without_cells(FeatureBank.load(tmp_path / "one")) is None
 
 
 @pytest.mark.parametrize("widths", [(8, 8, 8, 8, 4, 4), (4, 4, 8, 8, 8, 8), (8, 8, 4, 4, 8, 8)])
@@ -135,31 +132,20 @@ def test_the_columns_of_several_lengths_are_those_of_the_cells(tmp_path, widths)
     banks = [made(items), made(items, tmp_path / "one")]
     banks += [FeatureBank.load(tmp_path / name) for name in ("saved", "parts", "one")]
     for each in banks:
-        assert not each.is_even
-        assert each.columns.tolist() == [made([item]).origin.grid[1] for item in items]
+        assert each.to("cpu").columns.tolist() == [made([item]).origin.grid[1] for item in items]
 
 
-def test_padding_within_a_batch_is_no_even_bank(tmp_path):
-    model = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1))
-
+def test_padding_within_a_batch_is_found_in_loaded_parts(tmp_path):
     class Padded(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layer = model[0]
+            self.layer = nn.Identity()
 
         def forward(self, inputs, lengths):
             return self.layer(inputs).mean((2, 3)) + 0 * lengths[:, None]
 
-    padded = Padded()
-    settings = {"columns": lambda lengths: lengths, "places": False, "batch_size": 2}
-    for lengths, is_even in (((4, 4, 4, 4), True), ((4, 3, 4, 4), False)):
-        items = [torch.ones(1, 2, length) for length in lengths]
-        in_memory = FeatureBank.from_dataset(padded, padded.layer, items, **settings)
-        in_folder = FeatureBank.from_dataset(padded, padded.layer, items, folder=tmp_path / str(is_even), **settings)
-        assert in_memory.is_even == is_even
-        assert not in_folder.is_even  # its files know the widths of batches only
-        expected = None if is_even else list(lengths)
-        assert [None if each.columns is None else each.columns.tolist() for each in (in_memory, in_folder)] == [
-            expected,
-            expected,
-        ]
+    model = Padded()
+    items = [torch.ones(1, 2, length) for length in (4, 3, 4, 4)]
+    settings = {"columns": lambda lengths: lengths, "places": False, "batch_size": 2, "folder": tmp_path}
+    FeatureBank.from_dataset(model, model.layer, items, **settings)
+    assert FeatureBank.load(tmp_path).columns.tolist() == [4, 3, 4, 4]

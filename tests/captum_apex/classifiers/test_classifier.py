@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -149,7 +151,25 @@ def test_a_clip_is_drawn_in_decibels_and_heard(tmp_path):
 
 def test_an_input_in_decibels_is_drawn_as_it_is(tmp_path):
     sound = put(tmp_path / "a.wav")
-    assert torch.equal(classifier(decibels=None).clip(tmp_path / "a.wav").decibels, spectrogram(sound)[0])
+    in_decibels = classifier(decibels=None, transform=lambda waveform: 20 * spectrogram(waveform).log10())
+    assert torch.equal(in_decibels.clip(tmp_path / "a.wav").decibels, 20 * spectrogram(sound)[0].log10())
+
+
+def test_an_input_that_spans_a_few_units_is_drawn_as_it_is_with_a_warning_once(tmp_path):
+    """A spectrogram in dB that was normalised by a mean and a deviation, as models of spectrograms often want it."""
+    sound = put(tmp_path / "a.wav")
+    normalised = classifier(decibels=None, transform=lambda waveform: (20 * spectrogram(waveform).log10() + 30) / 25)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        clips = [normalised.clip(tmp_path / "a.wav") for _ in range(3)]
+    assert len(caught) == 1
+    message = "the inputs span less than 10 units, .* the Classifier `decibels`, .* inputs\\[0\\] \\* 25 - 30"
+    assert re.match(message, str(caught[0].message))
+    assert torch.equal(clips[0].decibels, (20 * spectrogram(sound)[0].log10() + 30) / 25)
+    back = dataclasses.replace(normalised, decibels=lambda inputs: inputs[0] * 25 - 30)
+    torch.testing.assert_close(back.clip(tmp_path / "a.wav").decibels, 20 * spectrogram(sound)[0].log10())
+    constant = classifier(decibels=None, transform=lambda waveform: torch.ones_like(spectrogram(waveform)))
+    constant.clip(tmp_path / "a.wav")  # silence, of which nothing is known; warnings are errors
 
 
 def test_a_model_of_waveforms_has_regions_of_samples(tmp_path):

@@ -209,6 +209,21 @@ def test_files_without_a_checksum_are_described(here, monkeypatch):
     assert describe_bank(Path("bank")) | {"format": ""} == wanted | {"format": ""}
 
 
+def test_a_basis_whose_labels_are_stored_without_zeros_is_described_as_any_other(here, monkeypatch):
+    """Also without torch, which would read it."""
+    indices = torch.ones(2, 1).long()
+    numbers = torch.ones(2, 1)
+    described = {}
+    for n_classes in (1, 50):
+        labels = torch.zeros(2, 1, n_classes)
+        labels[:, :, 0] = 1
+        basis = PrototypeBasis(torch.eye(2), "time", Prototypes(indices, numbers, numbers, indices[..., None], labels))
+        basis.save("many.safetensors")
+        monkeypatch.setattr("captum_apex.cli.descriptions._loaded_basis", None)
+        described[n_classes] = describe_basis(Path("many.safetensors"))
+    assert described[50] == described[1] | {"format": "captum-apex basis 3"}
+
+
 def test_a_basis_without_the_negative_side_says_so(here, capsys):
     one = torch.ones(2, 1)
     basis = PrototypeBasis(torch.eye(2), "time", Prototypes(one.long(), one, one, one.long()[..., None]))

@@ -13,6 +13,7 @@ import torch
 from captum_apex.__main__ import main
 from captum_apex.cli.parser import parser
 
+pytestmark = pytest.mark.filterwarnings("ignore:digital silence gets")  # of an untrained model
 MODEL = """
 import torch
 from torch import nn
@@ -53,7 +54,7 @@ BASE = {
     | {"--scheme": "time", "--epochs": "1"},
     "explain": {"clips": "a.wav", "--model": "my_model:classifier", "--basis": "time.safetensors", "--out": "new.html"}
     | {"--cells": None},
-    "events": {"recording": "a.wav", "--model": "my_model:classifier", "--basis": "time.safetensors"}
+    "events": {"recordings": "a.wav", "--model": "my_model:classifier", "--basis": "time.safetensors"}
     | {"--raven": "new.txt", "--window": "0.1"},
 }
 

@@ -1,8 +1,10 @@
 """The demonstration: its classifier, its bases, what it writes, and what it opens."""
 
 import csv
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from captum_apex import SCHEMES, demo, demonstration, listening
 from captum_apex.__main__ import main
 from captum_apex.caller import ApexWarning
 from captum_apex.demonstration import EveningSounds, classifier, explainer, pond_demo
+from captum_apex.explaining import ExplainedClips, Explainer
 from captum_apex.layers import fingerprint
 
 PACKAGE = Path(demonstration.__file__).parent
@@ -130,6 +133,48 @@ def test_nothing_is_written_among_files_of_the_user(tmp_path, one_clip, capsys):
     assert (tmp_path / "page.html").read_text() == "a page of mine"
     for _ in range(2):  # the second time over the first
         assert main(["demo", "--out", str(tmp_path / "pond"), "--no-show"]) == 0
+
+
+@pytest.mark.parametrize("step", ["explain", "write", "write_csv"])
+def test_a_demonstration_that_fails_leaves_what_was_there_before(tmp_path, one_clip, monkeypatch, step):
+    def stop(*_, **__):
+        raise KeyboardInterrupt if step == "explain" else OSError("no space")
+
+    monkeypatch.setattr(Explainer if step == "explain" else ExplainedClips, step, stop)
+    with pytest.raises((KeyboardInterrupt, OSError)):
+        demo(tmp_path / "new" / "pond", show=False, progress=False)
+    assert list(tmp_path.iterdir()) == []
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises((KeyboardInterrupt, OSError)):
+        demo(empty, show=False, progress=False)
+    assert list(tmp_path.rglob("*")) == [empty]
+
+
+def test_a_demonstration_that_fails_over_an_earlier_one_keeps_that(tmp_path, one_clip, monkeypatch):
+    demo(tmp_path / "pond", show=False, progress=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    (tmp_path / "pond" / "sounds" / "mine.txt").write_text("a note")
+    monkeypatch.setattr(ExplainedClips, "write", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        demo(tmp_path / "pond", show=False, progress=False)
+    assert len(before) == 3
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.name != "mine.txt"} == before
+
+
+def test_an_interrupted_demonstration_leaves_no_folder(tmp_path):
+    """A signal to the process, as by Ctrl-C, as soon as there is a sound."""
+    command = [sys.executable, "-m", "captum_apex", "demo", "--no-show", "--out", str(tmp_path / "pond")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(6000):
+            if list(tmp_path.glob("pond/sounds/*.wav")) or process.poll() is not None:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.endswith("interrupted\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_classifier_serves_the_command_line(tmp_path, capsys):

@@ -399,3 +399,16 @@ def test_it_is_said_where_a_model_of_several_labels_detects_no_class(exclusive, 
     scores = {"scores": (-3.0, score), "class_names": ("zero", "one"), "scores_are": "logits"}
     examination = Examination("Net", **settings, **scores, faults=(), code="", exclusive=exclusive)
     assert said in repr(examination).splitlines()
+
+
+@pytest.mark.parametrize(("taps", "hears_all"), [(9, False), (89, False), (90, True)])
+def test_it_is_said_where_a_cell_hears_about_all_of_the_clip(taps, hears_all):
+    """Of a clip of 100 samples, 1 s; 90% are about all."""
+    model = seeded(
+        lambda: nn.Sequential(
+            nn.Conv1d(1, 4, taps, padding=taps // 2), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3)
+        )
+    )
+    classifier = Classifier(model, lambda waveform: waveform[None], 100, ["a", "b", "c"], length=100, exclusive=True)
+    said = "A cell of 0 hears 0.9 s, all of the clip: the start and the end of an event"
+    assert (said in repr(examine(classifier, random(100)))) == hears_all

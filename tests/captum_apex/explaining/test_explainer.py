@@ -35,6 +35,7 @@ from captum_apex import (
     listening,
 )
 from captum_apex.explaining.explained_clips import COLUMNS
+from captum_apex.recordings import Slices
 from captum_apex.report import Page
 from captum_apex.texts import short_names
 
@@ -256,6 +257,7 @@ def test_a_row_is_the_evidence_in_seconds_and_hertz():
             "explained": "dog",
             "score": 4.0,
             "probability": 0.875,
+            "silence_probability": None,
             "scheme": "square",
             "channel": 17,
             "side": -1,
@@ -312,6 +314,54 @@ def test_a_region_has_no_band_in_time_and_no_time_in_frequency(repeats, tmp_path
         assert (line["low_hz"] == "", line["high_hz"] == "") == (not has_band,) * 2
     assert rows[1]["low_hz"] == pytest.approx(clip.hertz(0.25), rel=1e-5)
     assert rows[1]["high_hz"] == pytest.approx(clip.hertz(0.75), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [
+        # A second of a file of half a second: over the seam at 0.5 s; in two turns at one place; over all of the file.
+        ([(0.0, 1.0, 0.45, 0.55)], [(None, None, 0.0, 0.05), (None, None, 0.45, 0.5)]),
+        ([(0.0, 1.0, 0.1, 0.2), (0.0, 1.0, 0.6, 0.7)], [(None, None, 0.1, 0.2)]),
+        ([(0.0, 1.0, 0.25, 0.75)], [(None, None, None, None)]),
+        ([(0.25, 0.5, 0.2, 0.8)], [(1000.0, 2000.0, None, None)]),
+        ([(0.25, 0.5, 0.0, 1.0)], [(1000.0, 2000.0, None, None)]),
+        # Three boxes of which two fall together and one is cut in two: each keeps its own band.
+        (
+            [(0.25, 0.5, 0.1, 0.2), (0.25, 0.5, 0.6, 0.7), (0.0, 1.0, 0.45, 0.55)],
+            [(None, None, 0.0, 0.05), (1000.0, 2000.0, 0.1, 0.2), (None, None, 0.45, 0.5)],
+        ),
+    ],
+)
+def test_a_region_in_a_repeated_file_has_the_places_of_the_file(sides, expected):
+    """A clip of samples, of which fractions are seconds and half of the rate."""
+    waveform = torch.rand(4000).repeat(2)
+    clip = replace(Clip.from_waveform(waveform, RATE, name="new.wav"), repeats=0.5)
+    region = Region(tuple(Box(*each) for each in sides))
+    explanation = Explanation(Scheme("square"), 0, 1.0, 0.0, (Evidence(0, 1, 1.0, 1.0, 0.9, region, ()),), total=1.0)
+    (row,) = ExplainedClips((Page(clip, [explanation], {}, CLASSES),)).rows()
+    boxes = [(box["low_hz"], box["high_hz"], box["start_s"], box["end_s"]) for box in row["boxes"]]
+    assert len(boxes) == len(expected)
+    for box, wanted in zip(boxes, expected, strict=True):
+        assert [value is None for value in box] == [value is None for value in wanted]
+        assert [value for value in box if value is not None] == pytest.approx(
+            [value for value in wanted if value is not None], abs=1e-5
+        )
+    known = [box for box in expected if box[2] is not None]
+    hull = (min(box[2] for box in known), max(box[3] for box in known)) if known else (None, None)
+    assert (row["start_s"], row["end_s"]) == (pytest.approx(hull, abs=1e-5) if known else hull)
+
+
+def test_a_region_that_ends_at_a_seam_has_one_place_in_tables_prints_and_pages(tmp_path):
+    """A second that fills a clip of three: 0.2 of the clip, up to its end, lies in the third turn from 0.4 s on."""
+    clip = Clip.from_waveform(torch.rand(44100).repeat(3) - 0.5, 44100, name="new.wav")
+    clip = replace(clip, repeats=1.0)
+    evidence = Evidence(0, 1, 1.0, 1.0, 0.9, Region((Box(0.0, 1.0, 0.8, 1.0),)), ())
+    explanation = Explanation(Scheme("time"), 0, 1.0, 0.0, (evidence,), total=1.0)
+    explained = ExplainedClips((Page(clip, [explanation], {}, CLASSES),))
+    (box,) = explained.rows()[0]["boxes"]
+    assert (box["start_s"], box["end_s"]) == (0.4, 1.0)
+    assert "0.40–1.00 s" in str(explained[0])
+    assert "0.40–1.00 s" in explained.write(tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_the_count_is_of_clips_and_of_explanations_where_they_differ(explainer):
@@ -431,6 +481,26 @@ def test_no_regions_are_searched_for_in_place_of_those_that_are_kept(explainer, 
     monkeypatch.setattr("captum_apex.explanations.evidence_regions.PrototypeRegions", None)
     explained = located.explain(recordings, n_prototypes=2)
     assert {len(names) for index in range(9) for names in prototypes_of(explained[index : index + 1])} == {1, 2}
+
+
+def test_regions_of_prototypes_are_searched_for_once_for_all_clips_and_calls(classifier, explainer, recordings):
+    """A second clip of the class costs the passes of the clip alone; with another search, regions are found anew."""
+    few = Explainer(classifier, [explainer.bases["time"]], recordings)
+    search = RegionSearch(n_random=0)
+    few.explain(sound(900), search=None)  # the first explanation asks once what the model says of silence
+    copies = []
+    handle = classifier.layer.register_forward_hook(lambda _, inputs, __: copies.append(len(inputs[0])))
+    counts = []
+    for settings in (search, search, None, search, RegionSearch(n_random=1), search):
+        copies.clear()
+        explained = few.explain(sound(900), "rain", n_prototypes=2, search=settings)
+        counts.append(sum(copies))
+    handle.remove()
+    first, again, cells, kept, other, anew = counts
+    assert first == anew
+    assert cells < again == kept < first < other
+    fresh = Explainer(classifier, [explainer.bases["time"]], recordings)
+    assert explained.rows() == fresh.explain(sound(900), "rain", n_prototypes=2, search=search).rows()
 
 
 def test_wrong_parts_are_refused(classifier, folder, recordings, explainer, tmp_path):
@@ -601,6 +671,102 @@ def test_a_clip_that_cannot_be_read_is_named_or_left_out(explainer, recordings, 
     assert "left out: 2" in repr(explained)
     with pytest.raises(ValueError, match="all 1 are bad"):
         explainer.explain(bad, skip_bad=True)
+
+
+def test_a_recording_that_cannot_be_read_stops_a_fit_or_is_left_out_and_listed(classifier, tmp_path):
+    for index in range(6):
+        path = tmp_path / CLASSES[index % 3] / f"{index}.wav"
+        path.parent.mkdir(exist_ok=True)
+        listening.write(path, sound(500 + 300 * index, seed=index), RATE)
+    good = Recordings.in_folder(tmp_path, CLASSES)
+    expected = Explainer.fit(classifier, good, ["time"], skip_bad=True)  # warnings are errors
+    bad = tmp_path / "rain" / "3.wav"
+    bad.write_text("no sound")
+    recordings = Recordings.in_folder(tmp_path, CLASSES)
+    message = r"3\.wav to be audio, but it cannot be read: .*; `skip_bad=True`, or --skip-bad on .* line, leaves out"
+    with pytest.raises(ValueError, match=message) as error:
+        Explainer.fit(classifier, recordings, ["time"])
+    assert str(error.value).count("skip_bad") == 1
+    with pytest.warns(UserWarning, match=r"^1 of 7 files are left out:\n  .*3\.wav: expected .* cannot be read"):
+        explainer = Explainer.fit(classifier, recordings, ["time"], skip_bad=True)
+    assert len(explainer.training) == 6
+    torch.testing.assert_close(explainer.bases["time"].U, expected.bases["time"].U)
+    assert torch.equal(explainer.bases["time"].prototype_indices, expected.bases["time"].prototype_indices)
+    with pytest.raises(TypeError, match="expected Recordings with `skip_bad=True`.* got Slices; .* slice"):
+        Explainer.fit(classifier, Slices.of(good, 0.5, hop=0.5), ["time"], skip_bad=True)
+    for path in tmp_path.glob("*/*.wav"):
+        path.write_text("no sound")
+    with pytest.raises(ValueError, match="all 7 are bad, such as .*: expected .* to be audio"):
+        Explainer.fit(classifier, recordings, ["time"], skip_bad=True)
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_the_progress_of_the_fit_holds_for_the_explainer(classifier, recordings, capsys, fitted):
+    """Here the error stream is no terminal, where bars that nobody has asked for are left out."""
+    explainer = Explainer.fit(classifier, recordings, ["time"], progress=fitted)
+    capsys.readouterr()
+
+    def said(call):
+        call()
+        return capsys.readouterr().err
+
+    for progress, shown in ((None, fitted), (True, True), (False, False)):
+        text = said(lambda: explainer.explain(sound(900), progress=progress, **SHARED))  # noqa: B023
+        assert ("explaining:" in text) == shown
+        text = said(lambda: explainer.located(1, progress=progress))  # noqa: B023
+        assert ("locating time:" in text) == shown
+    assert ("explaining:" in said(lambda: explainer.located(1).explain(sound(900), **SHARED))) == fitted
+    assert ("explaining:" in said(lambda: explainer.explain_recording(sound(900, seconds=1.0)))) == fitted
+    assert explainer.progress is (True if fitted else None)
+
+
+def test_regions_are_counted_where_prototypes_are_located(explainer, recordings, capsys):
+    few = Explainer(explainer.classifier, [explainer.bases["time"]], recordings)
+    located = few.located(2, progress=True)
+    n_regions = sum(
+        int((side.boxes[:, :, 0, 0] >= 0).sum())
+        for side in (located.bases["time"].positive, located.bases["time"].negative)
+        if side is not None
+    )
+    assert f" {n_regions}/{n_regions} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", [0.0, 40.0])
+def test_after_the_first_of_several_clips_it_is_said_how_long_all_will_take(explainer, monkeypatch, capsys, seconds):
+    times = iter([0.0, seconds])
+    monkeypatch.setattr("captum_apex.explaining.clip_progress.perf_counter", lambda: next(times))
+    explainer.explain([sound(900), sound(1200), sound(1500)], progress=True, **SHARED)
+    said = "The first of 3 clips took 40 s: all will take up to about 2 minutes."
+    assert (said in capsys.readouterr().err) == (seconds > 0)
+
+
+@pytest.mark.parametrize("n_names", [2, 4])
+@pytest.mark.parametrize("what", ["fit", "folder of clips"])
+def test_another_number_of_class_names_than_of_scores_is_named_before_the_folders(
+    classifier, explainer, folder, n_names, what
+):
+    names = [*CLASSES, "wind"][:n_names]
+    other = replace(classifier, class_names=names)
+    message = (
+        rf"one score for each of the {n_names} classes, but got shape \(1, 3\); if all of its 3 scores are those of "
+        rf"classes, give the Classifier 3 `class_names`, in the order of the scores; it has {n_names}"
+    )
+    with pytest.raises(ValueError, match=message):
+        if what == "fit":
+            Explainer.fit(other, Recordings.in_folder(folder, CLASSES), ["time"])
+        else:
+            Explainer(other, explainer.bases.values()).explain(folder)
+
+
+def test_other_recordings_than_in_the_fit_are_answered_by_what_to_give(classifier, explainer, folder):
+    fewer = Recordings.in_folder(folder / "dog")
+    bases = explainer.bases.values()
+    given = "give the folder or table of the fit, without files that came later, or fit again on these"
+    with pytest.raises(ValueError, match=f"expected the 9 recordings .* but got 3; {given}$"):
+        Explainer(classifier, bases, fewer)
+    more = Slices.of(Recordings.in_folder(folder, CLASSES), 0.25, hop=0.25)
+    with pytest.raises(ValueError, match=f"expected the 9 recordings .* but got 18; {given}; files that were left out"):
+        Explainer(classifier, bases, more)
 
 
 def test_a_recording_that_is_cut_is_warned_of(explainer, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from captum_apex import Classifier, Explainer, Recordings, listening
-from captum_apex.explaining.label_checks import warn_of_labels
+from captum_apex.explaining.label_checks import warn_of_few_clips, warn_of_labels
 
 CLASSES = ["zero", "one", "six"]
 RATE = 8000
@@ -79,3 +79,38 @@ def test_bases_without_labels_are_not_compared(classifier, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Explainer(classifier, fitted.bases.values(), recordings(folder, ALL)).training is not None
+
+
+@pytest.mark.parametrize(
+    ("n_clips", "labels", "said"),
+    [
+        (39, None, "39 recordings are few for a fit: "),
+        (40, None, ""),
+        (0, None, "0 recordings are few for a fit: "),
+        (49, (0, 1, 2, 3, 4), "49 recordings are few for a fit, some 10 for each class: "),
+        (50, (0, 1, 2, 3, 4), ""),
+        (50, (0,), ""),
+        (59, (0, 1, 2, 3, 4, 5), "59 recordings are few for a fit, some 10 for each class: "),
+        (12, (0, 1, 2, 3, 4, 5), "12 recordings are few for a fit, some 2 for each class: "),
+        (3, (0, 1, 2, 3, 4, 5), "3 recordings are few for a fit, some 1 for each class: "),
+    ],
+)
+def test_few_recordings_are_warned_of_by_the_classes_that_have_some(n_clips, labels, said):
+    """Fewer than 40, or than 10 for each of these classes."""
+
+    class Sounds:
+        class_names = tuple("abcdefgh")
+
+        def __init__(self):
+            self.labels = None if labels is None else tuple(labels[index % len(labels)] for index in range(n_clips))
+
+        def __len__(self):
+            return n_clips
+
+        name = waveform = None
+
+    classifier = Classifier(nn.Linear(9, 8), lambda waveform: waveform[:9], RATE, Sounds.class_names)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_few_clips(classifier.dataset(Sounds()))
+    assert [str(warning.message).partition("the prototypes")[0] for warning in caught] == ([said] if said else [])

@@ -42,6 +42,7 @@ def test_a_fit_says_that_files_are_cut_and_how_to_slice_them(classifier, folder)
         Explainer.fit(classifier, recordings, ["time"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "6 recordings are few for a fit")
         explainer = Explainer.fit(classifier, Slices.of(recordings, 0.512), ["time"])
     assert len(explainer.training) == 6
     rows = explainer.explain(explainer.training.waveform(1)).rows()
@@ -50,13 +51,13 @@ def test_a_fit_says_that_files_are_cut_and_how_to_slice_them(classifier, folder)
     assert {name.partition(" at ")[2] for name in names} <= {"0 s", "0.512 s", "1.024 s"}
 
 
-def test_a_fit_on_fewer_clips_than_prototypes_takes_all_without_a_warning(classifier, folder):
-    """As the guides say; `fit_basis` warns, because there the numbers of prototypes are the caller's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+def test_a_fit_on_fewer_clips_than_prototypes_takes_all_and_warns_of_few_once(classifier, folder):
+    """As the guides say; `fit_basis` warns of the number, because there the numbers of prototypes are the caller's."""
+    with pytest.warns(UserWarning, match="^6 recordings are few for a fit, .* fit on some tens") as caught:
         explainer = Explainer.fit(classifier, Slices.of(Recordings.in_folder(folder), 0.512), ["time"])
     (basis,) = explainer.bases.values()
     assert basis.positive.indices.shape[1] == 5  # of 6 clips
+    assert len(caught) == 1
     with pytest.warns(UserWarning, match="6 clips are fewer than 100 prototypes"):
         fit_basis(FeatureBank.from_dataset(classifier.model, classifier.layer, explainer.training), "time", epochs=1)
 

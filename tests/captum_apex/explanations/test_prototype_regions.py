@@ -153,6 +153,77 @@ def test_a_clip_is_read_once_for_all_its_channels_of_a_side():
     assert max(read.count(index) for index in read) <= 2
 
 
+# --- kept for further clips ---------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_kept_regions_are_those_of_a_search_for_each_clip(scheme):
+    """A later clip takes no pass for prototypes that an earlier one had, and has the same regions as without them."""
+    _, layer, apex = subject(scheme)
+    queries = clips(3, seed=6).split(1)
+    kept = PrototypeRegions(apex, TRAINING, RegionSearch())
+    copies = []
+    handle = layer.register_forward_hook(lambda _, inputs, __: copies.append(len(inputs[0])))
+    for query in (*queries, queries[0]):
+        known = set(kept.found)
+        copies.clear()
+        actual = explain(apex, query, 2, n_prototypes=3, sides="both", dataset=kept)[0]
+        n_kept = sum(copies)
+        copies.clear()
+        alone = explain(apex, query, 2, n_prototypes=3, sides="both", dataset=TRAINING)[0]
+        assert_same(prototypes_in(actual), prototypes_in(alone))
+        assert (n_kept < sum(copies)) == bool(known)
+    copies.clear()
+    explain(apex, queries[0], 2, n_prototypes=3, sides="both")
+    assert n_kept == sum(copies)  # of the clip alone
+    handle.remove()
+
+
+def test_the_channels_of_one_clip_are_searched_for_together():
+    _, _, apex = subject()
+    wanted = [(1, 0, 1), (2, 0, 1), (1, 3, 1), (1, 0, 1), (1, 4, -1), (1, 5, 1)]
+    together = PrototypeRegions(apex, TRAINING, RegionSearch())
+    together.of(1, 5, 1)
+    calls = []
+    find = together.find
+    together.find = lambda *call: (calls.append(call), find(*call))
+    together.find_all(wanted)
+    assert calls == [(1, [0, 3], 1), (2, [0], 1), (1, [4], -1)]
+    alone = PrototypeRegions(apex, TRAINING, RegionSearch())
+    for each in wanted:
+        one, other = together.of(*each), alone.of(*each)
+        assert one.region == other.region
+        torch.testing.assert_close(one.map, other.map)
+    assert set(together.found) == set(wanted)
+
+
+def test_the_oldest_regions_are_forgotten_where_their_maps_take_too_much_room(monkeypatch):
+    _, _, apex = subject()
+    monkeypatch.setattr("captum_apex.explanations.prototype_regions._MOST_VALUES", 3 * 80)  # three maps of 8 × 10
+    regions = PrototypeRegions(apex, TRAINING, RegionSearch())
+    first = regions.of(0, 0, 1)
+    for index in range(1, 4):
+        regions.of(index, 0, 1)
+    assert list(regions.found) == [(1, 0, 1), (2, 0, 1), (3, 0, 1)]
+    assert regions.of(0, 0, 1) == first
+    regions.find(5, [0, 1, 2, 3], 1)  # more than there is room for
+    assert list(regions.found) == [(5, channel, 1) for channel in range(4)]
+    without_maps = PrototypeRegions(apex, TRAINING, RegionSearch(), with_maps=False)
+    for index in range(9):
+        assert without_maps.of(index, 0, 1).map is None
+    without_maps.find(5, [0, 1, 2, 3], 1)
+    assert len(without_maps.found) == 12
+
+
+def test_regions_of_another_basis_or_search_are_refused():
+    _, _, apex = subject()
+    _, _, other = subject()
+    with pytest.raises(ValueError, match="of this search, but got those of another search; make them anew"):
+        explain(apex, QUERY, 2, n_prototypes=2, dataset=PrototypeRegions(apex, TRAINING, RegionSearch(n_random=1)))
+    with pytest.raises(ValueError, match="but got those of another attribution object; make them anew"):
+        explain(apex, QUERY, 2, n_prototypes=2, dataset=PrototypeRegions(other, TRAINING, RegionSearch()))
+
+
 # --- where the channel does not fire ------------------------------------------
 
 

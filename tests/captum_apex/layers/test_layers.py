@@ -63,6 +63,24 @@ def test_a_layer_has_the_name_that_its_model_gives_it():
     assert model_of(lambda x: x) is None
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("stem.0", r"but got str 'stem\.0'; give the module of this name: model\.get_submodule\('stem\.0'\)$"),
+        ("sten.0", r"but got str 'sten\.0'; give a module, as .* does by one of the names stem\.0, .*…$"),
+        ("xyz", r"but got str 'xyz'; give a module, .* of the names [a-z., 0-9]+, …$"),
+        (3, "but got int$"),
+    ],
+)
+def test_a_name_in_place_of_a_layer_is_answered_by_its_module_or_the_nearest_names(given, said):
+    model, _ = build("pooling")
+    for forward_func in (model, model.forward, partial(model, gain=2.0)):
+        with pytest.raises(TypeError, match=said):
+            layer_name(forward_func, given)
+    with pytest.raises(TypeError, match="to be a torch.nn.Module, but got [a-z]+$"):
+        layer_name(lambda x: x, given)
+
+
 def test_frozen_restores_every_flag_after_an_exception():
     model = PoolingHead().train()
     model.dropout.eval()

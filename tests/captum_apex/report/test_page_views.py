@@ -135,7 +135,7 @@ def test_the_most_explained_clip_is_the_one_whose_channels_add_up_to_most_of_the
     choose(browser, "order", "most covered")
     assert [shares[name] for name in listed(browser)] == sorted(shares.values(), reverse=True)
     lines = texts(browser, "#list a")
-    assert "\nno share covered: the layer adds little " in lines[0]  # 600% of that little says nothing
+    assert "\nno share covered: the layer adds little to the logit " in lines[0]  # 600% of that little says nothing
     assert any("\n200% covered (Moment) " in line for line in lines)
 
 
@@ -150,6 +150,10 @@ def test_a_share_names_its_perspective_and_a_missing_share_its_reason(browser, t
     assert "\n75% covered (Band) " in first
     assert "\nno share covered: the layer adds nothing " in second
     assert "%" not in second
+    meanings = [each.get_attribute("title") for each in all_of(browser, "#list a .about:last-child")]
+    assert meanings[0].startswith("The channels shown in Band make up this share of what the layer adds to the logit; ")
+    assert "The greater part lies" not in meanings[0]
+    assert meanings[1].startswith("The rest of the model gives this score, or nearly, without ")
 
 
 def probable_page(number):
