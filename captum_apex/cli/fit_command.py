@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 def _of_bank(options: argparse.Namespace) -> dict[str, Any]:
     """The settings of the bank."""
     loading = {"batch_size": options.batch_size, "num_workers": options.workers}
-    return {**loading, "bank": options.bank, "half": options.half}
+    return {**loading, "bank": options.bank, "half": options.half, "candidates": options.candidates}
 
 
 def _counted(facts: Mapping[str, Any], folder: Path, recordings: AudioDataset) -> str:

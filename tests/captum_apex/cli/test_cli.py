@@ -186,6 +186,20 @@ def test_a_bank_of_half_precision_takes_half_of_the_room(here, capsys):
     refused(capsys, fit("--bank", "features", "--half"), "the dtype nothing became 'torch.float16'")
 
 
+def test_a_fit_keeps_the_cells_of_candidates_alone(here, batches):
+    settings = ("--bank", "features", "--candidates", 9, "--batch-size", 9)
+    assert fit("--batch-size", 9) == 0
+    assert fit(*settings, out="all.safetensors") == 0
+    whole, found = PrototypeBasis.load("time.safetensors"), PrototypeBasis.load("all.safetensors")
+    torch.testing.assert_close(found.U, whole.U)
+    assert torch.equal(found.prototype_indices, whole.prototype_indices)
+    assert found.origin == whole.origin
+    assert sorted(path.name for path in Path("features").iterdir()) == ["candidates-9", "means"]
+    batches.sizes.clear()
+    assert fit(*settings, "--seed", 1) == 0
+    assert len(batches.sizes) == 2  # one clip is tried, and the prototypes are found
+
+
 def test_an_interrupted_fit_goes_on_with_its_bank(here, batches):
     settings = ("--bank", "features", "--batch-size", 2)
 
