@@ -44,7 +44,7 @@ def _files(path: Path) -> list[Path]:
         return [path.parent]
     if not path.is_dir() or (path / BANK_FILE).exists() or any(path.glob(PARTS)):
         return [path]
-    files = sorted(path.glob(f"*{BASIS_SUFFIX}"))
+    files = sorted(path.glob(f"*{BASIS_SUFFIX}")) or sorted({part.parent for part in path.glob(f"*/{PARTS}")})
     if not files:
         raise FileNotFoundError(f"expected bases, *{BASIS_SUFFIX}, or a bank in {path}, but there are none")
     return files
@@ -88,7 +88,7 @@ def _bank_facts(description: Mapping[str, Any]) -> dict[str, str]:
     if description.get("unfinished"):
         facts["missing"] = ", ".join(description["unfinished"])
     return facts | {
-        "schemes": ", ".join(description["schemes"]),
+        "schemes": ", ".join(description["schemes"]) or "none, means alone",
         "labels": "yes" if description["has_labels"] else "none",
     }
 

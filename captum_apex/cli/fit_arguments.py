@@ -69,7 +69,7 @@ def _add_bank(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="keep the cells of only the N recordings that activate each channel most, for sets that the disk has no "
         "room for: the model runs once for means over all recordings, and again over these; as many as prototypes at "
-        f"the start of the fit, or more ({', '.join(f'{number} for {name}' for name, number in FIT_PROTOTYPES.items())})",
+        f"the start of the fit, or more ({', '.join(f'{n} for {name}' for name, n in FIT_PROTOTYPES.items())})",
     )
 
 

@@ -186,7 +186,7 @@ def test_a_bank_of_half_precision_takes_half_of_the_room(here, capsys):
     refused(capsys, fit("--bank", "features", "--half"), "the dtype nothing became 'torch.float16'")
 
 
-def test_a_fit_keeps_the_cells_of_candidates_alone(here, batches):
+def test_a_fit_keeps_the_cells_of_candidates_alone(here, capsys, batches):
     settings = ("--bank", "features", "--candidates", 9, "--batch-size", 9)
     assert fit("--batch-size", 9) == 0
     assert fit(*settings, out="all.safetensors") == 0
@@ -195,6 +195,12 @@ def test_a_fit_keeps_the_cells_of_candidates_alone(here, batches):
     assert torch.equal(found.prototype_indices, whole.prototype_indices)
     assert found.origin == whole.origin
     assert sorted(path.name for path in Path("features").iterdir()) == ["candidates-9", "means"]
+    capsys.readouterr()
+    assert run("describe", "features") == 0
+    described = capsys.readouterr().out
+    assert described.startswith("features/candidates-9\n")
+    assert "\nfeatures/means\n  bank     of 32 channels" in described
+    assert "\n  schemes  none, means alone\n" in described
     batches.sizes.clear()
     assert fit(*settings, "--seed", 1) == 0
     assert len(batches.sizes) == 2  # one clip is tried, and the prototypes are found
