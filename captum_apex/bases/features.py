@@ -112,12 +112,23 @@ class FeatureBank:
         vars(self)["columns"] = columns  # the cached property, which would read the cells
         return self
 
+    def only(self, scheme: Scheme | str) -> FeatureBank:
+        """The bank with the cells of one scheme; nothing is copied.
+
+        Raises:
+            ValueError: as in `sequences`.
+        """
+        cells = dict(zip(Scheme(scheme).sequences, self.sequences(scheme), strict=True))
+        return FeatureBank(cells, self.means, self.labels, self.origin, self.part)._knowing(self.columns)
+
     def to(self, device: torch.device | str) -> FeatureBank:
         """The bank on a device; fitting runs on the device of the bank."""
         cells = {sequence: tensor.to(device) for sequence, tensor in self.cells.items()}
         labels = None if self.labels is None else self.labels.to(device)
-        columns = None if self.columns is None else self.columns.to(device)
-        return FeatureBank(cells, self.means.to(device), labels, self.origin, self.part)._knowing(columns)
+        bank = FeatureBank(cells, self.means.to(device), labels, self.origin, self.part)
+        if "columns" not in vars(self):
+            return bank
+        return bank._knowing(None if self.columns is None else self.columns.to(device))
 
     @classmethod
     def from_dataset(
@@ -245,9 +256,10 @@ class FeatureBank:
         """
         folder = Path(folder)
         try:
-            arrays, origin = _read(folder)
+            arrays, origin, is_even = _read(folder)
             cells = {Scheme(name): tensor for name, tensor in arrays.items() if name not in ("means", "labels")}
-            return cls(cells, arrays["means"], arrays.get("labels"), origin)
+            bank = cls(cells, arrays["means"], arrays.get("labels"), origin)
+            return bank._knowing(None) if is_even else bank
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"expected {folder} to hold a feature bank, but it cannot be read: {error}") from error
 
@@ -279,14 +291,14 @@ class FeatureBank:
         return arrays if self.labels is None else arrays | {"labels": self.labels}
 
 
-def _read(folder: Path) -> tuple[dict[str, Tensor], Origin]:
-    """The arrays and the origin of a bank that was saved, or of its parts."""
+def _read(folder: Path) -> tuple[dict[str, Tensor], Origin, bool]:
+    """The arrays and the origin of a bank that was saved, or of its parts; and whether no cell is known as padding."""
     if has_parts(folder) and not (folder / "bank.json").exists():
         return read_parts(folder)  # their values were checked when they were written, and their files now
     arrays, fields_of_origin = read_bank(folder)
     origin = Origin.from_dict(fields_of_origin)
     check_bank(arrays, origin)
-    return arrays, origin
+    return arrays, origin, False
 
 
 def _pooled_norm(model: Callable, norm: nn.Module | None) -> PooledNorm | None:

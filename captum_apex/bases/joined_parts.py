@@ -19,7 +19,7 @@ from captum_apex.bases.part_files import PartFiles
 from captum_apex.files import read_json
 from captum_apex.layers.origin import Origin
 
-__all__ = ["differences", "has_parts", "joined_arrays", "joined_size", "read_parts"]
+__all__ = ["begun_parts", "differences", "has_parts", "joined_arrays", "joined_size", "read_parts", "unfinished_parts"]
 
 _LARGEST_COPY = 2**32  # bytes of arrays that are read into memory; larger banks are mapped
 _FOLDER = re.compile(r"part-(\d+)-of-(\d+)")
@@ -53,14 +53,15 @@ def has_parts(folder: Path) -> bool:
     return folder.is_dir() and any(_FOLDER.fullmatch(path.name) for path in folder.iterdir())
 
 
-def read_parts(folder: Path) -> tuple[dict[str, Tensor], Origin]:
+def read_parts(folder: Path) -> tuple[dict[str, Tensor], Origin, bool]:
     """Joins the parts of a folder, after a comparison of their files with the checksums.
 
     Args:
         folder: the folder of the bank.
 
     Returns:
-        The arrays by name, and the record of the whole bank. Arrays of up to 4 GiB together are in memory. Larger ones
+        The arrays by name, the record of the whole bank, and whether all clips are known to have the same number of
+        columns. Arrays of up to 4 GiB together are in memory. Larger ones
         are mapped: where there is one part, and clips have one length, its own files; otherwise a copy without a name.
 
     Raises:
@@ -81,35 +82,82 @@ def read_parts(folder: Path) -> tuple[dict[str, Tensor], Origin]:
         tensor([[2.],
                 [6.]])
     """
-    parts = [PartFiles.read(path) for path in _complete(folder)]
+    unfinished = unfinished_parts(folder)
+    if unfinished:
+        n_parts = len(_folders(folder))
+        raise ValueError(
+            f"of its {n_parts} parts {', '.join(unfinished)}; run `FeatureBank.from_dataset` with this `folder` and "
+            f"each of these as `part`, such as part=(0, {n_parts})"
+        )
+    parts = begun_parts(folder)
     origins = [Origin.from_dict(part.details["origin"]) for part in parts]
+    arrays = joined_arrays(parts, joined_size(parts) <= _LARGEST_COPY, folder)
+    shapes = {origin.input_shape for origin in origins}
+    grid = (parts[0].details["grid_rows"], max(part.widest for part in parts))
+    shape = next(iter(shapes)) if len(shapes) == 1 else None
+    is_even = all(part.is_even and part.widest == grid[1] for part in parts) and not parts[0].about["padded"]
+    return arrays, replace(origins[0], n_clips=len(arrays["means"]), grid=grid, input_shape=shape), is_even
+
+
+def begun_parts(folder: Path) -> list[PartFiles]:
+    """The parts of a folder that have counted clips, in order, after a comparison of their files with the checksums.
+
+    Args:
+        folder: the folder of the bank.
+
+    Raises:
+        ValueError: parts are damaged, or of different features.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from captum_apex import FeatureBank
+        >>> from captum_apex.bases.joined_parts import begun_parts
+        >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     bank = FeatureBank.from_dataset(model, model[0], torch.ones(4, 1, 2, 2), folder=folder, part=(1, 2))
+        ...     [(part.folder.name, part.n_written) for part in begun_parts(Path(folder))]
+        [('part-1-of-2', 2)]
+    """
+    parts = [PartFiles.read(path) for path in _folders(folder) if (path / "part.json").exists()]
     for part in parts[1:]:
         kinds = {**part.about, "clips": None, "kinds": part.kinds}
         of_first = {**parts[0].about, "clips": None, "kinds": parts[0].kinds}
         if kinds != of_first:
             differing = differences(of_first, kinds) or "the arrays are of another kind"
             raise ValueError(f"{parts[0].folder.name} and {part.folder.name} are not of one bank: {differing}")
-    arrays = joined_arrays(parts, joined_size(parts) <= _LARGEST_COPY, folder)
-    shapes = {origin.input_shape for origin in origins}
-    grid = (parts[0].details["grid_rows"], max(part.widest for part in parts))
-    shape = next(iter(shapes)) if len(shapes) == 1 else None
-    return arrays, replace(origins[0], n_clips=len(arrays["means"]), grid=grid, input_shape=shape)
+    return parts
 
 
-def _complete(folder: Path) -> list[Path]:
-    """The folders of all parts, in order, after a check that each is there and finished."""
+def unfinished_parts(folder: Path) -> list[str]:
+    """What the parts of a folder lack, in words; none where all are finished.
+
+    Args:
+        folder: the folder of the bank.
+
+    Raises:
+        ValueError: the folder holds parts of several banks.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from captum_apex.bases.joined_parts import unfinished_parts
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Path(folder, "part-0-of-2").mkdir()
+        ...     unfinished_parts(Path(folder))
+        ['part-0-of-2 is missing', 'part-1-of-2 is missing']
+    """
+    return [text for path in _folders(folder) if (text := _missing(path))]
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders of all parts, in order, also of those that are missing."""
     matches = [match for path in folder.iterdir() if (match := _FOLDER.fullmatch(path.name))]
     numbers = sorted({int(match[2]) for match in matches})
     if len(numbers) > 1:
         raise ValueError(f"it holds parts of banks of {' and '.join(map(str, numbers))} parts; delete those of one")
-    paths = [folder / f"part-{index}-of-{numbers[0]}" for index in range(numbers[0])]
-    missing = [text for path in paths if (text := _missing(path))]
-    if missing:
-        raise ValueError(
-            f"of its {numbers[0]} parts {', '.join(missing)}; run `FeatureBank.from_dataset` with this `folder` and "
-            f"each of these as `part`, such as part=(0, {numbers[0]})"
-        )
-    return paths
+    return [folder / f"part-{index}-of-{numbers[0]}" for index in range(numbers[0])]
 
 
 def _missing(path: Path) -> str:

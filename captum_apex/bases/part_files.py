@@ -121,6 +121,11 @@ class PartFiles:
         """The dtype and the shape of a row of each array; a size that differs from row to row is None."""
         return {name: {"dtype": array["dtype"], "shape": array["shape"]} for name, array in self._arrays.items()}
 
+    @property
+    def n_bytes(self) -> int:
+        """Number of bytes that the written rows take."""
+        return sum(self._rows.ends.values())
+
     def append(self, rows: Mapping[str, np.ndarray]) -> None:
         """Adds the rows of a batch to all arrays, and counts them where the last count is some seconds old.
 

@@ -17,6 +17,7 @@ from captum_apex.defaults import FIT_EPOCHS
 __all__ = ["SPREAD", "ClosedForm", "channel_weights", "check_method", "mean_directions", "polar_factor"]
 
 _LARGE_CLIP = 2**17  # bytes; the cells of larger clips are not copied for each pair, which costs more than a loop
+_LARGE_BANK = 2**32  # bytes; of larger banks, which may be mapped files, the cells of each clip are read once
 _QUIET = 1e-3  # share of the mean activation, below which the activations of channels count alike
 _TIE = 1e-9  # weight of the present matrix; it decides only between matrices that are equally good
 
@@ -141,8 +142,9 @@ def mean_directions(
     """
     directions = torch.zeros_like(U)
     for sequence in sequences:
-        is_large = sequence.device.type == "cpu" and sequence[0].numel() * sequence.element_size() >= _LARGE_CLIP
-        for channels, vectors in (_by_clip if is_large else _by_rank)(sequence, U, chosen):
+        is_large = sequence[0].nbytes >= _LARGE_CLIP or sequence.nbytes > _LARGE_BANK
+        found = _by_clip if is_large and sequence.device.type == "cpu" else _by_rank
+        for channels, vectors in found(sequence, U, chosen):
             directions.index_add_(0, channels, vectors)  # no channel occurs twice
             if advance is not None:
                 advance(len(vectors) * sequence.shape[2])

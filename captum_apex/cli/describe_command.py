@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from captum_apex.cli.descriptions import BANK_FILE, describe_bank, describe_basis
+from captum_apex.cli.descriptions import BANK_FILE, PART_FILE, PARTS, describe_bank, describe_basis
 from captum_apex.defaults import BASIS_SUFFIX
 from captum_apex.result_tables import counted
 
@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     paths = [each for path in options.paths for each in _files(path)]
     descriptions = []
     for path in paths:
-        description = describe_bank(path) if path.is_dir() else describe_basis(path)
+        description = _described(path)
         descriptions.append({"path": str(path), **description})
         if not options.as_json:
             print("\n".join([str(path), *_lines(description)]))
@@ -27,13 +27,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _described(path: Path) -> dict[str, Any]:
+    """What a file of a basis or a folder of a bank holds."""
+    if not path.is_dir():
+        return describe_basis(path)
+    if (path / BANK_FILE).exists():
+        return describe_bank(path)
+    from captum_apex.cli.part_descriptions import describe_parts  # imports torch
+
+    return describe_parts(path)
+
+
 def _files(path: Path) -> list[Path]:
     """The bases and banks that a path stands for."""
-    if path.name == BANK_FILE:
+    if path.name == BANK_FILE or (path / PART_FILE).exists():
         return [path.parent]
-    if not path.is_dir() or (path / BANK_FILE).exists():
+    if not path.is_dir() or (path / BANK_FILE).exists() or any(path.glob(PARTS)):
         return [path]
-    files = sorted(path.glob(f"*{BASIS_SUFFIX}"))
+    files = sorted(path.glob(f"*{BASIS_SUFFIX}")) or sorted({part.parent for part in path.glob(f"*/{PARTS}")})
     if not files:
         raise FileNotFoundError(f"expected bases, *{BASIS_SUFFIX}, or a bank in {path}, but there are none")
     return files
@@ -69,9 +80,15 @@ def _basis_facts(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _bank_facts(description: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "bank": f"of {counted(description['n_channels'], 'channel')}, {description['n_bytes'] / 1e6:.1f} MB",
-        "schemes": ", ".join(description["schemes"]),
+    size = f"{description['n_bytes'] / 1e6:.1f} MB"
+    facts = {"bank": f"of {counted(description['n_channels'], 'channel')}, {size}"}
+    if "n_parts" in description:
+        begun = f"{description['n_written']} of {description['n_clips']} clips"
+        facts["parts"] = f"{description['n_finished']} of {description['n_parts']} finished, with {begun}"
+    if description.get("unfinished"):
+        facts["missing"] = ", ".join(description["unfinished"])
+    return facts | {
+        "schemes": ", ".join(description["schemes"]) or "none, means alone",
         "labels": "yes" if description["has_labels"] else "none",
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -21,9 +21,11 @@ from tqdm import tqdm
 from captum_apex.defaults import SCHEME_NAMES
 from captum_apex.progress import bar_settings
 
-__all__ = ["BANK_FILE", "describe_bank", "describe_basis"]
+__all__ = ["BANK_FILE", "PARTS", "PART_FILE", "describe_bank", "describe_basis", "origin_facts", "schemes_of"]
 
 BANK_FILE = "bank.json"
+PART_FILE = "part.json"
+PARTS = "part-*-of-*"
 _BASIS_FORMATS = ("captum-apex basis 2", "captum-apex basis 3")
 _BANK_FORMAT = "captum-apex bank 2"
 _TOLERANCE = 1e-3  # of U Uᵀ, for matrices in float32
@@ -77,7 +79,7 @@ def _basis_facts(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], wri
         "n_located": 0 if boxes is None else int((boxes[:, :, 0, 0] >= 0).any(0).sum()),
         "negative_side": "negative.indices" in arrays,
         "fingerprint": _fingerprint(matrix, scheme, origin),
-        **_origin_facts(origin),
+        **origin_facts(origin),
         "format": written_as,
     }
 
@@ -116,10 +118,10 @@ def _bank_facts(arrays: Mapping[str, np.ndarray], origin: Mapping[str, Any], wri
     return {
         "kind": "bank",
         "n_channels": n_channels,
-        "schemes": [name for name in SCHEME_NAMES if set(_SEQUENCES.get(name, (name,))) <= set(arrays)],
+        "schemes": schemes_of(arrays),
         "has_labels": "labels" in arrays,
         "n_bytes": sum(array.nbytes for array in arrays.values()),
-        **_origin_facts(origin),
+        **origin_facts(origin),
         "n_clips": n_clips,
         "format": written_as,
     }
@@ -201,8 +203,33 @@ def _loaded_bank(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], s
     return arrays, asdict(bank.origin), "captum-apex bank 1"
 
 
-def _origin_facts(origin: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of the layer, the model and the dataset, by names that say which is which."""
+def schemes_of(names: Iterable[str]) -> list[str]:
+    """The schemes that bases can be fitted for with some arrays.
+
+    Args:
+        names: names of the arrays.
+
+    Example:
+        >>> from captum_apex.cli.descriptions import schemes_of
+        >>> schemes_of(["means", "time", "frequency"])
+        ['time', 'frequency', 'time-frequency']
+    """
+    return [name for name in SCHEME_NAMES if set(_SEQUENCES.get(name, (name,))) <= set(names)]
+
+
+def origin_facts(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of the layer, the model and the dataset, by names that say which is which.
+
+    Args:
+        origin: fields of the `Origin`.
+
+    Example:
+        >>> from dataclasses import asdict
+        >>> from captum_apex.cli.descriptions import origin_facts
+        >>> from captum_apex.layers import Origin
+        >>> origin_facts(asdict(Origin("features", grid=(4, 15))))["grid"]
+        [4, 15]
+    """
     layout = origin["layout"]
     sizes = "".join(f", {name}={size}" for name, size in (layout["sizes"] or {}).items())
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captum_apex.cli.slice_arguments import add_slices
 from captum_apex.cli.types import positive_integer, seed
-from captum_apex.defaults import BASIS_SUFFIX, FIT_EPOCHS, KEPT_PROTOTYPES, SCHEME_NAMES
+from captum_apex.defaults import BASIS_SUFFIX, FIT_EPOCHS, FIT_PROTOTYPES, KEPT_PROTOTYPES, SCHEME_NAMES
 
 SUMMARY = "fit bases on recordings"
 DESCRIPTION = (
@@ -56,6 +56,20 @@ def _add_bank(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a folder that keeps what the layer gives for the recordings: after an interruption the same command goes "
         "on where it was, and a fit with other settings does not run the model again",
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="keep what the layer gives in half precision, which takes half of the room in memory or in --bank; a "
+        "purity in an orthogonal basis changes by at most 0.001, unless another cell becomes the peak",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=positive_integer,
+        metavar="N",
+        help="keep the cells of only the N recordings that activate each channel most, for sets that the disk has no "
+        "room for: the model runs once for means over all recordings, and again over these; as many as prototypes at "
+        f"the start of the fit, or more ({', '.join(f'{n} for {name}' for name, n in FIT_PROTOTYPES.items())})",
     )
 
 

@@ -47,9 +47,7 @@ def run(options: argparse.Namespace) -> int:
         method=options.method,
         orthogonal=not options.invertible,
         epochs=options.epochs,
-        batch_size=options.batch_size,
-        num_workers=options.workers,
-        bank=options.bank,
+        **_of_bank(options),
         seed=options.seed,
         progress=True,
     )
@@ -57,6 +55,12 @@ def run(options: argparse.Namespace) -> int:
     rows = [_row(path, basis) for path, basis in written.items()]
     print_results("bases", rows, written, as_json=options.as_json, digits=2, **facts)
     return 0
+
+
+def _of_bank(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the bank."""
+    loading = {"batch_size": options.batch_size, "num_workers": options.workers}
+    return {**loading, "bank": options.bank, "half": options.half, "candidates": options.candidates}
 
 
 def _counted(facts: Mapping[str, Any], folder: Path, recordings: AudioDataset) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from captum_apex.bases.basis import PrototypeBasis
+from captum_apex.bases.candidate_bank import CandidateBank
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.polar_fit import check_method
@@ -30,6 +32,7 @@ from captum_apex.recordings.slices import LONGER, file_duration
 
 __all__ = ["check_classifier", "check_origins", "fit_bases", "load_bases", "recognised"]
 
+_SHARE_OF_DEVICE = 0.8  # of the free memory of a GPU that a bank may take; the fit needs some too
 _OF_THE_FIT = "give the folder or table of the fit, without files that came later, or fit again on these"
 _LEFT_OUT = "; files that were left out of the fit are left out here, too (`skip_bad=True` or --skip-bad)"
 
@@ -47,6 +50,8 @@ def fit_bases(
     batch_size: int = 32,
     num_workers: int = 0,
     bank: str | os.PathLike | None = None,
+    half: bool = False,
+    candidates: int | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Iterator[PrototypeBasis]:
@@ -70,6 +75,11 @@ def fit_bases(
         num_workers: number of processes that read recordings, beside this one.
         bank: folder that keeps the features of the recordings, as `folder` of `FeatureBank.from_dataset`: after an
             interruption, the same call goes on where it was, and another fit on the same features begins at once.
+        half: keep the features in half precision, which takes half of the room, as `dtype` of
+            `FeatureBank.from_dataset`.
+        candidates: number of recordings for each channel whose cells are kept for the fit, for sets of so many
+            recordings that the disk has no room for all cells; the model then runs again over these recordings, see
+            `captum_apex.bases.CandidateBank`. None for the cells of all recordings.
         seed: seed of the random number generator of the fit.
         progress: whether to show progress bars, and at the start of a fit of more than a minute how long it will take.
 
@@ -98,24 +108,55 @@ def fit_bases(
     layer = _chosen(classifier.layer if layer is None else layer)
     inputs = _checked_inputs(classifier, recordings)
     chosen = _supported(layer, inputs, schemes)
-    features = FeatureBank.from_dataset(
+    make = partial(
+        FeatureBank.from_dataset,
         classifier.model,
         layer,
-        inputs,
-        schemes=chosen,
         layout=classifier.layout,
         input_layout=classifier.input_layout,
         norm=norm,
         batch_size=batch_size,
         columns=classifier.columns,
         num_workers=num_workers,
-        folder=bank,
+        dtype=torch.float16 if half else None,
         progress=progress,
-    ).to(device_of(classifier.model))
-    first, last = (min(most, len(recordings)) for most in (FIT_PROTOTYPES[method], KEPT_PROTOTYPES))
-    fit: dict[str, Any] = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "seed": seed}
-    for scheme in chosen:
-        yield fit_basis(features, scheme, n_prototypes=(first, last), **fit, progress=progress)
+    )
+    fit = partial(fit_basis, method=method, orthogonal=orthogonal, epochs=epochs, seed=seed, progress=progress)
+    fit = partial(_fitted, fit, device_of(classifier.model), (FIT_PROTOTYPES[method], KEPT_PROTOTYPES))
+    if candidates is None:
+        features = make(inputs, schemes=chosen, folder=bank)
+        yield from (fit(features, scheme) for scheme in chosen)
+    else:
+        of_candidates = CandidateBank(make, inputs, schemes=chosen, n_candidates=candidates, folder=bank)
+        yield from (of_candidates.fit(scheme, fit) for scheme in chosen)
+
+
+def _fitted(
+    fit: Callable[..., PrototypeBasis],
+    device: torch.device,
+    n_prototypes: tuple[int, int],
+    features: FeatureBank,
+    scheme: Scheme,
+) -> PrototypeBasis:
+    """A basis, fitted on the device, with no more prototypes than there are clips."""
+    first, last = (min(most, features.n_clips) for most in n_prototypes)
+    return fit(_with_cells_of(features, scheme, device), scheme, n_prototypes=(first, last))
+
+
+def _with_cells_of(features: FeatureBank, scheme: Scheme, device: torch.device) -> FeatureBank:
+    """The bank with the cells of one scheme, on the device; where it has no room for them, they stay in memory."""
+    bank = features.only(scheme)
+    if device.type != "cuda":
+        return bank.to(device)
+    n_bytes = bank.means.nbytes + sum(cells.nbytes for cells in bank.cells.values())
+    free, _ = torch.cuda.mem_get_info(device)
+    if n_bytes <= _SHARE_OF_DEVICE * free:
+        return bank.to(device)
+    warn_caller(
+        f"the fit of {str(scheme)!r} runs on the CPU, because the {n_bytes / 1e9:.1f} GB of its cells do not fit into "
+        f"the {free / 1e9:.1f} GB that are free on {device}; half precision takes half of the room"
+    )
+    return bank
 
 
 def _checked_inputs(classifier: Classifier, recordings: Any) -> InputDataset:

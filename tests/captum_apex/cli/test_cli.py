@@ -175,6 +175,37 @@ def test_a_bank_is_kept_for_fits_with_other_settings(here, capsys, batches):
     refused(capsys, fit(*settings), "the number of clips 9 became 10, the dataset '.*' became '.*'; name another")
 
 
+def test_a_bank_of_half_precision_takes_half_of_the_room(here, capsys):
+    whole = fit("--bank", "features"), fit("--bank", "smaller", "--half", out="half.safetensors")
+    assert whole == (0, 0)
+    sizes = [Path(folder, "part-0-of-1", "time.rows").stat().st_size for folder in ("features", "smaller")]
+    assert sizes[0] == 2 * sizes[1]
+    rounded, exact = PrototypeBasis.load("half.safetensors"), PrototypeBasis.load("time.safetensors")
+    assert not torch.equal(rounded.U, exact.U)
+    torch.testing.assert_close(rounded.positive.purities, exact.positive.purities, rtol=0, atol=0.02)
+    refused(capsys, fit("--bank", "features", "--half"), "the dtype nothing became 'torch.float16'")
+
+
+def test_a_fit_keeps_the_cells_of_candidates_alone(here, capsys, batches):
+    settings = ("--bank", "features", "--candidates", 9, "--batch-size", 9)
+    assert fit("--batch-size", 9) == 0
+    assert fit(*settings, out="all.safetensors") == 0
+    whole, found = PrototypeBasis.load("time.safetensors"), PrototypeBasis.load("all.safetensors")
+    torch.testing.assert_close(found.U, whole.U)
+    assert torch.equal(found.prototype_indices, whole.prototype_indices)
+    assert found.origin == whole.origin
+    assert sorted(path.name for path in Path("features").iterdir()) == ["candidates-9", "means"]
+    capsys.readouterr()
+    assert run("describe", "features") == 0
+    described = capsys.readouterr().out
+    assert described.startswith("features/candidates-9\n")
+    assert "\nfeatures/means\n  bank     of 32 channels" in described
+    assert "\n  schemes  none, means alone\n" in described
+    batches.sizes.clear()
+    assert fit(*settings, "--seed", 1) == 0
+    assert len(batches.sizes) == 2  # one clip is tried, and the prototypes are found
+
+
 def test_an_interrupted_fit_goes_on_with_its_bank(here, batches):
     settings = ("--bank", "features", "--batch-size", 2)
 

@@ -95,6 +95,67 @@ def test_what_is_described_is_printed_in_words(here, capsys):
     assert "\n  schemes  square, time, frequency, time-frequency\n" in printed
 
 
+def part(index, n_parts=3, model=None, layer=None, clips=None, **settings):
+    model = model or torch.nn.Sequential(torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1))
+    clips = torch.rand(10, 2, 4, 5, generator=torch.Generator().manual_seed(0)) if clips is None else clips
+    settings = {"folder": "parts", "schemes": ["time", "frequency"], "batch_size": 2, "places": False, **settings}
+    return FeatureBank.from_dataset(model, model[0], clips, part=(index, n_parts), **settings)
+
+
+class Stopped(torch.nn.Module):
+    """A layer that is interrupted at its second batch."""
+
+    n_calls = 0
+
+    def forward(self, inputs):
+        self.n_calls += 1
+        if self.n_calls > 1:
+            raise KeyboardInterrupt
+        return inputs.relu()
+
+
+def test_parts_are_described_with_what_is_missing(here, capsys):
+    part(0)
+    with pytest.raises(KeyboardInterrupt):
+        part(1, model=torch.nn.Sequential(Stopped(), torch.nn.AdaptiveAvgPool2d(1)))
+    assert main(["describe", "parts", "--json"]) == 0
+    (described,) = json.loads(capsys.readouterr().out)["described"]
+    assert (described["n_parts"], described["n_finished"], described["n_written"]) == (3, 1, 4)
+    assert described["unfinished"] == ["part-1-of-3 has 2 of 4 clips", "part-2-of-3 is missing"]
+    assert described["n_bytes"] == 4 * (2 * (5 + 4) * 4 + 2 * 4 + 8)  # cells, means and the number of columns
+    assert main(["describe", "parts", "parts/part-0-of-3"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n  parts    1 of 3 finished, with 4 of 10 clips\n") == 2
+    assert printed.count("\n  missing  part-1-of-3 has 2 of 4 clips, part-2-of-3 is missing\n") == 2
+
+
+def test_finished_parts_are_described_as_the_bank_that_they_are(here, capsys):
+    for index in range(3):
+        part(index)
+    bank = FeatureBank.load("parts")
+    bank.save("saved")
+    assert main(["describe", "parts", "saved", "--json"]) == 0
+    parts, saved = json.loads(capsys.readouterr().out)["described"]
+    of_parts = {name: parts.pop(name) for name in ("n_parts", "n_finished", "n_written", "unfinished")}
+    assert of_parts == {"n_parts": 3, "n_finished": 3, "n_written": 10, "unfinished": []}
+    other = ("path", "format", "n_bytes")  # the files of parts also have the number of columns of each clip
+    assert {**parts, **dict.fromkeys(other)} == {**saved, **dict.fromkeys(other)}
+    assert parts["n_bytes"] == saved["n_bytes"] + 10 * 8
+
+
+def test_parts_that_are_damaged_or_not_of_one_bank_are_refused(here, capsys):
+    Path("parts/part-0-of-3").mkdir(parents=True)
+    assert main(["describe", "parts"]) == 2
+    assert "hold parts of a feature bank, but none of their clips are counted yet" in capsys.readouterr().err
+    part(0)
+    part(1, clips=torch.ones(12, 2, 4, 5))
+    assert main(["describe", "parts"]) == 2
+    assert "part-0-of-3 and part-1-of-3 are not of one bank: the number of clips" in capsys.readouterr().err
+    damaged("parts/part-0-of-3/time.rows")
+    assert main(["describe", "parts"]) == 2
+    assert "time.rows is that of other content: it is damaged" in capsys.readouterr().err
+
+
 def test_whole_files_are_described_without_torch(here):
     source = "import sys; from captum_apex.__main__ import main; "
     source += "status = main(['describe', 'bases', 'bank', '--json'])\n"

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from captum_apex import Classifier
+from captum_apex import Classifier, FeatureBank, Scheme
+from captum_apex.explaining import classifier_bases
 from captum_apex.explaining.classifier_bases import fit_bases, recognised
+from captum_apex.layers import Origin
 
 LOUD = (0, 2, 1, 1, 0, 2, 2, 0, 1, 0)  # the third of each clip that is loud
 
@@ -94,3 +96,22 @@ def test_square_is_fitted_for_a_layer_of_one_row_only_where_it_is_asked_for():
     assert [str(basis.scheme) for basis in fit_bases(classifier, Clips(None), epochs=1)] == ["time"]
     asked = fit_bases(classifier, Clips(None), ["square"], epochs=1)
     assert [str(basis.scheme) for basis in asked] == ["square"]
+
+
+@pytest.mark.parametrize(("free", "fits"), [(881, True), (879, False)])
+def test_a_bank_is_moved_to_a_gpu_only_where_it_fits(free, fits, monkeypatch):
+    """With the cells of one scheme and the means, 704 bytes, which may be four fifths of what is free."""
+    cells = {Scheme.TIME: torch.ones(8, 2, 10), Scheme.SQUARE: torch.ones(8, 2, 40)}
+    bank = FeatureBank(cells, torch.ones(8, 2), None, Origin("layer", grid=(4, 10)))
+    moved = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**9))
+    monkeypatch.setattr(FeatureBank, "to", lambda self, device: moved.append(device) or self)
+    if fits:
+        of_scheme = classifier_bases._with_cells_of(bank, Scheme.TIME, torch.device("cuda"))
+    else:
+        with pytest.warns(
+            UserWarning, match="the fit of 'time' runs on the CPU, because the 0.0 GB of its cells do not"
+        ):
+            of_scheme = classifier_bases._with_cells_of(bank, Scheme.TIME, torch.device("cuda"))
+    assert list(of_scheme.cells) == [Scheme.TIME]
+    assert moved == ([torch.device("cuda")] if fits else [])
