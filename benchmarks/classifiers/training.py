@@ -16,11 +16,13 @@ from tqdm import tqdm
 from benchmarks.cache import cached_tensors
 from benchmarks.classifiers.networks import CHANNELS, NETWORKS
 from benchmarks.classifiers.recipes import Recipe, recipe_of
+from benchmarks.runs.threads import one_thread
 from benchmarks.tasks import Task, load_task
 from captum_apex.layers.hooks import held
 from captum_apex.progress import bar_settings
 
 
+@one_thread()
 def train_classifier(
     task: Task,
     network: str,
@@ -30,7 +32,7 @@ def train_classifier(
     progress: bool = False,
     recipe: Recipe | None = None,
 ) -> nn.Module:
-    """Trains a network on the training clips of a task.
+    """Trains a network on the training clips of a task, with one thread, so that its weights do not depend on threads.
 
     Args:
         task: the task; only its training clips are used.

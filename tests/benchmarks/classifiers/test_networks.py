@@ -241,6 +241,22 @@ def test_a_seed_gives_the_same_network_and_leaves_the_random_state(task):
     assert not torch.equal(train_classifier(task, "cnn", seed=5, recipe=recipe).classifier.weight, first)
 
 
+@pytest.mark.parametrize("network", ["cnn", "convnext"])
+def test_the_number_of_threads_does_not_change_the_network(task, network):
+    before = torch.get_num_threads()
+    weights = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            model = train_classifier(task, network, seed=4, recipe=replace(QUICK, epochs=1))
+            assert torch.get_num_threads() == threads
+            weights.append(torch.cat([value.flatten() for value in model.state_dict().values()]))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
+
+
 def test_progress_is_shown_on_request_only(task, capsys):
     recipe = replace(QUICK, epochs=1)
     train_classifier(task, "cnn", recipe=recipe)
