@@ -4,10 +4,12 @@ import ast
 import re
 import socket
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 
+from benchmarks.tasks import TASKS
 from captum_apex import Event, RegionEffect, write_csv, write_raven
 from captum_apex.explaining.explained_clips import COLUMNS
 from captum_apex.explanations import ChannelEvent
@@ -34,7 +36,7 @@ def run_blocks(blocks, folder, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(socket.socket, "connect", connect_here)
     names = {"__name__": "guide"}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), patch.dict(TASKS):
         for block in blocks:
             exec(compile(block, "guide", "exec"), names)
     return names

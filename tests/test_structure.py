@@ -34,7 +34,7 @@ FLOORS = {
         {"__main__"},
     ),
     "benchmarks": (
-        {"cache", "statistics"},
+        {"cache", "statistics", "threads"},
         {"tasks"},
         {"classifiers", "methods", "published"},
         {"runs"},

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from benchmarks.cache import cached_tensors
 from benchmarks.classifiers.networks import CHANNELS, NETWORKS
 from benchmarks.classifiers.recipes import Recipe, recipe_of
-from benchmarks.runs.threads import one_thread
 from benchmarks.tasks import Task, load_task
+from benchmarks.threads import one_thread
 from captum_apex.layers.hooks import held
 from captum_apex.progress import bar_settings
 

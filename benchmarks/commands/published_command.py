@@ -19,7 +19,7 @@ from benchmarks.published.published_models import PUBLISHED_MODELS
 from benchmarks.reports.bat_tables import elsewhere_section, events_section
 from benchmarks.reports.markup import Section, section_markdown
 from benchmarks.reports.published_tables import published_section, regions_section, with_other_rows
-from benchmarks.runs.threads import one_thread
+from benchmarks.threads import one_thread
 from captum_apex import SCHEMES
 from captum_apex.cli.types import seed
 

@@ -30,9 +30,9 @@ from benchmarks.runs.rows import Cell, Row
 from benchmarks.runs.scoring import row_of, score_methods
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
-from benchmarks.runs.threads import one_thread
 from benchmarks.runs.workers import Workers, started
 from benchmarks.tasks import Split
+from benchmarks.threads import one_thread
 from captum_apex.masking.grids import GRIDS
 from captum_apex.progress import bar_settings
 

@@ -112,6 +112,7 @@ COMPUTES_NO_FEATURES = {
     "captum_apex.layers.models",  # its results are in the key
     "captum_apex.layers.chosen_run",  # it finds modules by their names
     "captum_apex.layers.kinds",  # it refuses layouts
+    "captum_apex.layers.input_summaries",  # it notices other inputs
     "captum_apex.layers.cell_places",  # it is for regions and maps
     "captum_apex.layers.placing",
     "captum_apex.layers.suggestions",  # it is for the messages of errors

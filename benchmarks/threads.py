@@ -15,7 +15,7 @@ def one_thread() -> Iterator[None]:
 
     Example:
         >>> import torch
-        >>> from benchmarks.runs.threads import one_thread
+        >>> from benchmarks.threads import one_thread
         >>> with one_thread():
         ...     torch.get_num_threads()
         1
