@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["full_scale", "real_number", "whole_number"]
+__all__ = ["full_scale", "part_of", "real_number", "whole_number"]
 
 _BITS = {"int8": 8, "int16": 16, "int32": 32}  # of samples whose full scale is known from their type
 
@@ -40,6 +41,34 @@ def whole_number(value: Any, name: str, least: int | None = None) -> int:
     if least is not None and number < least:
         raise ValueError(f"expected `{name}` to be an int{bound}, but got {number}")
     return number
+
+
+def part_of(part: Any, n_clips: int | None = None) -> tuple[int, int]:
+    """The index of a part and the number of parts, after a check that there is such a part.
+
+    Args:
+        part: a pair of whole numbers.
+        n_clips: number of clips of which each part has at least one; None for parts that may be empty.
+
+    Raises:
+        TypeError: it is no pair of integers.
+        ValueError: the index is not below the number of parts, or there are more parts than clips.
+
+    Example:
+        >>> from captum_apex.numbers import part_of
+        >>> part_of([1, 4])
+        (1, 4)
+    """
+    if not isinstance(part, Sequence) or len(part) != 2:
+        raise TypeError(f"expected `part` as (index, number of parts), but got {part!r}")
+    index = whole_number(part[0], "part", least=0)
+    n_parts = whole_number(part[1], "part", least=1)
+    if index >= n_parts or (n_clips is not None and n_parts > n_clips):
+        most = "" if n_clips is None else f", and at most {n_clips} parts, one for each clip"
+        raise ValueError(
+            f"expected `part` as (index, number of parts) with an index below the number of parts{most}, but got {part}"
+        )
+    return index, n_parts
 
 
 def real_number(value: Any, name: str, low: float = -math.inf, high: float = math.inf) -> float:

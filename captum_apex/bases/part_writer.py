@@ -19,15 +19,14 @@ from captum_apex.bases.joined_parts import differences, joined_arrays, joined_si
 from captum_apex.bases.part_files import PartFiles
 from captum_apex.bases.schemes import Scheme
 from captum_apex.files import locked
+from captum_apex.layers.input_summaries import input_summary, is_same_input
 from captum_apex.layers.layout import Layout
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.pooled_norm import PooledNorm
 from captum_apex.layers.values import NotFiniteError
-from captum_apex.numbers import whole_number
+from captum_apex.numbers import part_of
 
 __all__ = ["PartWriter", "clips_of_part", "opened_part"]
-
-_SAME_INPUT = 1e-3  # how much the mean and the size of an input may differ on another machine, as a share
 
 
 def clips_of_part(part: tuple[int, int], n_clips: int, batch_size: int) -> range:
@@ -50,15 +49,7 @@ def clips_of_part(part: tuple[int, int], n_clips: int, batch_size: int) -> range
         >>> [clips_of_part((i, 3), n_clips=20, batch_size=4) for i in range(3)]
         [range(0, 4), range(4, 12), range(12, 20)]
     """
-    if not isinstance(part, Sequence) or len(part) != 2:
-        raise TypeError(f"expected `part` as (index, number of parts), but got {part!r}")
-    index = whole_number(part[0], "part", least=0)
-    n_parts = whole_number(part[1], "part", least=1)
-    if index >= n_parts or n_parts > n_clips:
-        raise ValueError(
-            f"expected `part` as (index, number of parts) with an index below the number of parts, and at most "
-            f"{n_clips} parts, one for each clip, but got {part}"
-        )
+    index, n_parts = part_of(part, n_clips)
     n_batches = math.ceil(n_clips / batch_size)
     unit = batch_size if n_batches >= n_parts else 1
     n_units = math.ceil(n_clips / unit)
@@ -154,12 +145,9 @@ class PartWriter:
         Raises:
             ValueError: they differ by more than rounding.
         """
-        values = inputs.detach().double().nan_to_num().cpu()
-        now = {"shape": list(inputs.shape[1:]), "mean": values.mean().item(), "size": values.norm().item()}
+        now = input_summary(inputs[0])
         former = self.files.details.setdefault("first_input", now)
-        scale = max(former["size"], now["size"]) / math.sqrt(max(1, values.numel()))  # of one value
-        differs = abs(former["mean"] - now["mean"]) > _SAME_INPUT * scale
-        if former["shape"] != now["shape"] or differs or not math.isclose(now["size"], former["size"], rel_tol=1e-3):
+        if not is_same_input(former, now):
             raise ValueError(
                 f"expected the inputs of clip {self.clips.start} that {self.files.folder} was begun with, of shape "
                 f"{former['shape']}, with the mean {former['mean']:.4g}, but got {now['shape']}, with the mean "

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from captum_apex.caller import warn_caller
 from captum_apex.explaining.bad_files import SKIP_BAD, all_bad_text
 from captum_apex.explaining.finished_files import FinishedFiles, StoredFile
-from captum_apex.numbers import whole_number
+from captum_apex.numbers import part_of
 from captum_apex.progress import bar_settings
 from captum_apex.result_tables import counted, listed
 
@@ -135,7 +135,9 @@ def table_of_files(
         ([1, 0], {'dog': 2})
     """
     path = Path(path)
-    index, n_parts = _checked(path, part)
+    if path.suffix.lower() not in SUFFIXES:  # so that a slip overwrites no recording
+        raise ValueError(f"expected a table that ends in {' or '.join(SUFFIXES)}, but got {path}")
+    index, n_parts = part_of(part)
     folder = path.with_name(f"{path.name}.parts")
     files = [StoredFile.of(name) for name in dict.fromkeys(names)]
     finished = FinishedFiles(folder, about)
@@ -189,20 +191,6 @@ def _counting(
     for name, rows in of_files:
         counts.update(row[class_column] for row in rows)
         yield name, rows
-
-
-def _checked(path: Path, part: tuple[int, int]) -> tuple[int, int]:
-    if path.suffix.lower() not in SUFFIXES:  # so that a slip overwrites no recording
-        raise ValueError(f"expected a table that ends in {' or '.join(SUFFIXES)}, but got {path}")
-    if not isinstance(part, Sequence) or len(part) != 2:
-        raise TypeError(f"expected `part` as (index, number of parts), but got {part!r}")
-    index = whole_number(part[0], "part", least=0)
-    n_parts = whole_number(part[1], "part", least=1)
-    if index >= n_parts:
-        raise ValueError(
-            f"expected `part` as (index, number of parts) with an index below the number of parts, but got {part}"
-        )
-    return index, n_parts
 
 
 def _warn_of_others(finished: FinishedFiles, files: Sequence[StoredFile]) -> None:

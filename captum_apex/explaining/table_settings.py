@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.classifiers.classifier import Classifier
+from captum_apex.layers.input_summaries import input_summary, is_same_input
 from captum_apex.layers.models import fingerprint
 from captum_apex.version import __version__
 
@@ -29,7 +29,6 @@ _IN_WORDS = {
     "reading": "what the Classifier does with files",
     "transform": "what the transform gives for a trial",
 }
-_SAME_INPUT = 1e-3  # how much the mean and the size of an input may differ on another machine, as a share
 _LONGEST_TRIAL = 2**26  # samples
 _LONG = 40  # characters of a value in a message
 
@@ -107,12 +106,7 @@ def _short(value: Any) -> str:
 def _is_same(name: str, former: Any, now: Any) -> bool:
     if name != "transform" or former is None or now is None:
         return former == now
-    scale = max(former["size"], now["size"]) / math.sqrt(max(1, math.prod(now["shape"])))  # of one value
-    return (
-        former["shape"] == now["shape"]
-        and abs(former["mean"] - now["mean"]) <= _SAME_INPUT * scale
-        and math.isclose(former["size"], now["size"], rel_tol=_SAME_INPUT)
-    )
+    return is_same_input(former, now)
 
 
 def _trial(classifier: Classifier, n_samples: int) -> dict[str, Any] | None:
@@ -122,8 +116,7 @@ def _trial(classifier: Classifier, n_samples: int) -> dict[str, Any] | None:
         inputs = classifier.inputs(noise, "a trial")
     except ValueError:
         return None
-    values = inputs.detach().double().nan_to_num().cpu()
-    return {"shape": list(inputs.shape), "mean": values.mean().item(), "size": values.norm().item()}
+    return input_summary(inputs)
 
 
 def _digest_of_basis(basis: PrototypeBasis) -> str:
