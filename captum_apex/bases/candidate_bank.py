@@ -17,8 +17,8 @@ from captum_apex.bases.basis import PrototypeBasis, Prototypes
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fitting import basis_from_matrix, fit_basis
 from captum_apex.bases.part_writer import clips_of_part
-from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.bases.processes import Processes
+from captum_apex.bases.schemes import SCHEMES, Scheme
 from captum_apex.bases.shared_bank import SharedBank
 from captum_apex.numbers import whole_number
 
@@ -93,7 +93,9 @@ class CandidateBank:
                 "DataLoader; give its settings to `make`, such as batch_size and num_workers"
             )
         if group is not None and folder is None:
-            raise ValueError("expected a `folder` that keeps the parts of the processes of the group, but there is none")
+            raise ValueError(
+                "expected a `folder` that keeps the parts of the processes of the group, but there is none"
+            )
         self.make = make
         self.dataset = dataset
         self._processes = Processes(group)
@@ -127,7 +129,9 @@ class CandidateBank:
         clips = torch.cat([self._shared.most_active(sign * U, n_prototypes) for sign in (1, -1)]).unique()
         bank = self._of_prototypes(clips, scheme)
         history = fitted.purity_history
-        found = basis_from_matrix(bank, scheme, fitted.U, n_prototypes=n_prototypes, purity_history=history, group=group)
+        found = basis_from_matrix(
+            bank, scheme, fitted.U, n_prototypes=n_prototypes, purity_history=history, group=group
+        )
         positive, negative = (
             self._in_dataset(side, clips.cpu(), found.origin.grid) for side in (found.positive, found.negative)
         )
@@ -167,9 +171,7 @@ class CandidateBank:
         origin = replace(bank.origin, dataset=self._shared.origin.dataset)  # the shares are those of one bank
         return replace(bank, means=means[here], origin=origin)
 
-    def _in_dataset(
-        self, prototypes: Prototypes | None, clips: Tensor, grid: tuple[int, int] | None
-    ) -> Prototypes:
+    def _in_dataset(self, prototypes: Prototypes | None, clips: Tensor, grid: tuple[int, int] | None) -> Prototypes:
         """Prototypes with the indices of their clips in the dataset."""
         assert prototypes is not None
         columns = prototypes.columns

@@ -177,7 +177,7 @@ def locate_prototypes(
         search: how regions are found, as in `explain`; None for the default.
         collate_fn: function that makes a batch from a list of items, as in `FeatureBank.from_dataset`.
         group: a process group of `torch.distributed`, whose processes all call this function with the same arguments,
-            each with the whole dataset. Each searches a share of the clips, and all get the basis with all regions: that
+            each with the whole dataset. Each searches a share of the clips. All get the basis with all regions: that
             of one process, bit for bit where the processes compute alike.
         progress: whether to show a progress bar; None for one on a terminal and in a notebook, after ten seconds.
 

@@ -60,9 +60,7 @@ def found_together(
         try:
             for (index, side), channels in of_round[processes.rank :: processes.number]:
                 regions = find(index, channels, side)
-                found_here |= {
-                    (index, channel, side): each for channel, each in zip(channels, regions, strict=True)
-                }
+                found_here |= {(index, channel, side): each for channel, each in zip(channels, regions, strict=True)}
         except Exception as error:  # the search runs the user's model and reads the user's clips
             problem = error
         found |= _exchanged(processes, found_here, problem)
