@@ -228,9 +228,10 @@ def _channels_of_clips(
         raise ValueError(f"expected `n_prototypes` from 1 to the {available} of the basis, but got {n_prototypes}")
     n_prototypes = whole_number(n_prototypes, "n_prototypes")
     selected = range(basis.n_channels) if channels is None else channel_indices(channels, basis.n_channels)
+    sides = {1: basis.positive} | ({} if basis.negative is None else {-1: basis.negative})
     clips: dict[tuple[int, int], list[int]] = {}
-    for side, prototypes in ((1, basis.positive), (-1, basis.negative)):
-        for channel in () if prototypes is None else selected:
+    for side, prototypes in sides.items():
+        for channel in selected:
             for index in prototypes.indices[channel, :n_prototypes].tolist():
                 clips.setdefault((index, side), []).append(channel)
     return clips

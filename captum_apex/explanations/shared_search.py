@@ -40,9 +40,10 @@ def found_together(
         RuntimeError: another process has ended, or does not answer.
 
     Example:
-        >>> from captum_apex import Box, LocatedRegion, Region
+        >>> from captum_apex import Box, Region
         >>> from captum_apex.bases.processes import Processes
         >>> from captum_apex.explanations.shared_search import found_together
+        >>> from captum_apex.locating import LocatedRegion
         >>> def find(clip, channels, side):
         ...     return [LocatedRegion(Region((Box(0.0, 1.0, 0.1 * clip, 1.0),))) for _ in channels]
         >>> list(found_together(find, {(3, 1): [0, 7], (4, -1): [7]}, Processes(), advance=print))
