@@ -13,7 +13,7 @@ from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.fit_plan import Epoch, planned_epochs, prototype_count
 from captum_apex.bases.fit_progress import FitProgress
-from captum_apex.bases.peak_search import peaks_of_pairs
+from captum_apex.bases.peak_search import cells_at_hand, peaks_of_pairs
 from captum_apex.bases.polar_fit import SPREAD, ClosedForm, check_method, mean_directions
 from captum_apex.bases.processes import Processes
 from captum_apex.bases.schemes import Scheme, purity
@@ -206,6 +206,7 @@ def pair_purity(sequences: Sequence[Tensor], U: Tensor, pairs: Tensor, sign: int
                 [1]]))
     """
     channels, clips = pairs.unbind(1)
+    sequences, clips = cells_at_hand(sequences, clips)
     purities = []
     peaks = []
     for sequence in sequences:
@@ -277,6 +278,7 @@ class _Descent:
 
     def improve(self, sequences: Sequence[Tensor], chosen: Tensor, advance: Callable[[int], object]) -> None:
         """One epoch; `advance` gets the number of cells that were compared. See `ClosedForm.improve`."""
+        sequences, chosen = cells_at_hand(sequences, chosen)
         pairs = _pairs(chosen)
         n_cells = sum(sequence.shape[2] for sequence in sequences)
         shuffle = torch.randperm(len(pairs), generator=self.generator).to(pairs.device)
@@ -328,9 +330,10 @@ def _measured(shared: SharedBank, U: Tensor, chosen: Tensor, sign: int = 1) -> t
 
     A bounded number of pairs at a time is measured, each in the process that has its clip.
     """
-    pairs = _pairs(shared.here(chosen))
+    sequences, places = cells_at_hand(shared.sequences, shared.here(chosen))
+    pairs = _pairs(places)
     here = pairs[:, 1] >= 0
-    batches = [pair_purity(shared.sequences, U, batch, sign) for batch in pairs[here].split(_PAIRS_AT_ONCE)]
+    batches = [pair_purity(sequences, U, batch, sign) for batch in pairs[here].split(_PAIRS_AT_ONCE)]
     purities = U.new_zeros(len(pairs))
     purities[here] = torch.cat([purities for purities, _ in batches])
     peaks = pairs.new_zeros(len(pairs), len(shared.sequences))

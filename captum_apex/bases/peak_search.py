@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from captum_apex.bases.schemes import peak_cells
 
-__all__ = ["peaks_of_pairs", "thinned"]
+__all__ = ["cells_at_hand", "peaks_of_pairs", "thinned"]
 
 _GATHERED_BYTES = {"cpu": 2**21}  # bounds the copies of cells (pair, channel, cell)
 _FINE_CELLS = 4096  # a grid is fine if its clips have more cells, and more than `_FINE_VALUES` values
 _FINE_VALUES = 2**18  # (channel, cell)
 _MOST_CELLS = 2**15  # that remain of the cells of a clip
-_MOST_COPIED = 2**32  # bytes of the cells that remain; more of them stay where they are, such as in a mapped file
+_MOST_COPIED = 2**32  # bytes of chosen cells; more of them stay where they are, such as in a mapped file
 
 
 def peaks_of_pairs(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tensor:
@@ -46,6 +47,36 @@ def peaks_of_pairs(sequence: Tensor, clips: Tensor, directions: Tensor) -> Tenso
     batches = zip(clips.split(pairs_at_once), directions.split(pairs_at_once), strict=True)
     # The copies have the dtype of the directions; the cells of some banks have half precision.
     return torch.cat([peak_cells(sequence.index_select(0, batch).to(rows.dtype), rows) for batch, rows in batches])
+
+
+def cells_at_hand(sequences: Sequence[Tensor], clips: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+    """A copy of the cells of some clips of a large bank, so that each clip is read once, however often it occurs.
+
+    Args:
+        sequences: cells of each of the scheme's sequences, each (clip, channel, cell).
+        clips: indices of the clips, int64 (...); −1 for one that another process has.
+
+    Returns:
+        The cells of the clips that occur, in their order in the bank, and the indices of the clips in these. Both as
+        they were given where the bank is small or on a GPU, and where the copy would have more than 4 GiB.
+
+    Example:
+        >>> import torch
+        >>> from captum_apex.bases.peak_search import cells_at_hand
+        >>> sequence = torch.ones(1).expand(2**21, 8, 128)  # a bank of 8 GiB
+        >>> (cells,), clips = cells_at_hand([sequence], torch.tensor([900, -1, 7, 900]))
+        >>> cells.shape, clips
+        (torch.Size([2, 8, 128]), tensor([ 1, -1,  0,  1]))
+    """
+    if all(sequence.nbytes <= _MOST_COPIED or sequence.device.type != "cpu" for sequence in sequences):
+        return sequences, clips
+    here = clips >= 0
+    distinct, places = clips[here].unique(return_inverse=True)
+    if not 0 < len(distinct) * sum(sequence[0].nbytes for sequence in sequences) <= _MOST_COPIED:
+        return sequences, clips
+    clips = clips.clone()
+    clips[here] = places
+    return tuple(sequence.index_select(0, distinct) for sequence in sequences), clips
 
 
 def thinned(sequence: Tensor, n_columns: int) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed
@@ -11,7 +13,7 @@ from torch import Tensor, distributed
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "check_same"]
 
 
 class Processes:
@@ -107,6 +109,58 @@ class Processes:
         self.total(padded)  # all have read the texts before one of them ends because of what it read
         return [bytes(each[:size].tolist()).decode() for each, size in found]
 
+    @property
+    def device(self) -> torch.device:
+        """A device that the group's backend takes: a GPU for NCCL alone, else the CPU."""
+        return torch.device("cpu" if self.group is None or distributed.get_backend(self.group) != "nccl" else "cuda")
+
+    def records(
+        self, record: Mapping[str, Any], error: Exception | None = None, device: torch.device | str | None = None
+    ) -> list[dict[str, Any]]:
+        """A record of every process, by rank, as JSON holds it; an error of one process is raised in all.
+
+        Args:
+            record: what this process says, in lists, dictionaries, texts and numbers, which stay bit for bit; other
+                values become texts.
+            error: what went wrong in this process. All go on to this call, so that none waits for it in vain.
+            device: a device that the group's backend takes; None for the `device` of the processes.
+
+        Raises:
+            ValueError: there was an error in a process of a group; without a group, the error itself is raised.
+            RuntimeError: another process has ended, or does not answer.
+        """
+        if self.group is None:
+            if error is not None:
+                raise error
+            return [dict(record)]
+        about = {"record": record, "problem": None if error is None else _in_words(error)}
+        answers = [json.loads(text) for text in self.texts(json.dumps(about, default=str), device or self.device)]
+        for rank, answer in enumerate(answers):
+            if answer["problem"] is not None:
+                raise ValueError(f"in process {rank} of the group: {answer['problem']}") from error
+        return [answer["record"] for answer in answers]
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """Waits at the end of the block for all processes; an error in the block of one is raised in all.
+
+        Raises:
+            ValueError: there was an error in the block of a process of a group.
+            RuntimeError: another process has ended, or does not answer.
+
+        Example:
+            >>> from captum_apex.bases.processes import Processes
+            >>> with Processes().failing_together():
+            ...     print("work")
+            work
+        """
+        problem = None
+        try:
+            yield
+        except Exception as error:  # the block may run the user's code
+            problem = error
+        self.records({}, problem)
+
     def _together(self, exchange: Callable[[], object]) -> None:
         try:
             exchange()
@@ -115,3 +169,36 @@ class Processes:
                 f"expected all {self.number} processes of the group to go on together, but another one has ended or "
                 f"does not answer; its own error says why ({error})"
             ) from error
+
+
+def check_same(settings: Sequence[Mapping[str, Any]], in_words: Mapping[str, str] | None = None) -> None:
+    """Raises where the processes have other settings.
+
+    Args:
+        settings: the settings of each process by name, as `Processes.records` gives them.
+        in_words: what a setting is called in the error, where that is not its name.
+
+    Raises:
+        ValueError: a process has others than the first.
+
+    Example:
+        >>> from captum_apex.bases.processes import check_same
+        >>> try:
+        ...     check_same([{"epochs": 3}, {"epochs": 5}])
+        ... except ValueError as error:
+        ...     print(error)
+        expected the same epochs in all processes of the group, but process 1 has 5, and process 0 3
+    """
+    for rank, of_process in enumerate(settings):
+        for name, value in settings[0].items():
+            if of_process.get(name) != value:
+                raise ValueError(
+                    f"expected the same {(in_words or {}).get(name, name)} in all processes of the group, but process "
+                    f"{rank} has {of_process.get(name)}, and process 0 {value}"
+                )
+
+
+def _in_words(error: Exception) -> str:
+    """What an error says; with its type where the message may not stand alone, and with its notes."""
+    text = str(error) if isinstance(error, ValueError) and str(error) else f"{type(error).__name__}: {error}"
+    return "\n".join([text, *getattr(error, "__notes__", [])])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from captum_apex.bases.collation import batch_labels
 from captum_apex.bases.features import FeatureBank
-from captum_apex.bases.processes import Processes
+from captum_apex.bases.processes import Processes, check_same
 from captum_apex.bases.prototype_choice import CLIPS_AT_ONCE, activations_of, strongest
 from captum_apex.bases.schemes import Scheme
 from captum_apex.layers.origin import Origin
@@ -36,7 +35,7 @@ class SharedBank:
 
     Args:
         bank: the bank of this process.
-        scheme: the scheme of the fit.
+        scheme: the scheme of the fit; None for the means alone, without `sequences`.
         group: the process group of `torch.distributed`; None for this process alone.
         settings: what has to be the same in all processes, by name, as JSON can hold it.
 
@@ -66,14 +65,15 @@ class SharedBank:
     def __init__(
         self,
         bank: FeatureBank,
-        scheme: Scheme | str,
+        scheme: Scheme | str | None,
         group: ProcessGroup | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.processes = Processes(group)
-        parts = _checked_parts(self.processes, bank, Scheme(scheme), settings or {})
+        scheme = None if scheme is None else Scheme(scheme)
+        parts = _checked_parts(self.processes, bank, scheme, settings or {})
         self.bank = bank
-        self.sequences = bank.sequences(scheme)
+        self.sequences = () if scheme is None else bank.sequences(scheme)
         self.means = bank.means
         counts = [part["n_clips"] for part in parts]
         self.start = sum(counts[: self.processes.rank])
@@ -169,21 +169,16 @@ def _width(origin: Origin) -> int:
 
 
 def _checked_parts(
-    processes: Processes, bank: FeatureBank, scheme: Scheme, settings: Mapping[str, Any]
+    processes: Processes, bank: FeatureBank, scheme: Scheme | None, settings: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """What each process says of its part, after a check that the parts are those of one bank."""
     problem = _problem(processes, bank, scheme)
-    if processes.group is None:
-        if problem is not None:
-            raise problem
-        return [_about(bank, settings)]
-    about = {**_about(bank, settings), "digest": _digest(bank.means), "problem": str(problem or "")}
-    parts = [json.loads(text) for text in processes.texts(json.dumps(about, default=str), bank.means.device)]
-    for rank, part in enumerate(parts):
-        if part["problem"]:
-            raise ValueError(f"in process {rank} of the group: {part['problem']}") from problem
-    _check_same(parts)
-    if len({part["digest"] for part in parts}) < len(parts):
+    about = {} if problem is not None else _about(bank, settings)
+    if processes.group is not None:
+        about["digest"] = _digest(bank.means)
+    parts = processes.records(about, problem, bank.means.device)
+    check_same([part["same"] for part in parts], _IN_WORDS)
+    if len({part.get("digest") for part in parts}) < len(parts):
         raise ValueError(
             "expected each process of the group to have its own part of the bank, but two have the same features; "
             "make them with `FeatureBank.from_dataset(..., part=(rank, number of processes))`"
@@ -191,10 +186,11 @@ def _checked_parts(
     return parts
 
 
-def _problem(processes: Processes, bank: FeatureBank, scheme: Scheme) -> Exception | None:
+def _problem(processes: Processes, bank: FeatureBank, scheme: Scheme | None) -> Exception | None:
     """What is wrong with the bank of this process; it is raised when all processes know of it."""
     try:
-        bank.sequences(scheme)
+        if scheme is not None:
+            bank.sequences(scheme)
         if bank.labels is not None:
             batch_labels(bank.labels, bank.n_clips)
     except (TypeError, ValueError) as error:
@@ -203,17 +199,6 @@ def _problem(processes: Processes, bank: FeatureBank, scheme: Scheme) -> Excepti
     if processes.group is not None and bank.part is not None and bank.part != part:
         return ValueError(f"expected part {part} of the dataset, but got {bank.part}")
     return None
-
-
-def _check_same(parts: list[dict[str, Any]]) -> None:
-    """Raises where the processes have other settings, or features of other kinds."""
-    for rank, part in enumerate(parts):
-        for name, value in parts[0]["same"].items():
-            if part["same"].get(name) != value:
-                raise ValueError(
-                    f"expected the same {_IN_WORDS.get(name, name)} in all processes of the group, but process {rank} "
-                    f"has {part['same'].get(name)}, and process 0 {value}"
-                )
 
 
 def _about(bank: FeatureBank, settings: Mapping[str, Any]) -> dict[str, Any]:

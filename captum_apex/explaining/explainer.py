@@ -40,6 +40,8 @@ from captum_apex.numbers import whole_number
 from captum_apex.recordings.folders import AudioDataset
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from captum_apex.report import Page
 
 __all__ = ["Explainer"]
@@ -205,15 +207,19 @@ class Explainer(TableWriting):
         """The basis of each scheme."""
         return {scheme: apex.basis for scheme, apex in self.apexes.items()}
 
-    def located(self, n_prototypes: int = N_PROTOTYPES, *, progress: bool | None = None) -> Explainer:
+    def located(
+        self, n_prototypes: int = N_PROTOTYPES, *, group: ProcessGroup | None = None, progress: bool | None = None
+    ) -> Explainer:
         """The same explainer with bases that keep the regions of prototypes, so that they are searched for only once.
 
         Args:
             n_prototypes: number of prototypes per channel whose regions are searched for, the best first.
+            group: a process group of `torch.distributed`, whose processes share the search, as in `locate_prototypes`.
             progress: whether to show progress bars, with the time that is left; None for what the attribute says.
 
         Raises:
-            ValueError: the explainer has no recordings.
+            ValueError: the explainer has no recordings, or there was an error in a process of the group.
+            RuntimeError: another process of the group has ended, or does not answer.
         """
         if self.training is None:
             raise ValueError("expected an Explainer with `recordings`, in which prototypes can be located")
@@ -222,7 +228,7 @@ class Explainer(TableWriting):
         shown = self._shown(progress)
         for apex in self.apexes.values():
             most = min(n_prototypes, n_stored(apex.basis))
-            bases.append(locate_prototypes(apex, self.training, n_prototypes=most, progress=shown))
+            bases.append(locate_prototypes(apex, self.training, n_prototypes=most, group=group, progress=shown))
         located = Explainer(self.classifier, bases, self.training.recordings)
         located.progress = self.progress
         return located

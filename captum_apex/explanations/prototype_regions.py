@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,14 +18,19 @@ from captum_apex.attribution.layer_apex import LayerAPEX
 from captum_apex.audio.regions import Box, Region
 from captum_apex.bases.basis import PrototypeBasis, Prototypes
 from captum_apex.bases.collation import Collate
+from captum_apex.bases.processes import Processes, check_same
 from captum_apex.explanations.clip_channels import at_layer_of, channels_by_activation
-from captum_apex.layers.models import device_of, model_of
+from captum_apex.explanations.shared_search import found_together
+from captum_apex.layers.models import device_of, fingerprint, model_of
 from captum_apex.layers.values import naming_clips
 from captum_apex.locating.nothing import NO_SOUNDS
 from captum_apex.locating.region_effect import RegionEffect
 from captum_apex.locating.region_search import LocatedRegion, RegionSearch
 from captum_apex.numbers import whole_number
 from captum_apex.progress import bar_settings
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 __all__ = ["PrototypeRegions", "locate_prototypes", "stored_region", "stored_regions"]
 
@@ -106,8 +113,14 @@ class PrototypeRegions:
         for (index, side), channels in missing.items():
             self.find(index, channels, side)
 
-    def find(self, index: int, channels: Sequence[int], side: int) -> None:
-        """Finds the regions of several channels in a training clip, which share the passes of their gradients."""
+    def find(self, index: int, channels: Sequence[int], side: int) -> list[LocatedRegion]:
+        """Finds the regions of several channels in a training clip, which share the passes of their gradients.
+
+        Args:
+            index: index of the clip in the dataset.
+            channels: indices of the channels.
+            side: 1, or −1 for a clip with negative activations.
+        """
         inputs, _, further = self.collate([self.dataset[index]])
         at_layer = at_layer_of(self.apex)
         device = device_of(model_of(at_layer.forward_func) or at_layer.layer)
@@ -122,6 +135,7 @@ class PrototypeRegions:
         self._forget(sum(map(_n_values, found)))
         for channel, located in zip(channels, found, strict=True):
             self.found[index, channel, side] = located
+        return found
 
     def _forget(self, n_values: int) -> None:
         """Forgets the oldest regions, so that the maps of those that are kept and some further values find room."""
@@ -147,6 +161,7 @@ def locate_prototypes(
     channels: Iterable[int] | None = None,
     search: RegionSearch | None = None,
     collate_fn: Callable | None = None,
+    group: ProcessGroup | None = None,
     progress: bool | None = False,
 ) -> PrototypeBasis:
     """Finds the regions of prototypes in their clips, and gives a basis that keeps them, also in its file.
@@ -161,6 +176,9 @@ def locate_prototypes(
         channels: indices of the channels; None for all.
         search: how regions are found, as in `explain`; None for the default.
         collate_fn: function that makes a batch from a list of items, as in `FeatureBank.from_dataset`.
+        group: a process group of `torch.distributed`, whose processes all call this function with the same arguments,
+            each with the whole dataset. Each searches a share of the clips. All get the basis with all regions: that
+            of one process, bit for bit where the processes compute alike.
         progress: whether to show a progress bar; None for one on a terminal and in a notebook, after ten seconds.
 
     Returns:
@@ -168,7 +186,9 @@ def locate_prototypes(
 
     Raises:
         ValueError: the dataset is not that of the basis, as far as their numbers of clips show; or the basis has no
-            prototypes, or fewer than `n_prototypes`.
+            prototypes, or fewer than `n_prototypes`; or the processes of a group have other arguments. Every error in a
+            process of a group is one, in all processes.
+        RuntimeError: another process of the group has ended, or does not answer.
 
     Example:
         >>> import torch
@@ -185,10 +205,27 @@ def locate_prototypes(
         [0.0, 1.0, 0.3125, 0.5]
     """
     basis = at_layer_of(apex).basis
+    processes = Processes(group)
+    with processes.failing_together():
+        regions = PrototypeRegions(apex, dataset, search or RegionSearch(), collate_fn, with_maps=False)
+        clips = _channels_of_clips(basis, n_prototypes, channels)
+    if group is not None:
+        check_same(processes.records(_settings(regions, clips)))
+    total = sum(map(len, clips.values()))
+    with tqdm(total=total, unit="region", desc=f"locating {basis.scheme}", **bar_settings(progress)) as bar:
+        found = found_together(regions.find, clips, processes, bar.update)
+    assert basis.positive is not None
+    negative = None if basis.negative is None else _with_regions(basis.negative, found, -1)
+    return replace(basis, positive=_with_regions(basis.positive, found, 1), negative=negative)
+
+
+def _channels_of_clips(
+    basis: PrototypeBasis, n_prototypes: int, channels: Iterable[int] | None
+) -> dict[tuple[int, int], list[int]]:
+    """The channels that each clip is one of the first prototypes of, by clip and side."""
     if basis.positive is None or not 1 <= n_prototypes <= basis.positive.indices.shape[1]:
         available = 0 if basis.positive is None else basis.positive.indices.shape[1]
         raise ValueError(f"expected `n_prototypes` from 1 to the {available} of the basis, but got {n_prototypes}")
-    regions = PrototypeRegions(apex, dataset, search or RegionSearch(), collate_fn, with_maps=False)
     n_prototypes = whole_number(n_prototypes, "n_prototypes")
     selected = range(basis.n_channels) if channels is None else channel_indices(channels, basis.n_channels)
     sides = {1: basis.positive} | ({} if basis.negative is None else {-1: basis.negative})
@@ -197,13 +234,18 @@ def locate_prototypes(
         for channel in selected:
             for index in prototypes.indices[channel, :n_prototypes].tolist():
                 clips.setdefault((index, side), []).append(channel)
-    total = sum(map(len, clips.values()))
-    with tqdm(total=total, unit="region", desc=f"locating {basis.scheme}", **bar_settings(progress)) as bar:
-        for (index, side), of_clip in clips.items():
-            regions.find(index, of_clip, side)
-            bar.update(len(of_clip))
-    located = {side: _with_regions(prototypes, regions.found, side) for side, prototypes in sides.items()}
-    return replace(basis, positive=located[1], negative=located.get(-1))
+    return clips
+
+
+def _settings(regions: PrototypeRegions, clips: dict[tuple[int, int], list[int]]) -> dict[str, Any]:
+    """What the processes of a group must have in common, by name."""
+    search = regions.search
+    return {
+        "basis": at_layer_of(regions.apex).basis.fingerprint,
+        "prototypes": sha256(repr(clips).encode()).hexdigest(),
+        "weights of the model": fingerprint(at_layer_of(regions.apex).forward_func),
+        "search": [search.smallest, search.cross, search.n_random, search.batch_size, search.fill is None],
+    }
 
 
 def _with_regions(prototypes: Prototypes, found: dict[tuple[int, int, int], LocatedRegion], side: int) -> Prototypes:

@@ -1,14 +1,18 @@
 """Banks that keep the cells of candidates alone, against banks of all cells."""
 
+import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed, multiprocessing
 from torch.utils.data import DataLoader
 
-from captum_apex import FeatureBank, basis_from_matrix, fit_basis
+from captum_apex import FeatureBank, PrototypeBasis, basis_from_matrix, fit_basis
 from captum_apex.bases import CandidateBank
 from captum_apex.bases.feature_pass import FeaturePass
+from tests.captum_apex.bases.test_shared_bank import in_group
 from tests.networks import build, clips
 
 N_CLIPS = 40
@@ -137,3 +141,104 @@ def test_the_messages_name_the_clip_in_the_dataset():
 def test_a_loader_is_refused():
     with pytest.raises(TypeError, match="expected `dataset` to be the dataset itself, .* got a DataLoader; give its"):
         CandidateBank(maker(), DataLoader(items()))
+
+
+# --- several processes --------------------------------------------------------
+
+WIDTHS = {"one length": (10,), "several lengths": (6, 6, 6, 6, 6, 6, 6, 10)}
+CASES = [(fit, scheme, widths) for fit in FITS for scheme in ("square", "time-frequency") for widths in WIDTHS]
+
+
+def candidates_of(widths, **settings):
+    make = maker(batch_size=4 if widths == "one length" else 1)
+    return CandidateBank(make, items(WIDTHS[widths]), n_candidates=2, **settings)
+
+
+def fit_all(rank, folder):
+    """The bases, the shares of missing clips, and how many clips this process has run in the passes."""
+    group = distributed.group.WORLD
+    facts = {}
+    for widths in WIDTHS:
+        bank = candidates_of(widths, folder=Path(folder, widths), group=group)
+        facts[widths] = [bank.whole.n_clips, bank.candidates.n_clips, bank.clips.tolist()]
+        for fit, scheme, _ in (case for case in CASES if case[2] == widths):
+            basis = bank.fit(scheme, FITS[fit])
+            basis.save(Path(folder, f"{fit} {scheme} {widths}-{rank}.safetensors"))
+            facts[f"{fit} {scheme} {widths}"] = bank.missing(basis, n_prototypes=4)
+    Path(folder, f"facts-{rank}.json").write_text(json.dumps(facts))
+    wrong_candidates(rank, folder)
+    distributed.barrier()  # a process that ends early closes its connections while the other still reads
+
+
+def wrong_candidates(rank, folder):
+    """What the errors say in each process; in the second pass, a clip of the last part has NaN."""
+    group, make = distributed.group.WORLD, maker()
+    dataset = items()
+    wrong = CandidateBank(maker(), dataset, schemes=["time"], n_candidates=2).clips[-1].item()
+
+    def changing(*call, **settings):
+        bank = make(*call, **settings)
+        dataset[wrong] = (torch.full_like(dataset[wrong][0], torch.nan), 0)
+        return bank
+
+    messages = [str(wrong)]
+    for name, making, n_candidates in (("pass", changing, 2), ("settings", maker(), 2 + rank)):
+        try:
+            given = dataset if name == "pass" else items()
+            CandidateBank(making, given, n_candidates=n_candidates, folder=Path(folder, name), group=group)
+        except ValueError as error:
+            messages.append(str(error))
+    Path(folder, f"messages-{rank}.json").write_text(json.dumps(messages))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("candidates")
+    multiprocessing.spawn(in_group, (fit_all, str(folder)), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize(("fit", "scheme", "widths"), CASES)
+def test_a_fit_on_candidates_in_two_processes_is_that_of_one(fitted, fit, scheme, widths):
+    expected = candidates_of(widths).fit(scheme, FITS[fit])
+    bases = [PrototypeBasis.load(fitted / f"{fit} {scheme} {widths}-{rank}.safetensors") for rank in range(2)]
+    for found in bases:
+        torch.testing.assert_close(found.U, expected.U, rtol=0, atol=1e-9)
+        torch.testing.assert_close(found.purity_history, expected.purity_history, rtol=0, atol=1e-6)
+        assert_same_prototypes(found, expected)
+        for side in ("positive", "negative"):
+            ours, theirs = getattr(found, side).columns, getattr(expected, side).columns
+            assert (ours is None) == (theirs is None) == (widths == "one length")
+            assert ours is None or torch.equal(ours, theirs)
+    assert torch.equal(bases[0].U, bases[1].U)
+
+
+def test_the_processes_share_the_passes_and_know_all_candidates(fitted):
+    first, second = (json.loads((fitted / f"facts-{rank}.json").read_text()) for rank in range(2))
+    for widths in WIDTHS:
+        alone = candidates_of(widths)
+        assert first[widths][2] == second[widths][2] == alone.clips.tolist()
+        assert 0 < first[widths][0] < N_CLIPS
+        assert 0 < first[widths][1] < len(alone.clips)
+        for place, n_clips in enumerate((N_CLIPS, len(alone.clips))):
+            assert first[widths][place] + second[widths][place] == n_clips
+    for fit, scheme, widths in CASES:
+        name = f"{fit} {scheme} {widths}"
+        basis = PrototypeBasis.load(fitted / f"{name}-0.safetensors")
+        assert first[name] == second[name] == candidates_of(widths).missing(basis, n_prototypes=4)
+
+
+def test_an_error_of_a_pass_or_other_settings_are_errors_in_all_processes(fitted):
+    first, second = (json.loads((fitted / f"messages-{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    wrong, of_pass, of_settings = first
+    assert of_pass.startswith("in process 1 of the group: expected finite values, but the inputs of clip ")
+    assert f"clip {wrong} " in of_pass
+    assert of_settings == (
+        "expected the same n_candidates in all processes of the group, but process 1 has 3, and process 0 2"
+    )
+
+
+def test_a_group_needs_a_folder():
+    with pytest.raises(ValueError, match="expected a `folder` that keeps the parts of the processes of the group"):
+        CandidateBank(maker(), items(), group=object())

@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
 from captum_apex import FeatureBank, Scheme, fit_basis
-from captum_apex.bases import polar_fit
+from captum_apex.bases import fitting, peak_search, polar_fit
 from captum_apex.bases.polar_fit import mean_directions
+from captum_apex.bases.processes import Processes
 from captum_apex.layers.origin import Origin
 from tests.networks import build, clips
 
@@ -96,6 +98,104 @@ def test_the_cells_of_each_clip_of_a_large_bank_are_read_once(large, monkeypatch
     )
     torch.testing.assert_close(mean_directions([cells], U, chosen), expected, rtol=1e-12, atol=1e-12)
     assert len(read) == (len(chosen.unique()) if large else 0)
+
+
+class Counted(torch.Tensor):
+    """Cells of a bank; `read` has the clips that were read from it, one list for each call that read some."""
+
+    read: ClassVar[list[list[int]]] = []
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        with torch._C.DisableTorchFunctionSubclass():
+            if function is torch.Tensor.index_select:
+                cls.read.append(args[2].tolist())
+            elif function is torch.Tensor.__getitem__ and not isinstance(args[1], int):
+                cls.read.append(args[1][0].tolist())
+            return function(*args, **(kwargs or {}))
+
+
+N_CLIPS = 90
+GRADIENT = {"epochs": 4, "n_prototypes": (8, 3), "batch_size": 16}
+
+
+def counted_bank(n_at_once, monkeypatch):
+    """A bank that is large, of which the cells of some clips may be copied."""
+    generator = torch.Generator().manual_seed(0)
+    grids = torch.randn(N_CLIPS, N_CHANNELS, 3, 5, generator=generator)
+    cells = {scheme: scheme.cells(grids)[0].contiguous() for scheme in (Scheme.TIME, Scheme.FREQUENCY)}
+    n_bytes = sum(each[0].nbytes for each in cells.values())
+    if n_at_once is not None:
+        monkeypatch.setattr(peak_search, "_MOST_COPIED", n_at_once * n_bytes)
+    Counted.read = []
+    counted = {scheme: each.as_subclass(Counted) for scheme, each in cells.items()}
+    return FeatureBank(counted, grids.mean((2, 3)), None, Origin("layer", grid=(3, 5), n_clips=N_CLIPS))._knowing(None)
+
+
+def epochs_of(monkeypatch):
+    """For each epoch by gradient and each measurement: which clips they get, and what they have read, when they end."""
+    calls = []
+
+    def recorded(function, chosen_of):
+        def call(*args, **settings):
+            before = len(Counted.read)
+            result = function(*args, **settings)
+            calls.append((chosen_of(args).flatten().tolist(), Counted.read[before:]))
+            return result
+
+        return call
+
+    monkeypatch.setattr(fitting._Descent, "improve", recorded(fitting._Descent.improve, lambda args: args[2]))
+    monkeypatch.setattr(fitting, "_measured", recorded(fitting._measured, lambda args: args[2]))
+    return calls
+
+
+@pytest.mark.parametrize("scheme", ["time", "time-frequency"])
+def test_the_fit_by_gradient_reads_each_clip_of_a_large_bank_once_in_an_epoch(scheme, monkeypatch):
+    expected = fit_basis(counted_bank(None, monkeypatch), scheme, **GRADIENT)
+    calls = epochs_of(monkeypatch)
+    found = fit_basis(counted_bank(48, monkeypatch), scheme, **GRADIENT)
+    n_sequences = 2 if scheme == "time-frequency" else 1
+    assert len(calls) == 4 + 5 + 2  # epochs, measurements of the purity, and both sides of the basis
+    for chosen, read in calls:
+        assert read == [sorted(set(chosen))] * n_sequences
+    assert_same_basis(found, expected)
+
+
+@pytest.mark.parametrize("scheme", ["time", "time-frequency"])
+def test_where_the_clips_of_an_epoch_are_too_many_each_is_read_once_in_a_step(scheme, monkeypatch):
+    expected = fit_basis(counted_bank(None, monkeypatch), scheme, **GRADIENT)
+    calls = epochs_of(monkeypatch)
+    found = fit_basis(counted_bank(16, monkeypatch), scheme, **GRADIENT)
+    n_sequences = 2 if scheme == "time-frequency" else 1
+    for chosen, read in [call for call in calls if len(set(call[0])) > 16 and len(call[0]) == N_CHANNELS * 8]:
+        assert len(read) == n_sequences * len(chosen) // GRADIENT["batch_size"]
+        assert all(each == sorted(set(each)) for each in read)
+    assert any(len(set(chosen)) > 16 and len(chosen) == N_CHANNELS * 8 for chosen, _ in calls)
+    assert_same_basis(found, expected)
+
+
+def test_an_epoch_with_clips_of_other_processes_is_the_same_on_a_copy_of_its_cells(monkeypatch):
+    chosen = torch.stack([torch.randperm(N_CLIPS, generator=torch.Generator().manual_seed(k))[:8] for k in range(6)])
+    chosen[chosen % 3 == 0] = -1
+    matrices = []
+    for n_at_once in (None, 48):
+        bank = counted_bank(n_at_once, monkeypatch)
+        descent = fitting._Descent(fitting._Matrix(bank.means, True), None, 0.0, 16, 0, Processes())
+        descent.improve(bank.sequences("time"), chosen, lambda _: None)
+        matrices.append(descent.U())
+    assert Counted.read == [sorted(set(chosen.flatten().tolist()) - {-1})]
+    assert torch.equal(*matrices)
+    assert not torch.equal(matrices[0], torch.eye(N_CHANNELS))
+
+
+def assert_same_basis(found, expected):
+    """Bit for bit."""
+    assert torch.equal(found.U, expected.U)
+    assert torch.equal(found.purity_history, expected.purity_history)
+    for side in ("positive", "negative"):
+        for field in ("indices", "peaks", "purities", "activations"):
+            assert torch.equal(getattr(getattr(found, side), field), getattr(getattr(expected, side), field))
 
 
 # --- numbers of columns -------------------------------------------------------
