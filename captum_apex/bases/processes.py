@@ -189,7 +189,7 @@ def check_same(settings: Sequence[Mapping[str, Any]], in_words: Mapping[str, str
         ...     print(error)
         expected the same epochs in all processes of the group, but process 1 has 5, and process 0 3
     """
-    for rank, of_process in enumerate(settings):
+    for rank, of_process in enumerate(settings[1:], start=1):
         for name, value in settings[0].items():
             if of_process.get(name) != value:
                 raise ValueError(
