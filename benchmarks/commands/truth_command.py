@@ -20,7 +20,7 @@ from benchmarks.runs.threads import one_thread
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import check_output_folder
-from captum_apex.cli.types import device, positive_integer, positive_number, probability, seed, share
+from captum_apex.cli.types import device, positive_integer, probability, seconds, seed, share
 from captum_apex.explaining.classifier_bases import load_bases
 from captum_apex.files import replaced
 from captum_apex.masking.fills import FILLS
@@ -75,6 +75,11 @@ def _add_annotations(group: argparse._ArgumentGroup) -> None:
     )
     add("--label-column", metavar="NAME", help="the column of labels of a table; the first usual name if left out")
     add("--tier", metavar="NAME", help="the tier of TextGrids; all if left out")
+    add(
+        "--times-only",
+        action="store_true",
+        help="take annotations without their bands, for models or bases that tell no frequencies",
+    )
     add("--format", metavar="NAME", help="a format of crowsetta, which then reads the files")
     add(
         "--rename",
@@ -104,7 +109,7 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
 
 def _add_measures(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--segment", type=positive_number, default=0.1, metavar="S", help="duration of a segment in seconds")
+    add("--segment", type=seconds, default=0.1, metavar="S", help="duration of a segment in seconds")
     add("--threshold", type=share, default=0.5, help="share of a map's largest value for the IoU and the frame F1")
     add("--events", action="store_true", help="also find the events of the recordings by each basis")
     add("--probability", type=probability, default=0.5, metavar="P", help="the least probability of an event's class")
@@ -162,7 +167,7 @@ def _annotated(options: argparse.Namespace, classifier: Classifier) -> Annotated
         raise ValueError("expected --basis with --events, which are found by a basis, but got none")
     for text in annotated.left_out:
         print(f"left out: {text}", file=sys.stderr)
-    return annotated
+    return annotated.without_bands() if options.times_only else annotated
 
 
 def _about(stage: AnnotatedStage, annotated: AnnotatedRecordings) -> str:

@@ -127,6 +127,11 @@ class AnnotatedRecordings:
         kept = [sorted(sorted_out.kept[index], key=lambda each: each.start) for index in range(len(recordings))]
         return cls(recordings, tuple(map(tuple, kept)), tuple(left_out))
 
+    def without_bands(self) -> Self:
+        """The same with annotations of all frequencies, for what tells times alone."""
+        annotations = tuple(tuple(replace(each, low=None, high=None) for each in own) for own in self.annotations)
+        return replace(self, annotations=annotations)
+
 
 class _SortedOut:
     """Annotations by recordings, and counts of those that are left out."""

@@ -159,6 +159,8 @@ def test_annotations_find_their_recordings_and_classes(recordings):
         [("Dog bark", 1, 2)],
     ]
     assert bands(found.annotations[2]) == [(50, 90)]
+    assert bands(found.without_bands().annotations[2]) == [(None, None)]
+    assert times(found.without_bands().annotations[2]) == [("Dog bark", 1, 2)]
     assert found.left_out == ()
 
 
