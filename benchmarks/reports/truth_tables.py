@@ -47,8 +47,18 @@ def truth_section(lines: pd.DataFrame, about: str) -> Section:
     table = pd.DataFrame(entries, columns=["method", *HEADS.values()]).fillna(NOTHING)
     failed = lines[lines["clips"] == 0].drop_duplicates("method")
     missing = failed[~failed["method"].isin(set(measured["method"]))]
+    n_clips = lines["clips"].max()
+    counts = measured.groupby("measure")["clips"].max()
+    few = [f"{HEADS[name]} ({counts[name]})" for name in MEASURES if counts.get(name, n_clips) < n_clips]
+    defined = (
+        [
+            f"Over fewer clips, since the sound is everywhere or a map is nowhere positive in the others: {', '.join(few)}."
+        ]
+        if few
+        else []
+    )
     left_out = [f"Not measured: {line.method}: {line.status}." for line in missing.itertuples()]
-    return Section(NAME, [about, ABOUT, *left_out], {NAME: table})
+    return Section(NAME, [about, ABOUT, *defined, *left_out], {NAME: table})
 
 
 def annotated_events_section(lines: pd.DataFrame) -> Section:

@@ -199,3 +199,14 @@ def test_recordings_are_a_folder_a_file_or_a_table(tmp_path):
     assert recordings_at(tmp_path / "list.csv", own) == Recordings(tmp_path, ("north/b.wav",))
     with pytest.raises(FileNotFoundError, match="expected audio files, which end in .*nowhere, but there is none"):
         recordings_at(tmp_path / "nowhere", own)
+
+
+def test_the_table_says_over_how_many_clips_a_measure_is_defined(tmp_path):
+    found = annotated(tmp_path, SHORT | {"d.wav": [("low", 0.0, 1.0)]})
+    rows, statuses = truth_rows(AnnotatedStage.of(bursts.classifier(), found, {}), ["random", "energy"])
+    lines = truth_lines(rows, statuses)
+    assert lines.groupby("measure")["clips"].unique().str[0].to_dict() == dict.fromkeys(MEASURES, 5) | {
+        "segment_auroc": 4
+    }
+    text = truth_section(lines, "about").text
+    assert any(each.startswith("Over fewer clips") and each.endswith(": AUC, segments (4).") for each in text)
