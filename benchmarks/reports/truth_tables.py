@@ -50,13 +50,8 @@ def truth_section(lines: pd.DataFrame, about: str) -> Section:
     n_clips = lines["clips"].max()
     counts = measured.groupby("measure")["clips"].max()
     few = [f"{HEADS[name]} ({counts[name]})" for name in MEASURES if counts.get(name, n_clips) < n_clips]
-    defined = (
-        [
-            f"Over fewer clips, since the sound is everywhere or a map is nowhere positive in the others: {', '.join(few)}."
-        ]
-        if few
-        else []
-    )
+    why = "since the sound is everywhere or a map is nowhere positive in the others"
+    defined = [f"Over fewer clips, {why}: {', '.join(few)}."] if few else []
     left_out = [f"Not measured: {line.method}: {line.status}." for line in missing.itertuples()]
     return Section(NAME, [about, ABOUT, *defined, *left_out], {NAME: table})
 
