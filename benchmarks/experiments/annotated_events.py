@@ -37,8 +37,12 @@ def annotated_event_lines(
     classes = {call.species for of_recording in calls for call in of_recording}
     lines = []
     for scheme, apex in apexes.items():
-        settings = {"classifier": classifier, "threshold": threshold}
-        found = [explain_recording(apex, annotated.recordings.path(index), window, hop, **settings) for index in heard]
+        found = [
+            explain_recording(
+                apex, annotated.recordings.path(index), window, hop, classifier=classifier, threshold=threshold
+            )
+            for index in heard
+        ]
         events = [_events(each.events, classes) for each in found]
         lines.append({"scheme": str(scheme)} | compared(events, calls, [each.duration for each in found]))
     return pd.DataFrame(lines)

@@ -41,8 +41,10 @@ REGION_METHODS: dict[str, tuple[str, Scheme]] = {
 OF_SCHEMES = {**ENLARGED, **THROUGH_IG, **THROUGH_OCCLUSION, **TWO_SIDED}
 OTHERS = ("LayerGradCam", "IntegratedGradients", "InputXGradient", "Saliency", "Occlusion")
 CONTROLS = ("random", "blurred random", "energy")
-LINE_COLUMNS = ("method", "measure", "clips", "recordings", "mean", "low", "high", "chance", "above", "above_low")
-LINE_COLUMNS += ("above_high", "status")
+LINE_COLUMNS = (
+    *("method", "measure", "clips", "recordings", "mean", "low", "high"),
+    *("chance", "above", "above_low", "above_high", "status"),
+)
 
 
 def default_methods(schemes: Sequence[Scheme]) -> list[str]:

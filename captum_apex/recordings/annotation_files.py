@@ -190,8 +190,8 @@ def from_crowsetta(annotation: Any) -> list[Annotation]:
 
 
 def _of_box(box: Any, file: str | None) -> Annotation:
-    edges = [float(getattr(box, name)) for name in ("onset", "offset", "low_freq", "high_freq")]
-    return Annotation(str(box.label), *edges, file=file)
+    times = (float(box.onset), float(box.offset))
+    return Annotation(str(box.label), *times, float(box.low_freq), float(box.high_freq), file)
 
 
 def _read_by_crowsetta(path: Path, reader: str) -> list[Annotation]:
