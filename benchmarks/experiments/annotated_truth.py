@@ -193,7 +193,7 @@ def interval(values: NDArray[np.floating], groups: NDArray, seed: int = 0) -> tu
         >>> from benchmarks.experiments.annotated_truth import interval
         >>> values = np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
         >>> [round(end, 2) for end in interval(values, np.zeros(6))]
-        [-0.06, 1.06]
+        [0.02, 0.98]
     """
     names, own = np.unique(groups, return_inverse=True)
     if len(names) < 2:
