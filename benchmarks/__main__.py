@@ -18,6 +18,7 @@ from benchmarks.commands import (
     regions_command,
     run_command,
     show_command,
+    truth_command,
 )
 from captum_apex.cli.exit_status import as_process, exit_status
 
@@ -31,6 +32,7 @@ EXAMPLES = """examples:
   python -m benchmarks overview results/*                         several runs side by side
   python -m benchmarks regions --tasks scenes digits --seeds 0 1  the regions of the evidence
   python -m benchmarks speed
+  python -m benchmarks truth --model my_model:classifier --recordings field --annotations selections --basis bases
 
 A run that is interrupted goes on where it stopped when the same command is given again. More methods, grids or fills
 can be added to a finished one in the same way.
@@ -82,6 +84,7 @@ def command_parser() -> argparse.ArgumentParser:
     fits_command.add_fits_parser(commands)
     regions_command.add_regions_parser(commands)
     published_command.add_published_parser(commands)
+    truth_command.add_truth_parser(commands)
     demonstration_command.add_demonstration_parser(commands)
     show_command.add_pictures_parser(commands)
     return parser

@@ -152,7 +152,7 @@ def _traced_features(query: Query, inputs: Tensor) -> Tensor:
 
 def _grid(query: Query, output: Tensor) -> Tensor:
     """The grid on which the bases act."""
-    origin = query.bases[SCHEMES[0]].origin
+    origin = next(iter(query.bases.values())).origin  # the same for all schemes
     return explained_grid(output, origin.layout, PooledNorm.of(query.model, query.layer, origin))
 
 

@@ -7,8 +7,9 @@ Each measure of an attribution answers one question, takes one map per clip and 
 - `fidelity`: do the marked bins alone give the prediction? `mask_fidelity` gives average drop, increase and gain,
   faithfulness and input fidelity of a soft mask.
 - `agreement`: does the map predict what the removal of random regions does? `infidelity`, `faithfulness_correlation`.
-- `localisation`: does the map point at the sound? `pointing_game` and `relevance_mass` need the true place of the
-  sound, and no model.
+- `localisation`: does the map point at the sound? `bin_auroc`, `segment_auroc`, `threshold_iou`, `best_iou`,
+  `frame_f1`, `pointing_game` and `relevance_mass` need the true place of the sound, which `annotated_bins` takes from
+  annotations, and no model.
 - `concentration`: is the map concentrated enough to be read? `sparseness` and `complexity` do not tell whether it is
   right.
 
@@ -22,6 +23,7 @@ map changes when the input hardly does) works on the same maps.
 """
 
 from captum_apex.metrics.agreement import faithfulness_correlation, infidelity, random_removals
+from captum_apex.metrics.annotated_bins import annotated_bins, time_segments
 from captum_apex.metrics.classification import (
     auroc,
     classification_scores,
@@ -52,7 +54,16 @@ from captum_apex.metrics.fidelity import (
     speechbrain_average_drop,
 )
 from captum_apex.metrics.intervals import bootstrap_interval
-from captum_apex.metrics.localisation import pointing_game, relevance_mass
+from captum_apex.metrics.localisation import (
+    best_iou,
+    bin_auroc,
+    chance_by_shifts,
+    frame_f1,
+    pointing_game,
+    relevance_mass,
+    segment_auroc,
+    threshold_iou,
+)
 from captum_apex.metrics.passes import masked_outputs, masked_scores, mixed_outputs
 
 __all__ = [
@@ -60,11 +71,15 @@ __all__ = [
     "Fidelity",
     "Order",
     "Removal",
+    "annotated_bins",
     "auroc",
     "average_drop",
     "average_gain",
     "average_increase",
+    "best_iou",
+    "bin_auroc",
     "bootstrap_interval",
+    "chance_by_shifts",
     "classification_scores",
     "complexity",
     "deletion",
@@ -73,6 +88,7 @@ __all__ = [
     "equal_error_rate",
     "faithfulness",
     "faithfulness_correlation",
+    "frame_f1",
     "infidelity",
     "input_fidelity",
     "insertion",
@@ -85,8 +101,11 @@ __all__ = [
     "random_removals",
     "region_shares",
     "relevance_mass",
+    "segment_auroc",
     "soft_mask",
     "sparseness",
     "speechbrain_average_drop",
+    "threshold_iou",
+    "time_segments",
     "top_1",
 ]

@@ -23,6 +23,7 @@ __all__ = [
     "Table",
     "chosen_columns",
     "column_named",
+    "file_text",
     "located_files",
     "read_csv",
 ]
@@ -185,16 +186,7 @@ def read_csv(path: Path) -> tuple[dict[str, list[str]], list[int]]:
         ...     read_csv(Path(folder, "sounds.csv"))
         ({'file': ['a.wav'], 'label': ['dog']}, [2])
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"expected a table at {path}, but there is none")
-    data = path.read_bytes()
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"expected {path} to be a table in UTF-8, but byte {error.start} is none; save it as CSV in UTF-8"
-        ) from error
+    text = file_text(path)
     header, *rows = _rows(text, path) or [(1, [])]
     if not rows:
         raise ValueError(f"expected {path} to name its columns in the first line, and to have rows, but there are none")
@@ -207,6 +199,37 @@ def read_csv(path: Path) -> tuple[dict[str, list[str]], list[int]]:
             raise ValueError(f"expected {len(names)} cells in each line of {path}, but line {line} has {len(cells)}")
     columns = {name: [cells[index] for _, cells in rows] for index, name in enumerate(names) if name}
     return columns, [line for line, _ in rows]
+
+
+def file_text(path: Path) -> str:
+    r"""The text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+
+    Args:
+        path: path of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no text in UTF-8 or UTF-16.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from captum_apex.recordings.tables import file_text
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "calls.txt").write_text("0.5\t1.5\tdog", encoding="utf-16")
+        ...     file_text(Path(folder, "calls.txt"))
+        '0.5\t1.5\tdog'
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a table at {path}, but there is none")
+    data = path.read_bytes()
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"expected {path} to be a table in UTF-8, but byte {error.start} is none; save it as CSV in UTF-8"
+        ) from error
 
 
 def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import command_parser, main
-from benchmarks.commands import measure_command, regions_command, run_command
+from benchmarks.commands import measure_command, regions_command, run_command, truth_command
 from benchmarks.reports import pictures
 
 NUMBERS = (
@@ -58,6 +58,7 @@ BASE = {
     "report": ["folder"],
     "overview": ["folder"],
     "list": [],
+    "truth": ["--model", "m:f", "--recordings", "folder", "--annotations", "file"],
 }
 
 
@@ -132,6 +133,7 @@ def test_every_text_is_refused_in_a_line_or_the_work_starts(command, action, her
     for module in (run_command, measure_command, regions_command, pictures):
         monkeypatch.setattr(module, "prepare", started)
     monkeypatch.setattr(measure_command.speed, "measure", started)
+    monkeypatch.setattr(truth_command, "load_classifier", started)
     monkeypatch.setattr(measure_command, "norm_place_table", started)
     for value in PATHS:
         words = [action.option_strings[0], value] if action.option_strings else [value]
@@ -151,12 +153,16 @@ def test_every_text_is_refused_in_a_line_or_the_work_starts(command, action, her
         (["norm", "--out", "file"], "to have a place for a table"),
         (["events", "--picture", "file/a.png"], "in a folder that can be written to"),
         (["pictures", "--out", "file"], "in a folder that can be written to"),
+        (["truth", *BASE["truth"], "--csv", "file/a.csv"], "in a folder that can be written to"),
+        (["truth", *BASE["truth"], "--rows", "folder"], "expected a file to write, but folder is a folder"),
+        (["truth", *BASE["truth"], "--out", "file"], "to have a place for a table"),
     ],
 )
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(arguments, message, here, monkeypatch, capsys):
     for module in (run_command, measure_command, regions_command, pictures):
         monkeypatch.setattr(module, "prepare", started)
     monkeypatch.setattr(measure_command, "norm_place_table", started)
+    monkeypatch.setattr(truth_command, "load_classifier", started)
     said = ended(arguments, capsys)
     assert message in said
     assert said.count("\n") == 1

@@ -1,0 +1,235 @@
+"""Clips of annotated recordings with a user's classifier: what methods explain, and where the sounds lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.methods import Query
+from benchmarks.methods.query import ClassifiedClips, logits
+from captum_apex import APEX, Classifier, PrototypeBasis, Recordings, Scheme
+from captum_apex.cli.loading import chosen_layer
+from captum_apex.explaining.basis_apexes import apexes_of, named_bases
+from captum_apex.layers.cell_places import CellPlaces
+from captum_apex.layers.layout import Layout
+from captum_apex.layers.models import device_of
+from captum_apex.layers.placing import cell_places
+from captum_apex.masking.fills import named_fill
+from captum_apex.masking.grids import named_grid
+from captum_apex.metrics import annotated_bins, time_segments
+from captum_apex.recordings import SUFFIXES, AnnotatedRecordings, Annotation, Slices
+from captum_apex.recordings.slices import LONGER, file_duration
+
+
+@dataclass(frozen=True)
+class AnnotatedClip:
+    """A clip of a recording, and the class that is explained in it.
+
+    Attributes:
+        recording: index of the recording.
+        start: second of the recording at which the clip begins.
+        label: name of the class.
+        event: the annotation that the clip is around; None for a recording that is one clip.
+    """
+
+    recording: int
+    start: float
+    label: str
+    event: Annotation | None = None
+
+
+@dataclass(frozen=True)
+class AnnotatedStage:
+    """Clips of annotated recordings with the classifier that is explained.
+
+    Attributes:
+        classified: the clips, the model and the annotated classes, as methods get them.
+        truth: bins in which the class is annotated, bool (clip, frequency, time).
+        segments: segment of each frame, int64 (time,).
+        clips: recording, start and class of each clip.
+        names: path of each recording.
+        apexes: attribution object of each scheme that has a basis.
+        n_found: number of clips in which the class has the largest score of all classes.
+    """
+
+    classified: ClassifiedClips
+    truth: Tensor
+    segments: Tensor
+    clips: tuple[AnnotatedClip, ...]
+    names: tuple[str, ...]
+    apexes: Mapping[Scheme, APEX]
+    n_found: int
+
+    @classmethod
+    def of(
+        cls,
+        classifier: Classifier,
+        annotated: AnnotatedRecordings,
+        bases: Mapping[Path, PrototypeBasis],
+        *,
+        layer: str | None = None,
+        n_clips: int = 100,
+        seconds: float = 0.1,
+        seed: int = 0,
+    ) -> AnnotatedStage:
+        """The clips of annotated recordings.
+
+        Args:
+            classifier: the classifier, whose inputs are spectrograms.
+            annotated: the recordings with their annotations.
+            bases: bases of the classifier by their paths; may be empty.
+            layer: name of the layer that is explained where there is no basis; None for the classifier's.
+            n_clips: largest number of clips, evenly spaced among all.
+            seconds: duration of a segment, in s.
+            seed: seed of random methods.
+
+        Raises:
+            ValueError: there is no layer, a basis does not fit the model, or the inputs are no spectrograms of one
+                shape.
+        """
+        apexes = apexes_of(classifier, named_bases(bases)) if bases else {}
+        module = next((apex.layer_apex.layer for apex in apexes.values()), None) or chosen_layer(classifier, layer)
+        clips = evenly(clips_of(classifier, annotated), n_clips)
+        inputs, truth, segments = _inputs_and_truth(classifier, annotated, clips, seconds)
+        inputs = inputs.to(device_of(classifier.model))
+        labels = [list(classifier.class_names).index(clip.label) for clip in clips]
+        classified = ClassifiedClips(
+            model=classifier.model,
+            layer=module,
+            inputs=inputs,
+            target=torch.tensor(labels, device=inputs.device),
+            silence=_silence(classifier, inputs),
+            bases={scheme: apex.basis for scheme, apex in apexes.items()},
+            seed=seed,
+            places=_places(classifier, module, inputs[:1], apexes),
+        )
+        scores = logits(classifier.model, inputs)
+        if scores.shape != (len(clips), len(classifier.class_names)):
+            raise ValueError(
+                f"expected a model that gives scores of shape (batch, {len(classifier.class_names)}), but got "
+                f"{tuple(scores.shape)}"
+            )
+        n_found = int((scores.argmax(1) == classified.target).sum())
+        return cls(classified, truth, segments, tuple(clips), annotated.recordings.names, apexes, n_found)
+
+    def query(self, grid: str, fill: str) -> Query:
+        """What a method gets, with the region grid and the fill of these names."""
+        inputs = self.classified.inputs
+        regions = named_grid(grid, tuple(inputs.shape[2:])).to(inputs.device)
+        values = named_fill(fill, self.classified.silence)(inputs)
+        return Query(**vars(self.classified), grid=regions, fill=values)
+
+
+def recordings_at(path: Path, classifier: Classifier) -> Recordings:
+    """The audio files of a folder and of all folders in it, of a CSV file with a column of files, or one audio file.
+
+    Args:
+        path: the folder or the file.
+        classifier: the classifier, by whose classes a column of labels is read.
+
+    Raises:
+        FileNotFoundError: there is no audio file.
+    """
+    if path.suffix.lower() == ".csv":
+        listed = Recordings.from_csv(path, class_names=classifier.class_names, background=classifier.background)
+        return Recordings(listed.folder, listed.names)
+    if path.is_file():
+        return Recordings(path.parent, (path.name,))
+    found = (each for each in sorted(path.rglob("*")) if each.suffix.lower() in SUFFIXES and each.is_file())
+    names = tuple(each.relative_to(path).as_posix() for each in found if not each.name.startswith("."))
+    if not names:
+        raise FileNotFoundError(
+            f"expected audio files, which end in {', '.join(SUFFIXES)}, at {path}, but there is none"
+        )
+    return Recordings(path, names)
+
+
+def clips_of(classifier: Classifier, annotated: AnnotatedRecordings) -> list[AnnotatedClip]:
+    """The clips of annotated recordings: one for each class of a short recording, or each event of a long one.
+
+    A recording is long if it does not fit into a clip of the classifier. The clip of an event has the event in its
+    middle, or lies at the start or the end of the recording.
+
+    Args:
+        classifier: the classifier.
+        annotated: the recordings with their annotations.
+    """
+    seconds = None if classifier.length is None else classifier.length / classifier.sample_rate
+    clips = []
+    for index, events in enumerate(annotated.annotations):
+        duration = file_duration(annotated.recordings.path(index)) if events else 0.0
+        if seconds is None or duration <= seconds * LONGER:
+            labels = dict.fromkeys(each.label for each in events)
+            clips += [AnnotatedClip(index, 0.0, label) for label in labels]
+            continue
+        for event in events:
+            start = min(max((event.start + event.end - seconds) / 2, 0.0), duration - seconds)
+            clips.append(AnnotatedClip(index, start, event.label, event))
+    return clips
+
+
+def evenly(clips: Sequence[AnnotatedClip], most: int) -> list[AnnotatedClip]:
+    """At most so many of the clips, evenly spaced.
+
+    Example:
+        >>> from benchmarks.runs.annotated_clips import evenly
+        >>> evenly(["a", "b", "c", "d", "e"], 3)
+        ['a', 'c', 'e']
+    """
+    n_clips = min(most, len(clips))
+    return [clips[index] for index in torch.linspace(0, len(clips) - 1, n_clips).round().long().tolist()]
+
+
+def _inputs_and_truth(
+    classifier: Classifier, annotated: AnnotatedRecordings, clips: Sequence[AnnotatedClip], seconds: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The inputs (clip, channel, frequency, time), the truth (clip, frequency, time) and the segments (time,)."""
+    recordings = Recordings(annotated.recordings.folder, annotated.recordings.names)  # without labels
+    places = tuple((clip.recording, clip.start) for clip in clips)
+    length = classifier.length
+    if length is None:
+        dataset = classifier.dataset(recordings)
+        indices = [clip.recording for clip in clips]
+    else:
+        dataset = classifier.dataset(Slices(recordings, places, length / classifier.sample_rate, None))
+        indices = list(range(len(clips)))
+    inputs = [dataset.input(index) for index in indices]
+    _check_spectrograms(classifier, inputs, [annotated.recordings.names[clip.recording] for clip in clips])
+    masks = []
+    for index, clip in zip(indices, clips, strict=True):
+        drawn = dataset.clip(index)
+        masks.append(annotated_bins(annotated.annotations[clip.recording], drawn, [clip.label], start=clip.start)[0])
+    return torch.stack(inputs), torch.stack(masks), time_segments(drawn, seconds)
+
+
+def _check_spectrograms(classifier: Classifier, inputs: Sequence[Tensor], names: Sequence[str]) -> None:
+    """Raises where the inputs are no spectrograms (channel, frequency, time) of one shape."""
+    if classifier.axes is None or inputs[0].dim() != 3 or classifier.input_layout not in (None, "n c f t"):
+        raise ValueError(
+            "expected a Classifier with `axes`, whose inputs are spectrograms (channel, frequency, time), because the "
+            f"maps of all methods are compared over their bins, but its inputs have the shape {tuple(inputs[0].shape)}"
+        )
+    for each, name in zip(inputs, names, strict=True):
+        if each.shape != inputs[0].shape:
+            raise ValueError(
+                f"expected inputs of one shape, but the transform gives {tuple(each.shape)} for {name} and "
+                f"{tuple(inputs[0].shape)} for {names[0]}; give the Classifier a `length`, in samples"
+            )
+
+
+def _silence(classifier: Classifier, inputs: Tensor) -> float:
+    """The value of a bin of digital silence; the smallest value of all inputs where the transform gives none."""
+    n_samples = classifier.length or classifier.sample_rate
+    value = classifier.inputs(torch.zeros(n_samples), "digital silence").median()
+    return (value if value.isfinite() else inputs.min()).item()
+
+
+def _places(classifier: Classifier, layer: nn.Module, clip: Tensor, apexes: Mapping[Scheme, APEX]) -> CellPlaces:
+    """Where the cells of the layer lie on the input, which bases know; without a basis they are searched for."""
+    if apexes:
+        return next(iter(apexes.values())).basis.origin.places or CellPlaces()
+    return cell_places(classifier.model, layer, clip, layout=Layout.of(classifier.layout))

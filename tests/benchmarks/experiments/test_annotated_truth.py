@@ -1,0 +1,212 @@
+"""Maps and regions beside annotations, on a model whose evidence is known to the bin."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.experiments.annotated_events import annotated_event_lines
+from benchmarks.experiments.annotated_truth import (
+    CONTROLS,
+    MEASURES,
+    OTHERS,
+    default_methods,
+    interval,
+    measured_maps,
+    truth_lines,
+    truth_rows,
+)
+from benchmarks.reports.truth_tables import truth_section
+from benchmarks.runs.annotated_clips import AnnotatedStage, clips_of, recordings_at
+from captum_apex import SCHEMES, Recordings
+from captum_apex.metrics import bootstrap_interval
+from captum_apex.recordings import AnnotatedRecordings
+from tests import bursts
+
+SHORT = {
+    "a.wav": [("low", 0.2, 0.4)],
+    "b.wav": [("high", 0.5, 0.9)],
+    "c.wav": [("low", 0.1, 0.3), ("high", 0.3, 0.5), ("low", 0.6, 0.8)],
+}
+LONG = {"night.wav": [("low", 0.05, 0.25), ("high", 2.0, 2.4), ("low", 2.3, 2.5), ("low", 4.9, 5.0)]}
+
+
+def annotated(folder, events=SHORT, seconds=bursts.SECONDS, **settings):
+    bursts.write_recordings(folder, events, seconds)
+    bursts.write_annotations(folder / "events.csv", events)
+    return AnnotatedRecordings.read(recordings_at(folder, bursts.classifier()), folder / "events.csv", bursts.CLASSES)
+
+
+def bases(annotated, schemes=SCHEMES):
+    return {f"{scheme}.safetensors": bursts.basis(scheme, annotated.recordings) for scheme in schemes}
+
+
+def box(label, start, end, n_frames=100):
+    """The bins of a tone, (frequency, time), by its row and its frames of 10 ms."""
+    bins = torch.zeros(bursts.ROWS, n_frames, dtype=torch.bool)
+    bins[bursts.TONES[label], round(100 * start) : round(100 * end)] = True
+    return bins
+
+
+def test_a_short_recording_is_a_clip_for_each_of_its_classes(tmp_path):
+    stage = AnnotatedStage.of(bursts.classifier(), annotated(tmp_path), {})
+    assert [(clip.recording, clip.start, clip.label) for clip in stage.clips] == [
+        (0, 0.0, "low"),
+        (1, 0.0, "high"),
+        (2, 0.0, "low"),
+        (2, 0.0, "high"),
+    ]
+    assert stage.classified.target.tolist() == [0, 1, 0, 1]
+    expected = [box("low", 0.2, 0.4), box("high", 0.5, 0.9), box("low", 0.1, 0.3) | box("low", 0.6, 0.8)]
+    assert torch.equal(stage.truth, torch.stack([*expected, box("high", 0.3, 0.5)]))
+    assert stage.segments.bincount().tolist() == [10] * 10
+    assert stage.n_found == 3  # in c.wav the low tones are longer
+    assert stage.classified.silence == 0.0
+
+
+def test_an_event_of_a_long_recording_is_a_clip(tmp_path):
+    found = annotated(tmp_path, LONG, seconds=5.0)
+    clips = clips_of(bursts.classifier(), found)
+    assert [(clip.label, round(clip.start, 9)) for clip in clips] == [
+        ("low", 0.0),  # not before the recording
+        ("high", 1.7),
+        ("low", 1.9),
+        ("low", 4.0),  # not behind it
+    ]
+    assert [(clip.event.start, clip.event.end) for clip in clips] == [each[1:] for each in LONG["night.wav"]]
+    stage = AnnotatedStage.of(bursts.classifier(), found, {})
+    expected = [box("low", 0.05, 0.25), box("high", 0.3, 0.7), box("low", 0.4, 0.6), box("low", 0.9, 1.0)]
+    assert torch.equal(stage.truth, torch.stack(expected))
+    sounding = stage.truth.clone()
+    sounding[1] |= box("low", 0.6, 0.8)  # the events of other classes in these clips
+    sounding[2] |= box("high", 0.1, 0.5)
+    assert torch.equal(stage.classified.inputs[:, 0] > 0.1, sounding)
+
+
+def test_the_right_map_scores_1_and_regions_too(tmp_path):
+    found = annotated(tmp_path)
+    stage = AnnotatedStage.of(bursts.classifier(), found, bases(found))
+    methods = ["InputXGradient", "APEX time-frequency, through Occlusion", "found, square"]
+    rows, statuses = truth_rows(stage, methods)
+    assert statuses == dict.fromkeys(methods, "ok")
+    gradient = rows[rows["method"] == "InputXGradient"]
+    assert gradient[list(MEASURES)].to_numpy() == pytest.approx(1.0, abs=1e-12)
+    assert gradient[["recording", "class"]].to_numpy().tolist() == [
+        ["a.wav", "low"],
+        ["b.wav", "high"],
+        ["c.wav", "low"],
+        ["c.wav", "high"],
+    ]
+    region = rows[rows["method"] == "found, square"].iloc[0]
+    assert region["pointing"] > 0.5 > region["pointing_chance"] == pytest.approx(20 / 500)
+
+
+def test_what_the_methods_of_a_basis_need(tmp_path):
+    found = annotated(tmp_path)
+    stage = AnnotatedStage.of(bursts.classifier(), found, bases(found, ["time"]))
+    methods = [*default_methods(list(stage.apexes)), "found, square", "APEX frequency", "APEX all, through IG"]
+    rows, statuses = truth_rows(stage, methods, grid="time", fill="silence")
+    assert {name: status for name, status in statuses.items() if status != "ok"} == {
+        "found, square": "no basis for square",
+        "APEX frequency": "no basis for frequency",
+        "APEX all, through IG": "no basis for square",
+    }
+    lines = truth_lines(rows, statuses)
+    assert set(lines["method"]) == set(methods)
+    assert "Not measured: APEX frequency: no basis for frequency." in truth_section(lines, "").text
+
+
+def test_every_measure_of_the_truth_is_1_and_of_its_inverse_0():
+    truth = torch.stack([box("low", 0.2, 0.4), box("high", 0.5, 0.9)])
+    full = truth.any(1, keepdim=True).expand_as(truth)  # without bands
+    segments = torch.arange(100) // 10
+    for own in (truth, full):
+        measured = measured_maps(own[:, None].double(), own, segments)
+        assert all(measured[name].tolist() == [1.0, 1.0] for name in MEASURES)
+    inverse = measured_maps((~full)[:, None].double(), full, segments)
+    assert all(inverse[name].tolist() == [0.0, 0.0] for name in MEASURES)
+
+
+def test_random_maps_are_at_chance():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.stack([box("low", 0.2, 0.4) | box("high", 0.5, 0.9)] * 300)
+    measured = measured_maps(torch.rand(300, 1, *truth.shape[1:], generator=generator), truth, torch.arange(100) // 10)
+    for name in MEASURES:
+        above = measured[name] - measured[f"{name}_chance"]
+        assert abs(above.mean()) < 4 * above.std() / 300**0.5
+        assert above.std() > 0
+    assert measured["pointing_chance"] == pytest.approx(60 / 500)
+
+
+def test_means_intervals_and_chance_of_lines(tmp_path):
+    found = annotated(tmp_path)
+    rows, statuses = truth_rows(AnnotatedStage.of(bursts.classifier(), found, {}), ["random", "energy"])
+    lines = truth_lines(rows, statuses)
+    line = lines[(lines["method"] == "random") & (lines["measure"] == "frame_f1")].iloc[0]
+    own = rows[rows["method"] == "random"]
+    assert (line["clips"], line["recordings"]) == (4, 3)
+    assert line["mean"] == pytest.approx(own["frame_f1"].mean())
+    assert line["above"] == pytest.approx((own["frame_f1"] - own["frame_f1_chance"]).mean())
+    sums = own.groupby("recording")["frame_f1"].sum().to_numpy()
+    low, high = bootstrap_interval(sums[:, None], over=[1, 1, 2])
+    assert (line["low"], line["high"]) == (low[0], high[0])
+
+
+def test_one_recording_has_an_interval_over_its_events():
+    values = np.array([0.0, 1.0, 2.0, 3.0])
+    low, high = bootstrap_interval(values[:, None])
+    assert interval(values, np.array(["a"] * 4)) == (low[0], high[0])
+    assert interval(values, np.array(list("abcd"))) == pytest.approx((low[0], high[0]))
+    assert np.isnan(interval(values[:1], np.array(["a"]))).all()
+
+
+def test_events_beside_annotations(tmp_path):
+    found = annotated(tmp_path, LONG, seconds=5.0)
+    own = bursts.basis("time", found.recordings)
+    classifier = bursts.classifier()
+    stage = AnnotatedStage.of(classifier, found, {"time.safetensors": own})
+    (line,) = annotated_event_lines(classifier, dict(stage.apexes), found).to_dict("records")
+    assert line["scheme"] == "time"
+    assert line["calls"] == 4
+    assert line["recall"] == 1.0
+    assert line["recall_random"] < 0.6
+
+
+def test_default_methods_are_known():
+    assert default_methods([]) == [*OTHERS, *CONTROLS]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"axes": None, "decibels": None}, "expected a Classifier with `axes`, whose inputs are spectrograms"),
+        ({"length": None}, r"expected inputs of one shape, but the transform gives \(1, 5, 50\) for .*b.wav and"),
+        ({"layer": None}, "expected --layer, or a Classifier with a `layer`, but there is neither"),
+    ],
+)
+def test_classifiers_that_cannot_be_compared(fields, message, tmp_path):
+    found = annotated(tmp_path)
+    bursts.write_recordings(tmp_path, {"b.wav": [("high", 0.1, 0.4)]}, 0.5)
+    with pytest.raises(ValueError, match=message):
+        AnnotatedStage.of(bursts.classifier(**fields), found, {})
+
+
+def test_recordings_are_a_folder_a_file_or_a_table(tmp_path):
+    bursts.write_recordings(tmp_path / "north", {"b.wav": [], "a.wav": []}, 0.1)
+    (tmp_path / "list.csv").write_text("file,label\nnorth/b.wav,low\n")
+    own = bursts.classifier()
+    assert recordings_at(tmp_path, own) == Recordings(tmp_path, ("north/a.wav", "north/b.wav"))
+    assert recordings_at(tmp_path / "north" / "b.wav", own) == Recordings(tmp_path / "north", ("b.wav",))
+    assert recordings_at(tmp_path / "list.csv", own) == Recordings(tmp_path, ("north/b.wav",))
+    with pytest.raises(FileNotFoundError, match="expected audio files, which end in .*nowhere, but there is none"):
+        recordings_at(tmp_path / "nowhere", own)
+
+
+def test_the_table_says_over_how_many_clips_a_measure_is_defined(tmp_path):
+    found = annotated(tmp_path, SHORT | {"d.wav": [("low", 0.0, 1.0)]})
+    rows, statuses = truth_rows(AnnotatedStage.of(bursts.classifier(), found, {}), ["random", "energy"])
+    lines = truth_lines(rows, statuses)
+    assert lines.groupby("measure")["clips"].unique().str[0].to_dict() == dict.fromkeys(MEASURES, 5) | {
+        "segment_auroc": 4
+    }
+    text = truth_section(lines, "about").text
+    assert any(each.startswith("Over fewer clips") and each.endswith(": AUC, segments (4).") for each in text)
