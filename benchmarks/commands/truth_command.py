@@ -16,7 +16,7 @@ from benchmarks.methods import METHODS
 from benchmarks.reports.markup import Section, section_markdown
 from benchmarks.reports.truth_tables import annotated_events_section, truth_section
 from benchmarks.runs.annotated_clips import AnnotatedStage, recordings_at
-from benchmarks.runs.threads import one_thread
+from benchmarks.threads import one_thread
 from captum_apex.classifiers.classifier import Classifier
 from captum_apex.cli.factory import load_classifier
 from captum_apex.cli.loading import check_output_folder
