@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["BASIS_SUFFIX", "FIT_EPOCHS", "FIT_PROTOTYPES", "KEPT_PROTOTYPES", "N_CHANNELS", "SCHEME_NAMES"]
+__all__ = [
+    "BASIS_SUFFIX",
+    "CLIPS_PER_PROTOTYPE",
+    "FIT_EPOCHS",
+    "FIT_PROTOTYPES",
+    "KEPT_PROTOTYPES",
+    "N_CHANNELS",
+    "SCHEME_NAMES",
+]
 
 BASIS_SUFFIX = ".safetensors"
 """The ending of the files of bases."""
@@ -12,6 +20,9 @@ FIT_EPOCHS = {"gradient": 20, "closed-form": 10}
 
 FIT_PROTOTYPES = {"gradient": 100, "closed-form": 20}
 """Prototypes of a channel at most at the beginning of the fit, for each method."""
+
+CLIPS_PER_PROTOTYPE = 16
+"""Clips for each prototype of a channel at the beginning of a fit in closed form, at least."""
 
 KEPT_PROTOTYPES = 5
 """Prototypes of a channel at most in the basis."""

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.peak_search import thinned
+from captum_apex.defaults import CLIPS_PER_PROTOTYPE, FIT_PROTOTYPES, KEPT_PROTOTYPES
 
-__all__ = ["Epoch", "planned_epochs", "prototype_count"]
+__all__ = ["Epoch", "default_prototypes", "planned_epochs", "prototype_count"]
 
 _THINNED_EPOCHS = 0.6  # share of the epochs that take some of the cells of a very fine grid
 
@@ -48,6 +49,27 @@ class Epoch:
     def n_compared(self) -> int:
         """Number of cells that are compared in the epoch."""
         return self.n_pairs * self.n_cells + self.n_measured
+
+
+def default_prototypes(method: str, n_clips: int) -> tuple[int, int]:
+    """The numbers of prototypes of a channel at the start of a fit, and in the basis, where none are asked for.
+
+    In closed form they are a sixteenth of the clips, from 5 to 20: if the channels have most clips in common, their
+    mean vectors hardly differ, and neither do the channels.
+
+    Args:
+        method: method of the fit.
+        n_clips: number of clips of the bank.
+
+    Example:
+        >>> from captum_apex.bases.fit_plan import default_prototypes
+        >>> [default_prototypes("closed-form", n_clips) for n_clips in (40, 160, 2_000)]
+        [(5, 5), (10, 5), (20, 5)]
+    """
+    first = FIT_PROTOTYPES[method]
+    if method == "closed-form":
+        first = min(first, max(KEPT_PROTOTYPES, n_clips // CLIPS_PER_PROTOTYPE))
+    return first, KEPT_PROTOTYPES
 
 
 def planned_epochs(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
 from captum_apex.bases.features import FeatureBank
-from captum_apex.bases.fit_plan import Epoch, planned_epochs, prototype_count
+from captum_apex.bases.fit_plan import Epoch, default_prototypes, planned_epochs, prototype_count
 from captum_apex.bases.fit_progress import FitProgress
 from captum_apex.bases.peak_search import cells_at_hand, peaks_of_pairs
 from captum_apex.bases.polar_fit import SPREAD, ClosedForm, check_method, mean_directions
@@ -19,7 +19,7 @@ from captum_apex.bases.processes import Processes
 from captum_apex.bases.schemes import Scheme, purity
 from captum_apex.bases.shared_bank import SharedBank
 from captum_apex.caller import warn_caller
-from captum_apex.defaults import FIT_EPOCHS, FIT_PROTOTYPES, KEPT_PROTOTYPES
+from captum_apex.defaults import FIT_EPOCHS
 from captum_apex.numbers import real_number, whole_number
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["basis_from_matrix", "fit_basis", "pair_purity"]
 
 _WIDE = 256  # channels; in wider layers the gradient of the matrix exponential dominates the costs
+_WEIGHT_DECAY = 1e-5
 _PAIRS_AT_ONCE = 4096  # bounds the peak vectors (pair, channel) while purities are measured
 
 
@@ -39,7 +40,7 @@ def fit_basis(
     orthogonal: bool = True,
     epochs: int | None = None,
     learning_rate: float | None = None,
-    weight_decay: float = 1e-5,
+    weight_decay: float | None = None,
     batch_size: int | None = None,
     n_prototypes: tuple[int, int] | None = None,
     reselect_every: int = 2,
@@ -60,8 +61,8 @@ def fit_basis(
         scheme: the scheme to fit for, by name or object.
         method: how the purity is maximised. `gradient` takes steps of Adam, as EPIC does. `closed-form` takes, in each
             epoch, the orthogonal matrix with the largest mean purity for the present prototypes and their peaks, which
-            is a polar factor. In this mean, active channels weigh more (see `ClosedForm`). `learning_rate`,
-            `weight_decay`, `batch_size` and `seed` then have no effect.
+            is a polar factor, in about a twentieth of the time. In this mean, active channels weigh more (see
+            `ClosedForm`); `seed` has no effect.
         orthogonal: fit an orthogonal `U = exp(A − Aᵀ)`; otherwise an invertible `U = exp(A)`. `A` starts at zero, so
             that `U` starts at the raw channels. In layers of more than 256 channels, every step of an orthogonal fit
             starts at the matrix `V` of the step before: `U = exp(A − Aᵀ) V` with `A = 0`, where the gradient of the
@@ -69,26 +70,29 @@ def fit_basis(
             invertible fit of a wide layer is slow; it was not stable with restarts.
         epochs: number of passes over all (channel, prototype) pairs; by default 20, in closed form 10. 0 gives the raw
             channels with their prototypes.
-        learning_rate: learning rate of Adam; by default 1e-2, and in layers of more than 256 channels
-            `1e-2 √(128 / channels)`, because a larger rate turns so many channels too far in a step. With EPIC's 1e-3
-            the purity has not converged after 20 epochs and is lower in every scheme.
-        weight_decay: weight decay of Adam on `A`; without effect where every step starts at `A = 0`.
-        batch_size: number of pairs per step; by default 512, as in EPIC, and in layers of more than 256 channels four
-            per channel (as 512 for 128 channels). A wider layer then has no more steps, each of which computes a matrix
-            exponential.
+        learning_rate: of a fit by gradient, the learning rate of Adam; by default 1e-2, and in layers of more than 256
+            channels `1e-2 √(128 / channels)`, because a larger rate turns so many channels too far in a step. With
+            EPIC's 1e-3 the purity has not converged after 20 epochs and is lower in every scheme.
+        weight_decay: of a fit by gradient, the weight decay of Adam on `A`, by default 1e-5; without effect where every
+            step starts at `A = 0`.
+        batch_size: of a fit by gradient, the number of pairs per step; by default 512, as in EPIC, and in layers of
+            more than 256 channels four per channel (as 512 for 128 channels). A wider layer then has no more steps,
+            each of which computes a matrix exponential.
         n_prototypes: number of prototypes per channel at the start of the fit, and in the basis. By gradient, the
             number falls linearly during the fit, by default from 100 to 5. In closed form it stays at the first one, by
-            default 20, of which the basis has the 5 best.
+            default a sixteenth of the clips, from 5 to 20, of which the basis has the 5 best.
         reselect_every: number of epochs between two choices of prototypes.
-        seed: seed of the random number generator that shuffles the pairs; the global random state is not used.
+        seed: of a fit by gradient, the seed of the random number generator that shuffles the pairs; the global random
+            state is not used.
         group: a process group of `torch.distributed`, whose processes all call this function with the same settings,
             each with the bank of its own part of the dataset: the i-th process with `part=(i, n)`. All get the basis of
             the whole dataset, up to rounding that of one process. None for a bank in this process alone.
         progress: show a progress bar; if the fit will take more than a minute, a text at its start says so.
 
     Raises:
-        ValueError: the bank's grid does not support the scheme, a setting is out of range, or an invertible basis is
-            asked for in closed form; or the banks of a group are not the parts of one bank.
+        ValueError: the bank's grid does not support the scheme; a setting is out of range; an invertible basis, or a
+            setting of the fit by gradient, is asked for in closed form; or the banks of a group are not the parts of
+            one bank.
         RuntimeError: another process of the group has ended, or does not answer.
 
     Example:
@@ -109,15 +113,16 @@ def fit_basis(
     Source: EPIC (arXiv 2505.12897), training of the disentanglement module; for wide layers, Lezcano-Casado,
         "Trivializations for gradient-based optimization on manifolds" (2019).
     """
-    check_method(method, orthogonal)
+    steps = {"learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size}
+    check_method(method, orthogonal, **steps)
+    seed = whole_number(seed, "seed")
     scheme = Scheme(scheme)
     epochs = whole_number(FIT_EPOCHS[method] if epochs is None else epochs, "epochs", least=0)
     reselect_every = whole_number(reselect_every, "reselect_every", least=1)
     settings = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "reselect_every": reselect_every}
-    settings |= {"learning_rate": learning_rate, "weight_decay": weight_decay, "batch_size": batch_size, "seed": seed}
-    asked = _checked((FIT_PROTOTYPES[method], KEPT_PROTOTYPES) if n_prototypes is None else n_prototypes)
-    shared = SharedBank(bank, scheme, group, {**settings, "n_prototypes": asked})
-    first, last = _available(shared.n_clips, *asked)
+    asked = None if n_prototypes is None else _checked(n_prototypes)
+    shared = SharedBank(bank, scheme, group, {**settings, **steps, "seed": seed, "n_prototypes": asked})
+    first, last = _available(shared.n_clips, *(asked or default_prototypes(method, shared.n_clips)))
     with torch.inference_mode(False), torch.enable_grad():
         search: ClosedForm | _Descent
         is_closed = method == "closed-form"
@@ -258,14 +263,14 @@ class _Descent:
         self,
         matrix: _Matrix,
         rate: float | None,
-        decay: float,
+        decay: float | None,
         batch_size: int | None,
         seed: int,
         processes: Processes,
     ) -> None:
         width = len(matrix.A)
         rate = real_number(_default_learning_rate(width) if rate is None else rate, "learning_rate", low=0)
-        decay = real_number(decay, "weight_decay", low=0)
+        decay = real_number(_WEIGHT_DECAY if decay is None else decay, "weight_decay", low=0)
         batch_size = _default_batch_size(width) if batch_size is None else batch_size
         self.matrix = matrix
         self.processes = processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -204,19 +205,20 @@ def polar_factor(matrix: Tensor, near: Tensor) -> Tensor:
     return (left @ right).to(matrix)
 
 
-def check_method(method: str, orthogonal: bool = True) -> None:
-    """Refuses a method of fitting that there is not, and an invertible basis in closed form.
+def check_method(method: str, orthogonal: bool = True, **steps: Any) -> None:
+    """Refuses a method of fitting that there is not, and what the closed form does not have.
 
     Args:
         method: `gradient` or `closed-form`, as in `fit_basis`.
         orthogonal: whether the basis is orthogonal.
+        steps: settings of the steps of a fit by gradient, by their names; None for those that are not given.
 
     Raises:
-        ValueError: there is no such method, or it does not give an invertible basis.
+        ValueError: there is no such method, it does not give an invertible basis, or it has no such setting.
 
     Example:
         >>> from captum_apex.bases.polar_fit import check_method
-        >>> check_method("closed-form"), check_method("gradient", orthogonal=False)
+        >>> check_method("closed-form"), check_method("gradient", orthogonal=False, learning_rate=0.02)
         (None, None)
     """
     one_of(method, "`method`", FIT_EPOCHS)
@@ -224,4 +226,10 @@ def check_method(method: str, orthogonal: bool = True) -> None:
         raise ValueError(
             "expected an orthogonal basis for the method 'closed-form', which gives no other, but got "
             "`orthogonal=False`; the method 'gradient' fits invertible bases (on the command line: --method)"
+        )
+    given = [f"`{name}={value!r}`" for name, value in steps.items() if value is not None]
+    if method == "closed-form" and given:
+        raise ValueError(
+            f"expected no settings of steps for the method 'closed-form', which takes none, but got "
+            f"{', '.join(given)}; the method 'gradient' has them: `method=\"gradient\"`"
         )

@@ -16,12 +16,13 @@ from torch import nn
 from captum_apex.bases.basis import PrototypeBasis
 from captum_apex.bases.candidate_bank import CandidateBank
 from captum_apex.bases.features import FeatureBank
+from captum_apex.bases.fit_plan import default_prototypes
 from captum_apex.bases.fitting import fit_basis
 from captum_apex.bases.polar_fit import check_method
 from captum_apex.bases.schemes import SCHEMES, Scheme, distinct_schemes
 from captum_apex.caller import warn_caller
 from captum_apex.classifiers.classifier import Classifier, InputDataset
-from captum_apex.defaults import BASIS_SUFFIX, FIT_PROTOTYPES, KEPT_PROTOTYPES
+from captum_apex.defaults import BASIS_SUFFIX
 from captum_apex.explaining.label_checks import warn_of_few_clips, warn_of_labels, warn_of_other_labels
 from captum_apex.explaining.silence_checks import warn_of_classes_in_silence
 from captum_apex.layers.layout import LayoutError
@@ -80,7 +81,7 @@ def fit_bases(
         candidates: number of recordings for each channel whose cells are kept for the fit, for sets of so many
             recordings that the disk has no room for all cells; the model then runs again over these recordings, see
             `captum_apex.bases.CandidateBank`. None for the cells of all recordings.
-        seed: seed of the random number generator of the fit.
+        seed: seed of the random number generator of a fit by gradient.
         progress: whether to show progress bars, and at the start of a fit of more than a minute how long it will take.
 
     Raises:
@@ -122,7 +123,7 @@ def fit_bases(
         progress=progress,
     )
     fit = partial(fit_basis, method=method, orthogonal=orthogonal, epochs=epochs, seed=seed, progress=progress)
-    fit = partial(_fitted, fit, device_of(classifier.model), (FIT_PROTOTYPES[method], KEPT_PROTOTYPES))
+    fit = partial(_fitted, fit, device_of(classifier.model), partial(default_prototypes, method))
     if candidates is None:
         features = make(inputs, schemes=chosen, folder=bank)
         yield from (fit(features, scheme) for scheme in chosen)
@@ -134,12 +135,12 @@ def fit_bases(
 def _fitted(
     fit: Callable[..., PrototypeBasis],
     device: torch.device,
-    n_prototypes: tuple[int, int],
+    n_prototypes: Callable[[int], tuple[int, int]],
     features: FeatureBank,
     scheme: Scheme,
 ) -> PrototypeBasis:
     """A basis, fitted on the device, with no more prototypes than there are clips."""
-    first, last = (min(most, features.n_clips) for most in n_prototypes)
+    first, last = (min(most, features.n_clips) for most in n_prototypes(features.n_clips))
     return fit(_with_cells_of(features, scheme, device), scheme, n_prototypes=(first, last))
 
 

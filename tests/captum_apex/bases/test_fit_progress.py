@@ -8,6 +8,7 @@ import torch
 from captum_apex import FeatureBank, Scheme, fit_basis
 from captum_apex.bases import fit_progress
 from captum_apex.bases.fit_progress import FitProgress, long_fit_text
+from captum_apex.defaults import FIT_EPOCHS
 from captum_apex.layers.origin import Origin
 
 
@@ -57,7 +58,8 @@ def test_the_bar_of_a_fit_names_scheme_and_grid_and_ends_at_its_end(scheme, caps
     grids = torch.rand(9, 4, 3, 5, generator=torch.Generator().manual_seed(0))
     cells = {each: each.cells(grids)[0].contiguous() for each in (Scheme.SQUARE, Scheme.TIME, Scheme.FREQUENCY)}
     bank = FeatureBank(cells, grids.mean((2, 3)), None, Origin("layer", grid=(3, 5), n_clips=9))
-    fit_basis(bank, scheme, epochs=5, n_prototypes=(9, 2), batch_size=7, progress=True)
-    last = re.split("[\\r\\n]", capsys.readouterr().err.strip())[-1]
-    assert last.startswith(f"fitting {scheme} on a grid of 3 × 5: 100%")
-    assert re.search(r"\d+:\d+ since the start, \d+:\d+ left$", last)
+    for method in FIT_EPOCHS:
+        fit_basis(bank, scheme, method=method, epochs=5, n_prototypes=(9, 2), progress=True)
+        last = re.split("[\\r\\n]", capsys.readouterr().err.strip())[-1]
+        assert last.startswith(f"fitting {scheme} on a grid of 3 × 5: 100%")
+        assert re.search(r"\d+:\d+ since the start, \d+:\d+ left$", last)

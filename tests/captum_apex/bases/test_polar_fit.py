@@ -227,7 +227,7 @@ def test_the_whole_fit_is_that_of_loops(scheme):
 def test_it_is_at_least_as_pure_as_the_fit_by_gradient_and_orthogonal(scheme, monkeypatch):
     monkeypatch.setattr(fitting, "SPREAD", 0)  # the mean purity, in which all channels weigh the same
     closed = fit_basis(bank(), scheme, method="closed-form", n_prototypes=(3, 3))
-    gradient = fit_basis(bank(), scheme, learning_rate=2e-2, n_prototypes=(8, 3))
+    gradient = fit_basis(bank(), scheme, method="gradient", learning_rate=2e-2, n_prototypes=(8, 3))
     assert (len(closed.purity_history), len(gradient.purity_history)) == (11, 21)
     assert closed.purity_history[-1] > gradient.purity_history[-1] - 0.01 > gradient.purity_history[0]
     identity = torch.eye(6, dtype=torch.float64)
@@ -332,6 +332,39 @@ def test_an_invertible_basis_in_closed_form_is_refused():
         fit_basis(bank(), "time", method="closed-form", orthogonal=False)
     with pytest.raises(ValueError, match=message):
         check_method("closed-form", orthogonal=False)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_few_clips_are_shared_by_few_prototypes(seed):
+    """With 20 prototypes of 40 clips of ten classes the channels have most clips in common."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.rand(10, 24, generator=generator, dtype=torch.float64) ** 3  # (class, channel)
+
+    def made(n_clips):
+        level = torch.rand(n_clips, 1, 3, 8, generator=generator, dtype=torch.float64) ** 4
+        noise = torch.rand(n_clips, 24, 3, 8, generator=generator, dtype=torch.float64)
+        return bank(3 * level * classes[torch.arange(n_clips) % 10, :, None, None] + noise / 2)
+
+    seen = made(40)
+    unseen = made(80)
+
+    def purity(**given):
+        U = fit_basis(seen, "time", **{"method": "closed-form", **given}).U
+        return basis_from_matrix(unseen, "time", U, n_prototypes=5).positive.purities.mean().item()
+
+    assert purity() == purity(n_prototypes=(5, 5))
+    assert purity() > purity(n_prototypes=(20, 5)) + 0.1
+    assert purity() > purity(method="gradient", n_prototypes=(40, 5)) + 0.05
+
+
+@pytest.mark.parametrize("setting", [{"learning_rate": 1e-2}, {"weight_decay": 0.0}, {"batch_size": 512}])
+def test_settings_of_the_gradient_are_not_ignored(setting):
+    (name, value), *_ = setting.items()
+    message = f"expected no settings of steps for the method 'closed-form', .* but got `{name}={value}`; .*gradient"
+    with pytest.raises(ValueError, match=message):
+        fit_basis(bank(), "time", method="closed-form", **setting)
+    for allowed in ({"method": "gradient"}, {"orthogonal": False}):
+        fit_basis(bank(), "time", epochs=1, n_prototypes=(3, 3), **setting, **allowed)
 
 
 def test_another_method_is_refused():
