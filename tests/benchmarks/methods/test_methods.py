@@ -6,8 +6,7 @@ import importlib.util
 import inspect
 import sys
 import textwrap
-import warnings
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from sklearn.metrics import pairwise_distances
 from torch import nn
 
-from benchmarks.classifiers.networks import PlainCNN, convnext, explained_layer
-from benchmarks.methods import METHODS, Method, Query, load_methods, method, registry
+from benchmarks.methods import METHODS, Method, load_methods, method, registry
 from benchmarks.methods.region_maps import shared, spread
 from captum_apex import APEX, SCHEMES, PrototypeBasis
 from captum_apex.attribution.decomposition import Decomposition
@@ -27,9 +25,11 @@ from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.placing import cell_places
 from captum_apex.masking.grids import GRIDS, n_regions, named_grid, region_grid, region_sums
+from tests.benchmarks.methods.queries import SIZE, logit, maps, query_of, random_query, run, without
 
-SIZE = (64, 32)  # bands, frames
-FUNCTIONS = list({each.names: each.names[0] for each in METHODS.values()}.values())  # one name for each function
+MANY = {f"{name}, 1000 samples": name for name in ("Lime", "audioLIME", "random forest")}  # these take long
+# One name for each function.
+FUNCTIONS = [name for name in {each.names: each.names[0] for each in METHODS.values()}.values() if name not in MANY]
 SOME_APEX = {
     "APEX time",
     "APEX frequency, n=3, through IG",
@@ -39,10 +39,12 @@ RANDOM = {
     "DeepLiftShap",
     "GradientShap",
     "NoiseTunnel (Saliency)",
+    "NoiseTunnel (IntegratedGradients)",
     "ShapleyValueSampling",
     "KernelShap",
     "Lime",
     "audioLIME",
+    "random forest",
     "random",
     "blurred random",
 }
@@ -54,77 +56,6 @@ UNSUPPORTED = {
     ("convnext", "LRP"): (TypeError, "has no rule defined"),
 }
 needs_zennit = pytest.mark.skipif(importlib.util.find_spec("zennit") is None, reason="zennit is not installed")
-
-
-@cache
-def network(name, dtype=torch.float32, biased=True):
-    """With random weights and statistics, and logits of about one."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = {"cnn": PlainCNN, "convnext": convnext}[name](5).to(dtype).eval()
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.uniform_(-0.2, 0.2)
-                module.running_var.uniform_(0.5, 1.5)
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-    if not biased:
-        for parts in (model.named_parameters(), model.named_buffers()):
-            for _, tensor in ((part, tensor) for part, tensor in parts if part.endswith(("bias", "running_mean"))):
-                tensor.data.zero_()
-    return model
-
-
-def random_query(name="cnn", dtype=torch.float32, clips=2, grid=(2, 3), biased=True):
-    """A query about random clips, on a copy of the network."""
-    model = copy.deepcopy(network(name, dtype, biased))
-    draw = torch.Generator().manual_seed(1)
-    inputs = torch.randn(clips, 1, *SIZE, generator=draw).to(dtype)
-    fill = (0.3 * torch.randn(clips, 1, *SIZE, generator=draw) - 1).to(dtype)
-    with torch.no_grad():
-        target = model(inputs).argmax(1)
-    width = 128 if name == "cnn" else 192
-    bases = {
-        scheme: PrototypeBasis(torch.linalg.qr(torch.randn(width, width, generator=draw))[0].to(dtype), scheme)
-        for scheme in SCHEMES
-    }
-    return query_of(model, explained_layer(model), inputs, target, fill, region_grid(SIZE, *grid), bases)
-
-
-def query_of(model, layer, inputs, target, fill, grid, bases):
-    """With silence at -2 and the seed 0."""
-    clips = {"inputs": inputs, "target": target, "fill": fill}
-    return Query(model=model, layer=layer, **clips, grid=grid, silence=-2.0, bases=bases, seed=0)
-
-
-def run(name, query, seed=0):
-    """What the runner does: generators set, Captum's notes on hooks and gradients unheard."""
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        names = dict.fromkeys((name, *METHODS[name].names))
-        return METHODS[name].maps(dataclasses.replace(query, names=tuple(names)))
-
-
-def maps(name, query, seed=0):
-    """The map of a method, and after it those that share its passes, without deltas."""
-    return [result[0] if isinstance(result, tuple) else result for result in run(name, query, seed)]
-
-
-def logit(query, inputs, clip):
-    with torch.no_grad():
-        return query.model(inputs[clip : clip + 1])[0, query.target[clip]].item()
-
-
-def without(query, regions):
-    """The clips with some regions replaced by the fill, bin by bin."""
-    changed = query.inputs.clone()
-    for y in range(query.grid.shape[0]):
-        for x in range(query.grid.shape[1]):
-            if int(query.grid[y, x]) in regions:
-                changed[:, :, y, x] = query.fill[:, :, y, x]
-    return changed
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -177,7 +108,7 @@ def test_names_say_what_apex_explains():
     scored = {f"{name}, through {way}" for name in (*names, "APEX all") for way in ("IG", "Occlusion")}
     ends = {f"APEX {scheme}, {end}" for scheme in schemes for end in ("all", "two-sided")}
     assert {name for name in METHODS if name.startswith("APEX")} == names | scored | ends | {"APEX all, two-sided"}
-    assert [name for name, each in METHODS.items() if not each.default] == ["greedy oracle"]
+    assert [name for name, each in METHODS.items() if not each.default] == [*MANY, "greedy oracle"]
     assert next(iter(METHODS)) == "APEX square"
     query = random_query()
     for size, n in (("", 5), (", n=1", 1), (", n=3", 3), (", all", None)):
