@@ -16,7 +16,17 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from benchmarks.reports.labels import draw_labels
-from benchmarks.reports.standings import FAMILIES, MEASURE, ORACLE, complete, family, front, standings
+from benchmarks.reports.standings import (
+    CONTROLS,
+    FAMILIES,
+    MEASURE,
+    ORACLE,
+    can_lead,
+    complete,
+    family,
+    front,
+    standings,
+)
 from captum_apex.figures.colours import LINES as COLOURS
 from captum_apex.figures.colours import MARKERS, TOTAL
 from captum_apex.metrics import bootstrap_interval
@@ -34,7 +44,8 @@ ROLES = ("best of APEX", "best of other methods", "reference", "random", ORACLE)
 def leading(cells: pd.DataFrame, reference: str, most: int = MOST_METHODS) -> list[str]:
     """The methods that a figure shows, best first.
 
-    If the run has too many, these are the reference, the controls, and the best of the other two families in turn.
+    If the run has too many, these are the reference, the controls that do not depend on APEX, and the best of the
+    other two families in turn.
 
     Args:
         cells: result of `standings.summary`.
@@ -44,7 +55,7 @@ def leading(cells: pd.DataFrame, reference: str, most: int = MOST_METHODS) -> li
     order = _scored(cells)
     if len(order) <= most:
         return order
-    chosen = [reference, *(name for name in order if family(name) == "controls")]
+    chosen = [reference, *(name for name in order if name.startswith(CONTROLS))]
     for grid in dict.fromkeys(cells["grid"]):
         chosen += best_of_families(_scored(cells[cells["grid"] == grid]))
     in_turn = zip_longest(*([name for name in order if family(name) == kind] for kind in FAMILIES[:2]))
@@ -253,8 +264,8 @@ def _priced(cells: pd.DataFrame) -> pd.DataFrame:
     means = standings(cells)
     passes = cells.groupby("method")["passes"].mean()
     methods = means[means["complete"]].join(passes).dropna(subset=["passes", "mean"])
-    without_oracle = methods["mean"].where(methods.index != ORACLE)
-    return methods.assign(on_front=front(methods["passes"], without_oracle))
+    leading_means = methods["mean"].where(methods.index.map(lambda name: can_lead(str(name))).astype(bool))
+    return methods.assign(on_front=front(methods["passes"], leading_means))
 
 
 def _draw_prices(panel: Axes, methods: pd.DataFrame, reference: str) -> None:
@@ -283,7 +294,7 @@ def _draw_prices(panel: Axes, methods: pd.DataFrame, reference: str) -> None:
 def _label_order(methods: pd.DataFrame, reference: str) -> list[str]:
     """The names that are written, the most important ones first."""
     order = [str(name) for name in methods.index]
-    controls = [name for name in order if family(name) == "controls"]
+    controls = [name for name in order if name.startswith(CONTROLS)]
     first = [*methods.index[methods["on_front"]], reference, ORACLE, *best_of_families(order), *controls, *order]
     return [name for name in dict.fromkeys(first) if name in order][:MOST_LABELS]
 

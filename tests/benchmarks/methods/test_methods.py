@@ -19,6 +19,7 @@ from torch import nn
 
 from benchmarks.methods import METHODS, Method, load_methods, method, registry
 from benchmarks.methods.region_maps import shared, spread
+from benchmarks.reports.standings import family
 from captum_apex import APEX, SCHEMES, PrototypeBasis
 from captum_apex.attribution.decomposition import Decomposition
 from captum_apex.layers.cell_places import CellPlaces
@@ -147,11 +148,19 @@ def test_apex_through_integrated_gradients_attributes_the_evidence_score_from_th
     torch.testing.assert_close(maps("APEX frequency, n=3, through IG", query)[0], wanted, rtol=1e-5, atol=1e-9)
 
 
-def test_all_channels_through_integrated_gradients_are_the_logit_where_the_head_is_linear():
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("APEX all, through IG", "IntegratedGradients"),
+        ("APEX all, through Occlusion", "FeatureAblation"),
+        ("APEX all, two-sided", "two-sided occlusion"),
+        ("APEX square, all", "LayerGradCam"),
+    ],
+)
+def test_all_channels_are_the_logit_where_the_head_is_linear_so_that_the_row_is_a_control(name, other):
     query = random_query(dtype=torch.float64)
-    torch.testing.assert_close(
-        maps("APEX all, through IG", query)[0], maps("IntegratedGradients", query)[0], rtol=1e-6, atol=1e-10
-    )
+    torch.testing.assert_close(maps(name, query)[0], maps(other, query)[0], rtol=1e-6, atol=1e-10)
+    assert family(name) == "controls"
 
 
 def test_cam_is_grad_cam_where_the_head_is_pooling_and_linear_and_adds_up_to_the_logit():
