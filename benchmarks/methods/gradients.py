@@ -83,12 +83,13 @@ def _noise_tunnel(clip: Query) -> Tensor:
     )
 
 
-@method("NoiseTunnel (IntegratedGradients)", uses_fill=True, batch=1)
+@method("NoiseTunnel (IntegratedGradients)", uses_fill=True, default=False, batch=1)
 def _noisy_integrated_gradients(clip: Query) -> Tensor:
     """SmoothGrad of Integrated Gradients (arXiv 1706.03825): their mean over noisy copies of the clip.
 
     Each copy is integrated from the fill to the copy. The map adds up to the mean logit of the copies over that of the
-    fill, so there is no delta for the clip itself.
+    fill, so there is no delta for the clip itself. It takes as many gradients as there are copies times steps, so a run
+    has to name it.
     """
     tunnel = NoiseTunnel(IntegratedGradients(clip.model))
     return tunnel.attribute(

@@ -10,6 +10,7 @@
 - `windows`: a long recording as windows of equal length, which are read one by one.
 - `audio_file`: an opened file, decoded in blocks to its real end; `ogg_streams`: chains of Ogg streams.
 - `resampling`: another sample rate, for any pair of rates.
+- `text_grids`: TextGrid files with the times of phonemes and words.
 - `libsndfile`: the soundfile package, which is optional.
 """
 
@@ -18,15 +19,18 @@ from captum_apex.recordings.folder_files import SUFFIXES, audio_files
 from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.libsndfile import sound_library
 from captum_apex.recordings.slices import Slices
+from captum_apex.recordings.text_grids import Interval, read_text_grid
 
 __all__ = [
     "SUFFIXES",
     "AudioDataset",
+    "Interval",
     "Recordings",
     "Slices",
     "as_waveform",
     "audio_files",
     "decode",
     "read",
+    "read_text_grid",
     "sound_library",
 ]

@@ -109,7 +109,11 @@ def test_names_say_what_apex_explains():
     scored = {f"{name}, through {way}" for name in (*names, "APEX all") for way in ("IG", "Occlusion")}
     ends = {f"APEX {scheme}, {end}" for scheme in schemes for end in ("all", "two-sided")}
     assert {name for name in METHODS if name.startswith("APEX")} == names | scored | ends | {"APEX all, two-sided"}
-    assert [name for name, each in METHODS.items() if not each.default] == [*MANY, "greedy oracle"]
+    assert [name for name, each in METHODS.items() if not each.default] == [
+        "NoiseTunnel (IntegratedGradients)",
+        *MANY,
+        "greedy oracle",
+    ]
     assert next(iter(METHODS)) == "APEX square"
     query = random_query()
     for size, n in (("", 5), (", n=1", 1), (", n=3", 3), (", all", None)):
