@@ -219,7 +219,7 @@ def mean_curves(rows: pd.DataFrame, methods: Sequence[str]) -> tuple[dict[str, d
     if not len(rows):
         return {}, 0
     fractions = _numbers(rows["fraction"])
-    common = fractions.mean(0)  # where regions differ in size, the shares differ from clip to clip
+    common = _common_fractions(fractions)
     curves_of: dict[str, dict[str, Curve]] = {name: {} for name in present}
     for name in ("deletion", "insertion"):
         values = [np.interp(common, x, y) for x, y in zip(fractions, _numbers(rows[f"{name}_curve"]), strict=True)]
@@ -341,6 +341,18 @@ def _legend(figure: Figure, *more: Line2D) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
-def _numbers(column: pd.Series) -> NDArray[np.floating]:
-    """Curves as texts, as in the rows → (row, point)."""
-    return np.array([text.split() for text in column], dtype=float)
+def _numbers(column: pd.Series) -> list[NDArray[np.floating]]:
+    """Curves as texts, as in the rows → (point,) of each row."""
+    return [np.array(text.split(), dtype=float) for text in column]
+
+
+def _common_fractions(fractions: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+    """Where the mean curve has its points: the mean of the points of all curves, or even steps if their numbers differ.
+
+    Where regions differ in size, the shares of the clip differ from clip to clip; the number of points differs where a
+    clip has fewer regions than a curve has points.
+    """
+    most = max(map(len, fractions))
+    if all(len(each) == most for each in fractions):
+        return np.mean(fractions, axis=0)
+    return np.linspace(0, 1, most)
