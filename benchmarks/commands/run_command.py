@@ -164,7 +164,8 @@ def run_command(options: argparse.Namespace) -> int:
     keep_freed_memory()
     segments = _segments(options)
     subject = _prepared(options)
-    subject = replace(subject, task=replace(subject.task, **segments))
+    if segments:
+        subject = replace(subject, task=replace(subject.task, **segments))
     _check_segments(options, subject)
     test_accuracy = accuracy(subject.model, subject.task.test)
     n_test = len(subject.task.test)

@@ -87,8 +87,8 @@ def _in_table(path: Path) -> dict[int, list[float]]:
     return times
 
 
-def _index(text: str, path: Path) -> int:
-    if not text.strip().isdecimal():
+def _index(text: str | None, path: Path) -> int:
+    if text is None or not text.strip().isdecimal():
         raise ValueError(f"expected the index of a test clip, such as 7, in {path}, but got {text!r}")
     return int(text)
 

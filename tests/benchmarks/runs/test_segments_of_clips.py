@@ -108,8 +108,8 @@ def test_a_failure_in_one_clip_is_the_row_of_the_method(small):
     assert "NaN in clip 0" in row.status
 
 
-@pytest.mark.parametrize(("times", "count"), [((), 1), ((0.0, 30.0), 1)])
-def test_a_clip_that_is_not_divided_is_refused(small, times, count):
+@pytest.mark.parametrize("times", [(), (0.0, 30.0)])
+def test_a_clip_that_is_not_divided_is_refused(small, times):
     undivided = dataclasses.replace(small, task=dataclasses.replace(small.task, segments=lambda _: times))
     with pytest.raises(ValueError, match="expected times that divide test clip 0 into segments"):
         Stage.of(undivided, 4)

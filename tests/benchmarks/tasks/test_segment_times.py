@@ -29,6 +29,7 @@ def test_a_folder_has_a_file_for_each_clip(tmp_path):
         ("clip,time\n1.5,2\n", "expected the index of a test clip, such as 7, in .*, but got '1.5'"),
         ("clip,time\n1,soon\n", "expected a time of at least 0 seconds in .*, but got 'soon'"),
         ("clip,time\n1,-1\n", "expected a time of at least 0 seconds in .*, but got '-1'"),
+        ("time,clip\n1\n", "expected the index of a test clip, such as 7, in .*, but got None"),
         ("clip,time\n1\n", "expected a time of at least 0 seconds in .*, but got None"),
     ],
 )
