@@ -9,6 +9,7 @@ from torch import nn
 
 from benchmarks.methods import METHODS, perturbation
 from captum_apex.masking.grids import region_grid, region_sums
+from captum_apex.pretrained import MixedSources
 from tests.benchmarks.methods.queries import SIZE, logit, maps, query_of, random_query, without
 
 
@@ -108,3 +109,27 @@ def test_noisy_integrated_gradients_are_the_mean_over_noisy_copies():
                 total += share / 2 * gradient * (clip + draw - fill)
         # Captum rounds the steps of the way to float32.
         torch.testing.assert_close(got, total / 8, rtol=1e-4, atol=1e-7)
+
+
+def test_audio_lime_on_sources_is_the_ridge_regression_on_mixes():
+    """The components of audioLIME are separated sources: here three, in two parts of the clip."""
+    torch.manual_seed(4)
+    model = nn.Sequential(nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 2)).double().eval()
+    stems = torch.randn(1, 1, 3, 8, dtype=torch.float64)
+    grid = region_grid((3, 8), rows=3, columns=2)
+    mixed = MixedSources(model)
+    query = query_of(mixed, model[0], stems, torch.tensor([1]), torch.zeros_like(stems), grid, {})
+    sums = region_sums(maps("audioLIME", query)[0], grid)[0]
+    torch.manual_seed(0)
+    masks = (torch.rand(1, 12, 6) < 0.5)[0].double().numpy()
+    masks[0] = 1
+    scores = []
+    for mask in masks:
+        halves = mask.reshape(3, 2).repeat(4, axis=1)  # source by source, the two halves of four samples
+        scores.append(model((stems[0, 0] * torch.from_numpy(halves)).sum(0))[1].item())
+    distances = pairwise_distances(masks, masks[:1], metric="cosine").ravel()
+    weights = np.sqrt(np.exp(-(distances**2) / 0.25**2))
+    design = np.column_stack([masks, np.ones(12)])
+    penalty = np.diag([1.0] * 6 + [0.0])  # none on the intercept
+    wanted = np.linalg.solve(design.T @ (weights[:, None] * design) + penalty, design.T @ (weights * scores))[:6]
+    assert sums.tolist() == pytest.approx(wanted.tolist(), abs=1e-8)
