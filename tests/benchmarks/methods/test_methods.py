@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import importlib.util
 import inspect
+import re
 import sys
 import textwrap
 from functools import partial
@@ -607,3 +608,13 @@ def test_a_file_that_cannot_be_used_leaves_nothing_behind(registered, tmp_path, 
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="expected a new name for a method, but 'Saliency' is registered already"):
         method("Saliency")(lambda query: query.inputs)
+
+
+def test_the_readme_lists_all_methods_and_those_that_a_run_has_to_name():
+    readme = Path(__file__).parents[3] / "benchmarks" / "README.md"
+    section = readme.read_text().split("## Which methods it has\n")[1].split("\n## ")[0]
+    lines = [line.split("|")[2:4] for line in section.splitlines() if line.startswith("|")][3:]  # without APEX
+    default, named = ([name for line in lines for name in re.findall("`([^`]+)`", line[i])] for i in (0, 1))
+    others = [name for name in METHODS if not name.startswith("APEX")]
+    assert sorted(default) == sorted(name for name in others if METHODS[name].default)
+    assert sorted(named) == sorted(name for name in others if not METHODS[name].default)
