@@ -162,10 +162,10 @@ def run_command(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     _check_options(options)
     keep_freed_memory()
-    segments = _segments(options)
+    options.times = read_times(options.segments, options.tier) if options.segments else {}
     subject = _prepared(options)
-    if segments:
-        subject = replace(subject, task=replace(subject.task, **segments))
+    if options.times:
+        subject = replace(subject, task=replace(subject.task, segments=lookup(options.times, options.segments)))
     _check_segments(options, subject)
     test_accuracy = accuracy(subject.model, subject.task.test)
     n_test = len(subject.task.test)
@@ -205,14 +205,6 @@ def _check_options(options: argparse.Namespace) -> None:
     if (folder / "run.json").exists():
         check_run(folder)
     check_backend(options.backend, options.address)
-
-
-def _segments(options: argparse.Namespace) -> dict[str, Callable]:
-    """The `segments` of the task, if the options name times; they are read before the work begins."""
-    if options.segments is None:
-        return {}
-    options.segment_times = read_times(options.segments, options.tier)
-    return {"segments": lookup(options.segment_times, options.segments)}
 
 
 def _check_segments(options: argparse.Namespace, subject: Subject) -> None:
@@ -291,7 +283,7 @@ def _key(options: argparse.Namespace, subject: Subject) -> dict[str, Any]:
             str(scheme): hashlib.sha256(basis.U.cpu().numpy().tobytes()).hexdigest()
             for scheme, basis in subject.bases.items()
         },
-        **({"segments": digest(times)} if (times := getattr(options, "segment_times", None)) else {}),
+        **({"segments": digest({str(clip): times for clip, times in options.times.items()})} if options.times else {}),
         "code": code_fingerprint(),
         "versions": versions(),
     }

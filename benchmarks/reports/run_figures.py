@@ -233,8 +233,8 @@ def mean_curves(rows: pd.DataFrame, methods: Sequence[str]) -> tuple[dict[str, d
 def price(cells: pd.DataFrame, reference: str, title: str) -> Figure:
     """Scores against the price of the explanation in forward passes, a panel per region grid, with the Pareto front.
 
-    Scores are means over the fills; methods that lack a fill are left out. The greedy oracle is drawn, but it does not
-    count for the front.
+    Scores are means over the fills; methods that lack a fill are left out. The greedy oracle and APEX with all
+    channels are drawn, but they do not count for the front.
 
     Args:
         cells: result of `standings.summary`.
@@ -264,8 +264,8 @@ def _priced(cells: pd.DataFrame) -> pd.DataFrame:
     means = standings(cells)
     passes = cells.groupby("method")["passes"].mean()
     methods = means[means["complete"]].join(passes).dropna(subset=["passes", "mean"])
-    leading_means = methods["mean"].where(methods.index.map(lambda name: can_lead(str(name))).astype(bool))
-    return methods.assign(on_front=front(methods["passes"], leading_means))
+    in_front = np.array([can_lead(str(name)) for name in methods.index], dtype=bool)
+    return methods.assign(on_front=front(methods["passes"], methods["mean"].where(in_front)))
 
 
 def _draw_prices(panel: Axes, methods: pd.DataFrame, reference: str) -> None:
