@@ -7,6 +7,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ from benchmarks.experiments.truth import truth_table
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.reports import run_report
 from benchmarks.runs.allocator import keep_freed_memory
-from benchmarks.runs.results import Results, code_fingerprint, digest, versions
+from benchmarks.runs.results import FolderError, Results, code_fingerprint, digest, versions
 from benchmarks.runs.runner import DEFAULT_FILLS, Settings, default_methods, run
+from benchmarks.runs.stage import SEGMENTS
 from benchmarks.runs.subject import FIT, Subject, prepare
 from benchmarks.runs.workers import check_backend
 from benchmarks.tasks import TASKS
+from benchmarks.tasks.segment_times import lookup, read_times
 from benchmarks.tasks.task import SPLITS
 from captum_apex.cli.exit_status import WRONG_INPUT
 from captum_apex.cli.loading import check_output_folder
@@ -112,7 +115,20 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_masking_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--grid", nargs="+", choices=GRIDS, default=list(GRIDS), help="regions that are masked together")
+    add(
+        "--grid",
+        nargs="+",
+        choices=[*GRIDS, *SEGMENTS],
+        default=list(GRIDS),
+        help="regions that are masked together; those of segments need --segments",
+    )
+    add(
+        "--segments",
+        type=absolute_path,
+        metavar="PATH",
+        help="times that divide each test clip: a CSV file (clip, time), or a folder of files such as 7.TextGrid",
+    )
+    add("--tier", help="tier of the TextGrid files, such as phones; their only one if left out")
     add("--fill", nargs="+", choices=FILLS, default=list(DEFAULT_FILLS), help="what replaces masked regions")
     add("--points", type=curve_points, default=7, help="points of each curve, both ends counted")
     add(
@@ -146,7 +162,11 @@ def run_command(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     _check_options(options)
     keep_freed_memory()
+    options.times = read_times(options.segments, options.tier) if options.segments else {}
     subject = _prepared(options)
+    if options.times:
+        subject = replace(subject, task=replace(subject.task, segments=lookup(options.times, options.segments)))
+    _check_segments(options, subject)
     test_accuracy = accuracy(subject.model, subject.task.test)
     n_test = len(subject.task.test)
     print(f"{options.network} on {options.task}: accuracy {test_accuracy:.1%} on {n_test} unseen clips", flush=True)
@@ -185,6 +205,13 @@ def _check_options(options: argparse.Namespace) -> None:
     if (folder / "run.json").exists():
         check_run(folder)
     check_backend(options.backend, options.address)
+
+
+def _check_segments(options: argparse.Namespace, subject: Subject) -> None:
+    """Raises where a grid of segments has no segments, or is asked for training clips, whose times nobody gave."""
+    asked = [name for name in options.grid if name in SEGMENTS]
+    if asked and (subject.task.segments is None or options.part != "test"):
+        raise FolderError(f"expected --segments, and test clips, with --grid {' '.join(asked)}")
 
 
 def _run(subject: Subject, settings: Settings, results: Results, options: argparse.Namespace) -> None:
@@ -256,6 +283,7 @@ def _key(options: argparse.Namespace, subject: Subject) -> dict[str, Any]:
             str(scheme): hashlib.sha256(basis.U.cpu().numpy().tobytes()).hexdigest()
             for scheme, basis in subject.bases.items()
         },
+        **({"segments": digest({str(clip): times for clip, times in options.times.items()})} if options.times else {}),
         "code": code_fingerprint(),
         "versions": versions(),
     }

@@ -9,6 +9,7 @@ from benchmarks.commands.options import ALL_NETWORKS, Commands, check_run
 from benchmarks.methods import METHODS
 from benchmarks.reports import overview, pictures, run_report
 from benchmarks.runs.results import FolderError, Results
+from benchmarks.runs.stage import SEGMENTS
 from benchmarks.tasks import TASKS
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import seed
@@ -83,7 +84,13 @@ def overview_command(options: argparse.Namespace) -> int:
 
 def list_command(_: argparse.Namespace) -> int:
     """Prints the names of tasks, networks, methods, grids and fills."""
-    names_of = {"tasks": TASKS, "networks": ALL_NETWORKS, "methods": METHODS, "grids": GRIDS, "fills": FILLS}
+    names_of = {
+        "tasks": TASKS,
+        "networks": ALL_NETWORKS,
+        "methods": METHODS,
+        "grids": [*GRIDS, *SEGMENTS],
+        "fills": FILLS,
+    }
     for title, names in names_of.items():
         print(f"{title}:")
         print("\n".join(f"  {name}" for name in names))

@@ -10,6 +10,8 @@ from benchmarks.methods.gradients import check_relu
 from benchmarks.methods.query import Query
 from benchmarks.methods.region_maps import enlarged
 from benchmarks.methods.registry import method
+from captum_apex.layers.hooks import captured, frozen
+from captum_apex.layers.normalisation import ConstantVariance
 
 
 @method("LayerGradCam")
@@ -62,3 +64,61 @@ def _linear_head(query: Query, features: Tensor) -> nn.Linear:
                 "but the logits are not linear in the layer's means"
             )
     return linear
+
+
+# Grad-CAM++, LayerCAM and EigenCAM end with a ReLU in their papers. Here it is left out, as that of GradCAM is: signs
+# count, and a region that speaks against the class comes last. Where the layer ends with a ReLU, it changes nothing in
+# Grad-CAM++ and LayerCAM, whose weights are positive.
+
+
+@method("GradCAM++")
+def _grad_cam_plus_plus(query: Query) -> Tensor:
+    """Grad-CAM++ (arXiv 1710.11063), for the exponential of the logit.
+
+    Its weight of a channel is `Σ α · ReLU(g)` over the cells, with the gradient `g` of the logit and
+    `α = g² / (2 g² + g³ · ΣA)`, where `ΣA` is the sum of the channel's activations. That is `1 / (2 + g · ΣA)`. The sum
+    counts as 0 where it is negative, which a layer without ReLU allows: otherwise the denominator may be zero, or the
+    weight have the wrong sign. The factor of the exponential, the same for all bins of a clip, is left out.
+    """
+    features, gradient = _features_and_gradient(query)
+    positive = gradient.clamp_min(0)
+    sums = features.sum((2, 3), keepdim=True).clamp_min(0)  # (clip, channel, 1, 1)
+    weights = (positive / (2 + positive * sums)).sum((2, 3), keepdim=True)
+    return enlarged((weights * features).sum(1, keepdim=True), query)
+
+
+@method("LayerCAM")
+def _layer_cam(query: Query) -> Tensor:
+    """LayerCAM (doi 10.1109/TIP.2021.3089943): each cell of a channel has its own weight, its positive gradient."""
+    features, gradient = _features_and_gradient(query)
+    return enlarged((gradient.clamp_min(0) * features).sum(1, keepdim=True), query)
+
+
+@method("EigenCAM")
+def _eigen_cam(query: Query) -> Tensor:
+    """EigenCAM (arXiv 2008.00299): the projection of each cell on the first right singular vector of all cells.
+
+    It is a principal component of the activations without their mean taken away, and depends on no class. A singular
+    vector has no sign; here the projections of a clip have a positive sum.
+    """
+    features = LayerActivation(query.model, query.layer).attribute(query.inputs)
+    cells = features.flatten(2).transpose(1, 2).double()  # (clip, channel, frequency, time) → (clip, cell, channel)
+    first = torch.linalg.svd(cells, full_matrices=False).Vh[:, 0]  # (clip, channel)
+    projections = torch.einsum("nkc,nc->nk", cells, first)
+    signs = projections.sum(1, keepdim=True).sign()
+    return enlarged((signs * projections).reshape(features[:, :1].shape).to(features), query)
+
+
+def _features_and_gradient(query: Query) -> tuple[Tensor, Tensor]:
+    """The layer's output and the gradient of the logit at it, both (clip, channel, frequency, time).
+
+    Normalisations after the layer count as constant scalings, as in APEX. Otherwise the gradient has no component along
+    the output, and its positive part says little.
+    """
+    inputs = query.inputs.clone().requires_grad_()
+    with frozen(query.model, query.layer), ConstantVariance():
+        with captured(query.layer, "of the query", replace=True) as capture:
+            logits = query.model(inputs)
+        features = capture.value
+        (gradient,) = torch.autograd.grad(logits.gather(1, query.target[:, None]).sum(), features)
+    return features.detach(), gradient

@@ -83,6 +83,27 @@ def _noise_tunnel(clip: Query) -> Tensor:
     )
 
 
+@method("NoiseTunnel (IntegratedGradients)", uses_fill=True, default=False, batch=1)
+def _noisy_integrated_gradients(clip: Query) -> Tensor:
+    """SmoothGrad of Integrated Gradients (arXiv 1706.03825): their mean over noisy copies of the clip.
+
+    Each copy is integrated from the fill to the copy. The map adds up to the mean logit of the copies over that of the
+    fill, so there is no delta for the clip itself. It takes as many gradients as there are copies times steps, so a run
+    has to name it.
+    """
+    tunnel = NoiseTunnel(IntegratedGradients(clip.model))
+    return tunnel.attribute(
+        clip.inputs,
+        nt_type="smoothgrad",
+        nt_samples=NOISY_COPIES,
+        stdevs=_noise(clip),
+        baselines=clip.fill,
+        target=clip.target,
+        n_steps=STEPS,
+        internal_batch_size=CLIPS_AT_ONCE,
+    )
+
+
 @method("GuidedBackprop")
 def _guided_backprop(query: Query) -> Tensor:
     check_relu(query.model)

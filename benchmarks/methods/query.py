@@ -80,7 +80,8 @@ class Query(ClassifiedClips):
 
     Attributes:
         fill: the values that replace masked bins, of the shape of `inputs`; the baseline of methods that take one.
-        grid: the region of each bin, int64 (frequency, time).
+        grid: the region of each bin, int64 (frequency, time). Where clips have grids of their own, it is (clip,
+            frequency, time), and a method that is registered with `uses_grid` gets one clip at a time and its grid.
         names: names of the maps to compute, for a function that is registered under several names.
 
     Example:
@@ -110,7 +111,8 @@ class Query(ClassifiedClips):
 
     def clips(self, selection: slice) -> Self:
         """The same query with the selected clips only."""
-        return replace(super().clips(selection), fill=self.fill[selection])
+        grid = self.grid if self.grid.dim() == 2 else self.grid[selection]
+        return replace(super().clips(selection), fill=self.fill[selection], grid=grid)
 
     def batches(self, size: int = CLIPS_AT_ONCE) -> list[Query]:
         """The same query for at most `size` clips at a time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from os import PathLike
@@ -55,8 +55,13 @@ class Method:
         Raises:
             ValueError: the function returns another number of maps.
         """
-        batches = [self._maps_of_batch(batch) for batch in query.batches(self.batch)]
+        batches = [self._maps_of_batch(batch) for batch in self._batches(query)]
         return [joined(batches_of_name) for batches_of_name in zip(*batches, strict=True)]
+
+    def _batches(self, query: Query) -> list[Query]:
+        if self.uses_grid and query.grid.dim() == 3:  # every clip has its own regions, and another number of them
+            return [replace(clip, grid=clip.grid[0]) for clip in query.batches(1)]
+        return query.batches(self.batch)
 
     def _maps_of_batch(self, query: Query) -> list[Explained]:
         result = self.explain(query)

@@ -14,12 +14,11 @@ import pandas as pd
 from benchmarks import statistics
 from benchmarks.reports import run_report, sections, standings
 from benchmarks.reports.markup import NOTHING, Section, between, markdown, number, section_markdown, significant
-from benchmarks.reports.standings import MEASURE, ORACLE
+from benchmarks.reports.standings import MEASURE, ORACLE, can_lead, family
 from captum_apex.files import replaced
 
 N_CHANNELS = 5  # number of removed channels at which the bases are compared
 MASKED = {"fill": "mean", "region": "found"}  # lines of the masking test that the overview has
-ALL = re.compile(r"\ball\b")  # in the names of methods with all channels, which select none and are equal in all bases
 SEPARATOR = " / "  # between the values of the region grids
 ABOUT_SCORES = (
     f"{sections.SCORE}: mean over clips and fills, one value for each region grid: square / time / frequency, "
@@ -221,12 +220,12 @@ def _lead(run: Run, grid: str, rows: pd.DataFrame) -> dict[str, str]:
     table = standings.scores(rows).drop(columns=ORACLE, errors="ignore")
     by_clip = standings.common(table).groupby("clip").mean()
     means = by_clip.mean().sort_values(ascending=False)
-    of_apex = [name for name in means.index if standings.family(name) == "APEX"]
-    selecting = [name for name in of_apex if not ALL.search(name)]
-    others = [name for name in means.index if name not in of_apex]
-    if not selecting or not others:
+    names = [str(name) for name in means.index if can_lead(str(name))]
+    of_apex = [name for name in names if family(name) == "APEX"]
+    others = [name for name in names if family(name) != "APEX"]
+    if not of_apex or not others:
         return {}
-    first = selecting[0]
+    first = of_apex[0]
     rival = others[0]
     difference = (by_clip[first] - by_clip[rival]).to_numpy()
     return {

@@ -16,7 +16,17 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from benchmarks.reports.labels import draw_labels
-from benchmarks.reports.standings import FAMILIES, MEASURE, ORACLE, complete, family, front, standings
+from benchmarks.reports.standings import (
+    CONTROLS,
+    FAMILIES,
+    MEASURE,
+    ORACLE,
+    can_lead,
+    complete,
+    family,
+    front,
+    standings,
+)
 from captum_apex.figures.colours import LINES as COLOURS
 from captum_apex.figures.colours import MARKERS, TOTAL
 from captum_apex.metrics import bootstrap_interval
@@ -34,7 +44,8 @@ ROLES = ("best of APEX", "best of other methods", "reference", "random", ORACLE)
 def leading(cells: pd.DataFrame, reference: str, most: int = MOST_METHODS) -> list[str]:
     """The methods that a figure shows, best first.
 
-    If the run has too many, these are the reference, the controls, and the best of the other two families in turn.
+    If the run has too many, these are the reference, the controls that do not depend on APEX, and the best of the
+    other two families in turn.
 
     Args:
         cells: result of `standings.summary`.
@@ -44,7 +55,7 @@ def leading(cells: pd.DataFrame, reference: str, most: int = MOST_METHODS) -> li
     order = _scored(cells)
     if len(order) <= most:
         return order
-    chosen = [reference, *(name for name in order if family(name) == "controls")]
+    chosen = [reference, *(name for name in order if name.startswith(CONTROLS))]
     for grid in dict.fromkeys(cells["grid"]):
         chosen += best_of_families(_scored(cells[cells["grid"] == grid]))
     in_turn = zip_longest(*([name for name in order if family(name) == kind] for kind in FAMILIES[:2]))
@@ -208,7 +219,7 @@ def mean_curves(rows: pd.DataFrame, methods: Sequence[str]) -> tuple[dict[str, d
     if not len(rows):
         return {}, 0
     fractions = _numbers(rows["fraction"])
-    common = fractions.mean(0)  # where regions differ in size, the shares differ from clip to clip
+    common = _common_fractions(fractions)
     curves_of: dict[str, dict[str, Curve]] = {name: {} for name in present}
     for name in ("deletion", "insertion"):
         values = [np.interp(common, x, y) for x, y in zip(fractions, _numbers(rows[f"{name}_curve"]), strict=True)]
@@ -222,8 +233,8 @@ def mean_curves(rows: pd.DataFrame, methods: Sequence[str]) -> tuple[dict[str, d
 def price(cells: pd.DataFrame, reference: str, title: str) -> Figure:
     """Scores against the price of the explanation in forward passes, a panel per region grid, with the Pareto front.
 
-    Scores are means over the fills; methods that lack a fill are left out. The greedy oracle is drawn, but it does not
-    count for the front.
+    Scores are means over the fills; methods that lack a fill are left out. The greedy oracle and APEX with all
+    channels are drawn, but they do not count for the front.
 
     Args:
         cells: result of `standings.summary`.
@@ -253,8 +264,8 @@ def _priced(cells: pd.DataFrame) -> pd.DataFrame:
     means = standings(cells)
     passes = cells.groupby("method")["passes"].mean()
     methods = means[means["complete"]].join(passes).dropna(subset=["passes", "mean"])
-    without_oracle = methods["mean"].where(methods.index != ORACLE)
-    return methods.assign(on_front=front(methods["passes"], without_oracle))
+    in_front = np.array([can_lead(str(name)) for name in methods.index], dtype=bool)
+    return methods.assign(on_front=front(methods["passes"], methods["mean"].where(in_front)))
 
 
 def _draw_prices(panel: Axes, methods: pd.DataFrame, reference: str) -> None:
@@ -283,7 +294,7 @@ def _draw_prices(panel: Axes, methods: pd.DataFrame, reference: str) -> None:
 def _label_order(methods: pd.DataFrame, reference: str) -> list[str]:
     """The names that are written, the most important ones first."""
     order = [str(name) for name in methods.index]
-    controls = [name for name in order if family(name) == "controls"]
+    controls = [name for name in order if name.startswith(CONTROLS)]
     first = [*methods.index[methods["on_front"]], reference, ORACLE, *best_of_families(order), *controls, *order]
     return [name for name in dict.fromkeys(first) if name in order][:MOST_LABELS]
 
@@ -330,6 +341,18 @@ def _legend(figure: Figure, *more: Line2D) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
-def _numbers(column: pd.Series) -> NDArray[np.floating]:
-    """Curves as texts, as in the rows → (row, point)."""
-    return np.array([text.split() for text in column], dtype=float)
+def _numbers(column: pd.Series) -> list[NDArray[np.floating]]:
+    """Curves as texts, as in the rows → (point,) of each row."""
+    return [np.array(text.split(), dtype=float) for text in column]
+
+
+def _common_fractions(fractions: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+    """Where the mean curve has its points: the mean of the points of all curves, or even steps if their numbers differ.
+
+    Where regions differ in size, the shares of the clip differ from clip to clip; the number of points differs where a
+    clip has fewer regions than a curve has points.
+    """
+    most = max(map(len, fractions))
+    if all(len(each) == most for each in fractions):
+        return np.mean(fractions, axis=0)
+    return np.linspace(0, 1, most)

@@ -58,8 +58,9 @@ TABLES = {
 ABOUT_WINNERS = (
     f"The score is the {SCORE}. For each region grid and fill, the table gives the best method and the best method of "
     "another family (APEX, other methods, controls), on the clips for which all scored methods have scores. The greedy "
-    "oracle does not take part. Both methods were chosen on the clips on which they are compared, so the intervals and "
-    "the p-values (Wilcoxon, not corrected) favour the winner somewhat."
+    "oracle does not take part, and neither does APEX with all channels, which chooses none and, on a linear head, is "
+    "another method of the table under a second name. Both methods were chosen on the clips on which they are compared,"
+    " so the intervals and the p-values (Wilcoxon, not corrected) favour the winner somewhat."
 )
 ABOUT_SCORES = (
     f"The score is the {SCORE}. The tables give means over clips, with 95% bootstrap intervals over clips. Methods are "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +19,7 @@ LOWER_IS_BETTER = frozenset(
 ORACLE = "greedy oracle"  # tries all regions with the model for each step: a bound, not an attribution method
 FAMILIES = ("APEX", "other methods", "controls")
 CONTROLS = ("random", "energy", "blurred random", ORACLE)
+ALL_CHANNELS = re.compile(r"^APEX\b.*\ball\b")  # names of rows of APEX that choose no channels
 ALL_FILLS = "all fills"
 CELL = ["grid", "fill"]  # columns that name a cell of one method
 KEYS = ["method", *CELL]
@@ -24,16 +27,35 @@ TIE = 1e-6  # scores that differ by less are equal, since float32 probabilities 
 
 
 def family(method: str) -> str:
-    """The family of a method (see `FAMILIES`), by the beginning of its name.
+    """The family of a method (see `FAMILIES`), by its name.
+
+    Rows of APEX with all channels are controls: they choose no channels, and are the same in every basis. Before a
+    linear head, all channels add up to the logit, so that `APEX all, two-sided` is two-sided occlusion, `APEX all,
+    through Occlusion` is feature ablation, `APEX all, through IG` Integrated Gradients, and `APEX square, all` GradCAM.
 
     Example:
         >>> from benchmarks.reports.standings import family
         >>> family("APEX time, n=3, through IG"), family("blurred random"), family("Saliency")
         ('APEX', 'controls', 'other methods')
+        >>> family("APEX all, two-sided")
+        'controls'
     """
-    if method.startswith("APEX"):
-        return "APEX"
-    return "controls" if method.startswith(CONTROLS) else "other methods"
+    if method.startswith(CONTROLS) or ALL_CHANNELS.search(method):
+        return "controls"
+    return "APEX" if method.startswith("APEX") else "other methods"
+
+
+def can_lead(method: str) -> bool:
+    """Whether a table may call a method the best: neither the greedy oracle nor APEX with all channels.
+
+    The oracle is a bound, and the other would win by the name of APEX with what another method computes.
+
+    Example:
+        >>> from benchmarks.reports.standings import can_lead
+        >>> [name for name in ("APEX all, two-sided", "APEX time", "greedy oracle", "random") if can_lead(name)]
+        ['APEX time', 'random']
+    """
+    return method != ORACLE and not ALL_CHANNELS.search(method)
 
 
 def scores(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
@@ -230,8 +252,9 @@ def average_ranks(rows: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
 def winners(rows: pd.DataFrame) -> pd.DataFrame:
     """The best method of each (region grid, fill) and of each region grid over its fills, with its best rival.
 
-    The scores are those of the clips that all scored methods have. The greedy oracle does not take part. Both methods
-    were chosen on the clips on which they are compared, so the intervals favour the winner somewhat.
+    The scores are those of the clips that all scored methods have. The greedy oracle and APEX with all channels do not
+    take part (see `can_lead`). Both methods were chosen on the clips on which they are compared, so the intervals
+    favour the winner somewhat.
 
     Args:
         rows: rows of a run, as in `scores`.
@@ -245,7 +268,8 @@ def winners(rows: pd.DataFrame) -> pd.DataFrame:
           `paired_test`.
         - `clips`: number of clips.
     """
-    table = scores(rows).drop(columns=ORACLE, errors="ignore")
+    table = scores(rows)
+    table = table[[name for name in table if can_lead(str(name))]]
     lines: list[dict[str, str | float]] = []
     for grid, of_grid in table.groupby("grid", sort=False):
         fills = list(dict.fromkeys(of_grid.index.get_level_values("fill")))

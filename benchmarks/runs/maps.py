@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.methods import Explained, Method, Query
 from benchmarks.methods.registry import joined
@@ -56,7 +56,8 @@ class RegionSums:
     """What is scored of a map: its sums over the regions of a grid, and the measures that need the whole map.
 
     Attributes:
-        sums: sum of the map over each region, float64 (clip, region); None if there is no map.
+        sums: sum of the map over each region, float64 (clip, region); None if there is no map. Where clips have grids
+            of their own, a clip with fewer regions than another has zeros at the end.
         status: status of the map, see `Map`.
         passes: cost of the map in forward passes, see `Map`.
         memory: cost of the map in bytes, see `Map`.
@@ -78,7 +79,7 @@ class RegionSums:
 
         Args:
             method_map: the map.
-            grid: the region of each bin, int64 (frequency, time).
+            grid: the region of each bin, int64 (frequency, time), or of each bin of each clip, (clip, frequency, time).
             truth: bins on which the class event lies, bool (clip, frequency, time); None if they are unknown.
         """
         price = (method_map.passes, method_map.memory, method_map.seconds)
@@ -90,16 +91,19 @@ class RegionSums:
             truth = truth.to(attributions.device)
             columns["pointing"] = pointing_game(attributions, truth).cpu()
             columns["relevance_mass"] = relevance_mass(attributions, truth).cpu()
-        sums = region_sums(attributions, grid).cpu()
+        sums = _sums(attributions, grid).cpu()
         if not sums.isfinite().all():  # a sum of finite values may be infinite
             return cls(None, "non-finite", *price)
         return cls(sums, method_map.status, *price, columns)
 
-    def clips(self, selection: slice) -> RegionSums:
-        """The same for the selected clips only, without the memory of the others, since it is sent to a worker."""
+    def clips(self, selection: slice, n_regions: int | None = None) -> RegionSums:
+        """The same for the selected clips only, without the memory of the others, since it is sent to a worker.
+
+        With `n_regions`, only for the first regions, the number that a clip with a grid of its own has.
+        """
         return replace(
             self,
-            sums=None if self.sums is None else self.sums[selection].clone(),
+            sums=None if self.sums is None else self.sums[selection, :n_regions].clone(),
             columns={name: column[selection].clone() for name, column in self.columns.items()},
         )
 
@@ -131,6 +135,14 @@ class RegionSums:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         price = {name: float(metadata[name]) for name in PRICE}
         return cls(sums, metadata["status"], **price, columns=columns)
+
+
+def _sums(attributions: Tensor, grid: Tensor) -> Tensor:
+    """The sums over the regions of one grid, or of the grid of each clip, padded with zeros, (clip, region)."""
+    if grid.dim() == 2:
+        return region_sums(attributions, grid)
+    sums = [region_sums(one, own)[0] for one, own in zip(attributions.split(1), grid, strict=True)]
+    return nn.utils.rnn.pad_sequence(sums, batch_first=True)
 
 
 def run_method(method: Method, query: Query, *, limit: float | None = None, sensitivity: int = 0) -> dict[str, Map]:

@@ -51,7 +51,7 @@ class Settings:
 
     Attributes:
         methods: names of the methods, in `benchmarks.methods.METHODS`.
-        grids: names of the region grids, in `captum_apex.masking.grids.GRIDS`.
+        grids: names of the region grids, in `captum_apex.masking.grids.GRIDS` or `benchmarks.runs.stage.SEGMENTS`.
         fills: names of the fills, in `captum_apex.masking.fills.FILLS`.
         clips: number of clips.
         part: the split of the task that the clips are taken from; "train" is used to choose settings of methods.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from benchmarks.methods import CLIPS_AT_ONCE
 from benchmarks.runs.maps import RegionSums, status_of
 from benchmarks.runs.rows import Cell, Row, numbers
-from benchmarks.runs.stage import Stage
+from benchmarks.runs.stage import SEGMENTS, Stage
 from captum_apex.masking.grids import n_regions
 from captum_apex.metrics import (
     Curves,
@@ -53,9 +54,10 @@ class MethodMasks:
     shares: Tensor
 
     @classmethod
-    def of(cls, sums: Tensor, grid: Tensor, points: int, seed: int) -> MethodMasks:
-        """The masks for a map with these sums over its regions, (clip, region)."""
-        removal = Removal.of(sums, grid, points, seed)
+    def of(cls, sums: Tensor, grid: Tensor, points: int, seed: int, *, by_mean: bool = False) -> MethodMasks:
+        """The masks for a map with these sums over its regions, (clip, region), ranked by them or by the means."""
+        sizes = grid.flatten().bincount().to(sums)
+        removal = Removal.of(sums / sizes if by_mean else sums, grid, points, seed)
         inner = removal.removed[:, 1:-1].double()  # (clip, mask, region)
         soft = region_shares(sums, grid)[:, None]  # (clip, region) → (clip, 1, region)
         return cls(removal, torch.cat([1 - inner, inner, soft, 1 - soft], 1))
@@ -74,7 +76,9 @@ def score_methods(
         points: number of points of each curve, including both ends.
     """
     try:
-        return _score_methods(stage, grid_name, fill_name, maps, points)
+        if grid_name in SEGMENTS:
+            return _score_each_clip(stage, grid_name, fill_name, maps, points)
+        return _score_methods(stage, stage.grid(grid_name), (grid_name, fill_name), maps, points)
     except Exception as error:  # memory that was enough for the maps may not be enough for the masked clips
         return {name: [row_of(Cell(name, grid_name, fill_name), sums, status_of(error))] for name, sums in maps.items()}
 
@@ -84,13 +88,31 @@ def row_of(cell: Cell, sums: RegionSums, status: str = "") -> Row:
     return Row(*cell, status or sums.status, passes=sums.passes, memory=sums.memory, seconds=sums.seconds)
 
 
-def _score_methods(
+def _score_each_clip(
     stage: Stage, grid_name: str, fill_name: str, maps: Mapping[str, RegionSums], points: int
 ) -> dict[str, list[Row]]:
-    grid = stage.grid(grid_name)
+    """The rows of clips with grids of their own: one clip after the other, since they differ in the number of regions.
+
+    If a method fails on a clip, the row with the reason is its only one.
+    """
+    rows: dict[str, list[Row]] = {name: [] for name in maps}
+    for selection, clip in stage.batches(1):
+        grid = clip.grid(grid_name)[0]
+        own = {name: each.clips(selection, n_regions(grid)) for name, each in maps.items()}
+        for name, of_clip in _score_methods(clip, grid, (grid_name, fill_name), own, points).items():
+            rows[name] += of_clip
+    return {name: next(([row] for row in of_method if row.clip < 0), of_method) for name, of_method in rows.items()}
+
+
+def _score_methods(
+    stage: Stage, grid: Tensor, names: tuple[str, str], maps: Mapping[str, RegionSums], points: int
+) -> dict[str, list[Row]]:
+    """The rows in a region grid; `names` are those of the grid and of the fill."""
+    grid_name, fill_name = names
     fill = stage.fill(fill_name)
     sums = {name: each.sums.to(stage.inputs.device) for name, each in maps.items() if each.sums is not None}
-    masks = {name: MethodMasks.of(of_method, grid, points, stage.seed) for name, of_method in sums.items()}
+    masks_of = partial(MethodMasks.of, grid=grid, points=points, seed=stage.seed, by_mean=grid_name == "segment-means")
+    masks = {name: masks_of(of_method) for name, of_method in sums.items()}
     removed = random_removals(n_regions(grid), RANDOM_MASKS, seed=stage.seed).to(grid.device)
     ends = torch.tensor([[1.0], [0.0]], device=grid.device).expand(2, n_regions(grid))
     common = torch.cat([ends, 1.0 - removed.double()]).expand(len(stage.indices), -1, -1)

@@ -12,10 +12,15 @@ from torch import Tensor
 from benchmarks.methods import Query
 from benchmarks.methods.query import ClassifiedClips, logits
 from benchmarks.runs.subject import Subject
-from benchmarks.tasks import Split
+from benchmarks.tasks import Split, Task
 from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.masking.fills import named_fill, own_phase
-from captum_apex.masking.grids import named_grid
+from captum_apex.masking.grids import n_regions, named_grid
+from captum_apex.masking.segments import segment_grid
+
+SEGMENTS = ("segments", "segment-means")
+"""Region grids of the segments of each clip, such as its words. By the second one, the segments are ranked by the mean
+of a map over them, and not by its sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,7 @@ class Stage(ClassifiedClips):
     Attributes:
         indices: index of each clip in its split of the task.
         labels: index of the true class of each clip.
+        segments: the segment of each bin of each clip, int64 (clip, frequency, time); None if they are unknown.
         truth: bins on which the class event lies, bool (clip, frequency, time), all False for a clip for which they
             are unknown; None if they are unknown for all clips.
     """
@@ -32,6 +38,7 @@ class Stage(ClassifiedClips):
     indices: list[int]
     labels: list[int]
     truth: Tensor | None
+    segments: Tensor | None = None
 
     @classmethod
     def of(cls, subject: Subject, n_clips: int, split: Split = "test") -> Stage:
@@ -57,6 +64,7 @@ class Stage(ClassifiedClips):
             indices=indices,
             labels=[dataset[index][1] for index in indices],
             truth=None if truth is None else torch.stack([truth(index) for index in indices]),
+            segments=_segments(task, indices, inputs) if split == "test" and task.segments else None,
         )
 
     @property
@@ -66,7 +74,19 @@ class Stage(ClassifiedClips):
         return self.truth
 
     def grid(self, name: str) -> Tensor:
-        """The region of each bin, int64 (frequency, time), in the region grid of this name."""
+        """The region of each bin in the region grid of this name, int64 (frequency, time).
+
+        With a name in `SEGMENTS`, clips have grids of their own: (clip, frequency, time).
+
+        Raises:
+            ValueError: the segments of the clips are unknown.
+        """
+        if name in SEGMENTS:
+            if self.segments is None:
+                raise ValueError(
+                    f"expected test clips whose segments are known for the grid {name!r}, but they are not"
+                )
+            return self.segments
         return named_grid(name, tuple(self.inputs.shape[2:])).to(self.inputs.device)
 
     def fill(self, name: str) -> Tensor:
@@ -95,6 +115,7 @@ class Stage(ClassifiedClips):
             indices=self.indices[selection],
             labels=self.labels[selection],
             truth=None,
+            segments=None if self.segments is None else self.segments[selection].clone(),
         )
 
     def batches(self, size: int) -> Iterator[tuple[slice, Stage]]:
@@ -102,3 +123,20 @@ class Stage(ClassifiedClips):
         for start in range(0, len(self.indices), size):
             selection = slice(start, start + size)
             yield selection, self.clips(selection)
+
+
+def _segments(task: Task, indices: list[int], inputs: Tensor) -> Tensor:
+    """The segment of each bin of each test clip, (clip, frequency, time).
+
+    Raises:
+        ValueError: a clip has a single segment, of which no part can be masked.
+    """
+    assert task.segments is not None  # this line is for the type checker
+    grids = []
+    for index in indices:
+        times = torch.as_tensor(task.segments(index), dtype=torch.float64)
+        grid = segment_grid(tuple(inputs.shape[2:]), task.axes.frame_position(times).tolist())
+        if n_regions(grid) < 2:
+            raise ValueError(f"expected times that divide test clip {index} into segments, but got {times.tolist()}")
+        grids.append(grid)
+    return torch.stack(grids).to(inputs.device)

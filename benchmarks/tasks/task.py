@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeVar
 
@@ -169,6 +169,8 @@ class Task:
         perspectives: name of a class → the scheme that its class event is made for; empty if that is unknown.
         twin: function from the index of a test clip to the index of the test clip that is the same sound in another
             class, and differs from it only in what makes the class; None if clips have no twins.
+        segments: function from the index of a test clip to the times in seconds at which it is divided, such as the
+            ends of its words, for the region grids `segments` and `segment-means`; None if they are unknown.
         band_shares: how much of each mel band lies on each bin of the clips' frequency axis, (bin, band); None if the
             bins are the mel bands.
 
@@ -191,6 +193,7 @@ class Task:
     truth: Callable[[int], Tensor] | None = None
     perspectives: Mapping[str, str] = field(default_factory=dict)
     twin: Callable[[int], int] | None = None
+    segments: Callable[[int], Sequence[float]] | None = None
     band_shares: Tensor | None = None
 
     @property

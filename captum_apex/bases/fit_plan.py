@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from captum_apex.bases.features import FeatureBank
 from captum_apex.bases.peak_search import thinned
 from captum_apex.defaults import CLIPS_PER_PROTOTYPE, FIT_PROTOTYPES, KEPT_PROTOTYPES
+from captum_apex.numbers import whole_number
 
-__all__ = ["Epoch", "default_prototypes", "planned_epochs", "prototype_count"]
+__all__ = ["Epoch", "checked_prototypes", "default_prototypes", "planned_epochs", "prototype_count"]
 
 _THINNED_EPOCHS = 0.6  # share of the epochs that take some of the cells of a very fine grid
 
@@ -49,6 +51,29 @@ class Epoch:
     def n_compared(self) -> int:
         """Number of cells that are compared in the epoch."""
         return self.n_pairs * self.n_cells + self.n_measured
+
+
+def checked_prototypes(n_prototypes: Any) -> tuple[int, int]:
+    """The numbers of prototypes at the start of a fit and in the basis, after a check.
+
+    Args:
+        n_prototypes: what a caller gave.
+
+    Raises:
+        TypeError: it is no pair of whole numbers.
+        ValueError: the second number is larger than the first, or below 1.
+
+    Example:
+        >>> from captum_apex.bases.fit_plan import checked_prototypes
+        >>> checked_prototypes([100, 5])
+        (100, 5)
+    """
+    if not isinstance(n_prototypes, Sequence) or len(n_prototypes) != 2:
+        raise TypeError(f"expected `n_prototypes` as (start, end), but got {n_prototypes!r}")
+    first, last = (whole_number(number, "n_prototypes") for number in n_prototypes)
+    if not first >= last >= 1:
+        raise ValueError(f"expected `n_prototypes` as (start, end) with start ≥ end ≥ 1, but got {n_prototypes}")
+    return first, last
 
 
 def default_prototypes(method: str, n_clips: int) -> tuple[int, int]:

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from captum_apex.bases.basis import PrototypeBasis, Prototypes, matrix_tensor
 from captum_apex.bases.features import FeatureBank
-from captum_apex.bases.fit_plan import Epoch, default_prototypes, planned_epochs, prototype_count
+from captum_apex.bases.fit_plan import (
+    Epoch,
+    checked_prototypes,
+    default_prototypes,
+    planned_epochs,
+    prototype_count,
+)
 from captum_apex.bases.fit_progress import FitProgress
 from captum_apex.bases.peak_search import cells_at_hand, peaks_of_pairs
 from captum_apex.bases.polar_fit import SPREAD, ClosedForm, check_method, mean_directions
@@ -120,7 +126,7 @@ def fit_basis(
     epochs = whole_number(FIT_EPOCHS[method] if epochs is None else epochs, "epochs", least=0)
     reselect_every = whole_number(reselect_every, "reselect_every", least=1)
     settings = {"method": method, "orthogonal": orthogonal, "epochs": epochs, "reselect_every": reselect_every}
-    asked = None if n_prototypes is None else _checked(n_prototypes)
+    asked = None if n_prototypes is None else checked_prototypes(n_prototypes)
     shared = SharedBank(bank, scheme, group, {**settings, **steps, "seed": seed, "n_prototypes": asked})
     first, last = _available(shared.n_clips, *(asked or default_prototypes(method, shared.n_clips)))
     with torch.inference_mode(False), torch.enable_grad():
@@ -182,7 +188,7 @@ def basis_from_matrix(
     U = matrix_tensor(U)
     if tuple(U.shape) != (bank.n_channels, bank.n_channels):
         raise ValueError(f"expected `U` of shape {(bank.n_channels, bank.n_channels)}, but got {tuple(U.shape)}")
-    kept = _checked((n_prototypes, n_prototypes))
+    kept = checked_prototypes((n_prototypes, n_prototypes))
     shared = SharedBank(bank, scheme, group, {"n_prototypes": kept})
     history = torch.empty(0) if purity_history is None else purity_history
     U = shared.processes.agreed(U.to(bank.means.device))
@@ -384,16 +390,6 @@ def _in_clip_grid(peaks: Tensor, scheme: Scheme, widths: Tensor, columns: Tensor
         return peaks
     width = widths[..., None]
     return peaks // width * columns[..., None] + peaks % width
-
-
-def _checked(n_prototypes: tuple[int, int]) -> tuple[int, int]:
-    """The requested numbers of prototypes at the start and at the end."""
-    if not isinstance(n_prototypes, Sequence) or len(n_prototypes) != 2:
-        raise TypeError(f"expected `n_prototypes` as (start, end), but got {n_prototypes!r}")
-    first, last = (whole_number(number, "n_prototypes") for number in n_prototypes)
-    if not first >= last >= 1:
-        raise ValueError(f"expected `n_prototypes` as (start, end) with start ≥ end ≥ 1, but got {n_prototypes}")
-    return first, last
 
 
 def _available(n_clips: int, first: int, last: int) -> tuple[int, int]:

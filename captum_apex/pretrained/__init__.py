@@ -7,6 +7,7 @@
 - `array_function`: `ArrayFunction`, a function of NumPy arrays as a module.
 - `embedded_windows`: `EmbeddedWindows`, a model whose layer is the embeddings of the windows of a clip.
 - `frame_by_frame`: `FrameByFrame`, the step of a streaming model over the frames of whole clips.
+- `mixed_sources`: `MixedSources`, a model of sounds as a model of their sources, such as separated stems.
 - `fitted_head`: `from_embeddings`, such a model with classes that are fitted to labelled recordings.
 """
 
@@ -17,6 +18,7 @@ from captum_apex.pretrained.fitted_head import from_embeddings
 from captum_apex.pretrained.frame_by_frame import FrameByFrame
 from captum_apex.pretrained.hugging_face import from_transformers
 from captum_apex.pretrained.logits_model import LogitsModel
+from captum_apex.pretrained.mixed_sources import MixedSources
 
 __all__ = [
     "ArrayFunction",
@@ -24,6 +26,7 @@ __all__ = [
     "FeatureExtraction",
     "FrameByFrame",
     "LogitsModel",
+    "MixedSources",
     "from_embeddings",
     "from_transformers",
 ]

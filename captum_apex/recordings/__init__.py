@@ -22,12 +22,14 @@ from captum_apex.recordings.folder_files import SUFFIXES, audio_files
 from captum_apex.recordings.folders import AudioDataset, Recordings
 from captum_apex.recordings.libsndfile import sound_library
 from captum_apex.recordings.slices import Slices
+from captum_apex.recordings.text_grids import Interval, read_text_grid
 
 __all__ = [
     "SUFFIXES",
     "AnnotatedRecordings",
     "Annotation",
     "AudioDataset",
+    "Interval",
     "Recordings",
     "Slices",
     "as_waveform",
@@ -36,5 +38,6 @@ __all__ = [
     "from_crowsetta",
     "read",
     "read_annotations",
+    "read_text_grid",
     "sound_library",
 ]

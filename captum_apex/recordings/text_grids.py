@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ class Interval(NamedTuple):
         text: the text; empty where nothing is annotated.
 
     Example:
-        >>> from captum_apex.recordings.text_grids import Interval
+        >>> from captum_apex.recordings import Interval
         >>> Interval("words", 0.5, 0.75, "na").end
         0.75
     """
@@ -40,7 +41,7 @@ class Interval(NamedTuple):
     text: str
 
 
-def read_text_grid(path: Path) -> list[Interval]:
+def read_text_grid(path: str | os.PathLike) -> list[Interval]:
     r"""The intervals and points of all tiers of a TextGrid, in the long or the short text format of Praat.
 
     Args:
@@ -53,14 +54,14 @@ def read_text_grid(path: Path) -> list[Interval]:
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from captum_apex.recordings.text_grids import read_text_grid
+        >>> from captum_apex.recordings import read_text_grid
         >>> short = '"ooTextFile"\n"TextGrid"\n0 1 <exists> 1\n"IntervalTier" "words" 0 1 2\n0 0.5 "na" 0.5 1 ""\n'
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, "a.TextGrid").write_text(short)
         ...     read_text_grid(Path(folder, "a.TextGrid"))[0]
         Interval(tier='words', start=0.0, end=0.5, text='na')
     """
-    tokens = _tokens(file_text(path))
+    tokens = _tokens(file_text(Path(path)))
     try:
         if [next(tokens), next(tokens)] != ["ooTextFile", "TextGrid"]:
             raise ValueError("it does not begin with ooTextFile and TextGrid")

@@ -11,6 +11,7 @@ from scipy import stats
 from benchmarks.reports.standings import (
     ALL_FILLS,
     average_ranks,
+    can_lead,
     common,
     comparison,
     family,
@@ -181,14 +182,18 @@ def test_missing_tests_do_not_count_in_holm():
 def test_families_by_name():
     names = [
         "APEX time",
+        "APEX frequency, n=3, through IG",
         "APEX all, through IG",
+        "APEX time, all",
         "random",
         "blurred random",
         "energy",
         "greedy oracle",
         "IntegratedGradients",
     ]
-    assert [family(name) for name in names] == ["APEX"] * 2 + ["controls"] * 4 + ["other methods"]
+    assert [family(name) for name in names] == ["APEX"] * 2 + ["controls"] * 6 + ["other methods"]
+    led = [name for name in names if can_lead(name)]
+    assert led == [*names[:2], "random", "blurred random", "energy", "IntegratedGradients"]
 
 
 def test_scores_keep_the_order_of_the_rows_and_leave_gaps():
@@ -326,12 +331,12 @@ def test_winners_and_the_best_of_another_family():
     rows = rows_of(
         {
             ("APEX time", "time", "silence"): clips(0.5, 0.7),
-            ("APEX all", "time", "silence"): clips(0.5, 0.6),
+            ("APEX square", "time", "silence"): clips(0.5, 0.6),
             ("Saliency", "time", "silence"): clips(0.4, 0.4),
             ("energy", "time", "silence"): clips(0.3, 0.3),
             ("greedy oracle", "time", "silence"): {0: 0.9},
             ("APEX time", "time", "mean"): clips(0.1, 0.1),
-            ("APEX all", "time", "mean"): clips(0.0, 0.0),
+            ("APEX square", "time", "mean"): clips(0.0, 0.0),
             ("Saliency", "time", "mean"): clips(0.0, 0.1),
             ("energy", "time", "mean"): clips(0.3, 0.3),
             ("greedy oracle", "time", "mean"): {0: 0.9},
@@ -348,6 +353,20 @@ def test_winners_and_the_best_of_another_family():
         interval(np.array([0.1, 0.3]))
     )
     assert (found["clips"] == 2).all()
+
+
+def test_all_channels_of_apex_neither_win_nor_are_the_rival_of_the_method_that_they_coincide_with():
+    """On a linear head they are two-sided occlusion, to the last digit, and stand before it in the tables."""
+    cells = {
+        ("APEX time, two-sided", "time", "mean"): clips(0.5, 0.4),
+        ("APEX all, two-sided", "time", "mean"): clips(0.7, 0.6),
+        ("APEX square, all", "time", "mean"): clips(0.9, 0.9),
+        ("two-sided occlusion", "time", "mean"): clips(0.7, 0.6),
+    }
+    (line,) = winners(rows_of(cells)).to_dict("records")
+    assert (line["method"], line["family"]) == ("two-sided occlusion", "other methods")
+    assert (line["rival"], line["rival_family"]) == ("APEX time, two-sided", "APEX")
+    assert line["difference"] == pytest.approx(0.2)
 
 
 def test_the_share_of_the_oracle_is_on_its_own_clips():

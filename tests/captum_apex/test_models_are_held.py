@@ -394,7 +394,7 @@ RUNS_NO_MODEL = {
     *("AudioFile.close", "AudioFile.read", "AudioFile.what_is_missing", "joined_streams", "PlainSamples.opened"),
     # They are models themselves.
     *("LogitsModel.forward", "MatrixBefore.forward", "MatrixBefore.multiplied"),
-    *("SelectedOutput.forward", "SelectedOutput.extra_repr"),
+    *("SelectedOutput.forward", "SelectedOutput.extra_repr", "MixedSources.forward"),
     *("SelectedOutput.around", "EmbeddedWindows.forward", "EmbeddedWindows.extra_repr", "FrameByFrame.forward"),
     # `insert_basis` and `FeatureBank.from_dataset` run them.
     *("arguments_taken", "weighted_modules", "warn_of_neighbours"),

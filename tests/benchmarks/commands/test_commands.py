@@ -69,6 +69,32 @@ def test_the_same_command_again_computes_nothing_and_more_methods_are_added(prep
     assert set(pd.read_csv(folder / "rows.csv").method) == {"APEX time", "LayerGradCam", "random", "energy"}
 
 
+def test_segments_of_a_file_divide_each_clip_and_belong_to_the_name_of_the_run(prepared, tmp_path, capsys):
+    times = tmp_path / "words.csv"
+    times.write_text("clip,time\n0,0.5\n8,0.4\n8,1.2\n15,0.3\n15,0.6\n")
+    words = ["--grid", "segments", "segment-means", "--segments", str(times)]
+    assert main(arguments(tmp_path / "out", *words, methods=("energy",))) == 0
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    points = rows[rows.grid == "segments"].set_index("clip")["fraction"].str.split().map(len)
+    assert points.to_dict() == {0: 3, 8: 3, 15: 3}
+    assert set(rows.grid) == {"segments", "segment-means"}
+    times.write_text("clip,time\n0,0.5\n8,0.4\n8,1.2\n15,0.3\n15,0.7\n")
+    assert main(arguments(tmp_path / "out", *words, methods=("energy",))) == 2
+    assert "segments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected --segments, and test clips, with --grid segments"),
+        (["--segments", "nothing.csv"], "expected a CSV file or a folder of .TextGrid files at"),
+    ],
+)
+def test_a_grid_of_segments_needs_their_times(words, message, prepared, tmp_path, capsys):
+    assert main(arguments(tmp_path / "out", "--grid", "segments", *words)) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_an_interruption_is_reported_and_keeps_what_is_finished(prepared, tmp_path, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt

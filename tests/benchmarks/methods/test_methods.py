@@ -4,10 +4,10 @@ import copy
 import dataclasses
 import importlib.util
 import inspect
+import re
 import sys
 import textwrap
-import warnings
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +18,20 @@ from scipy.ndimage import gaussian_filter1d
 from sklearn.metrics import pairwise_distances
 from torch import nn
 
-from benchmarks.classifiers.networks import PlainCNN, convnext, explained_layer
-from benchmarks.methods import METHODS, Method, Query, load_methods, method, registry
+from benchmarks.methods import METHODS, Method, load_methods, method, registry
 from benchmarks.methods.region_maps import shared, spread
+from benchmarks.reports.standings import family
 from captum_apex import APEX, SCHEMES, PrototypeBasis
 from captum_apex.attribution.decomposition import Decomposition
 from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.layers.origin import Origin
 from captum_apex.layers.placing import cell_places
 from captum_apex.masking.grids import GRIDS, n_regions, named_grid, region_grid, region_sums
+from tests.benchmarks.methods.queries import SIZE, logit, maps, query_of, random_query, run, without
 
-SIZE = (64, 32)  # bands, frames
-FUNCTIONS = list({each.names: each.names[0] for each in METHODS.values()}.values())  # one name for each function
+MANY = {f"{name}, 1000 samples": name for name in ("Lime", "audioLIME", "random forest")}  # these take long
+# One name for each function.
+FUNCTIONS = [name for name in {each.names: each.names[0] for each in METHODS.values()}.values() if name not in MANY]
 SOME_APEX = {
     "APEX time",
     "APEX frequency, n=3, through IG",
@@ -39,10 +41,12 @@ RANDOM = {
     "DeepLiftShap",
     "GradientShap",
     "NoiseTunnel (Saliency)",
+    "NoiseTunnel (IntegratedGradients)",
     "ShapleyValueSampling",
     "KernelShap",
     "Lime",
     "audioLIME",
+    "random forest",
     "random",
     "blurred random",
 }
@@ -54,77 +58,6 @@ UNSUPPORTED = {
     ("convnext", "LRP"): (TypeError, "has no rule defined"),
 }
 needs_zennit = pytest.mark.skipif(importlib.util.find_spec("zennit") is None, reason="zennit is not installed")
-
-
-@cache
-def network(name, dtype=torch.float32, biased=True):
-    """With random weights and statistics, and logits of about one."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = {"cnn": PlainCNN, "convnext": convnext}[name](5).to(dtype).eval()
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.uniform_(-0.2, 0.2)
-                module.running_var.uniform_(0.5, 1.5)
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-    if not biased:
-        for parts in (model.named_parameters(), model.named_buffers()):
-            for _, tensor in ((part, tensor) for part, tensor in parts if part.endswith(("bias", "running_mean"))):
-                tensor.data.zero_()
-    return model
-
-
-def random_query(name="cnn", dtype=torch.float32, clips=2, grid=(2, 3), biased=True):
-    """A query about random clips, on a copy of the network."""
-    model = copy.deepcopy(network(name, dtype, biased))
-    draw = torch.Generator().manual_seed(1)
-    inputs = torch.randn(clips, 1, *SIZE, generator=draw).to(dtype)
-    fill = (0.3 * torch.randn(clips, 1, *SIZE, generator=draw) - 1).to(dtype)
-    with torch.no_grad():
-        target = model(inputs).argmax(1)
-    width = 128 if name == "cnn" else 192
-    bases = {
-        scheme: PrototypeBasis(torch.linalg.qr(torch.randn(width, width, generator=draw))[0].to(dtype), scheme)
-        for scheme in SCHEMES
-    }
-    return query_of(model, explained_layer(model), inputs, target, fill, region_grid(SIZE, *grid), bases)
-
-
-def query_of(model, layer, inputs, target, fill, grid, bases):
-    """With silence at -2 and the seed 0."""
-    clips = {"inputs": inputs, "target": target, "fill": fill}
-    return Query(model=model, layer=layer, **clips, grid=grid, silence=-2.0, bases=bases, seed=0)
-
-
-def run(name, query, seed=0):
-    """What the runner does: generators set, Captum's notes on hooks and gradients unheard."""
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        names = dict.fromkeys((name, *METHODS[name].names))
-        return METHODS[name].maps(dataclasses.replace(query, names=tuple(names)))
-
-
-def maps(name, query, seed=0):
-    """The map of a method, and after it those that share its passes, without deltas."""
-    return [result[0] if isinstance(result, tuple) else result for result in run(name, query, seed)]
-
-
-def logit(query, inputs, clip):
-    with torch.no_grad():
-        return query.model(inputs[clip : clip + 1])[0, query.target[clip]].item()
-
-
-def without(query, regions):
-    """The clips with some regions replaced by the fill, bin by bin."""
-    changed = query.inputs.clone()
-    for y in range(query.grid.shape[0]):
-        for x in range(query.grid.shape[1]):
-            if int(query.grid[y, x]) in regions:
-                changed[:, :, y, x] = query.fill[:, :, y, x]
-    return changed
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -177,7 +110,11 @@ def test_names_say_what_apex_explains():
     scored = {f"{name}, through {way}" for name in (*names, "APEX all") for way in ("IG", "Occlusion")}
     ends = {f"APEX {scheme}, {end}" for scheme in schemes for end in ("all", "two-sided")}
     assert {name for name in METHODS if name.startswith("APEX")} == names | scored | ends | {"APEX all, two-sided"}
-    assert [name for name, each in METHODS.items() if not each.default] == ["greedy oracle"]
+    assert [name for name, each in METHODS.items() if not each.default] == [
+        "NoiseTunnel (IntegratedGradients)",
+        *MANY,
+        "greedy oracle",
+    ]
     assert next(iter(METHODS)) == "APEX square"
     query = random_query()
     for size, n in (("", 5), (", n=1", 1), (", n=3", 3), (", all", None)):
@@ -216,11 +153,19 @@ def test_apex_through_integrated_gradients_attributes_the_evidence_score_from_th
     torch.testing.assert_close(maps("APEX frequency, n=3, through IG", query)[0], wanted, rtol=1e-5, atol=1e-9)
 
 
-def test_all_channels_through_integrated_gradients_are_the_logit_where_the_head_is_linear():
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("APEX all, through IG", "IntegratedGradients"),
+        ("APEX all, through Occlusion", "FeatureAblation"),
+        ("APEX all, two-sided", "two-sided occlusion"),
+        ("APEX square, all", "LayerGradCam"),
+    ],
+)
+def test_all_channels_are_the_logit_where_the_head_is_linear_so_that_the_row_is_a_control(name, other):
     query = random_query(dtype=torch.float64)
-    torch.testing.assert_close(
-        maps("APEX all, through IG", query)[0], maps("IntegratedGradients", query)[0], rtol=1e-6, atol=1e-10
-    )
+    torch.testing.assert_close(maps(name, query)[0], maps(other, query)[0], rtol=1e-6, atol=1e-10)
+    assert family(name) == "controls"
 
 
 def test_cam_is_grad_cam_where_the_head_is_pooling_and_linear_and_adds_up_to_the_logit():
@@ -663,3 +608,13 @@ def test_a_file_that_cannot_be_used_leaves_nothing_behind(registered, tmp_path, 
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="expected a new name for a method, but 'Saliency' is registered already"):
         method("Saliency")(lambda query: query.inputs)
+
+
+def test_the_readme_lists_all_methods_and_those_that_a_run_has_to_name():
+    readme = Path(__file__).parents[3] / "benchmarks" / "README.md"
+    section = readme.read_text().split("## Which methods it has\n")[1].split("\n## ")[0]
+    lines = [line.split("|")[2:4] for line in section.splitlines() if line.startswith("|")][3:]  # without APEX
+    default, named = ([name for line in lines for name in re.findall("`([^`]+)`", line[i])] for i in (0, 1))
+    others = [name for name in METHODS if not name.startswith("APEX")]
+    assert sorted(default) == sorted(name for name in others if METHODS[name].default)
+    assert sorted(named) == sorted(name for name in others if not METHODS[name].default)
