@@ -67,7 +67,7 @@ def inverse_of(task: Task) -> InverseSTFT:
 def waveform_task(task: Task) -> Task:
     """The same task with its clips as spectra.
 
-    The truth covers every bin that overlaps with a mel band of the truth. `perspectives` is empty: the table that uses
+    The truth covers every bin that overlaps with a mel band of the truth. `schemes` is None: the table that uses
     it compares cells of the layer, which divide the log-mels.
     """
     log_mel = task.log_mel
@@ -79,7 +79,7 @@ def waveform_task(task: Task) -> Task:
         train=Spectra(task, "train"),
         test=Spectra(task, "test"),
         truth=None if truth is None else lambda index: on_bins(truth(index), shares),
-        perspectives={},
+        schemes=None,
         band_shares=shares,
     )
 

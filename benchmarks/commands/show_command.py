@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.commands.options import ALL_NETWORKS, Commands, check_run
 from benchmarks.methods import METHODS
-from benchmarks.reports import overview, pictures, run_report
+from benchmarks.reports import overview, pictures, run_report, truth_agreement
 from benchmarks.runs.results import FolderError, Results
 from benchmarks.runs.stage import SEGMENTS
 from benchmarks.tasks import TASKS
@@ -36,6 +37,12 @@ def add_overview_parser(commands: Commands) -> None:
         metavar="FILE.md",
         help="replace the tables between this file's marks, such as `<!-- Scores -->` and `<!-- end of Scores -->`, "
         "instead of printing all tables",
+    )
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE.png",
+        help="draw each method's score beside its share of clips that point at the truth, for runs with a known truth",
     )
     parser.set_defaults(command=overview_command)
 
@@ -71,6 +78,8 @@ def overview_command(options: argparse.Namespace) -> int:
     for folder in options.folders:
         check_run(folder, OF_OVERVIEW)
         Results(folder).collect()
+    if options.picture is not None:
+        _draw(options.picture, options.folders)
     if options.out is None:
         print(overview.overview(options.folders))
         return 0
@@ -80,6 +89,16 @@ def overview_command(options: argparse.Namespace) -> int:
         raise FolderError(str(error)) from error
     print(f"{options.out}: {', '.join(titles)}")
     return 0
+
+
+def _draw(path: Path, folders: Sequence[Path]) -> None:
+    """Draws faithfulness beside the truth."""
+    check_output_folder(path)
+    runs = [overview.Run.read(folder) for folder in folders]
+    known = {run.name: run.rows for run in runs if len(truth_agreement.agreement(run.rows))}
+    if not known:
+        raise FolderError("expected a run with a known truth for --picture, such as one of `scenes`, but there is none")
+    truth_agreement.picture(known).savefig(path)
 
 
 def list_command(_: argparse.Namespace) -> int:

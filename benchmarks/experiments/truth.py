@@ -55,11 +55,11 @@ def truth_table(subject: Subject) -> pd.DataFrame:
 def truth_clips(subject: Subject, scheme: Scheme) -> Stage | None:
     """At most `N_LOCATED` test clips of the classes that are made for a scheme; None where there are none."""
     task = subject.task
-    if task.truth is None or not task.perspectives:
+    if task.truth is None or task.schemes is None:
         return None
     indices, inputs = subject.test_clips(len(task.test))
-    made_for = [task.perspectives.get(task.classes[task.test[index][1]]) for index in indices]
-    chosen = [i for i, made_for_scheme in enumerate(made_for) if made_for_scheme == scheme][:N_LOCATED]
+    made_for = [i for i, index in enumerate(indices) if str(scheme) in task.schemes(index)]
+    chosen = [i for i in made_for if task.truth(indices[i]).any()][:N_LOCATED]
     if not chosen:
         return None
     return Stage.on(subject, [indices[i] for i in chosen], inputs[chosen])

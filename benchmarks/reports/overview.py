@@ -15,6 +15,7 @@ from benchmarks import statistics
 from benchmarks.reports import run_report, sections, standings
 from benchmarks.reports.markup import NOTHING, Section, between, markdown, number, section_markdown, significant
 from benchmarks.reports.standings import MEASURE, ORACLE, can_lead, family
+from benchmarks.reports.truth_agreement import TRUTHS, agreement
 from captum_apex.files import replaced
 
 N_CHANNELS = 5  # number of removed channels at which the bases are compared
@@ -31,6 +32,11 @@ ABOUT_SHARES = (
 ABOUT_LEADS = (
     "Score of the best APEX method that selects channels, minus the score of the best other method, without the greedy "
     "oracle: mean over clips and fills, with its 95% interval."
+)
+ABOUT_AGREEMENT = (
+    "Spearman's rank correlation over methods, without the controls, of insertion − deletion with a measure of the "
+    "maps against the known truth, with its 95% interval over clips; both are means over the clips whose truth is "
+    "known."
 )
 
 
@@ -160,6 +166,7 @@ def overview_sections(folders: Sequence[Path]) -> list[Section]:
         "Scores": (ABOUT_SCORES, _scores(runs)),
         "Share of the greedy oracle": (ABOUT_SHARES, _shares(runs)),
         "Leads": (ABOUT_LEADS, _leads(runs)),
+        "Faithfulness and truth": (ABOUT_AGREEMENT, _agreements(runs)),
         **{experiment.title: (experiment.text, _side_by_side(runs, experiment)) for experiment in EXPERIMENTS},
         "Statuses that are not ok": ("", _not_ok(runs)),
     }
@@ -236,6 +243,20 @@ def _lead(run: Run, grid: str, rows: pd.DataFrame) -> dict[str, str]:
         "lead": between(difference.mean(), *statistics.interval(difference), 3),
         "clips": str(len(by_clip)),
     }
+
+
+def _agreements(runs: Sequence[Run]) -> pd.DataFrame:
+    lines = []
+    for run in runs:
+        for (grid, fill), cell in agreement(run.rows).groupby(standings.CELL, sort=False):
+            by_truth = cell.set_index("truth")
+            entries = {
+                name: between(*by_truth.loc[name, ["correlation", "low", "high"]], 2) if name in by_truth.index else ""
+                for name in TRUTHS.values()
+            }
+            sizes = {"methods": str(cell["methods"].max()), "clips": str(cell["clips"].max())}
+            lines.append({"run": run.name, "regions": str(grid), "fill": str(fill), **entries, **sizes})
+    return pd.DataFrame(lines)
 
 
 def _channel_removal(table: pd.DataFrame) -> pd.Series:

@@ -1,7 +1,7 @@
 """The tasks of the benchmark: labelled clips, and the truth if it is known: the bins on which the class event lies.
 
-`task` says what a task is. `scenes` makes synthetic clips with a known truth; `digits`, `environment` and `vocoded`
-read recordings through `recorded_task`. `task_clips` gives the clips as pictures and sounds.
+`task` says what a task is. `scenes` makes synthetic clips with a known truth; `digits`, `environment`, `vocoded`
+and `spliced` read recordings through `recorded_task`. `task_clips` gives the clips as pictures and sounds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from benchmarks.tasks.digits import read_digits
 from benchmarks.tasks.environment import read_environment
 from benchmarks.tasks.scenes import make_scenes
+from benchmarks.tasks.spliced import read_spliced
 from benchmarks.tasks.task import ClipDataset, Split, Task
 from benchmarks.tasks.vocoded import read_vocoded
 
@@ -21,6 +22,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "digits": read_digits,
     "environment": read_environment,
     "vocoded": read_vocoded,
+    "spliced": read_spliced,
 }
 
 

@@ -136,7 +136,7 @@ def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400
         silence=normalise(LOG_MEL.floor),
         waveform=lambda split, index: torch.from_numpy(scene(seed, split, index).waveform),
         truth=lambda index: truth(scene(seed, "test", index)),
-        perspectives=PERSPECTIVES,
+        schemes=lambda index: (PERSPECTIVES[CLASSES[clips["test"].labels[index]]],),
         train=clips["train"],
         test=clips["test"],
     )

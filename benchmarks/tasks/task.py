@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeVar
 
 import torch
@@ -154,7 +154,7 @@ class Task:
     """Labelled clips in a training and a test split, and what is known about them.
 
     Attributes:
-        name: "scenes", "digits", "environment" or "vocoded".
+        name: name of the task, such as "scenes".
         classes: name of each class, in the order of the labels.
         sample_rate: sample rate of the waveforms in Hz.
         log_mel: the transform from waveforms to log-mels in dB.
@@ -166,7 +166,8 @@ class Task:
         truth: function from the index of a test clip to the bins on which its class event lies (of a clip with a twin:
             on which the two differ), bool (mel, frame); None if they are unknown for all clips. If no bin is True, they
             are unknown for this clip: it is left out wherever a map is compared with the truth.
-        perspectives: name of a class → the scheme that its class event is made for; empty if that is unknown.
+        schemes: function from the index of a test clip to the names of the schemes that its class event is made for;
+            None if they are unknown.
         twin: function from the index of a test clip to the index of the test clip that is the same sound in another
             class, and differs from it only in what makes the class; None if clips have no twins.
         segments: function from the index of a test clip to the times in seconds at which it is divided, such as the
@@ -191,7 +192,7 @@ class Task:
     test: ClipDataset
     waveform: Callable[[Split, int], Tensor]
     truth: Callable[[int], Tensor] | None = None
-    perspectives: Mapping[str, str] = field(default_factory=dict)
+    schemes: Callable[[int], Collection[str]] | None = None
     twin: Callable[[int], int] | None = None
     segments: Callable[[int], Sequence[float]] | None = None
     band_shares: Tensor | None = None

@@ -95,7 +95,7 @@ def read_vocoded() -> Task:
     folder = data_folder("fsdd", "{digit}_{speaker}_{take}.wav")
     twins = [twin for path in sorted(folder.glob("*.wav")) for twin in _twins(path)]
     task = recorded_task("vocoded", CLASSES, twins, LOG_MEL, SAMPLES)
-    return replace(task, truth=_truth(task), twin=_other)
+    return replace(task, truth=_truth(task), twin=other_twin)
 
 
 def vocoded(sound: Tensor, iterations: int, *, seed: int) -> Tensor:
@@ -146,6 +146,17 @@ def difference(task: Task, index: int) -> Tensor:
     return synthetic - real
 
 
+def other_twin(index: int) -> int:
+    """The index of the other clip of a recording.
+
+    Example:
+        >>> from benchmarks.tasks.vocoded import other_twin
+        >>> other_twin(6), other_twin(7)
+        (7, 6)
+    """
+    return index ^ 1  # pairs begin at even indices
+
+
 def _twins(path: Path) -> list[Twin]:
     """Both clips of a recording; none if its take belongs to no split."""
     digit, _, take = path.stem.split("_")
@@ -161,13 +172,9 @@ def _twins(path: Path) -> list[Twin]:
     return [Twin(path, label, split, count) for label, count in enumerate((0, iterations))]
 
 
-def _other(index: int) -> int:
-    return index ^ 1  # pairs begin at even indices
-
-
 def _pair(task: Task, index: int) -> tuple[Tensor, Tensor]:
     """Log-mels of the real and the vocoded twin in dB, each (mel, frame)."""
-    real, synthetic = task.normalisation.decibels(task.test.log_mels[sorted((index, _other(index))), 0])
+    real, synthetic = task.normalisation.decibels(task.test.log_mels[sorted((index, other_twin(index))), 0])
     return real, synthetic
 
 

@@ -423,7 +423,7 @@ def test_a_map_that_is_the_truth_always_points_at_it(small):
         assert truth._share_met(masks, torch.stack(truths)) == 1.0
 
 
-@pytest.mark.parametrize("change", [{"truth": None}, {"perspectives": {}}])
+@pytest.mark.parametrize("change", [{"truth": None}, {"schemes": None}])
 def test_where_no_truth_is_known_there_are_no_lines(small, change):
     frame = truth_table(dataclasses.replace(small, task=dataclasses.replace(small.task, **change)))
     assert len(frame) == 0

@@ -240,8 +240,9 @@ def test_the_backdrop_does_not_know_the_class(monkeypatch):
 
 def test_every_class_is_as_frequent_and_every_scheme_has_two(task):
     assert torch.bincount(task.train.labels).tolist() == [8] * 8
-    assert sorted(task.perspectives.values()) == sorted(2 * ["square", "time", "frequency", "time-frequency"])
-    assert tuple(task.perspectives) == task.classes
+    schemes = {task.classes[task.test.labels[index]]: task.schemes(index) for index in range(len(task.test))}
+    assert sorted(schemes.values()) == sorted(2 * [("square",), ("time",), ("frequency",), ("time-frequency",)])
+    assert set(schemes) == set(task.classes)
 
 
 @pytest.mark.parametrize("name", scene_module.CLASSES)
@@ -343,12 +344,12 @@ def test_the_second_time_scenes_come_from_the_cache(task, monkeypatch):
 
 def test_an_unknown_task_is_refused():
     with pytest.raises(
-        ValueError, match="expected `name` to be one of scenes, digits, environment, vocoded, but got 'scene'"
+        ValueError, match="expected `name` to be one of scenes, digits, environment, vocoded, spliced, but got 'scene'"
     ):
         load_task("scene")
 
 
-@pytest.mark.parametrize("name", ["digits", "environment", "vocoded"])
+@pytest.mark.parametrize("name", ["digits", "environment", "vocoded", "spliced"])
 def test_missing_recordings_are_explained(name, tmp_path, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(FileNotFoundError, match=f"expected {VARIABLE} to name the folder"):
@@ -458,5 +459,5 @@ def test_a_contact_sheet_needs_a_clip_of_every_class():
 
 
 def test_the_registry_makes_tasks_of_its_names(task):
-    assert set(TASKS) == {"scenes", "digits", "environment", "vocoded"}
+    assert set(TASKS) == {"scenes", "digits", "environment", "vocoded", "spliced"}
     assert TASKS["scenes"](3, train_clips=64, test_clips=32).train.fingerprint() == task.train.fingerprint()

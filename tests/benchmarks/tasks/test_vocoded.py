@@ -87,7 +87,7 @@ def test_every_recording_of_a_part_gives_a_real_and_a_vocoded_clip(task):
     assert task.test.labels.tolist() == 4 * [0, 1]  # takes 0 to 4
     assert task.train.labels.tolist() == 4 * [0, 1]  # takes 5 to 24; take 30 is in neither
     assert task.test[0][0].shape == (1, 64, 126)
-    assert task.perspectives == {}
+    assert task.schemes is None
 
 
 def test_both_twins_come_from_one_recording_and_lie_in_one_part(task):

@@ -1,0 +1,138 @@
+"""Whether methods that are faithful by masking also lie on the known truth: correlations over methods, a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from benchmarks.reports.labels import draw_labels
+from benchmarks.reports.run_figures import DPI, FAMILY_COLOURS, MEASURED
+from benchmarks.reports.standings import CELL, cells_of, family, scores
+
+TRUTHS: Mapping[str, str] = {"pointing": "pointing game", "relevance_mass": "relevance mass"}
+"""Measures of a map against the truth: column of the rows → name."""
+N_RESAMPLES = 1_000
+MOST_NAMES = 12  # in one panel
+AGREEMENT_COLUMNS = (*CELL, "truth", "correlation", "low", "high", "methods", "clips")
+
+
+def agreement(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Spearman's rank correlation over methods, of insertion − deletion with a measure of the map against the truth.
+
+    Both are means over the same clips: those with a known truth that all methods have. Controls (`standings.CONTROLS`)
+    do not take part, and neither do methods without scores.
+
+    Args:
+        rows: rows of a run, as in `benchmarks.reports.standings.scores`.
+        seed: seed of the resamples.
+
+    Returns:
+        One line per region grid, fill and measure of `TRUTHS`: `correlation`, in [−1, 1], with the middle 95% of
+        `N_RESAMPLES` resamples of the clips, `low` and `high`; the numbers of `methods` and `clips`. No lines where no
+        truth is known, or with fewer than three methods.
+    """
+    lines = []
+    faithful = dict(cells_of(scores(rows)))
+    for column, name in TRUTHS.items() if set(TRUTHS) <= set(rows) else ():
+        for cell, truth in cells_of(scores(rows, column)):
+            values, truths = _on_common_clips(faithful[cell], truth)
+            if min(values.shape[1], len(values)) >= 3:
+                numbers = _correlation(values.to_numpy(), truths.to_numpy(), seed)
+                line = dict(zip(CELL, cell, strict=True)) | {"truth": name, **numbers}
+                lines.append(line | {"methods": values.shape[1], "clips": len(values)})
+    return pd.DataFrame(lines, columns=list(AGREEMENT_COLUMNS))
+
+
+def picture(runs: Mapping[str, pd.DataFrame], grid: str = "square") -> Figure:
+    """Each method's share of clips in which its map points at the truth, against its insertion − deletion.
+
+    Args:
+        runs: name of a run with a known truth → its rows.
+        grid: the region grid; the scores are means over its fills.
+
+    Returns:
+        A figure with a panel for each run, and a point for each method.
+    """
+    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(max(4.6 * len(runs), 6), 4.8), dpi=DPI, layout="constrained")
+        panels = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
+        points = {name: _points(rows[rows["grid"] == grid]) for name, rows in runs.items()}
+        for panel, (name, methods) in zip(panels, points.items(), strict=True):
+            _draw(panel, methods, name)
+        panels[0].set_ylabel("share of clips in which the map points at the truth")
+        handles = [
+            Line2D([], [], color=colour, marker="o", markersize=4, linestyle="", label=kind)
+            for kind, colour in FAMILY_COLOURS.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        figure.suptitle(f"faithful by masking ({grid} regions, mean over fills) and on the sound")
+        figure.draw_without_rendering()  # places the panels, so that labels can be measured
+        figure.set_layout_engine("none")
+        for panel, methods in zip(panels, points.values(), strict=True):
+            draw_labels(panel, methods, _names(methods))
+    return figure
+
+
+def _on_common_clips(values: pd.DataFrame, truths: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables (clip, method) without controls and without gaps.
+
+    A clip counts if at least half of the methods have a truth in it; then the methods that have all of these clips do.
+    """
+    methods = [name for name in values if family(str(name)) != "controls"]
+    present = values[methods].notna() & truths[methods].notna()
+    scored = present.columns[present.any()]
+    clips = present.index[present[scored].mean(axis=1) >= 0.5]
+    whole = scored[present.loc[clips, scored].all()]
+    return values.loc[clips, whole], truths.loc[clips, whole]
+
+
+def _correlation(values: NDArray, truths: NDArray, seed: int) -> dict[str, float]:
+    """The correlation over methods of two tables (clip, method), with its interval over clips."""
+    generator = np.random.default_rng(seed)
+    n_clips = len(values)
+    counts = generator.multinomial(n_clips, np.full(n_clips, 1 / n_clips), size=N_RESAMPLES) / n_clips
+    resampled = _spearman(counts @ values, counts @ truths)
+    low, high = np.nanpercentile(resampled, [2.5, 97.5]) if np.isfinite(resampled).any() else (np.nan, np.nan)
+    whole = _spearman(values.mean(0)[None], truths.mean(0)[None])[0]
+    return {"correlation": float(whole), "low": float(low), "high": float(high)}
+
+
+def _spearman(values: NDArray, truths: NDArray) -> NDArray:
+    """Rank correlation of each pair of lines of two arrays (line, method); NaN where one is constant."""
+    ranks = [rankdata(each.round(9), axis=1) for each in (values, truths)]
+    first, second = (each - each.mean(1, keepdims=True) for each in ranks)
+    with np.errstate(invalid="ignore"):
+        return (first * second).sum(1) / np.sqrt((first**2).sum(1) * (second**2).sum(1))
+
+
+def _points(rows: pd.DataFrame) -> pd.DataFrame:
+    """Method → insertion − deletion and pointing game, means over the clips with a known truth, of each fill alike."""
+    known = rows[np.isfinite(rows["pointing"])]
+    values = {"score": scores(known), "pointing": scores(known, "pointing")}
+    means = {name: table.groupby("fill").mean().mean() for name, table in values.items()}
+    return pd.DataFrame(means).dropna()
+
+
+def _draw(panel: Axes, methods: pd.DataFrame, name: str) -> None:
+    for kind, colour in FAMILY_COLOURS.items():
+        of_family = methods[methods.index.map(family) == kind]
+        panel.scatter(of_family["score"], of_family["pointing"], s=22, color=colour)
+    panel.set(title=name, xlabel=MEASURED, ylim=(-0.04, 1.04))
+    panel.margins(x=0.12)
+    panel.grid(color="0.94")
+    panel.set_axisbelow(True)
+
+
+def _names(methods: pd.DataFrame) -> list[str]:
+    """The names that are written: the extremes of both measures, the most extreme first."""
+    ranks = methods.rank(pct=True) - 0.5
+    extremes = ranks.abs().max(axis=1) + (ranks["score"] - ranks["pointing"]).abs()
+    return [str(name) for name in extremes.sort_values(ascending=False).index[:MOST_NAMES]]

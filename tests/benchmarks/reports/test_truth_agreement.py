@@ -1,0 +1,128 @@
+"""Whether faithful methods lie on the truth: against SciPy's correlation, and by cases whose answer is known."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from benchmarks.__main__ import main
+from benchmarks.reports.truth_agreement import AGREEMENT_COLUMNS, agreement, picture
+from benchmarks.runs.results import Results
+from benchmarks.runs.rows import Cell, Row, frame
+
+METHODS = ("APEX time", "Saliency", "Occlusion", "DeepLift", "LayerGradCam")
+
+
+def rows(score, pointing, n_clips=6, fills=("mean",), methods=METHODS):
+    """Rows with the score and the pointing of each (method, clip)."""
+    return frame(
+        Row(
+            method,
+            "square",
+            fill,
+            "ok",
+            clip=clip,
+            deletion=0.0,
+            insertion=score(m, clip),
+            pointing=pointing(m, clip),
+            relevance_mass=pointing(m, clip) / 2,
+        )
+        for fill in fills
+        for m, method in enumerate(methods)
+        for clip in range(n_clips)
+    )
+
+
+def test_it_is_the_rank_correlation_of_the_means_over_clips():
+    random = np.random.default_rng(0)
+    values, truths = random.random((2, len(METHODS), 6))
+    found = agreement(rows(lambda m, clip: values[m, clip], lambda m, clip: truths[m, clip]))
+    assert found["truth"].tolist() == ["pointing game", "relevance mass"]
+    expected = spearmanr(values.mean(1), truths.mean(1)).statistic
+    assert found["correlation"].to_numpy() == pytest.approx(expected, abs=1e-12)
+    assert (found["low"] <= found["correlation"]).all()
+    assert (found["correlation"] <= found["high"]).all()
+    assert (found["methods"].tolist(), found["clips"].tolist()) == ([5, 5], [6, 6])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_methods_in_the_same_or_the_opposite_order_agree_in_every_resample(sign):
+    found = agreement(rows(lambda m, clip: m + clip, lambda m, _: sign * float(m)))
+    for name in ("correlation", "low", "high"):
+        assert found[name].to_numpy() == pytest.approx(sign, abs=1e-12)
+
+
+def test_the_interval_is_that_of_a_slow_bootstrap_over_clips():
+    random = np.random.default_rng(1)
+    values, truths = random.random((2, len(METHODS), 12))
+    found = agreement(rows(lambda m, clip: values[m, clip], lambda m, clip: truths[m, clip], n_clips=12))
+    slow = []
+    for _ in range(2_000):
+        chosen = random.integers(0, 12, 12)
+        slow.append(spearmanr(values[:, chosen].mean(1), truths[:, chosen].mean(1)).statistic)
+    assert found["low"][0] == pytest.approx(np.percentile(slow, 2.5), abs=0.1)
+    assert found["high"][0] == pytest.approx(np.percentile(slow, 97.5), abs=0.1)
+
+
+def test_controls_clips_without_a_truth_and_methods_with_gaps_do_not_take_part():
+    table = rows(lambda m, _: float(m), lambda m, _: float(m), methods=(*METHODS, "random", "energy", "Lime"))
+    table.loc[table["method"] == "random", "insertion"] = 100.0  # would change the order
+    table.loc[(table["method"] == "Lime") & (table["clip"] == 0), "insertion"] = np.nan
+    table.loc[table["clip"] == 5, ["pointing", "relevance_mass"]] = np.nan
+    found = agreement(table)
+    assert found["correlation"].tolist() == pytest.approx([1, 1])
+    assert (found["methods"].tolist(), found["clips"].tolist()) == ([5, 5], [5, 5])
+
+
+def test_without_a_truth_or_with_two_methods_there_are_no_lines():
+    unknown = rows(lambda m, _: float(m), lambda *_: np.nan)
+    few = rows(lambda m, _: float(m), lambda m, _: float(m), methods=METHODS[:2])
+    for table in (unknown, few):
+        found = agreement(table)
+        assert len(found) == 0
+        assert list(found.columns) == list(AGREEMENT_COLUMNS)
+
+
+def test_all_maps_alike_have_no_correlation():
+    found = agreement(rows(lambda m, _: float(m), lambda *_: 1.0))
+    assert found[["correlation", "low", "high"]].isna().all(axis=None)
+
+
+def test_the_command_draws_the_runs_with_a_known_truth_and_refuses_others(tmp_path, capsys):
+    settings = {
+        "methods": list(METHODS),
+        "grids": ["square"],
+        "fills": ["mean"],
+        "network": "cnn",
+        "part": "test",
+        "clips": 6,
+        "test_clips": 6,
+        "accuracy": 1.0,
+    }
+    for name, pointing in (("known", lambda m, _: m / 5), ("unknown", lambda *_: np.nan)):
+        (tmp_path / name / "cells").mkdir(parents=True)
+        (tmp_path / name / "run.json").write_text(json.dumps({"key": {}, "settings": settings | {"task": name}}))
+        results = Results(tmp_path / name)
+        for cell, part in rows(lambda m, clip: 0.1 * m + 0.01 * clip, pointing).groupby(["method", "grid", "fill"]):
+            part.to_csv(results._path(Cell(*cell)), index=False)
+        results.collect()
+    path = tmp_path / "picture.png"
+    assert main(["overview", str(tmp_path / "known"), str(tmp_path / "unknown"), "--picture", str(path)]) == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert "Faithfulness and truth" in capsys.readouterr().out
+    assert main(["overview", str(tmp_path / "unknown"), "--picture", str(tmp_path / "none.png")]) == 2
+    assert "expected a run with a known truth" in capsys.readouterr().err
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_the_picture_has_a_point_for_each_method_at_its_means():
+    table = rows(lambda m, clip: 0.1 * m + 0.01 * clip, lambda m, _: m / 5, fills=("mean", "silence"))
+    figure = picture({"scenes cnn": table, "vocoded cnn": table[table["method"] != "Occlusion"]})
+    one, other = figure.axes
+    points = np.concatenate([np.asarray(each.get_offsets()) for each in one.collections])
+    expected = [[0.1 * m + 0.025, m / 5] for m in range(len(METHODS))]
+    np.testing.assert_allclose(np.sort(points, axis=0), expected, atol=1e-9)
+    assert sum(len(each.get_offsets()) for each in other.collections) == len(METHODS) - 1
+    assert {text.get_text() for text in one.texts} <= set(METHODS)
+    assert one.texts
