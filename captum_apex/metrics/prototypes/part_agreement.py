@@ -198,6 +198,10 @@ def part_stability(parts: PartHits, perturbed: PartHits) -> Tensor:
 def _overlap(region: Region, part: Region) -> float:
     """The area in both regions as a share of the smaller one; 0 where one is empty."""
     boxes = (*region.boxes, *part.boxes)
+    if not any(_common(one, other) for one in region.boxes for other in part.boxes):
+        return 0.0
+    if len(boxes) == 2:
+        return _common(*boxes) / min(_common(box, box) for box in boxes)
     rows = _edges([(box.low, box.high) for box in boxes])
     columns = _edges([(box.start, box.end) for box in boxes])
     areas = rows.diff()[:, None] * columns.diff()
@@ -206,6 +210,13 @@ def _overlap(region: Region, part: Region) -> float:
     in_part = _covered(part.boxes, *centres)
     smaller = min(areas[in_region].sum().item(), areas[in_part].sum().item())
     return areas[in_region & in_part].sum().item() / smaller if smaller > 0 else 0.0
+
+
+def _common(one: Box, other: Box) -> float:
+    """The area in both boxes."""
+    height = min(one.high, other.high) - max(one.low, other.low)
+    width = min(one.end, other.end) - max(one.start, other.start)
+    return max(height, 0.0) * max(width, 0.0)
 
 
 def _edges(sides: Sequence[tuple[float, float]]) -> Tensor:
