@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from benchmarks.experiments.channels import (
     principal_directions,
     upright,
 )
-from benchmarks.runs.subject import FIT, Subject, fitted
+from benchmarks.runs.subject import Subject, fitted
 from captum_apex import Scheme, fit_basis
 
 DETERMINISTIC = ("raw", "APEX closed form")
@@ -43,7 +44,7 @@ def matrix_of(subject: Subject, scheme: Scheme, name: str, seed: int) -> Tensor:
     """The matrix of a basis, float64 (channel, channel).
 
     Args:
-        subject: the classifier and its bank; fits with the seed of the subject come from the cache.
+        subject: the classifier and its bank; fits by gradient come from the cache.
         scheme: the scheme that the bases of APEX are fitted for; the others do not depend on it.
         name: a name in `BASES`.
         seed: seed of the basis.
@@ -53,9 +54,9 @@ def matrix_of(subject: Subject, scheme: Scheme, name: str, seed: int) -> Tensor:
         return fit_basis(bank, scheme, method="closed-form").U.double()
     if name in BY_SCHEME:
         orthogonal = name == "APEX orthogonal"
-        if seed == subject.seed:
-            return fitted(subject, scheme, orthogonal=orthogonal).U.double()
-        return fit_basis(bank, scheme, seed=seed, orthogonal=orthogonal, **FIT).U.double()  # type: ignore[arg-type]
+        if seed != subject.seed:  # not one of the bases that the subject has, so from the cache or fitted
+            subject = replace(subject, seed=seed, orthogonal=not orthogonal)
+        return fitted(subject, scheme, orthogonal=orthogonal).U.double()
     if name == "raw":
         return torch.eye(bank.n_channels, dtype=torch.float64)
     return upright(_directions(subject, name, seed), bank.means.cpu())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.experiments import compared_bases, prototype_quality
+from benchmarks.experiments import prototype_quality
 from benchmarks.experiments.compared_bases import BASES, dictionary_directions, matrix_of
 from benchmarks.experiments.prototype_quality import (
     ATTACK,
@@ -44,7 +44,6 @@ def clips(small):
 def quick(tmp_path, monkeypatch):
     monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path))
     monkeypatch.setattr(subject, "FIT", QUICK)
-    monkeypatch.setattr(compared_bases, "FIT", QUICK)
     monkeypatch.setattr(prototype_quality, "LOWERED", (2, 1))
 
 
