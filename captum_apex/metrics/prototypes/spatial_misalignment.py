@@ -125,8 +125,9 @@ def misalignment(
     n_steps = whole_number(n_steps, "n_steps", least=0)
     batch_size = whole_number(batch_size, "batch_size", least=1)
     batches = zip(*(each.split(batch_size) for each in (inputs.detach(), inside, channels)), strict=True)
+    settings = (epsilon, step, n_steps)
     with frozen(forward_func):
-        found = [_lowered(forward_func, *batch, epsilon, step, n_steps) for batch in batches]
+        found = [_lowered(forward_func, clips, regions, of_clips, *settings) for clips, regions, of_clips in batches]
     before, after, changed = (torch.cat(each) for each in zip(*found, strict=True))
     return Misalignment(before, after, channels, changed)
 
