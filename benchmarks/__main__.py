@@ -14,6 +14,7 @@ from benchmarks.commands import (
     demonstration_command,
     fits_command,
     measure_command,
+    prototypes_command,
     published_command,
     regions_command,
     run_command,
@@ -82,6 +83,7 @@ def command_parser() -> argparse.ArgumentParser:
     measure_command.add_events_parser(commands)
     measure_command.add_norm_parser(commands)
     fits_command.add_fits_parser(commands)
+    prototypes_command.add_prototypes_parser(commands)
     regions_command.add_regions_parser(commands)
     published_command.add_published_parser(commands)
     truth_command.add_truth_parser(commands)

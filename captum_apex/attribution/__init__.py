@@ -8,6 +8,7 @@
 - `evidence_score`: the evidence as a scalar function of the input, for any other attribution method.
 - `basis_insertion`: a copy of the model with the basis inside.
 - `channel_matrices`: modules that multiply channels by a matrix, as this copy has them.
+- `channel_outputs`: the values of all channels as a function of the input.
 - `occlusion`: two-sided occlusion, for models of which only the scores are at hand.
 - `arguments`: inputs and additional arguments in the forms that Captum accepts.
 """
@@ -15,6 +16,7 @@
 from captum_apex.attribution.apex import APEX
 from captum_apex.attribution.basis_insertion import insert_basis
 from captum_apex.attribution.channel_matrices import ChannelMatrix
+from captum_apex.attribution.channel_outputs import ChannelOutputs
 from captum_apex.attribution.decomposition import N_CHANNELS, Decomposition, select_channels
 from captum_apex.attribution.evidence_score import EvidenceScore
 from captum_apex.attribution.layer_apex import LayerAPEX
@@ -24,6 +26,7 @@ __all__ = [
     "APEX",
     "N_CHANNELS",
     "ChannelMatrix",
+    "ChannelOutputs",
     "Decomposition",
     "EvidenceScore",
     "LayerAPEX",

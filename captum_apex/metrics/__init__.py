@@ -13,6 +13,10 @@ Each measure of an attribution answers one question, takes one map per clip and 
 - `concentration`: is the map concentrated enough to be read? `sparseness` and `complexity` do not tell whether it is
   right.
 
+The package `prototypes` has measures of the prototypes of a basis: how pure they are among unseen clips, whether they
+are of one class and show one part of the sound, whether a channel hears only its region, how many channels explain a
+clip, whether another fit finds them again, and whether their labels say what the model predicts.
+
 The other modules serve them: `passes` runs the model on masked clips, `intervals` gives the confidence interval of a
 mean over clips, and `classification` measures the classifier itself.
 
@@ -65,11 +69,26 @@ from captum_apex.metrics.localisation import (
     threshold_iou,
 )
 from captum_apex.metrics.passes import masked_outputs, masked_scores, mixed_outputs
+from captum_apex.metrics.prototypes.class_shares import chance_class_share, class_share
+from captum_apex.metrics.prototypes.diversity import chance_overlap, channels_needed, prototype_overlap
+from captum_apex.metrics.prototypes.label_votes import prototype_votes, vote_agreement
+from captum_apex.metrics.prototypes.part_agreement import (
+    PartHits,
+    part_consistency,
+    part_hits,
+    part_purity,
+    part_stability,
+)
+from captum_apex.metrics.prototypes.seed_agreement import matched_channels, matched_prototypes, prototype_jaccard
+from captum_apex.metrics.prototypes.spatial_misalignment import Misalignment, misalignment
+from captum_apex.metrics.prototypes.unseen_purity import purity_gap
 
 __all__ = [
     "Curves",
     "Fidelity",
+    "Misalignment",
     "Order",
+    "PartHits",
     "Removal",
     "annotated_bins",
     "auroc",
@@ -80,6 +99,10 @@ __all__ = [
     "bin_auroc",
     "bootstrap_interval",
     "chance_by_shifts",
+    "chance_class_share",
+    "chance_overlap",
+    "channels_needed",
+    "class_share",
     "classification_scores",
     "complexity",
     "deletion",
@@ -95,9 +118,20 @@ __all__ = [
     "mask_fidelity",
     "masked_outputs",
     "masked_scores",
+    "matched_channels",
+    "matched_prototypes",
     "mean_average_precision",
+    "misalignment",
     "mixed_outputs",
+    "part_consistency",
+    "part_hits",
+    "part_purity",
+    "part_stability",
     "pointing_game",
+    "prototype_jaccard",
+    "prototype_overlap",
+    "prototype_votes",
+    "purity_gap",
     "random_removals",
     "region_shares",
     "relevance_mass",
@@ -108,4 +142,5 @@ __all__ = [
     "threshold_iou",
     "time_segments",
     "top_1",
+    "vote_agreement",
 ]

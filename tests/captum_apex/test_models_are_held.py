@@ -34,6 +34,7 @@ from captum_apex import (
     listening,
     locate_prototypes,
 )
+from captum_apex.attribution.channel_outputs import ChannelOutputs
 from captum_apex.attribution.evidence_score import EvidenceScore, InnerScore
 from captum_apex.attribution.occlusion import two_sided_occlusion
 from captum_apex.attribution.recorded_pass import in_recorded_pass, recorded_pass
@@ -65,6 +66,7 @@ from captum_apex.metrics import (
     mask_fidelity,
     masked_outputs,
     masked_scores,
+    misalignment,
     mixed_outputs,
 )
 from captum_apex.recordings.windows import Windows
@@ -252,6 +254,9 @@ CALLS = {
     "InnerScore.forward": lambda s: InnerScore(EvidenceScore(s.model, s.layer), s.model.spectrogram, "spectrogram")(
         CLIPS, CLIPS, s.weights
     ),
+    "ChannelOutputs.forward": lambda s: ChannelOutputs(s.model, s.layer, s.basis)(CLIPS),
+    "ChannelOutputs.peaks": lambda s: ChannelOutputs(s.model, s.layer, s.basis).peaks(CLIPS),
+    "misalignment": lambda s: misalignment(s.scores, CLIPS, CLIPS[:, 0] > 0.5, [0] * 6, n_steps=2),
     "insert_basis": lambda s: insert_basis(s.model, s.layer, s.basis, CLIPS),
     "FeatureBank.from_dataset": lambda s: FeatureBank.from_dataset(s.model, s.layer, list(CLIPS)),
     "FeaturePass.write": lambda s: FeaturePass(s.model, s.layer, ClipLoading.of(list(CLIPS)), "cpu").write(

@@ -62,6 +62,7 @@ GUIDES = (
     "command_line",
     "benchmark",
     "writing_a_method",
+    "prototype_quality",
     "glossary",
     "faq",
     "when_something_is_wrong",

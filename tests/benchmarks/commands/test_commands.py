@@ -11,7 +11,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.__main__ import main
-from benchmarks.commands import fits_command, measure_command, regions_command, run_command
+from benchmarks.commands import fits_command, measure_command, prototypes_command, regions_command, run_command
 from benchmarks.methods import METHODS
 from benchmarks.reports.norm_table import MEASURES
 from benchmarks.reports.region_tables import LINE_COLUMNS
@@ -309,6 +309,33 @@ def test_ways_of_fitting_are_measured_once_and_written_into_a_file(tmp_path, mon
         assert "| digits | cnn | time | closed form | 0.300 (0.250 to 0.350) |" in text
     assert "old" not in page.read_text()
     path.write_text("task,network,seed,fit,scheme\n")
+    assert main(command) == 2
+    assert "it lacks the column purity" in capsys.readouterr().err
+
+
+def test_prototypes_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):
+    measured = []
+
+    def lines(subject, name, clips):
+        measured.append((*subject, name, clips))
+        return pd.DataFrame([dict.fromkeys(prototypes_command.COLUMNS, 0.25 + subject[2] / 10) | {"scheme": "time"}])
+
+    monkeypatch.setattr(prototypes_command, "prepare", lambda task, network, seed, progress: (task, network, seed))
+    monkeypatch.setattr(prototypes_command.UnseenClips, "of", lambda subject: "test clips")
+    monkeypatch.setattr(prototypes_command, "quality_lines", lines)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- Quality of prototypes -->\nold\n<!-- end of Quality of prototypes -->\n")
+    path = tmp_path / "lines.csv"
+    command = ["prototypes", "--bases", "raw", "PCA", "--csv", str(path), "--out", str(page)]
+    assert main([*command, "--seeds", "0"]) == 0
+    assert "| digits | cnn | time | raw | 0.250 [0.250, 0.250] |" in capsys.readouterr().out
+    assert main([*command, "--seeds", "0", "1"]) == 0
+    assert measured == [("digits", "cnn", seed, basis, "test clips") for seed in (0, 1) for basis in ("raw", "PCA")]
+    assert pd.read_csv(path).columns.tolist() == [*prototypes_command.KEY, *prototypes_command.COLUMNS]
+    assert len(pd.read_csv(path)) == 4
+    assert "| digits | cnn | time | PCA | 0.300 [0.250, 0.350] |" in page.read_text()
+    assert "old" not in page.read_text()
+    path.write_text("task,network,seed,basis,scheme\n")
     assert main(command) == 2
     assert "it lacks the column purity" in capsys.readouterr().err
 
