@@ -249,11 +249,9 @@ def _agreements(runs: Sequence[Run]) -> pd.DataFrame:
     lines = []
     for run in runs:
         for (grid, fill), cell in agreement(run.rows).groupby(standings.CELL, sort=False):
-            by_truth = cell.set_index("truth")
-            entries = {
-                name: between(*by_truth.loc[name, ["correlation", "low", "high"]], 2) if name in by_truth.index else ""
-                for name in TRUTHS.values()
-            }
+            found = cell.set_index("truth")[["correlation", "low", "high"]]
+            texts = {str(name): between(*map(float, numbers), 2) for name, *numbers in found.itertuples()}
+            entries = {name: texts.get(name, NOTHING) for name in TRUTHS.values()}
             sizes = {"methods": str(cell["methods"].max()), "clips": str(cell["clips"].max())}
             lines.append({"run": run.name, "regions": str(grid), "fill": str(fill), **entries, **sizes})
     return pd.DataFrame(lines)
