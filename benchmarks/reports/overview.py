@@ -250,7 +250,7 @@ def _agreements(runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         for (grid, fill), cell in agreement(run.rows).groupby(standings.CELL, sort=False):
             found = cell.set_index("truth")[["correlation", "low", "high"]]
-            texts = {str(name): between(*map(float, numbers), 2) for name, *numbers in found.itertuples()}
+            texts = {str(name): between(value, low, high, 2) for name, value, low, high in found.itertuples()}
             entries = {name: texts.get(name, NOTHING) for name in TRUTHS.values()}
             sizes = {"methods": str(cell["methods"].max()), "clips": str(cell["clips"].max())}
             lines.append({"run": run.name, "regions": str(grid), "fill": str(fill), **entries, **sizes})
