@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.experiments.annotated_truth import MEASURES
+from benchmarks.methods import METHODS
 from benchmarks.runs.annotated_clips import recordings_at
 from captum_apex import Classifier, SpectrogramAxes
 from captum_apex.cli import factory
@@ -30,7 +32,8 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bursts.write_recordings(Path("sounds"), SHORT, bursts.SECONDS)
     bursts.write_annotations(Path("events.csv"), SHORT)
-    return tmp_path
+    with patch.dict(METHODS):  # `--add` registers methods
+        yield tmp_path
 
 
 def truth(*arguments, recordings="sounds", annotations="events.csv"):

@@ -539,9 +539,11 @@ def test_lrp_on_a_network_with_layer_norm_is_unsupported(tmp_path):
     assert got.status.tolist()[1:] == ["ok", "ok"]
 
 
-def test_the_oracle_is_not_judged_unasked():
-    assert "greedy oracle" in METHODS
-    assert set(METHODS) - set(default_methods()) == {"greedy oracle"}
+def test_the_oracle_and_other_dear_methods_are_not_judged_unasked():
+    dear = {"greedy oracle", "NoiseTunnel (IntegratedGradients)"}
+    dear |= {f"{name}, 1000 samples" for name in ("Lime", "audioLIME", "random forest")}
+    assert dear <= set(METHODS)
+    assert set(METHODS) - set(default_methods()) == dear
 
 
 def test_a_cell_that_could_not_be_computed_is_a_row_without_a_clip(small, monkeypatch, tmp_path):
