@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import matplotlib as mpl
@@ -21,6 +22,7 @@ TRUTHS: Mapping[str, str] = {"pointing": "pointing game", "relevance_mass": "rel
 """Measures of a map against the truth: column of the rows → name."""
 N_RESAMPLES = 1_000
 MOST_NAMES = 12  # in one panel
+MOST_COLUMNS = 3  # of panels
 AGREEMENT_COLUMNS = (*CELL, "truth", "correlation", "low", "high", "methods", "clips")
 
 
@@ -62,12 +64,16 @@ def picture(runs: Mapping[str, pd.DataFrame], grid: str = "square") -> Figure:
         A figure with a panel for each run, and a point for each method.
     """
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(max(4.6 * len(runs), 6), 4.8), dpi=DPI, layout="constrained")
-        panels = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
+        n_rows = math.ceil(len(runs) / MOST_COLUMNS)
+        n_columns = min(len(runs), MOST_COLUMNS)
+        figure = Figure(figsize=(max(4.6 * n_columns, 6), 0.8 + 4 * n_rows), dpi=DPI, layout="constrained")
+        panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).flatten()
+        for empty in panels[len(runs) :]:
+            empty.remove()
         points = {name: _points(rows[rows["grid"] == grid]) for name, rows in runs.items()}
-        for panel, (name, methods) in zip(panels, points.items(), strict=True):
+        for panel, (name, methods) in zip(panels, points.items(), strict=False):
             _draw(panel, methods, name)
-        panels[0].set_ylabel("share of clips in which the map points at the truth")
+        figure.supylabel("share of clips in which the map points at the truth", fontsize="medium")
         handles = [
             Line2D([], [], color=colour, marker="o", markersize=4, linestyle="", label=kind)
             for kind, colour in FAMILY_COLOURS.items()
@@ -76,7 +82,7 @@ def picture(runs: Mapping[str, pd.DataFrame], grid: str = "square") -> Figure:
         figure.suptitle(f"faithful by masking ({grid} regions, mean over fills) and on the sound")
         figure.draw_without_rendering()  # places the panels, so that labels can be measured
         figure.set_layout_engine("none")
-        for panel, methods in zip(panels, points.values(), strict=True):
+        for panel, methods in zip(panels, points.values(), strict=False):
             draw_labels(panel, methods, _names(methods))
     return figure
 

@@ -127,6 +127,8 @@ def in_group(rank, function, folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meeting", timeout=PATIENCE, rank=rank, world_size=2)
     function(rank, folder)
+    if function is not lose_one:
+        distributed.barrier()  # a process that ends early can abort the other one while it leaves the group
     distributed.destroy_process_group()
 
 
