@@ -34,7 +34,7 @@ def task(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CAPTUM_APEX_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv(VARIABLE, str(folder))
-        yield load_task("spliced")
+        return load_task("spliced")
 
 
 def power_by_frequency(sound):

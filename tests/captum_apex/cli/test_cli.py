@@ -120,7 +120,7 @@ def training_inputs():
 def fitted(scheme="time", **settings):
     model, inputs = model_and_inputs(RECORDINGS)
     bank = FeatureBank.from_dataset(model, model.features, list(zip(inputs, LABELS, strict=True)))
-    return fit_basis(bank, scheme, n_prototypes=(9, 5), **settings)
+    return fit_basis(bank, scheme, **{"n_prototypes": (9, 5), **settings})
 
 
 def run(*arguments):
@@ -301,7 +301,7 @@ def test_an_invertible_basis_is_fitted_where_it_is_asked_for(here):
 def test_a_basis_is_fitted_in_closed_form_where_it_is_asked_for(here, capsys):
     assert fit("--method", "closed-form") == 0
     basis = PrototypeBasis.load("time.safetensors")
-    torch.testing.assert_close(basis.U, fitted(epochs=2, method="closed-form").U)
+    torch.testing.assert_close(basis.U, fitted(epochs=2, method="closed-form", n_prototypes=(5, 5)).U)
     assert fit("--method", "closed-form", "--invertible") == 2
     assert "expected an orthogonal basis for the method 'closed-form'" in capsys.readouterr().err
 
