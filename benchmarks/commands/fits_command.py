@@ -12,15 +12,14 @@ import pandas as pd
 
 from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.commands.options import Commands, check_tables, write_tables
+from benchmarks.commands.stored_lines import StoredLines
 from benchmarks.experiments.fits import FITS, fit_lines
 from benchmarks.reports.fits_table import COLUMNS, fits_section
 from benchmarks.reports.markup import section_markdown
-from benchmarks.runs.results import FolderError
-from benchmarks.runs.subject import Subject, prepare
+from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import seed
-from captum_apex.files import locked, replaced
 
 KEY = ["task", "network", "seed", "fit"]
 
@@ -48,49 +47,22 @@ def fits_command(options: argparse.Namespace) -> int:
     """Measures all ways of fitting, writes the numbers to a CSV file and prints the table."""
     check_output_folder(options.csv)
     check_tables(options.out)
+    stored = StoredLines(options.csv, "fits", KEY, COLUMNS)
     tables = []
     for task, network, number in itertools.product(options.tasks, options.networks, options.seeds):
         subject = None
         for name in options.fits:
-            lines = _stored(options.csv, (task, network, number, name))
+            key = (task, network, number, name)
+            lines = stored.of(*key)
             if lines.empty:
                 subject = subject or prepare(task, network, seed=number, progress=True)
-                lines = _measured(subject, (task, network, number, name), options.csv)
+                columns: dict[str, Any] = dict(zip(KEY, key, strict=True))
+                lines = fit_lines(subject, name).assign(**columns)[[*KEY, *COLUMNS]]
+                stored.add(lines)
+                print(f"{', '.join(map(str, key))}: written to {options.csv}", file=sys.stderr)
             tables.append(lines)
     section = fits_section(pd.concat(tables, ignore_index=True))
     print(section_markdown(section, Path()))
     if options.out is not None:
         write_tables(options.out, [section])
     return 0
-
-
-def _measured(subject: Subject, key: tuple[str, str, int, str], path: Path) -> pd.DataFrame:
-    """The lines of one way of fitting, which are also added to the CSV file."""
-    columns: dict[str, Any] = dict(zip(KEY, key, strict=True))
-    lines = fit_lines(subject, key[-1]).assign(**columns)[[*KEY, *COLUMNS]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.parent), replaced(path) as temporary:
-        stored = _read(path)  # another process may have added lines meanwhile
-        pd.concat([stored, lines] if len(stored) else [lines]).to_csv(temporary, index=False)
-    print(f"{', '.join(map(str, key))}: written to {path}", file=sys.stderr)
-    return lines
-
-
-def _stored(path: Path, key: tuple[str, str, int, str]) -> pd.DataFrame:
-    """The lines that the CSV file has of one way of fitting."""
-    stored = _read(path)
-    return stored[(stored[KEY] == list(key)).all(axis=1)]
-
-
-def _read(path: Path) -> pd.DataFrame:
-    columns = [*KEY, *COLUMNS]
-    try:
-        stored = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
-    except ValueError as error:  # pandas' own errors are among them
-        raise FolderError(f"expected {path} to hold the lines of `fits`, but it cannot be read: {error}") from error
-    if missing := [name for name in columns if name not in stored.columns]:
-        raise FolderError(
-            f"expected {path} to hold the lines of `fits` as this version writes them, but it lacks the column "
-            f"{missing[0]}; name another file for --csv"
-        )
-    return stored

@@ -10,15 +10,14 @@ import pandas as pd
 
 from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.commands.options import Commands, check_tables, write_tables
+from benchmarks.commands.stored_lines import StoredLines
 from benchmarks.experiments.region_summary import region_summary
 from benchmarks.reports.markup import markdown
 from benchmarks.reports.region_tables import LINE_COLUMNS, region_sections
-from benchmarks.runs.results import FolderError
 from benchmarks.runs.subject import prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import positive_integer, seed
-from captum_apex.files import locked, replaced
 
 SUBJECT = ["task", "network", "seed", "clips"]
 
@@ -59,27 +58,11 @@ def regions_command(options: argparse.Namespace) -> int:
 
 def _lines(task: str, network: str, seed: int, n_clips: int, path: Path) -> pd.DataFrame:
     """The lines of one subject, from the CSV file; if it has none, they are computed and added to it."""
-    stored = _stored(path)
-    known = stored[(stored[SUBJECT[:3]] == [task, network, seed]).all(axis=1) & (stored["clips"] == n_clips)]
+    stored = StoredLines(path, "regions", SUBJECT, LINE_COLUMNS)
+    known = stored.of(task, network, seed, n_clips)
     if len(known):
         print(f"{task}, {network}, seed {seed}: from {path}, not computed again", file=sys.stderr)
         return known
     lines = region_summary(prepare(task, network, seed=seed, progress=True), n_clips)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.parent), replaced(path) as temporary:
-        stored = _stored(path)  # another process may have added lines meanwhile
-        pd.concat([stored, lines] if len(stored) else [lines]).to_csv(temporary, index=False)
+    stored.add(lines)
     return lines
-
-
-def _stored(path: Path) -> pd.DataFrame:
-    try:
-        stored = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*SUBJECT, *LINE_COLUMNS])
-    except ValueError as error:  # pandas' own errors are among them
-        raise FolderError(f"expected {path} to hold the lines of `regions`, but it cannot be read: {error}") from error
-    if missing := [name for name in (*SUBJECT, *LINE_COLUMNS) if name not in stored.columns]:
-        raise FolderError(
-            f"expected {path} to hold the lines of `regions` as this version writes them, but it lacks the column "
-            f"{missing[0]}; name another file for --csv"
-        )
-    return stored

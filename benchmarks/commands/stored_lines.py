@@ -1,0 +1,74 @@
+"""The CSV file in which a command keeps its lines, so that it need not compute them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.runs.results import FolderError
+from captum_apex.files import locked, replaced
+
+
+@dataclass(frozen=True)
+class StoredLines:
+    """The lines of one command, to which several processes may add at a time.
+
+    Attributes:
+        path: the CSV file, which need not exist.
+        command: name of the command, for messages.
+        key: the columns that say what a line is about.
+        columns: the other columns.
+
+    Example:
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> from benchmarks.commands.stored_lines import StoredLines
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     stored = StoredLines(Path(folder, "fits.csv"), "fits", ["task", "seed"], ["purity"])
+        ...     stored.add(pd.DataFrame({"task": ["digits"], "seed": [0], "purity": [0.25]}))
+        ...     len(stored.of("digits", 0)), len(stored.of("digits", 1))
+        (1, 0)
+    """
+
+    path: Path
+    command: str
+    key: Sequence[str]
+    columns: Sequence[str]
+
+    def of(self, *values: Any) -> pd.DataFrame:
+        """The lines with these values of the columns of the key; none if the file has none.
+
+        Raises:
+            FolderError: the file cannot be read, or is of another command or version.
+        """
+        stored = self._read()
+        return stored[(stored[list(self.key)] == list(values)).all(axis=1)]
+
+    def add(self, lines: pd.DataFrame) -> None:
+        """Adds lines to the file, and makes it and its folder where they do not exist.
+
+        Args:
+            lines: lines with the columns of the key and the other ones.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.path.parent), replaced(self.path) as temporary:
+            stored = self._read()  # another process may have added lines meanwhile
+            pd.concat([stored, lines] if len(stored) else [lines]).to_csv(temporary, index=False)
+
+    def _read(self) -> pd.DataFrame:
+        columns = [*self.key, *self.columns]
+        expected = f"expected {self.path} to hold the lines of `{self.command}`"
+        try:
+            stored = pd.read_csv(self.path) if self.path.exists() else pd.DataFrame(columns=columns)
+        except ValueError as error:  # pandas' own errors are among them
+            raise FolderError(f"{expected}, but it cannot be read: {error}") from error
+        if missing := [name for name in columns if name not in stored.columns]:
+            raise FolderError(
+                f"{expected} as this version writes them, but it lacks the column {missing[0]}; name another file for "
+                "--csv"
+            )
+        return stored
