@@ -300,15 +300,20 @@ def _disk_errors(target: BinaryIO) -> Iterator[None]:
     try:
         yield
     finally:
-        try:
-            end = target.seek(0, os.SEEK_END)
-            behind = bytes(_BYTES_BEHIND_END)
-            while behind:  # not by `target`, which would keep them and try again when it is closed
-                behind = behind[os.write(target.fileno(), behind) :]
-            target.truncate(end)
-        except OSError as error:
-            named = isinstance(getattr(target, "name", None), str)  # a number, or none, for a temporary file
-            raise OSError(error.errno, error.strerror, target.name if named else tempfile.gettempdir()) from error
+        if not target.closed:  # as after an interruption, where Python ends this only when it collects garbage
+            _check_space(target)
+
+
+def _check_space(target: BinaryIO) -> None:
+    try:
+        end = target.seek(0, os.SEEK_END)
+        behind = bytes(_BYTES_BEHIND_END)
+        while behind:  # not by `target`, which would keep them and try again when it is closed
+            behind = behind[os.write(target.fileno(), behind) :]
+        target.truncate(end)
+    except OSError as error:
+        named = isinstance(getattr(target, "name", None), str)  # a number, or none, for a temporary file
+        raise OSError(error.errno, error.strerror, target.name if named else tempfile.gettempdir()) from error
 
 
 def _whole_number(sample_rate: float) -> int:

@@ -295,8 +295,9 @@ def _on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
         try:
             yield file
         finally:
-            file.seek(0, os.SEEK_END)  # lets go of Python's buffer, because libsndfile has moved the descriptor
-            file.seek(position)
+            if not file.closed:  # as after an interruption, where Python ends this only when it collects garbage
+                file.seek(0, os.SEEK_END)  # lets go of Python's buffer, because libsndfile has moved the descriptor
+                file.seek(position)
         return
     if is_seekable:
         file.seek(0)

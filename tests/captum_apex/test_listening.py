@@ -15,7 +15,10 @@ import torch
 
 from captum_apex import Box, Clip, Region, Scheme, SpectrogramAxes, listening, recordings
 from captum_apex.listening import encoded, isolate, player, remove, write
-from tests.interrupting import check_that_no_interruption_is_swallowed
+from tests.interrupting import (
+    check_that_no_interruption_is_swallowed,
+    check_that_nothing_fails_after_an_interruption,
+)
 
 RATES = [8000, 16000, 44100]
 SECONDS = 2.0
@@ -329,6 +332,11 @@ def test_an_interruption_of_the_encoder_is_never_swallowed(format_):
         assert len(sound) == len(whole)
 
     check_that_no_interruption_is_swallowed(lambda: encoded(waveform, 44100, format_), check, 20, longest=0.05)
+
+
+@pytest.mark.parametrize("format_", list(listening.MEDIA_TYPES))
+def test_an_interruption_of_the_encoder_leaves_nothing_that_fails_later(format_):
+    check_that_nothing_fails_after_an_interruption(lambda: encoded(torch.zeros(100), 44100, format_))
 
 
 def test_a_sound_that_was_interrupted_is_not_written_into_the_next_file(monkeypatch):

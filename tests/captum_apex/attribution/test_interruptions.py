@@ -1,6 +1,5 @@
 """Calls that are interrupted at any moment leave the model and torch's modes as they were."""
 
-import contextlib
 import ctypes
 import random
 import subprocess
@@ -17,44 +16,10 @@ from captum_apex.attribution.recorded_pass import shared_passes, shares_passes
 from captum_apex.layers import changes, holding, hooks, still_models
 from captum_apex.layers.changes import LOCK, THREAD
 from captum_apex.metrics import deletion_insertion
+from tests.interrupting import Interrupted, Interruption
 from tests.networks import build, clips, invertible
 
 N_MOMENTS = 120
-OURS = str(Path(changes.__file__).parents[1])
-TORCHS_MODES = ("grad_mode.py", "overrides.py", "_contextlib.py")
-
-
-class Interrupted(BaseException):
-    """Stands for a KeyboardInterrupt, so that one from the keyboard still ends the tests."""
-
-
-def is_watched(filename):
-    """Whether a moment in this file may be one of an interruption: where changes are made and undone."""
-    return filename.startswith(OURS) or filename == contextlib.__file__ or filename.endswith(TORCHS_MODES)
-
-
-class Interruption:
-    """Raises an exception at one moment of the block, counted from the start.
-
-    Python looks for interruptions where a function begins and after a call of a function in C; these are the moments.
-    """
-
-    def __init__(self, moment):
-        self.moment = moment
-        self.n_moments = 0
-
-    def __enter__(self):
-        sys.setprofile(self.at_event)
-        return self
-
-    def __exit__(self, *_):
-        sys.setprofile(None)
-
-    def at_event(self, frame, event, _):
-        if event in ("call", "c_return") and is_watched(frame.f_code.co_filename):
-            self.n_moments += 1
-            if self.n_moments == self.moment:
-                raise Interrupted
 
 
 def lock_is_free():

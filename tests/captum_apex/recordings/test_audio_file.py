@@ -17,7 +17,10 @@ import torch
 from captum_apex.recordings import decode, read
 from captum_apex.recordings.audio_file import opened_audio
 from captum_apex.recordings.windows import Windows
-from tests.interrupting import check_that_no_interruption_is_swallowed
+from tests.interrupting import (
+    check_that_no_interruption_is_swallowed,
+    check_that_nothing_fails_after_an_interruption,
+)
 from tests.odd_files import (
     IMPLAUSIBLE,
     LENGTH_LOST,
@@ -369,3 +372,9 @@ def test_an_interruption_is_never_swallowed(tmp_path, suffix):
         assert torch.equal(waveform, samples)
 
     check_that_no_interruption_is_swallowed(lambda: read(path, RATE), check, 40, longest=0.01)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_an_interruption_leaves_nothing_that_fails_later(tmp_path, suffix):
+    path, _ = whole(tmp_path, suffix)
+    check_that_nothing_fails_after_an_interruption(lambda: read(path, RATE))
