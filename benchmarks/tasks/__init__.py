@@ -1,13 +1,14 @@
 """The tasks of the benchmark: labelled clips, and the truth if it is known: the bins on which the class event lies.
 
-`task` says what a task is. `scenes` makes synthetic clips with a known truth; `digits`, `environment`, `vocoded`
-and `spliced` read recordings through `recorded_task`. `task_clips` gives the clips as pictures and sounds.
+`task` says what a task is. `scenes` and `crowded` make synthetic clips with a known truth; `digits`, `environment`,
+`vocoded` and `spliced` read recordings through `recorded_task`. `task_clips` gives the clips as pictures and sounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from benchmarks.tasks.crowded import make_crowded
 from benchmarks.tasks.digits import read_digits
 from benchmarks.tasks.environment import read_environment
 from benchmarks.tasks.scenes import make_scenes
@@ -17,8 +18,10 @@ from benchmarks.tasks.vocoded import read_vocoded
 
 __all__ = ["TASKS", "ClipDataset", "Split", "Task", "load_task"]
 
+MADE: dict[str, Callable[..., Task]] = {"scenes": make_scenes, "crowded": make_crowded}
+"""Tasks whose clips depend on a seed."""
 TASKS: dict[str, Callable[..., Task]] = {
-    "scenes": make_scenes,
+    **MADE,
     "digits": read_digits,
     "environment": read_environment,
     "vocoded": read_vocoded,
@@ -45,4 +48,4 @@ def load_task(name: str, seed: int = 0) -> Task:
     """
     if name not in TASKS:
         raise ValueError(f"expected `name` to be one of {', '.join(TASKS)}, but got {name!r}")
-    return TASKS[name](seed) if name == "scenes" else TASKS[name]()
+    return TASKS[name](seed) if name in MADE else TASKS[name]()

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from benchmarks.tasks import scenes
-from benchmarks.tasks.scenes import CLASSES, LOG_MEL, SAMPLES, STREAM, Event
+from benchmarks.tasks import scene_sounds
+from benchmarks.tasks.scene_sounds import RATE, SAMPLES, STREAM, Event
+from benchmarks.tasks.scenes import CLASSES, LOG_MEL, TRUTH_RANGE
 from benchmarks.tasks.task import SPLITS, Split
 from captum_apex import Box, Region
 
@@ -16,7 +17,7 @@ __all__ = ["events_of", "parts_of", "region_of"]
 
 LONGEST_GAP = 0.005  # seconds; a shorter pause belongs to the sound
 N_FRAMES = SAMPLES // LOG_MEL.hop + 1
-_RANGE = 10 ** (-scenes.TRUTH_RANGE / 10)
+_RANGE = 10 ** (-TRUTH_RANGE / 10)
 
 
 def parts_of(seed: int, split: Split, index: int) -> dict[str, Region]:
@@ -50,13 +51,13 @@ def events_of(seed: int, split: Split, index: int) -> Iterator[tuple[str, Event]
     of_backdrop, of_event = (
         np.random.default_rng([STREAM, seed, SPLITS.index(split), index, stream]) for stream in (0, 1)
     )
-    scenes._background(of_backdrop, scenes._talkers(seed, split))
+    scene_sounds.background(of_backdrop, scene_sounds.talkers(seed, split))
     of_backdrop.uniform(-54, -34)  # the gain
-    distractors = list(scenes._distractors(of_backdrop))
+    distractors = list(scene_sounds.distractors(of_backdrop))
     for event in distractors:
         yield _kind(event), event
     name = CLASSES[index % len(CLASSES)]
-    yield name, scenes._CLASS_EVENTS[name](of_event, distractors)
+    yield name, scene_sounds.CLASS_EVENTS[name](of_event, distractors)
 
 
 def region_of(event: Event) -> Region:
@@ -78,7 +79,7 @@ def region_of(event: Event) -> Region:
 def _sounding(event: Event) -> list[tuple[int, int]]:
     """First and last sample of each stretch in which a sound is not zero."""
     samples = np.flatnonzero(event.samples)
-    breaks = np.flatnonzero(np.diff(samples) > LONGEST_GAP * scenes.RATE)
+    breaks = np.flatnonzero(np.diff(samples) > LONGEST_GAP * RATE)
     firsts = samples[np.concatenate([[0], breaks + 1])]
     lasts = samples[np.concatenate([breaks, [len(samples) - 1]])]
     return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
@@ -87,7 +88,7 @@ def _sounding(event: Event) -> list[tuple[int, int]]:
 def _kind(event: Event) -> str:
     """The name of a distractor."""
     if event.gate is not None:
-        return "low tone" if event.band[0] < scenes.HIGH_TONE[0] / 2 else "high tone"
-    if event.band == scenes._AUDIBLE:
+        return "low tone" if event.band[0] < scene_sounds.HIGH_TONE[0] / 2 else "high tone"
+    if event.band == scene_sounds.AUDIBLE:
         return "single burst"
     return "middle band" if event.levels == (6, 16) else "pip or arch"

@@ -11,29 +11,33 @@ in the shape of the class event. The *truth* of a clip is the set of bins on whi
 | time | even rhythm, galloping rhythm | six broadband bursts, equally many per second | up to two single bursts |
 | frequency | low band, high band | a steady band of noise | a steady band between the two |
 | time-frequency | short low tone, long high tone | a gated tone | long low tones and short high tones |
-
-Levels are signal-to-noise ratios: the power of an event while it sounds, relative to the power of the background in the
-third of an octave around it (in the whole range for bursts, in the band itself for a steady band).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.random import Generator
-from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.cache import cached_tensors
+from benchmarks.tasks import scene_sounds
+from benchmarks.tasks.scene_sounds import (
+    CLASS_EVENTS,
+    RATE,
+    STREAM,
+    Samples,
+    background,
+    distractors,
+    scaled,
+    talkers,
+)
 from benchmarks.tasks.task import SPLITS, ClipDataset, LogMel, Normalisation, Split, Task
-
-Samples = NDArray[np.floating]  # (sample,) if no other axes are named
-Band = tuple[float, float]  # lower and upper edge in Hz
 
 PERSPECTIVES: dict[str, str] = {
     "rising chirp": "square",
@@ -47,45 +51,8 @@ PERSPECTIVES: dict[str, str] = {
 }
 CLASSES = tuple(PERSPECTIVES)
 
-RATE = 16_000  # Hz
-SAMPLES = 2 * RATE
 LOG_MEL = LogMel(RATE, n_fft=1024, window=512, hop=256, lowest=50.0, floor=-60.0)  # 126 frames in 2 s
-STREAM = 1  # the recipes of `benchmarks.classifiers` were chosen on scenes of another random stream
 TRUTH_RANGE = 15.0  # a bin belongs to the truth down to this level below the maximum of the class event, in dB
-
-# Ranges of centre frequencies in Hz
-LOW_BAND = (280.0, 400.0)
-MIDDLE_BAND = (1100.0, 1500.0)
-HIGH_BAND = (3600.0, 4800.0)
-LOW_TONE = (620.0, 820.0)
-HIGH_TONE = (2000.0, 2600.0)
-SWEEPS = (600.0, 4500.0)
-PIPS = ((900.0, 1900.0), (2800.0, 4500.0))  # apart from the tones, so that a pip is not mistaken for a short tone
-
-# Ranges of durations of tones in seconds
-SHORT = (0.14, 0.24)
-LONG = (0.55, 0.75)
-
-_SECONDS = np.arange(SAMPLES, dtype=np.float32) / RATE
-_FREQUENCIES = np.fft.rfftfreq(SAMPLES, 1 / RATE).astype(np.float32)
-_AUDIBLE = (50.0, RATE / 2)
-
-
-@dataclass(frozen=True)
-class Event:
-    """A single sound, with power 1 while it sounds.
-
-    Attributes:
-        samples: waveform (sample,), float32, as long as the clip, and zero outside the event.
-        band: lower and upper edge in Hz of the band in which its level is measured against the background.
-        levels: smallest and largest signal-to-noise ratio in dB, the same for class events and for distractors.
-        gate: start and stop of a gated tone in seconds; None for other events.
-    """
-
-    samples: Samples
-    band: Band
-    levels: tuple[float, float]
-    gate: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,19 +90,41 @@ def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400
         >>> log_mel.shape, task.classes[label]
         (torch.Size([1, 64, 126]), 'falling chirp')
     """
-    sizes = {"train": train_clips, "test": test_clips}
-    decibels = {split: _decibels(seed, split, sizes[split]) for split in SPLITS}
+    return scene_task("scenes", scene, truth, seed, {"train": train_clips, "test": test_clips}, code=__file__)
+
+
+def scene_task(
+    name: str,
+    make: Callable[[int, Split, int], Scene],
+    truth_of: Callable[[Scene], Tensor],
+    seed: int,
+    sizes: Mapping[Split, int],
+    code: str,
+) -> Task:
+    """A task of made scenes of the eight classes; the log-mels are stored in the cache.
+
+    Args:
+        name: name of the task.
+        make: function from the seed, a split and an index to the clip; clip `i` has the class `i` modulo 8.
+        truth_of: function from a clip to the bins on which its class event lies.
+        seed: seed of all clips.
+        sizes: number of clips of each split.
+        code: path of the module that makes the clips; its text is in the key of the cache entry.
+    """
+    sources = (code, __file__, scene_sounds.__file__)
+    key = {"seed": seed, "code": [Path(source).read_text() for source in sources]}
+    decibels = {split: _decibels(partial(make, seed, split), {"split": split, **key}, sizes[split]) for split in SPLITS}
     normalise = Normalisation.of(decibels["train"])
     clips = {split: ClipDataset(normalise(decibels[split]), _labels(sizes[split])) for split in SPLITS}
     return Task(
-        name="scenes",
+        name=name,
         classes=CLASSES,
         sample_rate=RATE,
         log_mel=LOG_MEL,
         normalisation=normalise,
         silence=normalise(LOG_MEL.floor),
-        waveform=lambda split, index: torch.from_numpy(scene(seed, split, index).waveform),
-        truth=lambda index: truth(scene(seed, "test", index)),
+        waveform=lambda split, index: torch.from_numpy(make(seed, split, index).waveform),
+        truth=lambda index: truth_of(make(seed, "test", index)),
         schemes=lambda index: (PERSPECTIVES[CLASSES[clips["test"].labels[index]]],),
         train=clips["train"],
         test=clips["test"],
@@ -149,13 +138,13 @@ def scene(seed: int, split: Split, index: int) -> Scene:
         np.random.default_rng([STREAM, seed, SPLITS.index(split), index, stream]) for stream in (0, 1)
     )
     label = index % len(CLASSES)
-    background = _background(of_backdrop, _talkers(seed, split))
+    noise = background(of_backdrop, talkers(seed, split))
     gain = 10 ** (of_backdrop.uniform(-54, -34) / 20)
-    spectrum = np.abs(np.fft.rfft(background)) ** 2
-    distractors = list(_distractors(of_backdrop))
-    backdrop = background + sum(_scaled(event, spectrum, of_backdrop.uniform(*event.levels)) for event in distractors)
-    event = _CLASS_EVENTS[CLASSES[label]](of_event, distractors)
-    class_event = _scaled(event, spectrum, of_event.uniform(*event.levels))
+    spectrum = np.abs(np.fft.rfft(noise)) ** 2
+    others = list(distractors(of_backdrop))
+    backdrop = noise + sum(scaled(event, spectrum, of_backdrop.uniform(*event.levels)) for event in others)
+    event = CLASS_EVENTS[CLASSES[label]](of_event, others)
+    class_event = scaled(event, spectrum, of_event.uniform(*event.levels))
     return Scene(
         backdrop=(gain * backdrop).astype(np.float32), class_event=(gain * class_event).astype(np.float32), label=label
     )
@@ -164,13 +153,23 @@ def scene(seed: int, split: Split, index: int) -> Scene:
 def truth(scene: Scene) -> Tensor:
     """The bins on which the class event of a clip lies, a bool mask (mel, frame).
 
-    The mask is computed from the mel power of the class event alone. First the power is averaged over the axis that the
-    scheme of the class does not resolve: over the bands for `time`, over the frames for `frequency`. Then a bin belongs
-    to the truth if its power is less than `TRUTH_RANGE` dB below the maximum. So a rhythm gives whole columns, and
-    a steady band whole rows.
+    The mask is computed from the mel power of the class event alone; see `loudest_bins`.
     """
-    power = LOG_MEL.transform(torch.from_numpy(scene.class_event))  # (mel, frame)
-    perspective = PERSPECTIVES[CLASSES[scene.label]]
+    return loudest_bins(LOG_MEL.transform(torch.from_numpy(scene.class_event)), scene.label)
+
+
+def loudest_bins(power: Tensor, label: int) -> Tensor:
+    """The loudest bins of a class event, a bool mask (mel, frame).
+
+    First the power is averaged over the axis that the scheme of the class does not resolve: over the bands for `time`,
+    over the frames for `frequency`. Then a bin belongs to the mask if its power is less than `TRUTH_RANGE` dB below the
+    maximum. So a rhythm gives whole columns, and a steady band whole rows. Without any power, the mask is empty.
+
+    Args:
+        power: mel power of the class event, (mel, frame).
+        label: index of the class.
+    """
+    perspective = PERSPECTIVES[CLASSES[label]]
     if perspective == "time":
         power = power.mean(dim=0, keepdim=True).expand_as(power)
     elif perspective == "frequency":
@@ -182,212 +181,9 @@ def _labels(clips: int) -> Tensor:
     return torch.arange(clips) % len(CLASSES)
 
 
-def _decibels(seed: int, split: Split, clips: int) -> Tensor:
+def _decibels(make: Callable[[int], Scene], key: dict[str, Any], clips: int) -> Tensor:
     """Log-mels before normalisation, in dB, (clip, 1, mel, frame); from the cache if it has them."""
     batches = (range(start, min(start + 50, clips)) for start in range(0, clips, 50))
-    waveforms = (
-        torch.from_numpy(np.stack([scene(seed, split, index).waveform for index in batch])) for batch in batches
-    )
-    key = {"seed": seed, "split": split, "clips": clips, "code": Path(__file__).read_text(), "log_mel": LOG_MEL.key}
+    waveforms = (torch.from_numpy(np.stack([make(index).waveform for index in batch])) for batch in batches)
+    key = {**key, "clips": clips, "log_mel": LOG_MEL.key}
     return cached_tensors("scenes", key, lambda: {"decibels": LOG_MEL.decibels(waveforms)})["decibels"]
-
-
-# Levels
-
-
-def _scaled(event: Event, spectrum: Samples, ratio: float) -> Samples:
-    """The waveform of an event at a signal-to-noise ratio in dB, relative to a background of this power spectrum."""
-    low, high = np.searchsorted(_FREQUENCIES, event.band)
-    # By Parseval's theorem, this is the mean square of the background in the band.
-    power = 2 * spectrum[low:high].sum(dtype=np.float64) / SAMPLES**2
-    return event.samples * np.float32(np.sqrt(power * 10 ** (ratio / 10)))
-
-
-def _third_octave(frequency: float) -> Band:
-    return frequency * 2 ** (-1 / 6), frequency * 2 ** (1 / 6)
-
-
-# Backgrounds
-
-
-def _background(rng: Generator, talkers: Samples) -> Samples:
-    """White noise, pink noise or babble, of power about 1."""
-    kind = rng.integers(3)
-    return _babble(rng, talkers) if kind == 2 else _shaped_noise(rng, (_WHITE, _PINK)[kind])
-
-
-def _shaped_noise(rng: Generator, amplitude: Samples) -> Samples:
-    """Gaussian noise of power 1 with this amplitude of the spectrum at each of `_FREQUENCIES`."""
-    components = rng.standard_normal((2, len(_FREQUENCIES)), dtype=np.float32)
-    noise = np.fft.irfft(amplitude * (components[0] + 1j * components[1]), SAMPLES).astype(np.float32)
-    return noise / np.sqrt(np.mean(noise**2))
-
-
-_WHITE = np.ones_like(_FREQUENCIES)
-_PINK = 1 / np.sqrt(np.maximum(_FREQUENCIES, 40.0))
-
-
-def _babble(rng: Generator, talkers: Samples, voices: int = 6) -> Samples:
-    """Several talkers at the same time, each shifted by a random time."""
-    chosen = rng.choice(len(talkers), voices, replace=False)
-    sound = sum(np.roll(talkers[talker], rng.integers(SAMPLES)) * np.float32(rng.uniform(0.5, 1)) for talker in chosen)
-    return sound / np.sqrt(np.mean(sound**2)) + np.float32(0.15) * _shaped_noise(rng, _PINK)
-
-
-@lru_cache(maxsize=8)
-def _talkers(seed: int, split: Split, number: int = 60) -> Samples:
-    """Synthetic talkers: pulse trains of varying pitch in syllables, through formants; (talker, sample), power 1."""
-    rng = np.random.default_rng([STREAM, seed, SPLITS.index(split), -1 % 2**32])
-    return np.stack([_talker(rng) for _ in range(number)])
-
-
-def _talker(rng: Generator) -> Samples:
-    pitch = rng.uniform(90, 260) * (1 + 0.12 * _wander(rng, _PHRASES))
-    # Pulses with about twelve harmonics
-    pulses = np.exp(12 * np.cos(np.cumsum(2 * np.pi / RATE * pitch, dtype=np.float64)) - 12)
-    source = (pulses - pulses.mean() + 0.05 * rng.standard_normal(SAMPLES)) * np.maximum(
-        0.4 + _wander(rng, _SYLLABLES), 0
-    )
-    formants = rng.uniform([300, 900, 2200], [800, 2000, 3200])
-    resonance = sum(2.0**-place / (1 + ((_FREQUENCIES - formant) / 120) ** 2) for place, formant in enumerate(formants))
-    sound = np.fft.irfft(np.fft.rfft(source) * resonance, SAMPLES)
-    return (sound / np.sqrt(np.mean(sound**2))).astype(np.float32)
-
-
-def _turns(knots: int) -> Samples:
-    """Raised-cosine windows around evenly spaced knots, (knot, sample); they add up to 1."""
-    distance = np.abs(
-        np.linspace(0, knots - 1, SAMPLES, dtype=np.float32) - np.arange(knots, dtype=np.float32)[:, None]
-    )
-    return (1 + np.cos(np.pi * np.minimum(distance, 1))) / 2
-
-
-_PHRASES = _turns(12)
-_SYLLABLES = _turns(20)
-
-
-def _wander(rng: Generator, turns: Samples) -> Samples:
-    """A smooth curve through random values at the knots, (sample,)."""
-    return rng.standard_normal(len(turns)) @ turns
-
-
-# Events
-
-
-def _gate(start: float, seconds: float, ramp: float) -> Samples:
-    """A gate that opens at `start` for a number of seconds, with raised-cosine ramps of `ramp` seconds inside it."""
-    inside = np.minimum(_SECONDS - start, start + seconds - _SECONDS)
-    return (1 - np.cos(np.pi * np.clip(inside / ramp, 0, 1, dtype=np.float32))) / 2
-
-
-def _sounding(samples: Samples, gate: Samples) -> Samples:
-    """The samples behind the gate, scaled to power 1 while it is open."""
-    sound = samples * gate
-    return sound / np.sqrt(np.sum(sound**2) / np.sum(gate > 0))
-
-
-def _sweep(rng: Generator, octaves: Callable[[Samples], Samples], centres: Band = SWEEPS) -> Event:
-    """A short sound around a random centre frequency, with `octaves` as its pitch, a function of time from 0 to 1."""
-    seconds = rng.uniform(0.10, 0.16)
-    centre = _logarithmic(rng, centres)
-    start = rng.uniform(0.02, SAMPLES / RATE - seconds - 0.02)
-    pitch = centre * 2 ** octaves(np.clip((_SECONDS - start) / seconds, 0, 1))
-    tone = np.sin(2 * np.pi * np.cumsum(pitch / RATE, dtype=np.float64)).astype(np.float32)
-    return Event(_sounding(tone, _gate(start, seconds, 0.015)), _third_octave(centre), levels=(12, 24))
-
-
-def _rising(rng: Generator) -> Event:
-    return _sweep(rng, lambda time: time - 0.5)
-
-
-def _falling(rng: Generator) -> Event:
-    return _sweep(rng, lambda time: 0.5 - time)
-
-
-def _arched(rng: Generator) -> Event:
-    return _sweep(rng, lambda time: 0.5 - 2 * np.abs(time - 0.5))
-
-
-def _flat(rng: Generator) -> Event:
-    return _sweep(rng, np.zeros_like, centres=PIPS[rng.integers(len(PIPS))])
-
-
-def _bursts(rng: Generator, starts: Samples) -> Event:
-    """Broadband bursts of about 60 ms."""
-    since = _SECONDS[None] - starts[:, None]  # (burst, sample)
-    envelope = np.where(since >= 0, np.exp(-np.clip(since, 0, 1) / 0.02), 0).sum(axis=0, dtype=np.float32)
-    envelope[envelope < 0.05] = 0
-    tilt = (np.maximum(_FREQUENCIES, 100.0) / 1000) ** rng.uniform(-0.5, -0.2)
-    return Event(_sounding(_shaped_noise(rng, tilt), envelope), _AUDIBLE, levels=(4, 16))
-
-
-def _rhythm(rng: Generator, swing: float) -> Event:
-    """Six bursts with gaps that are alternately shorter and longer than the mean by the share `swing`."""
-    gap = rng.uniform(0.19, 0.25)
-    gaps = gap * (1 + swing * np.array([-1, 1, -1, 1, -1]))
-    starts = rng.uniform(0.02, SAMPLES / RATE - gaps.sum() - 0.12) + np.concatenate([[0], gaps.cumsum()])
-    return _bursts(rng, (starts + rng.normal(0, 0.004, 6)).astype(np.float32))
-
-
-def _steady(rng: Generator, centres: Band) -> Event:
-    """Noise in a quarter of an octave, through the whole clip."""
-    centre = _logarithmic(rng, centres)
-    octaves = np.log2(np.maximum(_FREQUENCIES, 1.0) / centre)
-    shape = np.exp(-((octaves / 0.125) ** 2)).astype(np.float32)
-    return Event(_shaped_noise(rng, shape), (centre * 2**-0.125, centre * 2**0.125), levels=(6, 16))
-
-
-def _tone(rng: Generator, band: Band, durations: tuple[float, float], apart: list[tuple[float, float]]) -> Event:
-    """A gated tone at a random time outside the intervals `apart`, each a start and a stop in seconds."""
-    pitch = _logarithmic(rng, band)
-    seconds = rng.uniform(*durations)
-    starts = np.arange(0.02, SAMPLES / RATE - seconds - 0.02, 0.01)
-    free = [
-        start for start in starts if all(start + seconds + 0.08 < first or start > last + 0.08 for first, last in apart)
-    ]
-    start = rng.choice(free)
-    tone = np.sin(2 * np.pi * pitch * _SECONDS + rng.uniform(0, 2 * np.pi)).astype(np.float32)
-    return Event(
-        _sounding(tone, _gate(start, seconds, 0.015)),
-        _third_octave(pitch),
-        levels=(10, 22),
-        gate=(start, start + seconds),
-    )
-
-
-def _logarithmic(rng: Generator, band: Band) -> float:
-    return float(np.exp(rng.uniform(*np.log(band))))
-
-
-# The events of a clip
-
-
-def _distractors(rng: Generator) -> Iterator[Event]:
-    """The distractors of a clip; they do not depend on its class."""
-    if rng.random() < 0.5:
-        yield _tone(rng, LOW_TONE, LONG, [])
-    if rng.random() < 0.5:
-        yield _tone(rng, HIGH_TONE, SHORT, [])
-    if rng.random() < 0.5:
-        yield _steady(rng, MIDDLE_BAND)
-    if rng.random() < 0.5:
-        yield (_arched, _flat)[rng.integers(2)](rng)
-    if singles := rng.integers(3):
-        yield _bursts(rng, rng.uniform(0.05, 1.9, singles).astype(np.float32))
-
-
-def _gates(events: list[Event], band: Band) -> list[tuple[float, float]]:
-    """Start and stop of each gated tone in this band; a tone that ran into another would change its duration."""
-    return [event.gate for event in events if event.gate and event.band[0] < band[1] and band[0] < event.band[1]]
-
-
-_CLASS_EVENTS: dict[str, Callable[[Generator, list[Event]], Event]] = {
-    "rising chirp": lambda rng, _: _rising(rng),
-    "falling chirp": lambda rng, _: _falling(rng),
-    "even rhythm": lambda rng, _: _rhythm(rng, swing=0.0),
-    "galloping rhythm": lambda rng, _: _rhythm(rng, swing=0.4),
-    "low band": lambda rng, _: _steady(rng, LOW_BAND),
-    "high band": lambda rng, _: _steady(rng, HIGH_BAND),
-    "short low tone": lambda rng, others: _tone(rng, LOW_TONE, SHORT, apart=_gates(others, LOW_TONE)),
-    "long high tone": lambda rng, others: _tone(rng, HIGH_TONE, LONG, apart=_gates(others, HIGH_TONE)),
-}

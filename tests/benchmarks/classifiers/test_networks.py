@@ -17,7 +17,14 @@ from benchmarks.tasks import TASKS, ClipDataset, Task
 from benchmarks.tasks.task import LogMel, Normalisation
 from captum_apex.layers import PooledNorm
 
-GRIDS = {"scenes": (64, 126), "digits": (64, 126), "environment": (64, 216), "vocoded": (64, 126), "spliced": (64, 126)}
+GRIDS = {
+    "scenes": (64, 126),
+    "crowded": (64, 126),
+    "digits": (64, 126),
+    "environment": (64, 216),
+    "vocoded": (64, 126),
+    "spliced": (64, 126),
+}
 QUICK = Recipe(epochs=6, batch=8, learning_rate=3e-3, roll=0.2, mask=0.1, mixup=0.2)
 
 

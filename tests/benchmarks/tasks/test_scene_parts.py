@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.tasks import scenes
+from benchmarks.tasks import scene_sounds
 from benchmarks.tasks.scene_parts import events_of, parts_of, region_of
-from benchmarks.tasks.scenes import CLASSES, LOG_MEL, PERSPECTIVES, SAMPLES, Event, scene, truth
+from benchmarks.tasks.scene_sounds import SAMPLES, Event
+from benchmarks.tasks.scenes import CLASSES, LOG_MEL, PERSPECTIVES, scene, truth
 
 DISTRACTORS = {"low tone", "high tone", "middle band", "pip or arch", "single burst"}
 
@@ -20,8 +21,8 @@ def test_the_sounds_are_those_of_the_clip(index):
     cosine = np.dot(event.samples, clip.class_event)
     assert cosine / np.linalg.norm(event.samples) / np.linalg.norm(clip.class_event) == pytest.approx(1, abs=1e-5)
     assert {kind for kind, _ in distractors} <= DISTRACTORS
-    stream = np.random.default_rng([scenes.STREAM, 3, 1, index, 0])
-    background = scenes._background(stream, scenes._talkers(3, "test"))
+    stream = np.random.default_rng([scene_sounds.STREAM, 3, 1, index, 0])
+    background = scene_sounds.background(stream, scene_sounds.talkers(3, "test"))
     columns = np.stack([background, *(other.samples for _, other in distractors)], axis=1).astype(float)
     weights = np.linalg.lstsq(columns, clip.backdrop.astype(float), rcond=None)[0]
     assert weights.min() > 0

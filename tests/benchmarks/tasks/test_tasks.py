@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.cache import cache_folder, cache_path, cached, cached_tensors
 from benchmarks.reports.contact_sheet import contact_sheet
-from benchmarks.tasks import TASKS, ClipDataset, load_task
+from benchmarks.tasks import TASKS, ClipDataset, load_task, scene_sounds
 from benchmarks.tasks import scenes as scene_module
 from benchmarks.tasks.recorded_task import VARIABLE, read_resampled
 from benchmarks.tasks.task import LogMel, Normalisation
@@ -171,7 +171,7 @@ def test_the_decibels_have_an_absolute_floor_and_rise_by_six_when_the_amplitude_
 
 
 def test_silence_is_what_a_silent_clip_becomes(task):
-    silent = task.normalisation(scene_module.LOG_MEL.decibels([torch.zeros(1, scene_module.SAMPLES)]))
+    silent = task.normalisation(scene_module.LOG_MEL.decibels([torch.zeros(1, scene_sounds.SAMPLES)]))
     torch.testing.assert_close(silent, torch.full_like(silent, task.silence), atol=1e-5, rtol=0)
 
 
@@ -229,9 +229,9 @@ def test_scenes_depend_on_seed_part_and_index_and_on_nothing_else():
 def test_the_backdrop_does_not_know_the_class(monkeypatch):
     """Whatever class a clip is given, its backdrop is the same to the last bit."""
     before = [scene_module.scene(2, "train", index) for index in range(24)]
-    class_events = [scene_module._CLASS_EVENTS[name] for name in scene_module.CLASSES]
+    class_events = [scene_sounds.CLASS_EVENTS[name] for name in scene_module.CLASSES]
     others = dict(zip(scene_module.CLASSES, class_events[3:] + class_events[:3], strict=True))
-    monkeypatch.setattr(scene_module, "_CLASS_EVENTS", others)
+    monkeypatch.setattr(scene_module, "CLASS_EVENTS", others)
     after = [scene_module.scene(2, "train", index) for index in range(24)]
     for one, other in zip(before, after, strict=True):
         assert np.array_equal(one.backdrop, other.backdrop)
@@ -305,7 +305,7 @@ def test_neither_band_nor_duration_alone_makes_a_tone_the_class_event():
     """The other two combinations are distractors, in clips of every class."""
     found = set()
     for index in range(60):
-        for event in scene_module._distractors(np.random.default_rng([9, index])):
+        for event in scene_sounds.distractors(np.random.default_rng([9, index])):
             if event.gate:
                 found.add((event.band[0] > 1000, event.gate[1] - event.gate[0] > 0.4))
     assert found == {(False, True), (True, False)}
@@ -313,9 +313,9 @@ def test_neither_band_nor_duration_alone_makes_a_tone_the_class_event():
 
 def test_an_event_has_the_signal_to_noise_ratio_that_it_is_given():
     rng = np.random.default_rng(0)
-    noise = scene_module._shaped_noise(rng, scene_module._PINK)
-    event = scene_module._tone(rng, scene_module.LOW_TONE, scene_module.LONG, [])
-    heard = scene_module._scaled(event, np.abs(np.fft.rfft(noise)) ** 2, 12.0)
+    noise = scene_sounds._shaped_noise(rng, scene_sounds._PINK)
+    event = scene_sounds._tone(rng, scene_sounds.LOW_TONE, scene_sounds.LONG, [])
+    heard = scene_sounds.scaled(event, np.abs(np.fft.rfft(noise)) ** 2, 12.0)
     spectrum, hertz = np.fft.rfft(noise), np.fft.rfftfreq(len(noise), 1 / 16000)
     in_band = np.fft.irfft(np.where((hertz >= event.band[0]) & (hertz < event.band[1]), spectrum, 0))
     ratio = np.mean(heard[heard != 0] ** 2) / np.mean(in_band**2)
@@ -334,7 +334,7 @@ def test_scenes_do_not_clip_and_the_class_event_is_not_simply_the_loudest():
 
 def test_the_second_time_scenes_come_from_the_cache(task, monkeypatch):
     first = scene_module.make_scenes(4, train_clips=8, test_clips=8)
-    monkeypatch.setattr(scene_module, "scene", None)
+    monkeypatch.setattr(scene_module, "scene", lambda *_: pytest.fail("a scene was made again"))
     again = scene_module.make_scenes(4, train_clips=8, test_clips=8)
     assert torch.equal(first.train.log_mels, again.train.log_mels)
 
@@ -344,7 +344,8 @@ def test_the_second_time_scenes_come_from_the_cache(task, monkeypatch):
 
 def test_an_unknown_task_is_refused():
     with pytest.raises(
-        ValueError, match="expected `name` to be one of scenes, digits, environment, vocoded, spliced, but got 'scene'"
+        ValueError,
+        match="expected `name` to be one of scenes, crowded, digits, environment, vocoded, spliced, but got 'scene'",
     ):
         load_task("scene")
 
@@ -459,5 +460,5 @@ def test_a_contact_sheet_needs_a_clip_of_every_class():
 
 
 def test_the_registry_makes_tasks_of_its_names(task):
-    assert set(TASKS) == {"scenes", "digits", "environment", "vocoded", "spliced"}
+    assert set(TASKS) == {"scenes", "crowded", "digits", "environment", "vocoded", "spliced"}
     assert TASKS["scenes"](3, train_clips=64, test_clips=32).train.fingerprint() == task.train.fingerprint()
