@@ -52,6 +52,7 @@ class ClassifiedClips:
         band_shares: how much of each mel band of the model lies on each bin of the inputs, (bin, band), if the inputs
             are spectra; None if they are log-mels. See `benchmarks.methods.region_maps.enlarged`.
         places: where the cells of the layer lie on the log-mels, also if the inputs are spectra.
+        twins: input of the twin of each clip, of the shape of `inputs`; None if clips have no twins.
     """
 
     model: nn.Module
@@ -63,10 +64,17 @@ class ClassifiedClips:
     seed: int
     band_shares: Tensor | None = None
     places: CellPlaces = field(default_factory=CellPlaces)
+    twins: Tensor | None = None
 
     def clips(self, selection: slice) -> Self:
         """The same with the selected clips only."""
-        return replace(self, inputs=self.inputs[selection], target=self.target[selection])
+        twins = None if self.twins is None else self.twins[selection]
+        return replace(self, inputs=self.inputs[selection], target=self.target[selection], twins=twins)
+
+    def copy(self) -> Self:
+        """The same with a copy of every tensor, the bases and the model; `layer` is the copied model's layer."""
+        copies: dict[int, Any] = {}  # one for all fields, so that the layer is copied as a module of the model
+        return replace(self, **{each.name: _copied(getattr(self, each.name), copies) for each in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +91,8 @@ class Query(ClassifiedClips):
         grid: the region of each bin, int64 (frequency, time). Where clips have grids of their own, it is (clip,
             frequency, time), and a method that is registered with `uses_grid` gets one clip at a time and its grid.
         names: names of the maps to compute, for a function that is registered under several names.
+        learned: networks that were trained for the method on the training clips, by the names of their learners; see
+            `benchmarks.methods.learner`.
 
     Example:
         >>> import torch
@@ -108,6 +118,20 @@ class Query(ClassifiedClips):
     fill: Tensor
     grid: Tensor
     names: tuple[str, ...] = ()
+    learned: Mapping[str, nn.Module] = field(default_factory=dict)
+
+    def network(self, name: str) -> nn.Module:
+        """The network that was trained by the learner of this name.
+
+        Raises:
+            ValueError: it was not trained: the method is registered without `learned=name`, or not explained by a run.
+        """
+        if name not in self.learned:
+            raise ValueError(
+                f"expected a network that was trained by the learner {name!r}, which only a run trains, for a method "
+                f"that is registered with `learned`; there are: {', '.join(self.learned) or 'none'}"
+            )
+        return self.learned[name]
 
     def clips(self, selection: slice) -> Self:
         """The same query with the selected clips only."""
@@ -117,11 +141,6 @@ class Query(ClassifiedClips):
     def batches(self, size: int = CLIPS_AT_ONCE) -> list[Query]:
         """The same query for at most `size` clips at a time."""
         return [self.clips(slice(start, start + size)) for start in range(0, len(self.inputs), size)]
-
-    def copy(self) -> Query:
-        """The same query with a copy of every tensor, the bases and the model; `layer` is the copied model's layer."""
-        copies: dict[int, Any] = {}  # one for all fields, so that the layer is copied as a module of the model
-        return replace(self, **{each.name: _copied(getattr(self, each.name), copies) for each in fields(self)})
 
 
 def _copied(value: Any, copies: dict[int, Any]) -> Any:

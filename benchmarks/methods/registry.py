@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.methods.learners import LEARNERS
 from benchmarks.methods.query import CLIPS_AT_ONCE, Query
 
 Explained = Tensor | tuple[Tensor, Tensor]
@@ -33,6 +34,7 @@ class Method:
         uses_grid: whether the map depends on the region grid.
         default: whether a run without `--methods` includes the method.
         batch: largest number of clips that the function gets in one call.
+        learned: names of the learners whose networks the function needs, in `benchmarks.methods.LEARNERS`.
 
     Example:
         >>> from benchmarks.methods import METHODS
@@ -48,6 +50,7 @@ class Method:
     uses_grid: bool = False
     default: bool = True
     batch: int = CLIPS_AT_ONCE
+    learned: tuple[str, ...] = ()
 
     def maps(self, query: Query) -> list[Explained]:
         """The maps of each of the query's `names`, computed for at most `batch` clips at a time.
@@ -78,7 +81,12 @@ _LOADED: dict[Path, list[str]] = {}  # file → the names that it registered
 
 
 def method(
-    *names: str, uses_fill: bool = False, uses_grid: bool = False, default: bool = True, batch: int = CLIPS_AT_ONCE
+    *names: str,
+    uses_fill: bool = False,
+    uses_grid: bool = False,
+    default: bool = True,
+    batch: int = CLIPS_AT_ONCE,
+    learned: Sequence[str] = (),
 ) -> Callable[[Explain], Explain]:
     """Registers a function as an attribution method; a decorator.
 
@@ -88,13 +96,15 @@ def method(
         uses_grid: whether the map depends on the region grid.
         default: whether a run without `--methods` includes the method.
         batch: largest number of clips that the function gets in one call.
+        learned: names of the learners whose networks the function needs; a run trains them before it explains. See
+            `benchmarks.methods.learner`.
 
     Returns:
         A decorator that registers the function and returns it unchanged; see `Method` for what the function returns.
 
     Raises:
-        ValueError: a method is registered under one of the names already, or a name begins with =, +, - or @, as
-            formulas of spreadsheets do.
+        ValueError: a method is registered under one of the names already; a name begins with =, +, - or @, as formulas
+            of spreadsheets do; or there is no learner of one of the names in `learned`.
 
     Example:
         >>> from benchmarks.methods import METHODS, Query, method
@@ -107,6 +117,8 @@ def method(
     """
 
     def register(explain: Explain) -> Explain:
+        if unknown := [name for name in learned if name not in LEARNERS]:
+            raise ValueError(f"expected names of learners, such as {', '.join(LEARNERS)}, but got {unknown[0]!r}")
         for name in names:
             if name.startswith(("=", "+", "-", "@")):
                 raise ValueError(
@@ -115,7 +127,7 @@ def method(
                 )
             if name in METHODS:
                 raise ValueError(f"expected a new name for a method, but {name!r} is registered already")
-            METHODS[name] = Method(names, explain, uses_fill, uses_grid, default, batch)
+            METHODS[name] = Method(names, explain, uses_fill, uses_grid, default, batch, tuple(learned))
         return explain
 
     return register
@@ -146,7 +158,7 @@ def load_methods(path: str | PathLike[str]) -> list[str]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not Python, raises an exception, takes a name that is registered already, or registers
-            none. Methods that it registered before the error are removed.
+            none. Methods and learners that it registered before the error are removed.
 
     Example:
         >>> import tempfile
@@ -166,11 +178,14 @@ def load_methods(path: str | PathLike[str]) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"expected a Python file with methods at {path}, but there is none")
     before = dict(METHODS)
+    learners_before = dict(LEARNERS)
     try:
         _run(path)
     except (Exception, SystemExit) as error:
         METHODS.clear()
         METHODS.update(before)
+        LEARNERS.clear()
+        LEARNERS.update(learners_before)
         raise ValueError(
             f"expected a Python file that registers methods, but {path} raises {type(error).__name__}: {error}"
         ) from error

@@ -18,7 +18,7 @@ LOWER_IS_BETTER = frozenset(
 )
 ORACLE = "greedy oracle"  # tries all regions with the model for each step: a bound, not an attribution method
 FAMILIES = ("APEX", "other methods", "controls")
-CONTROLS = ("random", "energy", "blurred random", ORACLE)
+CONTROLS = ("random", "energy", "blurred random", "twin difference", "twin network", ORACLE)
 ALL_CHANNELS = re.compile(r"^APEX\b.*\ball\b")  # names of rows of APEX that choose no channels
 ALL_FILLS = "all fills"
 CELL = ["grid", "fill"]  # columns that name a cell of one method

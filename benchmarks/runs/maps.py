@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods import Explained, Method, Query
+from benchmarks.methods.learners import FailedTrainingError
 from benchmarks.methods.registry import joined
 from benchmarks.runs.price import Meter
 from captum_apex.files import read_tensors, write_tensors
@@ -299,6 +300,8 @@ def _relative_change(perturbed: Tensor | None, attributions: Tensor) -> Tensor:
 
 def status_of(error: Exception) -> str:
     """The status for an exception: its kind, and the first line of its message."""
+    if isinstance(error, FailedTrainingError):
+        return str(error)
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in OUT_OF_MEMORY):
         return f"out of memory ({text[:160]})"

@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from tqdm import tqdm
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.runs.allocator import keep_freed_memory
 from benchmarks.runs.clusters import Lost
+from benchmarks.runs.learning import learned_networks, learned_table
 from benchmarks.runs.maps import Map, RegionSums, run_method, status_of
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import Cell, Row
@@ -37,6 +38,7 @@ from captum_apex.masking.grids import GRIDS
 from captum_apex.progress import bar_settings
 
 DEFAULT_FILLS = ("silence", "mean")
+LEARNED = "learned.csv"  # table of the networks that methods learned
 CLIPS_TOGETHER = 8  # clips in one job of the scoring
 
 
@@ -134,9 +136,13 @@ def run(
     bar = partial(tqdm, **bar_settings(progress))
     on_gpu = next(subject.model.parameters()).is_cuda
     with nullcontext() if on_gpu else one_thread():
-        stage = Stage.of(subject, settings.clips, settings.part)
+        unmapped = [cell for cell in cells if results.sums(cell) is None]
+        networks = learned_networks(subject, (name for each in settings.methods for name in METHODS[each].learned))
+        if networks:
+            results.write(LEARNED, learned_table(networks))
+        stage = replace(Stage.of(subject, settings.clips, settings.part), learned=networks)
         with started(stage, jobs=jobs, backend=backend, address=address) as workers:
-            _explain(workers, [cell for cell in cells if results.sums(cell) is None], settings, results, bar)
+            _explain(workers, unmapped, settings, results, bar)
             mapped = [cell for cell in cells if results.sums(cell) is not None]
             _score(workers, len(stage.indices), mapped, settings, results, bar)
 

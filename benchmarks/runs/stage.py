@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from benchmarks.methods import Query
+from benchmarks.methods import METHODS, Query
+from benchmarks.methods.learners import LearnedNetwork
 from benchmarks.methods.query import ClassifiedClips, logits
 from benchmarks.runs.subject import Subject
 from benchmarks.tasks import Split, Task
@@ -33,12 +34,14 @@ class Stage(ClassifiedClips):
         segments: the segment of each bin of each clip, int64 (clip, frequency, time); None if they are unknown.
         truth: bins on which the class event lies, bool (clip, frequency, time), all False for a clip for which they
             are unknown; None if they are unknown for all clips.
+        learned: networks that methods learned from the training clips, by the names of their learners.
     """
 
     indices: list[int]
     labels: list[int]
     truth: Tensor | None
     segments: Tensor | None = None
+    learned: Mapping[str, LearnedNetwork] = field(default_factory=dict)
 
     @classmethod
     def of(cls, subject: Subject, n_clips: int, split: Split = "test") -> Stage:
@@ -61,6 +64,7 @@ class Stage(ClassifiedClips):
             seed=subject.seed,
             band_shares=None if task.band_shares is None else task.band_shares.to(inputs),
             places=subject.bank.origin.places or CellPlaces(),
+            twins=_twins(task, split, indices, inputs),
             indices=indices,
             labels=[dataset[index][1] for index in indices],
             truth=None if truth is None else torch.stack([truth(index) for index in indices]),
@@ -100,12 +104,14 @@ class Stage(ClassifiedClips):
     def query(self, grid: Tensor, fill: Tensor, names: tuple[str, ...] = ()) -> Query:
         """What a method gets in a cell with this region grid and fill, to compute the maps of these names."""
         shared = {each.name: getattr(self, each.name) for each in fields(ClassifiedClips)}
-        return Query(**shared, grid=grid, fill=fill, names=names)
+        needed = {name for method in names for name in METHODS[method].learned} & self.learned.keys()
+        learned = {name: self.learned[name].network(name, self) for name in sorted(needed)}
+        return Query(**shared, grid=grid, fill=fill, names=names, learned=learned)
 
     def clips(self, selection: slice) -> Self:
         """The same stage with the selected clips only, without the memory of the others, since it is sent to a worker.
 
-        The truth is left out: scoring does not need it.
+        What scoring does not need is left out: the truth, the twins and the networks of methods.
         """
         stage = super().clips(selection)
         return replace(
@@ -115,6 +121,8 @@ class Stage(ClassifiedClips):
             indices=self.indices[selection],
             labels=self.labels[selection],
             truth=None,
+            twins=None,
+            learned={},
             segments=None if self.segments is None else self.segments[selection].clone(),
         )
 
@@ -123,6 +131,14 @@ class Stage(ClassifiedClips):
         for start in range(0, len(self.indices), size):
             selection = slice(start, start + size)
             yield selection, self.clips(selection)
+
+
+def _twins(task: Task, split: Split, indices: list[int], inputs: Tensor) -> Tensor | None:
+    """The input of each clip's twin; None if clips have no twins, or are spectra."""
+    if task.twin is None or task.band_shares is not None:
+        return None
+    dataset = getattr(task, split)
+    return torch.stack([dataset[task.twin(index)][0] for index in indices]).to(inputs)
 
 
 def _segments(task: Task, indices: list[int], inputs: Tensor) -> Tensor:

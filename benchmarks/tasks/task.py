@@ -168,8 +168,8 @@ class Task:
             are unknown for this clip: it is left out wherever a map is compared with the truth.
         schemes: function from the index of a test clip to the names of the schemes that its class event is made for;
             None if they are unknown.
-        twin: function from the index of a test clip to the index of the test clip that is the same sound in another
-            class, and differs from it only in what makes the class; None if clips have no twins.
+        twin: function from the index of a clip to the index of the clip of the same split that is the same sound in
+            another class, and differs from it only in what makes the class; None if clips have no twins.
         segments: function from the index of a test clip to the times in seconds at which it is divided, such as the
             ends of its words, for the region grids `segments` and `segment-means`; None if they are unknown.
         band_shares: how much of each mel band lies on each bin of the clips' frequency axis, (bin, band); None if the

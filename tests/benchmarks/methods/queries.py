@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.classifiers.networks import PlainCNN, convnext, explained_layer
-from benchmarks.methods import METHODS, Query
+from benchmarks.methods import LEARNERS, METHODS, Query
 from captum_apex import SCHEMES, PrototypeBasis
 from captum_apex.masking.grids import region_grid
 
@@ -49,7 +49,16 @@ def random_query(name="cnn", dtype=torch.float32, clips=2, grid=(2, 3), biased=T
         scheme: PrototypeBasis(torch.linalg.qr(torch.randn(width, width, generator=draw))[0].to(dtype), scheme)
         for scheme in SCHEMES
     }
-    return query_of(model, explained_layer(model), inputs, target, fill, region_grid(SIZE, *grid), bases)
+    query = query_of(model, explained_layer(model), inputs, target, fill, region_grid(SIZE, *grid), bases)
+    return dataclasses.replace(query, learned=untrained(query), twins=inputs.flip(3))
+
+
+def untrained(query):
+    """The networks of all learners, with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        networks = {name: each.build(query).to(query.inputs).eval() for name, each in LEARNERS.items()}
+    return {name: each.requires_grad_(False) for name, each in networks.items()}
 
 
 def query_of(model, layer, inputs, target, fill, grid, bases):

@@ -113,6 +113,9 @@ def test_names_say_what_apex_explains():
     assert [name for name, each in METHODS.items() if not each.default] == [
         "NoiseTunnel (IntegratedGradients)",
         *MANY,
+        "L-MAC",
+        "twin network",
+        "twin difference",
         "greedy oracle",
     ]
     assert next(iter(METHODS)) == "APEX square"

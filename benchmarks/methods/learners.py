@@ -1,0 +1,138 @@
+"""Networks that methods learn from the training clips, beside the frozen model: how they are registered and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.methods.query import ClassifiedClips
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingClips(ClassifiedClips):
+    """The training clips of a task with a copy of the frozen model; `target` is the class that the model predicts.
+
+    Attributes:
+        labels: index of the true class of each clip, int64 (clip,).
+    """
+
+    labels: Tensor
+
+
+Build = Callable[[ClassifiedClips], nn.Module]
+Train = Callable[[nn.Module, TrainingClips], object]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """How a network is made and trained.
+
+    Attributes:
+        build: function from clips, whose number and values do not matter, to the network before its training.
+        train: function that trains the network in place.
+    """
+
+    build: Build
+    train: Train
+
+
+LEARNERS: dict[str, Learner] = {}
+"""All registered learners by name."""
+
+
+def learner(name: str, build: Build) -> Callable[[Train], Train]:
+    """Registers a function that trains a network for methods; a decorator.
+
+    A run calls it once for each frozen model, with one thread on the CPU, with torch's random number generator set to
+    the seed of the run, and with a model whose parameters take no gradients. It keeps the weights in the cache. Only
+    runs with a method that needs the network train it.
+
+    Args:
+        name: name of the network, for `learned` of `benchmarks.methods.method` and for `Query.network`.
+        build: makes the network before its training, from clips of the same shape as those of the training.
+
+    Returns:
+        A decorator that registers the function and returns it unchanged. The function gets the network and the
+        `TrainingClips`, and trains the network in place.
+
+    Raises:
+        ValueError: a learner of this name is registered already.
+
+    Example:
+        >>> from torch import nn
+        >>> from benchmarks.methods import LEARNERS, learner
+        >>> @learner("mean clip", build=lambda clips: nn.BatchNorm2d(1, momentum=None, affine=False))
+        ... def train(network, clips):
+        ...     network.train()(clips.inputs)
+        >>> "mean clip" in LEARNERS
+        True
+        >>> del LEARNERS["mean clip"]  # leaves the registry as it was
+    """
+
+    def register(train: Train) -> Train:
+        if name in LEARNERS:
+            raise ValueError(f"expected a new name for a learner, but {name!r} is registered already")
+        LEARNERS[name] = Learner(build, train)
+        return train
+
+    return register
+
+
+class FailedTrainingError(RuntimeError):
+    """The network that a method needs was not trained; the text is the status of the method."""
+
+
+class FailedNetwork(nn.Module):
+    """Stands for a network whose training failed: it raises the reason when it is called.
+
+    Args:
+        status: what happened and why, as in the rows of a run.
+
+    Example:
+        >>> from benchmarks.methods.learners import FailedNetwork, FailedTrainingError
+        >>> try:
+        ...     FailedNetwork("unsupported (the clips have no twins)")(None)
+        ... except FailedTrainingError as error:
+        ...     print(error)
+        unsupported (the clips have no twins)
+    """
+
+    def __init__(self, status: str) -> None:
+        super().__init__()
+        self.status = status
+
+    def forward(self, *_: object) -> Tensor:
+        """Raises the reason."""
+        raise FailedTrainingError(self.status)
+
+
+@dataclass(frozen=True)
+class LearnedNetwork:
+    """A network after its training, as its weights, or what happened instead; it is sent to the workers as it is.
+
+    Attributes:
+        weights: state dictionary of the network.
+        seconds: how long the training took, also where the weights are from the cache.
+        failure: the status of the methods that need it; empty if the training was finished.
+    """
+
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    seconds: float = float("nan")
+    failure: str = ""
+
+    def network(self, name: str, clips: ClassifiedClips) -> nn.Module:
+        """The network, in evaluation mode on the device of the clips; one that raises the failure if there is none.
+
+        Args:
+            name: name of the learner.
+            clips: clips of the shape of the training clips.
+        """
+        if self.failure:
+            return FailedNetwork(self.failure)
+        with torch.random.fork_rng():
+            network = LEARNERS[name].build(clips)
+        network.load_state_dict(self.weights)
+        return network.to(clips.inputs.device).eval().requires_grad_(False)
