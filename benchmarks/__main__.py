@@ -13,6 +13,7 @@ from captum_apex import interruption  # noqa: F401  # before all that takes seco
 from benchmarks.commands import (
     demonstration_command,
     fits_command,
+    heads_command,
     measure_command,
     prototypes_command,
     published_command,
@@ -83,6 +84,7 @@ def command_parser() -> argparse.ArgumentParser:
     measure_command.add_events_parser(commands)
     measure_command.add_norm_parser(commands)
     fits_command.add_fits_parser(commands)
+    heads_command.add_heads_parser(commands)
     prototypes_command.add_prototypes_parser(commands)
     regions_command.add_regions_parser(commands)
     published_command.add_published_parser(commands)

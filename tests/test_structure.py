@@ -36,7 +36,8 @@ FLOORS = {
     "benchmarks": (
         {"cache", "statistics", "threads"},
         {"tasks"},
-        {"classifiers", "methods", "published"},
+        {"classifiers", "published"},
+        {"methods"},
         {"runs"},
         {"experiments"},
         {"reports"},

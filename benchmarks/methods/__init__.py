@@ -14,6 +14,7 @@ from benchmarks.methods import class_activation  # noqa: F401
 from benchmarks.methods import perturbation  # noqa: F401
 from benchmarks.methods import relevance  # noqa: F401
 from benchmarks.methods import learned_maps  # noqa: F401
+from benchmarks.methods import trained_head_maps  # noqa: F401
 from benchmarks.methods import controls  # noqa: F401
 from benchmarks.methods.learners import LEARNERS, TrainingClips, learner
 from benchmarks.methods.query import CLIPS_AT_ONCE, Query

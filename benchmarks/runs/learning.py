@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.cache import cached_tensors
+from benchmarks.classifiers import trained_heads
 from benchmarks.methods import LEARNERS
 from benchmarks.methods.learners import LearnedNetwork, TrainingClips
 from benchmarks.methods.query import ClassifiedClips
@@ -69,12 +70,12 @@ def _trained(subject: Subject, name: str) -> dict[str, Tensor]:
 
 
 def _key(subject: Subject, name: str) -> dict[str, Any]:
-    """Everything that the weights depend on; of the code, the modules that build and train the network."""
-    learner = LEARNERS[name]
-    modules = dict.fromkeys(inspect.getmodule(function) for function in (learner.build, learner.train))
+    """Everything that the weights depend on; of the code, the modules that build and train it, and the heads."""
+    functions = (LEARNERS[name].build, LEARNERS[name].train)
+    modules = [inspect.getmodule(getattr(function, "func", function)) for function in functions]  # also of a partial
     return {
         "learner": name,
-        "code": [inspect.getsource(module) for module in modules if module is not None],
+        "code": [inspect.getsource(module) for module in dict.fromkeys([*modules, trained_heads]) if module],
         "weights": fingerprint(subject.model),
         "layer": layer_name(subject.model, subject.layer),
         "clips": subject.task.train.fingerprint(),

@@ -116,6 +116,8 @@ def test_names_say_what_apex_explains():
         "L-MAC",
         "twin network",
         "twin difference",
+        "AudioProtoPNet",
+        "InfoDisent",
         "greedy oracle",
     ]
     assert next(iter(METHODS)) == "APEX square"

@@ -1,0 +1,70 @@
+"""The command `heads`: how well interpretable heads predict on frozen features, over tasks, networks and seeds."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.classifiers.networks import NETWORKS
+from benchmarks.classifiers.trained_heads import HEADS
+from benchmarks.commands.options import Commands, check_tables, write_tables
+from benchmarks.commands.stored_lines import StoredLines
+from benchmarks.experiments.head_scores import COLUMNS, OWN, head_line
+from benchmarks.reports.heads_table import heads_section
+from benchmarks.reports.markup import section_markdown
+from benchmarks.runs.subject import prepare
+from benchmarks.tasks import TASKS
+from captum_apex.cli.loading import check_output_folder
+from captum_apex.cli.types import seed
+
+KEY = ["task", "network", "seed", "head"]
+
+
+def add_heads_parser(commands: Commands) -> None:
+    """Adds the parser of `heads`."""
+    parser = commands.add_parser(
+        "heads",
+        help="interpretable heads on frozen features: accuracy beside the network's own head, classes of prototypes",
+        description="Trains the heads of AudioProtoPNet and InfoDisent on the features of frozen networks, and "
+        "measures how well they predict. Lines that the CSV file has are not computed again.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--tasks", nargs="+", choices=TASKS, default=["digits"], help="what is classified; see `run`")
+    add("--networks", nargs="+", choices=NETWORKS, default=["cnn"], help="the classifiers")
+    add("--seeds", nargs="+", type=seed, default=[0], help="seeds of clips and training")
+    heads = [OWN, *HEADS]
+    add("--heads", nargs="+", choices=heads, default=heads, metavar="NAME", help="the heads")
+    add("--csv", type=Path, default=Path("results/heads.csv"), metavar="FILE.csv", help="file of all numbers")
+    add("--out", type=Path, metavar="FILE.md", help="replace the table between this file's marks, as in `overview`")
+    parser.set_defaults(command=heads_command)
+
+
+def heads_command(options: argparse.Namespace) -> int:
+    """Measures all heads, writes the numbers to a CSV file and prints the table."""
+    check_output_folder(options.csv)
+    check_tables(options.out)
+    stored = StoredLines(options.csv, "heads", KEY, COLUMNS)
+    tables = []
+    for task, network, number in itertools.product(options.tasks, options.networks, options.seeds):
+        subject = None
+        for name in options.heads:
+            key = (task, network, number, name)
+            lines = stored.of(*key)
+            if lines.empty:
+                subject = subject or prepare(task, network, seed=number, progress=True)
+                columns: dict[str, Any] = dict(zip(KEY, key, strict=True))
+                lines = head_line(subject, name).assign(**columns)[[*KEY, *COLUMNS]]
+                stored.add(lines)
+                print(f"{', '.join(map(str, key))}: written to {options.csv}", file=sys.stderr)
+            tables.append(lines)
+    section = heads_section(pd.concat(tables, ignore_index=True))
+    print(section_markdown(section, Path()))
+    if options.out is not None:
+        write_tables(options.out, [section])
+    return 0
