@@ -54,8 +54,8 @@ class PrototypeHead(TrainedHead):
 
     Source: Heinrich et al., "AudioProtoPNet" (arXiv 2404.10420), with its cosine similarity, prototypes of one cell,
     connections to the own class only, and orthogonality term. Deviations: the network below is frozen; the
-    cross-entropy stands for the asymmetric loss where a clip has one class; the prototypes start at cells of training
-    clips of their class; and they are not moved to training cells at the end.
+    cross-entropy stands for the asymmetric loss where a clip has one class; the prototypes start at the cells with the
+    largest norm of training clips of their class; and they are not moved to training cells at the end.
 
     Example:
         >>> import torch
@@ -76,11 +76,13 @@ class PrototypeHead(TrainedHead):
         self.bias = nn.Parameter(torch.zeros(n_classes))
 
     def start(self, features: Tensor, labels: Tensor) -> None:
-        """Puts the prototypes on random cells of random clips of their class."""
+        """Puts the prototypes on the loudest cells of random clips of their class."""
+        loudest = features.flatten(2).norm(dim=1).argmax(1)  # (clip,)
+        cells = features.flatten(2)[torch.arange(len(loudest)), :, loudest]  # (clip, channel)
         for label, prototypes in enumerate(self.prototypes.data):
-            cells = features[labels == label].permute(0, 2, 3, 1).flatten(0, 2)  # (cell, channel)
-            if len(cells):
-                prototypes.copy_(cells[torch.randint(len(cells), (len(prototypes),))])
+            of_class = cells[labels == label]
+            if len(of_class):
+                prototypes.copy_(of_class[torch.randint(len(of_class), (len(prototypes),))])
 
     def similarities(self, features: Tensor) -> Tensor:
         """`relu(cos(z_s, p_cj))` of each cell and prototype, (clip, class, prototype, row, column)."""

@@ -11,7 +11,14 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.__main__ import main
-from benchmarks.commands import fits_command, measure_command, prototypes_command, regions_command, run_command
+from benchmarks.commands import (
+    fits_command,
+    heads_command,
+    measure_command,
+    prototypes_command,
+    regions_command,
+    run_command,
+)
 from benchmarks.methods import METHODS
 from benchmarks.reports.norm_table import MEASURES
 from benchmarks.reports.region_tables import LINE_COLUMNS
@@ -311,6 +318,28 @@ def test_ways_of_fitting_are_measured_once_and_written_into_a_file(tmp_path, mon
     path.write_text("task,network,seed,fit,scheme\n")
     assert main(command) == 2
     assert "it lacks the column purity" in capsys.readouterr().err
+
+
+def test_heads_are_trained_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):
+    measured = []
+
+    def line(subject, name):
+        measured.append((*subject, name))
+        return pd.DataFrame([dict.fromkeys(heads_command.COLUMNS, 0.25 + subject[2] / 10)])
+
+    monkeypatch.setattr(heads_command, "prepare", lambda task, network, seed, progress: (task, network, seed))
+    monkeypatch.setattr(heads_command, "head_line", line)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- Trained heads -->\nold\n<!-- end of Trained heads -->\n")
+    path = tmp_path / "lines.csv"
+    command = ["heads", "--heads", "own head", "InfoDisent", "--csv", str(path), "--out", str(page)]
+    assert main([*command, "--seeds", "0"]) == 0
+    assert "| digits | cnn | InfoDisent | 0.250 |" in capsys.readouterr().out
+    assert main([*command, "--seeds", "0", "1"]) == 0
+    assert measured == [("digits", "cnn", seed, head) for seed in (0, 1) for head in ("own head", "InfoDisent")]
+    for text in (capsys.readouterr().out, page.read_text()):
+        assert "| digits | cnn | InfoDisent | 0.300 (0.250 to 0.350) |" in text
+    assert "old" not in page.read_text()
 
 
 def test_prototypes_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):
