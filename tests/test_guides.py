@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from benchmarks.methods import METHODS
+from benchmarks.methods import LEARNERS, METHODS
 from benchmarks.tasks import TASKS
 from captum_apex import Event, RegionEffect, write_csv, write_raven
 from captum_apex.explaining.explained_clips import COLUMNS
@@ -37,7 +37,7 @@ def run_blocks(blocks, folder, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(socket.socket, "connect", connect_here)
     names = {"__name__": "guide"}
-    with torch.random.fork_rng(), patch.dict(TASKS), patch.dict(METHODS):
+    with torch.random.fork_rng(), patch.dict(TASKS), patch.dict(METHODS), patch.dict(LEARNERS):
         for block in blocks:
             exec(compile(block, "guide", "exec"), names)
     return names
