@@ -14,6 +14,7 @@ from benchmarks.commands import (
     demonstration_command,
     fits_command,
     heads_command,
+    leaderboard_command,
     measure_command,
     prototypes_command,
     published_command,
@@ -85,6 +86,7 @@ def command_parser() -> argparse.ArgumentParser:
     measure_command.add_norm_parser(commands)
     fits_command.add_fits_parser(commands)
     heads_command.add_heads_parser(commands)
+    leaderboard_command.add_leaderboard_parser(commands)
     prototypes_command.add_prototypes_parser(commands)
     regions_command.add_regions_parser(commands)
     published_command.add_published_parser(commands)

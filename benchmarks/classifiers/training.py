@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -91,8 +91,7 @@ def trained_classifier(
     Returns:
         The network in evaluation mode, on `device`.
     """
-    with _seeded(seed, torch.device("cpu")):
-        model = _build(network, len(task.classes))
+    _check_network(network)
     key = {
         "network": network,
         "recipe": asdict(recipe_of(task.name, network)),
@@ -110,7 +109,26 @@ def trained_classifier(
         trained = train_classifier(task, network, seed=seed, device=device, progress=progress)
         return {name: value.cpu() for name, value in trained.state_dict().items()}
 
-    model.load_state_dict(cached_tensors("classifier", key, make))
+    return loaded_classifier(task, network, cached_tensors("classifier", key, make), device=device)
+
+
+def loaded_classifier(
+    task: Task, network: str, weights: Mapping[str, Tensor], *, device: str | torch.device = "cpu"
+) -> nn.Module:
+    """A network with given weights, in evaluation mode.
+
+    Args:
+        task: the task, for the number of its classes.
+        network: a name in `NETWORKS`.
+        weights: the state dictionary of the network.
+        device: the torch device of the network.
+
+    Raises:
+        ValueError: there is no network of this name.
+    """
+    with torch.random.fork_rng([]):
+        model = _build(network, len(task.classes))
+    model.load_state_dict(weights)
     return model.to(device).to(memory_format=torch.channels_last).eval()
 
 
@@ -130,9 +148,13 @@ def accuracy(model: nn.Module, dataset: Dataset[tuple[Tensor, int]], *, batch: i
 
 
 def _build(network: str, classes: int) -> nn.Module:
+    _check_network(network)
+    return NETWORKS[network](classes)
+
+
+def _check_network(network: str) -> None:
     if network not in NETWORKS:
         raise ValueError(f"expected `network` to be one of {', '.join(NETWORKS)}, but got {network!r}")
-    return NETWORKS[network](classes)
 
 
 def _start(recipe: Recipe, network: str, seed: int, device: str | torch.device, progress: bool) -> dict[str, Tensor]:

@@ -48,6 +48,14 @@ class StoredLines:
         stored = self._read()
         return stored[(stored[list(self.key)] == list(values)).all(axis=1)]
 
+    def all(self) -> pd.DataFrame:
+        """All lines; none if there is no file.
+
+        Raises:
+            FolderError: as for `of`.
+        """
+        return self._read()
+
     def add(self, lines: pd.DataFrame) -> None:
         """Adds lines to the file, and makes it and its folder where they do not exist.
 

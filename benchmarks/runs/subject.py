@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmarks.cache import cache_path, cached
 from benchmarks.classifiers import networks
 from benchmarks.classifiers.networks import explained_layer
-from benchmarks.classifiers.training import trained_classifier
+from benchmarks.classifiers.training import loaded_classifier, trained_classifier
 from benchmarks.classifiers.waveform_networks import ENDING, waveform_model, waveform_task
 from benchmarks.tasks import Split, Task, load_task
 from captum_apex import SCHEMES, FeatureBank, PrototypeBasis, Scheme, fit_basis
@@ -130,6 +130,7 @@ def prepare(
     layer_name: str = "",
     orthogonal: bool = True,
     at_norm: bool = False,
+    weights: Mapping[str, Tensor] | None = None,
     progress: bool = False,
 ) -> Subject:
     """Loads everything that a run needs from the cache; what is missing is computed and stored there.
@@ -144,6 +145,7 @@ def prepare(
         orthogonal: whether the bases are orthogonal, `U = exp(A − Aᵀ)`, or only invertible, `U = exp(A)`.
         at_norm: whether the norm behind the pooling is applied to the grid before bases are fitted; without effect for
             a network without one.
+        weights: state dictionary of the network, in place of the trained one of the cache.
         progress: whether to show progress bars.
 
     Raises:
@@ -158,7 +160,10 @@ def prepare(
     """
     task = load_task(task_name, seed)
     plain = network.removesuffix(ENDING)
-    model = trained_classifier(task, plain, seed=seed, device=device, progress=progress)
+    if weights is None:
+        model = trained_classifier(task, plain, seed=seed, device=device, progress=progress)
+    else:
+        model = loaded_classifier(task, plain, weights, device=device)
     layer = explained_layer(model, layer_name)
     norm = networks.pooled_norm(model) if at_norm else None
     bank = _bank(task, model, layer, norm, progress).to(device)
