@@ -63,8 +63,8 @@ def leaderboard_section(lines: pd.DataFrame) -> Section:
 
 def _means(lines: pd.DataFrame, measure: str) -> pd.DataFrame:
     """The mean over grids and fills, (method, entry); NaN where a cell has no score."""
-    cells = lines.pivot_table(index="method", columns="entry", values=measure, aggfunc=list, sort=False, dropna=False)
-    return cells.map(lambda values: pd.Series(values).mean(skipna=False) if isinstance(values, list) else float("nan"))
+    means = lines.groupby(["method", "entry"], sort=False)[measure].agg(lambda values: values.mean(skipna=False))
+    return means.unstack("entry").reindex(index=lines["method"].unique(), columns=lines["entry"].unique())
 
 
 def _shown(value: float) -> str:

@@ -82,10 +82,11 @@ class Entry:
             grids: names of the region grids.
             fills: names of the fills.
         """
-        about = {"task": subject.task.name, "network": subject.network, "seed": subject.seed}
         values = {name: stage.fill(name) for name in fills}
         return cls(
-            **about,
+            task=subject.task.name,
+            network=subject.network,
+            seed=subject.seed,
             indices=stage.indices,
             accuracy=accuracy,
             weights=fingerprint(subject.model),
