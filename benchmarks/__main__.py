@@ -20,6 +20,7 @@ from benchmarks.commands import (
     published_command,
     regions_command,
     run_command,
+    shortcuts_command,
     show_command,
     truth_command,
 )
@@ -89,6 +90,7 @@ def command_parser() -> argparse.ArgumentParser:
     leaderboard_command.add_leaderboard_parser(commands)
     prototypes_command.add_prototypes_parser(commands)
     regions_command.add_regions_parser(commands)
+    shortcuts_command.add_shortcuts_parser(commands)
     published_command.add_published_parser(commands)
     truth_command.add_truth_parser(commands)
     demonstration_command.add_demonstration_parser(commands)

@@ -14,11 +14,18 @@ from benchmarks.classifiers.recipes import Recipe
 from benchmarks.classifiers.training import accuracy, train_classifier
 from benchmarks.methods.registry import CLIPS_AT_ONCE
 from benchmarks.tasks import ClipDataset, Split, Task
-from captum_apex import FeatureBank, LayerAPEX, PrototypeBasis, Scheme, fit_basis
+from captum_apex import APEX, FeatureBank, PrototypeBasis, Scheme, fit_basis
 from captum_apex.attribution import select_channels
 from captum_apex.bases.prototype_choice import activations_of
+from captum_apex.metrics import relevance_mass
 
 N_CHANNELS = 5  # channels of an explanation
+AUDIBLE = 1.0  # dB; a bin belongs to the hum if it changes it by at least this
+COLUMNS = (
+    *("trained", "scheme", "accuracy", "fooled", "channels", "prototypes", "shown"),
+    *("clips", "lost", "evidence", "mass", "bins", "examples", "examples_chance"),
+)
+"""Columns of the lines of `shortcut_table`."""
 FALL = 0.5  # a channel is on the hum if its prototypes lose at least this share of its activation without the hum
 
 
@@ -84,6 +91,15 @@ def shortcut_table(
         - `channels`: channels on the hum, whose prototypes lose at least half of the activation without it.
         - `prototypes`: share of all prototypes that are clips with the hum, of such channels.
         - `shown`: share of the test clips with the hum whose explanation of the class of the hum has such a channel.
+
+        And, over the test clips with the hum that get its class (`clips`):
+
+        - `lost`: mean fall of the probability of the class without the hum.
+        - `evidence`: share of the positive contributions to the class that comes from channels on the hum.
+        - `mass`, `bins`: share of the positive relevance of the enlarged map of five channels on the bins that the hum
+          changes by at least 1 dB, and share of the bins that these are.
+        - `examples`: share of the prototypes that an explanation shows, of its channels, that are clips with the hum;
+          `examples_chance`: share of the training clips that have it.
     """
     of_class = (task.train.labels == hum.label).nonzero()[:, 0].tolist()
     with_hum = replace(task, train=hummed(task, "train", hum, of_class))
@@ -96,11 +112,12 @@ def shortcut_table(
         banks = [FeatureBank.from_dataset(model, layer, each.train, places=False) for each in (with_hum, task)]
         for scheme in schemes:
             basis = fit_basis(banks[0], scheme, method="closed-form", n_prototypes=_numbers(banks[0].n_clips))
-            falls = channel_falls(basis, banks[1].means)
-            counts = _counts(basis, falls >= FALL, hum)
-            shown = _shown(LayerAPEX(model, layer, basis), noisy_test, hum, falls >= FALL)
-            lines.append({**about, "scheme": str(scheme), **counts, "shown": shown})
-    return pd.DataFrame(lines)
+            on_hum = channel_falls(basis, banks[1].means) >= FALL
+            apex = APEX(model, layer, basis)
+            found = _reliance(apex, task, noisy_test, hum, on_hum)
+            counts = _counts(basis, on_hum, hum) | {"shown": _shown(apex, noisy_test, hum, on_hum)}
+            lines.append({**about, "scheme": str(scheme), **counts, **found, "examples_chance": _share(task, hum)})
+    return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def channel_falls(basis: PrototypeBasis, clean: Tensor) -> Tensor:
@@ -137,10 +154,49 @@ def _counts(basis: PrototypeBasis, on_hum: Tensor, hum: Hum) -> dict[str, float]
     return {"channels": on_hum.sum().item(), "prototypes": (of_class & on_hum[:, None]).double().mean().item()}
 
 
-def _shown(apex: LayerAPEX, noisy: ClipDataset, hum: Hum, on_hum: Tensor) -> float:
+def _share(task: Task, hum: Hum) -> float:
+    return (task.train.labels == hum.label).double().mean().item()
+
+
+def _shown(apex: APEX, noisy: ClipDataset, hum: Hum, on_hum: Tensor) -> float:
     """Share of the clips whose explanation of the class of the hum has a channel on the hum."""
     shown = []
     for clips in noisy.log_mels.split(CLIPS_AT_ONCE):
-        found = apex.decompose(clips, hum.label)
-        shown.append((select_channels(found.contributions, found.activations, N_CHANNELS) & on_hum).any(1))
+        shown.append((_explained(apex, clips, hum)[1] & on_hum).any(1))
     return torch.cat(shown).double().mean().item()
+
+
+def _explained(apex: APEX, clips: Tensor, hum: Hum) -> tuple[Tensor, Tensor]:
+    """The contributions to the class of the hum, and the channels of the explanation, both (clip, channel)."""
+    found = apex.layer_apex.decompose(clips, hum.label)
+    return found.contributions, select_channels(found.contributions, found.activations, N_CHANNELS)
+
+
+def _reliance(apex: APEX, task: Task, noisy: ClipDataset, hum: Hum, on_hum: Tensor) -> dict[str, float]:
+    """What the explanations of the clips with the hum that get its class rest on; NaN where there is no such clip."""
+    assert apex.basis.positive is not None  # always there after a fit; these lines are for the type checker
+    assert apex.basis.positive.labels is not None
+    with_hum = (apex.basis.positive.labels == hum.label).double().mean(1)  # (channel,)
+    values: dict[str, list[Tensor]] = {name: [] for name in ("lost", "evidence", "mass", "bins", "examples")}
+    for clips, clean in zip(*(each.log_mels.split(CLIPS_AT_ONCE) for each in (noisy, task.test)), strict=True):
+        before, after = _probabilities(apex.forward_func, clips, clean)
+        fooled = before.argmax(1) == hum.label
+        if not fooled.any():
+            continue
+        clips, clean = clips[fooled], clean[fooled]
+        contributions, explained = _explained(apex, clips, hum)
+        positive = contributions.clamp_min(0)
+        changed = ((clips - clean) * task.normalisation.std >= AUDIBLE)[:, 0]  # (clip, frequency, time)
+        values["lost"].append((before - after)[fooled, hum.label])
+        values["evidence"].append((positive * on_hum).sum(1) / positive.sum(1))
+        values["mass"].append(relevance_mass(apex.attribute(clips, hum.label, n_channels=N_CHANNELS), changed))
+        values["bins"].append(changed.double().mean((1, 2)))
+        values["examples"].append((explained * with_hum).sum(1) / explained.sum(1))
+    joined = {name: torch.cat(parts).double() if parts else torch.empty(0) for name, parts in values.items()}
+    return {"clips": len(joined["lost"]), **{name: each.nanmean().item() for name, each in joined.items()}}
+
+
+@torch.no_grad()
+def _probabilities(model: nn.Module, *inputs: Tensor) -> list[Tensor]:
+    """The probabilities (clip, class) of several inputs."""
+    return [model(each).softmax(1) for each in inputs]

@@ -9,9 +9,9 @@ import torch
 
 from benchmarks.classifiers.recipes import Recipe
 from benchmarks.classifiers.training import train_classifier
-from benchmarks.experiments.shortcuts import Hum, channel_falls, hummed, shortcut_table
+from benchmarks.experiments.shortcuts import COLUMNS, Hum, _reliance, channel_falls, hummed, shortcut_table
 from benchmarks.tasks.scenes import make_scenes
-from captum_apex import FeatureBank, basis_from_matrix, fit_basis
+from captum_apex import APEX, FeatureBank, basis_from_matrix, fit_basis
 from captum_apex.layers.origin import Origin
 from tests import oracles
 
@@ -75,3 +75,58 @@ def test_a_classifier_that_learns_the_hum_is_fooled_by_it():
         ]
         assert table.loc[trained, "prototypes"] == pytest.approx(sum(of_class) / len(of_class))
         assert 0 <= table.loc[trained, "shown"] <= (1 if any(on_hum) else 0)
+        found = _reliance(
+            APEX(model, model.features, basis), TASK, hummed(TASK, "test", hum, range(16)), hum, torch.tensor(on_hum)
+        )
+        assert found == {name: pytest.approx(table.loc[trained, name], nan_ok=True) for name in found}
+    assert tuple(table.reset_index()[list(COLUMNS)].columns) == COLUMNS
+    assert table.loc["with hum", "examples_chance"] == 1 / 8
+
+
+def test_what_explanations_rest_on_is_counted_clip_by_clip():
+    hum = Hum(level=-10.0, label=2)
+    noisy = hummed(TASK, "test", hum, range(16))
+    model = train_classifier(
+        replace(TASK, train=hummed(TASK, "train", hum, [2, 10, 18])), "cnn", recipe=Recipe(4, batch=8)
+    )
+    with torch.no_grad():
+        model.classifier.bias[2] += 1.0  # so that some clips get the class
+    bank = FeatureBank.from_dataset(model, model.features, TASK.train, places=False)
+    basis = fit_basis(bank, "time", method="closed-form", n_prototypes=(20, 5))
+    on_hum = torch.arange(128) % 3 == 0
+    apex = APEX(model, model.features, basis)
+    found = _reliance(apex, TASK, noisy, hum, on_hum)
+    wanted = {name: [] for name in ("lost", "evidence", "mass", "bins", "examples")}
+    for clip, clean in zip(noisy.log_mels, TASK.test.log_mels, strict=True):
+        with torch.no_grad():
+            before, after = (model(each[None]).softmax(1)[0] for each in (clip, clean))
+        if before.argmax() != 2:
+            continue
+        decomposed = apex.layer_apex.decompose(clip[None], 2)
+        contributions = decomposed.contributions[0].tolist()
+        positive = [max(value, 0) for value in contributions]
+        wanted["lost"].append((before - after)[2].item())
+        wanted["evidence"].append(sum(value for k, value in enumerate(positive) if k % 3 == 0) / sum(positive))
+        changed = TASK.normalisation.decibels(clip[0]) - TASK.normalisation.decibels(clean[0]) >= 1.0
+        attribution = apex.attribute(clip[None], 2, n_channels=5)[0, 0].clamp_min(0)
+        wanted["mass"].append((attribution[changed].sum() / attribution.sum()).item())
+        wanted["bins"].append(changed.double().mean().item())
+        active = [k for k in range(128) if decomposed.activations[0, k] > 0 and contributions[k] > 0]
+        strongest = sorted(active, key=lambda k: -contributions[k])[:5]
+        labels = basis.positive.labels[strongest]
+        wanted["examples"].append((labels == 2).double().mean().item())
+    assert 0 < len(wanted["lost"]) < 17
+    assert found.pop("clips") == len(wanted["lost"])
+    for name, values in wanted.items():
+        assert found[name] == pytest.approx(np.mean(values), rel=1e-4, abs=1e-5), name
+
+
+def test_without_a_clip_that_gets_the_class_nothing_is_known():
+    model = train_classifier(TASK, "cnn", recipe=Recipe(1, batch=8))
+    with torch.no_grad():
+        model.classifier.bias[2] -= 100
+    bank = FeatureBank.from_dataset(model, model.features, TASK.train, places=False)
+    apex = APEX(model, model.features, basis_from_matrix(bank, "time", torch.eye(128)))
+    found = _reliance(apex, TASK, TASK.test, Hum(label=2), torch.zeros(128, dtype=torch.bool))
+    assert found.pop("clips") == 0
+    assert all(math.isnan(value) for value in found.values())

@@ -1,0 +1,78 @@
+"""The command `shortcuts`: whether explanations find a hum that gives a class away, over tasks, seeds and levels."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.classifiers.networks import NETWORKS
+from benchmarks.commands.options import Commands, check_tables, write_tables
+from benchmarks.commands.stored_lines import StoredLines
+from benchmarks.experiments.shortcuts import COLUMNS, Hum, shortcut_table
+from benchmarks.reports.markup import section_markdown
+from benchmarks.reports.shortcuts_table import shortcuts_section
+from benchmarks.tasks import TASKS, load_task
+from captum_apex import SCHEMES
+from captum_apex.cli.loading import check_output_folder
+from captum_apex.cli.types import seed
+
+KEY = ["task", "network", "seed", "level"]
+LEVELS = (-40.0, -60.0)  # dB
+
+
+def add_shortcuts_parser(commands: Commands) -> None:
+    """Adds the parser of `shortcuts`."""
+    parser = commands.add_parser(
+        "shortcuts",
+        help="whether explanations find a hum in the training clips of one class",
+        description="Trains classifiers with a hum in all clips of one class and without it, and measures what their "
+        "explanations show of it. Lines that the CSV file has are not computed again.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--tasks", nargs="+", choices=TASKS, default=["digits"], help="what is classified; see `run`")
+    add("--networks", nargs="+", choices=NETWORKS, default=["cnn"], help="the classifiers")
+    add("--seeds", nargs="+", type=seed, default=[0], help="seeds of clips, training and fitting")
+    add("--levels", nargs="+", type=level, default=list(LEVELS), metavar="DB", help="levels of the hum, in dB")
+    add("--csv", type=Path, default=Path("results/shortcuts.csv"), metavar="FILE.csv", help="file of all numbers")
+    add("--out", type=Path, metavar="FILE.md", help="replace the table between this file's marks, as in `overview`")
+    parser.set_defaults(command=shortcuts_command)
+
+
+def level(text: str) -> float:
+    """A level in dB relative to a sine of full scale, from −200 to 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -200 <= value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a level from -200 to 0 dB, but got {text!r}")
+    return value
+
+
+def shortcuts_command(options: argparse.Namespace) -> int:
+    """Measures all classifiers, writes the numbers to a CSV file and prints the table."""
+    check_output_folder(options.csv)
+    check_tables(options.out)
+    stored = StoredLines(options.csv, "shortcuts", KEY, COLUMNS)
+    tables = []
+    for key in itertools.product(options.tasks, options.networks, options.seeds, options.levels):
+        lines = stored.of(*key)
+        if lines.empty:
+            task, network, number, decibels = key
+            columns: dict[str, Any] = dict(zip(KEY, key, strict=True))
+            lines = shortcut_table(load_task(task, number), network, Hum(level=decibels), SCHEMES, seed=number)
+            lines = lines.assign(**columns)[[*KEY, *COLUMNS]]
+            stored.add(lines)
+            print(f"{', '.join(map(str, key))}: written to {options.csv}", file=sys.stderr)
+        tables.append(lines)
+    section = shortcuts_section(pd.concat(tables, ignore_index=True))
+    print(section_markdown(section, Path()))
+    if options.out is not None:
+        write_tables(options.out, [section])
+    return 0
