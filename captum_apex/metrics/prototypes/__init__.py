@@ -13,11 +13,14 @@ explanation holds, and give one number per channel or per clip:
   own (`prototype_overlap`, `chance_overlap`)?
 - `seed_agreement`: does another fit find the same channels? `matched_channels`, `matched_prototypes` and
   `prototype_jaccard`.
+- `dissection`: what is a channel called? `part_names` by annotated events, `word_names` by the embeddings of a model of
+  audio and text.
 - `label_votes`: could one who sees only the labels of the prototypes say what the model predicts? `prototype_votes` and
   `vote_agreement`.
 """
 
 from captum_apex.metrics.prototypes.class_shares import chance_class_share, class_share
+from captum_apex.metrics.prototypes.dissection import ProposedNames, part_names, word_names
 from captum_apex.metrics.prototypes.diversity import chance_overlap, channels_needed, prototype_overlap
 from captum_apex.metrics.prototypes.label_votes import prototype_votes, vote_agreement
 from captum_apex.metrics.prototypes.part_agreement import (
@@ -34,6 +37,7 @@ from captum_apex.metrics.prototypes.unseen_purity import purity_gap
 __all__ = [
     "Misalignment",
     "PartHits",
+    "ProposedNames",
     "chance_class_share",
     "chance_overlap",
     "channels_needed",
@@ -43,6 +47,7 @@ __all__ = [
     "misalignment",
     "part_consistency",
     "part_hits",
+    "part_names",
     "part_purity",
     "part_stability",
     "prototype_jaccard",
@@ -50,4 +55,5 @@ __all__ = [
     "prototype_votes",
     "purity_gap",
     "vote_agreement",
+    "word_names",
 ]
