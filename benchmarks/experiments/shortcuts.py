@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -183,20 +183,26 @@ def _reliance(apex: APEX, task: Task, noisy: ClipDataset, hum: Hum, on_hum: Tens
         fooled = before.argmax(1) == hum.label
         if not fooled.any():
             continue
-        clips, clean = clips[fooled], clean[fooled]
-        contributions, explained = _explained(apex, clips, hum)
+        explained_clips = clips[fooled]
+        contributions, explained = _explained(apex, explained_clips, hum)
         positive = contributions.clamp_min(0)
-        changed = ((clips - clean) * task.normalisation.std >= AUDIBLE)[:, 0]  # (clip, frequency, time)
+        changed = ((explained_clips - clean[fooled]) * task.normalisation.std >= AUDIBLE)[
+            :, 0
+        ]  # (clip, frequency, time)
         values["lost"].append((before - after)[fooled, hum.label])
         values["evidence"].append((positive * on_hum).sum(1) / positive.sum(1))
-        values["mass"].append(relevance_mass(apex.attribute(clips, hum.label, n_channels=N_CHANNELS), changed))
+        values["mass"].append(_mass(apex, explained_clips, hum, changed))
         values["bins"].append(changed.double().mean((1, 2)))
         values["examples"].append((explained * with_hum).sum(1) / explained.sum(1))
     joined = {name: torch.cat(parts).double() if parts else torch.empty(0) for name, parts in values.items()}
     return {"clips": len(joined["lost"]), **{name: each.nanmean().item() for name, each in joined.items()}}
 
 
+def _mass(apex: APEX, clips: Tensor, hum: Hum, changed: Tensor) -> Tensor:
+    return relevance_mass(apex.attribute(clips, hum.label, n_channels=N_CHANNELS), changed)
+
+
 @torch.no_grad()
-def _probabilities(model: nn.Module, *inputs: Tensor) -> list[Tensor]:
+def _probabilities(model: Callable[..., Tensor], *inputs: Tensor) -> list[Tensor]:
     """The probabilities (clip, class) of several inputs."""
     return [model(each).softmax(1) for each in inputs]
