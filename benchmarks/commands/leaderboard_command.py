@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +18,7 @@ from benchmarks.reports.leaderboard_table import COLUMNS, KEY, leaderboard_lines
 from benchmarks.reports.markup import section_markdown
 from benchmarks.reports.standings import MEASURE
 from benchmarks.runs.frozen import FROZEN, FrozenError, FrozenVersion
-from benchmarks.runs.results import code_fingerprint
+from benchmarks.runs.results import FAILED, code_fingerprint
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import positive_integer
 
@@ -95,22 +95,30 @@ def _stored(path: Path) -> StoredLines:
 
 
 def _add(version: FrozenVersion, name: str, own: StoredLines, options: argparse.Namespace) -> None:
-    """Scores the methods that have no lines yet for an entry."""
-    methods = [each for each in _asked(options) if own.of(version.number, name, each).empty]
+    """Scores the methods that have no lines of this code and file for an entry; those that failed are tried again."""
+    code = code_fingerprint()
+    asked = list(dict.fromkeys(options.methods or options.sources))
+    methods = [each for each in asked if not _is_scored(own.of(version.number, name, each), code, options.sources)]
     if not methods:
         return
-    folder = options.csv.parent / f"leaderboard-{version.number}" / name
+    folder = options.csv.parent / f"leaderboard-{version.number}"
     rows, exact = frozen_rows(
         version, name, methods, folder, files=options.add, sources=options.sources, jobs=options.jobs
     )
-    rows = rows[rows["method"].isin(methods)]
-    about = {"version": version.number, "entry": name, "exact": exact, "source": options.source}
-    own.add(leaderboard_lines(rows, {**about, "code": code_fingerprint()}))
+    about = {"version": version.number, "entry": name, "exact": exact, "source": options.source, "code": code}
+    lines = leaderboard_lines(rows[rows["method"].isin(methods)], about, options.sources)
+    own.replace(lines)
     print(f"{name}: {_same(exact)}; written to {own.path}", file=sys.stderr)
+    for method, status in lines[lines["status"] != "ok"].groupby("method", sort=False)["status"].first().items():
+        print(f"  {method}: {status}", file=sys.stderr)
 
 
-def _asked(options: argparse.Namespace) -> list[str]:
-    return list(dict.fromkeys(options.methods or options.sources))
+def _is_scored(lines: pd.DataFrame, code: str, files: Mapping[str, str]) -> bool:
+    """Whether a method has lines of this code and of its file, and did not fail."""
+    if lines.empty or lines["status"].str.startswith(FAILED).any():
+        return False
+    file = files.get(lines["method"].iloc[0], "")
+    return bool((lines["code"] == code).all() and (lines["file"].astype(object).fillna("") == file).all())
 
 
 def _same(exact: bool) -> str:
@@ -123,18 +131,19 @@ def _check(version: FrozenVersion, entries: list[str], published: pd.DataFrame, 
     for name in entries:
         methods = [each for each in REFERENCES if each in set(published[published["entry"] == name]["method"])]
         with TemporaryDirectory() as folder:
-            rows, exact = frozen_rows(version, name, methods, Path(folder) / name, jobs=jobs)
-        print(f"{name}: {_same(exact)}")
+            rows, exact = frozen_rows(version, name, methods, Path(folder), jobs=jobs)
+        print(f"{name}: {_same(exact)}" + ("" if methods else "; no published scores to repeat"))
         about = {"version": version.number, "entry": name, "exact": exact, "source": "", "code": ""}
-        for method, expected, found in _compared(published, leaderboard_lines(rows, about)):
-            n_wrong += abs(expected - found) > TOLERANCE
-            verdict = "as published" if abs(expected - found) <= TOLERANCE else f"published: {expected:.4f}"
-            print(f"  {method}: {found:.4f}, {verdict}")
+        found = leaderboard_lines(rows, about, {}) if methods else published[:0]
+        for method, cells in _compared(published, found).groupby("method", sort=False):
+            largest = (cells[f"{MEASURE}_published"] - cells[MEASURE]).abs().max(skipna=False)
+            is_same = bool(largest <= TOLERANCE)  # NaN, of a method that fails here, is not
+            n_wrong += not is_same
+            verdict = "as published" if is_same else f"published: {cells[f'{MEASURE}_published'].mean():.4f}"
+            print(f"  {method}: {cells[MEASURE].mean(skipna=False):.4f}, {verdict}")
     return 2 if n_wrong else 0
 
 
-def _compared(published: pd.DataFrame, found: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
-    """Method, published score and score that was found here, as means over grids and fills."""
-    both = published.merge(found, on=[*KEY, "grid", "fill"], suffixes=("_published", ""))
-    for method, cells in both.groupby("method", sort=False):
-        yield str(method), cells[f"{MEASURE}_published"].mean(), cells[MEASURE].mean()
+def _compared(published: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """The published score and the one that was found here, of each grid and fill."""
+    return published.merge(found, on=[*KEY, "grid", "fill"], suffixes=("_published", ""))

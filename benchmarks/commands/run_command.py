@@ -14,7 +14,6 @@ from typing import Any
 import joblib
 import pandas as pd
 import torch
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.classifiers.training import accuracy
 from benchmarks.commands.options import (
@@ -39,7 +38,7 @@ from benchmarks.runs.results import FolderError, Results, code_fingerprint, dige
 from benchmarks.runs.runner import DEFAULT_FILLS, Settings, default_methods, run
 from benchmarks.runs.stage import SEGMENTS
 from benchmarks.runs.subject import FIT, Subject, prepare
-from benchmarks.runs.workers import check_backend
+from benchmarks.runs.workers import check_backend, ended_workers
 from benchmarks.tasks import TASKS
 from benchmarks.tasks.segment_times import lookup, read_times
 from benchmarks.tasks.task import SPLITS
@@ -215,13 +214,9 @@ def _check_segments(options: argparse.Namespace, subject: Subject) -> None:
 
 
 def _run(subject: Subject, settings: Settings, results: Results, options: argparse.Namespace) -> None:
-    try:
-        computing = {"jobs": options.jobs, "backend": options.backend, "address": options.address}
+    computing = {"jobs": options.jobs, "backend": options.backend, "address": options.address}
+    with ended_workers():
         run(subject, settings, results, **computing, progress=True)
-    except TerminatedWorkerError as error:
-        raise MemoryError(
-            f"the system ended a worker, most likely for this reason; try fewer --jobs ({error})"
-        ) from error
 
 
 def _prepared(options: argparse.Namespace) -> Subject:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,24 @@ class StoredLines:
         Args:
             lines: lines with the columns of the key and the other ones.
         """
+        self._change(lines, lambda stored: stored)
+
+    def replace(self, lines: pd.DataFrame) -> None:
+        """Adds lines to the file in place of those with the same values of the columns of the key.
+
+        Args:
+            lines: lines with the columns of the key and the other ones.
+        """
+        keys = set(self._keys(lines))
+        self._change(lines, lambda stored: stored[[row not in keys for row in self._keys(stored)]])
+
+    def _keys(self, lines: pd.DataFrame) -> list[tuple]:
+        return list(lines[list(self.key)].itertuples(index=False, name=None))
+
+    def _change(self, lines: pd.DataFrame, kept: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.parent), replaced(self.path) as temporary:
-            stored = self._read()  # another process may have added lines meanwhile
+            stored = kept(self._read())  # another process may have added lines meanwhile
             pd.concat([stored, lines] if len(stored) else [lines]).to_csv(temporary, index=False)
 
     def _read(self) -> pd.DataFrame:

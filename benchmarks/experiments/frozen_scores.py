@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.classifiers.training import accuracy
-from benchmarks.runs.frozen import Entry, FrozenError, FrozenVersion
-from benchmarks.runs.results import Results, code_fingerprint, versions
+from benchmarks.runs.frozen import VERSION_FILE, Entry, FrozenError, FrozenVersion
+from benchmarks.runs.results import Results, code_fingerprint, digest, digest_of, versions
 from benchmarks.runs.runner import Settings, run
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import prepare
+from benchmarks.runs.workers import ended_workers
 from captum_apex.masking.grids import GRIDS
 
 ENTRIES = (
@@ -44,7 +45,7 @@ def frozen_rows(
         version: the version.
         name: name of the entry.
         methods: names in `benchmarks.methods.METHODS`.
-        folder: folder of the run, in which finished cells are kept.
+        folder: folder in which finished cells are kept, in one of its own for each code, bases and files of methods.
         files: files that register further methods.
         sources: digest of the file of each of these methods.
         jobs: number of processes that run at the same time.
@@ -56,25 +57,38 @@ def frozen_rows(
     Raises:
         FrozenError: the network, clips, fills or grids are not those of the version.
         FileNotFoundError: the task needs recordings that are not there.
-        benchmarks.runs.results.FolderError: the folder holds another run.
     """
     subject = version.subject(name, progress=True)
     entry = version.entries[name]
     exact = version.check(subject, Stage.of(subject, len(entry.indices)))
     clips = len(entry.indices)
     settings = Settings(methods, version.grids, version.fills, clips, points=version.points, files=tuple(files))
-    key = {"version": version.number, "entry": name, "code": code_fingerprint(), "versions": versions()}
-    names = {"methods": settings.methods, "grids": settings.grids, "fills": settings.fills}
-    task = {
+    key = {
+        "version": version.number,
+        "entry": name,
         "task": entry.task,
         "network": entry.network,
         "part": "test",
         "clips": clips,
-        "classes": subject.task.classes,
+        "code": code_fingerprint(),
+        "versions": versions(),
+        "sources": dict(sources or {}),
+        "bases": {str(scheme): digest_of(basis.U) for scheme, basis in subject.bases.items()},
     }
-    about = {**names, "reference": None, "sources": dict(sources or {}), "accuracy": entry.accuracy, "command": ""}
-    results = Results.open(folder, {**key, **task}, {**about, "test_clips": len(subject.task.test)})
-    run(subject, settings, results, jobs=jobs, progress=True)
+    about = {
+        "methods": settings.methods,
+        "grids": settings.grids,
+        "fills": settings.fills,
+        "command": "",
+        "reference": None,
+        "sources": dict(sources or {}),
+        "accuracy": entry.accuracy,
+        "classes": subject.task.classes,
+        "test_clips": len(subject.task.test),
+    }
+    results = Results.open(folder / f"{name}-{digest(key)}", key, about)
+    with ended_workers():
+        run(subject, settings, results, jobs=jobs, progress=True)
     return pd.read_csv(results.collect()), exact
 
 
@@ -91,7 +105,7 @@ def freeze(version: FrozenVersion, entries: Sequence[tuple[str, str, int, int]])
     Raises:
         FrozenError: the version exists.
     """
-    if version.folder.exists():
+    if (version.folder / VERSION_FILE).exists():
         raise FrozenError(f"expected a new version, but {version.folder} is there; a frozen version is never changed")
     models = {}
     made = {}

@@ -45,7 +45,7 @@ def head_line(subject: Subject, name: str) -> pd.DataFrame:
         - `seconds`: how long the training took, without the features.
 
     Raises:
-        RuntimeError: the training failed.
+        FailedTrainingError: the training failed.
     """
     stages: dict[Split, Stage] = {split: _stage(subject, split) for split in ("train", "test")}
     scores = _by_batches(stages["test"], lambda inputs, _: subject.model(inputs))
@@ -53,8 +53,6 @@ def head_line(subject: Subject, name: str) -> pd.DataFrame:
     line = dict.fromkeys(COLUMNS, float("nan"))
     if name != OWN:
         learned = learned_networks(subject, [head_learner(name)])[head_learner(name)]
-        if learned.failure:
-            raise RuntimeError(f"expected a trained head {name}, but the training ended with: {learned.failure}")
         head = learned.network(head_learner(name), stages["test"])
         scores = _by_batches(stages["test"], lambda _, features: head(features))
         line["seconds"] = learned.seconds

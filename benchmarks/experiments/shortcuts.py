@@ -20,7 +20,7 @@ from captum_apex.bases.prototype_choice import activations_of
 from captum_apex.metrics import relevance_mass
 
 N_CHANNELS = 5  # channels of an explanation
-AUDIBLE = 1.0  # dB; a bin belongs to the hum if it changes it by at least this
+AUDIBLE = 1.0  # dB; a bin belongs to the hum if it is raised by at least this
 COLUMNS = (
     *("trained", "scheme", "accuracy", "fooled", "channels", "prototypes", "shown"),
     *("clips", "lost", "evidence", "mass", "bins", "examples", "examples_chance"),
@@ -97,7 +97,7 @@ def shortcut_table(
         - `lost`: mean fall of the probability of the class without the hum.
         - `evidence`: share of the positive contributions to the class that comes from channels on the hum.
         - `mass`, `bins`: share of the positive relevance of the enlarged map of five channels on the bins that the hum
-          changes by at least 1 dB, and share of the bins that these are.
+          raises by at least 1 dB, and share of the bins that these are.
         - `examples`: share of the prototypes that an explanation shows, of its channels, that are clips with the hum;
           `examples_chance`: share of the training clips that have it.
     """

@@ -82,36 +82,23 @@ def learner(name: str, build: Build) -> Callable[[Train], Train]:
 
 
 class FailedTrainingError(RuntimeError):
-    """The network that a method needs was not trained; the text is the status of the method."""
-
-
-class FailedNetwork(nn.Module):
-    """Stands for a network whose training failed: it raises the reason when it is called.
-
-    Args:
-        status: what happened and why, as in the rows of a run.
+    """The network that a method needs was not trained; the text is the status of the method.
 
     Example:
-        >>> from benchmarks.methods.learners import FailedNetwork, FailedTrainingError
+        >>> from benchmarks.methods.learners import FailedTrainingError, LearnedNetwork
         >>> try:
-        ...     FailedNetwork("unsupported (the clips have no twins)")(None)
+        ...     LearnedNetwork(failure="unsupported (the clips have no twins)").network("twin network", None)
         ... except FailedTrainingError as error:
         ...     print(error)
         unsupported (the clips have no twins)
     """
 
-    def __init__(self, status: str) -> None:
-        super().__init__()
-        self.status = status
-
-    def forward(self, *_: object) -> Tensor:
-        """Raises the reason."""
-        raise FailedTrainingError(self.status)
-
 
 @dataclass(frozen=True)
 class LearnedNetwork:
     """A network after its training, as its weights, or what happened instead; it is sent to the workers as it is.
+
+    Only parameters and buffers are kept, not other attributes of the network.
 
     Attributes:
         weights: state dictionary of the network.
@@ -124,14 +111,17 @@ class LearnedNetwork:
     failure: str = ""
 
     def network(self, name: str, clips: ClassifiedClips) -> nn.Module:
-        """The network, in evaluation mode on the device of the clips; one that raises the failure if there is none.
+        """The network, in evaluation mode on the device of the clips.
 
         Args:
             name: name of the learner.
             clips: clips of the shape of the training clips.
+
+        Raises:
+            FailedTrainingError: there is no network; the text says why.
         """
         if self.failure:
-            return FailedNetwork(self.failure)
+            raise FailedTrainingError(self.failure)
         with torch.random.fork_rng():
             network = LEARNERS[name].build(clips)
         network.load_state_dict(self.weights)

@@ -92,7 +92,7 @@ class Query(ClassifiedClips):
             frequency, time), and a method that is registered with `uses_grid` gets one clip at a time and its grid.
         names: names of the maps to compute, for a function that is registered under several names.
         learned: networks that were trained for the method on the training clips, by the names of their learners; see
-            `benchmarks.methods.learner`.
+            `benchmarks.methods.learner`. What could not be trained is the error that says why.
 
     Example:
         >>> import torch
@@ -118,20 +118,24 @@ class Query(ClassifiedClips):
     fill: Tensor
     grid: Tensor
     names: tuple[str, ...] = ()
-    learned: Mapping[str, nn.Module] = field(default_factory=dict)
+    learned: Mapping[str, nn.Module | Exception] = field(default_factory=dict)
 
     def network(self, name: str) -> nn.Module:
         """The network that was trained by the learner of this name.
 
         Raises:
             ValueError: it was not trained: the method is registered without `learned=name`, or not explained by a run.
+            Exception: the training failed; in a run, the text is the status of the method.
         """
         if name not in self.learned:
             raise ValueError(
                 f"expected a network that was trained by the learner {name!r}, which only a run trains, for a method "
                 f"that is registered with `learned`; there are: {', '.join(self.learned) or 'none'}"
             )
-        return self.learned[name]
+        network = self.learned[name]
+        if isinstance(network, Exception):
+            raise network
+        return network
 
     def clips(self, selection: slice) -> Self:
         """The same query with the selected clips only."""

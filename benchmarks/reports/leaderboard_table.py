@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ TRUTH = "On the sound"
 KEY = ("version", "entry", "method")
 COLUMNS = (
     *("grid", "fill", "status", "clips", MEASURE, "low", "high", "pointing", "relevance_mass", "passes"),
-    *("exact", "source", "code"),
+    *("exact", "source", "file", "code"),
 )
 """Columns of the lines of `leaderboard_lines`, beside those of `KEY`."""
 ABOUT = (
@@ -27,14 +28,16 @@ ABOUT = (
 )
 
 
-def leaderboard_lines(rows: pd.DataFrame, about: dict[str, Any]) -> pd.DataFrame:
+def leaderboard_lines(rows: pd.DataFrame, about: Mapping[str, Any], files: Mapping[str, str]) -> pd.DataFrame:
     """One line for each method, grid and fill of an entry.
 
     Args:
         rows: rows of a run, one for each clip.
         about: values of the columns `version`, `entry`, `exact`, `source` and `code`.
+        files: digest of the file of each method that is not the benchmark's.
     """
-    return summary(rows).assign(**about)[[*KEY, *COLUMNS]]
+    lines = summary(rows).assign(**about)
+    return lines.assign(file=lines["method"].map(lambda name: files.get(name, "")))[[*KEY, *COLUMNS]]
 
 
 def leaderboard_section(lines: pd.DataFrame) -> Section:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from benchmarks.reports.labels import draw_labels
 from benchmarks.reports.standings import (
-    CONTROLS,
     FAMILIES,
     MEASURE,
     ORACLE,
@@ -25,6 +24,7 @@ from benchmarks.reports.standings import (
     complete,
     family,
     front,
+    is_control,
     standings,
 )
 from captum_apex.figures.colours import LINES as COLOURS
@@ -55,7 +55,7 @@ def leading(cells: pd.DataFrame, reference: str, most: int = MOST_METHODS) -> li
     order = _scored(cells)
     if len(order) <= most:
         return order
-    chosen = [reference, *(name for name in order if name.startswith(CONTROLS))]
+    chosen = [reference, *(name for name in order if is_control(name))]
     for grid in dict.fromkeys(cells["grid"]):
         chosen += best_of_families(_scored(cells[cells["grid"] == grid]))
     in_turn = zip_longest(*([name for name in order if family(name) == kind] for kind in FAMILIES[:2]))
@@ -294,7 +294,7 @@ def _draw_prices(panel: Axes, methods: pd.DataFrame, reference: str) -> None:
 def _label_order(methods: pd.DataFrame, reference: str) -> list[str]:
     """The names that are written, the most important ones first."""
     order = [str(name) for name in methods.index]
-    controls = [name for name in order if name.startswith(CONTROLS)]
+    controls = [name for name in order if is_control(name)]
     first = [*methods.index[methods["on_front"]], reference, ORACLE, *best_of_families(order), *controls, *order]
     return [name for name in dict.fromkeys(first) if name in order][:MOST_LABELS]
 

@@ -18,7 +18,7 @@ ABOUT = (
     "prototypes: share of all prototypes that are clips with it, of such channels; shown: share of the clips "
     "whose explanation of the class has such a channel.",
     "Over the clips with the tone that get the class: lost: fall of the probability without it; evidence: share "
-    "of the positive contributions from such channels; mass: share of the map on the bins that the tone changes, "
+    "of the positive contributions from such channels; mass: share of the map on the bins that the tone raises, "
     "and bins: share that these are of all; examples: share of the shown prototypes that are clips with it, and "
     "examples chance: share of the training clips that have it. Means over the seeds, with the smallest and the "
     "largest value where there are several.",

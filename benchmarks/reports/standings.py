@@ -40,9 +40,20 @@ def family(method: str) -> str:
         >>> family("APEX all, two-sided")
         'controls'
     """
-    if method.startswith(CONTROLS) or ALL_CHANNELS.search(method):
+    if is_control(method) or ALL_CHANNELS.search(method):
         return "controls"
     return "APEX" if method.startswith("APEX") else "other methods"
+
+
+def is_control(method: str) -> bool:
+    """Whether a method is one of `CONTROLS`, also with settings after a comma.
+
+    Example:
+        >>> from benchmarks.reports.standings import is_control
+        >>> [name for name in ("random", "random, twice", "random forest") if is_control(name)]
+        ['random', 'random, twice']
+    """
+    return method.split(",")[0] in CONTROLS
 
 
 def can_lead(method: str) -> bool:

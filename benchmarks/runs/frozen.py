@@ -1,23 +1,24 @@
 """Frozen versions of the benchmark: the networks with their weights, and what their clips, fills and grids must be.
 
 So that everybody explains the same networks on the same clips, a version holds the weights of its networks, and digests
-of everything else that scores depend on. Clips are computed anew from code or recordings. Other processors may round
-them differently; so where their digest differs, their means and deviations are compared.
+of the explained clips, the training clips (of which bases and learned networks are made, here, with one thread), fills,
+grids and truth. Clips are computed anew from code or recordings. Other processors may round them differently; so where
+their digest differs, their means and deviations are compared, and the share of the bins that are true.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from benchmarks.runs.results import digest_of
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject, prepare
+from benchmarks.threads import one_thread
 from captum_apex.files import read_json, read_tensors, write_json, write_tensors
 from captum_apex.layers.models import fingerprint
 
@@ -25,7 +26,7 @@ FROZEN = Path(__file__).parents[1] / "frozen"
 """Folder of all versions: a folder of each by its number."""
 ROUNDING = 1e-3  # largest difference of a mean or deviation of a clip, in standard deviations of the training clips
 _FORMAT = "captum-apex frozen 1"
-_FILE = "version.json"
+VERSION_FILE = "version.json"
 
 
 class FrozenError(ValueError):
@@ -50,6 +51,10 @@ class Entry:
         fills: digest of the values of each fill.
         fill_means: mean of the values of each fill.
         grids: digest of each region grid.
+        training: digest of the training clips and their labels.
+        silence: value of a bin without sound.
+        truth: digest of the bins on which the class event of each clip lies; empty if they are unknown.
+        truth_shares: share of the bins that these are, of each clip.
     """
 
     task: str
@@ -65,6 +70,10 @@ class Entry:
     fills: dict[str, str]
     fill_means: dict[str, float]
     grids: dict[str, str]
+    training: str
+    silence: float
+    truth: str
+    truth_shares: list[float]
 
     @property
     def name(self) -> str:
@@ -97,6 +106,10 @@ class Entry:
             fills={name: digest_of(fill) for name, fill in values.items()},
             fill_means={name: fill.double().mean().item() for name, fill in values.items()},
             grids={name: digest_of(stage.grid(name)) for name in grids},
+            training=subject.task.train.fingerprint(),
+            silence=stage.silence,
+            truth="" if stage.truth is None else digest_of(stage.truth),
+            truth_shares=[] if stage.truth is None else stage.truth.double().mean((1, 2)).tolist(),
         )
 
     def check(self, found: Entry) -> bool:
@@ -114,15 +127,21 @@ class Entry:
         for name in ("weights", "indices", "grids"):
             if getattr(self, name) != getattr(found, name):
                 raise FrozenError(f"expected the {name} of {self.name} as in the frozen version, but they differ")
-        exact = self.inputs == found.inputs
-        if exact and self.fills != found.fills:
-            changed = [name for name, digest in self.fills.items() if found.fills.get(name) != digest]
-            raise FrozenError(f"expected the fill {changed[0]} of {self.name} as in the frozen version, but it differs")
-        if not exact:
+        exact = (self.inputs, self.training) == (found.inputs, found.training)
+        if exact:
+            self._check_digests(found)
+        else:
             self._check_rounding(found)
         if self.predicted != found.predicted:
             raise FrozenError(f"expected the predictions of {self.name} as in the frozen version, but they differ")
         return exact
+
+    def _check_digests(self, found: Entry) -> None:
+        """Of the same clips, everything must be the same."""
+        changed = [f"fill {name}" for name, digest in self.fills.items() if found.fills.get(name) != digest]
+        changed += [name for name in ("silence", "truth") if getattr(self, name) != getattr(found, name)]
+        if changed:
+            raise FrozenError(f"expected the {changed[0]} of {self.name} as in the frozen version, but it differs")
 
     def _check_rounding(self, found: Entry) -> None:
         for name in ("means", "deviations"):
@@ -132,12 +151,18 @@ class Entry:
                         f"expected test clip {index} of {self.task} with {name} of {expected:.4f}, as in the frozen "
                         f"version, but got {value:.4f}; the recordings, or the code that makes the clips, are others"
                     )
-        for fill, expected in self.fill_means.items():
-            if abs(expected - found.fill_means[fill]) > ROUNDING:
+        numbers = {f"fill {name}": (mean, found.fill_means[name]) for name, mean in self.fill_means.items()}
+        numbers["silence"] = (self.silence, found.silence)
+        for index, *shares in zip(self.indices, self.truth_shares, found.truth_shares, strict=False):
+            numbers[f"share of the truth in test clip {index}"] = (shares[0], shares[1])
+        for name, (expected, value) in numbers.items():
+            if not abs(expected - value) <= (ROUNDING if "truth" not in name else 10 * ROUNDING):
                 raise FrozenError(
-                    f"expected the fill {fill} of {self.name} with a mean of {expected:.4f}, as in the frozen version, "
-                    f"but got {found.fill_means[fill]:.4f}"
+                    f"expected the {name} of {self.name} with a value of {expected:.4f}, as in the frozen version, but "
+                    f"got {value:.4f}"
                 )
+        if len(self.truth_shares) != len(found.truth_shares):
+            raise FrozenError(f"expected the truth of {self.name} as in the frozen version, but it differs")
 
 
 @dataclass(frozen=True)
@@ -173,16 +198,16 @@ class FrozenVersion:
         """
         folder = root / str(number)
         try:
-            content = read_json(folder / _FILE)
+            content = read_json(folder / VERSION_FILE)
             entries = {name: Entry(**entry) for name, entry in content["entries"].items()}
             names = (tuple(content["grids"]), tuple(content["fills"]))
             return cls(folder, content["number"], *names, content["points"], entries)
         except FileNotFoundError as error:
-            versions = ", ".join(sorted(path.parent.name for path in root.glob(f"*/{_FILE}"))) or "none"
+            versions = ", ".join(sorted(path.parent.name for path in root.glob(f"*/{VERSION_FILE}"))) or "none"
             raise FrozenError(f"expected a frozen version {number}, but there are: {versions}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise FrozenError(
-                f"expected {folder / _FILE} to hold a frozen version, but it is damaged: {error}"
+                f"expected {folder / VERSION_FILE} to hold a frozen version, but it is damaged: {error}"
             ) from error
 
     def save(self, models: Mapping[str, torch.nn.Module]) -> None:
@@ -196,7 +221,8 @@ class FrozenVersion:
             write_tensors(self._weights(name), model.state_dict(), {"format": _FORMAT})
         content: dict[str, Any] = {name: getattr(self, name) for name in ("number", "grids", "fills", "points")}
         write_json(
-            self.folder / _FILE, {**content, "entries": {name: asdict(each) for name, each in self.entries.items()}}
+            self.folder / VERSION_FILE,
+            {**content, "entries": {name: asdict(each) for name, each in self.entries.items()}},
         )
 
     def subject(self, name: str, *, progress: bool = False) -> Subject:
@@ -215,7 +241,8 @@ class FrozenVersion:
             weights, _ = read_tensors(self._weights(name), {_FORMAT: True})
         except (OSError, ValueError) as error:
             raise FrozenError(f"expected the weights of {name} in {self._weights(name)}: {error}") from error
-        return prepare(entry.task, entry.network, seed=entry.seed, weights=weights, progress=progress)
+        with one_thread():  # the bases do not depend on the number of cores
+            return prepare(entry.task, entry.network, seed=entry.seed, weights=weights, progress=progress)
 
     def check(self, subject: Subject, stage: Stage) -> bool:
         """Compares a subject of this version and its clips with the entry; see `Entry.check`."""
@@ -225,16 +252,3 @@ class FrozenVersion:
 
     def _weights(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
-
-
-def digest_of(values: Tensor) -> str:
-    """SHA-256 of the shape and the values of a tensor.
-
-    Example:
-        >>> import torch
-        >>> from benchmarks.runs.frozen import digest_of
-        >>> digest_of(torch.zeros(2)) == digest_of(torch.zeros(3))
-        False
-    """
-    values = values.detach().cpu().contiguous()
-    return hashlib.sha256(str(tuple(values.shape)).encode() + values.numpy().tobytes()).hexdigest()

@@ -229,7 +229,7 @@ def _call_method(method: Method, query: Query) -> tuple[list[Explained], list[Me
     query = query.copy()
     meters = [Meter() for _ in query.names]
     start = time.perf_counter()
-    with _seeded(query.seed), warnings.catch_warnings():
+    with seeded(query.seed), warnings.catch_warnings():
         # Captum warns about hooks and requires_grad, which do not matter in a copy, and solvers about convergence.
         warnings.simplefilter("ignore")
         first_clip: list[Explained] = []
@@ -329,7 +329,7 @@ def _elapsed(start: float, inputs: Tensor) -> float:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Sets the global generators of torch and numpy to a seed and restores them: Captum's methods draw from both."""
     numpy_state = np.random.get_state()  # noqa: NPY002
     try:

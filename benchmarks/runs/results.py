@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 import benchmarks
 import captum_apex
@@ -205,6 +206,19 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "absent"
+
+
+def digest_of(values: Tensor) -> str:
+    """SHA-256 of the shape and the values of a tensor.
+
+    Example:
+        >>> import torch
+        >>> from benchmarks.runs.results import digest_of
+        >>> digest_of(torch.zeros(2)) == digest_of(torch.zeros(3))
+        False
+    """
+    values = values.detach().cpu().contiguous()
+    return hashlib.sha256(str(tuple(values.shape)).encode() + values.numpy().tobytes()).hexdigest()
 
 
 def digest(key: Mapping[str, Any]) -> str:

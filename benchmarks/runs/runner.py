@@ -24,7 +24,7 @@ from tqdm import tqdm
 from benchmarks.methods import METHODS, load_methods
 from benchmarks.runs.allocator import keep_freed_memory
 from benchmarks.runs.clusters import Lost
-from benchmarks.runs.learning import learned_networks, learned_table
+from benchmarks.runs.learning import learned_networks, write_learned
 from benchmarks.runs.maps import Map, RegionSums, run_method, status_of
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import Cell, Row
@@ -38,7 +38,6 @@ from captum_apex.masking.grids import GRIDS
 from captum_apex.progress import bar_settings
 
 DEFAULT_FILLS = ("silence", "mean")
-LEARNED = "learned.csv"  # table of the networks that methods learned
 CLIPS_TOGETHER = 8  # clips in one job of the scoring
 
 
@@ -137,9 +136,9 @@ def run(
     on_gpu = next(subject.model.parameters()).is_cuda
     with nullcontext() if on_gpu else one_thread():
         unmapped = [cell for cell in cells if results.sums(cell) is None]
-        networks = learned_networks(subject, (name for each in settings.methods for name in METHODS[each].learned))
+        networks = learned_networks(subject, (name for cell in unmapped for name in METHODS[cell.method].learned))
         if networks:
-            results.write(LEARNED, learned_table(networks))
+            write_learned(results.folder, networks)
         stage = replace(Stage.of(subject, settings.clips, settings.part), learned=networks)
         with started(stage, jobs=jobs, backend=backend, address=address) as workers:
             _explain(workers, unmapped, settings, results, bar)

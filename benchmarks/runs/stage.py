@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.methods import METHODS, Query
-from benchmarks.methods.learners import LearnedNetwork
+from benchmarks.methods.learners import FailedTrainingError, LearnedNetwork
 from benchmarks.methods.query import ClassifiedClips, logits
 from benchmarks.runs.subject import Subject
 from benchmarks.tasks import Split, Task
@@ -105,8 +105,14 @@ class Stage(ClassifiedClips):
         """What a method gets in a cell with this region grid and fill, to compute the maps of these names."""
         shared = {each.name: getattr(self, each.name) for each in fields(ClassifiedClips)}
         needed = {name for method in names for name in METHODS[method].learned} & self.learned.keys()
-        learned = {name: self.learned[name].network(name, self) for name in sorted(needed)}
+        learned = {name: self._network(name) for name in sorted(needed)}
         return Query(**shared, grid=grid, fill=fill, names=names, learned=learned)
+
+    def _network(self, name: str) -> nn.Module | FailedTrainingError:
+        try:
+            return self.learned[name].network(name, self)
+        except FailedTrainingError as error:
+            return error
 
     def clips(self, selection: slice) -> Self:
         """The same stage with the selected clips only, without the memory of the others, since it is sent to a worker.

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import joblib
 from joblib.externals.loky.backend import resource_tracker
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmarks.runs.clusters import CLUSTERS, call_on_stage, check_package
 from benchmarks.runs.stage import Stage
@@ -53,6 +54,30 @@ def started(
         else:
             opened.enter_context(joblib.parallel_config(backend=backend or "loky", n_jobs=jobs))
             yield _JoblibWorkers(stage, jobs, Path(opened.enter_context(TemporaryDirectory())))
+
+
+@contextmanager
+def ended_workers() -> Iterator[None]:
+    """Says of a worker that the system ended what the reason most likely is.
+
+    Raises:
+        MemoryError: a worker ended in the block.
+
+    Example:
+        >>> from benchmarks.runs.workers import TerminatedWorkerError, ended_workers
+        >>> try:
+        ...     with ended_workers():
+        ...         raise TerminatedWorkerError("SIGKILL")
+        ... except MemoryError as error:
+        ...     print(error)
+        the system ended a worker, most likely for this reason; try fewer --jobs (SIGKILL)
+    """
+    try:
+        yield
+    except TerminatedWorkerError as error:
+        raise MemoryError(
+            f"the system ended a worker, most likely for this reason; try fewer --jobs ({error})"
+        ) from error
 
 
 def check_backend(backend: str | None, address: str | None = None) -> None:

@@ -13,7 +13,7 @@ from benchmarks.runs.frozen import Entry, FrozenError, FrozenVersion
 @pytest.fixture
 def board(tmp_path, monkeypatch):
     """A version with two entries and published lines; scores depend on the method and the entry alone."""
-    entry = Entry("scenes", "cnn", 0, [0, 1], 0.5, "", [0, 0], "", [0.0], [1.0], {}, {}, {})
+    entry = Entry("scenes", "cnn", 0, [0, 1], 0.5, "", [0, 0], "", [0.0], [1.0], {}, {}, {}, "", -1.0, "", [])
     entries = {name: dataclasses.replace(entry, task=name) for name in ("scenes", "digits")}
     version = FrozenVersion(tmp_path / "frozen", 1, ("time",), ("mean",), 3, entries)
     version.folder.mkdir()
@@ -21,15 +21,16 @@ def board(tmp_path, monkeypatch):
 
     def rows(version, name, methods, folder, **_):
         scored.append((name, *methods))
-        values = {"grid": "time", "fill": "mean", "status": "ok", "label": 0, "predicted": 0, "passes": 1.0}
+        status = "error (broken)" if version.folder.joinpath("broken").exists() else "ok"
+        values = {"grid": "time", "fill": "mean", "status": status, "label": 0, "predicted": 0, "passes": 1.0}
         names = {"pointing": float("nan"), "relevance_mass": float("nan"), "deletion": 0.25}
         score = {"random": 0.25, "LayerGradCam": 0.75, "energy": 0.5}
         lines = [
             {"method": method, "clip": clip, "insertion": score[method], **values, **names}
             for method in methods
-            for clip in (0, 1)
+            for clip in ((0, 1) if status == "ok" else (-1,))
         ]
-        return pd.DataFrame(lines), name == "scenes"
+        return pd.DataFrame(lines, columns=[*values, *names, "method", "clip", "insertion"]), name == "scenes"
 
     monkeypatch.setattr(leaderboard_command.FrozenVersion, "load", lambda number: version)
     monkeypatch.setattr(leaderboard_command, "frozen_rows", rows)
@@ -82,3 +83,39 @@ def test_a_version_is_frozen_by_its_own_option(monkeypatch, tmp_path, capsys):
     assert main(["leaderboard", "--freeze", "--version", "7", "--csv", str(tmp_path / "own.csv")]) == 2
     assert made == [(7, leaderboard_command.ENTRIES)]
     assert "expected a new version" in capsys.readouterr().err
+
+
+def test_a_changed_file_or_code_or_a_failure_is_scored_again(board, tmp_path, monkeypatch, capsys):
+    command = ["leaderboard", "--entries", "scenes", "--csv", str(tmp_path / "own.csv")]
+    path = tmp_path / "mine.py"
+    path.write_text("from benchmarks.methods import METHODS")
+    digests = iter(["1f", "1f", "2e", "2e", "2e", "2e"])
+    monkeypatch.setattr("benchmarks.__main__.run_command.add_methods", lambda _: {"energy": next(digests)})
+    for n_scored in (1, 1, 2):
+        assert main(command) == 0
+        assert len(board) == n_scored
+    assert len(pd.read_csv(tmp_path / "own.csv")) == 1
+    monkeypatch.setattr(leaderboard_command, "code_fingerprint", lambda: "new code")
+    (tmp_path / "frozen" / "broken").touch()
+    assert main(command) == 0
+    assert "  energy: error (broken)" in capsys.readouterr().err
+    (tmp_path / "frozen" / "broken").unlink()
+    assert main(command) == 0
+    assert main(command) == 0
+    assert len(board) == 4
+    (line,) = pd.read_csv(tmp_path / "own.csv").to_dict("records")
+    assert (line["status"], line["code"], line["file"]) == ("ok", "new code", "2e")
+
+
+def test_a_check_without_published_scores_says_so_and_one_of_a_failure_is_no_success(board, tmp_path, capsys):
+    check = ["leaderboard", "--check", "--csv", str(tmp_path / "own.csv")]
+    assert main(check) == 0
+    assert (
+        "digits: network, clips, fills and grids are those of the version up to rounding; no published scores to repeat"
+        in (capsys.readouterr().out)
+    )
+    published = tmp_path / "frozen" / "rows.csv"
+    assert main(["leaderboard", "--methods", "random", "--csv", str(published)]) == 0
+    (tmp_path / "frozen" / "broken").touch()
+    assert main(check) == 2
+    assert "  random: nan, published: 0.0000" in capsys.readouterr().out

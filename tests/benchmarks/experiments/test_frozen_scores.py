@@ -11,6 +11,7 @@ from benchmarks.runs import frozen
 from benchmarks.runs.frozen import FrozenError, FrozenVersion
 from benchmarks.runs.results import Results
 from benchmarks.runs.runner import Settings, run
+from benchmarks.tasks import ClipDataset
 from tests.small import small_subject
 
 
@@ -53,15 +54,24 @@ def test_the_rows_are_those_of_a_run(version, small, tmp_path):
 
 
 def test_nothing_is_scored_on_other_clips(version, small, tmp_path, monkeypatch):
-    other = dataclasses.replace(small, task=dataclasses.replace(small.task, silence=small.task.silence - 1))
-    monkeypatch.setattr(frozen, "prepare", lambda *_, **__: other)
-    rows, exact = frozen_rows(
-        version, "scenes-cnn-0", ["energy"], tmp_path / "same"
-    )  # no fill of the version is silence
+    clips = small.task.test.log_mels.clone()
+    clips[version.entries["scenes-cnn-0"].indices[1]] += 0.1
+    test = ClipDataset(clips, small.task.test.labels)
+    for change in ({"test": test}, {"silence": small.task.silence - 1}):
+        other = dataclasses.replace(small, task=dataclasses.replace(small.task, **change))
+        monkeypatch.setattr(frozen, "prepare", lambda *_, subject=other, **__: subject)
+        with pytest.raises(FrozenError, match="as in the frozen version"):
+            frozen_rows(version, "scenes-cnn-0", ["energy"], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_other_files_of_methods_are_another_folder(version, tmp_path):
+    for digest in ("1f", "2e", "1f"):
+        frozen_rows(version, "scenes-cnn-0", ["energy"], tmp_path / "here", sources={"energy": digest})
+    assert len(list((tmp_path / "here").iterdir())) == 2
+
+
+def test_without_methods_there_are_no_rows(version, tmp_path):
+    rows, exact = frozen_rows(version, "scenes-cnn-0", [], tmp_path / "here")
     assert exact
-    assert len(rows) == 3
-    changed = dataclasses.replace(version.entries["scenes-cnn-0"], weights="other")
-    broken = dataclasses.replace(version, entries={"scenes-cnn-0": changed})
-    with pytest.raises(FrozenError, match="expected the weights of scenes-cnn-0"):
-        frozen_rows(broken, "scenes-cnn-0", ["energy"], tmp_path / "broken")
-    assert not (tmp_path / "broken").exists()
+    assert rows.empty

@@ -72,8 +72,9 @@ def test_lines_hold_the_means_of_a_run_and_what_is_said_about_it():
         }
     )
     about = {"version": 1, "entry": "scenes-cnn-0", "exact": True, "source": "a paper", "code": "abc"}
-    (found,) = leaderboard_lines(rows, about).to_dict("records")
+    (found,) = leaderboard_lines(rows, about, {"mine": "1f", "other": "2e"}).to_dict("records")
     assert tuple(found) == (*KEY, *COLUMNS)
     assert (found["difference"], found["pointing"], found["relevance_mass"]) == (0.375, 0.5, 0.375)
     assert (found["clips"], found["source"], found["exact"]) == (2, "a paper", True)
+    assert found["file"] == "1f"
     assert found["low"] < 0.375 < found["high"]

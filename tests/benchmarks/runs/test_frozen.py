@@ -8,7 +8,8 @@ import torch
 from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.experiments.frozen_scores import ENTRIES
 from benchmarks.runs import frozen
-from benchmarks.runs.frozen import FROZEN, Entry, FrozenError, FrozenVersion, digest_of
+from benchmarks.runs.frozen import FROZEN, Entry, FrozenError, FrozenVersion
+from benchmarks.runs.results import digest_of
 from benchmarks.runs.stage import Stage
 from captum_apex.files import read_tensors
 from captum_apex.layers.models import fingerprint
@@ -44,6 +45,10 @@ def test_clips_that_are_rounded_otherwise_are_the_same_up_to_rounding(small, ent
     assert not entry.check(entry_of(small, inputs=inputs + 1e-5 * torch.randn(inputs.shape)))
 
 
+def test_training_clips_that_are_rounded_otherwise_are_the_same_up_to_rounding(entry):
+    assert not entry.check(dataclasses.replace(entry, training="other"))
+
+
 def test_another_clip_is_named(small, entry):
     inputs = Stage.of(small, 3).inputs.clone()
     inputs[1] += 0.01
@@ -74,7 +79,12 @@ def test_another_weight_is_noticed(small, entry):
         ({"fills": {"silence": "", "mean": ""}}, "the fill silence of scenes-cnn-0"),
         ({"predicted": [7, 7, 7]}, "the predictions of scenes-cnn-0"),
         ({"indices": [0, 1, 2]}, "the indices of scenes-cnn-0"),
-        ({"inputs": "", "fill_means": {"silence": -9.0, "mean": 0.0}}, "the fill silence .* mean of .*got -9.0000"),
+        ({"silence": -9.0}, "the silence of scenes-cnn-0"),
+        ({"truth": "other"}, "the truth of scenes-cnn-0"),
+        ({"training": "other", "silence": -9.0}, "the silence of scenes-cnn-0 .*got -9.0000"),
+        ({"training": "other", "truth_shares": [0.5, 0.5, 0.5]}, "the share of the truth in test clip 0"),
+        ({"training": "other", "truth_shares": []}, "the truth of scenes-cnn-0"),
+        ({"inputs": "", "fill_means": {"silence": -9.0, "mean": 0.0}}, "the fill silence of .*got -9.0000"),
     ],
 )
 def test_every_other_change_is_named(entry, changes, message):

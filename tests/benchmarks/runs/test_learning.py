@@ -2,19 +2,21 @@
 
 import dataclasses
 import pickle
+from functools import partial
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from benchmarks.methods import LEARNERS, METHODS, learner, load_methods, method, registry
-from benchmarks.methods.learners import FailedTrainingError, LearnedNetwork
-from benchmarks.runs.learning import learned_networks, training_clips
+from benchmarks.methods.learners import FailedTrainingError, LearnedNetwork, Learner
+from benchmarks.runs.learning import LEARNED, learned_networks, training_clips
 from benchmarks.runs.maps import run_method
 from benchmarks.runs.results import Results
-from benchmarks.runs.runner import LEARNED, Settings, run
+from benchmarks.runs.runner import Settings, run
 from benchmarks.runs.stage import Stage
 from tests.small import small_subject
 
@@ -134,15 +136,77 @@ def test_a_training_that_fails_is_the_status_of_the_methods_that_need_it(small, 
 
     @method("needs it", learned=["broken"])
     def explain(query):
-        return query.network("broken")(query.inputs)
+        return query.network("broken").weight * query.inputs  # without a call of the network
 
     rows = scores(small, tmp_path / "run", ("needs it", "energy"))
     assert set(rows[rows.method == "needs it"].status) == {"unsupported (no twins)"}
     assert set(rows[rows.method == "energy"].status) == {"ok"}
     assert pd.read_csv(tmp_path / "run" / LEARNED).status.tolist() == ["unsupported (no twins)"]
-    network = LearnedNetwork(failure="unsupported (no twins)").network("broken", Stage.of(small, 1))
     with pytest.raises(FailedTrainingError, match=r"^unsupported \(no twins\)$"):
-        network(torch.zeros(1))
+        LearnedNetwork(failure="unsupported (no twins)").network("broken", Stage.of(small, 1))
+
+
+def test_a_network_that_fits_the_training_clips_alone_is_a_failure_of_its_methods(small, tmp_path):
+    @learner("memory", build=lambda clips: nn.Embedding(len(clips.inputs), 3))
+    def train(network, clips):
+        pass
+
+    @method("remembers", learned=["memory"])
+    def explain(query):
+        return query.network("memory").weight.sum() * query.inputs
+
+    rows = scores(small, tmp_path / "run", ("remembers", "energy"))
+    assert rows[rows.method == "remembers"].status.str.startswith("error (Error(s) in loading state_dict").all()
+    assert set(rows[rows.method == "energy"].status) == {"ok"}
+
+
+def test_a_training_has_one_thread_and_seeded_generators(small, tmp_path, monkeypatch):
+    seen = []
+
+    @learner("noise", build=lambda clips: nn.Linear(1, 1))
+    def train(network, clips):
+        seen.append((torch.get_num_threads(), np.random.rand(), torch.rand(1).item()))  # noqa: NPY002
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for folder in ("a", "b"):
+            monkeypatch.setenv("CAPTUM_APEX_CACHE", str(tmp_path / folder))
+            np.random.rand()  # noqa: NPY002
+            learned_networks(small, ["noise"])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen[0] == seen[1]
+    assert seen[0][0] == 1
+
+
+def test_what_a_network_depends_on_trains_it_again(small, calls):
+    learned_networks(small, ["mean clip"])
+    bases = {scheme: dataclasses.replace(basis, U=basis.U.flip(0)) for scheme, basis in small.bases.items()}
+    learned_networks(dataclasses.replace(small, bases=bases), ["mean clip"])
+    assert len(calls) == 2
+    for steps in (1, 2):
+        LEARNERS["mean clip"] = Learner(LEARNERS["mean clip"].build, partial(count_steps, steps=steps, calls=calls))
+        learned_networks(small, ["mean clip"])
+    assert len(calls) == 4
+
+
+def count_steps(network, clips, steps, calls):
+    calls.append(steps)
+
+
+def test_the_table_of_networks_keeps_those_of_earlier_commands(small, calls, tmp_path):
+    @learner("second", build=lambda clips: nn.Linear(1, 1))
+    def train(network, clips):
+        pass
+
+    method("second method", learned=["second"])(lambda query: query.inputs)
+    scores(small, tmp_path / "run", ("difference from the mean",))
+    scores(small, tmp_path / "run", ("second method",))
+    scores(small, tmp_path / "run", ("second method", "energy"))
+    assert pd.read_csv(tmp_path / "run" / LEARNED).learner.tolist() == ["mean clip", "second"]
+    assert len(calls) == 1
 
 
 def test_a_method_outside_of_a_run_says_that_only_a_run_trains(small, calls):
