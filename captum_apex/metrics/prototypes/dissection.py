@@ -15,6 +15,7 @@ from captum_apex.numbers import real_number
 __all__ = ["ProposedNames", "part_names", "word_names"]
 
 LEVEL = 0.05  # largest p-value of a name
+_ROUNDING = 1e-9  # of a mean score, whose terms are added in another order
 N_DRAWS = 2000  # random sets of clips, with which the prototypes are compared
 
 
@@ -139,12 +140,12 @@ def word_names(
     """
     level = real_number(level, "level", 0, 1)
     scores = _word_scores(indices, audio, text, words)  # (clip, word)
-    found = scores[indices].mean(1)  # (channel, prototype, word) → (channel, word)
+    found = scores[indices.cpu()].mean(1)  # (channel, prototype, word) → (channel, word)
     generator = torch.Generator().manual_seed(seed)
     n_prototypes = indices.shape[1]
     draws = torch.stack([torch.randperm(len(scores), generator=generator)[:n_prototypes] for _ in range(N_DRAWS)])
     largest = scores[draws].mean(1).amax(1).sort().values  # (draw,)
-    above = N_DRAWS - torch.searchsorted(largest, found)  # (channel, word)
+    above = N_DRAWS - torch.searchsorted(largest, found - _ROUNDING)  # (channel, word); equal ones count
     return ProposedNames.of(tuple(words), found, (above + 1).to(torch.float64) / (N_DRAWS + 1), level)
 
 
@@ -157,12 +158,15 @@ def _word_scores(indices: Tensor, audio: Tensor, text: Tensor, words: Sequence[s
         )
     if len(text) != len(words) or not len(words):
         raise ValueError(f"expected an embedding for each of {len(words)} words, but got {len(text)}")
-    if indices.dim() != 2 or indices.is_floating_point() or not ((indices >= 0) & (indices < len(audio))).all():
-        raise ValueError(
-            f"expected indices (channel, prototype) of {len(audio)} clips, but got {tuple(indices.shape)} of "
-            f"{indices.dtype}, from {indices.min().item():g} to {indices.max().item():g}"
-        )
-    sounds, texts = (each / each.norm(dim=1, keepdim=True) for each in (audio.double(), text.double()))
+    if indices.dim() != 2 or indices.is_floating_point() or indices.dtype == torch.bool or not indices.numel():
+        got = f"{tuple(indices.shape)} of {indices.dtype}"
+        raise ValueError(f"expected indices of clips, integers (channel, prototype), but got {got}")
+    if indices.min() < 0 or indices.max() >= len(audio):
+        got = f"{indices.min()} to {indices.max()}"
+        raise ValueError(f"expected indices of {len(audio)} clips, from 0 to {len(audio) - 1}, but got {got}")
+    sounds, texts = (
+        each / each.norm(dim=1, keepdim=True) for each in (audio.detach().cpu().double(), text.detach().cpu().double())
+    )
     cosines = sounds @ texts.T
     deviations = cosines.std(0, correction=0)
     if not deviations.gt(1e-9).all():  # also if a value is not finite

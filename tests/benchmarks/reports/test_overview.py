@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -225,3 +226,10 @@ def test_the_command_prints_the_overview_and_refuses_a_folder_without_a_run(fold
     assert capsys.readouterr().out.strip() == text.strip()
     assert main(["overview", str(folders[0]), str(tmp_path)]) == 2
     assert "has no run.json" in capsys.readouterr().err
+
+
+def test_no_table_of_the_results_is_empty():
+    text = (Path(__file__).parents[3] / "benchmarks" / "RESULTS.md").read_text()
+    tables = re.findall(r"<!-- (?!end of )(.+?) -->(.*?)<!-- end of (.+?) -->", text, re.DOTALL)
+    assert len(tables) > 15
+    assert [name for name, body, end in tables if name != end or body.count("\n|") < 3] == []
