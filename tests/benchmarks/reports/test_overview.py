@@ -230,6 +230,6 @@ def test_the_command_prints_the_overview_and_refuses_a_folder_without_a_run(fold
 
 def test_no_table_of_the_results_is_empty():
     text = (Path(__file__).parents[3] / "benchmarks" / "RESULTS.md").read_text()
-    tables = re.findall(r"<!-- (?!end of )(.+?) -->(.*?)<!-- end of (.+?) -->", text, re.DOTALL)
+    tables = re.findall(r"^<!-- (?!end of )(\S.*?) -->$(.*?)^<!-- end of (.+?) -->$", text, re.DOTALL | re.MULTILINE)
     assert len(tables) > 15
     assert [name for name, body, end in tables if name != end or body.count("\n|") < 3] == []
