@@ -12,7 +12,7 @@ from benchmarks.runs.frozen import VERSION_FILE, Entry, FrozenError, FrozenVersi
 from benchmarks.runs.results import Results, code_fingerprint, digest, digest_of, versions
 from benchmarks.runs.runner import Settings, run
 from benchmarks.runs.stage import Stage
-from benchmarks.runs.subject import prepare
+from benchmarks.runs.subject import Subject, prepare
 from benchmarks.runs.workers import ended_workers
 from captum_apex.masking.grids import GRIDS
 
@@ -63,33 +63,28 @@ def frozen_rows(
     exact = version.check(subject, Stage.of(subject, len(entry.indices)))
     clips = len(entry.indices)
     settings = Settings(methods, version.grids, version.fills, clips, points=version.points, files=tuple(files))
-    key = {
-        "version": version.number,
-        "entry": name,
-        "task": entry.task,
-        "network": entry.network,
-        "part": "test",
-        "clips": clips,
-        "code": code_fingerprint(),
-        "versions": versions(),
-        "sources": dict(sources or {}),
-        "bases": {str(scheme): digest_of(basis.U) for scheme, basis in subject.bases.items()},
-    }
-    about = {
-        "methods": settings.methods,
-        "grids": settings.grids,
-        "fills": settings.fills,
-        "command": "",
-        "reference": None,
-        "sources": dict(sources or {}),
-        "accuracy": entry.accuracy,
-        "classes": subject.task.classes,
-        "test_clips": len(subject.task.test),
-    }
-    results = Results.open(folder / f"{name}-{digest(key)}", key, about)
+    results = _opened(version, entry, subject, settings, folder, dict(sources or {}))
     with ended_workers():
         run(subject, settings, results, jobs=jobs, progress=True)
     return pd.read_csv(results.collect()), exact
+
+
+def _opened(
+    version: FrozenVersion, entry: Entry, subject: Subject, settings: Settings, folder: Path, sources: dict[str, str]
+) -> Results:
+    """The folder of the run, whose name depends on everything that its cells depend on."""
+    key = {
+        **{"version": version.number, "entry": entry.name, "task": entry.task, "network": entry.network},
+        **{"part": "test", "clips": settings.clips, "sources": sources},
+        **{"code": code_fingerprint(), "versions": versions()},
+        "bases": {str(scheme): digest_of(basis.U) for scheme, basis in subject.bases.items()},
+    }
+    about = {
+        **{"methods": settings.methods, "grids": settings.grids, "fills": settings.fills, "command": ""},
+        **{"reference": None, "sources": sources, "accuracy": entry.accuracy},
+        **{"classes": subject.task.classes, "test_clips": len(subject.task.test)},
+    }
+    return Results.open(folder / f"{entry.name}-{digest(key)}", key, about)
 
 
 def freeze(version: FrozenVersion, entries: Sequence[tuple[str, str, int, int]]) -> FrozenVersion:
