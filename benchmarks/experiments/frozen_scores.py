@@ -74,15 +74,27 @@ def _opened(
 ) -> Results:
     """The folder of the run, whose name depends on everything that its cells depend on."""
     key = {
-        **{"version": version.number, "entry": entry.name, "task": entry.task, "network": entry.network},
-        **{"part": "test", "clips": settings.clips, "sources": sources},
-        **{"code": code_fingerprint(), "versions": versions()},
+        "version": version.number,
+        "entry": entry.name,
+        "task": entry.task,
+        "network": entry.network,
+        "part": "test",
+        "clips": settings.clips,
+        "sources": sources,
+        "code": code_fingerprint(),
+        "versions": versions(),
         "bases": {str(scheme): digest_of(basis.U) for scheme, basis in subject.bases.items()},
     }
     about = {
-        **{"methods": settings.methods, "grids": settings.grids, "fills": settings.fills, "command": ""},
-        **{"reference": None, "sources": sources, "accuracy": entry.accuracy},
-        **{"classes": subject.task.classes, "test_clips": len(subject.task.test)},
+        "methods": settings.methods,
+        "grids": settings.grids,
+        "fills": settings.fills,
+        "command": "",
+        "reference": None,
+        "sources": sources,
+        "accuracy": entry.accuracy,
+        "classes": subject.task.classes,
+        "test_clips": len(subject.task.test),
     }
     return Results.open(folder / f"{entry.name}-{digest(key)}", key, about)
 
