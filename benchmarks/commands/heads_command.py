@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,7 +16,7 @@ from benchmarks.commands.stored_lines import StoredLines
 from benchmarks.experiments.head_scores import COLUMNS, OWN, head_line
 from benchmarks.reports.heads_table import heads_section
 from benchmarks.reports.markup import section_markdown
-from benchmarks.runs.subject import prepare
+from benchmarks.runs.subject import Subject, prepare
 from benchmarks.tasks import TASKS
 from captum_apex.cli.loading import check_output_folder
 from captum_apex.cli.types import seed
@@ -50,21 +49,18 @@ def heads_command(options: argparse.Namespace) -> int:
     check_output_folder(options.csv)
     check_tables(options.out)
     stored = StoredLines(options.csv, "heads", KEY, COLUMNS)
-    tables = []
-    for task, network, number in itertools.product(options.tasks, options.networks, options.seeds):
-        subject = None
-        for name in options.heads:
-            key = (task, network, number, name)
-            lines = stored.of(*key)
-            if lines.empty:
-                subject = subject or prepare(task, network, seed=number, progress=True)
-                columns: dict[str, Any] = dict(zip(KEY, key, strict=True))
-                lines = head_line(subject, name).assign(**columns)[[*KEY, *COLUMNS]]
-                stored.add(lines)
-                print(f"{', '.join(map(str, key))}: written to {options.csv}", file=sys.stderr)
-            tables.append(lines)
-    section = heads_section(pd.concat(tables, ignore_index=True))
+    prepared = lru_cache(maxsize=1)(_prepared)  # keys of one subject follow each other
+    keys = itertools.product(options.tasks, options.networks, options.seeds, options.heads)
+
+    def measured(task: str, network: str, number: int, name: str) -> pd.DataFrame:
+        return head_line(prepared(task, network, number), name)
+
+    section = heads_section(stored.completed(keys, measured))
     print(section_markdown(section, Path()))
     if options.out is not None:
         write_tables(options.out, [section])
     return 0
+
+
+def _prepared(task: str, network: str, number: int) -> Subject:
+    return prepare(task, network, seed=number, progress=True)

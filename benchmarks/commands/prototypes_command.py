@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -49,20 +48,14 @@ def prototypes_command(options: argparse.Namespace) -> int:
     check_output_folder(options.csv)
     check_tables(options.out)
     stored = StoredLines(options.csv, "prototypes", KEY, COLUMNS)
-    tables = []
-    for task, network, number in itertools.product(options.tasks, options.networks, options.seeds):
-        prepared: tuple[Subject, UnseenClips] | None = None
-        for name in options.bases:
-            key = (task, network, number, name)
-            lines = stored.of(*key)
-            if lines.empty:
-                subject, clips = prepared = prepared or _prepared(task, network, number)
-                columns: dict[str, Any] = dict(zip(KEY, key, strict=True))
-                lines = quality_lines(subject, name, clips).assign(**columns)[[*KEY, *COLUMNS]]
-                stored.add(lines)
-                print(f"{', '.join(map(str, key))}: written to {options.csv}", file=sys.stderr)
-            tables.append(lines)
-    section = prototypes_section(pd.concat(tables, ignore_index=True))
+    prepared = lru_cache(maxsize=1)(_prepared)  # keys of one subject follow each other
+
+    def measured(task: str, network: str, number: int, name: str) -> pd.DataFrame:
+        subject, clips = prepared(task, network, number)
+        return quality_lines(subject, name, clips)
+
+    keys = itertools.product(options.tasks, options.networks, options.seeds, options.bases)
+    section = prototypes_section(stored.completed(keys, measured))
     print(section_markdown(section, Path()))
     if options.out is not None:
         write_tables(options.out, [section])

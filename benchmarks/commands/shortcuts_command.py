@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -60,19 +58,13 @@ def shortcuts_command(options: argparse.Namespace) -> int:
     check_output_folder(options.csv)
     check_tables(options.out)
     stored = StoredLines(options.csv, "shortcuts", KEY, COLUMNS)
-    tables = []
-    for key in itertools.product(options.tasks, options.networks, options.seeds, options.levels):
-        lines = stored.of(*key)
-        if lines.empty:
-            task, network, number, decibels = key
-            columns: dict[str, Any] = dict(zip(KEY, key, strict=True))
-            lines = shortcut_table(load_task(task, number), network, Hum(level=decibels), SCHEMES, seed=number)
-            lines = lines.assign(**columns)[[*KEY, *COLUMNS]]
-            stored.add(lines)
-            print(f"{', '.join(map(str, key))}: written to {options.csv}", file=sys.stderr)
-        tables.append(lines)
-    section = shortcuts_section(pd.concat(tables, ignore_index=True))
+    keys = itertools.product(options.tasks, options.networks, options.seeds, options.levels)
+    section = shortcuts_section(stored.completed(keys, _measured))
     print(section_markdown(section, Path()))
     if options.out is not None:
         write_tables(options.out, [section])
     return 0
+
+
+def _measured(task: str, network: str, number: int, decibels: float) -> pd.DataFrame:
+    return shortcut_table(load_task(task, number), network, Hum(level=decibels), SCHEMES, seed=number)

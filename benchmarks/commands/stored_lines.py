@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,24 @@ class StoredLines:
             lines: lines with the columns of the key and the other ones.
         """
         self._change(lines, lambda stored: stored)
+
+    def completed(self, keys: Iterable[tuple], measure: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+        """The lines of all keys; those that the file lacks are measured, added, and named on stderr.
+
+        Args:
+            keys: values of the columns of the key, in the order of the lines.
+            measure: function from the values of one key to its lines, without the columns of the key.
+        """
+        tables = []
+        for values in keys:
+            lines = self.of(*values)
+            if lines.empty:
+                columns: dict[str, Any] = dict(zip(self.key, values, strict=True))
+                lines = measure(*values).assign(**columns)[[*self.key, *self.columns]]
+                self.add(lines)
+                print(f"{', '.join(map(str, values))}: written to {self.path}", file=sys.stderr)
+            tables.append(lines)
+        return pd.concat(tables, ignore_index=True)
 
     def replace(self, lines: pd.DataFrame) -> None:
         """Adds lines to the file in place of those with the same values of the columns of the key.
