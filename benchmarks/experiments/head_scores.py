@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.classifiers.trained_heads import PrototypeHead, TrainedHead
-from benchmarks.methods.mask_decoder import features_of
+from benchmarks.methods.query import features_of
 from benchmarks.methods.registry import CLIPS_AT_ONCE
 from benchmarks.methods.trained_head_maps import head_learner
 from benchmarks.runs.learning import learned_networks

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.methods.mask_decoder import MASK_DECODER, features_of
-from benchmarks.methods.query import Query
+from benchmarks.methods.mask_decoder import MASK_DECODER
+from benchmarks.methods.query import Query, features_of
 from benchmarks.methods.registry import method
 from benchmarks.methods.twin_network import TWIN_NETWORK, twin_difference
 

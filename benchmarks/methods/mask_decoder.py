@@ -9,12 +9,11 @@ smaller, as the classifiers are, and trained for `STEPS` steps; and there is no 
 from __future__ import annotations
 
 import torch
-from captum.attr import LayerActivation
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.methods.learners import TrainingClips, learner
-from benchmarks.methods.query import ClassifiedClips
+from benchmarks.methods.query import ClassifiedClips, features_of
 
 MASK_DECODER = "mask decoder"
 WITHIN = 4.0  # weight of the cross-entropy of the masked clip
@@ -68,7 +67,7 @@ def build(clips: ClassifiedClips) -> nn.Module:
     """
     if clips.band_shares is not None:
         raise NotImplementedError("the mask decoder masks log-mels, and not the spectra of a model that computes them")
-    features = LayerActivation(clips.model, clips.layer).attribute(clips.inputs[:1])
+    features = features_of(clips, clips.inputs[:1])
     frequency, time = clips.inputs.shape[2:]
     return MaskDecoder(features.shape[1], (frequency, time))
 
@@ -84,11 +83,6 @@ def train(network: nn.Module, clips: TrainingClips) -> None:
         mask = network(features_of(clips, inputs)).sigmoid()
         mask_loss(clips.model, inputs, clips.target[chosen], mask, clips.silence).backward()
         optimiser.step()
-
-
-def features_of(clips: ClassifiedClips, inputs: Tensor) -> Tensor:
-    """The output of the explained layer for these inputs, without a graph, (clip, channel, row, column)."""
-    return LayerActivation(clips.model, clips.layer).attribute(inputs).detach()
 
 
 def mask_loss(model: nn.Module, inputs: Tensor, target: Tensor, mask: Tensor, silence: float) -> Tensor:

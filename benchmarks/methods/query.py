@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import torch
+from captum.attr import LayerActivation
 from torch import Tensor, nn
 
 from captum_apex import PrototypeBasis, Scheme
@@ -75,6 +76,11 @@ class ClassifiedClips:
         """The same with a copy of every tensor, the bases and the model; `layer` is the copied model's layer."""
         copies: dict[int, Any] = {}  # one for all fields, so that the layer is copied as a module of the model
         return replace(self, **{each.name: _copied(getattr(self, each.name), copies) for each in fields(self)})
+
+
+def features_of(clips: ClassifiedClips, inputs: Tensor) -> Tensor:
+    """The output of the explained layer for these inputs, without a graph, (clip, channel, row, column)."""
+    return LayerActivation(clips.model, clips.layer).attribute(inputs).detach()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.classifiers.trained_heads import HEADS, TrainedHead, train_head
 from benchmarks.methods.learners import TrainingClips, learner
-from benchmarks.methods.mask_decoder import features_of
-from benchmarks.methods.query import CLIPS_AT_ONCE, ClassifiedClips, Query, logits
+from benchmarks.methods.query import CLIPS_AT_ONCE, ClassifiedClips, Query, features_of, logits
 from benchmarks.methods.region_maps import enlarged
 from benchmarks.methods.registry import method
 
