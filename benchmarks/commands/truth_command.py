@@ -102,7 +102,11 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
         "the strongest channel; regions and maps of all bases, other methods and controls if left out",
     )
     add("--add", type=Path, action="append", default=[], metavar="FILE.py", help="a file with methods of your own")
-    add("--grid", choices=GRIDS, default="square", help="regions of methods that score regions")
+    add(
+        "--grid",
+        choices=GRIDS,
+        help="regions of methods that score regions; square, or time for waveforms, if left out",
+    )
     add("--fill", choices=FILLS, default="mean", help="what replaces masked regions, in methods that mask")
     add("--seed", type=seed, default=0, help="seed of random methods, places and intervals")
 
@@ -139,7 +143,7 @@ def _sections(options: argparse.Namespace) -> list[Section]:
     settings = {"layer": options.layer, "n_clips": options.clips, "seconds": options.segment, "seed": options.seed}
     stage = AnnotatedStage.of(classifier, annotated, bases, **settings)
     methods = options.methods or default_methods(list(stage.apexes))
-    masking = {"grid": options.grid, "fill": options.fill, "threshold": options.threshold}
+    masking = {"grid": options.grid or stage.usual_grid, "fill": options.fill, "threshold": options.threshold}
     rows, statuses = truth_rows(stage, methods, **masking, progress=True)
     lines = truth_lines(rows, statuses, options.seed)
     _write(lines, options.csv)

@@ -19,7 +19,7 @@ from benchmarks.methods.prototype_maps import ENLARGED, THROUGH_IG, THROUGH_OCCL
 from benchmarks.methods.query import CLIPS_AT_ONCE
 from benchmarks.runs.annotated_clips import AnnotatedStage
 from benchmarks.runs.maps import run_method
-from captum_apex import SCHEMES, RegionSearch, Scheme, explain
+from captum_apex import SCHEMES, Region, RegionSearch, Scheme, explain
 from captum_apex.metrics import (
     best_iou,
     bin_auroc,
@@ -220,16 +220,23 @@ def _region_maps(stage: AnnotatedStage, place: str, scheme: Scheme) -> tuple[Ten
         return None, f"no basis for {scheme}"
     clips = stage.classified
     search = RegionSearch() if place == "found" else None
+    own = stage.model.own(clips.inputs)
     explanations = [
         explanation
-        for inputs, target in zip(clips.inputs.split(CLIPS_AT_ONCE), clips.target.split(CLIPS_AT_ONCE), strict=True)
+        for inputs, target in zip(own.split(CLIPS_AT_ONCE), clips.target.split(CLIPS_AT_ONCE), strict=True)
         for explanation in explain(stage.apexes[scheme], inputs, target, n_channels=1, n_prototypes=1, search=search)
     ]
     maps = torch.zeros(stage.truth.shape, dtype=torch.float64)
-    for own, explanation in zip(maps, explanations, strict=True):
+    for drawn, explanation in zip(maps, explanations, strict=True):
         for evidence in explanation.evidence:
-            own[getattr(evidence, REGIONS[place]).mask(*own.shape)] = 1
+            region = getattr(evidence, REGIONS[place])
+            drawn[(_of_times(region) if len(drawn) == 1 else region).mask(*drawn.shape)] = 1
     return maps[:, None], "ok"
+
+
+def _of_times(region: Region) -> Region:
+    """The region with all frequencies, for waveforms, whose maps have one bin of frequency."""
+    return Region(tuple(replace(box, low=0.0, high=1.0) for box in region.boxes))
 
 
 def _clips(stage: AnnotatedStage) -> pd.DataFrame:

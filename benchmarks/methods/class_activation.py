@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
-from captum.attr import GuidedBackprop, LayerActivation, LayerGradCam
+from captum.attr import GuidedBackprop, LayerGradCam
 from torch import Tensor, nn
 
 from benchmarks.methods.gradients import check_relu
-from benchmarks.methods.query import Query
+from benchmarks.methods.query import Query, features_of
 from benchmarks.methods.region_maps import enlarged
 from benchmarks.methods.registry import method
 from captum_apex.layers.hooks import captured, frozen
+from captum_apex.layers.layout import Layout
 from captum_apex.layers.normalisation import ConstantVariance
 
 
 @method("LayerGradCam")
 def _grad_cam(query: Query) -> Tensor:
-    return enlarged(LayerGradCam(query.model, query.layer).attribute(query.inputs, query.target), query)
+    return enlarged(_at_layer(query), query)
+
+
+def _at_layer(query: Query) -> Tensor:
+    """GradCAM on the grid of the layer, (clip, 1, row, column): that of Captum, which asks for channels on axis 1."""
+    if query.layout == Layout():
+        return LayerGradCam(query.model, query.layer).attribute(query.inputs, query.target)
+    features, gradient = _features_and_gradient(query)
+    return (gradient.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True)
 
 
 @method("GuidedGradCam")
@@ -30,8 +41,7 @@ def _guided_grad_cam(query: Query) -> Tensor:
         raise NotImplementedError(
             "expected inputs with the layer's rows, but got spectra, where a bin has only shares of the bands of a row"
         )
-    at_layer = LayerGradCam(query.model, query.layer).attribute(query.inputs, query.target, relu_attributions=True)
-    return GuidedBackprop(query.model).attribute(query.inputs, query.target) * enlarged(at_layer, query)
+    return GuidedBackprop(query.model).attribute(query.inputs, query.target) * enlarged(_at_layer(query).relu(), query)
 
 
 @method("CAM")
@@ -41,7 +51,7 @@ def _cam(query: Query) -> Tensor:
     Raises:
         TypeError: the modules after the layer are not pooling and one linear layer.
     """
-    features = LayerActivation(query.model, query.layer).attribute(query.inputs)  # (clip, channel, frequency, time)
+    features = features_of(query, query.inputs)
     weights = _linear_head(query, features).weight[query.target]  # (class, channel) → (clip, channel)
     cells = features[0, 0].numel()
     return enlarged((weights[:, :, None, None] * features).sum(1, keepdim=True) / cells, query)
@@ -80,7 +90,7 @@ def _grad_cam_plus_plus(query: Query) -> Tensor:
     counts as 0 where it is negative, which a layer without ReLU allows: otherwise the denominator may be zero, or the
     weight have the wrong sign. The factor of the exponential, the same for all bins of a clip, is left out.
     """
-    features, gradient = _features_and_gradient(query)
+    features, gradient = _features_and_gradient(query, ConstantVariance())
     positive = gradient.clamp_min(0)
     sums = features.sum((2, 3), keepdim=True).clamp_min(0)  # (clip, channel, 1, 1)
     weights = (positive / (2 + positive * sums)).sum((2, 3), keepdim=True)
@@ -90,7 +100,7 @@ def _grad_cam_plus_plus(query: Query) -> Tensor:
 @method("LayerCAM")
 def _layer_cam(query: Query) -> Tensor:
     """LayerCAM (doi 10.1109/TIP.2021.3089943): each cell of a channel has its own weight, its positive gradient."""
-    features, gradient = _features_and_gradient(query)
+    features, gradient = _features_and_gradient(query, ConstantVariance())
     return enlarged((gradient.clamp_min(0) * features).sum(1, keepdim=True), query)
 
 
@@ -101,7 +111,7 @@ def _eigen_cam(query: Query) -> Tensor:
     It is a principal component of the activations without their mean taken away, and depends on no class. A singular
     vector has no sign; here the projections of a clip have a positive sum.
     """
-    features = LayerActivation(query.model, query.layer).attribute(query.inputs)
+    features = features_of(query, query.inputs)
     cells = features.flatten(2).transpose(1, 2).double()  # (clip, channel, frequency, time) → (clip, cell, channel)
     first = torch.linalg.svd(cells, full_matrices=False).Vh[:, 0]  # (clip, channel)
     projections = torch.einsum("nkc,nc->nk", cells, first)
@@ -109,16 +119,16 @@ def _eigen_cam(query: Query) -> Tensor:
     return enlarged((signs * projections).reshape(features[:, :1].shape).to(features), query)
 
 
-def _features_and_gradient(query: Query) -> tuple[Tensor, Tensor]:
-    """The layer's output and the gradient of the logit at it, both (clip, channel, frequency, time).
+def _features_and_gradient(query: Query, mode: AbstractContextManager | None = None) -> tuple[Tensor, Tensor]:
+    """The layer's output and the gradient of the logit at it, both (clip, channel, row, column).
 
-    Normalisations after the layer count as constant scalings, as in APEX. Otherwise the gradient has no component along
-    the output, and its positive part says little.
+    Where normalisations after the layer count as constant scalings, as in APEX (`ConstantVariance`), the gradient has a
+    component along the output; without that it has none, and its positive part says little.
     """
     inputs = query.inputs.clone().requires_grad_()
-    with frozen(query.model, query.layer), ConstantVariance():
+    with frozen(query.model, query.layer), mode or nullcontext():
         with captured(query.layer, "of the query", replace=True) as capture:
             logits = query.model(inputs)
         features = capture.value
         (gradient,) = torch.autograd.grad(logits.gather(1, query.target[:, None]).sum(), features)
-    return features.detach(), gradient
+    return query.layout.grid(features.detach()), query.layout.grid(gradient)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from captum.attr import LayerActivation
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from benchmarks.methods.query import CLIPS_AT_ONCE, Query
+from benchmarks.methods.query import CLIPS_AT_ONCE, Query, features_of
 from benchmarks.methods.region_maps import spread
 from benchmarks.methods.registry import method
 from captum_apex.masking.grids import n_regions
@@ -25,7 +24,7 @@ def _blurred_random(query: Query) -> Tensor:
 
     The standard deviation of the Gaussian filter is half a cell of the layer.
     """
-    n_rows, n_columns = LayerActivation(query.model, query.layer).attribute(query.inputs[:1]).shape[2:]
+    n_rows, n_columns = features_of(query, query.inputs[:1]).shape[2:]
     lines = (query.places.rows(n_rows), query.places.columns(n_columns))
     half = [line.step / line.size * bins / 2 for bins, line in zip(query.inputs.shape[2:], lines, strict=True)]
     noise = torch.randn(query.inputs.shape).numpy()
@@ -35,7 +34,8 @@ def _blurred_random(query: Query) -> Tensor:
 @method("energy")
 def _energy(query: Query) -> Tensor:
     """The level of each bin above silence, in the units of the inputs (decibels over a constant); or its magnitude."""
-    return query.inputs - query.silence if query.band_shares is None else query.inputs.norm(dim=1, keepdim=True)
+    is_level = query.band_shares is None and query.inputs.shape[2] > 1  # not a spectrum or a waveform
+    return query.inputs - query.silence if is_level else query.inputs.norm(dim=1, keepdim=True)
 
 
 @method("greedy oracle", uses_fill=True, uses_grid=True, default=False)

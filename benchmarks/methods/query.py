@@ -15,6 +15,7 @@ from captum_apex import PrototypeBasis, Scheme
 from captum_apex.layers.cell_places import CellPlaces
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import held
+from captum_apex.layers.layout import Layout
 
 CLIPS_AT_ONCE = 32  # clips in one forward pass
 
@@ -45,7 +46,8 @@ class ClassifiedClips:
     Attributes:
         model: the classifier, in evaluation mode.
         layer: the explained layer, a module of `model`.
-        inputs: log-mels (clip, 1, frequency, time), or spectra (clip, 2, frequency, time), real and imaginary parts.
+        inputs: log-mels (clip, 1, frequency, time), or spectra (clip, 2, frequency, time), real and imaginary parts; of
+            a user's model, its spectrograms, or its waveforms (clip, 1, 1, sample).
         target: index of the class that is explained in each clip, int64 (clip,).
         silence: value of a bin without sound.
         bases: the fitted basis of each scheme.
@@ -54,6 +56,7 @@ class ClassifiedClips:
             are spectra; None if they are log-mels. See `benchmarks.methods.region_maps.enlarged`.
         places: where the cells of the layer lie on the log-mels, also if the inputs are spectra.
         twins: input of the twin of each clip, of the shape of `inputs`; None if clips have no twins.
+        layout: how the output of the layer becomes a grid (clip, channel, row, column).
     """
 
     model: nn.Module
@@ -66,6 +69,7 @@ class ClassifiedClips:
     band_shares: Tensor | None = None
     places: CellPlaces = field(default_factory=CellPlaces)
     twins: Tensor | None = None
+    layout: Layout = field(default_factory=Layout)
 
     def clips(self, selection: slice) -> Self:
         """The same with the selected clips only."""
@@ -80,7 +84,7 @@ class ClassifiedClips:
 
 def features_of(clips: ClassifiedClips, inputs: Tensor) -> Tensor:
     """The output of the explained layer for these inputs, without a graph, (clip, channel, row, column)."""
-    return LayerActivation(clips.model, clips.layer).attribute(inputs).detach()
+    return clips.layout.grid(LayerActivation(clips.model, clips.layer).attribute(inputs).detach())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from benchmarks.methods import Query
 from benchmarks.methods.query import ClassifiedClips, logits
+from benchmarks.runs.arranged_model import ArrangedModel
 from captum_apex import APEX, Classifier, PrototypeBasis, Recordings, Scheme
+from captum_apex.classifiers.spectrogram_inputs import input_letters
 from captum_apex.cli.loading import chosen_layer
 from captum_apex.explaining.basis_apexes import apexes_of, named_bases
 from captum_apex.layers.cell_places import CellPlaces
@@ -47,7 +49,9 @@ class AnnotatedStage:
     """Clips of annotated recordings with the classifier that is explained.
 
     Attributes:
-        classified: the clips, the model and the annotated classes, as methods get them.
+        classified: the clips, the model and the annotated classes, as methods get them. Waveforms have one bin of
+            frequency, and a sample is a frame.
+        model: the model that methods get, with its own axes.
         truth: bins in which the class is annotated, bool (clip, frequency, time).
         segments: segment of each frame, int64 (time,).
         clips: recording, start and class of each clip.
@@ -57,6 +61,7 @@ class AnnotatedStage:
     """
 
     classified: ClassifiedClips
+    model: ArrangedModel
     truth: Tensor
     segments: Tensor
     clips: tuple[AnnotatedClip, ...]
@@ -79,7 +84,7 @@ class AnnotatedStage:
         """The clips of annotated recordings.
 
         Args:
-            classifier: the classifier, whose inputs are spectrograms.
+            classifier: the classifier, whose inputs are spectrograms or waveforms.
             annotated: the recordings with their annotations.
             bases: bases of the classifier by their paths; may be empty.
             layer: name of the layer that is explained where there is no basis; None for the classifier's.
@@ -88,33 +93,41 @@ class AnnotatedStage:
             seed: seed of random methods.
 
         Raises:
-            ValueError: there is no layer, a basis does not fit the model, or the inputs are no spectrograms of one
-                shape.
+            ValueError: there is no layer, a basis does not fit the model, or the inputs are no spectrograms or
+                waveforms of one shape.
         """
         apexes = apexes_of(classifier, named_bases(bases)) if bases else {}
         module = next((apex.layer_apex.layer for apex in apexes.values()), None) or chosen_layer(classifier, layer)
         clips = evenly(clips_of(classifier, annotated), n_clips)
-        inputs, truth, segments = _inputs_and_truth(classifier, annotated, clips, seconds)
-        inputs = inputs.to(device_of(classifier.model))
+        own, truth, segments = _inputs_and_truth(classifier, annotated, clips, seconds)
+        own = own.to(device_of(classifier.model))
+        model = ArrangedModel(classifier.model, ["n", *input_letters(own.shape[1:], classifier.input_layout)])
+        inputs = model.arranged(own)
         labels = [list(classifier.class_names).index(clip.label) for clip in clips]
         classified = ClassifiedClips(
-            model=classifier.model,
+            model=model,
             layer=module,
             inputs=inputs,
             target=torch.tensor(labels, device=inputs.device),
-            silence=_silence(classifier, inputs),
+            silence=_silence(classifier, own),
             bases={scheme: apex.basis for scheme, apex in apexes.items()},
             seed=seed,
-            places=_places(classifier, module, inputs[:1], apexes),
+            places=_places(classifier, module, own[:1], apexes),
+            layout=_layout(classifier, apexes),
         )
-        scores = logits(classifier.model, inputs)
+        scores = logits(model, inputs)
         if scores.shape != (len(clips), len(classifier.class_names)):
             raise ValueError(
                 f"expected a model that gives scores of shape (batch, {len(classifier.class_names)}), but got "
                 f"{tuple(scores.shape)}"
             )
         n_found = int((scores.argmax(1) == classified.target).sum())
-        return cls(classified, truth, segments, tuple(clips), annotated.recordings.names, apexes, n_found)
+        return cls(classified, model, truth, segments, tuple(clips), annotated.recordings.names, apexes, n_found)
+
+    @property
+    def usual_grid(self) -> str:
+        """Name of the region grid that is used unless another one is named: waveforms have no bands."""
+        return "time" if self.truth.shape[1] == 1 else "square"
 
     def query(self, grid: str, fill: str) -> Query:
         """What a method gets, with the region grid and the fill of these names."""
@@ -198,20 +211,23 @@ def _inputs_and_truth(
         dataset = classifier.dataset(Slices(recordings, places, length / classifier.sample_rate, None))
         indices = list(range(len(clips)))
     inputs = [dataset.input(index) for index in indices]
-    _check_spectrograms(classifier, inputs, [annotated.recordings.names[clip.recording] for clip in clips])
+    _check_inputs(classifier, inputs, [annotated.recordings.names[clip.recording] for clip in clips])
     masks = []
     for index, clip in zip(indices, clips, strict=True):
         drawn = dataset.clip(index)
         masks.append(annotated_bins(annotated.annotations[clip.recording], drawn, [clip.label], start=clip.start)[0])
-    return torch.stack(inputs), torch.stack(masks), time_segments(drawn, seconds)
+    shape = (len(masks), -1, masks[0].shape[-1])  # (clip, sample) of a model of waveforms → (clip, 1, sample)
+    return torch.stack(inputs), torch.stack(masks).reshape(shape), time_segments(drawn, seconds)
 
 
-def _check_spectrograms(classifier: Classifier, inputs: Sequence[Tensor], names: Sequence[str]) -> None:
-    """Raises where the inputs are no spectrograms (channel, frequency, time) of one shape."""
-    if classifier.axes is None or inputs[0].dim() != 3 or classifier.input_layout not in (None, "n c f t"):
+def _check_inputs(classifier: Classifier, inputs: Sequence[Tensor], names: Sequence[str]) -> None:
+    """Raises where the inputs are no spectrograms with known axes and no waveforms, or not of one shape."""
+    letters = input_letters(inputs[0].shape, classifier.input_layout)
+    if len(letters) != inputs[0].dim() or ("f" in letters and classifier.axes is None):
         raise ValueError(
-            "expected a Classifier with `axes`, whose inputs are spectrograms (channel, frequency, time), because the "
-            f"maps of all methods are compared over their bins, but its inputs have the shape {tuple(inputs[0].shape)}"
+            "expected a Classifier of waveforms, or of spectrograms with `axes`, because the maps of all methods are "
+            f"compared over bins at known times, but its inputs have the shape {tuple(inputs[0].shape)} and its "
+            f"`axes` are {classifier.axes}"
         )
     for each, name in zip(inputs, names, strict=True):
         if each.shape != inputs[0].shape:
@@ -226,6 +242,12 @@ def _silence(classifier: Classifier, inputs: Tensor) -> float:
     n_samples = classifier.length or classifier.sample_rate
     value = classifier.inputs(torch.zeros(n_samples), "digital silence").median()
     return (value if value.isfinite() else inputs.min()).item()
+
+
+def _layout(classifier: Classifier, apexes: Mapping[Scheme, APEX]) -> Layout:
+    """How the output of the layer becomes a grid, which bases know."""
+    of_basis = next((apex.basis.origin.layout for apex in apexes.values()), None)
+    return Layout.of(classifier.layout if of_basis is None else of_basis)
 
 
 def _places(classifier: Classifier, layer: nn.Module, clip: Tensor, apexes: Mapping[Scheme, APEX]) -> CellPlaces:

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import pickle
+import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ from benchmarks.runs.results import code_fingerprint, versions
 from benchmarks.runs.stage import Stage
 from captum_apex.extras import missing_package
 
-PATIENCE = 60  # seconds to wait for a cluster of Dask and its first worker
+PATIENCE = 60  # seconds to wait for a cluster, and for the first worker of Dask
 _ONE_AT_A_TIME = threading.Lock()
 _NO_SECOND_ATTEMPT = {"distributed.scheduler.allowed-failures": 0}
 _RAY_SETTINGS = {
@@ -231,6 +232,7 @@ def connected_ray(jobs: int, address: str | None) -> Iterator[ModuleType]:
         ray.init(address="local", num_cpus=jobs, include_dashboard=False, **quiet)
     else:
         try:
+            _check_answers(address)  # Ray itself tries for many minutes
             ray.init(address=address, **quiet)
         except (OSError, ValueError, RuntimeError) as error:
             raise _no_cluster("ray", address, error) from error
@@ -238,6 +240,16 @@ def connected_ray(jobs: int, address: str | None) -> Iterator[ModuleType]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises an OSError where nothing answers at an address such as `10.0.0.5:6379` or `ray://10.0.0.5:10001`.
+
+    Addresses without a port, such as `auto`, are left to Ray.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
 def check_package(backend: str) -> None:

@@ -1,8 +1,12 @@
 """Maps and regions beside annotations, on a model whose evidence is known to the bin."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.experiments.annotated_events import annotated_event_lines
 from benchmarks.experiments.annotated_truth import (
@@ -15,9 +19,11 @@ from benchmarks.experiments.annotated_truth import (
     truth_lines,
     truth_rows,
 )
+from benchmarks.methods import METHODS
 from benchmarks.reports.truth_tables import truth_section
 from benchmarks.runs.annotated_clips import AnnotatedStage, clips_of, recordings_at
-from captum_apex import SCHEMES, Recordings
+from benchmarks.runs.maps import run_method
+from captum_apex import SCHEMES, Classifier, FeatureBank, Recordings, basis_from_matrix
 from captum_apex.metrics import bootstrap_interval
 from captum_apex.recordings import AnnotatedRecordings
 from tests import bursts
@@ -100,6 +106,96 @@ def test_the_right_map_scores_1_and_regions_too(tmp_path):
     assert region["pointing"] > 0.5 > region["pointing_chance"] == pytest.approx(20 / 500)
 
 
+class Inside(nn.Module):
+    """The model of the tones with its spectrogram inside: takes waveforms (clip, sample)."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, waveforms):
+        return self.model(torch.stack([bursts.spectrogram(each) for each in waveforms]))
+
+
+class FrequencyLast(nn.Module):
+    """The model of the tones for (clip, time, frequency), with a layer that gives (clip, time, frequency, channel)."""
+
+    def __init__(self, model):
+        super().__init__()
+        rows, *self.rest = model
+        self.first = LastChannels(rows)
+        self.rest = nn.Sequential(*self.rest)
+
+    def forward(self, inputs):
+        return self.rest(self.first(inputs).permute(0, 3, 2, 1))
+
+
+class LastChannels(nn.Module):
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+
+    def forward(self, inputs):
+        return self.rows(inputs.mT[:, None]).permute(0, 3, 2, 1)
+
+
+def stage_of(classifier, found, schemes=SCHEMES):
+    bank = FeatureBank.from_dataset(
+        classifier.model, classifier.layer, classifier.dataset(found.recordings), layout=classifier.layout
+    )
+    fitted = [basis_from_matrix(bank, scheme, torch.eye(2), n_prototypes=1) for scheme in schemes]
+    return AnnotatedStage.of(classifier, found, {f"{basis.scheme}.safetensors": basis for basis in fitted})
+
+
+def test_waveforms_have_a_single_bin_of_frequency(tmp_path):
+    found = annotated(tmp_path)
+    tones = bursts.classifier()
+    fields = {"length": tones.length, "layer": tones.layer, "exclusive": False}
+    stage = stage_of(Classifier(Inside(tones.model), torch.clone, bursts.RATE, bursts.CLASSES, **fields), found)
+    assert stage.classified.inputs.shape == (4, 1, 1, 800)
+    assert (stage.usual_grid, stage.classified.silence, stage.n_found) == ("time", 0.0, 3)
+    expected = torch.stack([box("low", 0.2, 0.4), box("high", 0.5, 0.9), box("low", 0.1, 0.3) | box("low", 0.6, 0.8)])
+    frames = torch.cat([expected, box("high", 0.3, 0.5)[None]]).any(1, keepdim=True)
+    assert torch.equal(stage.truth, frames.repeat_interleave(8, 2))
+    rows, statuses = truth_rows(stage, [*default_methods(SCHEMES), "GradCAM++"], grid="time")
+    assert {name for name, status in statuses.items() if status != "ok"} == {"APEX frequency"}  # a constant in time
+    means = rows.groupby("method")[list(MEASURES)].mean()
+    located = ["APEX square", "APEX time", "LayerGradCam", "GradCAM++", "InputXGradient", "Occlusion"]
+    assert (means.loc[located, ["segment_auroc", "pointing"]] == 1).all(axis=None)
+    assert (means.loc["APEX time", list(MEASURES)] > 0.95).all()  # zero in the frames without the tone
+    assert (means.loc[["found, time", "found, square"], "best_iou"] > 0.8).all()
+    assert (means.loc["found, frequency", "pointing"]) == pytest.approx(stage.truth.double().mean())
+    assert means.loc["energy", "bin_auroc"] > 0.8  # the magnitude of a sample, not its sign
+
+
+def test_axes_in_another_order_change_nothing(tmp_path):
+    found = annotated(tmp_path)
+    tones = bursts.classifier()
+    model = FrequencyLast(tones.model)
+    fields = {"axes": tones.axes, "decibels": lambda inputs: 20 * (inputs.T + 1e-4).log10()}
+    fields |= {"length": tones.length, "exclusive": False, "input_layout": "n t f"}
+    other = Classifier(
+        model,
+        lambda waveform: bursts.spectrogram(waveform)[0].T,
+        bursts.RATE,
+        bursts.CLASSES,
+        layer=model.first,
+        layout="n t f c -> n c f t",
+        **fields,
+    )
+    stages = [stage_of(each, found, ["square", "time"]) for each in (tones, other)]
+    assert stages[1].model.own(stages[1].classified.inputs).shape == (4, 100, 5)
+    for name in ("APEX square", "APEX time, through IG", "GradCAM++", "LayerCAM", "EigenCAM", "CAM", "LayerGradCam"):
+        expected, found_map = (
+            run_method(METHODS[name], replace(stage.query("square", "mean"), names=(name,)))[name] for stage in stages
+        )
+        assert found_map.status == expected.status == "ok"
+        torch.testing.assert_close(found_map.attributions, expected.attributions)
+    methods = ["found, square", "cell, time", "energy"]
+    expected, rows = (truth_rows(stage, methods)[0] for stage in stages)
+    pd.testing.assert_frame_equal(rows, expected, rtol=1e-5)
+
+
 def test_what_the_methods_of_a_basis_need(tmp_path):
     found = annotated(tmp_path)
     stage = AnnotatedStage.of(bursts.classifier(), found, bases(found, ["time"]))
@@ -178,7 +274,7 @@ def test_default_methods_are_known():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"axes": None, "decibels": None}, "expected a Classifier with `axes`, whose inputs are spectrograms"),
+        ({"axes": None, "decibels": None}, "expected a Classifier of waveforms, or of spectrograms with `axes`"),
         ({"length": None}, r"expected inputs of one shape, but the transform gives \(1, 5, 50\) for .*b.wav and"),
         ({"layer": None}, "expected --layer, or a Classifier with a `layer`, but there is neither"),
     ],

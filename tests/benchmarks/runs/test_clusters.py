@@ -1,6 +1,7 @@
 """Workers of Dask and Ray: the same results, workers that end, and clusters that cannot be had."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -150,12 +151,15 @@ def test_threads_of_a_worker_at_an_address_compute_one_call_at_a_time():
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("backend", "address"), [("dask", "tcp://127.0.0.1:9"), ("ray", "127.0.0.1:9")])
+@pytest.mark.parametrize(
+    ("backend", "address"), [("dask", "tcp://127.0.0.1:9"), ("ray", "127.0.0.1:9"), ("ray", "ray://[::1]:9")]
+)
 def test_an_address_without_a_cluster_is_refused(backend, address, monkeypatch):
     package = pytest.importorskip(PACKAGES[backend])
     if backend == "dask":
         monkeypatch.setattr(clusters, "PATIENCE", 1)
-    message = f"expected --address to be that of a running {backend} cluster with workers, but got '{address}': "
+    shown = re.escape(repr(address))
+    message = f"expected --address to be that of a running {backend} cluster with workers, but got {shown}: "
     with pytest.raises(ValueError, match=message):
         check_backend(backend, address)
     assert backend == "dask" or not package.is_initialized()
