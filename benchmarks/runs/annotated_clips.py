@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -96,6 +96,7 @@ class AnnotatedStage:
             ValueError: there is no layer, a basis does not fit the model, or the inputs are no spectrograms or
                 waveforms of one shape.
         """
+        classifier = replace(classifier, columns=None)  # the clips have one length, so that none is padded
         apexes = apexes_of(classifier, named_bases(bases)) if bases else {}
         module = next((apex.layer_apex.layer for apex in apexes.values()), None) or chosen_layer(classifier, layer)
         clips = evenly(clips_of(classifier, annotated), n_clips)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 from benchmarks.experiments.annotated_events import annotated_event_lines
 from benchmarks.experiments.annotated_truth import (
@@ -23,7 +24,7 @@ from benchmarks.methods import METHODS
 from benchmarks.reports.truth_tables import truth_section
 from benchmarks.runs.annotated_clips import AnnotatedStage, clips_of, recordings_at
 from benchmarks.runs.maps import run_method
-from captum_apex import SCHEMES, Classifier, FeatureBank, Recordings, basis_from_matrix
+from captum_apex import SCHEMES, Classifier, FeatureBank, Recordings, basis_from_matrix, from_transformers
 from captum_apex.metrics import bootstrap_interval
 from captum_apex.recordings import AnnotatedRecordings
 from tests import bursts
@@ -166,6 +167,26 @@ def test_waveforms_have_a_single_bin_of_frequency(tmp_path):
     assert (means.loc[["found, time", "found, square"], "best_iou"] > 0.8).all()
     assert (means.loc["found, frequency", "pointing"]) == pytest.approx(stage.truth.double().mean())
     assert means.loc["energy", "bin_auroc"] > 0.8  # the magnitude of a sample, not its sign
+
+
+def test_models_that_take_padded_clips_get_clips_of_one_length(tmp_path):
+    found = annotated(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 16}
+    sizes |= {"conv_dim": (8, 8), "conv_kernel": (8, 4), "conv_stride": (8, 2), "num_conv_pos_embeddings": 4}
+    config = Wav2Vec2Config(**sizes, num_conv_pos_embedding_groups=2, classifier_proj_size=12, num_labels=2)
+    speech = from_transformers(Wav2Vec2ForSequenceClassification(config).eval())
+    assert speech.columns is not None
+    speech = replace(speech, class_names=bursts.CLASSES, sample_rate=bursts.RATE, length=bursts.RATE)
+    dataset = speech.dataset(found.recordings)
+    settings = {"layout": speech.layout, "columns": speech.columns}
+    bank = FeatureBank.from_dataset(speech.model, speech.layer, dataset, **settings)
+    bases = {"time.safetensors": basis_from_matrix(bank, "time", torch.eye(12), n_prototypes=1)}
+    stage = AnnotatedStage.of(speech, found, bases)
+    methods = ["found, time", "APEX time", "APEX time, two-sided", "LayerGradCam", "FeatureAblation", "Saliency"]
+    rows, statuses = truth_rows(stage, methods, grid=stage.usual_grid)
+    assert statuses == dict.fromkeys(methods, "ok")
+    assert rows.groupby("method").size().tolist() == [4] * len(methods)
 
 
 def test_axes_in_another_order_change_nothing(tmp_path):
