@@ -33,9 +33,8 @@ def add_speed_parser(commands: Commands) -> None:
         "Parts that the CSV file has are not measured again.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--parts", nargs="+", choices=speed.PARTS, default=list(speed.PARTS), metavar="NAME", help=_PARTS
-    )
+    usual = [part for part in speed.PARTS if part not in speed.DEAR]
+    parser.add_argument("--parts", nargs="+", choices=speed.PARTS, default=usual, metavar="NAME", help=_PARTS)
     parser.add_argument(
         "--csv", type=Path, default=Path("results/speed.csv"), metavar="FILE.csv", help="file of all numbers"
     )

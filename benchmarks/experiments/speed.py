@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchaudio.transforms import MelSpectrogram
 
 from benchmarks.classifiers.networks import NETWORKS, explained_layer
+from benchmarks.experiments.huge_bank import huge_bank
 from benchmarks.experiments.layer_passes import layer_passes
 from benchmarks.experiments.page_writing import HUNDRED, MINUTE, page_cost
 from benchmarks.experiments.timing import Timing, in_separate_process, most_megabytes, pair, timed
@@ -57,6 +58,7 @@ PAGES = ((HUNDRED, 25.0), (MINUTE, 15.0))  # pages that are written, each with t
 FINE = (148, 64, 128, 256)  # clips, channels and grid: a CNN without pooling
 WIDE = (1000, 1024, 4, 32)  # clips, channels and grid: ConvNeXt-Base on inputs of `LARGE_INPUT`
 WIDEST = (1000, 2048, 4, 32)  # the same for the last stage of a ResNet-50
+HUGE = (500_000, (1024, 4, 32))  # clips, and channels and grid, as of BirdSet with ConvNeXt-Base
 FIT_LIMITS = {"gradient": (4.0, 15.0), "closed-form": (0.5, 2.0)}  # seconds; of the scheme `square` the second one
 WIDE_LIMITS = {"gradient": 300.0, "closed-form": 12.0}  # seconds
 
@@ -326,6 +328,10 @@ def _widest(_repeats: int, device: str) -> list[Timing]:
     return in_separate_process(_wide_fitting, device, WIDEST, {"closed-form": 90.0})
 
 
+def _huge(_repeats: int, _device: str) -> list[Timing]:
+    return in_separate_process(huge_bank, *HUGE)
+
+
 def _fine(_repeats: int, device: str) -> list[Timing]:
     return in_separate_process(_fine_fitting, device)
 
@@ -351,8 +357,11 @@ PARTS: dict[str, Callable[[int, str], Iterable[Timing]]] = {
     "fits-widest": _widest,
     "fits-fine": _fine,
     "events": _events,
+    "candidates": _huge,
 }
 """Name of a part of the measurement → what gives its timings, one after the other, for the repeats and the device."""
+DEAR = ("candidates",)
+"""Parts that are measured only if they are named: half an hour and 8 GB of disk."""
 
 
 def measure(part: str, *, repeats: int = 5, device: str = "cpu") -> Iterator[Timing]:

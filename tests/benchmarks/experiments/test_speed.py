@@ -20,6 +20,7 @@ def test_speed_measures_everything_it_promises(monkeypatch):
     monkeypatch.setattr(speed, "WIDE", (20, 16, 2, 4))
     monkeypatch.setattr(speed, "WIDEST", (20, 32, 2, 4))
     monkeypatch.setattr(speed, "FINE", (20, 8, 16, 32))
+    monkeypatch.setattr(speed, "HUGE", (300, (4, 2, 8)))
     monkeypatch.setattr(
         speed, "in_separate_process", lambda measured, *arguments: measured(*arguments)
     )  # it would not see the sizes
@@ -44,10 +45,16 @@ def test_speed_measures_everything_it_promises(monkeypatch):
         "fits-widest": [90.0, 90.0],
         "fits-fine": [10.0],
         "events": [12.0],
+        "candidates": [],
     }
     every = [timing for rows in timings.values() for timing in rows]
-    separate = [timing for part, rows in timings.items() for timing in rows if part.startswith(("fits-", "events"))]
-    assert len(separate) == 8
+    separate = [
+        timing
+        for part, rows in timings.items()
+        for timing in rows
+        if part.startswith(("fits-", "events", "candidates"))
+    ]
+    assert len(separate) == 12
     assert all(timing.megabytes > 100 for timing in separate)
     assert all(timing.seconds > 0 for timing in every)
     assert all(str(timing).startswith(timing.what) for timing in every)
