@@ -143,7 +143,7 @@ def _sections(options: argparse.Namespace) -> list[Section]:
     settings = {"layer": options.layer, "n_clips": options.clips, "seconds": options.segment, "seed": options.seed}
     stage = AnnotatedStage.of(classifier, annotated, bases, **settings)
     methods = options.methods or default_methods(list(stage.apexes))
-    masking = {"grid": options.grid or stage.usual_grid, "fill": options.fill, "threshold": options.threshold}
+    masking = {"grid": options.grid, "fill": options.fill, "threshold": options.threshold}
     rows, statuses = truth_rows(stage, methods, **masking, progress=True)
     lines = truth_lines(rows, statuses, options.seed)
     _write(lines, options.csv)

@@ -71,7 +71,7 @@ def truth_rows(
     stage: AnnotatedStage,
     methods: Sequence[str],
     *,
-    grid: str = "square",
+    grid: str | None = None,
     fill: str = "mean",
     threshold: float = 0.5,
     progress: bool = False,
@@ -81,7 +81,7 @@ def truth_rows(
     Args:
         stage: the clips.
         methods: names in `METHODS` or `REGION_METHODS`.
-        grid: region grid of methods that score regions.
+        grid: region grid of methods that score regions; None for the usual one of the clips.
         fill: fill of methods that take one.
         threshold: share of the largest attribution for `threshold_iou` and `frame_f1`.
         progress: whether to show a progress bar.
@@ -93,7 +93,7 @@ def truth_rows(
     tables = []
     statuses = {}
     for name in tqdm(methods, "methods", **bar_settings(progress)):
-        maps, statuses[name] = _maps(stage, name, grid, fill)
+        maps, statuses[name] = _maps(stage, name, grid or stage.usual_grid, fill)
         if maps is not None:
             measured = measured_maps(maps, stage.truth, stage.segments, threshold, seed=stage.classified.seed)
             tables.append(_clips(stage).assign(**measured).assign(method=name))

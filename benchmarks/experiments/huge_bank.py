@@ -52,8 +52,8 @@ class RandomFeatures(Dataset):
 def huge_bank(n_clips: int, shape: Sequence[int]) -> list[Timing]:
     """The cost of a `CandidateBank` without `square`, and of fitting its bases in closed form.
 
-    The model gives its input, so that the time is that of the bank. Memory is that of this process, with what it has
-    mapped of the files, which the system takes back when it needs it.
+    The model gives its input, so that the time is that of the bank. Memory is the most that this process has held so
+    far, with what it has mapped of the files, which the system takes back when it needs it.
 
     Args:
         n_clips: number of clips.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from captum.attr import LayerActivation
 from torch import Tensor, nn
 
 from benchmarks.methods import Query
@@ -17,8 +18,8 @@ from captum_apex.classifiers.spectrogram_inputs import input_letters
 from captum_apex.cli.loading import chosen_layer
 from captum_apex.explaining.basis_apexes import apexes_of, named_bases
 from captum_apex.layers.cell_places import CellPlaces
-from captum_apex.layers.layout import Layout
-from captum_apex.layers.models import device_of
+from captum_apex.layers.layout import Layout, check_layout
+from captum_apex.layers.models import device_of, layer_name
 from captum_apex.layers.placing import cell_places
 from captum_apex.masking.fills import named_fill
 from captum_apex.masking.grids import named_grid
@@ -102,7 +103,8 @@ class AnnotatedStage:
         clips = evenly(clips_of(classifier, annotated), n_clips)
         own, truth, segments = _inputs_and_truth(classifier, annotated, clips, seconds)
         own = own.to(device_of(classifier.model))
-        model = ArrangedModel(classifier.model, ["n", *input_letters(own.shape[1:], classifier.input_layout)])
+        axes = ["n", *input_letters(own.shape[1:], classifier.input_layout)]
+        model = ArrangedModel(classifier.model, axes)
         inputs = model.arranged(own)
         labels = [list(classifier.class_names).index(clip.label) for clip in clips]
         classified = ClassifiedClips(
@@ -113,8 +115,8 @@ class AnnotatedStage:
             silence=_silence(classifier, own),
             bases={scheme: apex.basis for scheme, apex in apexes.items()},
             seed=seed,
-            places=_places(classifier, module, own[:1], apexes),
-            layout=_layout(classifier, apexes),
+            places=_places(classifier, module, own[:1], axes, apexes),
+            layout=_layout(classifier, module, own[:1], apexes),
         )
         scores = logits(model, inputs)
         if scores.shape != (len(clips), len(classifier.class_names)):
@@ -212,23 +214,31 @@ def _inputs_and_truth(
         dataset = classifier.dataset(Slices(recordings, places, length / classifier.sample_rate, None))
         indices = list(range(len(clips)))
     inputs = [dataset.input(index) for index in indices]
-    _check_inputs(classifier, inputs, [annotated.recordings.names[clip.recording] for clip in clips])
     masks = []
     for index, clip in zip(indices, clips, strict=True):
         drawn = dataset.clip(index)
         masks.append(annotated_bins(annotated.annotations[clip.recording], drawn, [clip.label], start=clip.start)[0])
+    names = [annotated.recordings.names[clip.recording] for clip in clips]
+    _check_inputs(classifier, inputs, names, masks[0].shape[-1])
     shape = (len(masks), -1, masks[0].shape[-1])  # (clip, sample) of a model of waveforms → (clip, 1, sample)
     return torch.stack(inputs), torch.stack(masks).reshape(shape), time_segments(drawn, seconds)
 
 
-def _check_inputs(classifier: Classifier, inputs: Sequence[Tensor], names: Sequence[str]) -> None:
+def _check_inputs(classifier: Classifier, inputs: Sequence[Tensor], names: Sequence[str], n_frames: int) -> None:
     """Raises where the inputs are no spectrograms with known axes and no waveforms, or not of one shape."""
     letters = input_letters(inputs[0].shape, classifier.input_layout)
-    if len(letters) != inputs[0].dim() or ("f" in letters and classifier.axes is None):
+    shape = tuple(inputs[0].shape)
+    if len(letters) != len(shape) or ("f" in letters and classifier.axes is None):
         raise ValueError(
             "expected a Classifier of waveforms, or of spectrograms with `axes`, because the maps of all methods are "
-            f"compared over bins at known times, but its inputs have the shape {tuple(inputs[0].shape)} and its "
-            f"`axes` are {classifier.axes}"
+            f"compared over bins at known times, but its inputs have the shape {shape} and its `axes` are "
+            f"{classifier.axes}; waveforms with a channel axis need input_layout='n c t'"
+        )
+    if shape[letters.index("t")] != n_frames:
+        raise ValueError(
+            f"expected inputs with an entry for each of the {n_frames} "
+            f"{'frames' if 'f' in letters else 'samples'} of a clip, in which the sounds are annotated, but the "
+            f"transform gives {shape[letters.index('t')]} (shape {shape})"
         )
     for each, name in zip(inputs, names, strict=True):
         if each.shape != inputs[0].shape:
@@ -239,20 +249,38 @@ def _check_inputs(classifier: Classifier, inputs: Sequence[Tensor], names: Seque
 
 
 def _silence(classifier: Classifier, inputs: Tensor) -> float:
-    """The value of a bin of digital silence; the smallest value of all inputs where the transform gives none."""
+    """The value of a bin of digital silence.
+
+    Where the transform gives none, it is the smallest value of all spectrograms, and 0 in waveforms.
+    """
     n_samples = classifier.length or classifier.sample_rate
     value = classifier.inputs(torch.zeros(n_samples), "digital silence").median()
-    return (value if value.isfinite() else inputs.min()).item()
+    if value.isfinite():
+        return value.item()
+    return inputs.min().item() if "f" in input_letters(inputs.shape[1:], classifier.input_layout) else 0.0
 
 
-def _layout(classifier: Classifier, apexes: Mapping[Scheme, APEX]) -> Layout:
-    """How the output of the layer becomes a grid, which bases know."""
+def _layout(classifier: Classifier, layer: nn.Module, clip: Tensor, apexes: Mapping[Scheme, APEX]) -> Layout:
+    """How the output of the layer becomes a grid, which bases know.
+
+    Raises:
+        ValueError: the classifier's layout does not fit the layer.
+    """
     of_basis = next((apex.basis.origin.layout for apex in apexes.values()), None)
-    return Layout.of(classifier.layout if of_basis is None else of_basis)
+    if of_basis is not None:
+        return Layout.of(of_basis)
+    layout = Layout.of(classifier.layout)
+    output = LayerActivation(classifier.model, layer).attribute(clip)
+    check_layout(layout, layer, output, repr(layer_name(classifier.model, layer)))
+    layout.grid(output)
+    return layout
 
 
-def _places(classifier: Classifier, layer: nn.Module, clip: Tensor, apexes: Mapping[Scheme, APEX]) -> CellPlaces:
+def _places(
+    classifier: Classifier, layer: nn.Module, clip: Tensor, axes: Sequence[str], apexes: Mapping[Scheme, APEX]
+) -> CellPlaces:
     """Where the cells of the layer lie on the input, which bases know; without a basis they are searched for."""
     if apexes:
         return next(iter(apexes.values())).basis.origin.places or CellPlaces()
-    return cell_places(classifier.model, layer, clip, layout=Layout.of(classifier.layout))
+    layout = Layout.of(classifier.layout)
+    return cell_places(classifier.model, layer, clip, layout=layout, input_layout=" ".join(axes))

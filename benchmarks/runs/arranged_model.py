@@ -31,7 +31,7 @@ class ArrangedModel(nn.Module):
         self.model = model
         self._own = " ".join(axes)
         self._arranged = " ".join(letter if letter in axes else "1" for letter in "ncft")
-        self.train(model.training)
+        self.training = model.training  # of this module alone: those of the model keep theirs
 
     def forward(self, inputs: Tensor) -> Tensor:
         """What the model gives for inputs (clip, channel, frequency, time)."""
