@@ -369,6 +369,19 @@ def test_prototypes_are_measured_once_and_written_into_a_file(tmp_path, monkeypa
     assert "it lacks the column purity" in capsys.readouterr().err
 
 
+def test_prototypes_of_heads_have_measures_of_their_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prototypes_command, "prepare", lambda task, network, seed, progress: seed)
+    monkeypatch.setattr(prototypes_command.UnseenClips, "of", lambda subject: "test clips")
+    for name, value in (("quality_lines", 0.25), ("head_quality_lines", 0.75)):
+        line = dict.fromkeys(prototypes_command.COLUMNS, value) | {"scheme": "square"}
+        monkeypatch.setattr(prototypes_command, name, lambda *_, line=line: pd.DataFrame([line]))
+    names = ["raw", "AudioProtoPNet, 1 prototype"]
+    assert main(["prototypes", "--bases", *names, "--csv", str(tmp_path / "lines.csv")]) == 0
+    text = capsys.readouterr().out
+    assert "| digits | cnn | square | raw | 0.250 [0.250, 0.250] |" in text
+    assert "| digits | cnn | square | AudioProtoPNet, 1 prototype | 0.750 [0.750, 0.750] |" in text
+
+
 def test_lines_that_another_process_adds_meanwhile_stay(tmp_path, monkeypatch):
     path = tmp_path / "lines.csv"
     monkeypatch.setattr(regions_command, "prepare", lambda task, network, seed, progress: seed)
