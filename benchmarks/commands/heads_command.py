@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.classifiers.networks import NETWORKS
+from benchmarks.classifiers.sigmoid_heads import SIGMOID_HEADS
 from benchmarks.classifiers.trained_heads import HEADS
 from benchmarks.commands.options import Commands, check_tables, write_tables
 from benchmarks.commands.stored_lines import StoredLines
@@ -37,7 +38,7 @@ def add_heads_parser(commands: Commands) -> None:
     add("--tasks", nargs="+", choices=TASKS, default=["digits"], help="what is classified; see `run`")
     add("--networks", nargs="+", choices=NETWORKS, default=["cnn"], help="the classifiers")
     add("--seeds", nargs="+", type=seed, default=[0], help="seeds of clips and training")
-    heads = [OWN, *HEADS]
+    heads = [OWN, *HEADS, *SIGMOID_HEADS]
     add("--heads", nargs="+", choices=heads, default=heads, metavar="NAME", help="the heads")
     add("--csv", type=Path, default=Path("results/heads.csv"), metavar="FILE.csv", help="file of all numbers")
     add("--out", type=Path, metavar="FILE.md", help="replace the table between this file's marks, as in `overview`")
