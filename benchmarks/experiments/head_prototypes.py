@@ -24,6 +24,7 @@ from benchmarks.experiments.prototype_quality import (
     fall_measures,
     labels_of,
     part_measures,
+    regions_of,
     subset,
     summary_of,
 )
@@ -32,7 +33,7 @@ from benchmarks.methods.trained_head_maps import head_learner
 from benchmarks.runs.learning import learned_networks
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
-from captum_apex import FeatureBank, PrototypeBasis, Scheme
+from captum_apex import Evidence, FeatureBank, Prototype, PrototypeBasis, Region, Scheme
 from captum_apex.bases import Prototypes
 from captum_apex.layers.changes import restored
 from captum_apex.layers.hooks import captured, frozen
@@ -126,7 +127,7 @@ def head_quality_lines(subject: Subject, name: str, clips: UnseenClips) -> pd.Da
     Raises:
         FailedTrainingError: the training failed.
     """
-    head = _head(subject, name)
+    head = trained_head(subject, name)
     training = HeadOnClips.of(head, subject.bank)
     unseen = HeadOnClips.of(head, clips.bank)
     grid = PrototypeBasis(torch.eye(subject.bank.n_channels), Scheme.SQUARE, origin=subject.bank.origin)
@@ -141,7 +142,16 @@ def head_quality_lines(subject: Subject, name: str, clips: UnseenClips) -> pd.Da
     return pd.DataFrame([line], columns=COLUMNS)
 
 
-def _head(subject: Subject, name: str) -> PrototypeHead:
+def trained_head(subject: Subject, name: str) -> PrototypeHead:
+    """A head with prototypes on the frozen network of a subject, from the cache if it was trained before.
+
+    Args:
+        subject: the frozen network and its task.
+        name: a name in `PROTOTYPE_HEADS`.
+
+    Raises:
+        FailedTrainingError: the training failed.
+    """
     learned = learned_networks(subject, [head_learner(name)])[head_learner(name)]
     head = learned.network(head_learner(name), Stage.of(subject, 1))
     assert isinstance(head, PrototypeHead)  # this line is for the type checker
@@ -159,7 +169,84 @@ def _purities(subject: Subject, head: PrototypeHead, training: HeadOnClips, unse
 
 
 def _agreement(subject: Subject, name: str, head: PrototypeHead, training: HeadOnClips) -> dict[str, Tensor]:
-    other = _head(replace(subject, seed=subject.seed + OTHER_SEED), name)
+    other = trained_head(replace(subject, seed=subject.seed + OTHER_SEED), name)
     match, cosines = measures.matched_channels(head.prototypes.flatten(0, 1), other.prototypes.flatten(0, 1))
     indices = HeadOnClips.of(other, subject.bank).prototypes.indices[match.cpu()]
     return {"cosine": cosines, "jaccard": measures.prototype_jaccard(training.prototypes.indices, indices)}
+
+
+@dataclass(frozen=True)
+class HeadExplanation:
+    """Why a head predicts its class for a test clip, in the form of APEX's evidence.
+
+    Attributes:
+        predicted: index of the class that the head predicts.
+        logit: the logit of this class.
+        evidence: the prototypes that add most to the logit, best first. `channel` is the number of the prototype among
+            those of its class, `activation` and `purity` are the largest similarity, and regions are the most similar
+            cell.
+    """
+
+    predicted: int
+    logit: float
+    evidence: tuple[Evidence, ...]
+
+
+def head_explanation(
+    subject: Subject, name: str, index: int, *, n_channels: int = 3, n_prototypes: int = 2
+) -> HeadExplanation:
+    """Explains the prediction of a head for a test clip by its prototypes.
+
+    Args:
+        subject: the frozen network and its bank; the head is trained unless it is cached.
+        name: a name in `PROTOTYPE_HEADS`.
+        index: index of the test clip.
+        n_channels: largest number of prototypes of the head.
+        n_prototypes: number of training clips for each of them.
+
+    Raises:
+        FailedTrainingError: the training failed.
+    """
+    head = trained_head(subject, name)
+    training = HeadOnClips.of(head, subject.bank).prototypes
+    grid = PrototypeBasis(torch.eye(subject.bank.n_channels), Scheme.SQUARE, origin=subject.bank.origin)
+    clip = HeadOnClips.of(head, features_of_test_clip(subject, index))
+    contributions = clip.contributions(head)[0].detach()
+    strongest = contributions.topk(min(n_channels, head.weights.shape[1])).indices
+    regions = regions_of(grid, training.peaks[strongest, :n_prototypes])
+    cells = regions_of(grid, clip.prototypes.peaks[strongest])
+    evidence = [
+        Evidence(
+            channel=p % head.weights.shape[1],
+            side=1,
+            contribution=contributions[p].item(),
+            activation=clip.values[0, p].item(),
+            purity=clip.values[0, p].item(),
+            region=cells[rank][0],
+            prototypes=_shown(training, p, regions[rank]),
+        )
+        for rank, p in enumerate(strongest.tolist())
+        if contributions[p] > 0
+    ]
+    predicted = int(clip.logits[0].argmax())
+    return HeadExplanation(predicted, clip.logits[0, predicted].item(), tuple(evidence))
+
+
+def features_of_test_clip(subject: Subject, index: int) -> FeatureBank:
+    """The features of one test clip."""
+    return FeatureBank.from_dataset(subject.model, subject.layer, [subject.task.test[index]], places=False)
+
+
+def _shown(training: Prototypes, number: int, regions: list[Region]) -> tuple[Prototype, ...]:
+    """The training clips of one prototype that have regions."""
+    labels = labels_of(training)
+    return tuple(
+        Prototype(
+            training.indices[number, rank].item(),
+            labels[number, rank].item(),
+            activation=training.activations[number, rank].item(),
+            purity=training.purities[number, rank].item(),
+            region=region,
+        )
+        for rank, region in enumerate(regions)
+    )

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from matplotlib.figure import Figure
 
 from benchmarks.__main__ import main
 from benchmarks.commands import (
@@ -340,6 +341,22 @@ def test_heads_are_trained_once_and_written_into_a_file(tmp_path, monkeypatch, c
     for text in (capsys.readouterr().out, page.read_text()):
         assert "| digits | cnn | InfoDisent | 0.300 (0.250 to 0.350) |" in text
     assert "old" not in page.read_text()
+
+
+def test_the_picture_of_heads_is_of_the_first_subject(tmp_path, monkeypatch, capsys):
+    line = pd.DataFrame([dict.fromkeys(heads_command.COLUMNS, 0.5)])
+    monkeypatch.setattr(heads_command, "prepare", lambda task, network, seed, progress: (task, network, seed))
+    monkeypatch.setattr(heads_command, "head_line", lambda subject, name: line)
+    monkeypatch.setattr(heads_command, "recognised_clip", lambda subject, name: 11)
+    drawn = []
+    monkeypatch.setattr(heads_command, "head_picture", lambda *what: drawn.append(what) or Figure(figsize=(1, 1)))
+    path = tmp_path / "heads.png"
+    command = ["heads", "--heads", "own head", "--csv", str(tmp_path / "lines.csv"), "--tasks", "scenes", "digits"]
+    assert main([*command, "--seeds", "2", "0", "--picture", str(path)]) == 0
+    assert drawn == [(("scenes", "cnn", 2), "AudioProtoPNet, 10 prototypes", 11)]
+    assert path.read_bytes()[1:4] == b"PNG"
+    assert main([*command, "--picture", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
 
 
 def test_prototypes_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):

@@ -8,11 +8,12 @@ import torch
 
 from benchmarks.classifiers import trained_heads
 from benchmarks.classifiers.trained_heads import HEADS
-from benchmarks.experiments import prototype_quality
+from benchmarks.experiments import head_prototypes, prototype_quality
 from benchmarks.experiments.head_prototypes import (
     PROTOTYPE_HEADS,
     HeadOnClips,
     HeadValues,
+    head_explanation,
     head_quality_lines,
 )
 from benchmarks.experiments.prototype_quality import ATTACK, COLUMNS, UnseenClips, subset
@@ -212,6 +213,41 @@ def test_values_and_peaks_of_inputs_are_those_of_the_bank(small, clips, unseen):
     on_clips = HeadOnClips.of(head_of(small), clips.bank)
     assert on_clips.prototypes.indices.tolist() == unseen.nearest()
     assert all(parameter.requires_grad for parameter in small.model.parameters())
+
+
+def test_an_explanation_has_the_prototypes_that_add_most(small, training, unseen):
+    predicted, contributions = unseen.contributions()
+    head = head_of(small)
+    places = small.bank.origin.places
+    for index in (0, 7):
+        found = head_explanation(small, NAME, index, n_channels=3, n_prototypes=2)
+        assert found.predicted == predicted[index]
+        logit = contributions[index].sum().item() + head.bias[found.predicted].item()
+        assert found.logit == pytest.approx(logit, rel=1e-5)
+        ordered = sorted(range(40), key=lambda p: -contributions[index, p].item())[:3]
+        assert [each.channel for each in found.evidence] == [p % 5 for p in ordered]
+        for p, each in zip(ordered, found.evidence, strict=True):
+            assert p // 5 == found.predicted
+            assert each.contribution == pytest.approx(contributions[index, p].item(), rel=1e-5)
+            assert each.purity == each.activation == pytest.approx(unseen.values[index, p].item(), rel=1e-5)
+            peak = unseen.cosines[p, index].argmax().item()
+            assert each.region == Scheme.SQUARE.region([peak], *unseen.grid, places=places)
+            nearest = training.nearest()[p][:2]
+            assert [(shown.index, shown.label) for shown in each.prototypes] == [
+                (i, training.labels[i]) for i in nearest
+            ]
+            for shown in each.prototypes:
+                peak = training.cosines[p, shown.index].argmax().item()
+                assert shown.region == Scheme.SQUARE.region([peak], *training.grid, places=places)
+                assert shown.purity == pytest.approx(training.values[shown.index, p].item(), rel=1e-5)
+
+
+def test_prototypes_without_a_weight_are_no_evidence(small, monkeypatch):
+    head = head_of(small)
+    head.weights.data[:, 1:] = -1.0
+    monkeypatch.setattr(head_prototypes, "trained_head", lambda subject, name: head)
+    found = head_explanation(small, NAME, 0)
+    assert [each.channel for each in found.evidence] == [0]
 
 
 def test_the_columns_are_those_of_bases_and_a_head_has_no_condition(line):
