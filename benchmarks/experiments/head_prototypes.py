@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from benchmarks.classifiers.sigmoid_heads import SIGMOID_HEADS
 from benchmarks.classifiers.trained_heads import HEADS, PrototypeHead
 from benchmarks.experiments.prototype_quality import (
     COLUMNS,
@@ -40,8 +41,11 @@ from captum_apex.layers.hooks import captured, frozen
 from captum_apex.layers.models import layer_name
 from captum_apex.metrics import prototypes as measures
 
-PROTOTYPE_HEADS = tuple(name for name, build in HEADS.items() if isinstance(build(1, 1), PrototypeHead))
-"""Names of the heads with prototypes, in `benchmarks.classifiers.trained_heads.HEADS`."""
+PROTOTYPE_HEADS = (
+    *(name for name, build in HEADS.items() if getattr(build, "func", build) is PrototypeHead),
+    *SIGMOID_HEADS,
+)
+"""Names of the heads with prototypes, in `HEADS` and `SIGMOID_HEADS` of `benchmarks.classifiers`."""
 
 
 class HeadValues(nn.Module):

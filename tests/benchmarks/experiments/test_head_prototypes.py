@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.classifiers import trained_heads
+from benchmarks.classifiers.sigmoid_heads import SIGMOID_HEADS
 from benchmarks.classifiers.trained_heads import HEADS
 from benchmarks.experiments import head_prototypes, prototype_quality
 from benchmarks.experiments.head_prototypes import (
@@ -254,7 +255,7 @@ def test_the_columns_are_those_of_bases_and_a_head_has_no_condition(line):
     assert tuple(line) == COLUMNS
     assert line["scheme"] == "square"
     assert [name for name, value in line.items() if np.isnan(value if name != "scheme" else 0.0)] == ["condition"]
-    assert tuple(name for name in HEADS if name != "InfoDisent") == PROTOTYPE_HEADS
+    assert (*(name for name in HEADS if name != "InfoDisent"), *SIGMOID_HEADS) == PROTOTYPE_HEADS
 
 
 def test_a_head_of_one_prototype_needs_one_and_a_task_without_parts_leaves_them_out(small, clips):
