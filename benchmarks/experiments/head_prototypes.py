@@ -246,8 +246,8 @@ def _shown(training: Prototypes, number: int, regions: list[Region]) -> tuple[Pr
     labels = labels_of(training)
     return tuple(
         Prototype(
-            training.indices[number, rank].item(),
-            labels[number, rank].item(),
+            int(training.indices[number, rank]),
+            int(labels[number, rank]),
             activation=training.activations[number, rank].item(),
             purity=training.purities[number, rank].item(),
             region=region,

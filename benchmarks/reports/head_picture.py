@@ -48,7 +48,8 @@ def head_picture(subject: Subject, name: str, index: int, scheme: Scheme = Schem
     size = (2 * (MARGIN + WIDTH * (1 + N_PROTOTYPES)), 1.0 + (HEIGHT + 0.2) * N_ROWS)
     figure = Figure(figsize=size, layout="constrained")
     names = subject.task.classes
-    left, right = figure.subfigures(1, 2, width_ratios=[size[0] / 2 - BAR, size[0] / 2 + BAR])
+    halves = figure.subfigures(1, 2, squeeze=False, width_ratios=[size[0] / 2 - BAR, size[0] / 2 + BAR])
+    left, right = halves[0]
     heading(left, f"{name}: {names[of_head.predicted]!r}, logit {of_head.logit:.2f}")
     heading(right, f"APEX, {scheme}: {names[int(of_apex.target)]!r}, logit {of_apex.score:.2f}")
     of_class = f"prototype {{}} of {names[of_head.predicted]}"
