@@ -137,7 +137,7 @@ class PublishedCheckpoint:
     backbone: dict[str, Tensor]
 
 
-def published_checkpoint(source: Path | Mapping[str, Tensor], *, enlarge: bool = True) -> PublishedCheckpoint:
+def published_checkpoint(source: str | Path | Mapping[str, Tensor], *, enlarge: bool = True) -> PublishedCheckpoint:
     """Reads a checkpoint in the layout of the published code of AudioProtoPNet; nothing is unpickled.
 
     The keys are `prototype_vectors` (prototype, channel, 1, 1), of which the same number belongs to each class, class
@@ -147,11 +147,12 @@ def published_checkpoint(source: Path | Mapping[str, Tensor], *, enlarge: bool =
     models.
 
     Args:
-        source: a safetensors file, or a state dict.
+        source: path of a safetensors file, or a state dict.
         enlarge: whether the grid of the features is enlarged to twice its size before it is compared with the
             prototypes, which no key of a checkpoint tells; published models do.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the file is no safetensors file, or the layout is another; the text names what is missing.
 
     Example:
@@ -167,7 +168,7 @@ def published_checkpoint(source: Path | Mapping[str, Tensor], *, enlarge: bool =
         >>> checkpoint.head(torch.ones(1, 4, 2, 5)).shape, list(checkpoint.backbone)
         (torch.Size([1, 3]), ['layernorm.weight'])
     """
-    tensors = _read(source) if isinstance(source, Path) else dict(source)
+    tensors = dict(source) if isinstance(source, Mapping) else _read(Path(source))
     prefix = _prefix(tensors)
     below = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     backbone = {key: value for key, value in below.items() if key.startswith(BACKBONE)}

@@ -150,6 +150,9 @@ def test_a_file_gives_the_same_head_and_the_network_below_it(tmp_path):
         wanted = published_checkpoint(tensors).head(backbone(clips).last_hidden_state)
         assert torch.equal(checkpoint.head(other(clips).last_hidden_state), wanted)
     assert not checkpoint.head.training
+    assert torch.equal(published_checkpoint(str(path)).head.prototypes, checkpoint.head.prototypes)
+    with pytest.raises(FileNotFoundError, match=r"other\.safetensors"):
+        published_checkpoint(tmp_path / "other.safetensors")
 
 
 def test_a_training_goes_on_from_the_published_weights(features):
