@@ -13,6 +13,7 @@ from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.commands.options import Commands, check_tables, write_tables
 from benchmarks.commands.stored_lines import StoredLines
 from benchmarks.experiments.compared_bases import BASES
+from benchmarks.experiments.head_prototypes import PROTOTYPE_HEADS, head_quality_lines
 from benchmarks.experiments.prototype_quality import COLUMNS, UnseenClips, quality_lines
 from benchmarks.reports.markup import section_markdown
 from benchmarks.reports.prototypes_table import prototypes_section
@@ -29,15 +30,16 @@ def add_prototypes_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "prototypes",
         help="how good prototypes are: unseen purity, classes, parts, misalignment, agreement of seeds",
-        description="Measures the prototypes of APEX's bases beside those of a rotation, PCA, ICA and a sparse "
-        "dictionary. Lines that the CSV file has are not computed again.",
+        description="Measures the prototypes of APEX's bases beside those of a rotation, PCA, ICA, a sparse "
+        "dictionary and AudioProtoPNet's heads. Lines that the CSV file has are not computed again.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--tasks", nargs="+", choices=TASKS, default=["digits"], help="what is classified; see `run`")
     add("--networks", nargs="+", choices=NETWORKS, default=["cnn"], help="the classifiers")
     add("--seeds", nargs="+", type=seed, default=[0], help="seeds of clips, training and fitting")
-    add("--bases", nargs="+", choices=BASES, default=list(BASES), metavar="NAME", help="the bases")
+    bases = [*BASES, *PROTOTYPE_HEADS]
+    add("--bases", nargs="+", choices=bases, default=bases, metavar="NAME", help="the bases, and heads with prototypes")
     add("--csv", type=Path, default=Path("results/prototypes.csv"), metavar="FILE.csv", help="file of all numbers")
     add("--out", type=Path, metavar="FILE.md", help="replace the tables between this file's marks, as in `overview`")
     parser.set_defaults(command=prototypes_command)
@@ -52,7 +54,8 @@ def prototypes_command(options: argparse.Namespace) -> int:
 
     def measured(task: str, network: str, number: int, name: str) -> pd.DataFrame:
         subject, clips = prepared(task, network, number)
-        return quality_lines(subject, name, clips)
+        measure = head_quality_lines if name in PROTOTYPE_HEADS else quality_lines
+        return measure(subject, name, clips)
 
     keys = itertools.product(options.tasks, options.networks, options.seeds, options.bases)
     section = prototypes_section(stored.completed(keys, measured))

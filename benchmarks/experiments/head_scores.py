@@ -32,7 +32,8 @@ def head_line(subject: Subject, name: str) -> pd.DataFrame:
 
     Args:
         subject: the frozen network and its task.
-        name: `OWN`, or a name in `benchmarks.classifiers.trained_heads.HEADS`, which is trained unless it is cached.
+        name: `OWN`, or a name in `benchmarks.classifiers.trained_heads.HEADS` or
+            `benchmarks.classifiers.sigmoid_heads.SIGMOID_HEADS`, which is trained unless it is cached.
 
     Returns:
         One line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,16 @@ MEASURES = {
 CHANCES = ("class_chance", "class_unseen_chance", "overlap_chance", "condition")
 COLUMNS = ("scheme", *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")), *CHANCES)
 """Columns of the lines of `quality_lines`."""
+
+
+class ChannelValues(Protocol):
+    """The values of all channels as a function of the inputs, such as `ChannelOutputs`."""
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The values (clip, channel), differentiable in the inputs."""
+
+    def peaks(self, inputs: Tensor) -> Tensor:
+        """The peak cells of all channels, int64 (clip, channel, sequence)."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +132,20 @@ def quality_lines(subject: Subject, name: str, clips: UnseenClips) -> pd.DataFra
     """
     lines = []
     for scheme, U, other in _matrices(subject, name):
-        basis = basis_from_matrix(subject.bank, scheme, U, n_prototypes=_available(subject.bank))
-        unseen = basis_from_matrix(clips.bank, scheme, U, n_prototypes=_available(clips.bank))
-        values = _purities(subject, basis, unseen) | _classes(basis, unseen)
-        values |= _explanations(clips, basis, subject) | _agreement(subject, basis, other)
-        values |= _parts(subject, unseen) | _lowered(subject, clips, unseen)
-        lines.append({"scheme": str(scheme), **_summary(values), **_chances(subject, clips, basis)})
+        basis = basis_from_matrix(subject.bank, scheme, U, n_prototypes=available(subject.bank))
+        unseen = basis_from_matrix(clips.bank, scheme, U, n_prototypes=available(clips.bank))
+        chosen = positive_side(basis)
+        of_unseen = positive_side(unseen)
+        outputs = ChannelOutputs(subject.model, subject.layer, unseen)
+        contributions = clips.contributions(basis)
+        values = _purities(subject, basis, unseen) | class_measures(chosen, of_unseen)
+        values |= explanation_measures(
+            subject, contributions, clips.activations(basis), labels_of(chosen), clips.predicted
+        )
+        values |= _agreement(subject, basis, other) | part_measures(subject, outputs, unseen, of_unseen)
+        values |= fall_measures(subject, outputs, contributions, unseen, of_unseen)
+        chances = {**chances_of(subject, clips), "condition": torch.linalg.cond(basis.U.double()).item()}
+        lines.append({"scheme": str(scheme), **summary_of(values), **chances})
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -162,13 +180,14 @@ def subset(bank: FeatureBank, n_clips: int, seed: int) -> FeatureBank:
     return FeatureBank(cells, bank.means[chosen], labels, replace(bank.origin, n_clips=len(chosen)))
 
 
-def _available(bank: FeatureBank) -> int:
+def available(bank: FeatureBank) -> int:
+    """The number of prototypes that are taken from the clips of a bank."""
     return min(N_PROTOTYPES, bank.n_clips)
 
 
 def _purities(subject: Subject, basis: PrototypeBasis, unseen: PrototypeBasis) -> dict[str, Tensor]:
     as_many = subset(subject.bank.only(basis.scheme), unseen.origin.n_clips, subject.seed)
-    fair = basis_from_matrix(as_many, basis.scheme, basis.U, n_prototypes=_available(as_many))
+    fair = basis_from_matrix(as_many, basis.scheme, basis.U, n_prototypes=available(as_many))
     of_unseen = positive_side(unseen).purities
     return {
         "purity": positive_side(basis).purities.mean(1),
@@ -177,28 +196,38 @@ def _purities(subject: Subject, basis: PrototypeBasis, unseen: PrototypeBasis) -
     }
 
 
-def _labels(basis: PrototypeBasis) -> Tensor:
-    labels = positive_side(basis).labels
-    assert labels is not None  # every task has labels; this line is for the type checker
-    return labels
+def labels_of(prototypes: Prototypes) -> Tensor:
+    """The labels of prototypes, (channel, prototype), which every task of the benchmark has."""
+    assert prototypes.labels is not None  # this line is for the type checker
+    return prototypes.labels
 
 
-def _classes(basis: PrototypeBasis, unseen: PrototypeBasis) -> dict[str, Tensor]:
+def class_measures(training: Prototypes, unseen: Prototypes) -> dict[str, Tensor]:
+    """The measures of classes and of overlap, from the prototypes among training clips and among unseen ones."""
     return {
-        "class": measures.class_share(_labels(basis)),
-        "class_unseen": measures.class_share(_labels(unseen)),
-        "overlap": measures.prototype_overlap(positive_side(basis).indices),
+        "class": measures.class_share(labels_of(training)),
+        "class_unseen": measures.class_share(labels_of(unseen)),
+        "overlap": measures.prototype_overlap(training.indices),
     }
 
 
-def _explanations(clips: UnseenClips, basis: PrototypeBasis, subject: Subject) -> dict[str, Tensor]:
-    contributions = clips.contributions(basis)
-    shown = select_channels(contributions, clips.activations(basis), N_CHANNELS)
-    weights = contributions * shown
-    order = torch.randperm(basis.n_channels, generator=torch.Generator().manual_seed(subject.seed))
+def explanation_measures(
+    subject: Subject, contributions: Tensor, activations: Tensor, labels: Tensor, predicted: Tensor
+) -> dict[str, Tensor]:
+    """The size of explanations, and what the labels of their prototypes say.
+
+    Args:
+        subject: the task, and the seed of the exchange.
+        contributions: what each channel adds to the score of the predicted class, (clip, channel).
+        activations: activation of each channel, (clip, channel).
+        labels: labels of the prototypes, (channel, prototype).
+        predicted: the class that is explained in each clip, int64 (clip,).
+    """
+    weights = contributions * select_channels(contributions, activations, N_CHANNELS)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(subject.seed))
     agreements = [
-        measures.vote_agreement(measures.prototype_votes(weights, labels, len(subject.task.classes)), clips.predicted)
-        for labels in (_labels(basis), _labels(basis)[order])
+        measures.vote_agreement(measures.prototype_votes(weights, each, len(subject.task.classes)), predicted)
+        for each in (labels, labels[order])
     ]
     return {
         "channels": measures.channels_needed(contributions),
@@ -209,20 +238,33 @@ def _explanations(clips: UnseenClips, basis: PrototypeBasis, subject: Subject) -
 
 def _agreement(subject: Subject, basis: PrototypeBasis, other: Tensor) -> dict[str, Tensor]:
     match, cosines = measures.matched_channels(basis.U, other)
-    indices = most_active(subject.bank.means, other[match].to(subject.bank.means), _available(subject.bank)).cpu()
+    indices = most_active(subject.bank.means, other[match].to(subject.bank.means), available(subject.bank)).cpu()
     return {"cosine": cosines, "jaccard": measures.prototype_jaccard(positive_side(basis).indices, indices)}
 
 
-def _parts(subject: Subject, unseen: PrototypeBasis) -> dict[str, Tensor]:
+def part_measures(
+    subject: Subject, outputs: ChannelValues, basis: PrototypeBasis, unseen: Prototypes
+) -> dict[str, Tensor]:
+    """The measures of parts, for a task whose parts are known; else none.
+
+    Args:
+        subject: the task, and the seed of the noise and of the random cells.
+        outputs: the values of the channels.
+        basis: a basis with the scheme and the grid of the peak cells.
+        unseen: the prototypes among test clips.
+    """
     if subject.task.name != "scenes":
         return {}
-    chosen = positive_side(unseen)
-    indices = chosen.indices
+    indices = unseen.indices
     parts = {clip: parts_of(subject.seed, "test", clip) for clip in indices.unique().tolist()}
     generator = torch.Generator().manual_seed(subject.seed)
     found, noisy, random = (
-        measures.part_hits(regions_of(unseen, peaks), indices, parts)
-        for peaks in (chosen.peaks, _noisy_peaks(subject, unseen, generator), _random_peaks(unseen, generator))
+        measures.part_hits(regions_of(basis, peaks), indices, parts)
+        for peaks in (
+            unseen.peaks,
+            _noisy_peaks(subject, outputs, indices, generator),
+            _random_peaks(basis, unseen.peaks, generator),
+        )
     )
     return {
         "part": measures.part_purity(found),
@@ -244,11 +286,9 @@ def regions_of(basis: PrototypeBasis, peaks: Tensor) -> list[list[Region]]:
     return [[basis.region(each, *grid, intersection=True) for each in of_channel] for of_channel in peaks.tolist()]
 
 
-def _noisy_peaks(subject: Subject, unseen: PrototypeBasis, generator: torch.Generator) -> Tensor:
+def _noisy_peaks(subject: Subject, outputs: ChannelValues, indices: Tensor, generator: torch.Generator) -> Tensor:
     """The peak cells of all channels in their prototypes, with noise added to the clips."""
-    indices = positive_side(unseen).indices
     clips, numbers = indices.unique(return_inverse=True)
-    outputs = ChannelOutputs(subject.model, subject.layer, unseen)
     peaks = []
     for batch in clips.split(CLIPS_AT_ONCE):
         inputs = _inputs(subject, batch)
@@ -258,9 +298,8 @@ def _noisy_peaks(subject: Subject, unseen: PrototypeBasis, generator: torch.Gene
     return torch.cat(peaks)[numbers, channels]
 
 
-def _random_peaks(basis: PrototypeBasis, generator: torch.Generator) -> Tensor:
+def _random_peaks(basis: PrototypeBasis, peaks: Tensor, generator: torch.Generator) -> Tensor:
     """Random cells in place of the peaks of the prototypes."""
-    peaks = positive_side(basis).peaks
     n_rows, n_columns = basis.origin.grid or (1, 1)
     n_cells = {Scheme.TIME: n_columns, Scheme.FREQUENCY: n_rows, Scheme.SQUARE: n_rows * n_columns}
     sequences = basis.scheme.sequences
@@ -274,36 +313,45 @@ def _inputs(subject: Subject, clips: Tensor) -> Tensor:
     return inputs.to(next(subject.model.parameters()).device)
 
 
-def _lowered(subject: Subject, clips: UnseenClips, unseen: PrototypeBasis) -> dict[str, Tensor]:
+def fall_measures(
+    subject: Subject, outputs: ChannelValues, contributions: Tensor, basis: PrototypeBasis, unseen: Prototypes
+) -> dict[str, Tensor]:
+    """By how much changes of the test prototypes lower the channels that contribute most.
+
+    Args:
+        subject: the task.
+        outputs: the values of the channels.
+        contributions: what each channel adds to the score of the predicted class, (clip, channel).
+        basis: a basis with the scheme and the grid of the peak cells.
+        unseen: the prototypes among test clips.
+    """
     n_channels, n_prototypes = LOWERED
-    channels = clips.contributions(unseen).clamp_min(0).mean(0).topk(min(n_channels, unseen.n_channels)).indices
-    chosen = positive_side(unseen)
-    regions = regions_of(unseen, chosen.peaks[channels, :n_prototypes])
-    indices = chosen.indices[channels, :n_prototypes]
+    channels = contributions.clamp_min(0).mean(0).topk(min(n_channels, contributions.shape[1])).indices
+    regions = regions_of(basis, unseen.peaks[channels, :n_prototypes])
+    indices = unseen.indices[channels, :n_prototypes]
     inputs = _inputs(subject, indices.flatten())
     inside = torch.stack([region.mask(*inputs.shape[2:]) for of_channel in regions for region in of_channel])
     of_clips = channels[:, None].expand_as(indices).flatten()
-    outputs = ChannelOutputs(subject.model, subject.layer, unseen)
     outside = measures.misalignment(outputs, inputs, inside, of_clips, **ATTACK)
     anywhere = measures.misalignment(outputs, inputs, torch.zeros_like(inside), of_clips, **ATTACK)
     return {"fall": outside.fall, "fall_anywhere": anywhere.fall, "overtaken": outside.rank_change}
 
 
-def _chances(subject: Subject, clips: UnseenClips, basis: PrototypeBasis) -> dict[str, float]:
+def chances_of(subject: Subject, clips: UnseenClips) -> dict[str, float]:
+    """What the measures of classes and of overlap are for clips that are drawn at random."""
     banks: Sequence[FeatureBank] = (subject.bank, clips.bank)
     shares = [
-        measures.chance_class_share(torch.as_tensor(bank.labels), _available(bank))
+        measures.chance_class_share(torch.as_tensor(bank.labels), available(bank))
         if bank.labels is not None
         else np.nan
         for bank in banks
     ]
-    overlap = measures.chance_overlap(subject.bank.n_clips, _available(subject.bank))
-    condition = torch.linalg.cond(basis.U.double()).item()
-    return dict(zip(CHANCES, (*shares, overlap, condition), strict=True))
+    overlap = measures.chance_overlap(subject.bank.n_clips, available(subject.bank))
+    return dict(zip(CHANCES[:3], (*shares, overlap), strict=True))
 
 
-def _summary(values: dict[str, Tensor]) -> dict[str, float]:
-    """Mean and interval of each measure; NaN for one that the task does not have."""
+def summary_of(values: dict[str, Tensor]) -> dict[str, float]:
+    """Mean and interval of each of `MEASURES`; NaN for one that there is not."""
     summary = {}
     for name in MEASURES:
         numbers = values[name].double().cpu().numpy() if name in values else np.array([])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -33,17 +34,20 @@ class Learner:
     Attributes:
         build: function from clips, whose number and values do not matter, to the network before its training.
         train: function that trains the network in place.
+        code: modules on which the weights depend, beside those of the two functions; a change of them, too, means a new
+            training.
     """
 
     build: Build
     train: Train
+    code: tuple[ModuleType, ...] = ()
 
 
 LEARNERS: dict[str, Learner] = {}
 """All registered learners by name."""
 
 
-def learner(name: str, build: Build) -> Callable[[Train], Train]:
+def learner(name: str, build: Build, code: tuple[ModuleType, ...] = ()) -> Callable[[Train], Train]:
     """Registers a function that trains a network for methods; a decorator.
 
     A run calls it once for each frozen model, with one thread on the CPU, with torch's random number generator set to
@@ -53,6 +57,7 @@ def learner(name: str, build: Build) -> Callable[[Train], Train]:
     Args:
         name: name of the network, for `learned` of `benchmarks.methods.method` and for `Query.network`.
         build: makes the network before its training, from clips of the same shape as those of the training.
+        code: modules on which the weights depend, beside those of the two functions; see `Learner`.
 
     Returns:
         A decorator that registers the function and returns it unchanged. The function gets the network and the
@@ -75,7 +80,7 @@ def learner(name: str, build: Build) -> Callable[[Train], Train]:
     def register(train: Train) -> Train:
         if name in LEARNERS:
             raise ValueError(f"expected a new name for a learner, but {name!r} is registered already")
-        LEARNERS[name] = Learner(build, train)
+        LEARNERS[name] = Learner(build, train, code)
         return train
 
     return register

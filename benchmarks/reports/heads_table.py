@@ -23,8 +23,9 @@ ABOUT = (
     "which APEX leaves as it is. Top-1: accuracy; cmAP: average precision, averaged over classes; EER: equal error "
     "rate of a detector; agreement: share of the clips for which the head predicts what the network does. One class: "
     f"share of the most frequent class among the {N_PROTOTYPES} training clips that are most similar to a prototype of "
-    "the head, and among unseen ones. Each entry is the mean over the seeds, with the smallest and the largest value "
-    "where there are several."
+    "the head, and among unseen ones. Asymmetric loss: a sigmoid for each class, trained as for clips with several "
+    "classes; the other heads have the cross-entropy. Each entry is the mean over the seeds, with the smallest and the "
+    "largest value where there are several."
 )
 
 

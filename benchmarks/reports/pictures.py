@@ -51,7 +51,7 @@ def write(folder: Path, *, seed: int = 0) -> list[Path]:
     paths = []
     for name, picture in _pictures(subject, earlier):
         paths.append(folder / name)
-        _save(picture, paths[-1])
+        save(picture, paths[-1])
     return paths
 
 
@@ -190,8 +190,13 @@ def _truth(subject: Subject, index: int) -> Region | None:
     return None if subject.task.truth is None else bins(subject.task.truth(index))
 
 
-def _save(picture: Figure, path: Path) -> None:
-    """Writes a PNG file with a palette."""
+def save(picture: Figure, path: Path) -> None:
+    """Writes a PNG file with a palette.
+
+    Args:
+        picture: the figure.
+        path: path of the file.
+    """
     buffer = BytesIO()
     picture.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
     image = Image.open(buffer).convert("RGB")

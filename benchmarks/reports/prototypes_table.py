@@ -36,6 +36,12 @@ ABOUT = (
     "(anywhere: no bin is spared); overtaken: ranks that it loses. They are of the "
     f"{LOWERED[0]} channels that contribute most, with "
     f"{LOWERED[1]} prototypes each.",
+    "AudioProtoPNet: prototypes of its heads (see Trained heads), in place of channels. Each belongs to a class, and "
+    "the explained class is the one that the head predicts. The value of a prototype in a clip is the largest cosine "
+    "of a cell, so there is only the scheme square. That cosine is its purity, as it is for a row of an orthogonal "
+    "basis; its clips are those with the largest cosine, while those of a channel have the largest mean over the "
+    "grid. With n prototypes of each class, an explanation has at most n. Intervals over few prototypes can leave "
+    "the range of a measure.",
 )
 
 

@@ -89,11 +89,13 @@ def _trained(subject: Subject, name: str) -> dict[str, Tensor]:
 
 def _key(subject: Subject, name: str) -> dict[str, Any]:
     """Everything that the weights depend on; of the code, the modules that build and train it, and the heads."""
-    functions = (LEARNERS[name].build, LEARNERS[name].train)
+    learner = LEARNERS[name]
+    functions = (learner.build, learner.train)
     modules = [inspect.getmodule(getattr(function, "func", function)) for function in functions]  # also of a partial
+    modules += [trained_heads, *learner.code]
     return {
         "learner": name,
-        "code": [inspect.getsource(module) for module in dict.fromkeys([*modules, trained_heads]) if module],
+        "code": [inspect.getsource(module) for module in dict.fromkeys(modules) if module],
         "settings": [repr((getattr(each, "args", ()), getattr(each, "keywords", {}))) for each in functions],
         "weights": fingerprint(subject.model),
         "layer": layer_name(subject.model, subject.layer),

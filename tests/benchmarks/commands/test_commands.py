@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from matplotlib.figure import Figure
 
 from benchmarks.__main__ import main
 from benchmarks.commands import (
@@ -342,6 +343,22 @@ def test_heads_are_trained_once_and_written_into_a_file(tmp_path, monkeypatch, c
     assert "old" not in page.read_text()
 
 
+def test_the_picture_of_heads_is_of_the_first_subject(tmp_path, monkeypatch, capsys):
+    line = pd.DataFrame([dict.fromkeys(heads_command.COLUMNS, 0.5)])
+    monkeypatch.setattr(heads_command, "prepare", lambda task, network, seed, progress: (task, network, seed))
+    monkeypatch.setattr(heads_command, "head_line", lambda subject, name: line)
+    monkeypatch.setattr(heads_command, "recognised_clip", lambda subject, name: 11)
+    drawn = []
+    monkeypatch.setattr(heads_command, "head_picture", lambda *what: drawn.append(what) or Figure(figsize=(1, 1)))
+    path = tmp_path / "heads.png"
+    command = ["heads", "--heads", "own head", "--csv", str(tmp_path / "lines.csv"), "--tasks", "scenes", "digits"]
+    assert main([*command, "--seeds", "2", "0", "--picture", str(path)]) == 0
+    assert drawn == [(("scenes", "cnn", 2), "AudioProtoPNet, 10 prototypes", 11)]
+    assert path.read_bytes()[1:4] == b"PNG"
+    assert main([*command, "--picture", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
 def test_prototypes_are_measured_once_and_written_into_a_file(tmp_path, monkeypatch, capsys):
     measured = []
 
@@ -367,6 +384,19 @@ def test_prototypes_are_measured_once_and_written_into_a_file(tmp_path, monkeypa
     path.write_text("task,network,seed,basis,scheme\n")
     assert main(command) == 2
     assert "it lacks the column purity" in capsys.readouterr().err
+
+
+def test_prototypes_of_heads_have_measures_of_their_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prototypes_command, "prepare", lambda task, network, seed, progress: seed)
+    monkeypatch.setattr(prototypes_command.UnseenClips, "of", lambda subject: "test clips")
+    for name, value in (("quality_lines", 0.25), ("head_quality_lines", 0.75)):
+        line = dict.fromkeys(prototypes_command.COLUMNS, value) | {"scheme": "square"}
+        monkeypatch.setattr(prototypes_command, name, lambda *_, line=line: pd.DataFrame([line]))
+    names = ["raw", "AudioProtoPNet, 1 prototype"]
+    assert main(["prototypes", "--bases", *names, "--csv", str(tmp_path / "lines.csv")]) == 0
+    text = capsys.readouterr().out
+    assert "| digits | cnn | square | raw | 0.250 [0.250, 0.250] |" in text
+    assert "| digits | cnn | square | AudioProtoPNet, 1 prototype | 0.750 [0.750, 0.750] |" in text
 
 
 def test_lines_that_another_process_adds_meanwhile_stay(tmp_path, monkeypatch):

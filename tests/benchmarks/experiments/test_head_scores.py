@@ -38,8 +38,11 @@ def test_the_own_head_agrees_with_itself(small):
     assert math.isnan(line["equal_error_rate"])
 
 
-def test_a_trained_head_is_counted_clip_by_clip(small):
-    name = "AudioProtoPNet, 1 prototype"
+@pytest.mark.parametrize(
+    ("name", "n_prototypes"),
+    [("AudioProtoPNet, 1 prototype", 8), ("AudioProtoPNet, 10 prototypes, asymmetric loss", 80)],
+)
+def test_a_trained_head_is_counted_clip_by_clip(small, name, n_prototypes):
     kept = []
 
     def train(network, clips):
@@ -65,11 +68,11 @@ def test_a_trained_head_is_counted_clip_by_clip(small):
     assert line["agreement"] == pytest.approx(agreements / 16)
     for split, measure in (("train", "classes"), ("test", "classes_unseen")):
         shares = []
-        for prototype in range(8):
+        for prototype in range(n_prototypes):
             first = sorted(nearest[split], key=lambda clip: -clip[0][prototype])[:5]
             labels = [label for _, label in first]
             shares.append(max(labels.count(label) for label in labels) / 5)
-        assert line[measure] == pytest.approx(sum(shares) / 8)
+        assert line[measure] == pytest.approx(sum(shares) / n_prototypes)
     assert line["seconds"] > 0
 
 

@@ -262,3 +262,12 @@ def test_training_clips_have_the_twins_of_the_training_part(small):
         assert torch.equal(stage.twins[i], small.task.test.log_mels[index ^ 1])
     assert torch.equal(stage.query(stage.grid("time"), stage.fill("mean")).clips(slice(1, 2)).twins, stage.twins[1:2])
     assert stage.clips(slice(0, 2)).twins is None
+
+
+def test_other_code_that_a_learner_names_means_a_new_training(small, calls):
+    mean_clip = LEARNERS["mean clip"]
+    learned_networks(small, ["mean clip"])
+    LEARNERS["mean clip"] = dataclasses.replace(mean_clip, code=(registry,))
+    learned_networks(small, ["mean clip"])
+    learned_networks(small, ["mean clip"])
+    assert len(calls) == 2
