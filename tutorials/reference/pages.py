@@ -52,6 +52,7 @@ GUIDES = (
     "choose_a_layer",
     "data_sets",
     "read_an_explanation",
+    "does_the_model_listen_to_a_hum",
     "several_labels",
     "clips_of_several_lengths",
     "waveform_models",
