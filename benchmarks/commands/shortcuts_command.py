@@ -30,7 +30,7 @@ def add_shortcuts_parser(commands: Commands) -> None:
         "shortcuts",
         help="whether explanations find a sound that is in the training clips of one class",
         description="Trains classifiers with a sound in all clips of one class and without it, and measures what their "
-        "explanations show of it. Lines that the CSV file has are not computed again.",
+        "explanations show of it. Lines that the CSV file has are not computed again; the table shows all of them.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
@@ -56,12 +56,13 @@ def level(text: str) -> float:
 
 
 def shortcuts_command(options: argparse.Namespace) -> int:
-    """Measures all classifiers, writes the numbers to a CSV file and prints the table."""
+    """Measures all classifiers, writes the numbers to a CSV file and prints the table of all its lines."""
     check_output_folder(options.csv)
     check_tables(options.out)
     stored = StoredLines(options.csv, "shortcuts", KEY, COLUMNS)
     keys = itertools.product(options.tasks, options.networks, options.seeds, options.plant, options.levels)
-    section = shortcuts_section(stored.completed(keys, _measured))
+    stored.completed(keys, _measured)
+    section = shortcuts_section(stored.all())
     print(section_markdown(section, Path()))
     if options.out is not None:
         write_tables(options.out, [section])

@@ -34,7 +34,6 @@ def test_shortcuts_are_measured_once_and_written_into_a_file(tmp_path, monkeypat
     assert main([*command, "--plant", "hum", "click", "--levels", "-20"]) == 0
     assert measured[4:] == [("digits", 0, "cnn", name, -20, 0) for name in ("Hum", "Click")]
     assert "| digits | cnn | click | -20 | with it" in page.read_text()
-    assert main([*command, "--seeds", "0", "1"]) == 0
     assert "| digits | cnn | hum | -60 | with it | time | 0.300 (0.250 to 0.350) |" in page.read_text()
     assert "old" not in page.read_text()
 
