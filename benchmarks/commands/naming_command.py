@@ -30,7 +30,7 @@ def add_naming_parser(commands: Commands) -> None:
         "naming",
         help="how often channels get the names of planted sounds, and whether the names hold for unseen clips",
         description="Names the channels of several bases by the sounds in their prototypes' peak cells, for tasks that "
-        "know where their sounds are. Lines that the CSV file has are not computed again.",
+        "know where their sounds are. Lines that the CSV file has are not computed again; the table shows all of them.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
@@ -44,7 +44,7 @@ def add_naming_parser(commands: Commands) -> None:
 
 
 def naming_command(options: argparse.Namespace) -> int:
-    """Names the channels of all bases, writes the numbers to a CSV file and prints the table."""
+    """Names the channels of all bases, writes the numbers to a CSV file and prints the table of all its lines."""
     check_output_folder(options.csv)
     check_tables(options.out)
     stored = StoredLines(options.csv, "naming", KEY, COLUMNS)
@@ -55,7 +55,8 @@ def naming_command(options: argparse.Namespace) -> int:
         return naming_lines(subject, name, unseen)
 
     keys = itertools.product(options.tasks, options.networks, options.seeds, options.bases)
-    section = naming_section(stored.completed(keys, measured))
+    stored.completed(keys, measured)
+    section = naming_section(stored.all())
     print(section_markdown(section, Path()))
     if options.out is not None:
         write_tables(options.out, [section])
