@@ -16,6 +16,7 @@ from benchmarks.commands import (
     heads_command,
     leaderboard_command,
     measure_command,
+    naming_command,
     prototypes_command,
     published_command,
     regions_command,
@@ -89,6 +90,7 @@ def command_parser() -> argparse.ArgumentParser:
     heads_command.add_heads_parser(commands)
     leaderboard_command.add_leaderboard_parser(commands)
     prototypes_command.add_prototypes_parser(commands)
+    naming_command.add_naming_parser(commands)
     regions_command.add_regions_parser(commands)
     shortcuts_command.add_shortcuts_parser(commands)
     published_command.add_published_parser(commands)

@@ -84,17 +84,13 @@ class UnseenClips:
     @classmethod
     def of(cls, subject: Subject) -> UnseenClips:
         """The test clips of a subject, by two passes."""
-        bank = FeatureBank.from_dataset(
-            subject.model, subject.layer, subject.task.test, norm=subject.norm, places=False
-        )
-        bank = replace(bank, origin=replace(bank.origin, places=subject.bank.origin.places))
         products = []
         predicted = []
         for inputs in subject.test_clips(len(subject.task.test))[1].split(CLIPS_AT_ONCE):
             raw = decompose(subject, inputs)
             products.append(torch.einsum("ncft,ndft->ncd", raw.features.double(), raw.gradient.double()).cpu())
             predicted.append(raw.output.argmax(1).cpu())
-        return cls(bank, torch.cat(products), torch.cat(predicted))
+        return cls(unseen_bank(subject), torch.cat(products), torch.cat(predicted))
 
     def contributions(self, basis: PrototypeBasis) -> Tensor:
         """`c_k` of each channel for the predicted class, float64 (clip, channel)."""
@@ -103,6 +99,12 @@ class UnseenClips:
     def activations(self, basis: PrototypeBasis) -> Tensor:
         """`a_k` of each channel, float64 (clip, channel)."""
         return self.bank.means.cpu().double() @ basis.U.double().T
+
+
+def unseen_bank(subject: Subject) -> FeatureBank:
+    """The features of the test clips of a subject, by one pass."""
+    bank = FeatureBank.from_dataset(subject.model, subject.layer, subject.task.test, norm=subject.norm, places=False)
+    return replace(bank, origin=replace(bank.origin, places=subject.bank.origin.places))
 
 
 def quality_lines(subject: Subject, name: str, clips: UnseenClips) -> pd.DataFrame:

@@ -1,19 +1,19 @@
-"""The parts of synthetic scenes: every sound of a clip by its name, and its region."""
+"""The parts of synthetic scenes, also of crowded ones: every sound of a clip by its name, and its region."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 
-from benchmarks.tasks import scene_sounds
+from benchmarks.tasks import crowded, scene_sounds
 from benchmarks.tasks.scene_sounds import RATE, SAMPLES, STREAM, Event
 from benchmarks.tasks.scenes import CLASSES, LOG_MEL, TRUTH_RANGE
 from benchmarks.tasks.task import SPLITS, Split
 from captum_apex import Box, Region
 
-__all__ = ["events_of", "parts_of", "region_of"]
+__all__ = ["crowded_events_of", "crowded_parts_of", "events_of", "parts_of", "region_of"]
 
 LONGEST_GAP = 0.005  # seconds; a shorter pause belongs to the sound
 N_FRAMES = SAMPLES // LOG_MEL.hop + 1
@@ -33,8 +33,28 @@ def parts_of(seed: int, split: Split, index: int) -> dict[str, Region]:
         >>> sorted(parts_of(0, "test", 1))
         ['falling chirp', 'low tone', 'pip or arch', 'single burst']
     """
+    return _regions(events_of(seed, split, index))
+
+
+def crowded_parts_of(seed: int, split: Split, index: int) -> dict[str, Region]:
+    """The region of each sound of a crowded scene by its name, without its echoes; others may drown it.
+
+    Args:
+        seed: seed of the scenes.
+        split: split of the clip.
+        index: index of the clip.
+
+    Example:
+        >>> from benchmarks.tasks.scene_parts import crowded_parts_of
+        >>> sorted(crowded_parts_of(0, "test", 1))
+        ['falling chirp', 'high tone', 'low tone', 'pip or arch', 'single burst']
+    """
+    return _regions(crowded_events_of(seed, split, index))
+
+
+def _regions(events: Iterable[tuple[str, Event]]) -> dict[str, Region]:
     parts: dict[str, Region] = {}
-    for name, event in events_of(seed, split, index):
+    for name, event in events:
         boxes = parts[name].boxes if name in parts else ()
         parts[name] = Region((*boxes, *region_of(event).boxes))
     return parts
@@ -58,6 +78,28 @@ def events_of(seed: int, split: Split, index: int) -> Iterator[tuple[str, Event]
         yield _kind(event), event
     name = CLASSES[index % len(CLASSES)]
     yield name, scene_sounds.CLASS_EVENTS[name](of_event, distractors)
+
+
+def crowded_events_of(seed: int, split: Split, index: int) -> Iterator[tuple[str, Event]]:
+    """The sounds of a crowded scene with their names, from the random streams of `crowded.crowded_scene`.
+
+    Args:
+        seed: seed of the scenes.
+        split: split of the clip.
+        index: index of the clip.
+    """
+    of_backdrop, of_event = (
+        np.random.default_rng([crowded.STREAM, seed, SPLITS.index(split), index, stream]) for stream in (0, 1)
+    )
+    voices = scene_sounds.talkers(seed, split)
+    scene_sounds.background(of_backdrop, voices)
+    of_backdrop.uniform(-66, -46)  # the gain
+    of_backdrop.uniform(*crowded.REVERBERATION)
+    others = list(crowded._others(of_backdrop, voices))
+    for event in others:
+        yield _kind(event), event
+    name = CLASSES[index % len(CLASSES)]
+    yield name, scene_sounds.CLASS_EVENTS[name](of_event, others)
 
 
 def region_of(event: Event) -> Region:
@@ -90,5 +132,5 @@ def _kind(event: Event) -> str:
     if event.gate is not None:
         return "low tone" if event.band[0] < scene_sounds.HIGH_TONE[0] / 2 else "high tone"
     if event.band == scene_sounds.AUDIBLE:
-        return "single burst"
+        return "talker" if event.levels == crowded.TALKER_LEVELS else "single burst"
     return "middle band" if event.levels == (6, 16) else "pip or arch"

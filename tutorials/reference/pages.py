@@ -49,9 +49,11 @@ ROOMS = {
 GUIDES = (
     "first_explanations",
     "your_own_model",
+    "fitting_in_closed_form",
     "choose_a_layer",
     "data_sets",
     "read_an_explanation",
+    "does_the_model_listen_to_a_hum",
     "several_labels",
     "clips_of_several_lengths",
     "waveform_models",

@@ -117,7 +117,9 @@ def word_names(
 
     Args:
         indices: indices of the prototypes' clips, integers (channel, prototype), such as `basis.prototype_indices`.
-        audio: embedding of each clip of the dataset, (clip, dimension).
+        audio: embedding of each clip of the dataset, (clip, dimension). For names of what the *regions* of prototypes
+            have in common: the embedding of the sound of each region, channel after channel, with the numbers from 0
+            on as `indices`; random sets are then sets of regions.
         text: embedding of each word, (word, dimension).
         words: the words, such as names of classes, or what could be heard.
         level: largest p-value of a name, in [0, 1].

@@ -1,4 +1,4 @@
-"""A planted hum: it is in the clips that shall have it, and what is counted is what a loop counts."""
+"""A planted sound: it is in the clips that shall have it, and what is counted is what a loop counts."""
 
 import math
 from dataclasses import replace
@@ -9,7 +9,9 @@ import torch
 
 from benchmarks.classifiers.recipes import Recipe
 from benchmarks.classifiers.training import train_classifier
-from benchmarks.experiments.shortcuts import COLUMNS, Hum, _reliance, channel_falls, hummed, shortcut_table
+from benchmarks.experiments import shortcuts
+from benchmarks.experiments.planted_sounds import Click, Hum, planted
+from benchmarks.experiments.shortcuts import COLUMNS, _reliance, channel_falls, shortcut_table
 from benchmarks.tasks.scenes import make_scenes
 from captum_apex import APEX, FeatureBank, basis_from_matrix, fit_basis
 from captum_apex.layers.origin import Origin
@@ -25,9 +27,35 @@ def test_the_hum_is_a_tone_at_its_level():
     assert spectrum.max() == pytest.approx(0.1, rel=1e-4)
 
 
+def test_the_click_is_a_short_broadband_pulse_at_its_level_and_time():
+    added = Click(level=-20.0, start=0.1).added_to(torch.zeros(8000), 8000)
+    assert added.abs().max().item() == pytest.approx(0.1)
+    assert not added[:800].any()
+    power = added.square()
+    assert power[800:880].sum() > 0.99 * power.sum()  # in 10 ms
+    spectrum = np.abs(np.fft.rfft(added[800:1056].numpy())) ** 2
+    quarters = [part.sum() / spectrum.sum() for part in np.array_split(spectrum, 4)]
+    assert min(quarters) > 0.1  # of the band up to 4 kHz
+    louder = Click(level=0.0, start=0.1).added_to(torch.zeros(8000), 8000)
+    torch.testing.assert_close(louder, 10 * added)
+    torch.testing.assert_close(Click(level=-20.0, start=0.1).added_to(torch.ones(8000), 8000) - 1, added)
+
+
+def test_the_click_is_in_all_bands_of_a_few_frames():
+    clean = torch.zeros_like(TASK.waveform("train", 0))
+    click = Click(level=0.0, start=0.5).added_to(clean, TASK.sample_rate)
+    before, after = TASK.log_mel.decibels([torch.stack([clean, click])])
+    raised = (after - before)[0] >= 1.0
+    frames = raised.any(0).nonzero()[:, 0]
+    place = 0.5 * TASK.sample_rate / TASK.log_mel.hop
+    assert abs(frames.float().mean().item() - place) < 2
+    assert len(frames) <= TASK.log_mel.n_fft / TASK.log_mel.hop + 2
+    assert raised[:, round(place)].all()
+
+
 def test_only_the_chosen_clips_have_it_and_only_at_its_frequency():
     hum = Hum(frequency=1000.0, level=-30.0)
-    noisy = hummed(TASK, "train", hum, [0, 8])
+    noisy = planted(TASK, "train", hum, [0, 8])
     changed = (noisy.log_mels != TASK.train.log_mels).flatten(1).any(1).nonzero()[:, 0].tolist()
     assert changed == [0, 8]
     assert torch.equal(noisy.labels, TASK.train.labels)
@@ -53,13 +81,43 @@ def test_the_falls_are_those_of_a_loop():
     assert channel_falls(basis_from_matrix(bank, "time", torch.eye(4), n_prototypes=2), clean.mean((2, 3)))[0] == 1
 
 
+def test_the_answers_are_counted_clip_by_clip():
+    sound = Click(level=-10.0, label=2)
+    noisy = planted(TASK, "test", sound, range(16))
+    model = train_classifier(TASK, "cnn", recipe=Recipe(4, batch=8))
+    with torch.no_grad():
+        clean, clicked = (
+            [model(clip[None]).argmax().item() for clip in split.log_mels] for split in (TASK.test, noisy)
+        )
+    labels = TASK.test.labels.tolist()
+    right = [given == label for given, label in zip(clean, labels, strict=True)]
+    found = shortcuts._answers(model, TASK.test, noisy, sound)
+    assert found["accuracy"] == pytest.approx(sum(right) / 16)
+    assert found["recall"] == pytest.approx(sum(right[i] for i in range(16) if labels[i] == 2) / labels.count(2))
+    fooled = [clicked[i] == 2 for i in range(16) if labels[i] != 2]
+    assert found["fooled"] == pytest.approx(sum(fooled) / len(fooled))
+
+
+def test_without_a_recipe_the_classifiers_are_those_of_the_cache(monkeypatch):
+    trained = []
+
+    def from_cache(task, network, seed):
+        trained.append((torch.equal(task.train.log_mels, TASK.train.log_mels), network, seed))
+        return train_classifier(TASK, "cnn", recipe=Recipe(1, batch=8))
+
+    monkeypatch.setattr(shortcuts, "trained_classifier", from_cache)
+    table = shortcut_table(TASK, "cnn", Click(level=0.0), ["time"], seed=4)
+    assert trained == [(False, "cnn", 4), (True, "cnn", 4)]
+    assert table["trained"].tolist() == ["with it", "without it"]
+
+
 def test_a_classifier_that_learns_the_hum_is_fooled_by_it():
     hum = Hum(level=-10.0, label=2)
     recipe = Recipe(epochs=12, batch=8)
     table = shortcut_table(TASK, "cnn", hum, ["frequency"], recipe=recipe).set_index("trained")
-    assert table.loc["with hum", "fooled"] > table.loc["without hum", "fooled"]
-    noisy = replace(TASK, train=hummed(TASK, "train", hum, [2, 10, 18]))
-    for trained, task in {"with hum": noisy, "without hum": TASK}.items():
+    assert table.loc["with it", "fooled"] > table.loc["without it", "fooled"]
+    noisy = replace(TASK, train=planted(TASK, "train", hum, [2, 10, 18]))
+    for trained, task in {"with it": noisy, "without it": TASK}.items():
         model = train_classifier(task, "cnn", recipe=recipe)
         banks = [FeatureBank.from_dataset(model, model.features, clips.train, places=False) for clips in (noisy, TASK)]
         basis = fit_basis(banks[0], "frequency", method="closed-form", n_prototypes=(20, 5))
@@ -76,18 +134,18 @@ def test_a_classifier_that_learns_the_hum_is_fooled_by_it():
         assert table.loc[trained, "prototypes"] == pytest.approx(sum(of_class) / len(of_class))
         assert 0 <= table.loc[trained, "shown"] <= (1 if any(on_hum) else 0)
         found = _reliance(
-            APEX(model, model.features, basis), TASK, hummed(TASK, "test", hum, range(16)), hum, torch.tensor(on_hum)
+            APEX(model, model.features, basis), TASK, planted(TASK, "test", hum, range(16)), hum, torch.tensor(on_hum)
         )
         assert found == {name: pytest.approx(table.loc[trained, name], nan_ok=True) for name in found}
     assert tuple(table.reset_index()[list(COLUMNS)].columns) == COLUMNS
-    assert table.loc["with hum", "examples_chance"] == 1 / 8
+    assert table.loc["with it", "examples_chance"] == 1 / 8
 
 
 def test_what_explanations_rest_on_is_counted_clip_by_clip():
     hum = Hum(level=-10.0, label=2)
-    noisy = hummed(TASK, "test", hum, range(16))
+    noisy = planted(TASK, "test", hum, range(16))
     model = train_classifier(
-        replace(TASK, train=hummed(TASK, "train", hum, [2, 10, 18])), "cnn", recipe=Recipe(4, batch=8)
+        replace(TASK, train=planted(TASK, "train", hum, [2, 10, 18])), "cnn", recipe=Recipe(4, batch=8)
     )
     with torch.no_grad():
         model.classifier.bias[2] += 1.0  # so that some clips get the class

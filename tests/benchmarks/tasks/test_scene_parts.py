@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.tasks import scene_sounds
-from benchmarks.tasks.scene_parts import events_of, parts_of, region_of
+from benchmarks.tasks import crowded, scene_sounds
+from benchmarks.tasks.scene_parts import crowded_events_of, crowded_parts_of, events_of, parts_of, region_of
 from benchmarks.tasks.scene_sounds import SAMPLES, Event
 from benchmarks.tasks.scenes import CLASSES, LOG_MEL, PERSPECTIVES, scene, truth
 
@@ -62,3 +62,24 @@ def test_a_tone_lies_at_its_time_and_its_frequency():
 def test_bursts_are_boxes_of_one_part():
     rhythm = next(index for index in range(16) if CLASSES[index % 8] == "even rhythm")
     assert len(parts_of(3, "test", rhythm)["even rhythm"].boxes) == 6
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_the_sounds_of_a_crowded_scene_are_those_that_it_is_made_of(index, monkeypatch):
+    heard = []
+    dry = crowded._heard
+
+    def recorded(rng, event, *others):
+        heard.append(event)
+        return dry(rng, event, *others)
+
+    monkeypatch.setattr(crowded, "_heard", recorded)
+    clip = crowded.crowded_scene(3, "test", index)
+    named = list(crowded_events_of(3, "test", index))
+    assert [name for name, _ in named][-1] == CLASSES[clip.label]
+    assert len(named) == len(heard)
+    for (name, event), other in zip(named, heard, strict=True):
+        np.testing.assert_array_equal(event.samples, other.samples)
+        assert (name == "talker") == (other.levels == crowded.TALKER_LEVELS)
+    assert {name for name, _ in named[:-1]} <= DISTRACTORS | {"talker"}
+    assert set(crowded_parts_of(3, "test", index)) == {name for name, _ in named}

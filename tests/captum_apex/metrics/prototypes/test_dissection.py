@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from captum_apex import Box, Clip, Region
+from captum_apex.listening import isolate
 from captum_apex.metrics.prototypes import PartHits, dissection, part_names, word_names
 
 
@@ -163,3 +165,39 @@ def test_the_embeddings_of_clap_are_taken_as_the_guide_takes_them():
     cosines = torch.nn.functional.cosine_similarity(audio[:, None], text[None], dim=2).double()
     scores = ((cosines - cosines.mean(0)) / cosines.std(0, correction=0))[torch.tensor([[0, 1], [2, 3]])].mean(1)
     torch.testing.assert_close(found.scores, scores.amax(1), atol=1e-3, rtol=1e-3)
+
+
+def loudness_of_thirds(sound):
+    """A made model of audio: the power below 1 kHz, from 1 to 2 kHz, and above, relative to the whole."""
+    spectrum = torch.fft.rfft(sound.double()).abs().square()
+    bands = torch.stack([part.sum() for part in spectrum.tensor_split([len(spectrum) // 4, len(spectrum) // 2])])
+    return bands / bands.sum()
+
+
+def test_regions_are_named_where_whole_clips_cannot_be():
+    """Each clip has two tones, one after the other: the sound of a region is one of them, the clip always both."""
+    generator = torch.Generator().manual_seed(0)
+    seconds = torch.arange(8000) / 8000
+    pitches = torch.stack([torch.randperm(3, generator=generator)[:2] for _ in range(90)])  # (clip, half)
+    waveforms = []
+    for first, second in pitches.tolist():
+        hertz = torch.where(seconds < 0.5, 500.0 + 1000 * first, 500.0 + 1000 * second)
+        waveforms.append(torch.sin(2 * torch.pi * hertz * seconds))
+    halves = [Region((Box(low=0.0, high=1.0, start=start, end=start + 0.5),)) for start in (0.0, 0.5)]
+    # Channel k is of pitch k: its prototypes have it in either half, and its regions lie there.
+    indices = torch.stack([(pitches == pitch).any(1).nonzero()[:8, 0] for pitch in range(3)])  # (channel, prototype)
+    sounds = []
+    for pitch, clips in enumerate(indices.tolist()):
+        for clip in clips:
+            half = pitches[clip].tolist().index(pitch)
+            sounds.append(isolate(Clip.from_waveform(waveforms[clip], 8000), halves[half]))
+    words, text = ["low", "middle", "high"], torch.eye(3)
+    regions = torch.stack([loudness_of_thirds(sound) for sound in sounds])
+    by_region = word_names(torch.arange(24).view(3, 8), regions, text, words)
+    assert by_region.names == {0: "low", 1: "middle", 2: "high"}
+    assert by_region.p_values.max() < 0.005
+    exchanged = torch.arange(24).view(8, 3).T  # regions of all three pitches in each channel
+    assert word_names(exchanged, regions, text, words).names == {}
+    whole = torch.stack([loudness_of_thirds(waveform) for waveform in waveforms])
+    by_clip = word_names(indices, whole, text, words)
+    assert (by_clip.p_values > 4 * by_region.p_values).all()
