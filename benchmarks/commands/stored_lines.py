@@ -10,8 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.runs.results import FolderError
+from benchmarks.runs.results import FolderError, code_fingerprint
 from captum_apex.files import locked, replaced
+from captum_apex.result_tables import counted
+
+_CODE = "code"  # column of the code that measured a line, which files of earlier versions lack
 
 
 @dataclass(frozen=True)
@@ -68,20 +71,42 @@ class StoredLines:
     def completed(self, keys: Iterable[tuple], measure: Callable[..., pd.DataFrame]) -> pd.DataFrame:
         """The lines of all keys; those that the file lacks are measured, added, and named on stderr.
 
+        How many were in the file is said on stderr, too, and how many of these were not measured by this code.
+
         Args:
             keys: values of the columns of the key, in the order of the lines.
-            measure: function from the values of one key to its lines, without the columns of the key.
+            measure: function from the values of one key to its lines; the columns of the key are added where they lack.
         """
-        tables = []
+        columns = [*self.key, *self.columns]
+        code = code_fingerprint()
+        tables: list[pd.DataFrame] = []
+        of_codes: list[bool] = []
         for values in keys:
             lines = self.of(*values)
             if lines.empty:
-                columns: dict[str, Any] = dict(zip(self.key, values, strict=True))
-                lines = measure(*values).assign(**columns)[[*self.key, *self.columns]]
-                self.add(lines)
+                of_key: dict[str, Any] = dict(zip(self.key, values, strict=True))
+                lines = measure(*values).assign(**of_key)[columns]
+                self.add(lines.assign(**{_CODE: code}))
                 print(f"{', '.join(map(str, values))}: written to {self.path}", file=sys.stderr)
-            tables.append(lines)
+            else:
+                of_codes.append(_CODE in lines and bool((lines[_CODE] == code).all()))
+            tables.append(lines[columns])
+        if of_codes:
+            print(self._found(of_codes, len(tables)), file=sys.stderr)
         return pd.concat(tables, ignore_index=True)
+
+    def _found(self, of_codes: Sequence[bool], number: int) -> str:
+        """What was in the file, in words.
+
+        Args:
+            of_codes: whether each result that was in the file was measured by this code.
+            number: number of all results.
+        """
+        text = f"{len(of_codes)} of {counted(number, 'result')} from {self.path}, not computed again"
+        n_others = len(of_codes) - sum(of_codes)
+        if not n_others:
+            return text
+        return f"{text}; {n_others} of them by other code than this: remove their lines to compute them again"
 
     def replace(self, lines: pd.DataFrame) -> None:
         """Adds lines to the file in place of those with the same values of the columns of the key.

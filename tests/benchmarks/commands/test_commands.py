@@ -311,7 +311,7 @@ def test_ways_of_fitting_are_measured_once_and_written_into_a_file(tmp_path, mon
     assert main([*command, "--seeds", "0", "1"]) == 0
     assert measured == [("digits", "cnn", seed, fit) for seed in (0, 1) for fit in ("gradient", "closed form")]
     assert prepared == [0, 1]
-    assert pd.read_csv(path).columns.tolist() == [*fits_command.KEY, *fits_command.COLUMNS]
+    assert pd.read_csv(path).columns.tolist() == [*fits_command.KEY, *fits_command.COLUMNS, "code"]
     assert len(pd.read_csv(path)) == 4
     for text in (capsys.readouterr().out, page.read_text()):
         assert "| digits | cnn | time | closed form | 0.300 (0.250 to 0.350) |" in text
@@ -377,7 +377,7 @@ def test_prototypes_are_measured_once_and_written_into_a_file(tmp_path, monkeypa
     assert "| digits | cnn | time | raw | 0.250 [0.250, 0.250] |" in capsys.readouterr().out
     assert main([*command, "--seeds", "0", "1"]) == 0
     assert measured == [("digits", "cnn", seed, basis, "test clips") for seed in (0, 1) for basis in ("raw", "PCA")]
-    assert pd.read_csv(path).columns.tolist() == [*prototypes_command.KEY, *prototypes_command.COLUMNS]
+    assert pd.read_csv(path).columns.tolist() == [*prototypes_command.KEY, *prototypes_command.COLUMNS, "code"]
     assert len(pd.read_csv(path)) == 4
     assert "| digits | cnn | time | PCA | 0.300 [0.250, 0.350] |" in page.read_text()
     assert "old" not in page.read_text()

@@ -1,0 +1,43 @@
+"""The CSV file of a command: what is computed again, and what is said of it."""
+
+import pandas as pd
+import pytest
+
+from benchmarks.commands import stored_lines
+from benchmarks.commands.stored_lines import StoredLines
+
+
+@pytest.fixture
+def stored(tmp_path):
+    return StoredLines(tmp_path / "lines.csv", "fits", ["task", "seed"], ["purity"])
+
+
+def measured_lines(task, number):
+    return pd.DataFrame({"purity": [number / 2, number / 4], "more": 1})
+
+
+def test_lines_that_are_there_are_not_measured_again(stored, capsys):
+    first = stored.completed([("digits", 1)], measured_lines)
+    assert capsys.readouterr().err == f"digits, 1: written to {stored.path}\n"
+    both = stored.completed([("digits", 1), ("digits", 2)], measured_lines)
+    assert both["purity"].tolist() == [0.5, 0.25, 1.0, 0.5]
+    assert both.columns.tolist() == ["task", "seed", "purity"]
+    pd.testing.assert_frame_equal(both[:2], first)
+    assert capsys.readouterr().err.splitlines() == [
+        f"digits, 2: written to {stored.path}",
+        f"1 of 2 results from {stored.path}, not computed again",
+    ]
+
+
+def test_lines_of_other_code_are_said_to_be_such(stored, capsys, monkeypatch):
+    stored.add(pd.DataFrame({"task": ["digits"], "seed": [0], "purity": [0.125]}))  # before the code was kept
+    stored.completed([("digits", 1)], measured_lines)
+    monkeypatch.setattr(stored_lines, "code_fingerprint", lambda: "other")
+    stored.completed([("digits", 2)], measured_lines)
+    capsys.readouterr()
+    lines = stored.completed([("digits", number) for number in range(3)], measured_lines)
+    assert lines["purity"].tolist() == [0.125, 0.5, 0.25, 1.0, 0.5]
+    assert capsys.readouterr().err == (
+        f"3 of 3 results from {stored.path}, not computed again; 2 of them by other code than this: remove their lines "
+        "to compute them again\n"
+    )
