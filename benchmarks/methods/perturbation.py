@@ -108,7 +108,7 @@ def _audio_lime_of_many(query: Query) -> Tensor:
     return _ridge_weights(query, MANY_SAMPLES)
 
 
-@method("random forest", uses_fill=True, uses_grid=True)
+@method("random forest", uses_fill=True, uses_grid=True, default=False)
 def _random_forest(query: Query) -> Tensor:
     """The importance of each region in a random forest that predicts the logit from the mask (arXiv 2506.04391).
 

@@ -541,7 +541,7 @@ def test_lrp_on_a_network_with_layer_norm_is_unsupported(tmp_path):
 
 def test_the_oracle_and_other_dear_methods_are_not_judged_unasked():
     dear = {"greedy oracle", "NoiseTunnel (IntegratedGradients)", "twin network", "twin difference"}
-    dear |= {"L-MAC", "AudioProtoPNet", "InfoDisent"}
+    dear |= {"L-MAC", "AudioProtoPNet", "InfoDisent", "random forest"}
     dear |= {f"{name}, 1000 samples" for name in ("Lime", "audioLIME", "random forest")}
     assert dear <= set(METHODS)
     assert set(METHODS) - set(default_methods()) == dear
