@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmarks.experiments.fits import N_CHANNELS
-from benchmarks.reports.markup import Section, number
+from benchmarks.reports.markup import Section, ascending, mean_and_range, number
 
 NAME = "Ways of fitting"
 SUBJECT = ["task", "network", "scheme", "fit"]
@@ -34,8 +34,8 @@ def fits_section(lines: pd.DataFrame) -> Section:
         lines: lines of `benchmarks.experiments.fits.fit_lines`, with the columns `task`, `network`, `seed` and `fit`.
     """
     by_subject = lines.groupby(SUBJECT, sort=False)
-    entries = {name: by_subject[name].agg(_mean_and_range) for name in MEASURES}
-    entries["seeds"] = by_subject["seed"].agg(lambda seeds: ", ".join(map(str, sorted(seeds))))
+    entries = {name: by_subject[name].agg(mean_and_range) for name in MEASURES}
+    entries["seeds"] = by_subject["seed"].agg(ascending)
     tables = {NAME: pd.DataFrame(entries).reset_index()}
     differences = differences_table(lines)
     return Section(NAME, [ABOUT], {AGAINST: differences, **tables} if len(differences) else tables)
@@ -60,12 +60,7 @@ def differences_table(lines: pd.DataFrame) -> pd.DataFrame:
         pairs[name] -= pairs[f"{name}_reference"]
     pairs["seconds"] /= pairs["seconds_reference"]
     by_fit = pairs.groupby(["task", "network", "fit"], sort=False)
-    entries = {name: by_fit[name].agg(_mean_and_range) for name in DIFFERENCES}
+    entries = {name: by_fit[name].agg(mean_and_range) for name in DIFFERENCES}
     entries["share of the seconds"] = by_fit["seconds"].agg(lambda shares: number(shares.median(), 3))
     entries["cases"] = by_fit["seed"].agg(lambda seeds: str(len(seeds)))
     return pd.DataFrame(entries).reset_index()
-
-
-def _mean_and_range(values: pd.Series) -> str:
-    mean = number(values.mean(), 3)
-    return mean if len(values) == 1 else f"{mean} ({number(values.min(), 3)} to {number(values.max(), 3)})"

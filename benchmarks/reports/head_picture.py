@@ -60,11 +60,14 @@ def head_picture(subject: Subject, name: str, index: int, scheme: Scheme = Schem
 
 
 def recognised_clip(subject: Subject, name: str) -> int:
-    """Index of the first test clip whose class both the network and a head predict; 0 if there is none.
+    """Index of the first test clip whose class both the network and a head predict.
 
     Args:
         subject: the frozen network and its clips.
         name: as in `head_picture`.
+
+    Raises:
+        ValueError: there is none.
     """
     head = trained_head(subject, name)
     for index in range(len(subject.task.test)):
@@ -72,7 +75,10 @@ def recognised_clip(subject: Subject, name: str) -> int:
         own = int(logits(subject.model, inputs[None]).argmax())
         if own == label == int(HeadOnClips.of(head, features_of_test_clip(subject, index)).logits.argmax()):
             return index
-    return 0
+    raise ValueError(
+        f"expected a test clip whose class both the network and the head ({name}) predict, but none of the "
+        f"{len(subject.task.test)} of {subject.task.name} is one"
+    )
 
 
 def _by_apex(subject: Subject, index: int, scheme: Scheme) -> Explanation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmarks.experiments.head_scores import MEASURES, N_PROTOTYPES, OWN
-from benchmarks.reports.markup import NOTHING, Section, number
+from benchmarks.reports.markup import Section, ascending, mean_and_range
 
 NAME = "Trained heads"
 SUBJECT = ["task", "network", "head"]
@@ -37,13 +37,6 @@ def heads_section(lines: pd.DataFrame) -> Section:
             `head`.
     """
     by_subject = lines.groupby(SUBJECT, sort=False)
-    entries = {TITLES[name]: by_subject[name].agg(_mean_and_range) for name in MEASURES}
-    entries["seeds"] = by_subject["seed"].agg(lambda seeds: ", ".join(map(str, sorted(seeds))))
+    entries = {TITLES[name]: by_subject[name].agg(mean_and_range) for name in MEASURES}
+    entries["seeds"] = by_subject["seed"].agg(ascending)
     return Section(NAME, [ABOUT], {NAME: pd.DataFrame(entries).reset_index()})
-
-
-def _mean_and_range(values: pd.Series) -> str:
-    if values.isna().any():
-        return NOTHING
-    mean = number(values.mean(), 3)
-    return mean if len(values) == 1 else f"{mean} ({number(values.min(), 3)} to {number(values.max(), 3)})"

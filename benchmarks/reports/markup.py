@@ -137,6 +137,36 @@ def number(value: float, digits: int = 2) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}" if np.isfinite(value) else NOTHING
 
 
+def mean_and_range(values: pd.Series, digits: int = 3) -> str:
+    """The mean of numbers, with the smallest and the largest where there are several; NaN does not count.
+
+    Example:
+        >>> import pandas as pd
+        >>> from benchmarks.reports.markup import mean_and_range
+        >>> mean_and_range(pd.Series([0.25, 0.75]), digits=2), mean_and_range(pd.Series([0.5, float("nan")]))
+        ('0.50 (0.25 to 0.75)', '0.500')
+        >>> mean_and_range(pd.Series([float("nan")]))
+        '–'
+    """
+    known = values.dropna()
+    mean = number(known.mean(), digits)
+    if len(known) < 2:
+        return mean
+    return f"{mean} ({number(known.min(), digits)} to {number(known.max(), digits)})"
+
+
+def ascending(numbers: pd.Series) -> str:
+    """Whole numbers such as seeds, in their order.
+
+    Example:
+        >>> import pandas as pd
+        >>> from benchmarks.reports.markup import ascending
+        >>> ascending(pd.Series([2, 0, 1]))
+        '0, 1, 2'
+    """
+    return ", ".join(map(str, sorted(numbers)))
+
+
 def significant(value: float) -> str:
     """A number with three significant digits, from 1000 on without digits after the point.
 

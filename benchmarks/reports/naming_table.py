@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 
 from benchmarks.experiments.channel_naming import MEASURES, N_PROTOTYPES
-from benchmarks.reports.markup import NOTHING, Section, number
+from benchmarks.reports.markup import Section, ascending, mean_and_range
 
 NAME = "Names of channels"
 SUBJECT = ["task", "network", "scheme", "basis"]
@@ -29,14 +31,6 @@ def naming_section(lines: pd.DataFrame) -> Section:
             `seed` and `basis`.
     """
     by_subject = lines.groupby(SUBJECT, sort=False)
-    entries = {name.replace("_", " "): by_subject[name].agg(_mean_and_range) for name in MEASURES}
-    entries["seeds"] = by_subject["seed"].agg(lambda seeds: ", ".join(map(str, sorted(seeds))))
+    entries = {name.replace("_", " "): by_subject[name].agg(partial(mean_and_range, digits=2)) for name in MEASURES}
+    entries["seeds"] = by_subject["seed"].agg(ascending)
     return Section(NAME, ABOUT, {NAME: pd.DataFrame(entries).reset_index()})
-
-
-def _mean_and_range(values: pd.Series) -> str:
-    known = values.dropna()
-    if known.empty:
-        return NOTHING
-    mean = number(known.mean(), 2)
-    return mean if len(known) == 1 else f"{mean} ({number(known.min(), 2)} to {number(known.max(), 2)})"

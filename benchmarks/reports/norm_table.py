@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 
 from benchmarks.experiments.norm_place import N_CHANNELS
-from benchmarks.reports.markup import Section, number
+from benchmarks.reports.markup import Section, mean_and_range
 
 NAME = "Place of the norm"
 SUBJECT = ["task", "scheme", "place"]
@@ -29,12 +31,8 @@ def norm_section(lines: pd.DataFrame) -> Section:
     by_subject = lines.groupby(SUBJECT, sort=False)
     entries = {"seeds": by_subject["seed"].agg(lambda seeds: ", ".join(map(str, seeds)))}
     for name in MEASURES:
-        entries[name] = by_subject[name].agg(_mean_and_range)
+        entries[name] = by_subject[name].agg(partial(mean_and_range, digits=2))
     table = pd.DataFrame(entries).reset_index()
     order = table["task"].map({task: place for place, task in enumerate(table["task"].unique())})
     table = table.assign(order=order).sort_values(["order", "scheme", "place"]).drop(columns="order")
     return Section(NAME, [ABOUT], {NAME: table.reset_index(drop=True)})
-
-
-def _mean_and_range(values: pd.Series) -> str:
-    return f"{number(values.mean())} ({number(values.min())} to {number(values.max())})"

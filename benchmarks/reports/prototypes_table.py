@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmarks.experiments.prototype_quality import ATTACK, CHANCES, LOWERED, MEASURES, N_CHANNELS, N_PROTOTYPES
-from benchmarks.reports.markup import NOTHING, Section, between, number
+from benchmarks.reports.markup import NOTHING, Section, ascending, between, number
 
 NAME = "Quality of prototypes"
 OF_CHANNELS = "Channels and their prototypes"
@@ -56,7 +56,7 @@ def prototypes_section(lines: pd.DataFrame) -> Section:
     tables = {CHANCE: chance_table(lines)}
     for title, names in TABLES.items():
         entries = {name: by_subject[[name, f"{name}_low", f"{name}_high"]].apply(_entry) for name in names}
-        entries["seeds"] = by_subject["seed"].agg(lambda seeds: ", ".join(map(str, sorted(seeds))))
+        entries["seeds"] = by_subject["seed"].agg(ascending)
         tables[title] = pd.DataFrame(entries).reset_index()
     return Section(NAME, ABOUT, tables)
 

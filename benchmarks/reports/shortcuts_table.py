@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmarks.experiments.shortcuts import COLUMNS
-from benchmarks.reports.markup import NOTHING, Section, number
+from benchmarks.reports.markup import Section, ascending, mean_and_range
 
 NAME = "Shortcuts"
 SUBJECT = ["task", "network", "plant", "level", "trained", "scheme"]
@@ -34,15 +34,7 @@ def shortcuts_section(lines: pd.DataFrame) -> Section:
             `plant` and `level`.
     """
     by_subject = lines.groupby(SUBJECT, sort=False)
-    entries = {name.replace("_", " "): by_subject[name].agg(_mean_and_range) for name in MEASURES}
-    entries["seeds"] = by_subject["seed"].agg(lambda seeds: ", ".join(map(str, sorted(seeds))))
+    entries = {name.replace("_", " "): by_subject[name].agg(mean_and_range) for name in MEASURES}
+    entries["seeds"] = by_subject["seed"].agg(ascending)
     table = pd.DataFrame(entries).reset_index()
     return Section(NAME, ABOUT, {NAME: table.assign(level=table["level"].map("{:g}".format))})
-
-
-def _mean_and_range(values: pd.Series) -> str:
-    known = values.dropna()
-    if known.empty:
-        return NOTHING
-    mean = number(known.mean(), 3)
-    return mean if len(known) == 1 else f"{mean} ({number(known.min(), 3)} to {number(known.max(), 3)})"

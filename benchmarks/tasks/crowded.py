@@ -75,7 +75,7 @@ def crowded_scene(seed: int, split: Split, index: int, stream: int = STREAM) -> 
     spectrum = np.abs(np.fft.rfft(noise)) ** 2
     gain = 10 ** (of_backdrop.uniform(-66, -46) / 20)
     seconds = of_backdrop.uniform(*REVERBERATION)
-    others = list(_others(of_backdrop, voices))
+    others = list(crowd(of_backdrop, voices))
     label = index % len(CLASSES)
     class_event = CLASS_EVENTS[CLASSES[label]](of_event, others)
     backdrop = noise + sum(_heard(of_backdrop, event, spectrum, seconds) for event in others)
@@ -122,7 +122,7 @@ def _heard(rng: Generator, event: Event, spectrum: Samples, seconds: float) -> S
     return wet[:SAMPLES].astype(np.float32)
 
 
-def _others(rng: Generator, voices: Samples) -> Iterator[Event]:
+def crowd(rng: Generator, voices: Samples) -> Iterator[Event]:
     """The distractors of a clip; they do not depend on its class."""
     yield from distractors(rng)
     # Further gated tones would leave no room for one of a class.

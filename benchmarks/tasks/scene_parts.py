@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from numpy.random import Generator
 
 from benchmarks.tasks import crowded, scene_sounds
 from benchmarks.tasks.scene_sounds import RATE, SAMPLES, STREAM, Event
@@ -68,16 +69,10 @@ def events_of(seed: int, split: Split, index: int) -> Iterator[tuple[str, Event]
         split: split of the clip.
         index: index of the clip.
     """
-    of_backdrop, of_event = (
-        np.random.default_rng([STREAM, seed, SPLITS.index(split), index, stream]) for stream in (0, 1)
-    )
+    of_backdrop, of_event = _streams(STREAM, seed, split, index)
     scene_sounds.background(of_backdrop, scene_sounds.talkers(seed, split))
     of_backdrop.uniform(-54, -34)  # the gain
-    distractors = list(scene_sounds.distractors(of_backdrop))
-    for event in distractors:
-        yield _kind(event), event
-    name = CLASSES[index % len(CLASSES)]
-    yield name, scene_sounds.CLASS_EVENTS[name](of_event, distractors)
+    return _named(list(scene_sounds.distractors(of_backdrop)), of_event, index)
 
 
 def crowded_events_of(seed: int, split: Split, index: int) -> Iterator[tuple[str, Event]]:
@@ -88,14 +83,24 @@ def crowded_events_of(seed: int, split: Split, index: int) -> Iterator[tuple[str
         split: split of the clip.
         index: index of the clip.
     """
-    of_backdrop, of_event = (
-        np.random.default_rng([crowded.STREAM, seed, SPLITS.index(split), index, stream]) for stream in (0, 1)
-    )
+    of_backdrop, of_event = _streams(crowded.STREAM, seed, split, index)
     voices = scene_sounds.talkers(seed, split)
     scene_sounds.background(of_backdrop, voices)
     of_backdrop.uniform(-66, -46)  # the gain
     of_backdrop.uniform(*crowded.REVERBERATION)
-    others = list(crowded._others(of_backdrop, voices))
+    return _named(list(crowded.crowd(of_backdrop, voices)), of_event, index)
+
+
+def _streams(stream: int, seed: int, split: Split, index: int) -> tuple[Generator, Generator]:
+    """The random streams of the backdrop and of the class event of a clip."""
+    of_backdrop, of_event = (
+        np.random.default_rng([stream, seed, SPLITS.index(split), index, number]) for number in (0, 1)
+    )
+    return of_backdrop, of_event
+
+
+def _named(others: list[Event], of_event: Generator, index: int) -> Iterator[tuple[str, Event]]:
+    """The other sounds of a clip and its class event, with their names."""
     for event in others:
         yield _kind(event), event
     name = CLASSES[index % len(CLASSES)]
