@@ -361,7 +361,7 @@ PARTS: dict[str, Callable[[int, str], Iterable[Timing]]] = {
 }
 """Name of a part of the measurement → what gives its timings, one after the other, for the repeats and the device."""
 DEAR = ("candidates",)
-"""Parts that are measured only if they are named: half an hour and 8 GB of disk."""
+"""Parts that are measured only if they are named: a quarter of an hour and 8 GB of disk."""
 
 
 def measure(part: str, *, repeats: int = 5, device: str = "cpu") -> Iterator[Timing]:

@@ -3,9 +3,11 @@
 import math
 
 import pytest
+import torch
 
 from benchmarks.__main__ import main
 from benchmarks.experiments import speed, timing
+from benchmarks.experiments.huge_bank import RandomFeatures
 from benchmarks.experiments.page_writing import Size
 
 
@@ -58,6 +60,14 @@ def test_speed_measures_everything_it_promises(monkeypatch):
     assert all(timing.megabytes > 100 for timing in separate)
     assert all(timing.seconds > 0 for timing in every)
     assert all(str(timing).startswith(timing.what) for timing in every)
+
+
+def test_clips_of_the_huge_bank_have_levels_of_their_own_that_stay():
+    clips = RandomFeatures(200, (3, 2, 4))
+    assert torch.equal(clips[5], clips[5])
+    levels = torch.stack([clips[5 + 64 * turn].sum((1, 2)) / clips.grids[5].sum((1, 2)) for turn in range(3)])
+    assert levels.flatten().unique().numel() == 9  # clips of one grid
+    assert not torch.equal(clips[5] / levels[0][:, None, None], clips[6] / levels[0][:, None, None])
 
 
 PLAIN = speed.Timing("fit", 0.25, "", math.nan, 0.5)

@@ -1,5 +1,7 @@
 """Grad-CAM++, LayerCAM and EigenCAM against their formulas, cell by cell, in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from captum_apex.attribution import projection
 from captum_apex.layers.cell_places import CellPlaces
+from captum_apex.layers.layout import Layout
 from tests.benchmarks.methods.queries import maps, query_of, random_query
 
 
@@ -54,6 +57,36 @@ def plus_plus(activations, gradients):
             weight += g**2 / denominator * max(g, 0) if g > 0 else 0.0
         wanted += weight * activation
     return wanted
+
+
+class ChannelsLast(nn.Module):
+    """The same model with a layer that gives (clip, row, column, channel)."""
+
+    def __init__(self, pooled):
+        super().__init__()
+        self.pooled = pooled
+        self.layer = nn.Sequential(pooled.layer, Permuted(0, 2, 3, 1))
+
+    def forward(self, inputs):
+        means = (self.layer(inputs).permute(0, 3, 1, 2) * self.pooled.cells).mean((2, 3))
+        return self.pooled.head(means + means**2)
+
+
+class Permuted(nn.Module):
+    def __init__(self, *axes):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, features):
+        return features.permute(self.axes)
+
+
+@pytest.mark.parametrize("name", ["LayerGradCam", "GradCAM++", "LayerCAM", "EigenCAM"])
+def test_channels_on_the_last_axis_give_the_map_of_channels_on_the_first(name):
+    query = query_of_cells(False)
+    last = ChannelsLast(query.model)
+    other = replace(query, model=last, layer=last.layer, layout=Layout("n f t c -> n c f t"))
+    torch.testing.assert_close(maps(name, other)[0], maps(name, query)[0])
 
 
 @pytest.mark.parametrize("relu", [True, False])

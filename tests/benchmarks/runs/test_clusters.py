@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ PACKAGES = {"dask": "distributed", "ray": "ray"}
 METHOD = """
 import os
 import signal
+import socket
 from benchmarks.methods import method
 @method("ends its worker")
 def explain(query):
@@ -163,6 +165,18 @@ def test_an_address_without_a_cluster_is_refused(backend, address, monkeypatch):
     with pytest.raises(ValueError, match=message):
         check_backend(backend, address)
     assert backend == "dask" or not package.is_initialized()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://[::1]:9"])
+def test_an_address_of_ray_at_which_nothing_answers_is_noticed_at_once(address):
+    with pytest.raises(OSError):  # noqa: PT011  (of several kinds, by the system)
+        clusters._check_answers(address)
+
+
+def test_an_address_of_ray_that_answers_or_has_no_port_is_left_to_ray():
+    clusters._check_answers("auto")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        clusters._check_answers(f"127.0.0.1:{server.getsockname()[1]}")
 
 
 @pytest.mark.parametrize("backend", CLUSTERS)
