@@ -70,6 +70,16 @@ def test_the_lines_have_the_shares_of_channels(small, unseen, monkeypatch):
     assert line[list(held)].to_dict() == pytest.approx(held, nan_ok=True)
 
 
+def test_the_control_exchanges_the_cells_of_all_prototypes(small):
+    basis = basis_from_matrix(small.bank, "time-frequency", torch.eye(128), n_prototypes=3)
+    peaks = basis.positive.peaks
+    moved = channel_naming._moved(basis, seed=3)
+    assert moved.shape == peaks.shape
+    assert sorted(moved.flatten(0, 1).tolist()) == sorted(peaks.flatten(0, 1).tolist())  # each cell once
+    assert (moved != peaks).any(2).double().mean() > 0.5
+    assert torch.equal(channel_naming._moved(basis, seed=3), moved)
+
+
 def test_names_that_hold_are_counted_channel_by_channel():
     generator = torch.Generator().manual_seed(0)
     names = ("low band", "middle band", "rising chirp", "talker")
