@@ -23,7 +23,10 @@ from captum_apex.extras import missing_package
 
 PATIENCE = 60  # seconds to wait for a cluster, and for the first worker of Dask
 _ONE_AT_A_TIME = threading.Lock()
-_NO_SECOND_ATTEMPT = {"distributed.scheduler.allowed-failures": 0}
+_DASK_SETTINGS = {
+    "distributed.scheduler.allowed-failures": 0,  # a worker that ends is replaced, and `results` repeats its call
+    "distributed.worker.profile.enabled": False,  # the profiler keeps tensors alive for a moment: see `Meter`
+}
 _RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to Ray's developers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # all processes see the GPU, as without Ray
@@ -203,8 +206,8 @@ def connected_dask(jobs: int, address: str | None) -> Iterator[Any]:
     dask = _package("dask")
     with ExitStack() as opened:
         if address is None:
-            # A worker that ends is replaced, and `results` repeats its call. The memory has no limit, as without Dask.
-            opened.enter_context(importlib.import_module("dask").config.set(_NO_SECOND_ATTEMPT))
+            opened.enter_context(importlib.import_module("dask").config.set(_DASK_SETTINGS))
+            # The memory has no limit, as without Dask.
             options = {"n_workers": jobs, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
             cluster = opened.enter_context(dask.LocalCluster(**options, silence_logs=logging.CRITICAL))
             yield opened.enter_context(dask.Client(cluster, set_as_default=False))

@@ -17,7 +17,8 @@ class Meter(TorchDispatchMode):
 
     Both are counted and not measured, so they are the same in every run and on every machine. Forward and backward
     passes count, including passes that end at a layer. Elementwise operations and pooling do not count: they take time,
-    but little arithmetic.
+    but little arithmetic. A profiler or debugger in another thread of the process, which looks at the variables of
+    running functions, keeps tensors alive a little longer, and makes `peak` larger.
 
     Attributes:
         flops: number of floating-point operations so far.

@@ -129,6 +129,16 @@ def test_a_run_has_the_same_rows_and_goes_on_without_a_lost_cell(backend, tmp_pa
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
+@pytest.mark.filterwarnings("default")
+def test_dask_workers_of_a_run_do_not_sample_what_runs_in_them():
+    """The sampling profiler holds the variables of running functions: the memory of a method would depend on it."""
+    pytest.importorskip("distributed")
+    with clusters.connected_dask(1, None) as client:
+        (callbacks,) = client.run(lambda dask_worker: list(dask_worker.periodic_callbacks)).values()
+    assert callbacks
+    assert not [name for name in callbacks if "profile" in name]
+
+
 RUNNING = []
 
 
