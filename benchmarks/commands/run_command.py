@@ -49,12 +49,12 @@ from captum_apex.layers.models import fingerprint
 from captum_apex.masking.fills import FILLS
 from captum_apex.masking.grids import GRIDS
 
-TABLES: dict[str, Callable[[Subject, Settings], pd.DataFrame]] = {
-    "invariance.csv": lambda subject, _: invariance_table(subject),
-    "purity.csv": lambda subject, _: purity_table(subject),
-    "evidence.csv": lambda subject, _: channel_removal_table(subject),
-    "truth.csv": lambda subject, _: truth_table(subject),
-    "masking_test.csv": lambda subject, settings: masking_test(subject, settings.clips, settings.part),
+TABLES: dict[str, Callable[[Subject, Settings, int], pd.DataFrame]] = {
+    "invariance.csv": lambda subject, _, __: invariance_table(subject),
+    "purity.csv": lambda subject, _, __: purity_table(subject),
+    "evidence.csv": lambda subject, _, __: channel_removal_table(subject),
+    "truth.csv": lambda subject, _, __: truth_table(subject),
+    "masking_test.csv": lambda subject, settings, jobs: masking_test(subject, settings.clips, settings.part, jobs=jobs),
 }
 """File → the experiment whose table a run writes there, beside the methods' rows."""
 OF_ANY_PART = ("masking_test.csv",)
@@ -175,7 +175,7 @@ def run_command(options: argparse.Namespace) -> int:
     if finished:
         print(f"{finished} of {len(settings.cells)} cells were finished before", flush=True)
     _run(subject, settings, results, options)
-    _write_tables(results, subject, settings)
+    _write_tables(results, subject, settings, options.jobs)
     results.collect()
     print("\ninsertion − deletion AUC of the predicted class's probability, higher is better\n")
     print(run_report.write(results.folder))
@@ -237,12 +237,12 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(methods, grids, fills, *masking, files=tuple(options.add), retry=options.retry)
 
 
-def _write_tables(results: Results, subject: Subject, settings: Settings) -> None:
+def _write_tables(results: Results, subject: Subject, settings: Settings, jobs: int) -> None:
     """Writes the experiments' tables; one that fails is reported and left out, so that the rows get their report."""
     for name, experiment in TABLES.items():
         if (settings.part == "test" or name in OF_ANY_PART) and not (results.folder / name).exists():
             try:
-                results.write(name, experiment(subject, settings))
+                results.write(name, experiment(subject, settings, jobs))
             except Exception as error:
                 print(f"{name} could not be made: {type(error).__name__}: {error}", file=sys.stderr)
 

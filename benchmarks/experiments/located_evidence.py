@@ -25,13 +25,15 @@ REGIONS = {"cell": "cell", "found": "region"}
 """Region of a channel → attribute of `captum_apex.Evidence`: the peak cell, and the region that the search found."""
 
 
-def explanations_of(subject: Subject, basis: PrototypeBasis, inputs: Tensor, n_channels: int) -> list[Explanation]:
+def explanations_of(
+    subject: Subject | Stage, basis: PrototypeBasis, inputs: Tensor, n_channels: int
+) -> list[Explanation]:
     """The explanation of the predicted class of each clip, with the regions that were found.
 
     Where the model computes its spectrogram itself, regions are found in the spectrogram.
 
     Args:
-        subject: the classifier.
+        subject: the classifier and its explained layer.
         basis: a fitted basis.
         inputs: inputs of the clips, (clip, channel, frequency, time).
         n_channels: largest number of channels in the evidence.
@@ -45,11 +47,11 @@ def explanations_of(subject: Subject, basis: PrototypeBasis, inputs: Tensor, n_c
     ]
 
 
-def region_masks(subject: Subject, explanation: Explanation, size: tuple[int, int], region: str) -> Tensor:
+def region_masks(band_shares: Tensor | None, explanation: Explanation, size: tuple[int, int], region: str) -> Tensor:
     """Masks of the regions of the evidence of one clip, one for each channel.
 
     Args:
-        subject: the classifier and its task.
+        band_shares: how much of each mel band lies on each bin of the inputs, (bin, band), if the inputs are spectra.
         explanation: the explanation of the clip.
         size: number of frequency rows and of time columns of the inputs.
         region: a name in `REGIONS`.
@@ -57,12 +59,11 @@ def region_masks(subject: Subject, explanation: Explanation, size: tuple[int, in
     Returns:
         bool tensor (channel, frequency, time), on the CPU.
     """
-    shares = subject.task.band_shares
-    n_rows = size[0] if shares is None else shares.shape[1]
+    n_rows = size[0] if band_shares is None else band_shares.shape[1]
     regions = [getattr(evidence, REGIONS[region]) for evidence in explanation.evidence]
     masks = [each.mask(n_rows, size[1]) for each in regions]
     stacked = torch.stack(masks) if masks else torch.zeros(0, n_rows, size[1], dtype=torch.bool)
-    return stacked if shares is None else on_bins(stacked, shares)
+    return stacked if band_shares is None else on_bins(stacked, band_shares.cpu())
 
 
 def fill_values(stage: Stage, name: str, scheme: Scheme) -> Tensor:
@@ -95,17 +96,18 @@ class EvidenceChannels:
     values: dict[int, ChannelValues]
 
     @classmethod
-    def of(cls, stage: Stage, basis: PrototypeBasis, explanations: Sequence[Explanation]) -> EvidenceChannels:
-        """The channels of the evidence of the clips of a stage."""
+    def of(cls, stage: Stage, basis: PrototypeBasis, channels: Sequence[Sequence[int]]) -> EvidenceChannels:
+        """The channels of the evidence of each clip of a stage, by their indices."""
+        if not any(channels):
+            return cls({})
         apex = LayerAPEX(stage.model, stage.layer, basis)
         values = {}
         for selection, clips in stage.batches(CLIPS_AT_ONCE):
             decomposition = apex.decompose(clips.inputs, clips.target)
-            for clip, explanation in enumerate(explanations[selection]):
-                channels = [evidence.channel for evidence in explanation.evidence]
-                if channels:
+            for clip, of_clip in enumerate(channels[selection]):
+                if of_clip:
                     values[selection.start + clip] = channels_by_contribution(
-                        apex, clips.inputs, (), decomposition, clip, channels, CLIPS_AT_ONCE
+                        apex, clips.inputs, (), decomposition, clip, of_clip, CLIPS_AT_ONCE
                     )
         return cls(values)
 

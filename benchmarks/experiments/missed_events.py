@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pandas as pd
 from torch import Tensor
 
@@ -44,8 +42,8 @@ def event_shares(subject: Subject, scheme: Scheme, clips: Stage) -> dict[str, fl
     """
     basis = subject.bases[scheme]
     explanations = explanations_of(subject, basis, clips.inputs, N_CHANNELS)
-    met = [_met(subject, *of_clip) for of_clip in zip(explanations, clips.known_truth, strict=True)]
-    strongest = [replace(explanation, evidence=explanation.evidence[:1]) for explanation in explanations]
+    met = [_met(clips, *of_clip) for of_clip in zip(explanations, clips.known_truth, strict=True)]
+    strongest = [[evidence.channel for evidence in explanation.evidence[:1]] for explanation in explanations]
     channels = EvidenceChannels.of(clips, basis, strongest)
     masks = [truth[None, None] for truth in clips.known_truth]
     falls = pd.Series(channels.falls(fill_values(clips, SURROUNDINGS, scheme), masks)[0].numpy())
@@ -57,7 +55,7 @@ def event_shares(subject: Subject, scheme: Scheme, clips: Stage) -> dict[str, fl
     }
 
 
-def _met(subject: Subject, explanation: Explanation, truth: Tensor) -> Tensor:
+def _met(clips: Stage, explanation: Explanation, truth: Tensor) -> Tensor:
     """Whether the found region of each channel has a bin in common with the event, bool (channel,)."""
     n_rows, n_columns = truth.shape
-    return (region_masks(subject, explanation, (n_rows, n_columns), "found") & truth).any(2).any(1)
+    return (region_masks(clips.band_shares, explanation, (n_rows, n_columns), "found") & truth).any(2).any(1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,12 +21,14 @@ from benchmarks.experiments.located_evidence import (
     moved,
     region_masks,
 )
-from benchmarks.methods.query import logits
+from benchmarks.methods.query import CLIPS_AT_ONCE, logits
 from benchmarks.runs.stage import Stage
 from benchmarks.runs.subject import Subject
+from benchmarks.runs.workers import Workers, ended_workers, started
 from benchmarks.statistics import holm, interval, paired_test
 from benchmarks.tasks import Split
-from captum_apex import Explanation, PrototypeBasis
+from benchmarks.threads import one_thread
+from captum_apex import Scheme
 from captum_apex.masking.fills import masked
 
 N_CHANNELS = 3  # channels of the evidence, as in the paper's figures
@@ -38,6 +42,7 @@ def masking_test(
     *,
     draws: int = 10,
     fills: Sequence[str] = (SURROUNDINGS, "silence", "mean"),
+    jobs: int = 1,
 ) -> pd.DataFrame:
     """Masks the regions of the evidence and, as a control, the same regions at random places.
 
@@ -57,6 +62,7 @@ def masking_test(
         draws: number of random regions per clip, and of random places per channel.
         fills: names in `captum_apex.masking.fills.FILLS`, or `surroundings`, the fill of the search for regions: the
             clip, blurred along the axis in which the scheme has regions.
+        jobs: number of processes that run at the same time; the numbers do not depend on it.
 
     Returns:
         One line per `scheme`, `fill` and `region`. The region `cell` is the peak cell of each channel, `found` the
@@ -77,20 +83,15 @@ def masking_test(
     Source: APEX (arXiv 2605.10153), the masking experiment.
     """
     stage = Stage.of(subject, n_clips, split)
-    generator = torch.Generator().manual_seed(subject.seed)
-    clips = _MaskedClips.of(stage)
-    lines = []
-    for scheme, basis in subject.bases.items():
-        values = {name: fill_values(stage, name, scheme) for name in fills}
-        evidence = _LocatedClips.of(subject, stage, basis)
-        for region in REGIONS:
-            masks = evidence.masks(region)
-            unions = torch.stack([of_clip.any(0) for of_clip in masks])  # (clip, frequency, time)
-            others = [moved(unions, generator) for _ in range(draws)]
-            repeats = [torch.stack([each, *(moved(each, generator) for _ in range(draws))]) for each in masks]
-            for name, fill in values.items():
-                measured = _compared(clips, fill, unions, others) | _channels(evidence.channels, fill, repeats)
-                lines.append({"scheme": str(scheme), "fill": name, "region": region, **measured})
+    with one_thread(), ended_workers(), started(stage, jobs=jobs) as workers:
+        before = _probabilities(stage.model, stage.inputs)
+        located = _located(workers, stage)
+        calls = (
+            (place, before, regions, tuple(fills))
+            for place, regions in enumerate(_with_random_places(located, draws, subject.seed))
+        )
+        tested = sorted(workers.results(_lines, calls), key=itemgetter(0))
+    lines = [line for _, lines in tested for line in lines]
     table = pd.DataFrame(lines)
     table.insert(list(table).index("p") + 1, "p_holm", holm(table["p"]))
     return table
@@ -108,30 +109,107 @@ def ratio(drop: float, drop_random: float) -> float:
 
 
 @dataclass(frozen=True)
-class _LocatedClips:
-    """The evidence of the clips for one basis.
+class _LocatedClip:
+    """The evidence of one clip for the basis of one scheme.
 
     Attributes:
-        subject: the classifier and its task.
-        size: number of frequency rows and of time columns of the inputs.
-        explanations: the explanation of each clip.
         channels: the channels of the evidence.
+        masks: name of a region, in `REGIONS` → the region of each channel, bool (channel, frequency, time).
     """
 
-    subject: Subject
-    size: tuple[int, int]
-    explanations: list[Explanation]
-    channels: EvidenceChannels
+    channels: list[int]
+    masks: dict[str, Tensor]
 
-    @classmethod
-    def of(cls, subject: Subject, stage: Stage, basis: PrototypeBasis) -> _LocatedClips:
-        explanations = explanations_of(subject, basis, stage.inputs, N_CHANNELS)
-        n_rows, n_columns = stage.inputs.shape[2:]
-        return cls(subject, (n_rows, n_columns), explanations, EvidenceChannels.of(stage, basis, explanations))
 
-    def masks(self, region: str) -> list[Tensor]:
-        """The masks of each clip's channels, bool (channel, frequency, time)."""
-        return [region_masks(self.subject, explanation, self.size, region) for explanation in self.explanations]
+@dataclass(frozen=True)
+class _MaskedRegions:
+    """Regions of the evidence of all clips for the basis of one scheme, and the same regions at random places.
+
+    Attributes:
+        scheme: the scheme.
+        region: name of the region, in `REGIONS`.
+        channels: the channels of the evidence of each clip.
+        unions: union of the regions of each clip, bool (clip, frequency, time).
+        others: the unions at random places, as many as draws.
+        repeats: of each clip the regions of its channels, followed by the same regions at random places, bool (1 +
+            draw, channel, frequency, time).
+    """
+
+    scheme: Scheme
+    region: str
+    channels: list[list[int]]
+    unions: Tensor
+    others: list[Tensor]
+    repeats: list[Tensor]
+
+
+def _located(workers: Workers, stage: Stage) -> dict[Scheme, list[_LocatedClip]]:
+    """The evidence of all clips for the basis of each scheme, in the order of the schemes and of the clips."""
+    batches = [
+        (scheme, slice(start, start + CLIPS_AT_ONCE))
+        for scheme in stage.bases
+        for start in range(0, len(stage.indices), CLIPS_AT_ONCE)
+    ]
+    found = dict(workers.results(_located_batch, enumerate(batches)))
+    located: dict[Scheme, list[_LocatedClip]] = {scheme: [] for scheme in stage.bases}
+    for place, (scheme, _) in enumerate(batches):
+        located[scheme].extend(found[place])
+    return located
+
+
+def _located_batch(stage: Stage, place: int, batch: tuple[Scheme, slice]) -> tuple[int, list[_LocatedClip]]:
+    """The evidence of some clips of the stage for the basis of a scheme; runs in a worker."""
+    scheme, selection = batch
+    inputs = stage.inputs[selection]
+    n_rows, n_columns = inputs.shape[2:]
+    with one_thread():
+        explanations = explanations_of(stage, stage.bases[scheme], inputs, N_CHANNELS)
+    return place, [
+        _LocatedClip(
+            [evidence.channel for evidence in explanation.evidence],
+            {name: region_masks(stage.band_shares, explanation, (n_rows, n_columns), name) for name in REGIONS},
+        )
+        for explanation in explanations
+    ]
+
+
+def _with_random_places(
+    located: Mapping[Scheme, Sequence[_LocatedClip]], draws: int, seed: int
+) -> Iterator[_MaskedRegions]:
+    """The regions of each scheme with their random places, which are drawn one after the other."""
+    generator = torch.Generator().manual_seed(seed)
+    for scheme, clips in located.items():
+        for region in REGIONS:
+            masks = [clip.masks[region] for clip in clips]
+            unions = torch.stack([of_clip.any(0) for of_clip in masks])
+            others = [moved(unions, generator) for _ in range(draws)]
+            repeats = [torch.stack([each, *(moved(each, generator) for _ in range(draws))]) for each in masks]
+            yield _MaskedRegions(scheme, region, [clip.channels for clip in clips], unions, others, repeats)
+
+
+def _lines(
+    stage: Stage, place: int, before: Tensor, regions: _MaskedRegions, fills: Sequence[str]
+) -> tuple[int, list[dict[str, Any]]]:
+    """The lines of these regions, one for each fill; runs in a worker.
+
+    Args:
+        stage: the clips.
+        place: place of the lines in the table.
+        before: probabilities of the classes for the unmasked clips, (clip, class).
+        regions: the regions and their random places.
+        fills: names of the fills.
+    """
+    with one_thread():
+        clips = _MaskedClips.of(stage, before)
+        channels = EvidenceChannels.of(stage, stage.bases[regions.scheme], regions.channels)
+        lines = []
+        for name in fills:
+            fill = fill_values(stage, name, regions.scheme)
+            measured = _compared(clips, fill, regions.unions, regions.others)
+            of_channels = _channels(channels, fill, regions.repeats)
+            about = {"scheme": str(regions.scheme), "fill": name, "region": regions.region}
+            lines.append({**about, **measured, **of_channels})
+    return place, lines
 
 
 @dataclass(frozen=True)
@@ -151,9 +229,8 @@ class _MaskedClips:
     before: Tensor
 
     @classmethod
-    def of(cls, stage: Stage) -> _MaskedClips:
-        labels = torch.tensor(stage.labels, device=stage.inputs.device)
-        return cls(stage.model, stage.inputs, labels, _probabilities(stage.model, stage.inputs))
+    def of(cls, stage: Stage, before: Tensor) -> _MaskedClips:
+        return cls(stage.model, stage.inputs, torch.tensor(stage.labels, device=stage.inputs.device), before)
 
     def outcome(self, fill: Tensor, masks: Tensor) -> np.ndarray:
         """Per clip the drop in probability, whether the label is predicted, whether the prediction stays, (3, clip)."""

@@ -76,7 +76,9 @@ def region_shares(subject: Subject, scheme: Scheme, clips: Stage) -> dict[str, f
     explanations = explanations_of(subject, subject.bases[scheme], clips.inputs, n_channels=1)
     n_rows, n_columns = clips.inputs.shape[2:]
     masks = {
-        region: torch.stack([region_masks(subject, each, (n_rows, n_columns), region).any(0) for each in explanations])
+        region: torch.stack(
+            [region_masks(clips.band_shares, each, (n_rows, n_columns), region).any(0) for each in explanations]
+        )
         for region in REGIONS
     }
     generator = torch.Generator().manual_seed(subject.seed)

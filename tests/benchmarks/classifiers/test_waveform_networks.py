@@ -1,6 +1,7 @@
 """The reference classifiers with their spectrogram inside."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -121,9 +122,8 @@ def test_masks_and_truths_lie_on_every_bin_that_their_bands_touch(small, inside)
 def test_the_masking_test_masks_the_bins_of_the_network_s_regions(small, inside, stage):
     def masks(subject, inputs, region):
         explanations = explanations_of(subject, subject.bases[Scheme.FREQUENCY], inputs, 3)
-        return torch.stack(
-            [region_masks(subject, each, tuple(inputs.shape[2:]), region).any(0) for each in explanations]
-        )
+        masks_of = partial(region_masks, subject.task.band_shares)
+        return torch.stack([masks_of(each, tuple(inputs.shape[2:]), region).any(0) for each in explanations])
 
     _, log_mels = small.test_clips(4)
     for name in ("cell", "found"):  # regions are found in the log-mels that the model computes

@@ -364,7 +364,7 @@ def test_regions_on_a_known_truth(small, monkeypatch):
         return mask
 
     regions = {"cell": rows(0, 8), "found": rows(0, 16)}
-    monkeypatch.setattr(truth, "region_masks", lambda subject, explanation, size, region: regions[region][None])
+    monkeypatch.setattr(truth, "region_masks", lambda band_shares, explanation, size, region: regions[region][None])
     task = dataclasses.replace(small.task, truth=lambda index: rows(8, 24))
     line = only(truth_table(dataclasses.replace(small, task=task)), scheme="frequency")
     assert [line.cell, line.found] == [0.0, 1.0]
@@ -489,8 +489,8 @@ def test_cells_are_those_of_the_evidences_peaks(precise, scheme):
     for explanation, y, Z in zip(explanations, logits.argmax(1), grids, strict=True):
         G = (precise.model.classifier.weight[y] / Z[0].numel())[:, None, None].expand_as(Z).detach()
         chosen = oracles.evidence(oracles.relevance(Z, G, U), Z, U, 3)
-        masks = region_masks(precise, explanation, (64, 126), "cell")
-        located = region_masks(precise, explanation, (64, 126), "found")
+        masks = region_masks(None, explanation, (64, 126), "cell")
+        located = region_masks(None, explanation, (64, 126), "found")
         assert masks.shape == located.shape == (len(chosen), 64, 126)
         by_channel = {evidence.channel: index for index, evidence in enumerate(explanation.evidence)}
         for k in chosen:
@@ -504,7 +504,7 @@ def test_cells_are_those_of_the_evidences_peaks(precise, scheme):
 
 def test_a_clip_without_evidence_has_no_masks(small):
     nothing = SimpleNamespace(evidence=())
-    assert region_masks(small, nothing, (64, 126), "found").shape == (0, 64, 126)
+    assert region_masks(None, nothing, (64, 126), "found").shape == (0, 64, 126)
 
 
 def test_the_fill_of_the_search_blurs_along_the_axis_of_the_scheme(small):
@@ -519,9 +519,10 @@ def test_the_fall_of_a_channel_is_that_of_its_contribution(small):
     """The head is linear, so a channel's contribution to the same class in the masked clip is its value there."""
     basis, stage = small.bases["time"], Stage.of(small, 3)
     explanations = explanations_of(small, basis, stage.inputs, 2)
-    masks = [region_masks(small, explanation, (64, 126), "found") for explanation in explanations]
+    masks = [region_masks(None, explanation, (64, 126), "found") for explanation in explanations]
+    channels = [[evidence.channel for evidence in explanation.evidence] for explanation in explanations]
     fill = mean_fill(stage.inputs)
-    falls = EvidenceChannels.of(stage, basis, explanations).falls(fill, [torch.stack([m, m.flip(2)]) for m in masks])
+    falls = EvidenceChannels.of(stage, basis, channels).falls(fill, [torch.stack([m, m.flip(2)]) for m in masks])
     apex, expected = LayerAPEX(small.model, small.layer, basis), []
     for clip, explanation in enumerate(explanations):
         for evidence, mask in zip(explanation.evidence, masks[clip], strict=True):

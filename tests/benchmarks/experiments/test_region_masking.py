@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from scipy import stats
 
 from benchmarks.classifiers.networks import PlainCNN
 from benchmarks.experiments import region_masking
-from benchmarks.experiments.located_evidence import EvidenceChannels, explanations_of, region_masks
+from benchmarks.experiments.located_evidence import explanations_of, region_masks
 from benchmarks.runs import subject
 from benchmarks.statistics import interval
 from benchmarks.tasks import ClipDataset
@@ -76,7 +75,7 @@ def line_by_hand(small, n_clips, scheme, region, name):
     """All columns of a line of the table but `p_holm`."""
     fill = lambda clip: FILLS[name](clip, scheme, small.task.silence)  # noqa: E731
     explanations = explanations_of(small, small.bases[scheme], small.test_clips(n_clips)[1], 3)
-    of_channels = [region_masks(small, each, (64, 126), region) for each in explanations]
+    of_channels = [region_masks(None, each, (64, 126), region) for each in explanations]
     unions = torch.stack([masks.any(0) for masks in of_channels])
     own = by_hand(small, unions, fill)
     chance = np.mean([by_hand(small, unions.flip(axes), fill) for axes in MIRRORED], axis=0)
@@ -144,10 +143,14 @@ def test_every_column_is_that_of_its_definition(small, monkeypatch):
 
 def located(monkeypatch, mask, n_clips, seen=None):
     """Puts this mask in the place of the regions of all clips; their evidence is not looked for."""
-    clips = SimpleNamespace(channels=EvidenceChannels({}), masks=lambda region: [mask[None]] * n_clips)
     seen = [] if seen is None else seen
-    of = lambda subject, stage, basis: seen.append(stage.inputs) or clips  # noqa: E731
-    monkeypatch.setattr(region_masking, "_LocatedClips", SimpleNamespace(of=of))
+    clip = region_masking._LocatedClip([], dict.fromkeys(region_masking.REGIONS, mask[None]))
+
+    def of(workers, stage):
+        seen.append(stage.inputs)
+        return {scheme: [clip] * n_clips for scheme in stage.bases}
+
+    monkeypatch.setattr(region_masking, "_located", of)
 
 
 def test_a_region_that_is_the_whole_clip_is_no_better_than_a_random_one(small, monkeypatch):
@@ -193,6 +196,10 @@ def test_the_masking_test_of_the_training_part_masks_its_clips(small, monkeypatc
     assert torch.equal(seen[0][1], small.task.train[indices[1]][0])
 
 
-def test_the_masking_test_repeats(small):
-    first, second = (region_masking.masking_test(in_time(small), 3, draws=2, fills=["mean"]) for _ in range(2))
-    pd.testing.assert_frame_equal(first, second)
+def test_the_masking_test_is_the_same_in_one_process_and_in_two(small, monkeypatch):
+    monkeypatch.setattr(region_masking, "CLIPS_AT_ONCE", 4)  # the evidence is looked for in two batches
+    two = dataclasses.replace(small, bases={scheme: small.bases[scheme] for scheme in SCHEMES[1:3]})
+    one, both = (region_masking.masking_test(two, 6, draws=1, fills=["mean"], jobs=jobs) for jobs in (1, 2))
+    assert list(one.region) == ["cell", "found"] * 2
+    assert one.channel.notna().all()
+    pd.testing.assert_frame_equal(one, both, check_exact=True)
