@@ -10,6 +10,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a run in the background
 torch.set_num_threads(1)  # the tensors are small: a second thread costs more than it brings
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Every test, with the fixtures that it is the first to use, has the same random weights in every run."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def opened_by_libsndfile(monkeypatch):
     """Everything that libsndfile is given to read from or write to during the test, as a list that grows."""
