@@ -9,6 +9,8 @@ from pathlib import Path
 from benchmarks.commands.options import ALL_NETWORKS, Commands, check_run
 from benchmarks.methods import METHODS
 from benchmarks.reports import overview, pictures, run_report, truth_agreement
+from benchmarks.reports.leads import leads_figure
+from benchmarks.reports.panels import write_figure
 from benchmarks.runs.results import FolderError, Results
 from benchmarks.runs.stage import SEGMENTS
 from benchmarks.tasks import TASKS
@@ -39,10 +41,11 @@ def add_overview_parser(commands: Commands) -> None:
         "instead of printing all tables",
     )
     parser.add_argument(
-        "--picture",
+        "--pictures",
         type=Path,
-        metavar="FILE.png",
-        help="draw each method's score beside its share of clips that point at the truth, for runs with a known truth",
+        metavar="FOLDER",
+        help="draw who is ahead in each run, and, where the truth is known, whether methods with higher scores point "
+        "more at the sound",
     )
     parser.set_defaults(command=overview_command)
 
@@ -78,8 +81,8 @@ def overview_command(options: argparse.Namespace) -> int:
     for folder in options.folders:
         check_run(folder, OF_OVERVIEW)
         Results(folder).collect()
-    if options.picture is not None:
-        _draw(options.picture, options.folders)
+    if options.pictures is not None:
+        _draw(options.pictures, options.folders)
     if options.out is None:
         print(overview.overview(options.folders))
         return 0
@@ -91,14 +94,22 @@ def overview_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _draw(path: Path, folders: Sequence[Path]) -> None:
-    """Draws faithfulness beside the truth."""
-    check_output_folder(path)
-    runs = [overview.Run.read(folder) for folder in folders]
-    known = {run.name: run.rows for run in runs if len(truth_agreement.agreement(run.rows))}
-    if not known:
-        raise FolderError("expected a run with a known truth for --picture, such as one of `scenes`, but there is none")
-    truth_agreement.picture(known).savefig(path)
+def _draw(folder: Path, runs: Sequence[Path]) -> None:
+    """Draws who is ahead, and how scores agree with the truth, as far as the runs tell."""
+    check_output_folder(folder / "leads.png")
+    rows = overview.rows_by_name(runs)
+    figures = {"leads": leads_figure(rows)}
+    found = {name: lines for name in rows if len(lines := truth_agreement.agreement(rows[name]))}
+    if found:
+        figures["agreement"] = truth_agreement.agreement_figure(found)
+        figures["faithfulness_and_truth"] = truth_agreement.picture({name: rows[name] for name in found})
+    if not any(figures.values()):
+        raise FolderError("expected runs with several methods for --pictures, but there is nothing to compare")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        if figure is not None:
+            write_figure(figure, folder / f"{name}.png")
+            print(folder / f"{name}.png")
 
 
 def list_command(_: argparse.Namespace) -> int:

@@ -11,10 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks import statistics
 from benchmarks.reports import run_report, sections, standings
-from benchmarks.reports.markup import NOTHING, Section, between, markdown, number, section_markdown, significant
-from benchmarks.reports.standings import MEASURE, ORACLE, can_lead, family
+from benchmarks.reports.leads import leads
+from benchmarks.reports.markup import (
+    NOTHING,
+    Section,
+    between,
+    betweens,
+    markdown,
+    number,
+    section_markdown,
+    significant,
+)
+from benchmarks.reports.standings import MEASURE
 from benchmarks.reports.truth_agreement import TRUTHS, agreement
 from captum_apex.files import replaced
 
@@ -158,6 +167,11 @@ def replace_tables(path: Path, sections: Sequence[Section]) -> list[str]:
     return titles
 
 
+def rows_by_name(folders: Sequence[Path]) -> dict[str, pd.DataFrame]:
+    """The rows of each run by its name, as in the tables of the overview; the folders are as in `overview`."""
+    return {run.name: run.rows for run in _with_distinct_names([Run.read(folder) for folder in folders])}
+
+
 def overview_sections(folders: Sequence[Path]) -> list[Section]:
     """The sections of the overview, each with one table of its name; those without entries are left out."""
     runs = _with_distinct_names([Run.read(folder) for folder in folders])
@@ -215,34 +229,13 @@ def _shares(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _leads(runs: Sequence[Run]) -> pd.DataFrame:
-    lines = [_lead(run, str(grid), rows) for run in runs for grid, rows in run.rows.groupby("grid", sort=False)]
-    return pd.DataFrame([line for line in lines if line])
-
-
-def _lead(run: Run, grid: str, rows: pd.DataFrame) -> dict[str, str]:
-    """One line of the leads, on the clips and among the methods that have every fill; empty without two methods.
-
-    The mean over the fills is taken for each clip first, so that a clip counts once.
-    """
-    table = standings.scores(rows).drop(columns=ORACLE, errors="ignore")
-    by_clip = standings.common(table).groupby("clip").mean()
-    means = by_clip.mean().sort_values(ascending=False)
-    names = [str(name) for name in means.index if can_lead(str(name))]
-    of_apex = [name for name in names if family(name) == "APEX"]
-    others = [name for name in names if family(name) != "APEX"]
-    if not of_apex or not others:
-        return {}
-    first = of_apex[0]
-    rival = others[0]
-    difference = (by_clip[first] - by_clip[rival]).to_numpy()
-    return {
-        "run": run.name,
-        "regions": grid,
-        "best APEX": f"{first}, {number(means[first], 3)}",
-        "best other": f"{rival}, {number(means[rival], 3)}",
-        "lead": between(difference.mean(), *statistics.interval(difference), 3),
-        "clips": str(len(by_clip)),
+    lines = pd.concat([leads(run.rows).assign(run=run.name) for run in runs])
+    with_score = {
+        named: lines[name] + ", " + lines[f"{name}_mean"].map(lambda score: number(score, 3))
+        for named, name in {"best APEX": "first", "best other": "rival"}.items()
     }
+    lead = betweens(lines, ("lead", "low", "high"), 3)
+    return lines.assign(**with_score, lead=lead)[["run", "regions", *with_score, "lead", "clips"]].astype(str)
 
 
 def _agreements(runs: Sequence[Run]) -> pd.DataFrame:

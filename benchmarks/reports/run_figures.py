@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from itertools import zip_longest
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from benchmarks.reports.labels import draw_labels
+from benchmarks.reports.panels import DPI, FAMILY_COLOURS, MEASURED, WIDTH, family_legend, name_methods, points, style
 from benchmarks.reports.standings import (
     FAMILIES,
     MEASURE,
@@ -28,14 +27,10 @@ from benchmarks.reports.standings import (
     standings,
 )
 from captum_apex.figures.colours import LINES as COLOURS
-from captum_apex.figures.colours import MARKERS, TOTAL
+from captum_apex.figures.colours import MARKERS
 from captum_apex.metrics import bootstrap_interval
 
-FAMILY_COLOURS = dict(zip(FAMILIES, (COLOURS[0], COLOURS[1], TOTAL), strict=True))
 Curve = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
-DPI = 130
-WIDTH = 9.0  # smallest width of a figure in inches, which the titles need
-MEASURED = "insertion − deletion AUC"
 MOST_METHODS = 32  # in one figure; more would not be legible
 MOST_LABELS = 24  # in one panel
 ROLES = ("best of APEX", "best of other methods", "reference", "random", ORACLE)
@@ -90,7 +85,7 @@ def scores(cells: pd.DataFrame, methods: Sequence[str], title: str) -> Figure:
     grids = list(dict.fromkeys(cells["grid"]))
     fills = list(dict.fromkeys(cells["fill"]))
     order = list(methods)[::-1]
-    with _style():
+    with style():
         figure = Figure(
             figsize=(max(3.4 + 2.9 * len(grids), WIDTH), 2.1 + 0.3 * len(order)), dpi=DPI, layout="constrained"
         )
@@ -101,11 +96,11 @@ def scores(cells: pd.DataFrame, methods: Sequence[str], title: str) -> Figure:
                 lines = cells[(cells["grid"] == grid) & (cells["fill"] == fill)].set_index("method").reindex(order)
                 places = np.arange(len(order)) - 0.72 / len(fills) * (k - (len(fills) - 1) / 2)  # the first fill on top
                 ends = (lines["low"], lines["high"])
-                _points(panel, lines[MEASURE], places, *ends, COLOURS[k % 7], MARKERS[k % 7], label=fill)
+                points(panel, lines[MEASURE], places, ends, COLOURS[k % 7], MARKERS[k % 7], label=fill)
             panel.set(title=f"{grid} regions", xlabel=MEASURED)
             panel.grid(axis="y", color="0.92")
             panel.set_axisbelow(True)
-        _name(panels[0], order)
+        name_methods(panels[0], order)
         handles = panels[0].get_legend_handles_labels()
         figure.legend(*handles, title="fill", loc="outside lower center", ncols=len(fills), frameon=False)
         figure.suptitle(f"{title}\nmean over clips with 95% interval; APEX in bold, controls in italics")
@@ -122,20 +117,20 @@ def ranks(ranked: Mapping[str, pd.DataFrame], methods: Sequence[str], title: str
     """
     drawn = {grid: lines[lines["method"].isin(methods)].iloc[::-1] for grid, lines in ranked.items()}
     tallest = max((len(lines) for lines in drawn.values()), default=0)
-    with _style():
+    with style():
         figure = Figure(figsize=(max(5 * len(drawn), WIDTH), 2 + 0.2 * tallest), dpi=DPI, layout="constrained")
         panels = figure.subplots(1, max(len(drawn), 1), squeeze=False)[0]
         for panel, (grid, lines) in zip(panels, drawn.items(), strict=False):
             for kind, colour in FAMILY_COLOURS.items():
                 places = np.flatnonzero(lines["method"].map(family) == kind)
                 of_family = lines.iloc[places]
-                _points(panel, of_family["rank"], places, of_family["low"], of_family["high"], colour, "o")
+                points(panel, of_family["rank"], places, (of_family["low"], of_family["high"]), colour)
             clips = int(ranked[grid]["clips"].max()) if len(lines) else 0
             counts = f"{len(ranked[grid])} methods, {clips} clips"
             panel.set(title=f"{grid} regions\n{counts}", xlabel="mean rank, 1 is best")
             panel.set_xlim(left=0)
-            _name(panel, list(lines["method"]))
-        _legend(figure)
+            name_methods(panel, list(lines["method"]))
+        family_legend(figure)
         figure.suptitle(f"{title}\nmean rank over clips and fills with 95% interval; the greedy oracle is not ranked")
     return figure
 
@@ -152,7 +147,7 @@ def curves(rows: pd.DataFrame, methods_by_role: Mapping[str, Mapping[str, str]],
         title: title of the figure.
     """
     n_grids = len(methods_by_role)
-    with _style():
+    with style():
         figure = Figure(figsize=(max(4.6 * n_grids, WIDTH), 7.4), dpi=DPI, layout="constrained")
         panels = figure.subplots(3, max(n_grids, 1), squeeze=False, height_ratios=[1, 1, 0.38])
         for (grid, methods), column in zip(methods_by_role.items(), panels.T, strict=False):
@@ -242,19 +237,19 @@ def price(cells: pd.DataFrame, reference: str, title: str) -> Figure:
         title: title of the figure.
     """
     grids = list(dict.fromkeys(cells["grid"]))
-    with _style():
+    with style():
         figure = Figure(figsize=(11, 0.8 + 4.6 * len(grids)), dpi=DPI, layout="constrained")
         panels = figure.subplots(len(grids), 1, squeeze=False)[:, 0]
-        points = [_priced(cells[cells["grid"] == grid]) for grid in grids]
-        for panel, grid, methods in zip(panels, grids, points, strict=True):
+        priced = [_priced(cells[cells["grid"] == grid]) for grid in grids]
+        for panel, grid, methods in zip(panels, grids, priced, strict=True):
             _draw_prices(panel, methods, reference)
             panel.set(title=f"{grid} regions", ylabel=MEASURED, xlabel="forward passes per clip")
         star = Line2D([], [], color="0.2", marker="*", markersize=9, linestyle="", label=f"reference: {reference}")
-        _legend(figure, star, Line2D([], [], color="0.75", label="nothing costs less and scores more"))
+        family_legend(figure, star, Line2D([], [], color="0.75", label="nothing costs less and scores more"))
         figure.suptitle(f"{title}\nmean over fills; names as far as there is room")
         figure.draw_without_rendering()  # places the panels, so that labels can be measured
         figure.set_layout_engine("none")
-        for panel, methods in zip(panels, points, strict=True):
+        for panel, methods in zip(panels, priced, strict=True):
             draw_labels(panel, methods[["passes", "mean"]], _label_order(methods, reference))
     return figure
 
@@ -297,48 +292,6 @@ def _label_order(methods: pd.DataFrame, reference: str) -> list[str]:
     controls = [name for name in order if is_control(name)]
     first = [*methods.index[methods["on_front"]], reference, ORACLE, *best_of_families(order), *controls, *order]
     return [name for name in dict.fromkeys(first) if name in order][:MOST_LABELS]
-
-
-def _style() -> AbstractContextManager[None]:
-    return mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-
-
-def _points(
-    panel: Axes,
-    values: pd.Series,
-    places: NDArray,
-    low: pd.Series,
-    high: pd.Series,
-    colour: str,
-    marker: str,
-    label: str = "",
-) -> None:
-    errors = np.maximum(0, [values - low, high - values])  # an end can be on the wrong side by a rounding error
-    panel.errorbar(
-        values, places, xerr=errors, fmt=marker, markersize=4, linewidth=1, color=colour, label=label or None
-    )
-
-
-def _name(panel: Axes, methods: Sequence[str]) -> None:
-    """Writes the methods' names on the y-axis, from below; APEX in bold, controls in italics."""
-    panel.set_yticks(range(len(methods)), methods)
-    for text, name in zip(panel.get_yticklabels(), methods, strict=True):
-        text.set(
-            fontweight="bold" if family(name) == "APEX" else "normal",
-            fontstyle="italic" if family(name) == "controls" else "normal",
-        )
-    panel.set_ylim(-0.6, len(methods) - 0.4)
-    panel.grid(axis="y", color="0.92")
-    panel.set_axisbelow(True)
-
-
-def _legend(figure: Figure, *more: Line2D) -> None:
-    handles = [
-        Line2D([], [], color=colour, marker="o", markersize=4, linestyle="", label=kind)
-        for kind, colour in FAMILY_COLOURS.items()
-    ]
-    handles += more
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
 def _numbers(column: pd.Series) -> list[NDArray[np.floating]]:

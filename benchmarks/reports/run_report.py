@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.reports import run_figures, standings
+from benchmarks.reports.leads import best_figure
 from benchmarks.reports.markup import Section, between, latex, markdown, number, significant
+from benchmarks.reports.panels import write_figure
 from benchmarks.reports.sections import (
     about_run,
     comparison_section,
@@ -89,9 +91,11 @@ def write(folder: Path) -> str:
     _write(folder / "comparison.csv", compared.reindex(columns=list(standings.COMPARED)).to_csv(index=False))
     if cells[MEASURE].notna().any():
         _draw(folder, rows, cells, ranked, reference, title)
+    best, *others = _result_sections(rows, cells, won, ranked, compared, reference)
     sections = [
+        best,
         about_run(settings),
-        *_result_sections(rows, cells, won, ranked, compared, reference),
+        *others,
         *experiment_sections(folder),
         statuses_section(cells),
         Section("Not computed yet", [unfinished] if unfinished else []),
@@ -179,14 +183,15 @@ def _draw(
     n_scored = cells.loc[cells[MEASURE].notna(), "method"].nunique()
     long_title = title if len(methods) == n_scored else f"{title}; {len(methods)} of {n_scored} methods"
     figures = {
+        "best": best_figure(rows, reference, title),
         "scores": run_figures.scores(cells, methods, long_title),
         "ranks": run_figures.ranks(ranked, methods, long_title),
         "curves": run_figures.curves(rows, run_figures.roles(cells, reference), title),
         "price": run_figures.price(cells, reference, title),
     }
     for name, figure in figures.items():
-        with replaced(folder / f"{name}.png") as unfinished:
-            figure.savefig(unfinished, format="png")
+        if figure is not None:
+            write_figure(figure, folder / f"{name}.png")
 
 
 def _in_order(rows: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:

@@ -137,7 +137,7 @@ def winners_section(won: pd.DataFrame) -> Section:
     columns = ["regions", "fill", "best", "family", "score", "best of another family", "its family", "its score"]
     columns += ["lead", "p", "clips"]
     table = frame.rename(columns=named)[columns].astype(object).fillna(NOTHING)
-    return Section("Best methods", [ABOUT_WINNERS], {"Winners": table})
+    return Section("Best methods", [ABOUT_WINNERS], {"Winners": table}, picture="best.png")
 
 
 def scores_section(cells: pd.DataFrame) -> Section:

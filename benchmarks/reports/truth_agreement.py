@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from benchmarks.reports.labels import draw_labels
-from benchmarks.reports.run_figures import DPI, FAMILY_COLOURS, MEASURED
+from benchmarks.reports.panels import DPI, FAMILY_COLOURS, MEASURED, WIDTH, family_legend, points, style
 from benchmarks.reports.standings import CELL, cells_of, family, scores
+from captum_apex.figures.colours import LINES, MARKERS
 
 TRUTHS: Mapping[str, str] = {"pointing": "pointing game", "relevance_mass": "relevance mass"}
 """Measures of a map against the truth: column of the rows → name."""
@@ -63,27 +62,57 @@ def picture(runs: Mapping[str, pd.DataFrame], grid: str = "square") -> Figure:
     Returns:
         A figure with a panel for each run, and a point for each method.
     """
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with style():
         n_rows = math.ceil(len(runs) / MOST_COLUMNS)
         n_columns = min(len(runs), MOST_COLUMNS)
         figure = Figure(figsize=(max(4.6 * n_columns, 6), 0.8 + 4 * n_rows), dpi=DPI, layout="constrained")
         panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).flatten()
         for empty in panels[len(runs) :]:
             empty.remove()
-        points = {name: _points(rows[rows["grid"] == grid]) for name, rows in runs.items()}
-        for panel, (name, methods) in zip(panels, points.items(), strict=False):
+        means = {name: _means(rows[rows["grid"] == grid]) for name, rows in runs.items()}
+        for panel, (name, methods) in zip(panels, means.items(), strict=False):
             _draw(panel, methods, name)
         figure.supylabel("share of clips in which the map points at the truth", fontsize="medium")
-        handles = [
-            Line2D([], [], color=colour, marker="o", markersize=4, linestyle="", label=kind)
-            for kind, colour in FAMILY_COLOURS.items()
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        family_legend(figure)
         figure.suptitle(f"faithful by masking ({grid} regions, mean over fills) and on the sound")
         figure.draw_without_rendering()  # places the panels, so that labels can be measured
         figure.set_layout_engine("none")
-        for panel, methods in zip(panels, points.values(), strict=False):
+        for panel, methods in zip(panels, means.values(), strict=False):
             draw_labels(panel, methods, _names(methods))
+    return figure
+
+
+def agreement_figure(found: Mapping[str, pd.DataFrame]) -> Figure:
+    """The correlations of scores with the pointing game in several runs; the heading counts their signs.
+
+    Args:
+        found: name of a run with a known truth → result of `agreement`.
+
+    Returns:
+        A figure with a line for each run, and on it a point with its 95% interval for each region grid and fill.
+    """
+    pointing = {name: lines[lines["truth"] == TRUTHS["pointing"]] for name, lines in found.items()}
+    together = pd.concat([lines.assign(run=name) for name, lines in pointing.items()], ignore_index=True)
+    order = list(pointing)[::-1]
+    kinds = list(dict.fromkeys(zip(together["fill"], together["grid"], strict=True)))
+    fills, grids = (list(dict.fromkeys(names)) for names in zip(*kinds, strict=True))
+    with style():
+        figure = Figure(figsize=(WIDTH, 2.4 + 0.7 * len(order)), dpi=DPI, layout="constrained")
+        panel = figure.subplots()
+        panel.axvline(0, color="0.3", linewidth=1)
+        for k, (fill, grid) in enumerate(kinds):
+            lines = together[(together["fill"] == fill) & (together["grid"] == grid)]
+            places = [order.index(name) + 0.7 * ((len(kinds) - 1) / 2 - k) / len(kinds) for name in lines["run"]]
+            look = (LINES[fills.index(fill)], MARKERS[grids.index(grid)])
+            ends = (lines["low"], lines["high"])
+            points(panel, lines["correlation"], places, ends, *look, label=f"{fill}, {grid} regions")
+        panel.set_yticks(range(len(order)), order)
+        panel.set_xlabel("← methods that score higher point less at the sound    correlation    more →")
+        figure.legend(loc="outside lower center", ncols=len(grids), frameon=False)
+        above, below = int((together["low"] > 0).sum()), int((together["high"] < 0).sum())
+        counts = f"in {above} of {len(together)} cases, less in {below}"
+        figure.suptitle(f"Methods that score higher point more at the sound {counts}", fontweight="bold", fontsize=12)
+        panel.set_title("rank correlation over methods of insertion − deletion and pointing game, with 95% interval")
     return figure
 
 
@@ -119,7 +148,7 @@ def _spearman(values: NDArray, truths: NDArray) -> NDArray:
         return (first * second).sum(1) / np.sqrt((first**2).sum(1) * (second**2).sum(1))
 
 
-def _points(rows: pd.DataFrame) -> pd.DataFrame:
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
     """Method → insertion − deletion and pointing game, means over the clips with a known truth, of each fill alike."""
     known = rows[np.isfinite(rows["pointing"])]
     values = {"score": scores(known), "pointing": scores(known, "pointing")}

@@ -172,6 +172,7 @@ def test_a_report_writes_its_files(run):
         "report.tex",
         "cells.csv",
         "comparison.csv",
+        "best.png",
         "scores.png",
         "curves.png",
         "ranks.png",

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from benchmarks.__main__ import main
-from benchmarks.reports.truth_agreement import AGREEMENT_COLUMNS, agreement, picture
+from benchmarks.reports.truth_agreement import AGREEMENT_COLUMNS, agreement, agreement_figure, picture
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import Cell, Row, frame
 
@@ -89,7 +89,7 @@ def test_all_maps_alike_have_no_correlation():
     assert found[["correlation", "low", "high"]].isna().all(axis=None)
 
 
-def test_the_command_draws_the_runs_with_a_known_truth_and_refuses_others(tmp_path, capsys):
+def test_the_command_draws_who_is_ahead_and_the_truth_where_it_is_known(tmp_path, capsys):
     settings = {
         "methods": list(METHODS),
         "grids": ["square"],
@@ -107,13 +107,29 @@ def test_the_command_draws_the_runs_with_a_known_truth_and_refuses_others(tmp_pa
         for cell, part in rows(lambda m, clip: 0.1 * m + 0.01 * clip, pointing).groupby(["method", "grid", "fill"]):
             part.to_csv(results._path(Cell(*cell)), index=False)
         results.collect()
-    path = tmp_path / "picture.png"
-    assert main(["overview", str(tmp_path / "known"), str(tmp_path / "unknown"), "--picture", str(path)]) == 0
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert "Faithfulness and truth" in capsys.readouterr().out
-    assert main(["overview", str(tmp_path / "unknown"), "--picture", str(tmp_path / "none.png")]) == 2
-    assert "expected a run with a known truth" in capsys.readouterr().err
-    assert not (tmp_path / "none.png").exists()
+    folder = tmp_path / "new" / "pictures"
+    assert main(["overview", str(tmp_path / "known"), str(tmp_path / "unknown"), "--pictures", str(folder)]) == 0
+    assert {path.name for path in folder.iterdir()} == {"leads.png", "agreement.png", "faithfulness_and_truth.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.iterdir())
+    printed = capsys.readouterr().out
+    assert "Faithfulness and truth" in printed
+    assert str(folder / "leads.png") in printed
+    folder = tmp_path / "without"
+    assert main(["overview", str(tmp_path / "unknown"), "--pictures", str(folder)]) == 0
+    assert [path.name for path in folder.iterdir()] == ["leads.png"]
+
+
+def test_the_figure_of_the_correlations_counts_their_signs():
+    rising = agreement(rows(lambda m, clip: 0.1 * m + 0.01 * clip, lambda m, _: m / 5, fills=("mean", "silence")))
+    falling = agreement(rows(lambda m, clip: 0.1 * m + 0.01 * clip, lambda m, _: 1 - m / 5))
+    figure = agreement_figure({"one cnn": rising, "other cnn": falling})
+    assert figure.get_suptitle() == "Methods that score higher point more at the sound in 2 of 3 cases, less in 1"
+    (panel,) = figure.axes
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["other cnn", "one cnn"]
+    drawn = [tuple(np.round(each.get_children()[0].get_xydata(), 3).tolist()) for each in panel.containers]
+    assert sorted(x for points in drawn for x, _ in points) == [-1.0, 1.0, 1.0]
+    (above, below), (only,) = ([y for x, y in points] for points in (drawn[0], drawn[1]))
+    assert (round(above), round(below), round(only)) == (1, 0, 1)  # one run above the other
 
 
 def test_the_picture_has_a_point_for_each_method_at_its_means():
