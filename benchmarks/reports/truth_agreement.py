@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from benchmarks.reports.labels import draw_labels
+from benchmarks.reports.markup import NOTHING, between
 from benchmarks.reports.run_figures import DPI, FAMILY_COLOURS, MEASURED
 from benchmarks.reports.standings import CELL, cells_of, family, scores
 
@@ -23,6 +24,7 @@ TRUTHS: Mapping[str, str] = {"pointing": "pointing game", "relevance_mass": "rel
 N_RESAMPLES = 1_000
 MOST_NAMES = 12  # in one panel
 MOST_COLUMNS = 3  # of panels
+OTHERS = ", others"  # end of the heads of columns without APEX, whose many rows are settings of one method
 AGREEMENT_COLUMNS = (*CELL, "truth", "correlation", "low", "high", "methods", "clips")
 
 
@@ -51,6 +53,40 @@ def agreement(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 line = dict(zip(CELL, cell, strict=True)) | {"truth": name, **numbers}
                 lines.append(line | {"methods": values.shape[1], "clips": len(values)})
     return pd.DataFrame(lines, columns=list(AGREEMENT_COLUMNS))
+
+
+def agreement_table(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The correlations of `agreement` over all methods, and over those without APEX (`OTHERS`), as texts.
+
+    Args:
+        runs: name of a run → its rows.
+
+    Returns:
+        One line per run, region grid and fill. `methods` has the numbers of methods of the measures in `TRUTHS`, which
+        differ where a map is nowhere positive in a clip.
+    """
+    lines = []
+    for run, rows in runs.items():
+        found = agreement(rows)
+        others = agreement(rows[rows["method"].map(family) != "APEX"])
+        for cell, whole in found.groupby(CELL, sort=False):
+            names = dict(zip(["regions", "fill"], map(str, cell), strict=True))
+            same = others[(others[CELL] == list(cell)).all(axis=1)]
+            entries = {**_entries(whole), **{f"{name}{OTHERS}": text for name, text in _entries(same).items()}}
+            lines.append({"run": run, **names, **entries, "clips": str(whole["clips"].max())})
+    return pd.DataFrame(lines)
+
+
+def _entries(cell: pd.DataFrame) -> dict[str, str]:
+    """The correlations of one region grid and fill with their intervals, and the numbers of methods."""
+    by_truth = cell.set_index("truth")
+    texts = {}
+    numbers = {}
+    for name in TRUTHS.values():
+        known = name in by_truth.index
+        texts[name] = between(*by_truth.loc[name, ["correlation", "low", "high"]]) if known else NOTHING
+        numbers[name] = str(by_truth.loc[name, "methods"]) if known else NOTHING
+    return {**texts, "methods": " / ".join(numbers.values())}
 
 
 def picture(runs: Mapping[str, pd.DataFrame], grid: str = "square") -> Figure:

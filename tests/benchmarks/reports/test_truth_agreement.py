@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from benchmarks.__main__ import main
-from benchmarks.reports.truth_agreement import AGREEMENT_COLUMNS, agreement, picture
+from benchmarks.reports.truth_agreement import AGREEMENT_COLUMNS, agreement, agreement_table, picture
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import Cell, Row, frame
 
@@ -87,6 +87,33 @@ def test_without_a_truth_or_with_two_methods_there_are_no_lines():
 def test_all_maps_alike_have_no_correlation():
     found = agreement(rows(lambda m, _: float(m), lambda *_: 1.0))
     assert found[["correlation", "low", "high"]].isna().all(axis=None)
+
+
+def test_settings_of_apex_do_not_hide_that_the_other_methods_disagree():
+    """Six settings of APEX agree with the truth, four other methods are in the opposite order."""
+    settings = [f"APEX time, n={n}" for n in range(1, 7)]
+    others = ["Saliency", "Occlusion", "DeepLift", "LayerGradCam"]
+    truths = [*range(1, 7), *(1.3, 1.2, 1.1, 1.0), 100.0]
+    table = rows(
+        lambda m, _: [*range(1, 7), *(0.1, 0.2, 0.3, 0.4), 200.0][m],
+        lambda m, _: truths[m],
+        methods=(*settings, *others, "energy"),
+    )
+    table.loc[(table["method"] == "Occlusion") & (table["clip"] == 0), "relevance_mass"] = np.nan
+    (line,) = agreement_table({"a run": table}).to_dict("records")
+    whole = spearmanr([0.1, 0.2, 0.3, 0.4, *range(1, 7)], [1.3, 1.2, 1.1, 1.0, *range(1, 7)]).statistic
+    assert (line["run"], line["regions"], line["fill"]) == ("a run", "square", "mean")
+    assert line["pointing game"].startswith(f"{whole:.2f} [")
+    assert whole > 0.6
+    assert line["pointing game, others"] == line["relevance mass, others"] == "-1.00 [-1.00, -1.00]"
+    assert (line["methods"], line["methods, others"], line["clips"]) == ("10 / 9", "4 / 3", "6")
+
+
+def test_where_two_other_methods_are_left_only_all_methods_have_a_correlation():
+    table = rows(lambda m, _: float(m), lambda m, _: float(m), methods=("APEX time", "Saliency", "Occlusion"))
+    (line,) = agreement_table({"a run": table}).to_dict("records")
+    assert line["pointing game"] == "1.00 [1.00, 1.00]"
+    assert (line["pointing game, others"], line["methods, others"]) == ("–", "– / –")
 
 
 def test_the_command_draws_the_runs_with_a_known_truth_and_refuses_others(tmp_path, capsys):
