@@ -98,11 +98,12 @@ def _draw(folder: Path, runs: Sequence[Path]) -> None:
     """Draws who is ahead, and how scores agree with the truth, as far as the runs tell."""
     check_output_folder(folder / "leads.png")
     rows = overview.rows_by_name(runs)
-    figures = {"leads": leads_figure(rows)}
-    found = {name: lines for name in rows if len(lines := truth_agreement.agreement(rows[name]))}
-    if found:
-        figures["agreement"] = truth_agreement.agreement_figure(found)
-        figures["faithfulness_and_truth"] = truth_agreement.picture({name: rows[name] for name in found})
+    known = {name: rows[name] for name in rows if len(truth_agreement.agreement(rows[name]))}
+    figures = {
+        "leads": leads_figure(rows),
+        "agreement": truth_agreement.agreement_figure(rows),
+        "faithfulness_and_truth": truth_agreement.picture(known) if known else None,
+    }
     if not any(figures.values()):
         raise FolderError("expected runs with several methods for --pictures, but there is nothing to compare")
     folder.mkdir(parents=True, exist_ok=True)

@@ -73,10 +73,13 @@ def _directions(subject: Subject, name: str, seed: int) -> Tensor:
 
 
 def dictionary_directions(positions: np.ndarray, seed: int) -> Tensor:
-    """The directions that give the codes of a sparse dictionary.
+    """The directions that give the codes of a sparse dictionary, as far as it describes the features without an error.
 
-    With the atoms as rows of `D`, `z = Dᵀ a`, so `a = D⁻ᵀ z`. As for ICA, the dictionary is one of the first principal
-    directions, which hold 99% of the variance; the others stay principal directions, so that the matrix is invertible.
+    With the atoms as rows of `D`, `z = Dᵀ a`, so `a = D⁻ᵀ z`. Sparse codes leave an error, which `D⁻ᵀ` makes larger the
+    more alike the atoms are: where its condition number is in the thousands, the directions give other codes.
+
+    As for ICA, the dictionary is one of the first principal directions, which hold 99% of the variance; the others stay
+    principal directions, so that the matrix is invertible.
 
     Args:
         positions: features (position, channel), at least as many positions as channels.

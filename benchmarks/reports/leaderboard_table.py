@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.reports.markup import NOTHING, Section, number
-from benchmarks.reports.standings import MEASURE, family, summary
+from benchmarks.reports.standings import MEASURE, shown_name, summary
 
 NAME = "Leaderboard"
 SCORES = "Insertion − deletion"
@@ -52,7 +52,7 @@ def leaderboard_section(lines: pd.DataFrame) -> Section:
     scores = by_entry.loc[order].map(_shown)
     passes = lines.groupby("method", sort=False)["passes"].mean()
     scores["passes"] = [number(passes[name], 3) for name in order]
-    tables = {SCORES: scores.rename(index=_name).rename_axis("method").reset_index()}
+    tables = {SCORES: scores.rename(index=shown_name).rename_axis("method").reset_index()}
     known = lines[lines["pointing"].notna() | lines["relevance_mass"].notna()]
     if len(known):
         pointing, mass = (_means(known, name).reindex(order) for name in ("pointing", "relevance_mass"))
@@ -60,7 +60,7 @@ def leaderboard_section(lines: pd.DataFrame) -> Section:
             entry: [f"{_shown(one)}, {_shown(other)}" for one, other in zip(pointing[entry], mass[entry], strict=True)]
             for entry in pointing.columns
         }
-        tables[TRUTH] = pd.DataFrame({"method": [_name(name) for name in order], **both})
+        tables[TRUTH] = pd.DataFrame({"method": [shown_name(name) for name in order], **both})
     return Section(NAME, [ABOUT], tables)
 
 
@@ -72,7 +72,3 @@ def _means(lines: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 def _shown(value: float) -> str:
     return NOTHING if pd.isna(value) else number(value, 3)
-
-
-def _name(method: str) -> str:
-    return f"{method} (control)" if family(method) == "controls" else method

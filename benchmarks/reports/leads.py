@@ -129,7 +129,7 @@ def _draw_leads(panel: Axes, lines: pd.DataFrame, grids: Sequence[str], place: i
     """The leads of one run around a place on the y-axis, those of the first region grid on top."""
     for k, grid in enumerate(grids):
         if grid in lines.index:
-            lead, low, high = lines.loc[grid, ["lead", "low", "high"]]
+            lead, low, high = lines.loc[[grid], ["lead", "low", "high"]].to_numpy(dtype=float)[0]
             colour = FAMILY_COLOURS["APEX" if low > 0 else "other methods" if high < 0 else "controls"]
             at = place + 0.22 * ((len(grids) - 1) / 2 - k)
             points(panel, [lead], [at], ([low], [high]), colour, MARKERS[k], markersize=6)

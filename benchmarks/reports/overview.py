@@ -24,7 +24,7 @@ from benchmarks.reports.markup import (
     significant,
 )
 from benchmarks.reports.standings import MEASURE
-from benchmarks.reports.truth_agreement import TRUTHS, agreement
+from benchmarks.reports.truth_agreement import agreement_table
 from captum_apex.files import replaced
 
 N_CHANNELS = 5  # number of removed channels at which the bases are compared
@@ -45,7 +45,8 @@ ABOUT_LEADS = (
 ABOUT_AGREEMENT = (
     "Spearman's rank correlation over methods, without the controls, of insertion − deletion with a measure of the "
     "maps against the known truth, with its 95% interval over clips; both are means over the clips whose truth is "
-    "known."
+    "known. Others: the same without APEX, whose many rows are settings of one method. Methods: their numbers, of the "
+    "pointing game / of the relevance mass, for which a map has to be positive somewhere in each of these clips."
 )
 
 
@@ -180,7 +181,7 @@ def overview_sections(folders: Sequence[Path]) -> list[Section]:
         "Scores": (ABOUT_SCORES, _scores(runs)),
         "Share of the greedy oracle": (ABOUT_SHARES, _shares(runs)),
         "Leads": (ABOUT_LEADS, _leads(runs)),
-        "Faithfulness and truth": (ABOUT_AGREEMENT, _agreements(runs)),
+        "Faithfulness and truth": (ABOUT_AGREEMENT, agreement_table({run.name: run.rows for run in runs})),
         **{experiment.title: (experiment.text, _side_by_side(runs, experiment)) for experiment in EXPERIMENTS},
         "Statuses that are not ok": ("", _not_ok(runs)),
     }
@@ -213,7 +214,7 @@ def _scores(runs: Sequence[Run]) -> pd.DataFrame:
     cells = {run.name: standings.summary(run.rows) for run in runs}
     columns = {name: _by_grid(lines, MEASURE, lambda value: number(value, 2)) for name, lines in cells.items()}
     means = pd.DataFrame({name: standings.standings(lines)["mean"] for name, lines in cells.items()}).mean(axis=1)
-    return _table("method", columns, means.sort_values(ascending=False).index)
+    return _of_methods(columns, means.sort_values(ascending=False).index)
 
 
 def _shares(runs: Sequence[Run]) -> pd.DataFrame:
@@ -225,7 +226,7 @@ def _shares(runs: Sequence[Run]) -> pd.DataFrame:
             columns[run.name] = _by_grid(shares, "share", lambda value: f"{value:.0%}")
             means.append(shares.groupby("method")["share"].mean())
     order = pd.concat(means, axis=1).mean(axis=1).sort_values(ascending=False).index if means else pd.Index([])
-    return _table("method", columns, order)
+    return _of_methods(columns, order)
 
 
 def _leads(runs: Sequence[Run]) -> pd.DataFrame:
@@ -236,18 +237,6 @@ def _leads(runs: Sequence[Run]) -> pd.DataFrame:
     }
     lead = betweens(lines, ("lead", "low", "high"), 3)
     return lines.assign(**with_score, lead=lead)[["run", "regions", *with_score, "lead", "clips"]].astype(str)
-
-
-def _agreements(runs: Sequence[Run]) -> pd.DataFrame:
-    lines = []
-    for run in runs:
-        for (grid, fill), cell in agreement(run.rows).groupby(standings.CELL, sort=False):
-            found = cell.set_index("truth")[["correlation", "low", "high"]]
-            texts = {str(name): between(value, low, high, 2) for name, value, low, high in found.itertuples()}
-            entries = {name: texts.get(name, NOTHING) for name in TRUTHS.values()}
-            sizes = {"methods": str(cell["methods"].max()), "clips": str(cell["clips"].max())}
-            lines.append({"run": run.name, "regions": str(grid), "fill": str(fill), **entries, **sizes})
-    return pd.DataFrame(lines)
 
 
 def _channel_removal(table: pd.DataFrame) -> pd.Series:
@@ -369,6 +358,12 @@ def _side_by_side(runs: Sequence[Run], experiment: Experiment) -> pd.DataFrame:
     columns = {name: experiment.column(table) for name, table in tables.items() if len(table)}
     order = pd.Index(list(dict.fromkeys(name for column in columns.values() for name in column.index)))
     return _table(experiment.head, columns, order)
+
+
+def _of_methods(columns: dict[str, pd.Series], order: pd.Index) -> pd.DataFrame:
+    """One line per method; what is a control is said."""
+    table = _table("method", columns, order)
+    return table.assign(method=table["method"].map(standings.shown_name))
 
 
 def _table(head: str, columns: dict[str, pd.Series], order: pd.Index) -> pd.DataFrame:

@@ -56,6 +56,17 @@ def is_control(method: str) -> bool:
     return method.split(",")[0] in CONTROLS
 
 
+def shown_name(method: str) -> str:
+    """The name of a method in a table of several families, where it is said of controls that they are.
+
+    Example:
+        >>> from benchmarks.reports.standings import shown_name
+        >>> shown_name("random"), shown_name("APEX all, two-sided"), shown_name("Saliency")
+        ('random (control)', 'APEX all, two-sided (control)', 'Saliency')
+    """
+    return f"{method} (control)" if family(method) == "controls" else method
+
+
 def can_lead(method: str) -> bool:
     """Whether a table may call a method the best: neither the greedy oracle nor APEX with all channels.
 

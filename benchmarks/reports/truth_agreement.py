@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from benchmarks.reports.labels import draw_labels
+from benchmarks.reports.markup import NOTHING, between
 from benchmarks.reports.panels import DPI, FAMILY_COLOURS, MEASURED, WIDTH, family_legend, points, style
 from benchmarks.reports.standings import CELL, cells_of, family, scores
 from captum_apex.figures.colours import LINES, MARKERS
@@ -22,6 +23,7 @@ TRUTHS: Mapping[str, str] = {"pointing": "pointing game", "relevance_mass": "rel
 N_RESAMPLES = 1_000
 MOST_NAMES = 12  # in one panel
 MOST_COLUMNS = 3  # of panels
+OTHERS = ", others"  # end of the heads of columns without APEX, whose many rows are settings of one method
 AGREEMENT_COLUMNS = (*CELL, "truth", "correlation", "low", "high", "methods", "clips")
 
 
@@ -50,6 +52,44 @@ def agreement(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 line = dict(zip(CELL, cell, strict=True)) | {"truth": name, **numbers}
                 lines.append(line | {"methods": values.shape[1], "clips": len(values)})
     return pd.DataFrame(lines, columns=list(AGREEMENT_COLUMNS))
+
+
+def agreement_table(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The correlations of `agreement` over all methods, and over those without APEX (`OTHERS`), as texts.
+
+    Args:
+        runs: name of a run → its rows.
+
+    Returns:
+        One line per run, region grid and fill. `methods` has the numbers of methods of the measures in `TRUTHS`, which
+        differ where a map is nowhere positive in a clip.
+    """
+    lines = []
+    for run, rows in runs.items():
+        found = agreement(rows)
+        others = agreement(_without_apex(rows))
+        for cell, whole in found.groupby(CELL, sort=False):
+            names = dict(zip(["regions", "fill"], map(str, cell), strict=True))
+            same = others[(others[CELL] == list(cell)).all(axis=1)]
+            entries = {**_entries(whole), **{f"{name}{OTHERS}": text for name, text in _entries(same).items()}}
+            lines.append({"run": run, **names, **entries, "clips": str(whole["clips"].max())})
+    return pd.DataFrame(lines)
+
+
+def _without_apex(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["method"].map(family) != "APEX"]
+
+
+def _entries(cell: pd.DataFrame) -> dict[str, str]:
+    """The correlations of one region grid and fill with their intervals, and the numbers of methods."""
+    by_truth = cell.set_index("truth")
+    texts = {}
+    numbers = {}
+    for name in TRUTHS.values():
+        known = name in by_truth.index
+        texts[name] = between(*by_truth.loc[name, ["correlation", "low", "high"]]) if known else NOTHING
+        numbers[name] = str(by_truth.loc[name, "methods"]) if known else NOTHING
+    return {**texts, "methods": " / ".join(numbers.values())}
 
 
 def picture(runs: Mapping[str, pd.DataFrame], grid: str = "square") -> Figure:
@@ -82,18 +122,24 @@ def picture(runs: Mapping[str, pd.DataFrame], grid: str = "square") -> Figure:
     return figure
 
 
-def agreement_figure(found: Mapping[str, pd.DataFrame]) -> Figure:
+def agreement_figure(runs: Mapping[str, pd.DataFrame]) -> Figure | None:
     """The correlations of scores with the pointing game in several runs; the heading counts their signs.
 
+    The rows of APEX, most of which are settings of one method, do not take part: they would decide the sign.
+
     Args:
-        found: name of a run with a known truth → result of `agreement`.
+        runs: name of a run → its rows.
 
     Returns:
-        A figure with a line for each run, and on it a point with its 95% interval for each region grid and fill.
+        A figure with a line for each run, and on it a point with its 95% interval for each region grid and fill; None
+        where no run has a known truth and three methods.
     """
-    pointing = {name: lines[lines["truth"] == TRUTHS["pointing"]] for name, lines in found.items()}
-    together = pd.concat([lines.assign(run=name) for name, lines in pointing.items()], ignore_index=True)
-    order = list(pointing)[::-1]
+    found = [agreement(_without_apex(rows)).assign(run=name) for name, rows in runs.items()]
+    together = pd.concat(found, ignore_index=True)
+    together = together[together["truth"] == TRUTHS["pointing"]]
+    if not len(together):
+        return None
+    order = list(dict.fromkeys(together["run"]))[::-1]
     kinds = list(dict.fromkeys(zip(together["fill"], together["grid"], strict=True)))
     fills, grids = (list(dict.fromkeys(names)) for names in zip(*kinds, strict=True))
     with style():
@@ -112,7 +158,7 @@ def agreement_figure(found: Mapping[str, pd.DataFrame]) -> Figure:
         above, below = int((together["low"] > 0).sum()), int((together["high"] < 0).sum())
         counts = f"in {above} of {len(together)} cases, less in {below}"
         figure.suptitle(f"Methods that score higher point more at the sound {counts}", fontweight="bold", fontsize=12)
-        panel.set_title("rank correlation over methods of insertion − deletion and pointing game, with 95% interval")
+        panel.set_title("rank correlation of insertion − deletion and pointing game over methods other than APEX")
     return figure
 
 

@@ -27,7 +27,8 @@ ABOUT = (
 ABOUT_EVENTS = (
     "An event and an annotation are a pair where they have the same class and overlap in time; each is in one pair. "
     "Precision and recall: share of the events and of the annotations in a pair; in brackets, the same events at "
-    "random times. IoU: in time, median of the pairs. Start and end: median of event less annotation, in s."
+    "random times. IoU: in time, median of the pairs. Start and end: median of event less annotation, in s. Recordings "
+    "without annotations do not count, nor do events of classes that are annotated nowhere."
 )
 
 

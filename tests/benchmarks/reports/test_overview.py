@@ -128,8 +128,8 @@ def test_scores_are_the_means_over_fills_by_regions(text):
     assert head == ["method", "scenes cnn", "digits cnn features.relu2 invertible"]
     assert lines["APEX time"] == ["0.60 / 0.50", "0.40 / 0.30"]
     assert list(lines) == [
-        "greedy oracle",
-        "APEX all, two-sided",
+        "greedy oracle (control)",
+        "APEX all, two-sided (control)",
         "APEX time",
         "Saliency",
         "LRP",

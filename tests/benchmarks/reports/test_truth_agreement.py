@@ -7,7 +7,13 @@ import pytest
 from scipy.stats import spearmanr
 
 from benchmarks.__main__ import main
-from benchmarks.reports.truth_agreement import AGREEMENT_COLUMNS, agreement, agreement_figure, picture
+from benchmarks.reports.truth_agreement import (
+    AGREEMENT_COLUMNS,
+    agreement,
+    agreement_figure,
+    agreement_table,
+    picture,
+)
 from benchmarks.runs.results import Results
 from benchmarks.runs.rows import Cell, Row, frame
 
@@ -89,6 +95,33 @@ def test_all_maps_alike_have_no_correlation():
     assert found[["correlation", "low", "high"]].isna().all(axis=None)
 
 
+def test_settings_of_apex_do_not_hide_that_the_other_methods_disagree():
+    """Six settings of APEX agree with the truth, four other methods are in the opposite order."""
+    settings = [f"APEX time, n={n}" for n in range(1, 7)]
+    others = ["Saliency", "Occlusion", "DeepLift", "LayerGradCam"]
+    truths = [*range(1, 7), *(1.3, 1.2, 1.1, 1.0), 100.0]
+    table = rows(
+        lambda m, _: [*range(1, 7), *(0.1, 0.2, 0.3, 0.4), 200.0][m],
+        lambda m, _: truths[m],
+        methods=(*settings, *others, "energy"),
+    )
+    table.loc[(table["method"] == "Occlusion") & (table["clip"] == 0), "relevance_mass"] = np.nan
+    (line,) = agreement_table({"a run": table}).to_dict("records")
+    whole = spearmanr([0.1, 0.2, 0.3, 0.4, *range(1, 7)], [1.3, 1.2, 1.1, 1.0, *range(1, 7)]).statistic
+    assert (line["run"], line["regions"], line["fill"]) == ("a run", "square", "mean")
+    assert line["pointing game"].startswith(f"{whole:.2f} [")
+    assert whole > 0.6
+    assert line["pointing game, others"] == line["relevance mass, others"] == "-1.00 [-1.00, -1.00]"
+    assert (line["methods"], line["methods, others"], line["clips"]) == ("10 / 9", "4 / 3", "6")
+
+
+def test_where_two_other_methods_are_left_only_all_methods_have_a_correlation():
+    table = rows(lambda m, _: float(m), lambda m, _: float(m), methods=("APEX time", "Saliency", "Occlusion"))
+    (line,) = agreement_table({"a run": table}).to_dict("records")
+    assert line["pointing game"] == "1.00 [1.00, 1.00]"
+    assert (line["pointing game, others"], line["methods, others"]) == ("–", "– / –")
+
+
 def test_the_command_draws_who_is_ahead_and_the_truth_where_it_is_known(tmp_path, capsys):
     settings = {
         "methods": list(METHODS),
@@ -119,17 +152,21 @@ def test_the_command_draws_who_is_ahead_and_the_truth_where_it_is_known(tmp_path
     assert [path.name for path in folder.iterdir()] == ["leads.png"]
 
 
-def test_the_figure_of_the_correlations_counts_their_signs():
-    rising = agreement(rows(lambda m, clip: 0.1 * m + 0.01 * clip, lambda m, _: m / 5, fills=("mean", "silence")))
-    falling = agreement(rows(lambda m, clip: 0.1 * m + 0.01 * clip, lambda m, _: 1 - m / 5))
+def test_the_figure_of_the_correlations_counts_their_signs_without_apex():
+    methods = ("APEX time", "APEX square", "APEX frequency", "Saliency", "Occlusion", "DeepLift")
+    score = lambda m, clip: 0.1 * m + 0.01 * clip  # noqa: E731
+    rising = rows(score, lambda m, _: m / 6 if m > 2 else 1 - m / 6, fills=("mean", "silence"), methods=methods)
+    falling = rows(score, lambda m, _: 1 - m / 6 if m > 2 else m / 6, methods=methods)
     figure = agreement_figure({"one cnn": rising, "other cnn": falling})
     assert figure.get_suptitle() == "Methods that score higher point more at the sound in 2 of 3 cases, less in 1"
     (panel,) = figure.axes
     assert [text.get_text() for text in panel.get_yticklabels()] == ["other cnn", "one cnn"]
-    drawn = [tuple(np.round(each.get_children()[0].get_xydata(), 3).tolist()) for each in panel.containers]
+    drawn = [each.get_children()[0].get_xydata().round(3).tolist() for each in panel.containers]
     assert sorted(x for points in drawn for x, _ in points) == [-1.0, 1.0, 1.0]
-    (above, below), (only,) = ([y for x, y in points] for points in (drawn[0], drawn[1]))
+    (above, below), (only,) = ([y for _, y in points] for points in drawn)
     assert (round(above), round(below), round(only)) == (1, 0, 1)  # one run above the other
+    unknown = rows(score, lambda *_: np.nan)
+    assert agreement_figure({"one cnn": unknown, "two": rising[rising["method"].str.startswith("APEX")]}) is None
 
 
 def test_the_picture_has_a_point_for_each_method_at_its_means():
