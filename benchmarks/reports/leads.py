@@ -77,8 +77,8 @@ def best_figure(rows: pd.DataFrame, reference: str, title: str) -> Figure | None
         panel = figure.subplots()
         panel.axvline(0, color="0.6", linewidth=0.8)
         for place, name in enumerate(shown):
-            low, high = ends.loc[name]
-            of_method = (values[[name]], [place], (low, high), FAMILY_COLOURS[family(name)])
+            low, high = ends.loc[[name]].to_numpy(dtype=float)[0]
+            of_method = ([values[name]], [place], ([low], [high]), FAMILY_COLOURS[family(name)])
             points(panel, *of_method, markersize=8, linewidth=2)
             panel.annotate(f"{values[name]:.2f}", (high, place), (6, 0), textcoords="offset points", va="center")
         name_methods(panel, shown)
