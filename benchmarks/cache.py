@@ -74,7 +74,13 @@ def cached(path: Path, load: Callable[[Path], T], *, make: Callable[[], T], save
     return result
 
 
-def cached_tensors(kind: str, key: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def cached_tensors(
+    kind: str,
+    key: Mapping[str, Any],
+    make: Callable[[], dict[str, Tensor]],
+    *,
+    check: Callable[[dict[str, Tensor]], None] = lambda _: None,
+) -> dict[str, Tensor]:
     """The tensors stored under this kind and key; if there are none, they are computed and stored.
 
     They are compared with a checksum; files of versions before the checksum are taken as they are if all values are
@@ -85,8 +91,16 @@ def cached_tensors(kind: str, key: Mapping[str, Any], make: Callable[[], dict[st
         key: everything that the tensors depend on, of types that JSON can write: parameters, seeds, names and sizes
             of files.
         make: computes the tensors, on the CPU; called only when the cache does not hold them.
+        check: raises a ValueError if stored tensors are not those that `make` would compute, as far as that is quick to
+            see; they are then computed again.
     """
-    return cached(cache_path(kind, key), _load_tensors, make=make, save=_save_tensors)
+
+    def load(path: Path) -> dict[str, Tensor]:
+        tensors = _load_tensors(path)
+        check(tensors)
+        return tensors
+
+    return cached(cache_path(kind, key), load, make=make, save=_save_tensors)
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -3,7 +3,8 @@
 So that everybody explains the same networks on the same clips, a version holds the weights of its networks, and digests
 of the explained clips, the training clips (of which bases and learned networks are made, here, with one thread), fills,
 grids and truth. Clips are computed anew from code or recordings. Other processors may round them differently; so where
-their digest differs, their means and deviations are compared, and the share of the bins that are true.
+their digest differs, their means and deviations are compared (of the training clips, those of each class), and the
+share of the bins that are true.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.runs.results import digest_of
@@ -52,6 +54,8 @@ class Entry:
         fill_means: mean of the values of each fill.
         grids: digest of each region grid.
         training: digest of the training clips and their labels.
+        training_means: mean of the training clips of each class.
+        training_deviations: standard deviation of the training clips of each class.
         silence: value of a bin without sound.
         truth: digest of the bins on which the class event of each clip lies; empty if they are unknown.
         truth_shares: share of the bins that these are, of each clip.
@@ -71,6 +75,8 @@ class Entry:
     fill_means: dict[str, float]
     grids: dict[str, str]
     training: str
+    training_means: list[float]
+    training_deviations: list[float]
     silence: float
     truth: str
     truth_shares: list[float]
@@ -92,6 +98,8 @@ class Entry:
             fills: names of the fills.
         """
         values = {name: stage.fill(name) for name in fills}
+        training = subject.task.train
+        of_classes = [training.log_mels[training.labels == label].double() for label in training.labels.unique()]
         return cls(
             task=subject.task.name,
             network=subject.network,
@@ -106,7 +114,9 @@ class Entry:
             fills={name: digest_of(fill) for name, fill in values.items()},
             fill_means={name: fill.double().mean().item() for name, fill in values.items()},
             grids={name: digest_of(stage.grid(name)) for name in grids},
-            training=subject.task.train.fingerprint(),
+            training=training.fingerprint(),
+            training_means=[clips.mean().item() for clips in of_classes],
+            training_deviations=[clips.std().item() for clips in of_classes],
             silence=stage.silence,
             truth="" if stage.truth is None else digest_of(stage.truth),
             truth_shares=[] if stage.truth is None else stage.truth.double().mean((1, 2)).tolist(),
@@ -127,14 +137,17 @@ class Entry:
         for name in ("weights", "indices", "grids"):
             if getattr(self, name) != getattr(found, name):
                 raise FrozenError(f"expected the {name} of {self.name} as in the frozen version, but they differ")
-        exact = (self.inputs, self.training) == (found.inputs, found.training)
-        if exact:
+        same_clips = self.inputs == found.inputs
+        if same_clips:
             self._check_digests(found)
         else:
             self._check_rounding(found)
+        same_training = self.training == found.training
+        if not same_training:
+            self._check_training(found)
         if self.predicted != found.predicted:
             raise FrozenError(f"expected the predictions of {self.name} as in the frozen version, but they differ")
-        return exact
+        return same_clips and same_training
 
     def _check_digests(self, found: Entry) -> None:
         """Of the same clips, everything must be the same."""
@@ -142,6 +155,16 @@ class Entry:
         changed += [name for name in ("silence", "truth") if getattr(self, name) != getattr(found, name)]
         if changed:
             raise FrozenError(f"expected the {changed[0]} of {self.name} as in the frozen version, but it differs")
+
+    def _check_training(self, found: Entry) -> None:
+        """Other training clips give other bases and other learned networks."""
+        for name in ("training_means", "training_deviations"):
+            expected, values = np.array(getattr(self, name)), np.array(getattr(found, name))
+            if expected.shape != values.shape or not np.allclose(values, expected, rtol=0, atol=ROUNDING):
+                raise FrozenError(
+                    f"expected the training clips of {self.name} as in the frozen version, but their {name[9:]} "
+                    "differ; the recordings, or the code that makes the clips, are others"
+                )
 
     def _check_rounding(self, found: Entry) -> None:
         for name in ("means", "deviations"):

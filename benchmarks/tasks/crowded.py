@@ -52,11 +52,8 @@ def make_crowded(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 40
         >>> log_mel.shape, task.classes[label]
         (torch.Size([1, 64, 126]), 'falling chirp')
     """
-
-    def make(seed: int, split: Split, index: int) -> Scene:
-        return crowded_scene(seed, split, index, stream)
-
-    return scene_task("crowded", make, audible_truth, seed, {"train": train_clips, "test": test_clips}, code=__file__)
+    sizes: dict[Split, int] = {"train": train_clips, "test": test_clips}
+    return scene_task("crowded", crowded_scene, audible_truth, seed, sizes, __file__, stream=stream)
 
 
 def crowded_scene(seed: int, split: Split, index: int, stream: int = STREAM) -> Scene:

@@ -6,13 +6,13 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.cache import cached_tensors
-from benchmarks.tasks.task import SPLITS, ClipDataset, LogMel, Normalisation, Split, Task
+from benchmarks.tasks.task import SPLITS, ClipDataset, LogMel, Normalisation, Split, Task, cached_decibels
 from captum_apex.recordings import Recordings, read
 
 VARIABLE = "CAPTUM_APEX_DATA"  # names the folder that holds the collections of recordings
@@ -33,7 +33,8 @@ class Recording:
     @property
     def key(self) -> list[str | int | float]:
         """What the clip depends on besides the rate and the length, for the key of a cache entry."""
-        return [self.path.parent.name, self.path.name, self.path.stat().st_size]
+        state = self.path.stat()
+        return [self.path.parent.name, self.path.name, state.st_size, state.st_mtime_ns]
 
 
 def labelled(splits: Mapping[Split, Recordings]) -> list[Recording]:
@@ -107,7 +108,14 @@ def recorded_task(
     for split, members in splits.items():
         if not members:
             raise FileNotFoundError(f"expected recordings for the {split} split of {name}, but found none")
-    decibels = {split: _decibels(members, log_mel, samples) for split, members in splits.items()}
+
+    def waveform(split: Split, index: int) -> Tensor:
+        return splits[split][index].waveform(log_mel.sample_rate, samples)
+
+    decibels = {}
+    for split, members in splits.items():
+        key = {"samples": samples, "files": [member.key for member in members]}
+        decibels[split] = cached_decibels("log-mel", key, log_mel, partial(waveform, split), len(members))
     normalise = Normalisation.of(decibels["train"])
     clips = {
         split: ClipDataset(normalise(decibels[split]), torch.tensor([member.label for member in members]))
@@ -120,18 +128,7 @@ def recorded_task(
         log_mel=log_mel,
         normalisation=normalise,
         silence=normalise(log_mel.floor),
-        waveform=lambda split, index: splits[split][index].waveform(log_mel.sample_rate, samples),
+        waveform=waveform,
         train=clips["train"],
         test=clips["test"],
     )
-
-
-def _decibels(recordings: Sequence[Recording], log_mel: LogMel, samples: int) -> Tensor:
-    """Log-mels before normalisation, in dB, (clip, 1, mel, frame); from the cache if it has them."""
-    key = {
-        "log_mel": log_mel.key,
-        "samples": samples,
-        "files": [recording.key for recording in recordings],
-    }
-    waveforms = (recording.waveform(log_mel.sample_rate, samples)[None] for recording in recordings)
-    return cached_tensors("log-mel", key, lambda: {"decibels": log_mel.decibels(waveforms)})["decibels"]

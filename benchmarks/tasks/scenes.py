@@ -19,13 +19,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.cache import cached_tensors
 from benchmarks.tasks import scene_sounds
 from benchmarks.tasks.scene_sounds import (
     CLASS_EVENTS,
@@ -37,7 +35,7 @@ from benchmarks.tasks.scene_sounds import (
     scaled,
     talkers,
 )
-from benchmarks.tasks.task import SPLITS, ClipDataset, LogMel, Normalisation, Split, Task
+from benchmarks.tasks.task import SPLITS, ClipDataset, LogMel, Normalisation, Split, Task, cached_decibels
 
 PERSPECTIVES: dict[str, str] = {
     "rising chirp": "square",
@@ -95,25 +93,34 @@ def make_scenes(seed: int = 0, *, train_clips: int = 2400, test_clips: int = 400
 
 def scene_task(
     name: str,
-    make: Callable[[int, Split, int], Scene],
+    make: Callable[..., Scene],
     truth_of: Callable[[Scene], Tensor],
     seed: int,
     sizes: Mapping[Split, int],
     code: str,
+    **settings: int,
 ) -> Task:
     """A task of made scenes of the eight classes; the log-mels are stored in the cache.
 
     Args:
         name: name of the task.
-        make: function from the seed, a split and an index to the clip; clip `i` has the class `i` modulo 8.
+        make: function from the seed, a split, an index and the settings to the clip; clip `i` has the class `i` mod 8.
         truth_of: function from a clip to the bins on which its class event lies.
         seed: seed of all clips.
         sizes: number of clips of each split.
         code: path of the module that makes the clips; its text is in the key of the cache entry.
+        settings: further arguments of `make`, which are in the key of the cache entry too.
     """
     sources = (code, __file__, scene_sounds.__file__)
-    key = {"seed": seed, "code": [Path(source).read_text() for source in sources]}
-    decibels = {split: _decibels(partial(make, seed, split), {"split": split, **key}, sizes[split]) for split in SPLITS}
+    key = {"seed": seed, "settings": settings, "code": [Path(source).read_text() for source in sources]}
+
+    def waveform(split: Split, index: int) -> Tensor:
+        return torch.from_numpy(make(seed, split, index, **settings).waveform)
+
+    decibels = {
+        split: cached_decibels("scenes", {"split": split, **key}, LOG_MEL, partial(waveform, split), sizes[split])
+        for split in SPLITS
+    }
     normalise = Normalisation.of(decibels["train"])
     clips = {split: ClipDataset(normalise(decibels[split]), _labels(sizes[split])) for split in SPLITS}
     return Task(
@@ -123,8 +130,8 @@ def scene_task(
         log_mel=LOG_MEL,
         normalisation=normalise,
         silence=normalise(LOG_MEL.floor),
-        waveform=lambda split, index: torch.from_numpy(make(seed, split, index).waveform),
-        truth=lambda index: truth_of(make(seed, "test", index)),
+        waveform=waveform,
+        truth=lambda index: truth_of(make(seed, "test", index, **settings)),
         schemes=lambda index: (PERSPECTIVES[CLASSES[clips["test"].labels[index]]],),
         train=clips["train"],
         test=clips["test"],
@@ -179,11 +186,3 @@ def loudest_bins(power: Tensor, label: int) -> Tensor:
 
 def _labels(clips: int) -> Tensor:
     return torch.arange(clips) % len(CLASSES)
-
-
-def _decibels(make: Callable[[int], Scene], key: dict[str, Any], clips: int) -> Tensor:
-    """Log-mels before normalisation, in dB, (clip, 1, mel, frame); from the cache if it has them."""
-    batches = (range(start, min(start + 50, clips)) for start in range(0, clips, 50))
-    waveforms = (torch.from_numpy(np.stack([make(index).waveform for index in batch])) for batch in batches)
-    key = {**key, "clips": clips, "log_mel": LOG_MEL.key}
-    return cached_tensors("scenes", key, lambda: {"decibels": LOG_MEL.decibels(waveforms)})["decibels"]

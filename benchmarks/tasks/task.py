@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchaudio.transforms import MelSpectrogram
 
+from benchmarks.cache import cached_tensors
 from captum_apex.audio.axes import SpectrogramAxes
 
 Split = Literal["train", "test"]
 Level = TypeVar("Level", float, Tensor)
 SPLITS: tuple[Split, Split] = ("train", "test")
+LARGEST_ROUNDING = 0.01  # dB; a stored clip that differs by more is another one
 
 
 class ClipDataset(Dataset[tuple[Tensor, int]]):
@@ -114,6 +116,38 @@ class LogMel:
     def floored(self, power: Tensor) -> Tensor:
         """Power in dB, at least `floor`, of the same shape."""
         return 10 * power.clamp_min(10 ** (self.floor / 10)).log10()
+
+
+def cached_decibels(
+    kind: str, key: Mapping[str, Any], log_mel: LogMel, waveform: Callable[[int], Tensor], n_clips: int
+) -> Tensor:
+    """Log-mels before normalisation, from the cache if it has them.
+
+    The first and the last clip of the cache are compared with those that are made now: a key that lacks something that
+    the clips depend on, or a recording that was replaced, would give other clips without a word.
+
+    Args:
+        kind: name of a sub-folder of the cache.
+        key: everything that the waveforms depend on, of types that JSON can write.
+        log_mel: the transform from waveforms to log-mels.
+        waveform: function from the index of a clip to its waveform, float32 (sample,).
+        n_clips: number of clips.
+
+    Returns:
+        Levels in dB, (clip, 1, mel, frame).
+    """
+
+    def check(tensors: dict[str, Tensor]) -> None:
+        for index in {0, n_clips - 1}:
+            (stored,) = tensors["decibels"][index]
+            if not torch.allclose(stored, log_mel.decibels([waveform(index)[None]])[0, 0], atol=LARGEST_ROUNDING):
+                raise ValueError(f"clip {index} is not the one that is made now")
+
+    def make() -> dict[str, Tensor]:
+        return {"decibels": log_mel.decibels(waveform(index)[None] for index in range(n_clips))}
+
+    whole = {**key, "clips": n_clips, "log_mel": log_mel.key}
+    return cached_tensors(kind, whole, make, check=check)["decibels"]
 
 
 @dataclass(frozen=True)

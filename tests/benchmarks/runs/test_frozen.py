@@ -11,6 +11,7 @@ from benchmarks.runs import frozen
 from benchmarks.runs.frozen import FROZEN, Entry, FrozenError, FrozenVersion
 from benchmarks.runs.results import digest_of
 from benchmarks.runs.stage import Stage
+from benchmarks.tasks import ClipDataset
 from captum_apex.files import read_tensors
 from captum_apex.layers.models import fingerprint
 from tests.small import small_subject
@@ -49,6 +50,14 @@ def test_training_clips_that_are_rounded_otherwise_are_the_same_up_to_rounding(e
     assert not entry.check(dataclasses.replace(entry, training="other"))
 
 
+def test_another_training_clip_is_noticed_where_the_explained_clips_are_the_same(small, entry):
+    train = small.task.train
+    for clips in (train.log_mels.roll(1, 0), torch.cat([train.log_mels[:1] + 1, train.log_mels[1:]])):
+        task = dataclasses.replace(small.task, train=ClipDataset(clips, train.labels))
+        with pytest.raises(FrozenError, match="expected the training clips of scenes-cnn-0 as in the frozen version"):
+            entry.check(entry_of(dataclasses.replace(small, task=task)))
+
+
 def test_another_clip_is_named(small, entry):
     inputs = Stage.of(small, 3).inputs.clone()
     inputs[1] += 0.01
@@ -81,9 +90,13 @@ def test_another_weight_is_noticed(small, entry):
         ({"indices": [0, 1, 2]}, "the indices of scenes-cnn-0"),
         ({"silence": -9.0}, "the silence of scenes-cnn-0"),
         ({"truth": "other"}, "the truth of scenes-cnn-0"),
-        ({"training": "other", "silence": -9.0}, "the silence of scenes-cnn-0 .*got -9.0000"),
-        ({"training": "other", "truth_shares": [0.5, 0.5, 0.5]}, "the share of the truth in test clip 0"),
-        ({"training": "other", "truth_shares": []}, "the truth of scenes-cnn-0"),
+        ({"inputs": "other", "silence": -9.0}, "the silence of scenes-cnn-0 .*got -9.0000"),
+        ({"inputs": "other", "truth_shares": [0.5, 0.5, 0.5]}, "the share of the truth in test clip 0"),
+        ({"inputs": "other", "truth_shares": []}, "the truth of scenes-cnn-0"),
+        ({"training": "other", "truth": "other"}, "the truth of scenes-cnn-0"),
+        ({"training": "other", "training_means": [0.0] * 8}, "the training clips of scenes-cnn-0"),
+        ({"training": "other", "training_deviations": [9.0] * 8}, "the training clips of scenes-cnn-0"),
+        ({"training": "other", "training_means": []}, "the training clips of scenes-cnn-0"),
         ({"inputs": "", "fill_means": {"silence": -9.0, "mean": 0.0}}, "the fill silence of .*got -9.0000"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.tasks import crowded, load_task, scene_sounds
-from benchmarks.tasks.crowded import audible_truth, crowded_scene, echoes, make_crowded
+from benchmarks.tasks.crowded import CHOICE_STREAM, audible_truth, crowded_scene, echoes, make_crowded
 from benchmarks.tasks.scenes import CLASSES, LOG_MEL, PERSPECTIVES, Scene
 
 RATE = scene_sounds.RATE
@@ -136,3 +136,15 @@ def test_the_task_is_registered_and_depends_on_its_seed(monkeypatch):
     assert task.schemes(4) == ("frequency",)
     monkeypatch.setitem(load_task.__globals__["TASKS"], "crowded", lambda seed: ("made", seed))
     assert load_task("crowded", 7) == ("made", 7)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_clips_of_another_stream_are_not_those_of_the_cache():
+    """Also with the same seed and number of clips: the clips of a task are those of its waveforms and of its truth."""
+    other = make_crowded(0, train_clips=8, test_clips=8, stream=CHOICE_STREAM)
+    task = make_crowded(0, train_clips=8, test_clips=8)
+    for each in (task, other, make_crowded(0, train_clips=8, test_clips=8)):
+        for split in ("train", "test"):
+            made = each.log_mel.decibels([torch.stack([each.waveform(split, index) for index in range(8)])])
+            torch.testing.assert_close(getattr(each, split).log_mels, each.normalisation(made))
+    assert (task.test.log_mels - other.test.log_mels).abs().mean() > 0.1

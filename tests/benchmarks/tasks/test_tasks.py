@@ -19,7 +19,7 @@ from benchmarks.reports.contact_sheet import contact_sheet
 from benchmarks.tasks import TASKS, ClipDataset, load_task, scene_sounds
 from benchmarks.tasks import scenes as scene_module
 from benchmarks.tasks.recorded_task import VARIABLE, read_resampled
-from benchmarks.tasks.task import LogMel, Normalisation
+from benchmarks.tasks.task import LogMel, Normalisation, cached_decibels
 from benchmarks.tasks.task_clips import TaskClips
 
 needs_recordings = pytest.mark.skipif(
@@ -53,6 +53,25 @@ def scenes_of(name, number=12, seed=5):
 
 
 # Cache
+
+
+@pytest.mark.parametrize("changed", [0, 3])
+def test_clips_of_the_cache_that_are_not_those_of_the_waveforms_are_made_again(changed):
+    """A key that lacks what the clips depend on, or a recording that was replaced by one of the same size and time."""
+    log_mel = scene_module.LOG_MEL
+    waveforms = torch.randn(4, 8000, generator=torch.Generator().manual_seed(0))
+    first = cached_decibels("clips", {"seed": 0}, log_mel, waveforms.__getitem__, 4)
+    calls = []
+    again = cached_decibels("clips", {"seed": 0}, log_mel, lambda index: calls.append(index) or waveforms[index], 4)
+    assert torch.equal(first, again)
+    assert sorted(calls) == [0, 3]
+    others = waveforms.clone()
+    others[changed] *= 1.01  # 0.09 dB
+    with pytest.warns(
+        UserWarning, match=rf"is damaged \(clip {changed} is not the one that is made now\); making it ag"
+    ):
+        made = cached_decibels("clips", {"seed": 0}, log_mel, others.__getitem__, 4)
+    assert torch.equal(made, log_mel.decibels([others]))
 
 
 def test_the_cache_makes_a_thing_once_for_every_key():
@@ -334,9 +353,12 @@ def test_scenes_do_not_clip_and_the_class_event_is_not_simply_the_loudest():
 
 def test_the_second_time_scenes_come_from_the_cache(task, monkeypatch):
     first = scene_module.make_scenes(4, train_clips=8, test_clips=8)
-    monkeypatch.setattr(scene_module, "scene", lambda *_: pytest.fail("a scene was made again"))
+    made = []
+    scene = scene_module.scene
+    monkeypatch.setattr(scene_module, "scene", lambda *which: made.append(which) or scene(*which))
     again = scene_module.make_scenes(4, train_clips=8, test_clips=8)
     assert torch.equal(first.train.log_mels, again.train.log_mels)
+    assert sorted(made) == [(4, split, index) for split in ("test", "train") for index in (0, 7)]  # the compared ones
 
 
 # Recordings

@@ -240,8 +240,12 @@ def test_recordings_get_phases_of_their_own():
 def test_the_second_time_vocoded_clips_come_from_the_cache(folder, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(folder))
     first = load_task("vocoded")
-    monkeypatch.setattr(module, "vocoded", None)
+    made = []
+    vocoded = module.vocoded
+    monkeypatch.setattr(module, "vocoded", lambda *given, **more: made.append(given) or vocoded(*given, **more))
     assert load_task("vocoded").test.fingerprint() == first.test.fingerprint()
+    assert len(made) == 2  # the last clip of each split, which is compared; the first one is real
+    assert len(first.train) // 2 + len(first.test) // 2 > 2
 
 
 @pytest.mark.parametrize("name", ["N_FFT", "HOP", "FADE", "LEVEL"])
