@@ -4,6 +4,7 @@ import ast
 import contextlib
 import io
 import re
+import shlex
 import socket
 from pathlib import Path
 from unittest.mock import patch
@@ -11,6 +12,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.methods import LEARNERS, METHODS
 from benchmarks.tasks import TASKS
 from captum_apex import Event, RegionEffect, write_csv, write_raven
@@ -154,6 +156,22 @@ def test_an_output_belongs_to_the_block_directly_above():
     page = "# Page\n\n```python\n1\n```\n\n```text\n2\n```\n\nText.\n\n```text\n3\n```\n\n```sh\n4\n```\n"
     blocks = [(block.kind, block.code, block.line, block.output) for block in blocks_of(page)]
     assert blocks == [("python", "1\n", 4, "2\n"), ("text", "3\n", 14, None), ("sh", "4\n", 18, None)]
+
+
+def test_the_command_of_the_annotations_prints_the_table_of_the_guide(tmp_path, monkeypatch, capsys):
+    """Its lines of the library's own methods; all six would take three times as long."""
+    text = (GUIDES / "benchmark.md").read_text()
+    blocks = blocks_of(text)
+    (command,) = (block.code.replace("\\\n", "") for block in blocks if "benchmarks truth" in block.code)
+    (sounds,) = (block.code for block in blocks if 'write_text("\\n".join(lines))' in block.code)
+    run_blocks([sounds], tmp_path, monkeypatch)
+    Path("captum_apex").symlink_to(ROOT / "captum_apex")
+    arguments = command.partition("--methods")[0] + '--methods "found, square" "APEX square"'
+    assert benchmarks_main(shlex.split(arguments)[3:]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    table = re.search(r"^\| method \| AUC, segments (?:.+\n)+", text, re.MULTILINE)[0].splitlines()
+    assert len(table) == 8  # two lines of names, six methods
+    assert [line for line in table if line in printed] == table[:4]
 
 
 @pytest.mark.parametrize("path", sorted(GUIDES.glob("*.md")), ids=lambda path: path.stem)
