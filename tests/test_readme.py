@@ -23,10 +23,10 @@ def test_it_is_short():
     assert len(TEXT.encode()) <= 8192
 
 
-def test_its_example_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys):
+def test_its_example_runs_and_prints_what_it_says(tmp_path, monkeypatch):
     (block,) = PYTHON.findall(TEXT)
-    names = run_blocks([block], tmp_path, monkeypatch)
-    printed = capsys.readouterr().out.splitlines()
+    names, (output,) = run_blocks([block], tmp_path, monkeypatch)
+    printed = output.splitlines()
     promised = re.findall(r"```text\n(.*?)```", TEXT, flags=re.DOTALL)[0].splitlines()
     assert len(printed) == len(promised)
     for line, expected in zip(printed, promised, strict=True):
@@ -60,7 +60,7 @@ def test_the_lines_for_a_model_of_ones_own_run(tmp_path, monkeypatch, capsys):
     model = nn.Sequential()
     model.add_module("features", nn.Sequential(nn.Conv2d(1, 4, 9, stride=8), nn.ReLU()))
     model.append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.Linear(4, 2))
-    block = next(block for block in re.findall(r"```text\n(.*?)```", TEXT, flags=re.DOTALL) if "Recordings" in block)
+    block = next(block for block in re.findall(r"```py\n(.*?)```", TEXT, flags=re.DOTALL) if "Recordings" in block)
     names = {name: getattr(captum_apex, name) for name in captum_apex.__all__}
     exec(block, {**names, **vars(transforms), "model": model})
     assert Path("page.html").is_file()

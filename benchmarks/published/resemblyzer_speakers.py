@@ -30,9 +30,7 @@ def classifier(encoder: Any) -> Classifier:
     voices = {name: encoder(mel(sounds).mT[:, :160]).detach().mean(0) for name, sounds in enrolled().items()}
     directions = nn.functional.normalize(torch.stack(list(voices.values())))  # (speaker, dimension)
     return Classifier(
-        SelectedOutput(
-            SelectedOutput(encoder, encoder.relu), lambda embeddings: embeddings @ directions.T.to(embeddings)
-        ),
+        SelectedOutput(SelectedOutput(encoder, encoder.relu), lambda voice: voice @ directions.T.to(voice)),
         lambda waveform: mel(waveform).T[:160],
         sample_rate=16_000,
         class_names=list(voices),

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import csv
 import dataclasses
+import itertools
 import json
 import re
 import shlex
@@ -50,6 +51,7 @@ from captum_apex.explaining.clip_pages import ClipPages
 from captum_apex.explaining.clip_requests import ClipRequest
 from captum_apex.report.page import Page
 from tests.odd_files import edited, flac_length
+from tests.shown_outputs import agree, blocks_of, on_the_processor_of_the_pages
 
 GUIDE = (Path(__file__).parents[3] / "tutorials" / "guides" / "command_line.md").read_text()
 FACTORY, MAKE_SOUNDS = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
@@ -1435,6 +1437,18 @@ def test_importing_the_library_does_not_import_what_only_some_parts_need():
     )
 
 
+def rows_that_are_not_in(path, table):
+    """The rows of a table of the guide, whose columns are two or more spaces apart, that a file does not have."""
+    names, *rows = (re.split(r" {2,}", line) for line in table.splitlines())
+    shown = [dict(itertools.zip_longest(names, row, fillvalue="")) for row in rows]
+    written = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
+
+    def is_written(row):
+        return any(all(agree(row[name], line[name], rounded=True) for name in names) for line in written)
+
+    return [row for row in shown if not is_written(row)]
+
+
 @pytest.mark.filterwarnings("ignore:digital silence gets")  # as the guide says
 def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -1456,6 +1470,10 @@ def test_the_guide_runs_as_it_is_pasted(tmp_path, monkeypatch, capsys):
     assert [name for _, _, name, _ in shown] == [row[columns.index("Annotation")] for row in rows]
     for (begin, end, _, _), row in zip(shown, rows, strict=True):
         assert [float(time) for time in row[3:5]] == pytest.approx([float(begin), float(end)], abs=0.1)
+    tables = [block.code for block in blocks_of(GUIDE) if block.kind == "text"]
+    if on_the_processor_of_the_pages():
+        for table, name in zip(tables, ("night", "refined"), strict=True):
+            assert rows_that_are_not_in(Path(f"{name}.Table.1.selections.txt"), table) == []
     assert Path("night.txt").is_file()
     columns, *rows = (line.split("\t") for line in Path("refined.Table.1.selections.txt").read_text().splitlines())
     refined = [dict(zip(columns, row, strict=True)) for row in rows]
