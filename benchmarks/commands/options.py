@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.classifiers.waveform_networks import WAVEFORM_NETWORKS
+from benchmarks.methods import METHODS
 from benchmarks.reports.markup import Section
 from benchmarks.reports.overview import replace_tables
 from benchmarks.runs.results import FolderError
@@ -73,6 +75,17 @@ def _integer_between(least: int, most: int, text: str, expected: str) -> int:
     if not text.isdecimal() or len(text) > 18 or not least <= int(text) <= most:
         raise argparse.ArgumentTypeError(f"expected {expected}, but got {text!r}")
     return int(text)
+
+
+def method_name(text: str, others: Collection[str] = ()) -> str:
+    """The name of a registered method, or one of the other names; names that are like a wrong one are in its error."""
+    names = [*others, *METHODS]
+    if text in names:
+        return text
+    by_lower_case = {name.lower(): name for name in names}
+    near = [by_lower_case[name] for name in get_close_matches(text.lower(), by_lower_case, n=3)]
+    meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise argparse.ArgumentTypeError(f"invalid choice: {text!r}{meant} (`python -m benchmarks list` names all methods)")
 
 
 def picture(text: str) -> Path:

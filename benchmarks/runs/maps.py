@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.methods import Explained, Method, Query
 from benchmarks.methods.learners import FailedTrainingError
-from benchmarks.methods.registry import joined
+from benchmarks.methods.registry import joined, place_in_loaded_file
 from benchmarks.runs.price import Meter
 from captum_apex.files import read_tensors, write_tensors
 from captum_apex.masking.grids import region_sums
@@ -169,7 +169,7 @@ def run_method(method: Method, query: Query, *, limit: float | None = None, sens
         forward = _flops_of_one_pass(query)
     except _TimeUp:
         failure = f"timeout (more than {limit:g} s)"
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a method that calls `exit` must not end the run
         failure = status_of(error)
     if failure and len(query.names) > 1:
         separately: dict[str, Map] = {}
@@ -180,7 +180,10 @@ def run_method(method: Method, query: Query, *, limit: float | None = None, sens
         return {query.names[0]: Map(None, failure, seconds=_elapsed(start, query.inputs))}
     maps = [_checked(result, query.inputs) for result in results]
     sensitivities: Sequence[Tensor | None] = [None] * len(maps)
-    with suppress(_TimeUp, Exception), time_limit(limit):  # the map itself is valid if its sensitivity fails
+    with (
+        suppress(_TimeUp, Exception, SystemExit),
+        time_limit(limit),
+    ):  # the map itself is valid if its sensitivity fails
         sensitivities = _sensitivities(method, query, maps, sensitivity)
     return {
         name: replace(
@@ -254,8 +257,14 @@ def _checked(result: Explained, inputs: Tensor) -> Map:
     if not isinstance(attributions, Tensor) or not (delta is None or isinstance(delta, Tensor)):
         return Map(None, f"error (expected a tensor, or a tensor and its delta, but got {_type_text(result)})")
     attributions = attributions.detach()
-    if attributions.shape not in (inputs.shape, inputs[:, :1].shape):
-        return Map(None, f"bad shape ({tuple(attributions.shape)})")
+    shape = tuple(inputs[:, :1].shape)
+    if attributions.shape not in (inputs.shape, shape):
+        return Map(None, f"bad shape ({tuple(attributions.shape)}; expected {shape})")
+    if attributions.is_complex():
+        return Map(None, f"error (expected a map of real numbers, but got {attributions.dtype})")
+    if delta is not None and (delta.shape != shape[:1] or delta.is_complex()):
+        got = f"{tuple(delta.shape)} of {delta.dtype}"
+        return Map(None, f"error (expected a delta of shape {shape[:1]}, a real number for each clip, but got {got})")
     attributions = attributions.sum(1, keepdim=True)  # the real and the imaginary part of a bin are masked together
     if not attributions.isfinite().all():
         return Map(None, "non-finite")
@@ -298,15 +307,22 @@ def _relative_change(perturbed: Tensor | None, attributions: Tensor) -> Tensor:
     return change / attributions.flatten(1).norm(dim=1)
 
 
-def status_of(error: Exception) -> str:
-    """The status for an exception: its kind, and the first line of its message."""
+def status_of(error: Exception | SystemExit) -> str:
+    """The status for an exception: its kind, the first line of its message, and its line in a file of `--add`.
+
+    An exception whose message says nothing without its type, such as a KeyError, is named by its type as well.
+    """
     if isinstance(error, FailedTrainingError):
         return str(error)
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    if isinstance(error, (KeyError, SystemExit)):
+        text = f"{type(error).__name__}: {text}"
+    if place := place_in_loaded_file(error):
+        text = f"{text}; {place}"
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in OUT_OF_MEMORY):
-        return f"out of memory ({text[:160]})"
+        return f"out of memory ({text})"
     kind = "unsupported" if isinstance(error, (TypeError, NotImplementedError, AssertionError)) else "error"
-    return f"{kind} ({text[:160]})"
+    return f"{kind} ({text})"
 
 
 def _type_text(result: object) -> str:

@@ -37,6 +37,7 @@ from tests.small import small_subject
 
 QUICK = ("energy", "random", "Saliency", "APEX time", "FeatureAblation")
 KEY = {"task": "small"}
+DELTA = "expected a delta of shape (4,), a real number for each clip"
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +201,10 @@ def broken(kind):
             raise RuntimeError("two\nlines")
         if kind == "memory":
             raise MemoryError("no room")
+        if kind == "key":
+            return {}["weights"]
+        if kind == "exits":
+            sys.exit(3)
         if kind == "slow":
             try:
                 time.sleep(20)
@@ -219,6 +224,9 @@ def broken(kind):
             "1-tuple": (values,),
             "float delta": (values, 0.5),
             "constant": torch.ones_like(values),
+            "complex": values.to(torch.complex64),
+            "long delta": (values, torch.zeros(2 * len(values))),
+            "complex delta": (values, torch.zeros(len(values), dtype=torch.complex64)),
             "incomplete": (values, values.sum((1, 2, 3)) * 0.5),
             "spoils": values,
         }[kind]
@@ -237,8 +245,13 @@ def broken(kind):
         ("1-tuple", "error (expected a tensor, or a tensor and its delta, but got (Tensor))", False),
         ("float delta", "error (expected a tensor, or a tensor and its delta, but got (Tensor, float))", False),
         ("nan", "non-finite", False),
-        ("shape", "bad shape ((4, 1, 3, 126))", False),
+        ("shape", "bad shape ((4, 1, 3, 126); expected (4, 1, 64, 126))", False),
         ("constant", "degenerate (constant maps)", False),
+        ("complex", "error (expected a map of real numbers, but got torch.complex64)", False),
+        ("long delta", f"error ({DELTA}, but got (8,) of torch.float32)", False),
+        ("complex delta", f"error ({DELTA}, but got (4,) of torch.complex64)", False),
+        ("key", "error (KeyError: 'weights')", False),
+        ("exits", "error (SystemExit: 3)", False),
         ("incomplete", "axiom violated (1.00)", True),
         ("spoils", "ok", True),
     ],
