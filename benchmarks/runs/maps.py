@@ -346,12 +346,19 @@ def _elapsed(start: float, inputs: Tensor) -> float:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Sets the global generators of torch and numpy to a seed and restores them: Captum's methods draw from both."""
+    """Sets the global generators of torch and numpy to a seed and restores them: Captum's methods draw from both.
+
+    What else a method may set for all of torch is restored as well: whether gradients are taken, the default type of
+    numbers, and the number of threads. Otherwise a method could change the numbers of those after it.
+    """
     numpy_state = np.random.get_state()  # noqa: NPY002
+    settings = ((torch.set_default_dtype, torch.get_default_dtype()), (torch.set_num_threads, torch.get_num_threads()))
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), torch.set_grad_enabled(torch.is_grad_enabled()):
             torch.manual_seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002
+        for set_back, value in settings:
+            set_back(value)

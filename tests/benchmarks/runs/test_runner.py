@@ -462,6 +462,25 @@ def test_a_member_of_a_family_does_not_spoil_the_others(small):
         assert found[bad].status.startswith(status)
 
 
+def test_what_a_method_sets_for_all_of_torch_does_not_reach_the_next_one(small):
+    def explain(query):
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        return query.inputs
+
+    stage = Stage.of(small, 2)
+    query = stage.query(stage.grid("time"), stage.fill("mean"))
+    threads = torch.get_num_threads()
+    expected = run_method(METHODS["random"], replace(query, names=("random",)))["random"].attributions
+    assert run_method(Method(("sets",), explain), query)["sets"].status == "ok"
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+    assert torch.get_num_threads() == threads
+    after = run_method(METHODS["random"], replace(query, names=("random",)))["random"].attributions
+    assert after.dtype == expected.dtype
+    assert torch.equal(after, expected)
+
+
 def test_a_delta_that_is_not_a_number_breaks_the_axiom(small):
     stage = Stage.of(small, 2)
     query = stage.query(stage.grid("time"), stage.fill("mean"))
