@@ -99,6 +99,8 @@ def check_tables(path: Path | None) -> None:
     """Raises where a Markdown file has no place for tables, or cannot be written; called before tables are computed."""
     if path is None:
         return
+    if not path.is_file():
+        raise FolderError(f"expected --out to name a Markdown file that has a place for tables, but {path} is no file")
     if not PLACE.search(path.read_text(encoding="utf-8")):
         raise FolderError(
             f"expected {path} to have a place for a table, such as the lines `<!-- Scores -->` and "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -97,7 +96,7 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
     add(
         "--methods",
         nargs="+",
-        type=partial(method_name, others=REGION_METHODS),
+        type=_method,
         metavar="METHOD",
         help="names as `list` shows them, or 'found, SCHEME' and 'cell, SCHEME' for the region and the peak cell of "
         "the strongest channel; regions and maps of all bases, other methods and controls if left out",
@@ -193,6 +192,11 @@ def _about(stage: AnnotatedStage, annotated: AnnotatedRecordings) -> str:
         + empty
         * bool(n_empty)
     )
+
+
+def _method(text: str) -> str:
+    """The name of a method, or of a region of the strongest channel."""
+    return method_name(text, REGION_METHODS)
 
 
 def _renamed(text: str) -> tuple[str, str]:

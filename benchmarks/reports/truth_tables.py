@@ -52,7 +52,7 @@ def truth_section(lines: pd.DataFrame, about: str) -> Section:
     few = [f"{HEADS[name]} ({counts[name]})" for name in MEASURES if counts.get(name, n_clips) < n_clips]
     why = "since the sound is everywhere or nowhere, or a map is nowhere positive, in the others"
     defined = [f"Over fewer clips, {why}: {', '.join(few)}."] if few else []
-    left_out = [f"Not measured: {line.method}: {_reason(line.status)}." for line in missing.itertuples()]
+    left_out = [f"Not measured: {line.method}: {_reason(str(line.status))}." for line in missing.itertuples()]
     return Section(NAME, [about, ABOUT, *defined, *left_out], {NAME: table})
 
 

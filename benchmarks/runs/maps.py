@@ -352,7 +352,7 @@ def seeded(seed: int) -> Iterator[None]:
     numbers, and the number of threads. Otherwise a method could change the numbers of those after it.
     """
     numpy_state = np.random.get_state()  # noqa: NPY002
-    settings = ((torch.set_default_dtype, torch.get_default_dtype()), (torch.set_num_threads, torch.get_num_threads()))
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     try:
         with torch.random.fork_rng(), torch.set_grad_enabled(torch.is_grad_enabled()):
             torch.manual_seed(seed)
@@ -360,5 +360,5 @@ def seeded(seed: int) -> Iterator[None]:
             yield
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002
-        for set_back, value in settings:
-            set_back(value)
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)

@@ -149,7 +149,7 @@ def test_every_text_is_refused_in_a_line_or_the_work_starts(command, action, her
         (["regions", "--csv", "folder"], "expected a file to write, but folder is a folder"),
         (["regions", "--out", "file"], "to have a place for a table"),
         (["regions", "--csv", "file"], "but it lacks the column task"),
-        (["regions", "--out", "none.md"], "none.md"),
+        (["regions", "--out", "none.md"], "that has a place for tables, but none.md is no file"),
         (["norm", "--out", "file"], "to have a place for a table"),
         (["events", "--picture", "file/a.png"], "in a folder that can be written to"),
         (["pictures", "--out", "file"], "in a folder that can be written to"),
