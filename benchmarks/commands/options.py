@@ -85,7 +85,9 @@ def method_name(text: str, others: Collection[str] = ()) -> str:
     by_lower_case = {name.lower(): name for name in names}
     near = [by_lower_case[name] for name in get_close_matches(text.lower(), by_lower_case, n=3)]
     meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise argparse.ArgumentTypeError(f"invalid choice: {text!r}{meant} (`python -m benchmarks list` names all methods)")
+    raise argparse.ArgumentTypeError(
+        f"expected a method that `python -m benchmarks list` names, but got an invalid choice: {text!r}{meant}"
+    )
 
 
 def picture(text: str) -> Path:
@@ -93,6 +95,15 @@ def picture(text: str) -> Path:
     if Path(text).suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"expected a picture that ends in .png, but got {text!r}")
     return Path(text)
+
+
+def check_picture(path: Path | None) -> None:
+    """Raises where a picture cannot be written, or would be a PNG under another name; called before the work."""
+    if path is None:
+        return
+    check_output_folder(path)
+    if path.suffix.lower() != ".png":
+        raise FolderError(f"expected --picture to end in .png, but got {path}")
 
 
 def check_tables(path: Path | None) -> None:

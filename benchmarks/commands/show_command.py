@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.commands.options import ALL_NETWORKS, Commands, check_run
+from benchmarks.commands.options import ALL_NETWORKS, Commands, check_picture, check_run
 from benchmarks.methods import METHODS
 from benchmarks.reports import overview, pictures, run_report, truth_agreement
 from benchmarks.runs.results import FolderError, Results
@@ -75,6 +75,7 @@ def report_command(options: argparse.Namespace) -> int:
 
 def overview_command(options: argparse.Namespace) -> int:
     """Prints several runs side by side, or replaces the tables of a Markdown file by theirs."""
+    check_picture(options.picture)
     for folder in options.folders:
         check_run(folder, OF_OVERVIEW)
         Results(folder).collect()

@@ -151,6 +151,8 @@ def test_every_text_is_refused_in_a_line_or_the_work_starts(command, action, her
         (["regions", "--csv", "file"], "but it lacks the column task"),
         (["regions", "--out", "none.md"], "that has a place for tables, but none.md is no file"),
         (["norm", "--out", "file"], "to have a place for a table"),
+        (["heads", "--picture", "a.jpg"], "expected --picture to end in .png, but got a.jpg"),
+        (["overview", "folder", "--picture", "a.svg"], "expected --picture to end in .png, but got a.svg"),
         (["events", "--picture", "file/a.png"], "in a folder that can be written to"),
         (["pictures", "--out", "file"], "in a folder that can be written to"),
         (["truth", *BASE["truth"], "--csv", "file/a.csv"], "in a folder that can be written to"),
