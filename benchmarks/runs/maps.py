@@ -26,6 +26,7 @@ from captum_apex.metrics import pointing_game, relevance_mass
 LARGEST_DELTA = 0.1  # largest convergence delta of a complete method, relative to the sum that its map should have
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")  # torch's and the system's
 _FORMAT = "captum-apex sums 2"
+FAULTS = (Exception, SystemExit)  # of a method; one that calls `exit` must not end the run
 PRICE = ("passes", "memory", "seconds")
 RADIUS = 0.02  # largest perturbation for the sensitivity, in standard deviations of the inputs: Captum's default
 
@@ -169,7 +170,7 @@ def run_method(method: Method, query: Query, *, limit: float | None = None, sens
         forward = _flops_of_one_pass(query)
     except _TimeUp:
         failure = f"timeout (more than {limit:g} s)"
-    except (Exception, SystemExit) as error:  # a method that calls `exit` must not end the run
+    except FAULTS as error:
         failure = status_of(error)
     if failure and len(query.names) > 1:
         separately: dict[str, Map] = {}
@@ -180,10 +181,7 @@ def run_method(method: Method, query: Query, *, limit: float | None = None, sens
         return {query.names[0]: Map(None, failure, seconds=_elapsed(start, query.inputs))}
     maps = [_checked(result, query.inputs) for result in results]
     sensitivities: Sequence[Tensor | None] = [None] * len(maps)
-    with (
-        suppress(_TimeUp, Exception, SystemExit),
-        time_limit(limit),
-    ):  # the map itself is valid if its sensitivity fails
+    with suppress(_TimeUp, *FAULTS), time_limit(limit):  # the map itself is valid if its sensitivity fails
         sensitivities = _sensitivities(method, query, maps, sensitivity)
     return {
         name: replace(
@@ -352,7 +350,8 @@ def seeded(seed: int) -> Iterator[None]:
     numbers, and the number of threads. Otherwise a method could change the numbers of those after it.
     """
     numpy_state = np.random.get_state()  # noqa: NPY002
-    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    dtype = torch.get_default_dtype()
+    threads = torch.get_num_threads()
     try:
         with torch.random.fork_rng(), torch.set_grad_enabled(torch.is_grad_enabled()):
             torch.manual_seed(seed)
