@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.classifiers.sigmoid_heads import SIGMOID_HEADS
 from benchmarks.classifiers.trained_heads import HEADS
-from benchmarks.commands.options import Commands, check_tables, write_tables
+from benchmarks.commands.options import Commands, check_picture, check_tables, write_tables
 from benchmarks.commands.stored_lines import StoredLines
 from benchmarks.experiments.head_scores import COLUMNS, OWN, head_line
 from benchmarks.reports.head_picture import head_picture, recognised_clip
@@ -59,8 +59,7 @@ def heads_command(options: argparse.Namespace) -> int:
     """Measures all heads, writes the numbers to a CSV file and prints the table."""
     check_output_folder(options.csv)
     check_tables(options.out)
-    if options.picture is not None:
-        check_output_folder(options.picture)
+    check_picture(options.picture)
     stored = StoredLines(options.csv, "heads", KEY, COLUMNS)
     prepared = lru_cache(maxsize=1)(_prepared)  # keys of one subject follow each other
     keys = itertools.product(options.tasks, options.networks, options.seeds, options.heads)

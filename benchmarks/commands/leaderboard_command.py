@@ -10,10 +10,9 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from benchmarks.commands.options import Commands, absolute_path, check_tables, processes, write_tables
+from benchmarks.commands.options import Commands, absolute_path, check_tables, method_name, processes, write_tables
 from benchmarks.commands.stored_lines import StoredLines
 from benchmarks.experiments.frozen_scores import ENTRIES, freeze, frozen_rows, new_version
-from benchmarks.methods import METHODS
 from benchmarks.reports.leaderboard_table import COLUMNS, KEY, leaderboard_lines, leaderboard_section
 from benchmarks.reports.markup import section_markdown
 from benchmarks.reports.standings import MEASURE
@@ -41,7 +40,7 @@ def add_leaderboard_parser(commands: Commands) -> None:
     add = parser.add_argument
     add("--version", type=positive_integer, default=LATEST, help="number of the version")
     add("--entries", nargs="+", metavar="NAME", help="networks of the version, such as scenes-cnn-0; all if left out")
-    add("--methods", nargs="+", choices=METHODS, metavar="METHOD", help="methods to score; those of --add if left out")
+    add("--methods", nargs="+", type=method_name, metavar="METHOD", help="methods to score; those of --add if left out")
     add(
         "--add",
         type=absolute_path,

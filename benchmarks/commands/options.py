@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from benchmarks.classifiers.networks import NETWORKS
 from benchmarks.classifiers.waveform_networks import WAVEFORM_NETWORKS
+from benchmarks.methods import METHODS
 from benchmarks.reports.markup import Section
 from benchmarks.reports.overview import replace_tables
 from benchmarks.runs.results import FolderError
@@ -75,6 +77,19 @@ def _integer_between(least: int, most: int, text: str, expected: str) -> int:
     return int(text)
 
 
+def method_name(text: str, others: Collection[str] = ()) -> str:
+    """The name of a registered method, or one of the other names; names that are like a wrong one are in its error."""
+    names = [*others, *METHODS]
+    if text in names:
+        return text
+    by_lower_case = {name.lower(): name for name in names}
+    near = [by_lower_case[name] for name in get_close_matches(text.lower(), by_lower_case, n=3)]
+    meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise argparse.ArgumentTypeError(
+        f"expected a method that `python -m benchmarks list` names, but got an invalid choice: {text!r}{meant}"
+    )
+
+
 def picture(text: str) -> Path:
     """The path of a picture to write."""
     if Path(text).suffix.lower() != ".png":
@@ -82,10 +97,21 @@ def picture(text: str) -> Path:
     return Path(text)
 
 
+def check_picture(path: Path | None) -> None:
+    """Raises where a picture cannot be written, or would be a PNG under another name; called before the work."""
+    if path is None:
+        return
+    check_output_folder(path)
+    if path.suffix.lower() != ".png":
+        raise FolderError(f"expected --picture to end in .png, but got {path}")
+
+
 def check_tables(path: Path | None) -> None:
     """Raises where a Markdown file has no place for tables, or cannot be written; called before tables are computed."""
     if path is None:
         return
+    if not path.is_file():
+        raise FolderError(f"expected --out to name a Markdown file that has a place for tables, but {path} is no file")
     if not PLACE.search(path.read_text(encoding="utf-8")):
         raise FolderError(
             f"expected {path} to have a place for a table, such as the lines `<!-- Scores -->` and "

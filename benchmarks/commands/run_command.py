@@ -23,6 +23,7 @@ from benchmarks.commands.options import (
     check_run,
     count,
     curve_points,
+    method_name,
     processes,
     seconds,
 )
@@ -31,7 +32,7 @@ from benchmarks.experiments.invariance import invariance_table
 from benchmarks.experiments.purity import purity_table
 from benchmarks.experiments.region_masking import masking_test
 from benchmarks.experiments.truth import truth_table
-from benchmarks.methods import METHODS, load_methods
+from benchmarks.methods import load_methods
 from benchmarks.reports import run_report
 from benchmarks.runs.allocator import keep_freed_memory
 from benchmarks.runs.results import FolderError, Results, code_fingerprint, digest, versions
@@ -92,7 +93,7 @@ def _add_subject_options(group: argparse._ArgumentGroup) -> None:
 def _add_method_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     methods = list(default_methods())
-    add("--methods", nargs="+", choices=METHODS, default=methods, metavar="METHOD", help="names as `list` shows them")
+    add("--methods", nargs="+", type=method_name, default=methods, metavar="METHOD", help="names as `list` shows them")
     add(
         "--add",
         type=absolute_path,
@@ -103,7 +104,7 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--reference",
-        choices=METHODS,
+        type=method_name,
         metavar="METHOD",
         help="method that the others are tested against; LayerGradCam unless the run has another",
     )
@@ -293,8 +294,8 @@ def add_methods(arguments: Sequence[str]) -> dict[str, str]:
     Returns:
         Name of each of those methods → SHA-256 digest of its file.
     """
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--add", type=Path, action="append", default=[])
+    parser = argparse.ArgumentParser("python -m benchmarks", add_help=False)
+    parser.add_argument("--add", type=Path, metavar="FILE.py", action="append", default=[])
     sources: dict[str, str] = {}
     for path in parser.parse_known_args(arguments)[0].add:
         try:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.commands.options import ALL_NETWORKS, Commands, check_run
+from benchmarks.commands.options import ALL_NETWORKS, Commands, check_picture, check_run
 from benchmarks.methods import METHODS
 from benchmarks.reports import overview, pictures, run_report, truth_agreement
 from benchmarks.reports.leads import leads_figure
@@ -78,6 +78,9 @@ def report_command(options: argparse.Namespace) -> int:
 
 def overview_command(options: argparse.Namespace) -> int:
     """Prints several runs side by side, or replaces the tables of a Markdown file by theirs."""
+    check_picture(options.picture)
+    if options.pictures is not None:
+        check_output_folder(options.pictures / "leads.png")
     for folder in options.folders:
         check_run(folder, OF_OVERVIEW)
         Results(folder).collect()
@@ -96,7 +99,6 @@ def overview_command(options: argparse.Namespace) -> int:
 
 def _draw(folder: Path, runs: Sequence[Path]) -> None:
     """Draws who is ahead, and how scores agree with the truth, as far as the runs tell."""
-    check_output_folder(folder / "leads.png")
     rows = overview.rows_by_name(runs)
     known = {name: rows[name] for name in rows if len(truth_agreement.agreement(rows[name]))}
     figures = {

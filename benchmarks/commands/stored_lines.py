@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pandas as pd
 
 from benchmarks.runs.results import FolderError, code_fingerprint
 from captum_apex.files import locked, replaced
-from captum_apex.result_tables import counted
+from captum_apex.result_tables import counted, listed
 
 _CODE = "code"  # column of the code that measured a line, which files of earlier versions lack
 
@@ -131,11 +132,29 @@ class StoredLines:
         expected = f"expected {self.path} to hold the lines of `{self.command}`"
         try:
             stored = pd.read_csv(self.path) if self.path.exists() else pd.DataFrame(columns=columns)
-        except ValueError as error:  # pandas' own errors are among them
+            damaged = _short_line(self.path)
+        except (ValueError, csv.Error) as error:  # pandas' own errors are among them
             raise FolderError(f"{expected}, but it cannot be read: {error}") from error
+        if damaged:
+            raise FolderError(
+                f"{expected}, but {damaged}; name another file for --csv, or remove all lines of its {listed(self.key)}"
+            )
         if missing := [name for name in columns if name not in stored.columns]:
             raise FolderError(
                 f"{expected} as this version writes them, but it lacks the column {missing[0]}; name another file for "
                 "--csv"
             )
         return stored
+
+
+def _short_line(path: Path) -> str:
+    """The first line of a CSV file with another number of cells than its head, in words; nothing if there is none."""
+    if not path.exists():
+        return ""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        head = next(rows, [])
+        for cells in rows:
+            if cells and len(cells) != len(head):
+                return f"line {rows.line_num} has {len(cells)} of {len(head)} cells"
+    return ""

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.commands.options import Commands, write_tables
+from benchmarks.commands.options import Commands, method_name, write_tables
 from benchmarks.commands.options import check_tables as check_marks
 from benchmarks.experiments.annotated_events import annotated_event_lines
 from benchmarks.experiments.annotated_truth import REGION_METHODS, default_methods, truth_lines, truth_rows
-from benchmarks.methods import METHODS
 from benchmarks.reports.markup import Section, section_markdown
 from benchmarks.reports.truth_tables import annotated_events_section, truth_section
 from benchmarks.runs.annotated_clips import AnnotatedStage, recordings_at
@@ -26,7 +25,8 @@ from captum_apex.files import replaced
 from captum_apex.masking.fills import FILLS
 from captum_apex.masking.grids import GRIDS
 from captum_apex.recordings import AnnotatedRecordings
-from captum_apex.result_tables import counted
+from captum_apex.recordings.class_labels import class_indices
+from captum_apex.result_tables import counted, listed
 
 
 def add_truth_parser(commands: Commands) -> None:
@@ -96,7 +96,7 @@ def _add_methods(group: argparse._ArgumentGroup) -> None:
     add(
         "--methods",
         nargs="+",
-        choices=[*REGION_METHODS, *METHODS],
+        type=_method,
         metavar="METHOD",
         help="names as `list` shows them, or 'found, SCHEME' and 'cell, SCHEME' for the region and the peak cell of "
         "the strongest channel; regions and maps of all bases, other methods and controls if left out",
@@ -158,10 +158,13 @@ def _sections(options: argparse.Namespace) -> list[Section]:
 
 def _annotated(options: argparse.Namespace, classifier: Classifier) -> AnnotatedRecordings:
     """The recordings with their annotations; what is left out is said."""
+    names = list(classifier.class_names)
+    if wrong := [each for _, each in options.rename if not class_indices([each], names)]:
+        raise ValueError(f"expected --rename to name classes of the model, {listed(names)}, but got {wrong[0]!r}")
     annotated = AnnotatedRecordings.read(
         recordings_at(options.recordings, classifier),
         options.annotations,
-        list(classifier.class_names),
+        names,
         renamed=dict(options.rename),
         label=options.label_column,
         tier=options.tier,
@@ -180,11 +183,20 @@ def _about(stage: AnnotatedStage, annotated: AnnotatedRecordings) -> str:
     n_events = sum(clip.event is not None for clip in stage.clips)
     n_annotations = sum(map(len, annotated.annotations))
     around = f", {n_events} of them around an event of a long recording" if n_events else ""
+    n_empty = int((~stage.truth.flatten(1).any(1)).sum())
+    empty = f" In {n_empty} of them, the annotated band has no bin of the model's input, so that nothing is measured."
     return (
         f"{counted(len(stage.clips), 'clip')} of {counted(n_recordings, 'recording')} with "
         f"{counted(n_annotations, 'annotation')}{around}. The annotated class, which is explained, has the largest "
         f"score in {stage.n_found} of them; its sound takes {stage.truth.double().mean():.0%} of the bins."
+        + empty
+        * bool(n_empty)
     )
+
+
+def _method(text: str) -> str:
+    """The name of a method, or of a region of the strongest channel."""
+    return method_name(text, REGION_METHODS)
 
 
 def _renamed(text: str) -> tuple[str, str]:

@@ -209,7 +209,7 @@ def _maps(stage: AnnotatedStage, name: str, grid: str, fill: str) -> tuple[Tenso
     if name in REGION_METHODS:
         return _region_maps(stage, *REGION_METHODS[name])
     if name in OF_SCHEMES and OF_SCHEMES[name][0] not in stage.apexes:
-        return None, f"no basis for {OF_SCHEMES[name][0]}"
+        return None, f"no basis for {OF_SCHEMES[name][0]}; give one by --basis"
     found = run_method(METHODS[name], replace(stage.query(grid, fill), names=(name,)))[name]
     return None if found.attributions is None else found.attributions.cpu().double(), found.status
 
@@ -217,7 +217,7 @@ def _maps(stage: AnnotatedStage, name: str, grid: str, fill: str) -> tuple[Tenso
 def _region_maps(stage: AnnotatedStage, place: str, scheme: Scheme) -> tuple[Tensor | None, str]:
     """The region of the strongest channel of each clip as a map of 0 and 1; zeros where no channel is evidence."""
     if scheme not in stage.apexes:
-        return None, f"no basis for {scheme}"
+        return None, f"no basis for {scheme}; give one by --basis"
     clips = stage.classified
     search = RegionSearch() if place == "found" else None
     own = stage.model.own(clips.inputs)

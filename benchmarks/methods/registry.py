@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.machinery import SourceFileLoader
@@ -78,6 +79,7 @@ METHODS: dict[str, Method] = {}
 """All registered methods by name, in the order of the tables."""
 
 _LOADED: dict[Path, list[str]] = {}  # file → the names that it registered
+_LOADED_MODULE = "benchmarks.methods.loaded_"  # begins the names of the modules that `load_methods` imports
 
 
 def method(
@@ -103,6 +105,7 @@ def method(
         A decorator that registers the function and returns it unchanged; see `Method` for what the function returns.
 
     Raises:
+        TypeError: there is no name, or one that is no text, as of `@method` without brackets.
         ValueError: a method is registered under one of the names already; a name begins with =, +, - or @, as formulas
             of spreadsheets do; or there is no learner of one of the names in `learned`.
 
@@ -115,6 +118,12 @@ def method(
         True
         >>> del METHODS["distance from the fill"]  # leaves the registry as it was
     """
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"expected `@method` with the names of its maps, such as `@method('my method')`, but got {names[0]!r}"
+            if names
+            else "expected `@method` with the names of its maps, such as `@method('my method')`, but got none"
+        )
 
     def register(explain: Explain) -> Explain:
         if unknown := [name for name in learned if name not in LEARNERS]:
@@ -186,8 +195,10 @@ def load_methods(path: str | PathLike[str]) -> list[str]:
         METHODS.update(before)
         LEARNERS.clear()
         LEARNERS.update(learners_before)
+        place = place_in_loaded_file(error)  # a SyntaxError says its line itself
         raise ValueError(
             f"expected a Python file that registers methods, but {path} raises {type(error).__name__}: {error}"
+            + (f" ({place})" if place else "")
         ) from error
     names = [name for name in METHODS if name not in before]
     if not names:
@@ -196,8 +207,29 @@ def load_methods(path: str | PathLike[str]) -> list[str]:
     return names
 
 
+def place_in_loaded_file(error: BaseException) -> str:
+    """The last line of a file that `load_methods` imported which an exception passed, such as `line 7 of mine.py`.
+
+    Args:
+        error: the exception, which was raised.
+
+    Returns:
+        The place, or nothing where the exception passed no such file.
+
+    Example:
+        >>> from benchmarks.methods.registry import place_in_loaded_file
+        >>> place_in_loaded_file(ValueError("raised elsewhere"))
+        ''
+    """
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith(_LOADED_MODULE):
+            place = f"line {line} of {Path(frame.f_code.co_filename).name}"
+    return place
+
+
 def _run(path: Path) -> None:
-    name = f"benchmarks.methods.loaded_{len(_LOADED)}"
+    name = f"{_LOADED_MODULE}{len(_LOADED)}"
     loader = SourceFileLoader(name, str(path))  # accepts any suffix
     module = module_from_spec(spec_from_loader(name, loader))  # type: ignore[arg-type]  # never None with a loader
     sys.modules[name] = module  # dataclasses and pickle look a module up by its name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -50,8 +50,8 @@ def leads(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(LEAD_COLUMNS))
 
 
-def best_figure(rows: pd.DataFrame, reference: str, title: str) -> Figure | None:
-    """The best method of each family, the reference and two controls: the mean over all regions and fills.
+def best_figure(rows: pd.DataFrame, reference: str, title: str, added: Collection[str] = ()) -> Figure | None:
+    """The best method of each family, the reference, the best added method and two controls: means over all cells.
 
     The heading says which method is the best, or that the best two are level: that the 95% interval of their difference
     has zero inside.
@@ -60,6 +60,7 @@ def best_figure(rows: pd.DataFrame, reference: str, title: str) -> Figure | None
         rows: rows of a run, as in `benchmarks.reports.standings.scores`.
         reference: method that is always shown where it has scores.
         title: what was measured, written below the heading.
+        added: methods of the user's own files, of which the best one is shown.
 
     Returns:
         The figure; None if no clip has the scores of two methods.
@@ -68,7 +69,8 @@ def best_figure(rows: pd.DataFrame, reference: str, title: str) -> Figure | None
     if by_clip.shape[1] < 2 or not len(by_clip):
         return None
     order = [str(name) for name in by_clip.mean().sort_values(ascending=False, kind="stable").index]
-    best = [next((name for name in order if family(name) == kind), None) for kind in ("APEX", "other methods")]
+    families = [[name for name in order if family(name) == kind] for kind in ("APEX", "other methods")]
+    best = [names[0] for names in (*families, [name for name in order if name in added]) if names]
     shown = [name for name in order if name in {*best, reference, *BESIDE}][::-1]
     values = by_clip[shown].mean()
     ends = pd.DataFrame([statistics.interval(by_clip[name].to_numpy()) for name in shown], index=shown)

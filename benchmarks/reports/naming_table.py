@@ -12,7 +12,7 @@ from benchmarks.reports.markup import Section, ascending, mean_and_range
 NAME = "Names of channels"
 SUBJECT = ["task", "network", "scheme", "basis"]
 ABOUT = (
-    "Channels that are named by `part_names` after the sounds in the peak cells of their prototypes, "
+    "Channels that are named by part_names after the sounds in the peak cells of their prototypes, "
     f"{N_PROTOTYPES} per channel, where the place of every sound is known. Named: share of channels that get a name "
     "(p of at most 0.05, corrected for the number of sounds); moved: the same with the peak cells of all prototypes "
     "exchanged at random.",

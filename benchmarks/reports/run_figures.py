@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -33,24 +33,26 @@ from captum_apex.metrics import bootstrap_interval
 Curve = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
 MOST_METHODS = 32  # in one figure; more would not be legible
 MOST_LABELS = 24  # in one panel
-ROLES = ("best of APEX", "best of other methods", "reference", "random", ORACLE)
+ADDED = "best of --add"  # role of the best method of the user's own files
+ROLES = ("best of APEX", "best of other methods", "reference", "random", ORACLE, ADDED)
 
 
-def leading(cells: pd.DataFrame, reference: str, most: int = MOST_METHODS) -> list[str]:
+def leading(cells: pd.DataFrame, reference: str, most: int = MOST_METHODS, added: Collection[str] = ()) -> list[str]:
     """The methods that a figure shows, best first.
 
-    If the run has too many, these are the reference, the controls that do not depend on APEX, and the best of the
-    other two families in turn.
+    If the run has too many, these are the reference, the methods of the user's own files, the controls that do not
+    depend on APEX, and the best of the other two families in turn.
 
     Args:
         cells: result of `standings.summary`.
         reference: method that is always shown where it has scores.
         most: largest number of methods.
+        added: methods of the user's own files.
     """
     order = _scored(cells)
     if len(order) <= most:
         return order
-    chosen = [reference, *(name for name in order if is_control(name))]
+    chosen = [reference, *(name for name in order if name in added), *(name for name in order if is_control(name))]
     for grid in dict.fromkeys(cells["grid"]):
         chosen += best_of_families(_scored(cells[cells["grid"] == grid]))
     in_turn = zip_longest(*([name for name in order if family(name) == kind] for kind in FAMILIES[:2]))
@@ -168,18 +170,20 @@ def curves(rows: pd.DataFrame, methods_by_role: Mapping[str, Mapping[str, str]],
     return figure
 
 
-def roles(cells: pd.DataFrame, reference: str) -> dict[str, dict[str, str]]:
+def roles(cells: pd.DataFrame, reference: str, added: Collection[str] = ()) -> dict[str, dict[str, str]]:
     """Grid → role → method: the methods with scores for which curves are drawn.
 
     Args:
         cells: result of `standings.summary`.
         reference: method that the others are compared with.
+        added: methods of the user's own files, the best of which has a role.
     """
     methods_by_role = {}
     for grid in dict.fromkeys(cells["grid"]):
         order = _scored(cells[cells["grid"] == grid])
         best = {f"best of {family(name)}": name for name in best_of_families(order)}
         candidates = {**best, "reference": reference, "random": "random", ORACLE: ORACLE}
+        candidates |= {ADDED: next((name for name in order if name in added), "")}
         methods_by_role[grid] = {role: candidates[role] for role in ROLES if candidates.get(role) in order}
     return methods_by_role
 

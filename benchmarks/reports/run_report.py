@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from benchmarks.runs.rows import rows_in
 from captum_apex.files import replaced
 
 REFERENCE = "LayerGradCam"
+MOST_LETTERS = 90  # of a status in the terminal; report.md has all of it
 TEXTS = dict.fromkeys((*KEYS, "status", "fraction", "deletion_curve", "insertion_curve"), str)
 """Columns of rows.csv that hold texts."""
 
@@ -90,7 +92,7 @@ def write(folder: Path) -> str:
     _write(folder / "cells.csv", cells.to_csv(index=False))
     _write(folder / "comparison.csv", compared.reindex(columns=list(standings.COMPARED)).to_csv(index=False))
     if cells[MEASURE].notna().any():
-        _draw(folder, rows, cells, ranked, reference, title)
+        _draw(folder, rows, cells, ranked, reference, title, settings.get("sources") or ())
     best, *others = _result_sections(rows, cells, won, ranked, compared, reference)
     sections = [
         best,
@@ -163,7 +165,8 @@ def table(cells: pd.DataFrame) -> str:
     for name, values in zip(wide.index, wide.to_numpy(), strict=True):
         remarks = ""
         if name in statuses:
-            remarks += f"  {statuses[name][0][:60]} ({len(statuses[name])} of {len(values)} cells)"
+            status = shorten(statuses[name][0], MOST_LETTERS, placeholder="…")
+            remarks += f"  {status} ({len(statuses[name])} of {len(values)} cells)"
         if 0 < clips[name] < clips.max():
             remarks += f"  {clips[name]} clips"
         scores = "".join(f"  {value:>9}" for value in values)
@@ -178,15 +181,16 @@ def _draw(
     ranked: Mapping[str, pd.DataFrame],
     reference: str,
     title: str,
+    added: Collection[str],
 ) -> None:
-    methods = run_figures.leading(cells, reference)
+    methods = run_figures.leading(cells, reference, added=added)
     n_scored = cells.loc[cells[MEASURE].notna(), "method"].nunique()
     long_title = title if len(methods) == n_scored else f"{title}; {len(methods)} of {n_scored} methods"
     figures = {
-        "best": best_figure(rows, reference, title),
+        "best": best_figure(rows, reference, title, added),
         "scores": run_figures.scores(cells, methods, long_title),
         "ranks": run_figures.ranks(ranked, methods, long_title),
-        "curves": run_figures.curves(rows, run_figures.roles(cells, reference), title),
+        "curves": run_figures.curves(rows, run_figures.roles(cells, reference, added), title),
         "price": run_figures.price(cells, reference, title),
     }
     for name, figure in figures.items():
@@ -224,7 +228,8 @@ def _unfinished(missing: Sequence[tuple[str, str, str]], settings: Mapping[str, 
     for method, cells in of_method.items():
         methods_by_cells.setdefault(listed_names(cells, n_cells), []).append(method)
     texts = [f"{', '.join(methods)} ({names})" for names, methods in methods_by_cells.items()]
-    return f"This run is not finished. {len(missing)} cells are not computed yet: {'; '.join(texts)}."
+    counted_cells = "1 cell is" if len(missing) == 1 else f"{len(missing)} cells are"
+    return f"This run is not finished. {counted_cells} not computed yet: {'; '.join(texts)}."
 
 
 def _leaders(won: pd.DataFrame) -> str:

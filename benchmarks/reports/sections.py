@@ -93,7 +93,7 @@ ABOUT_PRICE = (
 ABOUT_SEED = (
     "All numbers are those of one trained classifier and of bases that were fitted once (seed {}). Intervals and "
     "p-values are about clips: they say what to expect of other clips with this classifier, not of another one that is "
-    "trained in the same way. A difference between methods needs runs with several seeds (`--seed`)."
+    "trained in the same way. A difference between methods needs runs with several seeds (--seed)."
 )
 UNDECIDABLE = (
     "No p-value can be below {level} in: {cells}. Where a method is ahead on every clip, the p-value is 2 / 2ⁿ for n "

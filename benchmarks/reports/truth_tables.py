@@ -51,9 +51,9 @@ def truth_section(lines: pd.DataFrame, about: str) -> Section:
     n_clips = lines["clips"].max()
     counts = measured.groupby("measure")["clips"].max()
     few = [f"{HEADS[name]} ({counts[name]})" for name in MEASURES if counts.get(name, n_clips) < n_clips]
-    why = "since the sound is everywhere or a map is nowhere positive in the others"
+    why = "since the sound is everywhere or nowhere, or a map is nowhere positive, in the others"
     defined = [f"Over fewer clips, {why}: {', '.join(few)}."] if few else []
-    left_out = [f"Not measured: {line.method}: {line.status}." for line in missing.itertuples()]
+    left_out = [f"Not measured: {line.method}: {_reason(str(line.status))}." for line in missing.itertuples()]
     return Section(NAME, [about, ABOUT, *defined, *left_out], {NAME: table})
 
 
@@ -77,6 +77,11 @@ def annotated_events_section(lines: pd.DataFrame) -> Section:
         for line in lines.to_dict("records")
     ]
     return Section(EVENTS, [ABOUT_EVENTS], {EVENTS: pd.DataFrame(entries)})
+
+
+def _reason(status: str) -> str:
+    """Why a method has no value: its status, or where that is `ok`, that no clip has one."""
+    return "no measure is defined for any clip" if status == "ok" else status
 
 
 def _cell(line: pd.Series) -> str:

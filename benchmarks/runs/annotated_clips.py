@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from captum.attr import LayerActivation
@@ -220,8 +221,19 @@ def _inputs_and_truth(
         masks.append(annotated_bins(annotated.annotations[clip.recording], drawn, [clip.label], start=clip.start)[0])
     names = [annotated.recordings.names[clip.recording] for clip in clips]
     _check_inputs(classifier, inputs, names, masks[0].shape[-1])
+    if not any(mask.any() for mask in masks):
+        _no_bins(annotated, clips[0])
     shape = (len(masks), -1, masks[0].shape[-1])  # (clip, sample) of a model of waveforms → (clip, 1, sample)
     return torch.stack(inputs), torch.stack(masks).reshape(shape), time_segments(drawn, seconds)
+
+
+def _no_bins(annotated: AnnotatedRecordings, clip: AnnotatedClip) -> NoReturn:
+    """Raises where no bin is annotated: the bands of all annotations lie beside the model's, or are no Hz."""
+    example = clip.event or next(each for each in annotated.annotations[clip.recording] if each.label == clip.label)
+    raise ValueError(
+        f"expected annotations, of frequencies in Hz, that have bins of the model's input, but none has: "
+        f"{example.place} is of {example.low} to {example.high} Hz; --times-only takes the times alone"
+    )
 
 
 def _check_inputs(classifier: Classifier, inputs: Sequence[Tensor], names: Sequence[str], n_frames: int) -> None:

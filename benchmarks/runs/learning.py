@@ -71,7 +71,7 @@ def _learned(subject: Subject, name: str) -> LearnedNetwork:
         tensors = dict(cached_tensors("learned", _key(subject, name), lambda: _trained(subject, name)))
         learned = LearnedNetwork(tensors, tensors.pop(SECONDS).item())
         learned.network(name, Stage.of(subject, 1, "train"))  # whether the weights fit a network of other clips, too
-    except Exception as error:  # a method that cannot be trained must not end the run
+    except (Exception, SystemExit) as error:  # a method that cannot be trained must not end the run
         return LearnedNetwork(failure=status_of(error))
     return learned
 

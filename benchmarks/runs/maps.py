@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.methods import Explained, Method, Query
 from benchmarks.methods.learners import FailedTrainingError
-from benchmarks.methods.registry import joined
+from benchmarks.methods.registry import joined, place_in_loaded_file
 from benchmarks.runs.price import Meter
 from captum_apex.files import read_tensors, write_tensors
 from captum_apex.masking.grids import region_sums
@@ -26,6 +26,7 @@ from captum_apex.metrics import pointing_game, relevance_mass
 LARGEST_DELTA = 0.1  # largest convergence delta of a complete method, relative to the sum that its map should have
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory")  # torch's and the system's
 _FORMAT = "captum-apex sums 2"
+FAULTS = (Exception, SystemExit)  # of a method; one that calls `exit` must not end the run
 PRICE = ("passes", "memory", "seconds")
 RADIUS = 0.02  # largest perturbation for the sensitivity, in standard deviations of the inputs: Captum's default
 
@@ -169,7 +170,7 @@ def run_method(method: Method, query: Query, *, limit: float | None = None, sens
         forward = _flops_of_one_pass(query)
     except _TimeUp:
         failure = f"timeout (more than {limit:g} s)"
-    except Exception as error:
+    except FAULTS as error:
         failure = status_of(error)
     if failure and len(query.names) > 1:
         separately: dict[str, Map] = {}
@@ -180,7 +181,7 @@ def run_method(method: Method, query: Query, *, limit: float | None = None, sens
         return {query.names[0]: Map(None, failure, seconds=_elapsed(start, query.inputs))}
     maps = [_checked(result, query.inputs) for result in results]
     sensitivities: Sequence[Tensor | None] = [None] * len(maps)
-    with suppress(_TimeUp, Exception), time_limit(limit):  # the map itself is valid if its sensitivity fails
+    with suppress(_TimeUp, *FAULTS), time_limit(limit):  # the map itself is valid if its sensitivity fails
         sensitivities = _sensitivities(method, query, maps, sensitivity)
     return {
         name: replace(
@@ -254,8 +255,14 @@ def _checked(result: Explained, inputs: Tensor) -> Map:
     if not isinstance(attributions, Tensor) or not (delta is None or isinstance(delta, Tensor)):
         return Map(None, f"error (expected a tensor, or a tensor and its delta, but got {_type_text(result)})")
     attributions = attributions.detach()
-    if attributions.shape not in (inputs.shape, inputs[:, :1].shape):
-        return Map(None, f"bad shape ({tuple(attributions.shape)})")
+    shape = tuple(inputs[:, :1].shape)
+    if attributions.shape not in (inputs.shape, shape):
+        return Map(None, f"bad shape ({tuple(attributions.shape)}; expected {shape})")
+    if attributions.is_complex():
+        return Map(None, f"error (expected a map of real numbers, but got {attributions.dtype})")
+    if delta is not None and (delta.shape != shape[:1] or delta.is_complex()):
+        got = f"{tuple(delta.shape)} of {delta.dtype}"
+        return Map(None, f"error (expected a delta of shape {shape[:1]}, a real number for each clip, but got {got})")
     attributions = attributions.sum(1, keepdim=True)  # the real and the imaginary part of a bin are masked together
     if not attributions.isfinite().all():
         return Map(None, "non-finite")
@@ -298,15 +305,22 @@ def _relative_change(perturbed: Tensor | None, attributions: Tensor) -> Tensor:
     return change / attributions.flatten(1).norm(dim=1)
 
 
-def status_of(error: Exception) -> str:
-    """The status for an exception: its kind, and the first line of its message."""
+def status_of(error: Exception | SystemExit) -> str:
+    """The status for an exception: its kind, the first line of its message, and its line in a file of `--add`.
+
+    An exception whose message says nothing without its type, such as a KeyError, is named by its type as well.
+    """
     if isinstance(error, FailedTrainingError):
         return str(error)
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    if isinstance(error, (KeyError, SystemExit)):
+        text = f"{type(error).__name__}: {text}"
+    if place := place_in_loaded_file(error):
+        text = f"{text}; {place}"
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in OUT_OF_MEMORY):
-        return f"out of memory ({text[:160]})"
+        return f"out of memory ({text})"
     kind = "unsupported" if isinstance(error, (TypeError, NotImplementedError, AssertionError)) else "error"
-    return f"{kind} ({text[:160]})"
+    return f"{kind} ({text})"
 
 
 def _type_text(result: object) -> str:
@@ -330,12 +344,20 @@ def _elapsed(start: float, inputs: Tensor) -> float:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Sets the global generators of torch and numpy to a seed and restores them: Captum's methods draw from both."""
+    """Sets the global generators of torch and numpy to a seed and restores them: Captum's methods draw from both.
+
+    What else a method may set for all of torch is restored as well: whether gradients are taken, the default type of
+    numbers, and the number of threads. Otherwise a method could change the numbers of those after it.
+    """
     numpy_state = np.random.get_state()  # noqa: NPY002
+    dtype = torch.get_default_dtype()
+    threads = torch.get_num_threads()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), torch.set_grad_enabled(torch.is_grad_enabled()):
             torch.manual_seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)

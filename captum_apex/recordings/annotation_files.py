@@ -154,7 +154,7 @@ def read_annotations(
     if path.suffix.lower() == ".textgrid":
         return _of_text_grid(path, tier)
     lines = [line for line in file_text(path).splitlines() if line.strip()]
-    if lines and _are_times(lines[0].split("\t")[:2]):
+    if lines and _are_times(lines[0].replace(",", ".").split("\t")[:2]):  # also times with a comma, which are refused
         return _of_labels(path, lines)
     return _of_table(path, label) if len(lines) > 1 else []  # a table without rows has no annotations
 
@@ -231,10 +231,11 @@ def _of_labels(path: Path, lines: Iterable[str]) -> list[Annotation]:
         if first == "\\" and annotations:
             annotations[-1] |= dict(zip(("low", "high"), (_frequency(cell, place) for cell in cells), strict=False))
             continue
-        if not _are_times([first, *cells[:1]]):
+        if not _are_times([each.replace(",", ".") for each in (first, *cells[:1])]):
             raise ValueError(f"expected a label of Audacity, two times and a text, in {place}, but got {line!r}")
         text = cells[1].strip() if len(cells) > 1 else ""
-        annotations.append({"label": text, "start": float(first), "end": float(cells[0]), "place": place})
+        start, end = (_number(cell, name, place) for cell, name in ((first, "start"), (cells[0], "end")))
+        annotations.append({"label": text, "start": start, "end": end, "place": place})
     return [Annotation(**each) for each in annotations if each["label"]]
 
 
@@ -303,7 +304,8 @@ def _number(cell: str, name: str, place: str) -> float:
     try:
         return float(cell)
     except ValueError as error:
-        raise ValueError(f"expected a number as the {name} in {place}, but got {cell!r}") from error
+        decimals = "; write decimals with a point, not a comma" if "," in cell else ""
+        raise ValueError(f"expected a number as the {name} in {place}, but got {cell!r}{decimals}") from error
 
 
 def _frequency(cell: str, place: str) -> float | None:

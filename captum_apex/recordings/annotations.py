@@ -119,10 +119,15 @@ class AnnotatedRecordings:
             sorted_out.add(annotation)
         left_out = sorted_out.texts()
         if not any(sorted_out.kept.values()):
+            got = (
+                f"of {counted(len(listed_annotations), 'annotation')} none is"
+                + "".join(f"; {text}" for text in left_out)
+                if listed_annotations
+                else "it has no annotations"
+            )
             raise ValueError(
                 f"expected {source} to have annotations of the {counted(len(recordings), 'recording')} and of the "
-                f"classes {listed(list(class_names))}, but of {counted(len(listed_annotations), 'annotation')} none is"
-                + "".join(f"; {text}" for text in left_out)
+                f"classes {listed(list(class_names))}, but {got}"
             )
         kept = [sorted(sorted_out.kept[index], key=lambda each: each.start) for index in range(len(recordings))]
         return cls(recordings, tuple(map(tuple, kept)), tuple(left_out))
@@ -144,7 +149,7 @@ class _SortedOut:
         self.missing: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
         self.points = 0
-        self.late = 0
+        self.late: Counter[str] = Counter()
         self._indices: dict[str, int | None] = {}
         self._classes: dict[str, str | None] = {}
         self._durations: dict[int, float] = {}
@@ -160,7 +165,7 @@ class _SortedOut:
         elif annotation.end == annotation.start:
             self.points += 1
         elif annotation.start >= self._duration(index):
-            self.late += 1
+            self.late[self.recordings.names[index]] += 1
         else:
             end = min(annotation.end, self._duration(index))
             self.kept[index].append(replace(annotation, label=name, end=end, file=self.recordings.names[index]))
@@ -172,7 +177,7 @@ class _SortedOut:
             f"of files that are not among the recordings: {_counts(self.missing)}": self.missing.total(),
             f"of classes that the model does not have: {_counts(self.unknown)}": self.unknown.total(),
             "without a duration": self.points,
-            "after the end of their recording": self.late,
+            f"after the end of their recording: {_counts(self.late)}": self.late.total(),
         }
         texts = [f"{counted(number, 'annotation')} {what}" for what, number in numbers.items() if number]
         return texts + [f"{counted(n_without, 'recording')} without annotations of the classes"] * bool(n_without)

@@ -219,6 +219,8 @@ def test_a_file_of_methods_that_cannot_be_read_exits_with_2(tmp_path, capsys):
         (["run", "--sensitivity", "-1"], "expected a number of at least 0"),
         (["run", "--task", "birds"], "invalid choice: 'birds'"),
         (["run", "--methods", "Magic"], "invalid choice: 'Magic'"),
+        (["run", "--methods", "gradcam"], "'gradcam'; did you mean 'GradCAM++' or 'LayerGradCam' or 'GuidedGradCam'?"),
+        (["run", "--methods", "APEX tme"], "did you mean 'APEX time' or 'APEX time, n=3' or 'APEX time, n=1'?"),
         (["run", "--reference", "Magic"], "invalid choice: 'Magic'"),
         (["run", "--device", "abacus"], "expected a device that is here, but got 'abacus'"),
     ],

@@ -1,10 +1,13 @@
 """The CSV file of a command: what is computed again, and what is said of it."""
 
+import re
+
 import pandas as pd
 import pytest
 
 from benchmarks.commands import stored_lines
 from benchmarks.commands.stored_lines import StoredLines
+from benchmarks.runs.results import FolderError
 
 
 @pytest.fixture
@@ -41,3 +44,17 @@ def test_lines_of_other_code_are_said_to_be_such(stored, capsys, monkeypatch):
         f"3 of 3 results from {stored.path}, not computed again; 2 of them by other code than this: remove their lines "
         "to compute them again\n"
     )
+
+
+@pytest.mark.parametrize("kept", [12, 1])  # within the first and the second value of the last line
+def test_a_file_that_ends_within_a_line_is_said_to_be_damaged(stored, kept):
+    stored.completed([("digits", 1)], measured_lines)
+    *lines, last = stored.path.read_text().splitlines()
+    assert last.count(",") == 3
+    stored.path.write_text("\n".join([*lines, last[:kept]]))
+    message = (
+        f"to hold the lines of `fits`, but line 3 has {last[:kept].count(',') + 1} of 4 cells; name another file for "
+        "--csv, or remove all lines of its task, seed"
+    )
+    with pytest.raises(FolderError, match=re.escape(message)):
+        stored.of("digits", 1)

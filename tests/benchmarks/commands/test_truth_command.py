@@ -134,6 +134,20 @@ def test_wrong_annotations(change, message, here, capsys):
     assert message in fault(capsys, "--methods", "random")
 
 
+def test_bands_beside_those_of_the_model_are_an_error_if_nothing_else_is_annotated(here, capsys):
+    text = Path("events.csv").read_text()
+    Path("events.csv").write_text(re.sub(r",\d+\.0,\d+\.0,(low|high)\n", r",1e7,2e7,\1\n", text))
+    said = fault(capsys, "--methods", "energy")
+    assert "expected annotations, of frequencies in Hz, that have bins of the model's input, but none has: " in said
+    assert re.search(r"line \d of events.csv is of 10000000.0 to 20000000.0 Hz; --times-only takes the times", said)
+    Path("events.csv").write_text(re.sub(r",\d+\.0,\d+\.0,high\n", r",1e7,2e7,high\n", text))
+    assert truth("--methods", "energy") == 0
+    printed = capsys.readouterr().out
+    assert "In 2 of them, the annotated band has no bin of the model's input, so that nothing is measured." in printed
+    assert truth("--methods", "energy", "--times-only") == 0
+    assert "has no bin" not in capsys.readouterr().out
+
+
 def test_wrong_arguments(here, capsys):
     Path("empty.txt").write_text("")
     assert "expected annotations at none.csv, but there is" in fault(capsys, annotations="none.csv")
@@ -141,6 +155,8 @@ def test_wrong_arguments(here, capsys):
     assert "expected audio files, which end in .aif" in fault(capsys, recordings="nowhere")
     assert "expected --basis with --events" in fault(capsys, "--events")
     assert "expected LABEL=CLASS, such as NOCA='Northern Cardinal', but got 'low'" in fault(capsys, "--rename", "low")
+    said = fault(capsys, "--rename", "L1=lwo")
+    assert said.endswith("expected --rename to name classes of the model, low, high, but got 'lwo'")
     assert "invalid choice: 'magic'" in fault(capsys, "--methods", "magic")
     assert "expected events.csv to be of crowsetta's" in (said := fault(capsys, "--format", "raven")) or (
         "expected crowsetta, which reads other formats of annotations, but it cannot be imported" in said

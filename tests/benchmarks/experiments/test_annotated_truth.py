@@ -281,13 +281,13 @@ def test_what_the_methods_of_a_basis_need(tmp_path):
     methods = [*default_methods(list(stage.apexes)), "found, square", "APEX frequency", "APEX all, through IG"]
     rows, statuses = truth_rows(stage, methods, grid="time", fill="silence")
     assert {name: status for name, status in statuses.items() if status != "ok"} == {
-        "found, square": "no basis for square",
-        "APEX frequency": "no basis for frequency",
-        "APEX all, through IG": "no basis for square",
+        "found, square": "no basis for square; give one by --basis",
+        "APEX frequency": "no basis for frequency; give one by --basis",
+        "APEX all, through IG": "no basis for square; give one by --basis",
     }
     lines = truth_lines(rows, statuses)
     assert set(lines["method"]) == set(methods)
-    assert "Not measured: APEX frequency: no basis for frequency." in truth_section(lines, "").text
+    assert "Not measured: APEX frequency: no basis for frequency; give one by --basis." in truth_section(lines, "").text
 
 
 def test_every_measure_of_the_truth_is_1_and_of_its_inverse_0():

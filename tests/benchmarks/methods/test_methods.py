@@ -21,6 +21,7 @@ from torch import nn
 from benchmarks.methods import METHODS, Method, load_methods, method, registry
 from benchmarks.methods.region_maps import shared, spread
 from benchmarks.reports.standings import family
+from benchmarks.runs.maps import run_method
 from captum_apex import APEX, SCHEMES, PrototypeBasis
 from captum_apex.attribution.decomposition import Decomposition
 from captum_apex.layers.cell_places import CellPlaces
@@ -590,13 +591,18 @@ def test_a_file_that_is_not_there(tmp_path):
         ("a = 1", "to register a method by `@method`, but it registers none"),
         ("def", "raises SyntaxError"),
         ("raise SystemExit('stop')", "raises SystemExit: stop"),
+        (
+            "from benchmarks.methods import method\n@method\ndef explain(query):\n    return query.inputs",
+            "raises TypeError: expected `@method` with the names of its maps, such as .*, but got <function explain",
+        ),
+        ("from benchmarks.methods import method\nmethod()(print)", "with the names of its maps, .* but got none"),
         *(
             (f"from benchmarks.methods import method\nmethod('{name}')(print)", "begins with no =, [+], - or @")
             for name in ("=1+1", "+1", "-1", "@SUM(A1)")
         ),
         (
             "from benchmarks.methods import method\nmethod('new')(print)\n1 / 0",
-            "raises ZeroDivisionError: division by zero",
+            r"raises ZeroDivisionError: division by zero [(]line 3 of mine.py[)]",
         ),
         (
             "from benchmarks.methods import method\nmethod('new', 'Saliency')(print)",
@@ -611,6 +617,15 @@ def test_a_file_that_cannot_be_used_leaves_nothing_behind(registered, tmp_path, 
         with pytest.raises(ValueError, match=message):
             load_methods(path)
     assert before == registered
+
+
+def test_the_status_of_a_failure_names_its_line_in_the_users_file(registered, tmp_path):
+    path = tmp_path / "mine.py"
+    lines = ["from benchmarks.methods import method", "@method('fails inside torch')", "def explain(query):"]
+    path.write_text("\n".join([*lines, "    return query.inputs.view(7)"]))
+    load_methods(path)
+    found = run_method(registered["fails inside torch"], random_query())["fails inside torch"]
+    assert re.fullmatch(r"error \(shape '\[7\]' is invalid for input of size \d+; line 4 of mine.py\)", found.status)
 
 
 def test_a_name_is_registered_once():

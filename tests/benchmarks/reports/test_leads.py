@@ -86,6 +86,12 @@ def test_the_figure_of_a_run_shows_few_methods_at_their_means():
     assert panel.get_title() == "scenes, cnn, 8 clips"
 
 
+def test_the_figure_of_a_run_shows_the_best_method_of_the_user():
+    scores = {"APEX time": 0.5, "Saliency": 0.6, "mine": 0.3, "mine, twice": 0.35, "random": 0.0}
+    (panel,) = best_figure(rows(scores), "LayerGradCam", "", ("mine", "mine, twice", "failed")).axes
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["random", "mine, twice", "APEX time", "Saliency"]
+
+
 def test_there_is_no_figure_where_nothing_can_be_compared():
     assert best_figure(rows({"APEX time": 0.5}), "LayerGradCam", "") is None
     assert leads_figure({"scenes cnn": rows({"APEX time": 0.5, "APEX square": 0.4})}) is None

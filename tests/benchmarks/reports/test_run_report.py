@@ -491,6 +491,10 @@ def test_a_figure_shows_the_best_of_both_sides():
     means = cells.groupby("method")["difference"].mean()
     assert shown == sorted(shown, key=means.get, reverse=True)
     assert len(run_figures.leading(cells, "LayerGradCam", most=100)) == 63
+    last = means.idxmin()
+    assert last not in shown
+    with_last = run_figures.leading(cells, "LayerGradCam", most=20, added=[last])
+    assert (len(with_last), with_last[-1]) == (20, last)
 
 
 def test_scores_are_drawn_at_their_means_with_their_intervals(cells):
@@ -545,6 +549,9 @@ def test_roles(cells):
         "greedy oracle": "greedy oracle",
     }
     assert "reference" not in run_figures.roles(cells, "Magic")["time"]
+    own = run_figures.roles(cells, "LayerGradCam", ["energy", "LayerGradCam", "not scored"])["time"]
+    assert own.pop("best of --add") == "LayerGradCam"  # which scores higher than energy
+    assert own == run_figures.roles(cells, "LayerGradCam")["time"]
 
 
 def test_curves_are_means_over_the_clips_that_all_have(rows):

@@ -37,6 +37,7 @@ from tests.small import small_subject
 
 QUICK = ("energy", "random", "Saliency", "APEX time", "FeatureAblation")
 KEY = {"task": "small"}
+DELTA = "expected a delta of shape (4,), a real number for each clip"
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +201,10 @@ def broken(kind):
             raise RuntimeError("two\nlines")
         if kind == "memory":
             raise MemoryError("no room")
+        if kind == "key":
+            return {}["weights"]
+        if kind == "exits":
+            sys.exit(3)
         if kind == "slow":
             try:
                 time.sleep(20)
@@ -219,6 +224,9 @@ def broken(kind):
             "1-tuple": (values,),
             "float delta": (values, 0.5),
             "constant": torch.ones_like(values),
+            "complex": values.to(torch.complex64),
+            "long delta": (values, torch.zeros(2 * len(values))),
+            "complex delta": (values, torch.zeros(len(values), dtype=torch.complex64)),
             "incomplete": (values, values.sum((1, 2, 3)) * 0.5),
             "spoils": values,
         }[kind]
@@ -237,8 +245,13 @@ def broken(kind):
         ("1-tuple", "error (expected a tensor, or a tensor and its delta, but got (Tensor))", False),
         ("float delta", "error (expected a tensor, or a tensor and its delta, but got (Tensor, float))", False),
         ("nan", "non-finite", False),
-        ("shape", "bad shape ((4, 1, 3, 126))", False),
+        ("shape", "bad shape ((4, 1, 3, 126); expected (4, 1, 64, 126))", False),
         ("constant", "degenerate (constant maps)", False),
+        ("complex", "error (expected a map of real numbers, but got torch.complex64)", False),
+        ("long delta", f"error ({DELTA}, but got (8,) of torch.float32)", False),
+        ("complex delta", f"error ({DELTA}, but got (4,) of torch.complex64)", False),
+        ("key", "error (KeyError: 'weights')", False),
+        ("exits", "error (SystemExit: 3)", False),
         ("incomplete", "axiom violated (1.00)", True),
         ("spoils", "ok", True),
     ],
@@ -447,6 +460,25 @@ def test_a_member_of_a_family_does_not_spoil_the_others(small):
         found = run_method(Method(("good", bad), explain), query, limit=0.5)
         assert found["good"].status == "ok"
         assert found[bad].status.startswith(status)
+
+
+def test_what_a_method_sets_for_all_of_torch_does_not_reach_the_next_one(small):
+    def explain(query):
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        return query.inputs
+
+    stage = Stage.of(small, 2)
+    query = stage.query(stage.grid("time"), stage.fill("mean"))
+    threads = torch.get_num_threads()
+    expected = run_method(METHODS["random"], replace(query, names=("random",)))["random"].attributions
+    assert run_method(Method(("sets",), explain), query)["sets"].status == "ok"
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+    assert torch.get_num_threads() == threads
+    after = run_method(METHODS["random"], replace(query, names=("random",)))["random"].attributions
+    assert after.dtype == expected.dtype
+    assert torch.equal(after, expected)
 
 
 def test_a_delta_that_is_not_a_number_breaks_the_axiom(small):

@@ -178,7 +178,7 @@ def test_it_is_said_what_is_left_out(recordings):
         "1 annotation of files that are not among the recordings: c.wav (1)",
         "3 annotations of classes that the model does not have: fox (2), owl (1)",
         "1 annotation without a duration",
-        "1 annotation after the end of their recording",
+        "1 annotation after the end of their recording: north/b.wav (1)",
         "2 recordings without annotations of the classes",
     )
 
@@ -187,6 +187,30 @@ def test_an_ambiguous_name_is_an_error(recordings):
     message = "expected line 7 to name one recording, but 'a.wav' may be any of north/a.wav, south/a.wav"
     with pytest.raises(ValueError, match=message):
         annotated(recordings, Annotation("rain", 0, 1, file="a.wav", place="line 7"))
+
+
+def test_a_file_without_annotations_is_said_to_be_empty(recordings, tmp_path):
+    path = written(tmp_path, "empty.txt", "")
+    message = "annotations of the 3 recordings and of the classes Dog bark, rain, but it has no annotations$"
+    with pytest.raises(ValueError, match=message):
+        AnnotatedRecordings.read(recordings, path, ["Dog bark", "rain"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("a.csv", "start;end;label\n0,5;1,5;dog\n", "the start in line 2 of"),
+        ("a.csv", "start;end;low;label\n0;1;200,5;dog\n", "the frequency in line 2 of"),
+        ("a.txt", "0,5\t1,5\tdog\n", "the start in label 1 of"),
+        ("a.txt", "0\t1,5\tdog\n0,5\t1\tdog\n", "the end in label 1 of"),
+        ("a.txt", "0.5\t1.5\tdog\n1\t1,5\tdog\n", "the end in label 2 of"),
+    ],
+)
+def test_decimals_with_a_comma_are_refused_and_not_lost(name, text, place, tmp_path):
+    path = written(tmp_path, name, text)
+    message = f"expected a number as {place} .*{name}, but got '[0-9]*,5'; write decimals with a point, not a comma"
+    with pytest.raises(ValueError, match=message):
+        read_annotations(path)
 
 
 def test_without_a_single_fitting_annotation_there_is_an_error(recordings):
@@ -240,7 +264,9 @@ def test_the_table_of_a_dawn_chorus():
         expected, key=lambda row: row[1]
     )
     late = sum(row[7] in ("EATO", "WOTH") for row in rows) - len(expected)
-    assert found.left_out[1] == f"{late} annotations after the end of their recording"
+    assert found.left_out[1] == (
+        f"{late} annotations after the end of their recording: Recording_1_Segment_07-snippet.wav ({late})"
+    )
 
 
 @pytest.mark.filterwarnings("ignore")
