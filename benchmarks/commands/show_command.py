@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.commands.options import ALL_NETWORKS, Commands, check_picture, check_run
+from benchmarks.commands.options import ALL_NETWORKS, Commands, check_run
 from benchmarks.methods import METHODS
 from benchmarks.reports import overview, pictures, run_report, truth_agreement
+from benchmarks.reports.figure_parts import write_figure
 from benchmarks.reports.leads import leads_figure
-from benchmarks.reports.panels import write_figure
 from benchmarks.runs.results import FolderError, Results
 from benchmarks.runs.stage import SEGMENTS
 from benchmarks.tasks import TASKS
@@ -78,7 +78,6 @@ def report_command(options: argparse.Namespace) -> int:
 
 def overview_command(options: argparse.Namespace) -> int:
     """Prints several runs side by side, or replaces the tables of a Markdown file by theirs."""
-    check_picture(options.picture)
     if options.pictures is not None:
         check_output_folder(options.pictures / "leads.png")
     for folder in options.folders:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks import statistics
-from benchmarks.reports.panels import DPI, FAMILY_COLOURS, MEASURED, WIDTH, name_methods, points, style
+from benchmarks.reports.figure_parts import DPI, FAMILY_COLOURS, MEASURED, WIDTH, name_methods, points, style
 from benchmarks.reports.standings import can_lead, common, family, scores
 from captum_apex.figures.colours import MARKERS
 
@@ -43,7 +43,8 @@ def leads(rows: pd.DataFrame) -> pd.DataFrame:
         others = [name for name in means.index if family(name) != "APEX"]
         if not of_apex or not others or not len(by_clip):
             continue
-        first, rival = of_apex[0], others[0]
+        first = of_apex[0]
+        rival = others[0]
         ends = statistics.interval((by_clip[first] - by_clip[rival]).to_numpy())
         lead = means[first] - means[rival]
         lines.append((str(grid), first, means[first], rival, means[rival], lead, *ends, len(by_clip)))
@@ -120,7 +121,8 @@ def leads_figure(runs: Mapping[str, pd.DataFrame]) -> Figure | None:
             for k, grid in enumerate(grids)
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(grids), frameon=False)
-        ahead, behind = (together["low"] > 0).sum(), (together["high"] < 0).sum()
+        ahead = (together["low"] > 0).sum()
+        behind = (together["high"] < 0).sum()
         counts = f"{ahead} of {len(together)} comparisons, another method in {behind}; the rest are level"
         figure.suptitle(f"APEX is ahead in {counts}", fontweight="bold", fontsize=12)
         panel.set_title("best APEX method that selects channels − best other method, with 95% interval over clips")

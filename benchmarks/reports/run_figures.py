@@ -13,8 +13,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from benchmarks.reports.figure_parts import (
+    DPI,
+    FAMILY_COLOURS,
+    MEASURED,
+    WIDTH,
+    family_legend,
+    name_methods,
+    points,
+    style,
+)
 from benchmarks.reports.labels import draw_labels
-from benchmarks.reports.panels import DPI, FAMILY_COLOURS, MEASURED, WIDTH, family_legend, name_methods, points, style
 from benchmarks.reports.standings import (
     FAMILIES,
     MEASURE,

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.reports import run_figures, standings
+from benchmarks.reports.figure_parts import write_figure
 from benchmarks.reports.leads import best_figure
 from benchmarks.reports.markup import Section, between, latex, markdown, number, significant
-from benchmarks.reports.panels import write_figure
 from benchmarks.reports.sections import (
     about_run,
     comparison_section,

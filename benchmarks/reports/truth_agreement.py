@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from benchmarks.reports.figure_parts import DPI, FAMILY_COLOURS, MEASURED, WIDTH, family_legend, points, style
 from benchmarks.reports.labels import draw_labels
 from benchmarks.reports.markup import NOTHING, between
-from benchmarks.reports.panels import DPI, FAMILY_COLOURS, MEASURED, WIDTH, family_legend, points, style
 from benchmarks.reports.standings import CELL, cells_of, family, scores
 from captum_apex.figures.colours import LINES, MARKERS
 
@@ -155,7 +155,8 @@ def agreement_figure(runs: Mapping[str, pd.DataFrame]) -> Figure | None:
         panel.set_yticks(range(len(order)), order)
         panel.set_xlabel("← methods that score higher point less at the sound    correlation    more →")
         figure.legend(loc="outside lower center", ncols=len(grids), frameon=False)
-        above, below = int((together["low"] > 0).sum()), int((together["high"] < 0).sum())
+        above = (together["low"] > 0).sum()
+        below = (together["high"] < 0).sum()
         counts = f"in {above} of {len(together)} cases, less in {below}"
         figure.suptitle(f"Methods that score higher point more at the sound {counts}", fontweight="bold", fontsize=12)
         panel.set_title("rank correlation of insertion − deletion and pointing game over methods other than APEX")

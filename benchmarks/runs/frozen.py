@@ -159,7 +159,8 @@ class Entry:
     def _check_training(self, found: Entry) -> None:
         """Other training clips give other bases and other learned networks."""
         for name in ("training_means", "training_deviations"):
-            expected, values = np.array(getattr(self, name)), np.array(getattr(found, name))
+            expected = np.array(getattr(self, name))
+            values = np.array(getattr(found, name))
             if expected.shape != values.shape or not np.allclose(values, expected, rtol=0, atol=ROUNDING):
                 raise FrozenError(
                     f"expected the training clips of {self.name} as in the frozen version, but their {name[9:]} "
