@@ -52,9 +52,8 @@ def head_picture(subject: Subject, name: str, index: int, scheme: Scheme = Schem
     left, right = halves[0]
     heading(left, f"{name}: {names[of_head.predicted]!r}, logit {of_head.logit:.2f}")
     heading(right, f"APEX, {scheme}: {names[int(of_apex.target)]!r}, logit {of_apex.score:.2f}")
-    of_class = f"prototype {{}} of {names[of_head.predicted]}"
-    _draw(left, of_head.evidence, clip, clips, limits, names, (of_class, "similarity"))
-    image = _draw(right, of_apex.evidence, clip, clips, limits, names, ("channel {}", "purity"))
+    _draw(left, of_head.evidence, clip, clips, limits, names, ("the clip, prototype {}", "similarity"))
+    image = _draw(right, of_apex.evidence, clip, clips, limits, names, ("the clip, channel {}", "purity"))
     colour_bar(right, right.axes, image, "level in dB")
     return figure
 

@@ -22,9 +22,9 @@ COLUMNS = (
 ABOUT = (
     "Everybody's methods on the same networks, clips, fills and grids. Each entry of the first table is the mean of "
     "insertion − deletion over clips, grids and fills; higher is better. The second table has the pointing game and "
-    "the relevance mass, of tasks whose truth is known. The lines are in the order of the mean over the entries that "
-    "all methods have. Controls do not attribute the decision of the model, or are"
-    " another method under a second name, and lead nothing."
+    "the relevance mass, of tasks whose truth is known; the mass is a mean over the clips in which the map is positive "
+    "somewhere. The lines are in the order of the mean over the entries that all methods have. Controls do not "
+    "attribute the decision of the model, or are another method under a second name, and lead nothing."
 )
 
 

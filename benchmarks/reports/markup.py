@@ -138,21 +138,23 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def mean_and_range(values: pd.Series, digits: int = 3) -> str:
-    """The mean of numbers, with the smallest and the largest where there are several; NaN does not count.
+    """The mean of numbers, with the smallest and the largest where there are several, and how many are known.
 
     Example:
         >>> import pandas as pd
         >>> from benchmarks.reports.markup import mean_and_range
         >>> mean_and_range(pd.Series([0.25, 0.75]), digits=2), mean_and_range(pd.Series([0.5, float("nan")]))
-        ('0.50 (0.25 to 0.75)', '0.500')
+        ('0.50 (0.25 to 0.75)', '0.500 (1 of 2)')
         >>> mean_and_range(pd.Series([float("nan")]))
         '–'
     """
     known = values.dropna()
+    if not len(known):
+        return NOTHING
+    about = [f"{number(known.min(), digits)} to {number(known.max(), digits)}"] if len(known) > 1 else []
+    about += [f"{len(known)} of {len(values)}"] if len(known) < len(values) else []
     mean = number(known.mean(), digits)
-    if len(known) < 2:
-        return mean
-    return f"{mean} ({number(known.min(), digits)} to {number(known.max(), digits)})"
+    return f"{mean} ({', '.join(about)})" if about else mean
 
 
 def ascending(numbers: pd.Series) -> str:

@@ -45,7 +45,8 @@ ABOUT_LEADS = (
 ABOUT_AGREEMENT = (
     "Spearman's rank correlation over methods, without the controls, of insertion − deletion with a measure of the "
     "maps against the known truth, with its 95% interval over clips; both are means over the clips whose truth is "
-    "known. Others: the same without APEX, whose many rows are settings of one method. Methods: their numbers, of the "
+    "known. The means of a resample are noisier than those of all clips, so intervals lean towards zero. Others: the "
+    "same without APEX, whose many rows are settings of one method. Methods: their numbers, of the "
     "pointing game / of the relevance mass, for which a map has to be positive somewhere in each of these clips."
 )
 

@@ -83,7 +83,10 @@ ABOUT_SHARES = (
     "For every next region, the greedy oracle tries all regions with the model and takes the best one, so hardly any "
     "order scores higher. The entries give the share of its score that a method reaches, on the clips that both have."
 )
-ABOUT_MEASURES = "Means over clips and cells; ↑ higher is better, ↓ lower is better. “Partly” is explained above."
+ABOUT_MEASURES = (
+    "Means over clips and cells; ↑ higher is better, ↓ lower is better. “Partly” is explained above. The relevance "
+    "mass is that of the clips in which a map is positive somewhere."
+)
 ABOUT_PRICE = (
     "The table gives what the explanation of one clip costs: forward passes of the model (the arithmetic of the "
     "explanation divided by that of one forward pass), the most memory that tensors held at one time, and the time. "

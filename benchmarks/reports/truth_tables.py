@@ -20,9 +20,11 @@ HEADS = {
     "pointing": "pointing game",
     "relevance_mass": "relevance mass",
 }
+FEWEST = 3  # clips of a mean that has an interval
 ABOUT = (
     "Mean over the clips with its 95% interval; in brackets the chance, the mean over random places of the same map. "
-    "↑ marks a mean whose difference from chance has an interval above zero."
+    "↑ marks a mean whose difference from chance has an interval above zero. Intervals are wide where there are few "
+    "clips, and may reach beyond what is possible; fewer than three clips have none."
 )
 ABOUT_EVENTS = (
     "An event and an annotation are a pair where they have the same class and overlap in time; each is in one pair. "
@@ -45,7 +47,7 @@ def truth_section(lines: pd.DataFrame, about: str) -> Section:
         of_method = measured[measured["method"] == method].set_index("measure")
         cells = {HEADS[name]: _cell(of_method.loc[name]) for name in MEASURES if name in of_method.index}
         entries.append({"method": method} | cells)
-    table = pd.DataFrame(entries, columns=["method", *HEADS.values()]).fillna(NOTHING)
+    table = pd.DataFrame(entries, columns=["method", *HEADS.values()]).astype(object).fillna(NOTHING)
     failed = lines[lines["clips"] == 0].drop_duplicates("method")
     missing = failed[~failed["method"].isin(set(measured["method"]))]
     n_clips = lines["clips"].max()
@@ -86,5 +88,7 @@ def _reason(status: str) -> str:
 
 def _cell(line: pd.Series) -> str:
     """A mean with its interval and its chance; marked where it is above chance."""
-    text = f"{between(line['mean'], line['low'], line['high'])} ({number(line['chance'])})"
+    enough = line["clips"] >= FEWEST
+    mean = between(line["mean"], line["low"], line["high"]) if enough else number(line["mean"])
+    text = f"{mean} ({number(line['chance'])})"
     return f"{text} ↑" if not math.isnan(line["above_low"]) and line["above_low"] > 0 else text

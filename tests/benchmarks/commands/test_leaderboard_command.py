@@ -13,7 +13,7 @@ from benchmarks.runs.frozen import Entry, FrozenError, FrozenVersion
 @pytest.fixture
 def board(tmp_path, monkeypatch):
     """A version with two entries and published lines; scores depend on the method and the entry alone."""
-    entry = Entry("scenes", "cnn", 0, [0, 1], 0.5, "", [0, 0], "", [0.0], [1.0], {}, {}, {}, "", -1.0, "", [])
+    entry = Entry("scenes", "cnn", 0, [0, 1], 0.5, "", [0, 0], "", [0.0], [1.0], {}, {}, {}, "", [], [], -1.0, "", [])
     entries = {name: dataclasses.replace(entry, task=name) for name in ("scenes", "digits")}
     version = FrozenVersion(tmp_path / "frozen", 1, ("time",), ("mean",), 3, entries)
     version.folder.mkdir()

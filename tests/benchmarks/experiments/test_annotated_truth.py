@@ -419,3 +419,11 @@ def test_the_table_says_over_how_many_clips_a_measure_is_defined(tmp_path):
     }
     text = truth_section(lines, "about").text
     assert any(each.startswith("Over fewer clips") and each.endswith(": AUC, segments (4).") for each in text)
+
+
+@pytest.mark.parametrize(("n_clips", "cell"), [(2, "0.50 (0.20) ↑"), (3, "0.50 [0.10, 1.03] (0.20) ↑")])
+def test_a_mean_of_two_clips_has_no_interval(n_clips, cell):
+    line = {"method": "energy", "measure": "pointing", "status": "ok", "clips": n_clips, "mean": 0.5, "low": 0.1}
+    line |= {"high": 1.03, "chance": 0.2, "above_low": 0.1}
+    (table,) = truth_section(pd.DataFrame([line]), "about").tables.values()
+    assert table["pointing game"].tolist() == [cell]

@@ -36,8 +36,8 @@ def test_both_halves_have_the_strongest_prototypes_and_their_clips(small):
     (of_apex,) = explain(apex, inputs, n_channels=3, n_prototypes=2, search=None)
     expected = []
     for evidence, row, measure in (
-        (of_head.evidence, f"prototype {{}} of {names[of_head.predicted]}", "similarity"),
-        (of_apex.evidence, "channel {}", "purity"),
+        (of_head.evidence, "the clip, prototype {}", "similarity"),
+        (of_apex.evidence, "the clip, channel {}", "purity"),
     ):
         for each in evidence:
             expected.append(f"{row.format(each.channel)}\n{measure} {each.purity:.2f}, adds {each.contribution:.2f}")

@@ -18,7 +18,7 @@ def test_each_basis_has_one_line_over_its_seeds():
     section = naming_section(pd.DataFrame(lines))
     table = section.tables[NAME]
     assert table["basis"].tolist() == ["raw", "PCA"]
-    assert table["same"].tolist() == ["0.50 (0.25 to 0.75)", "–"]
+    assert table["same"].tolist() == ["0.50 (0.25 to 0.75, 2 of 3)", "–"]
     assert table["class event"].tolist() == ["0.50 (0.50 to 0.50)", "0.50"]
     assert table["seeds"].tolist() == ["0, 1, 2", "0"]
     text = " ".join(ABOUT)
