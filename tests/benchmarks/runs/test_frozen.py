@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from benchmarks.runs import frozen
 from benchmarks.runs.frozen import FROZEN, Entry, FrozenError, FrozenVersion
 from benchmarks.runs.results import digest_of
 from benchmarks.runs.stage import Stage
-from benchmarks.tasks import ClipDataset
+from benchmarks.tasks import ClipDataset, crowded, scenes
 from captum_apex.files import read_tensors
 from captum_apex.layers.models import fingerprint
 from tests.small import small_subject
@@ -158,3 +159,20 @@ def test_the_published_weights_are_those_of_the_entries(path):
         assert fingerprint(model) == entry.weights
         assert len(entry.indices) == len(entry.predicted) == len(entry.means) == n_clips
     assert sum(each.stat().st_size for each in path.parent.iterdir()) < 5e6
+
+
+MADE = {"scenes": (scenes.scene, scenes.truth), "crowded": (crowded.crowded_scene, crowded.audible_truth)}
+
+
+@pytest.mark.parametrize("task", MADE)
+def test_the_clips_of_the_published_version_are_those_that_its_truth_belongs_to(task):
+    """The normalisation, whose training clips are not made here, is a line: its values tell which clips they are of."""
+    make, truth = MADE[task]
+    entry = FrozenVersion.load(1).entries[f"{task}-cnn-0"]
+    clips = [make(0, "test", index) for index in entry.indices]
+    levels = [scenes.LOG_MEL.decibels([torch.from_numpy(clip.waveform)[None]]).double().mean().item() for clip in clips]
+    means = np.array([entry.silence, *entry.means])
+    slope, offset = np.polyfit([scenes.LOG_MEL.floor, *levels], means, 1)
+    np.testing.assert_allclose(slope * np.array([scenes.LOG_MEL.floor, *levels]) + offset, means, atol=1e-3)
+    shares = [truth(clip).double().mean().item() for clip in clips]
+    np.testing.assert_allclose(entry.truth_shares, shares, atol=1e-3)
