@@ -65,7 +65,7 @@ ABOUT_WINNERS = (
 ABOUT_SCORES = (
     f"The score is the {SCORE}. The tables give means over clips, with 95% bootstrap intervals over clips. Methods are "
     "sorted by their mean over cells. Methods marked “partly” lack a cell that most methods have; they come after the "
-    "others, since their mean is one over other cells."
+    "others, since their mean is one over other cells. “No score”: no cell could be scored."
 )
 ABOUT_RANKS = (
     "The table gives mean ranks over clips and fills (1 is best) with 95% bootstrap intervals over clips. Ranked are "
@@ -354,11 +354,12 @@ def _by_grid(
 
 def _named(wide: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """The table with the methods' names as first column, incomplete ones marked, and levels of column names joined."""
-    whole = standings.standings(cells)["complete"]
+    lines = standings.standings(cells)
+    marks = lines["complete"].map({True: "", False: " (partly)"}).mask(lines["mean"].isna(), " (no score)")
     wide = wide.set_axis(
         [", ".join(filter(None, name)) if isinstance(name, tuple) else str(name) for name in wide.columns], axis=1
     )
-    wide.insert(0, "method", [name if whole[name] else f"{name} (partly)" for name in wide.index])
+    wide.insert(0, "method", [f"{name}{marks[name]}" for name in wide.index])
     return wide.reset_index(drop=True)
 
 

@@ -241,7 +241,7 @@ def test_scores_stand_in_the_order_of_their_means(tables):
         ODD,
         "energy",
         "random",
-        "LRP (partly)",
+        "LRP (no score)",
     ]
     assert line(tables["Mean scores"], "APEX time")[1:] == ["0.450", "6", "0.400", "0.500", "0.400", "0.500"]
     low, high = statistics.interval(0.4 + 0.05 * (-1.0) ** np.arange(6))
