@@ -112,7 +112,7 @@ def dictionary_directions(positions: np.ndarray, seed: int) -> Tensor:
     values /= values.std()
     atoms, codes = sparse_codes(values, seed)
     nearest = np.linalg.lstsq(values, codes)[0].T  # (atom, direction)
-    left, sizes, right = np.linalg.svd(np.where(codes.any(axis=0)[:, None], nearest, atoms))
+    left, sizes, right = np.linalg.svd(np.where(codes.any(axis=0, keepdims=True).T, nearest, atoms))
     U[:n_directions] = left * sizes.clip(min=sizes[0] / CONDITION) @ right @ U[:n_directions]
     return torch.from_numpy(U)
 
