@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,12 +33,25 @@ BASES: Mapping[str, str] = {
     "rotation": "a random orthogonal matrix",
     "PCA": "principal components of the features",
     "ICA": "independent components of the features, by FastICA",
-    "dictionary": "a sparse dictionary of the features, whose codes are the channels",
+    "dictionary": "the linear map of the features that is nearest to the codes of a sparse dictionary",
     "APEX orthogonal": "fitted by gradient, U = exp(A − Aᵀ)",
     "APEX closed form": "fitted in closed form, orthogonal",
     "APEX invertible": "fitted by gradient, U = exp(A)",
 }
-DICTIONARY = {"alpha": 1.0, "batch_size": 256, "max_iter": 20}
+DICTIONARY: Mapping[str, Any] = {
+    "alpha": 1.0,
+    "batch_size": 256,
+    "max_iter": 20,
+    "tol": 0.0,
+    "max_no_improvement": None,  # with `tol`: all passes over the positions, which scikit-learn's defaults cut short
+    "fit_algorithm": "cd",
+    "transform_algorithm": "lasso_cd",  # the codes that the atoms are learnt for; the default is another pursuit
+}
+"""Settings of the sparse dictionary, for features whose standard deviation is 1.
+
+`alpha` is about 1.2 / √m for m features of norm 1, as in Mairal et al. (2009); smaller ones miss planted sources.
+"""
+CONDITION = 30  # largest condition number of the dictionary's map, about that of ICA
 
 
 def matrix_of(subject: Subject, scheme: Scheme, name: str, seed: int) -> Tensor:
@@ -73,13 +87,16 @@ def _directions(subject: Subject, name: str, seed: int) -> Tensor:
 
 
 def dictionary_directions(positions: np.ndarray, seed: int) -> Tensor:
-    """The directions that give the codes of a sparse dictionary, as far as it describes the features without an error.
+    """The directions whose channels are nearest to the codes of a sparse dictionary, by least squares.
 
-    With the atoms as rows of `D`, `z = Dᵀ a`, so `a = D⁻ᵀ z`. Sparse codes leave an error, which `D⁻ᵀ` makes larger the
-    more alike the atoms are: where its condition number is in the thousands, the directions give other codes.
+    Sparse codes `A` are no linear function of the features `Z`, but a change of basis is one. The linear map with the
+    least error is `argmin ‖Z W − A‖²`. The inverse of the atoms would be that map only if the codes described the
+    features without an error; it enlarges the error, the more alike the atoms are.
 
     As for ICA, the dictionary is one of the first principal directions, which hold 99% of the variance; the others stay
-    principal directions, so that the matrix is invertible.
+    principal directions. An atom whose code is zero at all positions has no such direction, and is its own instead.
+    Where no code depends on some direction of little variance, `W` hardly has an inverse: its singular values are
+    raised to at least 1 / `CONDITION` of the largest one.
 
     Args:
         positions: features (position, channel), at least as many positions as channels.
@@ -92,9 +109,26 @@ def dictionary_directions(positions: np.ndarray, seed: int) -> Tensor:
     n_directions = int((pca.explained_variance_ratio_.cumsum() < ICA_VARIANCE).sum()) + 1
     U = pca.components_.copy()
     values = positions @ U[:n_directions].T
-    learning = MiniBatchDictionaryLearning(n_directions, random_state=seed, **DICTIONARY)
+    values /= values.std()
+    atoms, codes = sparse_codes(values, seed)
+    nearest = np.linalg.lstsq(values, codes)[0].T  # (atom, direction)
+    left, sizes, right = np.linalg.svd(np.where(codes.any(axis=0, keepdims=True).T, nearest, atoms))
+    U[:n_directions] = left * sizes.clip(min=sizes[0] / CONDITION) @ right @ U[:n_directions]
+    return torch.from_numpy(U)
+
+
+def sparse_codes(values: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A sparse dictionary with as many atoms as directions, and the codes of all positions, by the lasso.
+
+    Args:
+        values: features (position, direction) with a standard deviation of 1.
+        seed: seed of the order of the positions and of the first atoms.
+
+    Returns:
+        The atoms as rows, (atom, direction), and the codes (position, atom).
+    """
+    learning = MiniBatchDictionaryLearning(values.shape[1], random_state=seed, **DICTIONARY)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        atoms = learning.fit(values / values.std()).components_
-    U[:n_directions] = np.linalg.inv(atoms).T @ U[:n_directions]
-    return torch.from_numpy(U)
+        codes = learning.fit_transform(values)
+    return learning.components_, codes

@@ -5,9 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 
-from benchmarks.experiments import prototype_quality
-from benchmarks.experiments.compared_bases import BASES, dictionary_directions, matrix_of
+from benchmarks.experiments import compared_bases, prototype_quality
+from benchmarks.experiments.compared_bases import (
+    BASES,
+    CONDITION,
+    dictionary_directions,
+    matrix_of,
+    sparse_codes,
+)
 from benchmarks.experiments.prototype_quality import (
     ATTACK,
     COLUMNS,
@@ -159,6 +166,60 @@ def test_a_dictionary_finds_planted_sources():
     correlations = np.abs(np.corrcoef(codes.T, sources.T)[:4, 4:])
     assert correlations.max(1).min() > 0.95
     assert sorted(correlations.argmax(1)) == [0, 1, 2, 3]
+
+
+def skew_positions(n_sources: int, skew: float, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sparse sources (position, source), atoms that are alike (source, channel), and their sums with noise."""
+    generator = np.random.default_rng(0)
+    shape = (3000, n_sources)
+    sources = generator.laplace(size=shape) * (generator.random(shape) < 0.2)
+    atoms = np.eye(n_sources) + skew * np.roll(np.eye(n_sources), 1, axis=1)
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    return sources, atoms, sources @ atoms + noise * generator.normal(size=shape)
+
+
+def agreement(channels: np.ndarray, sources: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """The largest correlation of each channel with a source, without its sign, and which sources these are."""
+    n_channels = channels.shape[1]
+    correlations = np.abs(np.corrcoef(channels.T, sources.T)[:n_channels, n_channels:])
+    return correlations.max(1), sorted(correlations.argmax(1).tolist())
+
+
+def test_a_dictionary_finds_sources_where_the_inverse_of_the_atoms_does_not():
+    """With noise and atoms that are alike, nearly as well as the best linear map, which knows the sources."""
+    sources, atoms, positions = skew_positions(6, skew=0.95, noise=0.2)
+    U = dictionary_directions(positions, seed=0).numpy()
+    found, which = agreement(positions @ U.T, sources)
+    best, _ = agreement(positions @ np.linalg.solve(positions.T @ positions, positions.T @ sources), sources)
+    assert which == [0, 1, 2, 3, 4, 5]
+    assert found.min() > 0.97 * best.min() > 0.8
+    learnt, _ = sparse_codes(positions / positions.std(), seed=0)
+    for inverse in (np.linalg.inv(atoms), np.linalg.inv(learnt)):
+        assert agreement(positions @ inverse, sources)[0].max() < 0.4
+    assert np.linalg.cond(U) < 10 < np.linalg.cond(atoms)
+
+
+def test_the_channels_of_a_dictionary_are_the_nearest_to_its_codes():
+    """Oracle: the normal equations, in raw channels; all of these hold variance, so that no direction is left out."""
+    _, _, positions = skew_positions(6, skew=0.95, noise=0.2)
+    scaled = positions / positions.std()
+    _, codes = sparse_codes(scaled, seed=0)
+    expected = np.linalg.solve(scaled.T @ scaled, scaled.T @ codes).T
+    U = dictionary_directions(positions, seed=0).numpy()
+    found, which = agreement(positions @ U.T, positions @ expected.T)
+    assert which == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_allclose(found, 1, rtol=1e-6)
+    lengths = (np.linalg.norm(rows, axis=1) for rows in (U, expected))
+    np.testing.assert_allclose(*map(np.sort, lengths), rtol=1e-4)
+
+
+def test_an_atom_that_is_never_used_is_its_own_direction_and_small_singular_values_are_raised(monkeypatch):
+    _, _, positions = skew_positions(6, skew=0.0, noise=0.2)
+    atoms = PCA().fit(positions).components_.T  # the raw channels, in principal directions
+    scales = [1, 1, 1, 0, 1e-6, 1]  # the fourth atom is never used, the fifth hardly
+    monkeypatch.setattr(compared_bases, "sparse_codes", lambda values, _: (atoms, values @ atoms.T * scales))
+    U = dictionary_directions(positions, seed=0).numpy()
+    np.testing.assert_allclose(U, np.diag([1, 1, 1, 1, 1 / CONDITION, 1]), atol=1e-9)
 
 
 def test_an_oracle_of_the_peak_regions(small):
