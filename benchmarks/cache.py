@@ -42,12 +42,12 @@ def cache_path(kind: str, key: Mapping[str, Any]) -> Path:
 def cached(path: Path, load: Callable[[Path], T], *, make: Callable[[], T], save: Callable[[T, Path], object]) -> T:
     """What the cache holds under a path; if it holds nothing there, it is computed and stored.
 
-    A file that is damaged is named in a warning and made again. If the result cannot be stored, as on a full or
-    read-only disk, a warning says so, and the result is returned all the same.
+    A file that is damaged, or fails a check, is named in a warning and made again. If the result cannot be stored, as
+    on a full or read-only disk, a warning says so, and the result is returned all the same.
 
     Args:
         path: the file or folder, from `cache_path`.
-        load: reads it; raises a ValueError if it is damaged.
+        load: reads it; raises a ValueError if it is damaged, or not what `make` would give.
         make: computes the result; called only when the cache does not hold it.
         save: stores the result as a whole.
 
@@ -64,7 +64,7 @@ def cached(path: Path, load: Callable[[Path], T], *, make: Callable[[], T], save
         except FileNotFoundError:  # deleted meanwhile
             pass
         except (ValueError, OSError) as error:
-            warnings.warn(f"{path} is damaged ({error}); making it again", stacklevel=2)
+            warnings.warn(f"{path} cannot be used ({error}); making it again", stacklevel=2)
     result = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

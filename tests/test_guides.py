@@ -29,6 +29,7 @@ PAGES = sorted(path.stem for path in GUIDES.glob("*.md") if PYTHON.search(path.r
 NOT_HERE = {"command_line"}
 # Pages with trained networks or bases whose numbers are other ones on other processors.
 TRAINED = {
+    "benchmark",
     "does_the_model_listen_to_a_hum",
     "first_explanations",
     "long_recordings",

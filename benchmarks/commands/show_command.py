@@ -79,6 +79,8 @@ def report_command(options: argparse.Namespace) -> int:
 def overview_command(options: argparse.Namespace) -> int:
     """Prints several runs side by side, or replaces the tables of a Markdown file by theirs."""
     if options.pictures is not None:
+        if options.pictures.suffix:
+            raise FolderError(f"expected --pictures to name a folder, but got {options.pictures}")
         check_output_folder(options.pictures / "leads.png")
     for folder in options.folders:
         check_run(folder, OF_OVERVIEW)

@@ -6,6 +6,7 @@ import csv
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from os import SEEK_END
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,8 @@ class StoredLines:
 
 
 def _short_line(path: Path) -> str:
-    """The first line of a CSV file with another number of cells than its head, in words; nothing if there is none."""
-    if not path.exists():
+    """The line of a CSV file that was cut, in words: it has fewer cells than the head, or no end; nothing without one."""
+    if not path.exists() or not path.stat().st_size:
         return ""
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
@@ -157,4 +158,6 @@ def _short_line(path: Path) -> str:
         for cells in rows:
             if cells and len(cells) != len(head):
                 return f"line {rows.line_num} has {len(cells)} of {len(head)} cells"
-    return ""
+    with path.open("rb") as content:
+        content.seek(-1, SEEK_END)
+        return "" if content.read() == b"\n" else "its last line does not end"

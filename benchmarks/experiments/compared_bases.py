@@ -94,7 +94,8 @@ def dictionary_directions(positions: np.ndarray, seed: int) -> Tensor:
     features without an error; it enlarges the error, the more alike the atoms are.
 
     As for ICA, the dictionary is one of the first principal directions, which hold 99% of the variance; the others stay
-    principal directions. An atom whose code is zero at all positions has no such direction, and is its own instead.
+    principal directions. An atom whose code is zero at all positions has no such direction; it is its own instead, as
+    long as the others are in the median.
     Where no code depends on some direction of little variance, `W` hardly has an inverse: its singular values are
     raised to at least 1 / `CONDITION` of the largest one.
 
@@ -112,7 +113,9 @@ def dictionary_directions(positions: np.ndarray, seed: int) -> Tensor:
     values /= values.std()
     atoms, codes = sparse_codes(values, seed)
     nearest = np.linalg.lstsq(values, codes)[0].T  # (atom, direction)
-    left, sizes, right = np.linalg.svd(np.where(codes.any(axis=0, keepdims=True).T, nearest, atoms))
+    fires = np.any(codes, axis=0)
+    size = np.median(np.linalg.norm(nearest[fires], axis=1))
+    left, sizes, right = np.linalg.svd(np.where(np.expand_dims(fires, 1), nearest, size * atoms))
     U[:n_directions] = left * sizes.clip(min=sizes[0] / CONDITION) @ right @ U[:n_directions]
     return torch.from_numpy(U)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,6 +14,7 @@ from benchmarks.reports.figure_parts import DPI, FAMILY_COLOURS, MEASURED, WIDTH
 from benchmarks.reports.standings import can_lead, common, family, scores
 from captum_apex.figures.colours import MARKERS
 
+FEWEST = 3  # clips of a comparison
 RANDOM = "random"
 BESIDE = ("energy", RANDOM)
 """Controls that the figure of a run shows beside its best methods: the sound itself, and chance."""
@@ -54,8 +54,8 @@ def leads(rows: pd.DataFrame) -> pd.DataFrame:
 def best_figure(rows: pd.DataFrame, reference: str, title: str, added: Collection[str] = ()) -> Figure | None:
     """The best method of each family, the reference, the best added method and two controls: means over all cells.
 
-    The heading says which method is the best, or that the best two are level: that the 95% interval of their difference
-    has zero inside.
+    The heading says which method is ahead of the best one of another family, or that the two cannot be told apart: that
+    the 95% interval of their difference has zero inside. Both were chosen on the clips on which they are compared.
 
     Args:
         rows: rows of a run, as in `benchmarks.reports.standings.scores`.
@@ -88,7 +88,7 @@ def best_figure(rows: pd.DataFrame, reference: str, title: str, added: Collectio
         panel.margins(x=0.1)
         panel.set_xlabel(f"{MEASURED}, mean over regions and fills, with 95% interval; higher is better")
         figure.suptitle(_heading(by_clip, order), fontweight="bold", fontsize=12)
-        panel.set_title(title)
+        panel.set_title(f"{title}; the best of each family, chosen on these clips")
     return figure
 
 
@@ -123,9 +123,9 @@ def leads_figure(runs: Mapping[str, pd.DataFrame]) -> Figure | None:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(grids), frameon=False)
         ahead = (together["low"] > 0).sum()
         behind = (together["high"] < 0).sum()
-        counts = f"{ahead} of {len(together)} comparisons, another method in {behind}; the rest are level"
+        counts = f"{ahead} of {len(together)} comparisons, another method in {behind}; the others cannot be told apart"
         figure.suptitle(f"APEX is ahead in {counts}", fontweight="bold", fontsize=12)
-        panel.set_title("best APEX method that selects channels − best other method, with 95% interval over clips")
+        panel.set_title("best APEX method − best other method, both chosen on these clips; with 95% interval")
     return figure
 
 
@@ -147,17 +147,26 @@ def _by_clip(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _heading(by_clip: pd.DataFrame, order: list[str]) -> str:
-    """Who is the best, among the methods that are no controls; that none is better than chance, if that is so."""
+    """Which method is ahead, or why that cannot be said; controls are no methods."""
     methods = [name for name in order if family(name) != "controls"]
+    if len(by_clip) < FEWEST:
+        return f"Fewer than {FEWEST} clips do not say which method is ahead"
     if not methods:
         return "Only controls were scored"
+    if RANDOM in by_clip and not any(_is_ahead(by_clip[name] - by_clip[RANDOM]) for name in methods):
+        return f"No method is shown to be better than {RANDOM} regions"
+    if order[0] not in methods:
+        return f"{order[0]}, a control, scores higher than every method"
     first = methods[0]
-    if RANDOM in by_clip and statistics.interval((by_clip[first] - by_clip[RANDOM]).to_numpy())[0] <= 0:
-        return f"No method is better than {RANDOM} regions here"
-    rival = next((name for name in methods if family(name) != family(first)), None)
-    if rival is None:
-        return f"{first} shows best what the classifier needs"
-    difference = by_clip[first] - by_clip[rival]
-    if statistics.interval(difference.to_numpy())[0] <= 0:
-        return f"{first} and {rival} are level"
-    return f"{first} is ahead of {rival} by {np.mean(difference):.2f}"
+    rivals = [name for name in methods if family(name) != family(first)] or methods[1:]
+    if not rivals:
+        return f"{first} is the only method"
+    difference = by_clip[first] - by_clip[rivals[0]]
+    if not _is_ahead(difference):
+        return f"{first} and {rivals[0]} cannot be told apart"
+    return f"{first} is ahead of {rivals[0]} by {difference.mean():.2g}"
+
+
+def _is_ahead(difference: pd.Series) -> bool:
+    """Whether the 95% interval of the mean over clips lies above zero."""
+    return statistics.interval(difference.to_numpy())[0] > 0

@@ -40,7 +40,8 @@ ABOUT_SHARES = (
 )
 ABOUT_LEADS = (
     "Score of the best APEX method that selects channels, minus the score of the best other method, without the greedy "
-    "oracle: mean over clips and fills, with its 95% interval."
+    "oracle: mean over clips and fills, with its 95% interval. Both are the best of many methods on the clips on which "
+    "they are compared, so the interval is not that of two methods that were chosen before."
 )
 ABOUT_AGREEMENT = (
     "Spearman's rank correlation over methods, without the controls, of insertion − deletion with a measure of the "

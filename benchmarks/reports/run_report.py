@@ -194,7 +194,9 @@ def _draw(
         "price": run_figures.price(cells, reference, title),
     }
     for name, figure in figures.items():
-        if figure is not None:
+        if figure is None:
+            (folder / f"{name}.png").unlink(missing_ok=True)  # of the run as it was before
+        else:
             write_figure(figure, folder / f"{name}.png")
 
 

@@ -21,6 +21,7 @@ from captum_apex.figures.colours import LINES, MARKERS
 TRUTHS: Mapping[str, str] = {"pointing": "pointing game", "relevance_mass": "relevance mass"}
 """Measures of a map against the truth: column of the rows → name."""
 N_RESAMPLES = 1_000
+FEWEST_METHODS = 10  # of a correlation in the figure
 MOST_NAMES = 12  # in one panel
 MOST_COLUMNS = 3  # of panels
 OTHERS = ", others"  # end of the heads of columns without APEX, whose many rows are settings of one method
@@ -132,11 +133,9 @@ def agreement_figure(runs: Mapping[str, pd.DataFrame]) -> Figure | None:
 
     Returns:
         A figure with a line for each run, and on it a point with its 95% interval for each region grid and fill; None
-        where no run has a known truth and three methods.
+        where no run has a known truth and `FEWEST_METHODS` methods.
     """
-    found = [agreement(_without_apex(rows)).assign(run=name) for name, rows in runs.items()]
-    together = pd.concat(found, ignore_index=True)
-    together = together[together["truth"] == TRUTHS["pointing"]]
+    together = _with_many_methods(runs)
     if not len(together):
         return None
     order = list(dict.fromkeys(together["run"]))[::-1]
@@ -159,8 +158,18 @@ def agreement_figure(runs: Mapping[str, pd.DataFrame]) -> Figure | None:
         below = (together["high"] < 0).sum()
         counts = f"in {above} of {len(together)} cases, less in {below}"
         figure.suptitle(f"Methods that score higher point more at the sound {counts}", fontweight="bold", fontsize=12)
-        panel.set_title("rank correlation of insertion − deletion and pointing game over methods other than APEX")
+        least = together["methods"].min()
+        most = together["methods"].max()
+        methods = f"{least}" if least == most else f"{least} to {most}"
+        panel.set_title(f"rank correlation over {methods} methods (without APEX), with 95% interval over clips")
     return figure
+
+
+def _with_many_methods(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The correlations with the pointing game that `FEWEST_METHODS` methods other than APEX have, by run."""
+    found = [agreement(_without_apex(rows)).assign(run=name) for name, rows in runs.items()]
+    together = pd.concat(found, ignore_index=True).dropna(subset=["correlation"])
+    return together[(together["truth"] == TRUTHS["pointing"]) & (together["methods"] >= FEWEST_METHODS)]
 
 
 def _on_common_clips(values: pd.DataFrame, truths: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -139,9 +139,10 @@ def cached_decibels(
 
     def check(tensors: dict[str, Tensor]) -> None:
         for index in {0, n_clips - 1}:
-            (stored,) = tensors["decibels"][index]
-            if not torch.allclose(stored, log_mel.decibels([waveform(index)[None]])[0, 0], atol=LARGEST_ROUNDING):
-                raise ValueError(f"clip {index} is not the one that is made now")
+            stored = tensors["decibels"][index]
+            made = log_mel.decibels([waveform(index)[None]])[0]
+            if stored.shape != made.shape or not torch.allclose(stored, made, atol=LARGEST_ROUNDING):
+                raise ValueError(f"its clip {index} is not the one that is made now")
 
     def make() -> dict[str, Tensor]:
         return {"decibels": log_mel.decibels(waveform(index)[None] for index in range(n_clips))}

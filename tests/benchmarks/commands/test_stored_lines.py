@@ -58,3 +58,10 @@ def test_a_file_that_ends_within_a_line_is_said_to_be_damaged(stored, kept):
     )
     with pytest.raises(FolderError, match=re.escape(message)):
         stored.of("digits", 1)
+
+
+def test_a_file_that_ends_within_its_last_value_is_said_to_be_damaged(stored):
+    stored.completed([("digits", 1)], measured_lines)
+    stored.path.write_text(stored.path.read_text()[:-3])
+    with pytest.raises(FolderError, match="but its last line does not end; name another file for --csv"):
+        stored.of("digits", 1)

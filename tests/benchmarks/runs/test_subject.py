@@ -46,7 +46,7 @@ def test_banks_and_bases_come_from_the_cache(tmp_path, small_run):
     assert all(torch.equal(first.bases[scheme].U, second.bases[scheme].U) for scheme in SCHEMES)
     for path in [next(tmp_path.glob("bank/*/means*")), next(tmp_path.glob("basis/*"))]:
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.warns(UserWarning, match="is damaged .*making it again") as warned:
+    with pytest.warns(UserWarning, match="cannot be used .*making it again") as warned:
         third = subject.prepare("scenes", "cnn")
     assert len(warned) == 2
     assert torch.equal(first.bank.means, third.bank.means)

@@ -68,7 +68,7 @@ def test_clips_of_the_cache_that_are_not_those_of_the_waveforms_are_made_again(c
     others = waveforms.clone()
     others[changed] *= 1.01  # 0.09 dB
     with pytest.warns(
-        UserWarning, match=rf"is damaged \(clip {changed} is not the one that is made now\); making it ag"
+        UserWarning, match=rf"cannot be used \(its clip {changed} is not the one that is made now\); making it ag"
     ):
         made = cached_decibels("clips", {"seed": 0}, log_mel, others.__getitem__, 4)
     assert torch.equal(made, log_mel.decibels([others]))
@@ -99,7 +99,7 @@ def test_a_damaged_cache_file_is_made_again_with_a_warning():
     key = {"seed": 1}
     cached_tensors("kind", key, lambda: {"a": torch.zeros(100)})
     cache_path("kind", key).write_bytes(cache_path("kind", key).read_bytes()[:-50])
-    with pytest.warns(UserWarning, match="is damaged"):
+    with pytest.warns(UserWarning, match="cannot be used"):
         remade = cached_tensors("kind", key, lambda: {"a": torch.ones(100)})
     assert torch.equal(remade["a"], torch.ones(100))
     assert torch.equal(cached_tensors("kind", key, dict)["a"], torch.ones(100))
@@ -110,7 +110,7 @@ def test_one_changed_bit_in_the_cache_is_noticed():
     content = bytearray(cache_path("kind", {}).read_bytes())
     content[-200] ^= 1
     cache_path("kind", {}).write_bytes(content)
-    with pytest.warns(UserWarning, match=r"safetensors is damaged \(its checksum is that of other content"):
+    with pytest.warns(UserWarning, match=r"safetensors cannot be used \(its checksum is that of other content"):
         assert torch.equal(cached_tensors("kind", {}, lambda: {"a": torch.ones(100)})["a"], torch.ones(100))
 
 
@@ -119,7 +119,7 @@ def test_a_cache_file_of_a_version_before_the_checksum_is_taken_if_it_is_finite(
     save_file({"a": torch.ones(3), "n": torch.tensor(3)}, cache_path("kind", {}))
     assert torch.equal(cached_tensors("kind", {}, dict)["a"], torch.ones(3))
     save_file({"a": torch.tensor([1.0, torch.nan])}, cache_path("kind", {}))
-    with pytest.warns(UserWarning, match=r"is damaged \(a has NaN or infinity\); making it again"):
+    with pytest.warns(UserWarning, match=r"cannot be used \(a has NaN or infinity\); making it again"):
         assert torch.equal(cached_tensors("kind", {}, lambda: {"a": torch.ones(2)})["a"], torch.ones(2))
 
 
