@@ -149,7 +149,7 @@ class StoredLines:
 
 
 def _short_line(path: Path) -> str:
-    """The line of a CSV file that was cut, in words: it has fewer cells than the head, or no end; nothing without one."""
+    """What is cut in a CSV file, in words: a line has fewer cells than the head, or no end; nothing if nothing is."""
     if not path.exists() or not path.stat().st_size:
         return ""
     with path.open(newline="", encoding="utf-8") as file:
