@@ -136,14 +136,14 @@ class StoredLines:
             damaged = _short_line(self.path)
         except (ValueError, csv.Error) as error:  # pandas' own errors are among them
             raise FolderError(f"{expected}, but it cannot be read: {error}") from error
-        if damaged:
-            raise FolderError(
-                f"{expected}, but {damaged}; name another file for --csv, or remove all lines of its {listed(self.key)}"
-            )
         if missing := [name for name in columns if name not in stored.columns]:
             raise FolderError(
                 f"{expected} as this version writes them, but it lacks the column {missing[0]}; name another file for "
                 "--csv"
+            )
+        if damaged:
+            raise FolderError(
+                f"{expected}, but {damaged}; name another file for --csv, or remove all lines of its {listed(self.key)}"
             )
         return stored
 
