@@ -176,8 +176,8 @@ def run_command(options: argparse.Namespace) -> int:
     if finished:
         print(f"{finished} of {len(settings.cells)} cells were finished before", flush=True)
     _run(subject, settings, results, options)
-    # Only local processes are known to take the model: other backends are chosen where they cannot, or elsewhere.
-    _write_tables(results, subject, settings, 1 if options.backend or options.address else options.jobs)
+    own_processes = options.backend is None  # another backend may be chosen because processes cannot take the model
+    _write_tables(results, subject, settings, options.jobs if own_processes else 1)
     results.collect()
     print("\ninsertion − deletion AUC of the predicted class's probability, higher is better\n")
     print(run_report.write(results.folder))

@@ -101,11 +101,10 @@ def overview_command(options: argparse.Namespace) -> int:
 def _draw(folder: Path, runs: Sequence[Path]) -> None:
     """Draws who is ahead, and how scores agree with the truth, as far as the runs tell."""
     rows = overview.rows_by_name(runs)
-    known = {name: rows[name] for name in rows if len(truth_agreement.agreement(rows[name]))}
     figures = {
         "leads": leads_figure(rows),
         "agreement": truth_agreement.agreement_figure(rows),
-        "faithfulness_and_truth": truth_agreement.picture(known) if known else None,
+        "faithfulness_and_truth": truth_agreement.picture(rows),
     }
     if not any(figures.values()):
         raise FolderError("expected runs with several methods for --pictures, but there is nothing to compare")

@@ -93,24 +93,27 @@ def _entries(cell: pd.DataFrame) -> dict[str, str]:
     return {**texts, "methods": " / ".join(numbers.values())}
 
 
-def picture(runs: Mapping[str, pd.DataFrame], grid: str = "square") -> Figure:
+def picture(runs: Mapping[str, pd.DataFrame], grid: str = "square") -> Figure | None:
     """Each method's share of clips in which its map points at the truth, against its insertion − deletion.
 
     Args:
-        runs: name of a run with a known truth → its rows.
+        runs: name of a run → its rows.
         grid: the region grid; the scores are means over its fills.
 
     Returns:
-        A figure with a panel for each run, and a point for each method.
+        A figure with a panel for each run with a known truth, and a point for each method; None where there is none.
     """
+    found = {name: _means(rows[rows["grid"] == grid]) for name, rows in runs.items()}
+    means = {name: methods for name, methods in found.items() if len(methods)}
+    if not means:
+        return None
     with style():
-        n_rows = math.ceil(len(runs) / MOST_COLUMNS)
-        n_columns = min(len(runs), MOST_COLUMNS)
+        n_rows = math.ceil(len(means) / MOST_COLUMNS)
+        n_columns = min(len(means), MOST_COLUMNS)
         figure = Figure(figsize=(max(4.6 * n_columns, 6), 0.8 + 4 * n_rows), dpi=DPI, layout="constrained")
         panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).flatten()
-        for empty in panels[len(runs) :]:
+        for empty in panels[len(means) :]:
             empty.remove()
-        means = {name: _means(rows[rows["grid"] == grid]) for name, rows in runs.items()}
         for panel, (name, methods) in zip(panels, means.items(), strict=False):
             _draw(panel, methods, name)
         figure.supylabel("share of clips in which the map points at the truth", fontsize="medium")

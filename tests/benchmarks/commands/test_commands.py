@@ -32,6 +32,7 @@ from captum_apex.masking.fills import FILLS
 from tests.small import small_subject
 
 README = Path(__file__).parents[3] / "benchmarks" / "README.md"
+MASKING_TEST = run_command.TABLES["masking_test.csv"]  # before a test replaces the tables
 README_METHOD = "gradient × distance from the fill"
 
 
@@ -161,6 +162,20 @@ def test_a_failed_experiment_does_not_prevent_the_report(prepared, tmp_path, mon
     assert main(arguments(tmp_path / "out")) == 0
     assert "evidence.csv could not be made: RuntimeError: no convergence" in capsys.readouterr().err
     assert (tmp_path / "out" / "report.md").exists()
+
+
+@pytest.mark.parametrize(("more", "jobs"), [((), 2), (("--backend", "threading"), 1)])
+def test_the_masking_test_runs_in_the_processes_of_the_run_or_in_one(more, jobs, prepared, tmp_path, monkeypatch):
+    """Another backend of joblib may be chosen since processes cannot take the model."""
+    seen = []
+    table = pd.DataFrame([{"scheme": "time"}])
+    monkeypatch.setattr(run_command, "masking_test", lambda *_, jobs: seen.append(jobs) or table)
+    monkeypatch.setattr(run_command, "TABLES", {"masking_test.csv": MASKING_TEST})
+    monkeypatch.setattr(run_command, "run", lambda *_, **__: None)
+    monkeypatch.setattr(run_command, "_finished_status", lambda *_: 0)  # nothing is computed here
+    monkeypatch.setattr(run_command.run_report, "write", lambda _: "")
+    assert main(arguments(tmp_path / "out", "--jobs", "2", *more)) == 0
+    assert seen == [jobs]
 
 
 def test_a_run_on_training_clips_has_no_tables_of_test_clips(prepared, small, tmp_path):

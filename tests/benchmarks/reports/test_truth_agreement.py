@@ -172,6 +172,13 @@ def test_the_figure_of_the_correlations_counts_their_signs_without_apex():
     assert agreement_figure({"unknown": unknown, "constant": constant, "few": few}) is None
 
 
+def test_runs_without_a_known_truth_have_no_panel():
+    known = rows(lambda m, _: float(m), lambda m, _: m / 5)
+    unknown = rows(lambda m, _: float(m), lambda *_: np.nan)
+    assert [panel.get_title() for panel in picture({"unknown": unknown, "known": known}).axes] == ["known"]
+    assert picture({"unknown": unknown}) is None
+
+
 def test_the_picture_has_a_point_for_each_method_at_its_means():
     table = rows(lambda m, clip: 0.1 * m + 0.01 * clip, lambda m, _: m / 5, fills=("mean", "silence"))
     figure = picture({"scenes cnn": table, "vocoded cnn": table[table["method"] != "Occlusion"]})
