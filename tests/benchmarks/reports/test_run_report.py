@@ -439,6 +439,17 @@ def test_a_run_without_a_finished_cell_is_refused(tmp_path, rows):
         run_report.write(folder)
 
 
+def test_a_picture_of_the_run_as_it_was_before_does_not_stay(tmp_path, rows):
+    folder = start(tmp_path)
+    rows.to_csv(folder / "rows.csv", index=False)
+    run_report.write(folder)
+    assert (folder / "best.png").exists()
+    rows[rows["method"] == "Saliency"].to_csv(folder / "rows.csv", index=False)  # nothing to compare it with
+    run_report.write(folder)
+    assert not (folder / "best.png").exists()
+    assert "best.png" not in (folder / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("value", "shown"), [(-0.0001, "0.00"), (0.316, "0.32"), (-0.5, "-0.50"), (float("nan"), "–"), (float("inf"), "–")]
 )

@@ -18,7 +18,7 @@ from benchmarks.cache import cache_folder, cache_path, cached, cached_tensors
 from benchmarks.reports.contact_sheet import contact_sheet
 from benchmarks.tasks import TASKS, ClipDataset, load_task, scene_sounds
 from benchmarks.tasks import scenes as scene_module
-from benchmarks.tasks.recorded_task import VARIABLE, read_resampled
+from benchmarks.tasks.recorded_task import VARIABLE, Recording, read_resampled
 from benchmarks.tasks.task import LogMel, Normalisation, cached_decibels
 from benchmarks.tasks.task_clips import TaskClips
 
@@ -380,6 +380,17 @@ def test_missing_recordings_are_explained(name, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     with pytest.raises(FileNotFoundError, match="but there is none"):
         load_task(name)
+
+
+def test_the_key_of_a_recording_knows_that_the_file_was_replaced_by_one_of_the_same_size(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"first")
+    os.utime(path, ns=(0, 1))
+    first = Recording(path, 0, "train").key
+    assert Recording(path, 0, "train").key == first
+    path.write_bytes(b"other")
+    os.utime(path, ns=(0, 2))
+    assert Recording(path, 0, "train").key != first
 
 
 def test_recordings_are_resampled_padded_and_cut(tmp_path):
